@@ -1,0 +1,178 @@
+"""Settings of pipelines, nodes and writers: plain, frozen, checked once when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
+
+from llm_datagen.errors import ConfigError
+
+Fsync = Literal["never", "close", "flush"]
+OnError = Literal["fail"]
+IdScheme = Literal["path", "numeric"]
+IfExists = Literal["error", "resume", "overwrite"]
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` if it is a whole number of at least 1.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return value
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """Return `value` if it is a positive number of seconds.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, choices: Any) -> Any:
+    """Return `value` if it is one of the literals in `choices`.
+
+    Raises:
+        ConfigError: naming `name`, the value and the choices.
+    """
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+    return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterConfig:
+    """How results get to the disk (M20).
+
+    Attributes:
+        async_mode: True: a worker hands its rows over and goes on (bounded by `queue_size`). False: it goes on
+            only when they are on disk.
+        queue_size: rows handed over and not yet committed, at most; a full queue blocks the worker threads.
+        flush_batch_size: a flush is made at the latest when so many rows wait.
+        flush_interval: seconds a row waits for a flush at most. An idle writer flushes at once.
+        retry_interval: seconds between two looks at a source that has nothing new.
+        fsync: when the operating system is told to put the data on the medium: "never", at "close" (before the
+            seal), or at every "flush". The death of the process loses nothing in any of the three.
+    """
+
+    async_mode: bool = True
+    queue_size: int = 10_000
+    flush_batch_size: int = 1_000
+    flush_interval: float = 1.0
+    retry_interval: float = 0.1
+    fsync: Fsync = "close"
+
+    def __post_init__(self) -> None:
+        check_flag("WriterConfig.async_mode", self.async_mode)
+        check_count("WriterConfig.queue_size", self.queue_size)
+        check_count("WriterConfig.flush_batch_size", self.flush_batch_size)
+        check_seconds("WriterConfig.flush_interval", self.flush_interval)
+        check_seconds("WriterConfig.retry_interval", self.retry_interval)
+        check_choice("WriterConfig.fsync", self.fsync, Fsync)
+
+    @classmethod
+    def of(cls, value: WriterConfig | Mapping[str, Any] | None) -> WriterConfig:
+        """Return `value` as a WriterConfig; None gives the defaults.
+
+        Raises:
+            ConfigError: on a key that is not a setting, or a wrong value.
+        """
+        if value is None:
+            return cls()
+        if isinstance(value, WriterConfig):
+            return value
+        return cls(**_known_keys(cls, "writer_config", value))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """What may differ from node to node; None means: as the pipeline says.
+
+    Attributes:
+        input_uri: where the node reads.
+        output_uri: where the node writes.
+        batch_size: items a call of `process_batch` gets; for `process_item`, a factor of the concurrency.
+        parallel_size: batches in the operator at once, at most.
+        writer_config: how results get to the disk.
+        ordered: whether rows leave in input order.
+        on_error: what a failed row does to the node.
+        idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
+    """
+
+    input_uri: str | None = None
+    output_uri: str | None = None
+    batch_size: int | None = None
+    parallel_size: int | None = None
+    writer_config: WriterConfig | None = None
+    ordered: bool | None = None
+    on_error: OnError | None = None
+    idle_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None:
+            check_count("batch_size", self.batch_size)
+        if self.parallel_size is not None:
+            check_count("parallel_size", self.parallel_size)
+        if self.ordered is not None:
+            check_flag("ordered", self.ordered)
+        if self.on_error is not None:
+            check_choice("on_error", self.on_error, OnError)
+        if self.idle_timeout is not None:
+            check_seconds("idle_timeout", self.idle_timeout)
+        if isinstance(self.writer_config, Mapping):
+            object.__setattr__(self, "writer_config", WriterConfig.of(self.writer_config))
+
+    @classmethod
+    def of(cls, value: NodeConfig | Mapping[str, Any] | None) -> NodeConfig:
+        """Return `value` as a NodeConfig; None gives one that overrides nothing.
+
+        Raises:
+            ConfigError: on a key that is not a setting, or a wrong value.
+        """
+        if value is None:
+            return cls()
+        if isinstance(value, NodeConfig):
+            return value
+        return cls(**_known_keys(cls, "node_configs", value))
+
+    def filled_from(self, defaults: NodeConfig) -> Self:
+        """Return a copy in which what is None is taken from `defaults`."""
+        missing = {
+            field.name: getattr(defaults, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) is None
+        }
+        return replace(self, **missing)
+
+
+def _known_keys(cls: type, name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a {cls.__name__} or a dict, not {value!r}")
+    known = [field.name for field in fields(cls)]
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"{name} has no setting {key!r}; the settings are {', '.join(known)}")
+    return dict(value)

@@ -1,0 +1,127 @@
+"""The errors of llm-datagen: one tree under `DatagenError`.
+
+Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+
+class DatagenError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigError(DatagenError, ValueError):
+    """Raised when a parameter has a wrong value; raised before anything is touched on disk."""
+
+
+class UnknownProtocolError(ConfigError):
+    """Raised when a URI names a protocol that no stream class is registered for."""
+
+
+class PipelineExistsError(DatagenError):
+    """Raised by `create()` when the pipeline id, or one of its outputs, is already there."""
+
+
+class PipelineNotFoundError(DatagenError):
+    """Raised by `resume()` when no image of that pipeline id can be found."""
+
+
+class PipelineBusyError(DatagenError):
+    """Raised when another process, or another object in this one, is running the same pipeline id."""
+
+
+class ImageMismatchError(DatagenError):
+    """Raised by `resume()` when the operators in the code are not those that the image was made with."""
+
+
+class ImageError(DatagenError):
+    """Raised when a `runtime.json` cannot be read."""
+
+
+class IdError(DatagenError):
+    """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
+
+
+class NodeFailedError(DatagenError):
+    """Raised by `run()` when a node failed; `__cause__` is the original exception.
+
+    Attributes:
+        node_id: the node that failed first.
+    """
+
+    def __init__(self, message: str, node_id: str = "") -> None:
+        super().__init__(message)
+        self.node_id = node_id
+
+
+class StreamError(DatagenError):
+    """The parent of everything that can be wrong with a stream."""
+
+
+class StreamMissingError(StreamError, FileNotFoundError):
+    """Raised when a stream that should be there is not."""
+
+    # FileNotFoundError formats itself as an OSError; ours is one sentence.
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StreamExistsError(StreamError):
+    """Raised when a new stream would be written over rows that are already there."""
+
+
+class StreamSealedError(StreamError):
+    """Raised on a write to a stream that has ended (its `.done` is there)."""
+
+
+class StreamBusyError(StreamError):
+    """Raised when another writer has the same stream open."""
+
+
+class StreamChangedError(StreamError):
+    """Raised when a stream is not what its commit log, or its reader's position, says it was (M22)."""
+
+
+class StreamCorruptError(StreamError):
+    """Raised when something below the commit point cannot be read or fails its checksum (S3)."""
+
+
+class StreamIdleError(StreamError):
+    """Raised when a stream that was never sealed gave nothing new for `idle_timeout` seconds."""
+
+
+class RowFormatError(StreamError, ValueError):
+    """Raised when a line of a stream is not a row; the message names the file and the line number."""
+
+
+class ColumnError(RowFormatError):
+    """Raised when a row has a column that the header of its CSV stream lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """What is left of an exception once it has crossed an actor boundary.
+
+    Plain text only, so that it can be logged, stored and sent without keeping any frame alive.
+
+    Attributes:
+        kind: the exception's class name.
+        text: its message.
+        trace: its formatted traceback.
+    """
+
+    kind: str
+    text: str
+    trace: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> FailureRecord:
+        """Return the record of `error`."""
+        trace = "".join(traceback.format_exception(error))
+        return cls(kind=type(error).__name__, text=str(error), trace=trace)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"

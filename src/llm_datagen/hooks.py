@@ -1,0 +1,119 @@
+"""Hooks: how other programs watch a run.
+
+Hooks are called on one thread of the engine, off the data path: a slow hook delays only the next hook, a
+failing one is logged and forgotten. When a hook cannot keep up, progress is conflated to the latest per node
+and usage is summed, so that memory stays flat and sums stay right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class IPipelineHooks(Protocol):
+    """What can be watched. `cid` is the pipeline id, `nid` the node id."""
+
+    def on_pipeline_start(self, cid: str, config: Mapping[str, Any]) -> None:
+        """A run begins; `config` is the image's configuration."""
+
+    def on_pipeline_end(self, cid: str, success: bool, error: BaseException | None) -> None:
+        """The run has ended; `error` is the cause when it failed."""
+
+    def on_node_start(self, cid: str, nid: str, config: Mapping[str, Any]) -> None:
+        """A node begins."""
+
+    def on_node_finish(self, cid: str, nid: str) -> None:
+        """A node has sealed its output."""
+
+    def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
+        """A node has ended, whether it finished or not."""
+
+    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
+        """Rows were committed.
+
+        Args:
+            cid: the pipeline id.
+            nid: the node id.
+            curr: source rows whose results are on disk; never more.
+            total: source rows in all, or None while nothing is known of it; see ``meta["total_is_exact"]``.
+            meta: ``rows_out``, ``filtered``, ``failed``, ``rows_per_second``, ``total_is_exact``.
+        """
+
+    def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
+        """An operator reported usage; `metrics` is what was added."""
+
+    def on_node_error(self, cid: str, nid: str, error: BaseException, items: list[Any]) -> None:
+        """An operator let an exception out; `items` is what it had been given."""
+
+    def on_checkpoint(self, cid: str, nid: str, checkpoint: Mapping[str, Any]) -> None:
+        """A node's position was saved to checkpoint.json."""
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        """An operator logged a message."""
+
+
+class DefaultPipelineHooks:
+    """Hooks that do nothing: inherit from it and override what you want to see."""
+
+    def on_pipeline_start(self, cid: str, config: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_pipeline_end(self, cid: str, success: bool, error: BaseException | None) -> None:
+        """Do nothing."""
+
+    def on_node_start(self, cid: str, nid: str, config: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_node_finish(self, cid: str, nid: str) -> None:
+        """Do nothing."""
+
+    def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
+        """Do nothing."""
+
+    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def on_node_error(self, cid: str, nid: str, error: BaseException, items: list[Any]) -> None:
+        """Do nothing."""
+
+    def on_checkpoint(self, cid: str, nid: str, checkpoint: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        """Do nothing."""
+
+
+HOOK_NAMES: tuple[str, ...] = tuple(name for name in vars(DefaultPipelineHooks) if name.startswith("on_"))
+"""The names of all hooks."""
+
+
+class CompositePipelineHooks(DefaultPipelineHooks):
+    """Several hooks as one: each call goes to all of them; one that fails does not keep the others from it.
+
+    Args:
+        hooks: the hooks, called in this order.
+    """
+
+    def __init__(self, hooks: Iterable[IPipelineHooks]) -> None:
+        self.hooks = list(hooks)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in HOOK_NAMES:
+            return super().__getattribute__(name)
+
+        def call_all(*args: Any) -> None:
+            errors: list[Exception] = []
+            for hook in self.hooks:
+                try:
+                    getattr(hook, name)(*args)
+                except Exception as error:  # noqa: BLE001, PERF203 - a hook is foreign code
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+
+        return call_all

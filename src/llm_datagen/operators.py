@@ -1,0 +1,188 @@
+"""Operators: what a user writes, and how the engine recognises what it was given.
+
+An operator has one of two methods, plain or ``async def``:
+
+* ``process_item(item, ctx)``: one row in; the items of a batch are processed concurrently.
+* ``process_batch(items, ctx)``: the author owns the batch.
+
+Each call may return a row (1:1), ``None`` (filtered), or a list (1:N, flattened).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from llm_datagen.errors import ConfigError
+
+Row = dict[str, Any]
+"""A row: a JSON object. Rows of another shape are given to operators as the bare value."""
+
+
+@runtime_checkable
+class INodeContext(Protocol):
+    """What an operator may ask of, and tell, the node that runs it. Safe to use from any thread."""
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node that is running the operator, such as ``node_0``."""
+
+    @property
+    def pipeline_id(self) -> str:
+        """The id of the pipeline, or an empty string for a node that runs by itself."""
+
+    def report_usage(self, usage: Mapping[str, Any]) -> None:
+        """Report what a call used.
+
+        Args:
+            usage: numbers are summed per ``provider`` and ``model`` (two optional keys with text), such as
+                ``{"model": "m", "prompt_tokens": 12, "completion_tokens": 40}``.
+        """
+
+    def is_cancelled(self) -> bool:
+        """Return whether the run is being cancelled, so that a long call can give up."""
+
+    def log(self, message: str, **fields: Any) -> None:
+        """Write a line to platform.log and to the hooks' `on_log`. Never log rows or secrets."""
+
+
+@runtime_checkable
+class IOperator(Protocol):
+    """Anything with a `name` and one of `process_item` and `process_batch`."""
+
+    @property
+    def name(self) -> str:
+        """The operator's identity: a resume is refused when it differs from the image's."""
+
+
+class BaseOperator:
+    """The class to inherit from: override `process_item` or `process_batch` (plain or async).
+
+    When both are overridden, `process_batch` is used. `setup` and `teardown` may be overridden too (async if
+    the operator is), for clients and models: they are called once a run, before the first and after the last
+    call, on a thread (or event loop) of the node.
+
+    Attributes:
+        name: the operator's identity, stored in the image; the class's name unless set.
+    """
+
+    name: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__qualname__
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Turn one item into a row, None, or a list of rows."""
+        raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
+
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        """Turn a batch into one result an item, or into a flat list of rows."""
+        raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
+
+    def setup(self) -> Any:
+        """Get ready for a run. Called once, before the first call."""
+
+    def teardown(self) -> Any:
+        """Let go of what `setup` took. Called once, after the last call, also after a failure."""
+
+
+class FunctionOperator(BaseOperator):
+    """A function as an operator.
+
+    Args:
+        func: ``f(item)`` or ``f(item, ctx)``, plain or async; with ``batch=True``, of a list of items.
+        batch: whether the function takes the whole batch.
+        name: the identity; the function's qualified name unless given.
+    """
+
+    def __init__(self, func: Callable[..., Any], *, batch: bool = False, name: str | None = None) -> None:
+        if not callable(func):
+            raise ConfigError(f"an operator must be a function or have process_item/process_batch, not {func!r}")
+        self.func = func
+        self.batch = batch
+        self.name = name or getattr(func, "__qualname__", type(func).__qualname__)
+        self.takes_ctx = _takes_ctx(func)
+
+    def __repr__(self) -> str:
+        return f"FunctionOperator({self.name})"
+
+
+def as_operator(thing: Any) -> Any:
+    """Return `thing` as an operator: operators as they are, functions wrapped.
+
+    Raises:
+        ConfigError: when it is neither.
+    """
+    if isinstance(thing, type):
+        raise ConfigError(f"operator {thing.__qualname__} is a class; give an instance: {thing.__name__}()")
+    if isinstance(thing, FunctionOperator) or _overridden(thing, "process_batch", "process_item"):
+        return thing
+    if isinstance(thing, BaseOperator):
+        raise ConfigError(
+            f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch"
+        )
+    return FunctionOperator(thing)
+
+
+def operator_name(operator: Any) -> str:
+    """Return the identity of an operator, as stored in the image."""
+    return str(getattr(operator, "name", "") or type(operator).__qualname__)
+
+
+class Call:
+    """How one operator is called: which function, over items or batches, awaited or not.
+
+    Attributes:
+        func: ``f(argument, ctx)``.
+        batch: whether the argument is a list of items.
+        is_async: whether the result must be awaited.
+    """
+
+    __slots__ = ("batch", "func", "is_async")
+
+    def __init__(self, operator: Any) -> None:
+        func: Callable[..., Any]
+        if isinstance(operator, FunctionOperator):
+            func, self.batch = operator.func, operator.batch
+            if not operator.takes_ctx:
+                func = _without_ctx(func)
+            self.is_async = _is_async(operator.func)
+        else:
+            self.batch = _overridden(operator, "process_batch")
+            func = operator.process_batch if self.batch else operator.process_item
+            self.is_async = _is_async(func)
+        self.func = func
+
+
+def _overridden(operator: Any, *methods: str) -> bool:
+    for method in methods:
+        found = getattr(operator, method, None)
+        if callable(found) and getattr(found, "__func__", None) is not getattr(BaseOperator, method):
+            return True
+    return False
+
+
+def _is_async(func: Callable[..., Any]) -> bool:
+    call = getattr(func, "__call__", None)  # noqa: B004 - an object with an async __call__ counts too
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(call)
+
+
+def _takes_ctx(func: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):  # a builtin such as str.upper says nothing of its parameters
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return len(required) >= 2 or variadic or any(p.name == "ctx" for p in positional[1:])
+
+
+def _without_ctx(func: Callable[..., Any]) -> Callable[..., Any]:
+    def call(argument: Any, _ctx: INodeContext) -> Any:
+        return func(argument)
+
+    return call

@@ -30,7 +30,9 @@ class IPipelineHooks(Protocol):
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """A node has ended, whether it finished or not."""
 
-    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
+    def on_node_progress(
+        self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]
+    ) -> None:
         """Rows were committed.
 
         Args:
@@ -72,7 +74,9 @@ class DefaultPipelineHooks:
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """Do nothing."""
 
-    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
+    def on_node_progress(
+        self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]
+    ) -> None:
         """Do nothing."""
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:

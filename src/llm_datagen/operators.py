@@ -100,7 +100,9 @@ class FunctionOperator(BaseOperator):
 
     def __init__(self, func: Callable[..., Any], *, batch: bool = False, name: str | None = None) -> None:
         if not callable(func):
-            raise ConfigError(f"an operator must be a function or have process_item/process_batch, not {func!r}")
+            raise ConfigError(
+                f"an operator must be a function or have process_item/process_batch, not {func!r}"
+            )
         self.func = func
         self.batch = batch
         self.name = name or getattr(func, "__qualname__", type(func).__qualname__)

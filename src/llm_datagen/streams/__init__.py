@@ -1,0 +1,37 @@
+"""Durable streams of rows: no threads, no actors. Usable by themselves.
+
+The layers, from the bottom: `disk` (operations on files) · `spans` (places) · `codec`, `jsonl`, `csv` (formats) ·
+`commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) · `stream`, `files`, `factory` (faces).
+"""
+
+from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
+from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.factory import StreamFactory
+from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.spans import Coverage, Segment, Span
+from llm_datagen.streams.stream import Readable, Stream, StreamReader, StreamWriter
+
+__all__ = [
+    "Block",
+    "Codec",
+    "Coverage",
+    "CsvStream",
+    "Cursor",
+    "Decoder",
+    "Encoder",
+    "FileStream",
+    "JsonlStream",
+    "Manifest",
+    "MemoryStream",
+    "Readable",
+    "Segment",
+    "Sink",
+    "Span",
+    "Split",
+    "Stream",
+    "StreamFactory",
+    "StreamReader",
+    "StreamWriter",
+]

@@ -1,0 +1,69 @@
+"""From a URI to a stream."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from llm_datagen.errors import ConfigError, UnknownProtocolError
+from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.stream import Stream
+
+
+class StreamFactory:
+    """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
+
+    A path without a protocol is taken as ``file://``.
+    """
+
+    _protocols: ClassVar[dict[str, type[Stream]]] = {
+        "jsonl": JsonlStream,
+        "csv": CsvStream,
+        "memory": MemoryStream,
+        "file": FileStream,
+    }
+
+    @classmethod
+    def register(cls, protocol: str, stream_class: type[Stream]) -> None:
+        """Make `protocol` (``"oss"`` or ``"oss://"``) known; a known one is replaced.
+
+        Raises:
+            ConfigError: when `stream_class` is not a stream class.
+        """
+        if not (isinstance(stream_class, type) and issubclass(stream_class, Stream)):
+            raise ConfigError(f"{stream_class!r} is not a subclass of FileStream (or Stream)")
+        cls._protocols[protocol.removesuffix("://")] = stream_class
+
+    @classmethod
+    def protocols(cls) -> list[str]:
+        """Return the known protocols, such as ``jsonl://``."""
+        return [f"{name}://" for name in cls._protocols]
+
+    @classmethod
+    def stream_class(cls, uri: str) -> type[Stream]:
+        """Return the class of the stream that `uri` names.
+
+        Raises:
+            UnknownProtocolError: naming the known ones.
+            ConfigError: when `uri` is not text, or names nothing.
+        """
+        if not isinstance(uri, str) or not uri:
+            raise ConfigError(f"a stream's URI must be text such as 'jsonl://data.jsonl', not {uri!r}")
+        protocol, separator, rest = uri.partition("://")
+        if not separator:
+            return cls._protocols["file"]
+        if not rest:
+            raise ConfigError(f"{uri!r} names a protocol but no stream")
+        if protocol not in cls._protocols:
+            known = ", ".join(cls.protocols())
+            raise UnknownProtocolError(f"{uri!r}: the protocol {protocol}:// is not known; known are {known}")
+        return cls._protocols[protocol]
+
+    @classmethod
+    def create(cls, uri: str) -> Stream:
+        """Return the stream that `uri` names. Nothing is touched on disk.
+
+        Raises:
+            UnknownProtocolError: naming the known protocols.
+            ConfigError: when the URI is not one.
+        """
+        return cls.stream_class(uri)(uri)

@@ -1,0 +1,87 @@
+"""The streams that users name: files and memory."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.streams.codec import Codec
+from llm_datagen.streams.csv import CsvCodec
+from llm_datagen.streams.disk import Disk, LocalDisk, MemoryDisk
+from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.stream import Stream
+
+CODECS: dict[str, Codec] = {
+    ".jsonl": JsonlCodec(),
+    ".ndjson": JsonlCodec(),
+    ".json": JsonlCodec(),
+    ".csv": CsvCodec(),
+}
+"""The formats by file extension."""
+
+
+class FileStream(Stream):
+    """A stream in a file; the format follows from the extension.
+
+    A subclass that overrides the property `path` makes a new protocol: register it with
+    `StreamFactory.register("name", TheClass)`.
+    """
+
+    disk: Disk = LocalDisk()
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        if "codec" not in self.__dict__ and not hasattr(type(self), "codec"):
+            self.codec = self._codec_by_extension()
+
+    def _codec_by_extension(self) -> Codec:
+        extension = PurePath(self.path).suffix.lower()
+        if extension not in CODECS:
+            raise ConfigError(
+                f"{self.uri}: the extension {extension!r} names no format; use one of {', '.join(CODECS)}, or say "
+                "the format with jsonl:// or csv://"
+            )
+        return CODECS[extension]
+
+
+class JsonlStream(FileStream):
+    """JSON lines in a file."""
+
+    codec: Codec = JsonlCodec()
+    extension = "jsonl"
+
+
+class CsvStream(FileStream):
+    """CSV in a file."""
+
+    codec: Codec = CsvCodec()
+    extension = "csv"
+
+
+class MemoryStream(Stream):
+    """A stream in this process's memory. Streams of the same name are the same stream until it is deleted.
+
+    Args:
+        uri: ``memory://name``.
+        rows: rows to begin with; the stream is sealed after them.
+    """
+
+    disk: Disk = MemoryDisk()
+    codec: Codec = JsonlCodec()
+    extension = "mem"
+
+    def __init__(self, uri: str, rows: list[Any] | None = None) -> None:
+        super().__init__(uri)
+        if rows is not None:
+            self.delete()
+            with self.get_writer() as writer:
+                writer.write(rows)
+
+    def rows(self) -> list[Any]:
+        """Return the rows that are committed now, decoded."""
+        found: list[Any] = []
+        if self.exists():
+            for rows, _ in self.get_reader(follow=False).read(1024):
+                found.extend(rows)
+        return found

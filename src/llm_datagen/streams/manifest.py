@@ -1,0 +1,93 @@
+"""The seal: what a `.done` file says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import orjson
+
+from llm_datagen.ids import Id
+from llm_datagen.streams.commits import FORMAT, Position
+from llm_datagen.streams.spans import Coverage, Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The content of a seal that this package wrote.
+
+    Attributes:
+        bytes: bytes in the stream.
+        rows: rows in the stream; None when it was sealed by hand and never counted.
+        crc: CRC-32 of the bytes; None when it was sealed by hand.
+        last: bytes and running CRC-32 before the last flush.
+        source: the URI of what it was made from.
+        cover: the source rows that it covers, as spans.
+        filtered: source rows that gave no row.
+        ids: the ids of the first and the last row.
+        marks: what the writer remembered.
+        sealed_at: when, in UTC.
+        format: the version of this format.
+    """
+
+    bytes: int
+    rows: int | None = None
+    crc: int | None = None
+    last: tuple[int, int] = (0, 0)
+    source: str = ""
+    cover: tuple[tuple[int, int, int, int], ...] = ()
+    filtered: int = 0
+    ids: tuple[Id | None, Id | None] = (None, None)
+    marks: dict[str, Any] | None = None
+    sealed_at: str = ""
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, position: Position, source: str) -> Self:
+        """Return the manifest of a stream that ends at `position`."""
+        return cls(
+            bytes=position.bytes,
+            rows=position.rows,
+            crc=position.crc,
+            last=(position.last_bytes, position.last_crc),
+            source=source,
+            cover=tuple(tuple(span) for span in position.coverage),
+            filtered=position.filtered,
+            ids=(position.first_id, position.last_id),
+            marks=position.marks or None,
+            sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self | None:
+        """Return what a `.done` file says, or None when another program made it (with `touch`, say)."""
+        try:
+            value = orjson.loads(data)
+            if not isinstance(value, dict) or value.get("format") != FORMAT:
+                return None
+            value["cover"] = tuple(tuple(span) for span in value["cover"])
+            value["ids"] = tuple(value["ids"])
+            value["last"] = tuple(value["last"])
+            return cls(**value)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def dump(self) -> bytes:
+        """Return the manifest as the text of a `.done` file."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+
+    def position(self) -> Position:
+        """Return where the stream stands, to go on writing after it was unsealed."""
+        return Position(
+            rows=self.rows or 0,
+            bytes=self.bytes,
+            crc=self.crc or 0,
+            last_bytes=self.last[0],
+            last_crc=self.last[1],
+            filtered=self.filtered,
+            first_id=self.ids[0],
+            last_id=self.ids[1],
+            marks=self.marks or {},
+            coverage=Coverage(Span(*span) for span in self.cover),
+        )

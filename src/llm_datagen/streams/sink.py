@@ -1,0 +1,196 @@
+"""The writing end of a stream: append with commit, recovery, seal."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.config import Fsync
+from llm_datagen.errors import (
+    StreamChangedError,
+    StreamCorruptError,
+    StreamExistsError,
+    StreamSealedError,
+)
+from llm_datagen.ids import Id
+from llm_datagen.streams.codec import Encoder
+from llm_datagen.streams.commits import CommitLog, Position, read_log
+from llm_datagen.streams.disk import AppendFile
+from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.spans import Span
+
+if TYPE_CHECKING:
+    from llm_datagen.streams.stream import Stream
+
+_HEAD_BYTES = 1 << 20
+_CHECK_BYTES = 1 << 20
+
+
+class Sink:
+    """A stream open for writing, recovered to its last valid commit. One thread at a time may use it.
+
+    Guarantees (S1, S2, S3): data is on its way to the disk before the commit that speaks of it; a stream is never
+    sealed before its data is there; opening it again after a crash cuts it back to the last valid commit.
+
+    Args:
+        stream: the stream.
+        source: the URI of what it is made from; an existing stream must have been made from the same.
+        fsync: when data is put on the medium.
+
+    Raises:
+        StreamSealedError: when the stream has ended.
+        StreamExistsError: when there are rows that no commit log speaks of.
+        StreamChangedError: when the file is shorter than its log says, or made from another source.
+        StreamCorruptError: when its last flush does not have the right checksum, or the log cannot be read.
+        StreamBusyError: when another writer has it open.
+    """
+
+    def __init__(self, stream: Stream, *, source: str = "", fsync: Fsync = "close") -> None:
+        if stream.is_sealed():
+            raise StreamSealedError(
+                f"{stream.uri} has ended ({stream.done_path} is there); unseal() it to write more"
+            )
+        self.stream = stream
+        self._source = source
+        self._fsync = fsync
+        self._broken = False
+        self._file: AppendFile | None = stream.disk.open_append(stream.path)
+        try:
+            self.position = self._recover(source)
+            self._log = CommitLog(stream.disk, stream.commits_path, source, sync=fsync == "flush")
+            self._log.start(self.position)
+            self.encoder: Encoder = stream.codec.encoder(self._head())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _recover(self, source: str) -> Position:
+        stream = self.stream
+        assert self._file is not None
+        size = stream.disk.size(stream.path) or 0
+        logged = read_log(stream.disk, stream.commits_path)
+        if logged is None:
+            if size:
+                raise StreamExistsError(
+                    f"{stream.path} has {size} bytes that no commit log accounts for, so nothing is written to it; "
+                    "choose another path, or move or delete the file"
+                )
+            return Position()
+        made_from, position = logged
+        if made_from != source:
+            raise StreamChangedError(
+                f"{stream.path} was made from {made_from!r}, and is now to be continued from {source!r}; "
+                "bind the same input, or choose another output"
+            )
+        if size < position.bytes:
+            raise StreamChangedError(
+                f"{stream.path} has {size} bytes, but {position.bytes} were committed: it was shortened or deleted "
+                "after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )
+        self._check_last_flush(position)
+        if size > position.bytes:  # the torn tail of a flush that was never committed
+            self._file.truncate(position.bytes)
+        return position
+
+    def _check_last_flush(self, position: Position) -> None:
+        if position.bytes == position.last_bytes:
+            return
+        stream = self.stream
+        file = stream.disk.open_read(stream.path)
+        try:
+            crc, at = position.last_crc, position.last_bytes
+            while at < position.bytes:
+                data = file.read_at(at, min(_CHECK_BYTES, position.bytes - at))
+                crc = zlib.crc32(data, crc)
+                at += len(data)
+        finally:
+            file.close()
+        if crc != position.crc:
+            raise StreamCorruptError(
+                f"{stream.path}, bytes {position.last_bytes} to {position.bytes}: the checksum is {crc:08x}, the "
+                f"commit log says {position.crc:08x}: the file was changed after the run was interrupted; restore "
+                "it, or start afresh with if_exists='overwrite'"
+            )
+
+    def _head(self) -> bytes:
+        if not self.position.bytes:
+            return b""
+        file = self.stream.disk.open_read(self.stream.path)
+        try:
+            return file.read_at(0, min(_HEAD_BYTES, self.position.bytes))
+        finally:
+            file.close()
+
+    def append(
+        self,
+        data: bytes,
+        *,
+        rows: int,
+        spans: Sequence[Span] = (),
+        filtered: int = 0,
+        ids: tuple[Id | None, Id | None] = (None, None),
+        marks: dict[str, Any] | None = None,
+    ) -> None:
+        """Write `data`, then commit it.
+
+        Args:
+            data: encoded rows.
+            rows: how many they are.
+            spans: the source rows that are done with this.
+            filtered: how many of the source rows gave no row.
+            ids: the ids of the first and the last row in `data`.
+            marks: what to remember, in place of what was remembered before.
+
+        Raises:
+            OSError: when the disk fails; what was not committed will be cut off when the stream is opened again.
+            StreamCorruptError: when a source row is covered already.
+        """
+        if self._broken or self._file is None:
+            raise StreamSealedError(
+                f"{self.stream.uri} is closed, or failed before; open it again to recover it"
+            )
+        position = self.position
+        if data and not position.bytes:
+            data = self.encoder.preamble() + data
+        self._broken = True  # until both writes have come back
+        if data:
+            self._file.append(data)
+            if self._fsync == "flush":
+                self._file.sync()
+        for span in spans:
+            if not position.coverage.add(span):
+                raise StreamCorruptError(
+                    f"{self.stream.uri}: source rows {span.start} to {span.end} were delivered twice; this is a bug"
+                )
+        position.last_bytes, position.last_crc = position.bytes, position.crc
+        position.rows += rows
+        position.bytes += len(data)
+        position.crc = zlib.crc32(data, position.crc)
+        position.filtered += filtered
+        if ids[0] is not None and position.first_id is None:
+            position.first_id = ids[0]
+        if ids[1] is not None:
+            position.last_id = ids[1]
+        if marks is not None:
+            position.marks = marks
+        self._log.append(position, spans)
+        self._broken = False
+
+    def seal(self) -> Manifest:
+        """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes."""
+        if self._broken or self._file is None:
+            raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
+        if self._fsync != "never":
+            self._file.sync()
+        self.close()
+        manifest = Manifest.of(self.position, self._source)
+        self.stream.write_seal(manifest, sync=self._fsync != "never")
+        return manifest
+
+    def close(self) -> None:
+        """Close the files, without a seal. May be called more than once."""
+        self._log.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,192 @@
+"""The mailbox: an actor's inbox with two lanes, a bound, and timers.
+
+Pykka asks an inbox for three methods: `put`, `get`, `empty`. This one adds:
+
+**Two lanes.** Messages that are `Bulk` (they carry rows) wait in the data lane, in order. All others are control:
+they never block and are served first. So Cancel overtakes any amount of data, and the end of data, being Bulk with
+no rows, does not.
+
+**A bound in rows.** Rows that were put and not yet `release`d count as held. A put that would exceed the capacity
+blocks its thread, first come, first served. One message larger than the capacity is admitted when nothing is held.
+
+**Timers.** `wake_after` delivers a message to the actor itself after some seconds, without a thread; a later call
+for the same key replaces an earlier one, so no stale timer is ever seen.
+
+**Closing.** `close()` frees every blocked put, at once. A put on a closed mailbox fails the message's reply if it
+has one, and raises `pykka.ActorDeadError` if it has not. Nothing that was put counts as delivered until its receiver
+has said so.
+
+Any thread may call `put`, `close` and the properties; only the actor's own thread calls `get` and `wake_after`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+from pykka._envelope import Envelope
+
+from llm_datagen.clock import Clock, SystemClock
+from llm_datagen.messages import Bulk
+
+
+WaitListener = Callable[[float | None, int], None]
+"""Called by a blocked thread: with None when it begins to wait, with the seconds waited when it goes on; and the
+rows held at that moment."""
+
+
+class Mailbox:
+    """An inbox for `pykka.Actor`. See the module's text."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._readable = threading.Condition(self._lock)
+        self._writable = threading.Condition(self._lock)
+        self._control: deque[Envelope[Any]] = deque()
+        self._data: deque[Envelope[Any]] = deque()
+        self._blocked: deque[object] = deque()
+        self._timers: dict[str, tuple[float, Any]] = {}
+        self._capacity: int | None = None
+        self._held = 0
+        self._closed = False
+        self._on_wait: WaitListener | None = None
+        self.thread: threading.Thread | None = None
+        """The thread of the actor that reads this mailbox; set when it is started."""
+
+    def bound(self, capacity: int, on_wait: WaitListener | None = None) -> None:
+        """Set how many rows may be held; `on_wait` is told when a thread has to wait."""
+        self._capacity = capacity
+        self._on_wait = on_wait
+
+    @property
+    def held(self) -> int:
+        """Rows put and not yet released."""
+        return self._held
+
+    @property
+    def has_data(self) -> bool:
+        """Whether a message is waiting in the data lane."""
+        return bool(self._data)
+
+    def put(self, envelope: Envelope[Any]) -> None:
+        """Add a message; blocks when it is Bulk and there is no room.
+
+        Raises:
+            pykka.ActorDeadError: when the mailbox is, or while waiting becomes, closed (and nobody awaits a reply).
+        """
+        message = envelope.message
+        rows = message.rows if isinstance(message, Bulk) else None
+        waited: float | None = None
+        with self._lock:
+            if rows and not self._has_room(rows):
+                waited = self._wait_for_room(rows)
+            is_closed = self._closed
+            if not is_closed:
+                if rows is None:
+                    self._control.append(envelope)
+                else:
+                    self._held += rows
+                    self._data.append(envelope)
+                self._readable.notify()
+            held = self._held
+        if waited is not None and self._on_wait is not None:
+            self._on_wait(waited, held)
+        if is_closed:
+            refuse(envelope)
+
+    def _has_room(self, rows: int) -> bool:
+        if self._closed or self._capacity is None:
+            return True
+        return not self._blocked and (self._held == 0 or self._held + rows <= self._capacity)
+
+    def _wait_for_room(self, rows: int) -> float:
+        """Wait, holding the lock, behind those who wait already; return the seconds waited."""
+        assert self._capacity is not None
+        started = self._clock.monotonic()
+        ticket = object()
+        self._blocked.append(ticket)
+        if self._on_wait is not None:
+            held = self._held
+            self._lock.release()
+            try:
+                self._on_wait(None, held)
+            finally:
+                self._lock.acquire()
+        try:
+            while not self._closed:
+                is_first = self._blocked[0] is ticket
+                if is_first and (self._held == 0 or self._held + rows <= self._capacity):
+                    break
+                self._writable.wait()
+        finally:
+            self._blocked.remove(ticket)
+            self._writable.notify_all()  # the next one is first now
+        return self._clock.monotonic() - started
+
+    def release(self, rows: int) -> None:
+        """Count `rows` as no longer held: there is room for others."""
+        if rows:
+            with self._lock:
+                self._held -= rows
+                self._writable.notify_all()
+
+    def wake_after(self, seconds: float, message: Any, key: str = "") -> None:
+        """Deliver `message` after `seconds`, as control, in place of an earlier timer of the same `key`."""
+        with self._lock:
+            self._timers[key] = (self._clock.monotonic() + seconds, message)
+
+    def cancel_wake(self, key: str = "") -> None:
+        """Forget the timer `key`, if there is one."""
+        with self._lock:
+            self._timers.pop(key, None)
+
+    def get(self) -> Envelope[Any]:
+        """Return the next message: control, then timers that are due, then data. Blocks until there is one."""
+        with self._lock:
+            while True:
+                if self._control:
+                    return self._control.popleft()
+                due = self._due_timer()
+                if due is not None:
+                    return Envelope(due)
+                if self._data:
+                    return self._data.popleft()
+                deadline = min((at for at, _ in self._timers.values()), default=None)
+                self._clock.wait_until(self._readable, deadline)
+
+    def _due_timer(self) -> Any | None:
+        if not self._timers:
+            return None
+        key = min(self._timers, key=lambda name: self._timers[name][0])
+        at, message = self._timers[key]
+        if at > self._clock.monotonic():
+            return None
+        del self._timers[key]
+        return message
+
+    def empty(self) -> bool:
+        """Return whether no message waits (timers do not count)."""
+        return not self._control and not self._data
+
+    def close(self) -> None:
+        """Refuse every further message and free every blocked put. What is in the mailbox can still be got."""
+        with self._lock:
+            self._closed = True
+            self._timers.clear()
+            self._writable.notify_all()
+
+
+def refuse(envelope: Envelope[Any]) -> None:
+    """Answer a message that nobody will handle.
+
+    Raises:
+        pykka.ActorDeadError: when there is no reply to fail.
+    """
+    error = pykka.ActorDeadError("the actor has stopped; the message was not handled")
+    if envelope.reply_to is None:
+        raise error
+    envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))

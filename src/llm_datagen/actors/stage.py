@@ -1,0 +1,195 @@
+"""The stage: what all our actors have in common, which is how they live and how they end.
+
+Guarantees, whatever happens to it:
+
+* It gives exactly one terminal report (`StageEnded`) to its boss: finished, stopped or failed. Never two, never none.
+* No exception leaves it. What a handler raises becomes a frozen `FailureRecord`, and the stage ends.
+* Before its last message queue is drained, its mailbox is closed: nobody stays blocked on it, nobody waits for an
+  answer that will not come.
+* `release()` is called once, in its own thread, before the report: files are closed when the boss hears of the end.
+
+Subclasses write `begin`, `handle` and `release`, and call `end` when they are done. Pykka's own stop means abort.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from typing import Any, Protocol
+
+import pykka
+
+from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.errors import FailureRecord
+from llm_datagen.messages import Outcome, StageEnded
+
+_numbers = itertools.count()
+
+
+class Recipient(Protocol):
+    """Whoever can be told something: an actor's ref, or what stands for one."""
+
+    def tell(self, message: Any) -> None:
+        """Send a message without waiting."""
+
+
+class Stage(pykka.ThreadingActor):
+    """An actor that ends with exactly one report.
+
+    Args:
+        role: what it is, for reports and thread names: "reader", "node", "writer", "supervisor" …
+        node_id: the node that it belongs to, or an empty string.
+        boss: who gets the report.
+    """
+
+    use_daemon_thread = False
+
+    def __init__(self, role: str, node_id: str = "", boss: Recipient | None = None) -> None:
+        super().__init__()
+        self.role = role
+        self.node_id = node_id
+        self._boss = boss
+        self._outcome: Outcome | None = None
+        self._failure: FailureRecord | None = None
+        self._error: BaseException | None = None
+
+    @staticmethod
+    def _create_actor_inbox() -> Mailbox:
+        return Mailbox()
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The stage's mailbox."""
+        inbox = self.actor_inbox
+        assert isinstance(inbox, Mailbox)
+        return inbox
+
+    # What subclasses write. All of it runs in the stage's own thread.
+
+    def begin(self) -> None:
+        """Get ready: called once, before the first message."""
+
+    def handle(self, message: Any) -> Any:
+        """Handle a message; the result is the reply, if one was asked for."""
+        raise TypeError(f"{self.role} does not understand a {type(message).__name__}")
+
+    def release(self) -> None:
+        """Let go of everything: called once, after the last message, however the stage ended."""
+
+    def drop(self, message: Any) -> None:
+        """Take note of a message that was in the mailbox when the stage ended, and is not handled."""
+
+    # What subclasses call.
+
+    def end(self, outcome: Outcome) -> None:
+        """End the stage after the current message. The first call decides the outcome."""
+        if self._outcome is None:
+            self._outcome = outcome
+        self.actor_stopped.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End the stage as failed by `error`."""
+        if self._outcome is None:
+            self._failure = FailureRecord.of(error)
+            self._error = error
+        self.end(Outcome.FAILED)
+
+    # Pykka's side.
+
+    def _start_actor_loop(self) -> None:
+        name = f"datagen-{self.role}-{self.node_id or next(_numbers)}"
+        thread = threading.Thread(target=self._actor_loop, name=name, daemon=self.use_daemon_thread)
+        self.mailbox.thread = thread
+        try:
+            thread.start()
+        except BaseException:
+            pykka.ActorRegistry.unregister(self.actor_ref)
+            raise
+
+    def _actor_loop(self) -> None:
+        try:
+            super()._actor_loop()
+        except BaseException as error:  # noqa: BLE001 - not even a bug may leave a zombie
+            self.fail(error)
+        finally:
+            self.actor_stopped.set()
+            pykka.ActorRegistry.unregister(self.actor_ref)
+            self.mailbox.close()
+            self._report()
+
+    def _actor_loop_teardown(self) -> None:
+        pykka.ActorRegistry.unregister(self.actor_ref)
+        self.mailbox.close()
+        while not self.mailbox.empty():
+            envelope = self.mailbox.get()
+            if envelope.reply_to is not None:
+                if type(envelope.message).__name__ == "_ActorStop":
+                    envelope.reply_to.set(None)
+                else:
+                    error = pykka.ActorDeadError(f"{self.role} {self.node_id} ended before handling the message")
+                    envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
+            else:
+                self.drop(envelope.message)
+        try:
+            self.release()
+        except BaseException as error:  # noqa: BLE001
+            self.fail(error)
+
+    def on_start(self) -> None:
+        """Run `begin`, once, in the stage's thread."""
+        try:
+            self.begin()
+        except BaseException as error:  # noqa: BLE001
+            self.fail(error)
+
+    def on_receive(self, message: Any) -> Any:
+        """Run `handle`, in the stage's thread. A failure ends the stage and is the reply to an ask."""
+        try:
+            return self.handle(message)
+        except BaseException as error:  # noqa: BLE001
+            self.fail(error)
+            return FailureRecord.of(error)
+
+    def on_stop(self) -> None:
+        """Note that the stage was aborted: Pykka's stop came before its own end."""
+        if self._outcome is None:
+            self._outcome = Outcome.STOPPED
+
+    def _report(self) -> None:
+        if self._boss is not None:
+            ended = StageEnded(
+                node_id=self.node_id,
+                role=self.role,
+                outcome=self._outcome or Outcome.STOPPED,
+                failure=self._failure,
+                error=self._error,
+            )
+            with contextlib.suppress(pykka.ActorDeadError):
+                self._boss.tell(ended)
+
+
+def join(ref: pykka.ActorRef[Any], timeout: float) -> bool:
+    """Wait until the thread of a stage has ended; return whether it has. Never called from that thread.
+
+    Args:
+        ref: a stage's ref.
+        timeout: seconds.
+    """
+    inbox = ref.actor_inbox
+    assert isinstance(inbox, Mailbox)
+    if inbox.thread is not None:
+        inbox.thread.join(timeout)
+        return not inbox.thread.is_alive()
+    return True
+
+
+def tell(ref: Recipient | None, message: Any) -> bool:
+    """Tell `ref` something unless it has ended already; return whether it was told."""
+    if ref is None:
+        return False
+    try:
+        ref.tell(message)
+    except pykka.ActorDeadError:
+        return False
+    return True

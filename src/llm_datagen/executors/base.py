@@ -1,0 +1,31 @@
+"""The seam between a node and its workers: where calls are made is the executor's affair alone."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llm_datagen.executors.work import Done
+from llm_datagen.streams import Block
+
+
+class Outlet(Protocol):
+    """Where the results of tasks go."""
+
+    def try_put(self, task: int, done: Done) -> bool:
+        """Deliver without blocking; return False, with nothing done, when that is not possible now."""
+
+    def put(self, task: int, done: Done) -> None:
+        """Deliver, blocking while the writer is full (and, in sync mode, until the rows are committed)."""
+
+
+class Executor(Protocol):
+    """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once."""
+
+    def start(self) -> None:
+        """Get ready, and call the operator's `setup`; what that raises comes out here."""
+
+    def submit(self, task: int, block: Block) -> None:
+        """Run the operator over `block` and put the result into the outlet. Returns at once; never raises later."""
+
+    def stop(self) -> None:
+        """Wait for what runs, call the operator's `teardown`, and leave no thread behind."""

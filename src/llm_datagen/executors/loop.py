@@ -1,0 +1,91 @@
+"""Async operators: an event loop on one thread, and as many calls at once as the node allows."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.work import Kernel
+from llm_datagen.streams import Block
+
+
+class LoopExecutor:
+    """Runs tasks on an event loop of its own, which the outlet never blocks.
+
+    Args:
+        name: the node's id, for the thread's name.
+        operator: the operator, for its `setup` and `teardown`.
+        kernel: what to do with a block.
+        outlet: where results go; when it is full, a thread waits in place of the loop.
+        workers: tasks at once, at most.
+    """
+
+    def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+        self._operator = operator
+        self._kernel = kernel
+        self._outlet = outlet
+        self._waiting_room = ThreadPoolExecutor(workers, thread_name_prefix=f"datagen-delivery-{name}")
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(self._waiting_room)
+        self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_set_up = False
+
+    def start(self) -> None:
+        """Start the loop and call `setup` on it."""
+        self._thread.start()
+        self._call("setup")
+        self._is_set_up = True
+
+    def submit(self, task: int, block: Block) -> None:
+        """Run the operator over `block` as a task of the loop."""
+        self._loop.call_soon_threadsafe(self._begin, task, block)
+
+    def stop(self) -> None:
+        """Wait for what runs, call `teardown` on the loop, and join the threads."""
+        try:
+            if self._is_set_up:
+                self._call("teardown")
+        finally:
+            if self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+            self._waiting_room.shutdown(wait=True)
+            if not self._loop.is_closed():
+                self._loop.close()
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            self._loop.close()
+
+    def _call(self, method: str) -> None:
+        found = getattr(self._operator, method, None)
+        if found is None:
+            return
+
+        async def call() -> None:
+            await asyncio.gather(*self._tasks)
+            result = found()
+            if inspect.isawaitable(result):
+                await result
+
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+
+    def _begin(self, number: int, block: Block) -> None:
+        task = self._loop.create_task(self._work(number, block))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, number: int, block: Block) -> None:
+        done = await self._kernel.run_async(block)
+        if not self._outlet.try_put(number, done):
+            await self._loop.run_in_executor(self._waiting_room, self._outlet.put, number, done)

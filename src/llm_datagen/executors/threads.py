@@ -1,0 +1,52 @@
+"""Plain operators: a pool of threads. A thread is started only when all others are busy."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.work import Kernel
+from llm_datagen.streams import Block
+
+
+class ThreadExecutor:
+    """Runs tasks on threads, which the outlet may block.
+
+    Args:
+        name: the node's id, for the threads' names.
+        operator: the operator, for its `setup` and `teardown`.
+        kernel: what to do with a block.
+        outlet: where results go.
+        workers: threads at most.
+    """
+
+    def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+        self._operator = operator
+        self._kernel = kernel
+        self._outlet = outlet
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"datagen-worker-{name}")
+        self._is_set_up = False
+
+    def start(self) -> None:
+        """Call `setup`, on a worker thread."""
+        setup = getattr(self._operator, "setup", None)
+        if setup is not None:
+            self._pool.submit(setup).result()
+        self._is_set_up = True
+
+    def submit(self, task: int, block: Block) -> None:
+        """Run the operator over `block` on a thread of the pool."""
+        self._pool.submit(self._work, task, block)
+
+    def _work(self, task: int, block: Block) -> None:
+        self._outlet.put(task, self._kernel.run(block))
+
+    def stop(self) -> None:
+        """Wait for what runs, call `teardown`, and join the threads."""
+        try:
+            teardown = getattr(self._operator, "teardown", None)
+            if teardown is not None and self._is_set_up:
+                self._pool.submit(teardown).result()
+        finally:
+            self._pool.shutdown(wait=True)

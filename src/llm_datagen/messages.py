@@ -1,0 +1,353 @@
+"""The protocol: every message that actors send one another. Plain, frozen data; orders are imperative, facts past.
+
+A message that carries rows is `Bulk`: it travels in the data lane, in order, within bounds. All others are control:
+they never wait behind rows. Representations hide rows, so that no log can show them.
+
+Who MUST do what:
+
+* A **reader** MUST NOT send more rows than were demanded; it sends at most one `Batch` for a `Demand`, as soon as it
+  has a row. When its source has ended and every row was sent, it MUST send `EndOfSource`, once, behind the rows.
+* A **node** MUST have at most one `Demand` open. It MAY demand whenever it likes; it stops to pause the flow.
+  It MUST send `Finish` to its writer when, and only when, its source has ended and each of its rows was delivered.
+* A **worker** MUST send the `Write` of a task before the node hears of the task's end, and MAY be blocked by that.
+* A **writer** MUST write data before the commit, commit before it sends `Committed`, and seal only after `Finish`.
+  It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
+* Every **stage** MUST send its boss exactly one `StageEnded`, after it has let go of its files.
+* `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.errors import FailureRecord
+
+if TYPE_CHECKING:
+    from llm_datagen.ids import Id
+    from llm_datagen.streams import Block, Span
+
+
+class Outcome(StrEnum):
+    """How a stage ended."""
+
+    FINISHED = "finished"
+    """Its work is complete."""
+    STOPPED = "stopped"
+    """It was cancelled, or had to stop because another one did."""
+    FAILED = "failed"
+    """It is itself the place of a failure."""
+
+
+class Bulk:
+    """A message of the data lane. `rows` is what it counts for in a bounded mailbox; with 0 it never blocks."""
+
+    __slots__ = ()
+
+    rows: int
+
+
+# --- between reader and node -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Node to reader: send me the next rows."""
+
+    rows: int
+    """How many, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Bulk):
+    """Reader to node: consecutive rows of the source."""
+
+    rows: int
+    block: Block = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfSource(Bulk):
+    """Reader to node: there will be no more rows."""
+
+    total: int
+    """Rows in the source, over all runs."""
+    rows: int = 0
+
+
+# --- between worker, node and writer ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Bulk):
+    """Worker to writer: what became of some source rows."""
+
+    rows: int
+    """Output rows."""
+    data: bytes = field(repr=False)
+    """The output rows, encoded."""
+    span: Span = field(repr=False)
+    """The source rows that are done with this."""
+    filtered: int = 0
+    """How many of the source rows gave no row."""
+    ids: tuple[Id | None, Id | None] = (None, None)
+    """Ids of the first and the last output row."""
+    marks: Mapping[str, Any] | None = None
+    """What the id scheme must remember."""
+    ack: Future[None] | None = field(default=None, repr=False)
+    """Resolved when the rows are committed; a worker in sync mode waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDone:
+    """Worker to node: a task has ended, and all of its results that there are were delivered."""
+
+    task: int
+    """The task's number."""
+    calls: int
+    """Calls of the operator that were made."""
+    seconds: float
+    """Seconds that they took."""
+    rest: Block | None = field(default=None, repr=False)
+    """Rows of the task that were not processed, for whatever reason."""
+    failure: OperatorFailure | None = None
+    """Why the operator stopped, if it failed."""
+    lost: bool = False
+    """Whether the writer was dead when the results were to be delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorFailure:
+    """An operator let an exception out."""
+
+    record: FailureRecord
+    error: BaseException = field(repr=False)
+    """The original, kept once, for `run()` to raise from."""
+    items: list[Any] = field(repr=False)
+    """What the operator had been given."""
+    ids: tuple[Id, ...] = ()
+    """The ids of these items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish(Bulk):
+    """Node to writer: every row of the source was delivered; seal."""
+
+    total: int
+    """Rows in the source."""
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Bulk):
+    """Supervisor to writer: nothing more will come; commit what you have and end, without a seal."""
+
+    rows: int = 0
+
+
+# --- between writer and the readers behind it ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Writer to the readers of its stream: it may be read up to here."""
+
+    limit: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Writer to the readers of its stream: it has ended."""
+
+
+# --- to the supervisor ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """Stage to its boss: the one terminal report."""
+
+    node_id: str
+    role: str
+    outcome: Outcome
+    failure: FailureRecord | None = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSized:
+    """Reader to supervisor: what is known of the source's size."""
+
+    node_id: str
+    total: int
+    """Rows; an estimate from bytes unless `is_exact`."""
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowsCommitted:
+    """Writer to supervisor: how far the node has come, since its beginning, also over resumes."""
+
+    node_id: str
+    done: int
+    """Source rows covered."""
+    rows_out: int
+    bytes_out: int
+    filtered: int
+    resume_row: int
+    """The first source row that is not covered."""
+    resume_offset: int
+    """The byte at which it begins."""
+    holes: int
+    """Source rows before the last covered one that are not covered: those in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorFailed:
+    """Node to supervisor: an operator failure that the node does not survive."""
+
+    node_id: str
+    failure: OperatorFailure
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """An operator reported usage. To the supervisor, and on to subscribers."""
+
+    node_id: str
+    provider: str
+    model: str
+    metrics: Mapping[str, float]
+
+
+# --- steering a pipeline (public) -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """To a pipeline: begin. Ignored when it has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """To a pipeline, or any stage: begin nothing new, end what was begun, commit it."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """Ask a pipeline (with a timeout): the reply is a `report.PipelineStatus`. Answered at once, whatever runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """To a pipeline: tell `ref` of every event from now on. Whoever has ended is forgotten."""
+
+    ref: Any
+    """An actor's ref, or anything with `tell(message)`; it MUST NOT block."""
+
+
+# --- events, for subscribers (public) ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStarted:
+    """The pipeline has begun to run."""
+
+    pipeline_id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A node has begun to run."""
+
+    pipeline_id: str
+    node_id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProgressed:
+    """Rows were committed. At most ten of these a second and node."""
+
+    pipeline_id: str
+    node_id: str
+    done: int
+    """Source rows covered."""
+    total: int | None
+    """Source rows in all; None while nothing is known."""
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """An operator let an exception out, or a stage of the node failed."""
+
+    pipeline_id: str
+    node_id: str
+    failure: FailureRecord
+    error: BaseException = field(repr=False)
+    items: list[Any] = field(repr=False, default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished:
+    """A node has ended; `success` says whether its output is sealed."""
+
+    pipeline_id: str
+    node_id: str
+    success: bool
+    error: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """A node's position was written to checkpoint.json."""
+
+    pipeline_id: str
+    node_id: str
+    checkpoint: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorLogged:
+    """An operator logged a message."""
+
+    pipeline_id: str
+    node_id: str
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFinished:
+    """The pipeline has ended."""
+
+    pipeline_id: str
+    status: str
+    failure: FailureRecord | None = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
+NodeMessage = Batch | EndOfSource | TaskDone | Cancel
+ReaderMessage = Demand | Committed | Sealed | Cancel
+WriterMessage = Write | Finish | Drain
+SupervisorMessage = StageEnded | SourceSized | RowsCommitted | OperatorFailed | UsageReported | Cancel
+PipelineMessage = Run | Cancel | GetStatus | Subscribe
+Event = (
+    PipelineStarted
+    | NodeStarted
+    | NodeProgressed
+    | NodeFailed
+    | NodeFinished
+    | UsageReported
+    | CheckpointSaved
+    | OperatorLogged
+    | PipelineFinished
+)

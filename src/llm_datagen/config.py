@@ -161,9 +161,7 @@ class NodeConfig:
     def filled_from(self, defaults: NodeConfig) -> Self:
         """Return a copy in which what is None is taken from `defaults`."""
         missing = {
-            field.name: getattr(defaults, field.name)
-            for field in fields(self)
-            if getattr(self, field.name) is None
+            field.name: getattr(defaults, field.name) for field in fields(self) if getattr(self, field.name) is None
         }
         return replace(self, **missing)
 

@@ -30,9 +30,7 @@ class IPipelineHooks(Protocol):
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """A node has ended, whether it finished or not."""
 
-    def on_node_progress(
-        self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]
-    ) -> None:
+    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
         """Rows were committed.
 
         Args:
@@ -74,9 +72,7 @@ class DefaultPipelineHooks:
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """Do nothing."""
 
-    def on_node_progress(
-        self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]
-    ) -> None:
+    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
         """Do nothing."""
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
@@ -115,7 +111,7 @@ class CompositePipelineHooks(DefaultPipelineHooks):
             for hook in self.hooks:
                 try:
                     getattr(hook, name)(*args)
-                except Exception as error:  # noqa: BLE001, PERF203 - a hook is foreign code
+                except Exception as error:  # noqa: BLE001 - a hook is foreign code
                     errors.append(error)
             if errors:
                 raise errors[0]

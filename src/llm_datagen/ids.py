@@ -6,6 +6,7 @@ became several is named after its parent: ``10_0, 10_1`` (scheme "path"), or ``1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from llm_datagen.config import IdScheme
@@ -22,6 +23,9 @@ NUMERIC_WIDTH = 10_000
 
 NUMERIC_LIMIT = 2**63 - 1
 """The largest id under the scheme "numeric": a signed 64-bit integer."""
+
+# Whole numbers as they are written, of a size that fits in 64 bits: "007" and longer ones are text.
+_IS_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}|-[1-9][0-9]{0,17}").fullmatch
 
 
 def path_child(parent: Id, k: int) -> Id:
@@ -71,6 +75,4 @@ def span_id(first: Id, last: Id, k: int, scheme: IdScheme) -> Id:
 
 def parse_id(text: str) -> Id:
     """Return an id that was written as text (in CSV) as the id it was."""
-    if text.isascii() and text.isdigit() and (text[0] != "0" or text == "0"):
-        return int(text)
-    return text
+    return int(text) if _IS_NUMBER(text) else text

@@ -28,6 +28,7 @@ from llm_datagen.errors import FailureRecord
 
 if TYPE_CHECKING:
     from llm_datagen.ids import Id
+    from llm_datagen.report import PipelineStatus
     from llm_datagen.streams import Block, Span
 
 
@@ -48,6 +49,25 @@ class Bulk:
     __slots__ = ()
 
     rows: int
+
+
+# --- wiring ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """To a node: this is your reader; begin."""
+
+    reader: Any
+    """The reader's ref."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """To a writer: this reader reads what you write; tell it what is committed."""
+
+    reader: Any
+    """The reader's ref."""
 
 
 # --- between reader and node -----------------------------------------------------------------------------------
@@ -224,6 +244,24 @@ class UsageReported:
     metrics: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class StatusChanged:
+    """Supervisor to pipeline: how things are now. Sent on every change, and several times a second."""
+
+    status: PipelineStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Supervisor to pipeline: all stages have ended, the image is saved."""
+
+    status: PipelineStatus
+    node_id: str = ""
+    """The node that failed first, if any."""
+    failure: FailureRecord | None = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
 # --- steering a pipeline (public) -------------------------------------------------------------------------------
 
 
@@ -335,11 +373,10 @@ class PipelineFinished:
     error: BaseException | None = field(default=None, repr=False)
 
 
-NodeMessage = Batch | EndOfSource | TaskDone | Cancel
+NodeMessage = Feed | Batch | EndOfSource | TaskDone | Cancel
 ReaderMessage = Demand | Committed | Sealed | Cancel
-WriterMessage = Write | Finish | Drain
-SupervisorMessage = StageEnded | SourceSized | RowsCommitted | OperatorFailed | UsageReported | Cancel
-PipelineMessage = Run | Cancel | GetStatus | Subscribe
+WriterMessage = Attach | Write | Finish | Drain
+SupervisorMessage = StageEnded | SourceSized | RowsCommitted | OperatorFailed | UsageReported | OperatorLogged | Cancel
 Event = (
     PipelineStarted
     | NodeStarted
@@ -351,3 +388,4 @@ Event = (
     | OperatorLogged
     | PipelineFinished
 )
+PipelineMessage = Run | Cancel | GetStatus | Subscribe | StatusChanged | Settled | StageEnded | Event

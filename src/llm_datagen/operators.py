@@ -100,12 +100,10 @@ class FunctionOperator(BaseOperator):
 
     def __init__(self, func: Callable[..., Any], *, batch: bool = False, name: str | None = None) -> None:
         if not callable(func):
-            raise ConfigError(
-                f"an operator must be a function or have process_item/process_batch, not {func!r}"
-            )
+            raise ConfigError(f"an operator must be a function or have process_item/process_batch, not {func!r}")
         self.func = func
         self.batch = batch
-        self.name = name or getattr(func, "__qualname__", type(func).__qualname__)
+        self.name = name or str(getattr(func, "__qualname__", type(func).__qualname__))
         self.takes_ctx = _takes_ctx(func)
 
     def __repr__(self) -> str:
@@ -123,9 +121,7 @@ def as_operator(thing: Any) -> Any:
     if isinstance(thing, FunctionOperator) or _overridden(thing, "process_batch", "process_item"):
         return thing
     if isinstance(thing, BaseOperator):
-        raise ConfigError(
-            f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch"
-        )
+        raise ConfigError(f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch")
     return FunctionOperator(thing)
 
 

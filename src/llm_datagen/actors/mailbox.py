@@ -32,7 +32,6 @@ from pykka._envelope import Envelope
 from llm_datagen.clock import Clock, SystemClock
 from llm_datagen.messages import Bulk
 
-
 WaitListener = Callable[[float | None, int], None]
 """Called by a blocked thread: with None when it begins to wait, with the seconds waited when it goes on; and the
 rows held at that moment."""
@@ -41,8 +40,9 @@ rows held at that moment."""
 class Mailbox:
     """An inbox for `pykka.Actor`. See the module's text."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock: Clock = clock or SystemClock()
+    def __init__(self) -> None:
+        self.clock: Clock = SystemClock()
+        """What the timers go by; may be replaced before the mailbox is used."""
         self._lock = threading.Lock()
         self._readable = threading.Condition(self._lock)
         self._writable = threading.Condition(self._lock)
@@ -98,6 +98,24 @@ class Mailbox:
         if is_closed:
             refuse(envelope)
 
+    def offer(self, envelope: Envelope[Any]) -> bool:
+        """Add a Bulk message if there is room for it now; return whether it was added. Never blocks.
+
+        Raises:
+            pykka.ActorDeadError: when the mailbox is closed (and nobody awaits a reply).
+        """
+        rows = envelope.message.rows
+        with self._lock:
+            if not self._closed:
+                if not self._has_room(rows):
+                    return False
+                self._held += rows
+                self._data.append(envelope)
+                self._readable.notify()
+                return True
+        refuse(envelope)
+        return True
+
     def _has_room(self, rows: int) -> bool:
         if self._closed or self._capacity is None:
             return True
@@ -106,7 +124,7 @@ class Mailbox:
     def _wait_for_room(self, rows: int) -> float:
         """Wait, holding the lock, behind those who wait already; return the seconds waited."""
         assert self._capacity is not None
-        started = self._clock.monotonic()
+        started = self.clock.monotonic()
         ticket = object()
         self._blocked.append(ticket)
         if self._on_wait is not None:
@@ -125,7 +143,7 @@ class Mailbox:
         finally:
             self._blocked.remove(ticket)
             self._writable.notify_all()  # the next one is first now
-        return self._clock.monotonic() - started
+        return self.clock.monotonic() - started
 
     def release(self, rows: int) -> None:
         """Count `rows` as no longer held: there is room for others."""
@@ -137,7 +155,7 @@ class Mailbox:
     def wake_after(self, seconds: float, message: Any, key: str = "") -> None:
         """Deliver `message` after `seconds`, as control, in place of an earlier timer of the same `key`."""
         with self._lock:
-            self._timers[key] = (self._clock.monotonic() + seconds, message)
+            self._timers[key] = (self.clock.monotonic() + seconds, message)
 
     def cancel_wake(self, key: str = "") -> None:
         """Forget the timer `key`, if there is one."""
@@ -156,14 +174,14 @@ class Mailbox:
                 if self._data:
                     return self._data.popleft()
                 deadline = min((at for at, _ in self._timers.values()), default=None)
-                self._clock.wait_until(self._readable, deadline)
+                self.clock.wait_until(self._readable, deadline)
 
     def _due_timer(self) -> Any | None:
         if not self._timers:
             return None
         key = min(self._timers, key=lambda name: self._timers[name][0])
         at, message = self._timers[key]
-        if at > self._clock.monotonic():
+        if at > self.clock.monotonic():
             return None
         del self._timers[key]
         return message

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import pykka
 
 from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.clock import Clock
 from llm_datagen.errors import FailureRecord
 from llm_datagen.messages import Outcome, StageEnded
 
@@ -41,12 +42,15 @@ class Stage(pykka.ThreadingActor):
         role: what it is, for reports and thread names: "reader", "node", "writer", "supervisor" …
         node_id: the node that it belongs to, or an empty string.
         boss: who gets the report.
+        clock: what its timers go by; the machine's own clock unless given.
     """
 
     use_daemon_thread = False
 
-    def __init__(self, role: str, node_id: str = "", boss: Recipient | None = None) -> None:
+    def __init__(self, role: str, node_id: str = "", boss: Recipient | None = None, clock: Clock | None = None) -> None:
         super().__init__()
+        if clock is not None:
+            self.mailbox.clock = clock
         self.role = role
         self.node_id = node_id
         self._boss = boss
@@ -64,6 +68,11 @@ class Stage(pykka.ThreadingActor):
         inbox = self.actor_inbox
         assert isinstance(inbox, Mailbox)
         return inbox
+
+    @property
+    def clock(self) -> Clock:
+        """What the stage's timers go by."""
+        return self.mailbox.clock
 
     # What subclasses write. All of it runs in the stage's own thread.
 

@@ -1,1 +1,25 @@
-"""Operators that call language models."""
+"""Operators that call language models through an OpenAI-compatible HTTP endpoint.
+
+Layout:
+    operator.py    LLMOperator: a row in, a row with the model's answer out
+    prompts.py     Jinja2 templates over a row
+    schemas.py     what an answer must look like, and the columns that it becomes
+    validation.py  JSON schemas, checked
+    client.py      one HTTP call
+    errors.py      what can go wrong with a call
+
+Needs the extra ``llm`` (httpx, Jinja2, pydantic).
+"""
+
+try:
+    from llm_datagen.llm.operator import LLMOperator
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("llm_datagen"):
+        raise
+    raise ModuleNotFoundError(
+        f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
+    ) from error
+
+from llm_datagen.llm.errors import LLMAnswerError, LLMError, LLMRequestError, PromptError
+
+__all__ = ["LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]

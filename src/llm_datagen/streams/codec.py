@@ -44,7 +44,7 @@ class Encoder(Protocol):
 
 
 class Codec(Protocol):
-    """A format."""
+    """A format of text: every record ends with a newline, though there may be newlines in it as well."""
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder and the offset of the first record.
@@ -133,11 +133,10 @@ class Block:
     def joined(self, after: Block) -> Block:
         """Return this block and the one that follows it at once, as one block."""
         ends: list[int] | None = None
-        if self.ends is not None or after.ends is not None or not self._is_regular():
+        is_plain = self.ends is None and after.ends is None and self._is_regular()
+        if not is_plain or self.offset_end != after.offset:  # blank lines may lie between them
             ends = self._all_ends() + after._all_ends()
-        return Block(
-            self.records + after.records, self.start, self.offset, after.offset_end, ends, self.decode
-        )
+        return Block(self.records + after.records, self.start, self.offset, after.offset_end, ends, self.decode)
 
     def _is_regular(self) -> bool:
         return self.offset_end - self.offset == sum(map(len, self.records)) + len(self.records)

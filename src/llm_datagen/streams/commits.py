@@ -1,4 +1,4 @@
-"""The commit log: what makes a row done.
+r"""The commit log: what makes a row done.
 
 Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: text, one record a line,
 
@@ -6,15 +6,16 @@ Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: text, one 
 
 The first line is the header: format, and the URI of the source. Every further line is a commit, written after the
 data it speaks of. It says how many rows and bytes the stream has now, the running CRC-32 of those bytes, where this
-flush began, and which source rows are covered now. A commit is valid if and only if its line is whole, its checksum
-is right, and the stream is at least as long as it says.
+flush began, and which source rows are covered now. A commit is valid if and only if its line is whole and its checksum
+is right.
 
-Recovery: take the last valid commit, cut the stream to its length, and compare the checksum of what the last flush
-added. A last line that is torn was never promised to anyone: it is dropped. Anything else that does not fit is an
-error.
+Recovery: take the last valid commit, compare the checksum of all bytes that it speaks of, and cut the stream to its
+length. A last line that is torn was never promised to anyone: it is dropped. Anything else that does not fit, such as
+a stream that is shorter than its commit says, is an error.
 
-From time to time the log is replaced, atomically, by a header and one commit that holds the whole coverage, so that
-its length follows the rows in flight, not the rows written.
+When it is opened, and from time to time after that, the log is replaced, atomically, by a header and one commit that
+holds the whole coverage, so that its length follows the rows in flight, not the rows written. So there is no log
+without these two lines.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.errors import StreamCorruptError
+from llm_datagen.errors import StreamChangedError, StreamCorruptError
 from llm_datagen.ids import Id
 from llm_datagen.streams.disk import AppendFile, Disk
 from llm_datagen.streams.spans import Coverage, Span
@@ -34,6 +35,8 @@ from llm_datagen.streams.spans import Coverage, Span
 FORMAT = 1
 COMPACT_BYTES = 256 * 1024
 """A log that has grown by so many bytes is compacted."""
+
+_CHECK_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -44,8 +47,8 @@ class Position:
         rows: rows in the stream.
         bytes: bytes in the stream.
         crc: running CRC-32 of these bytes.
-        last_bytes: bytes before the last flush.
-        last_crc: running CRC-32 before the last flush.
+        last_bytes: bytes before the last flush that added any.
+        last_crc: running CRC-32 before that flush.
         filtered: source rows that gave no row.
         first_id: the id of the first row, if any.
         last_id: the id of the last row, if any.
@@ -140,7 +143,7 @@ class CommitLog:
     def append(self, position: Position, spans: Iterable[Span]) -> None:
         """Commit: `spans` are covered now, and `position` is where the stream is with them."""
         if self._grown > COMPACT_BYTES:
-            self.start(position)
+            self.start(position)  # says it all
             return
         if self._file is None:
             self._file = self._disk.open_append(self._path)
@@ -163,13 +166,18 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
     A torn last line is passed over; the log itself is not changed.
 
     Raises:
-        StreamCorruptError: when any other line is not valid.
+        StreamCorruptError: when any other line is not valid, or the first two are not there.
     """
     data = disk.read_all(path)
     if data is None:
         return None
     lines = data.split(b"\n")
     lines.pop()  # what follows the last newline: nothing, or a torn line
+    if len(lines) < 2:
+        raise StreamCorruptError(
+            f"{path} ends at byte {len(data)}, before its first commit: it was cut. Rows cannot be accounted for; "
+            "restore the file, or start afresh with if_exists='overwrite'"
+        )
     position = Position()
     offset = 0
     source = ""
@@ -192,4 +200,35 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
                 "accounted for; restore the file, or start afresh with if_exists='overwrite'"
             ) from error
         offset += len(line) + 1
-    return (source, position) if lines else None
+    return source, position
+
+
+def check_data(disk: Disk, path: str, position: Position) -> None:
+    """Compare the bytes of a stream with the checksums of its position (S3, M22).
+
+    Raises:
+        StreamChangedError: when the stream is too short.
+        StreamCorruptError: when a checksum differs; the message says where.
+    """
+    file = disk.open_read(path)
+    try:
+        if file.size() < position.bytes:
+            raise StreamChangedError(
+                f"{path} has {file.size()} bytes, but {position.bytes} were committed: it was shortened or deleted "
+                "after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )
+        crc = at = 0
+        for end, expected in ((position.last_bytes, position.last_crc), (position.bytes, position.crc)):
+            begin = at
+            while at < end:
+                crc = zlib.crc32(file.read_at(at, min(_CHECK_BYTES, end - at)), crc)
+                at += _CHECK_BYTES
+            at = end
+            if crc != expected:
+                raise StreamCorruptError(
+                    f"{path}, bytes {begin} to {end}: the checksum is {crc:08x}, {expected:08x} was committed: the "
+                    "file was changed after the run was interrupted; restore it, or start afresh with "
+                    "if_exists='overwrite'"
+                )
+    finally:
+        file.close()

@@ -12,7 +12,7 @@ import orjson
 
 from llm_datagen.errors import ColumnError
 from llm_datagen.ids import ID_FIELD, parse_id
-from llm_datagen.streams.codec import Decoder, Encoder, Split
+from llm_datagen.streams.codec import Encoder, Split
 from llm_datagen.streams.jsonl import split_lines
 
 _BOM = b"\xef\xbb\xbf"
@@ -59,7 +59,7 @@ class CsvDecoder:
             raise ValueError(f"{len(cells)} cells where the header has {len(self.columns)} columns")
         row: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
         if self._has_id:
-            row[ID_FIELD] = parse_id(row[ID_FIELD])
+            row[ID_FIELD] = parse_id(row[ID_FIELD]) if row[ID_FIELD] else None
         return row
 
 
@@ -97,8 +97,9 @@ class CsvEncoder:
 
 
 def _record(values: Any) -> bytes:
-    line: str = csv.writer(_Echo, lineterminator="\n").writerow([_text(value) for value in values])
-    return line.encode("utf-8")
+    # The writer quotes what is part of its line terminator, and a bare \r in a cell has to be quoted too.
+    line: str = csv.writer(_Echo, lineterminator="\r\n").writerow([_text(value) for value in values])
+    return line[:-2].encode("utf-8") + b"\n"
 
 
 def _text(value: Any) -> str:
@@ -114,7 +115,7 @@ def _text(value: Any) -> str:
 class CsvCodec:
     """The format of `.csv` files."""
 
-    def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
+    def read_preamble(self, head: bytes, *, final: bool) -> tuple[CsvDecoder, int] | None:
         """Return a decoder for the header, and the offset after it."""
         start = len(_BOM) if head.startswith(_BOM) else 0
         split = self.split(head[start:], final=final)
@@ -165,6 +166,7 @@ class CsvCodec:
         """Return an encoder that goes on with the header of the file, if it has one."""
         if not head:
             return CsvEncoder()
-        start = len(_BOM) if head.startswith(_BOM) else 0
-        split = self.split(head[start:], final=False)
-        return CsvEncoder(_cells(split.records[0]) if split.records else None)
+        found = self.read_preamble(head, final=False)
+        if found is None:
+            raise ValueError(f"the header does not end within {len(head)} bytes")
+        return CsvEncoder(found[0].columns)

@@ -23,12 +23,11 @@ class Cursor:
     Args:
         stream: the stream.
         segments: what to read, in order; only the last may be open-ended.
-        follow: False: what is there now is all there is. True: the stream goes on until it is sealed.
+        follow: True: the stream goes on until it is sealed. False: a stream that nobody accounts for ends where it
+            ends now; one that has a commit log goes on until it is sealed nevertheless.
     """
 
-    def __init__(
-        self, stream: Stream, segments: Sequence[Segment] = (START,), *, follow: bool = True
-    ) -> None:
+    def __init__(self, stream: Stream, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> None:
         self.stream = stream
         self._segments = list(segments)
         self._follow = follow
@@ -37,7 +36,11 @@ class Cursor:
         self._pending: Block | None = None
         self._limit = 0
         self._ended = False
-        self._start, self._offset = self._segments[0][:2]
+        self._first = 0  # the byte after the preamble
+        self._is_placed = False  # whether the ends of the current segment were checked
+        self._start, self._offset = (segments[0] if segments else START)[:2]
+        last = segments[-1] if segments else START
+        self._known = last.offset if last.offset_end is None else last.offset_end
 
     @property
     def offset(self) -> int:
@@ -54,6 +57,11 @@ class Cursor:
         """The bytes that are known to be readable."""
         return self._limit
 
+    @property
+    def knows_end(self) -> bool:
+        """Whether `limit` is where the stream ends."""
+        return self._ended
+
     def extend(self, limit: int) -> None:
         """Take a writer's word that the first `limit` bytes are committed."""
         self._limit = max(self._limit, limit)
@@ -66,7 +74,7 @@ class Cursor:
 
         Raises:
             StreamMissingError: when a stream that is to be read as it is does not exist.
-            StreamChangedError: when the stream is shorter than where reading is to go on.
+            StreamChangedError: when the stream is not what it was when the segments were made.
             RowFormatError: when its beginning is not of its format.
         """
         if self._pending is None:
@@ -94,25 +102,19 @@ class Cursor:
         while self._segments:
             segment = self._segments[0]
             end = self._limit if segment.offset_end is None else min(segment.offset_end, self._limit)
-            if self._offset >= end:
-                if segment.offset_end is not None and self._offset >= segment.offset_end:
-                    self._next_segment()
-                    continue
-                if not self._look():
-                    return None
-                continue
-            block = self._read_block(end)
-            if block is not None:
-                return block
-            if not self._look():
+            if self._offset < end:
+                block = self._read_block(end)
+                if block is not None:
+                    return block
+            if segment.offset_end is not None and self._offset >= segment.offset_end:
+                self._next_segment()
+            elif not self._look():
                 return None
         return None
 
     def _look(self) -> bool:
         """Look how far the stream may be read now; return whether it is worth trying again."""
         if self._ended:
-            if self._offset < self._limit and self._segments[0].offset_end is not None:
-                raise self._shorter(self._segments[0].offset_end)
             self._segments.clear()
             return False
         state = self.stream.readable(follow=self._follow)
@@ -120,83 +122,101 @@ class Cursor:
             if self._follow:
                 return False
             raise StreamMissingError(f"{self.stream.path} does not exist; check the path of the input")
-        if state.limit < self._offset:
-            raise self._shorter(self._offset)
-        was = (self._limit, self._ended)
+        needed = max(self._offset, self._known)
+        if state.limit < needed:
+            raise self._shorter(state.limit, needed)
+        is_news = state.ended or state.limit > self._limit
         self._limit, self._ended = max(state.limit, self._limit), state.ended
-        if self._ended and self._offset >= self._limit:
-            wanted = self._segments[0].offset_end
-            if wanted is not None and wanted > self._limit:
-                raise self._shorter(wanted)
-            self._segments.clear()
-            return False
-        return (self._limit, self._ended) != was
+        return is_news
 
-    def _shorter(self, needed: int) -> StreamChangedError:
+    def _shorter(self, size: int, needed: int) -> StreamChangedError:
         return StreamChangedError(
-            f"{self.stream.path} ends at byte {self._limit}, but rows up to byte {needed} were read before: it was "
+            f"{self.stream.path} ends at byte {size}, but it was read up to byte {needed} before: it was "
             "shortened after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
         )
 
+    def _changed(self, what: str) -> StreamChangedError:
+        return StreamChangedError(
+            f"{self.stream.path}: {what}: it was changed after the run was interrupted; restore it, or start afresh "
+            "with if_exists='overwrite'"
+        )
+
     def _next_segment(self) -> None:
-        self._segments.pop(0)
+        segment = self._segments.pop(0)
+        if self._start != segment.end:
+            raise self._changed(
+                f"bytes {segment.offset} to {segment.offset_end} held the rows {segment.start} to {segment.end}, "
+                f"and now end with row {self._start}"
+            )
         if self._segments:
             self._start, self._offset = self._segments[0][:2]
+            self._is_placed = False
 
     def _read_block(self, end: int) -> Block | None:
-        """Read whole records between the current offset and `end`."""
+        """Read whole records between the current offset and `end`; None when there is none."""
         if self._file is None:
             self._file = self.stream.disk.open_read(self.stream.path)
-        if self._decode is None and not self._read_preamble():
-            return None
+        if self._decode is None:
+            self._decode = self._read_preamble()
+            if self._decode is None:
+                return None
+        segment = self._segments[0]
+        if not self._is_placed:
+            self._check_place(segment.offset)
+            self._check_place(segment.offset_end or 0)
+            self._is_placed = True
         length = READ_BYTES
-        while True:
-            data = self._file.read_at(self._offset, min(length, end - self._offset))
-            if len(data) < min(length, end - self._offset):
-                self._limit = self._offset + len(data)
-                raise self._shorter(end)
-            at_end = self._offset + len(data) == end
-            closed = at_end and (self._ended or self._segments[0].offset_end == end)
-            records, ends, consumed = self.stream.codec.split(data, final=closed)
-            if consumed and not records:  # nothing but blank lines
-                self._offset += consumed
-                return None
+        while self._offset < end:
+            wanted = min(length, end - self._offset)
+            data = self._file.read_at(self._offset, wanted)
+            if len(data) < wanted:
+                raise self._shorter(self._offset + len(data), end)
+            is_all = self._offset + wanted == end
+            is_final = is_all and (self._ended or segment.offset_end == end)
+            records, ends, consumed = self.stream.codec.split(data, final=is_final)
+            base = self._offset
+            self._offset += consumed
             if records:
-                base = self._offset
-                self._offset += consumed
-                block = Block(
-                    records,
-                    self._start,
-                    base,
-                    self._offset,
-                    None if ends is None else [base + at for at in ends],
-                    self._decode or _undecided,
-                )
+                if ends is not None:
+                    ends = [base + at for at in ends]
+                block = Block(records, self._start, base, self._offset, ends, self._decode)
                 self._start = block.end
+                if segment.end is not None and block.end > segment.end:
+                    raise self._changed(f"byte {self._offset} was the end of row {segment.end} at the latest")
                 return block
-            if at_end:
-                return None
-            length *= 2
+            if not consumed:  # else these were blank lines
+                if is_all:
+                    return None
+                length *= 2
+        return None
 
-    def _read_preamble(self) -> bool:
+    def _read_preamble(self) -> Decoder | None:
+        """Return how to decode records; None when too little of the stream is there to know."""
         assert self._file is not None
         length = 64 * 1024
         while True:
-            head = self._file.read_at(0, min(length, self._limit))
-            is_all = len(head) == self._limit
+            wanted = min(length, self._limit)
+            head = self._file.read_at(0, wanted)
+            if len(head) < wanted:
+                raise self._shorter(len(head), self._limit)
+            is_all = wanted == self._limit
             try:
                 found = self.stream.codec.read_preamble(head, final=is_all and self._ended)
             except ValueError as error:
                 raise RowFormatError(f"{self.stream.path}, line 1: {error}") from error
             if found is not None:
-                self._decode, first = found
-                if self._offset < first:
-                    self._offset = first
-                return True
+                decode, self._first = found
+                self._offset = max(self._offset, self._first)
+                return decode
             if is_all:
-                return False
+                return None
             length *= 2
 
-
-def _undecided(_record: bytes) -> None:
-    raise AssertionError("a block has no decoder before its preamble was read")
+    def _check_place(self, at: int) -> None:
+        """Make sure that a row still ends at byte `at`, as it did when the stream was read before (M22)."""
+        assert self._file is not None
+        if at <= self._first:
+            return
+        before, after = self._file.read_at(at - 1, 1), self._file.read_at(at, 1)
+        if before not in (b"", b"\n") and after not in (b"", b"\n", b"\r"):
+            raise self._changed(f"byte {at} was between two rows, and now is within one")

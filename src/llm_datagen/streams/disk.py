@@ -98,14 +98,16 @@ class LocalDisk:
         """Open a file for appending, making it (and its folder) when it is not there."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        if fcntl is not None:
-            try:
+        try:
+            if fcntl is not None:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                raise StreamBusyError(
-                    f"{path} is being written by another writer; wait until it has ended, or choose another path"
-                ) from None
+        except OSError as error:
+            os.close(fd)
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise StreamBusyError(
+                f"{path} is being written by another writer; wait until it has ended, or choose another path"
+            ) from None
         return _LocalAppendFile(fd)
 
     def read_all(self, path: str) -> bytes | None:
@@ -127,7 +129,7 @@ class LocalDisk:
                 os.fsync(fd)
         finally:
             os.close(fd)
-        os.replace(temporary, path)
+        Path(temporary).replace(target)
         if sync:
             _sync_folder(target.parent)
 
@@ -194,7 +196,7 @@ class MemoryDisk:
 
     def __init__(self) -> None:
         self._files: dict[str, bytearray] = {}
-        self._writers: set[str] = set()
+        self._writers: dict[str, object] = {}
 
     def size(self, path: str) -> int | None:
         """Return the file's size in bytes, or None when there is no such file."""
@@ -209,19 +211,22 @@ class MemoryDisk:
 
     def open_append(self, path: str) -> AppendFile:
         """Open a file for appending, making it when it is not there."""
-        if path in self._writers:
+        token = object()
+        if self._writers.setdefault(path, token) is not token:
             raise StreamBusyError(f"memory://{path} is being written by another writer")
-        self._writers.add(path)
-        return _MemoryAppendFile(
-            self._files.setdefault(path, bytearray()), lambda: self._writers.discard(path)
-        )
+
+        def release() -> None:
+            if self._writers.get(path) is token:
+                del self._writers[path]
+
+        return _MemoryAppendFile(self._files.setdefault(path, bytearray()), release)
 
     def read_all(self, path: str) -> bytes | None:
         """Return the whole file, or None when there is no such file."""
         data = self._files.get(path)
         return None if data is None else bytes(data)
 
-    def replace(self, path: str, data: bytes, *, sync: bool) -> None:  # noqa: ARG002 - memory is never synced
+    def replace(self, path: str, data: bytes, *, sync: bool) -> None:
         """Put `data` in place of the file."""
         self._files[path] = bytearray(data)
 

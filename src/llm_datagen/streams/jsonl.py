@@ -67,6 +67,6 @@ class JsonlCodec:
         """Split `data` into lines."""
         return split_lines(data, final=final)
 
-    def encoder(self, head: bytes) -> Encoder:  # noqa: ARG002 - nothing in the file matters to what follows
+    def encoder(self, head: bytes) -> Encoder:
         """Return an encoder."""
         return JsonlEncoder()

@@ -18,7 +18,7 @@ class Manifest:
     """The content of a seal that this package wrote.
 
     Attributes:
-        bytes: bytes in the stream.
+        size: bytes in the stream.
         rows: rows in the stream; None when it was sealed by hand and never counted.
         crc: CRC-32 of the bytes; None when it was sealed by hand.
         last: bytes and running CRC-32 before the last flush.
@@ -27,35 +27,38 @@ class Manifest:
         filtered: source rows that gave no row.
         ids: the ids of the first and the last row.
         marks: what the writer remembered.
+        complete: whether its writer sealed it, after all that there was to write.
         sealed_at: when, in UTC.
         format: the version of this format.
     """
 
-    bytes: int
+    size: int
     rows: int | None = None
     crc: int | None = None
     last: tuple[int, int] = (0, 0)
     source: str = ""
-    cover: tuple[tuple[int, int, int, int], ...] = ()
+    cover: tuple[Span, ...] = ()
     filtered: int = 0
     ids: tuple[Id | None, Id | None] = (None, None)
     marks: dict[str, Any] | None = None
+    complete: bool = False
     sealed_at: str = ""
     format: int = FORMAT
 
     @classmethod
-    def of(cls, position: Position, source: str) -> Self:
+    def of(cls, position: Position, source: str, *, complete: bool) -> Self:
         """Return the manifest of a stream that ends at `position`."""
         return cls(
-            bytes=position.bytes,
+            size=position.bytes,
             rows=position.rows,
             crc=position.crc,
             last=(position.last_bytes, position.last_crc),
             source=source,
-            cover=tuple(tuple(span) for span in position.coverage),
+            cover=tuple(position.coverage),
             filtered=position.filtered,
             ids=(position.first_id, position.last_id),
             marks=position.marks or None,
+            complete=complete,
             sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -66,7 +69,7 @@ class Manifest:
             value = orjson.loads(data)
             if not isinstance(value, dict) or value.get("format") != FORMAT:
                 return None
-            value["cover"] = tuple(tuple(span) for span in value["cover"])
+            value["cover"] = tuple(Span(*span) for span in value["cover"])
             value["ids"] = tuple(value["ids"])
             value["last"] = tuple(value["last"])
             return cls(**value)
@@ -75,13 +78,14 @@ class Manifest:
 
     def dump(self) -> bytes:
         """Return the manifest as the text of a `.done` file."""
-        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+        value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
     def position(self) -> Position:
         """Return where the stream stands, to go on writing after it was unsealed."""
         return Position(
             rows=self.rows or 0,
-            bytes=self.bytes,
+            bytes=self.size,
             crc=self.crc or 0,
             last_bytes=self.last[0],
             last_crc=self.last[1],
@@ -89,5 +93,5 @@ class Manifest:
             first_id=self.ids[0],
             last_id=self.ids[1],
             marks=self.marks or {},
-            coverage=Coverage(Span(*span) for span in self.cover),
+            coverage=Coverage(self.cover),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.config import Fsync
@@ -15,7 +16,7 @@ from llm_datagen.errors import (
 )
 from llm_datagen.ids import Id
 from llm_datagen.streams.codec import Encoder
-from llm_datagen.streams.commits import CommitLog, Position, read_log
+from llm_datagen.streams.commits import CommitLog, Position, check_data, read_log
 from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.spans import Span
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
 
 _HEAD_BYTES = 1 << 20
-_CHECK_BYTES = 1 << 20
 
 
 class Sink:
@@ -42,21 +42,19 @@ class Sink:
         StreamSealedError: when the stream has ended.
         StreamExistsError: when there are rows that no commit log speaks of.
         StreamChangedError: when the file is shorter than its log says, or made from another source.
-        StreamCorruptError: when its last flush does not have the right checksum, or the log cannot be read.
+        StreamCorruptError: when its bytes do not have the right checksum, or the log cannot be read.
         StreamBusyError: when another writer has it open.
     """
 
     def __init__(self, stream: Stream, *, source: str = "", fsync: Fsync = "close") -> None:
-        if stream.is_sealed():
-            raise StreamSealedError(
-                f"{stream.uri} has ended ({stream.done_path} is there); unseal() it to write more"
-            )
         self.stream = stream
+        self._refuse_sealed()
         self._source = source
         self._fsync = fsync
         self._broken = False
         self._file: AppendFile | None = stream.disk.open_append(stream.path)
         try:
+            self._refuse_sealed()  # again, now that nobody else can seal it
             self.position = self._recover(source)
             self._log = CommitLog(stream.disk, stream.commits_path, source, sync=fsync == "flush")
             self._log.start(self.position)
@@ -64,6 +62,11 @@ class Sink:
         except BaseException:
             self._file.close()
             raise
+
+    def _refuse_sealed(self) -> None:
+        stream = self.stream
+        if stream.is_sealed():
+            raise StreamSealedError(f"{stream.uri} has ended ({stream.done_path} is there); unseal() it to write more")
 
     def _recover(self, source: str) -> Position:
         stream = self.stream
@@ -83,35 +86,10 @@ class Sink:
                 f"{stream.path} was made from {made_from!r}, and is now to be continued from {source!r}; "
                 "bind the same input, or choose another output"
             )
-        if size < position.bytes:
-            raise StreamChangedError(
-                f"{stream.path} has {size} bytes, but {position.bytes} were committed: it was shortened or deleted "
-                "after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
-            )
-        self._check_last_flush(position)
+        check_data(stream.disk, stream.path, position)
         if size > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
         return position
-
-    def _check_last_flush(self, position: Position) -> None:
-        if position.bytes == position.last_bytes:
-            return
-        stream = self.stream
-        file = stream.disk.open_read(stream.path)
-        try:
-            crc, at = position.last_crc, position.last_bytes
-            while at < position.bytes:
-                data = file.read_at(at, min(_CHECK_BYTES, position.bytes - at))
-                crc = zlib.crc32(data, crc)
-                at += len(data)
-        finally:
-            file.close()
-        if crc != position.crc:
-            raise StreamCorruptError(
-                f"{stream.path}, bytes {position.last_bytes} to {position.bytes}: the checksum is {crc:08x}, the "
-                f"commit log says {position.crc:08x}: the file was changed after the run was interrupted; restore "
-                "it, or start afresh with if_exists='overwrite'"
-            )
 
     def _head(self) -> bytes:
         if not self.position.bytes:
@@ -147,45 +125,51 @@ class Sink:
             StreamCorruptError: when a source row is covered already.
         """
         if self._broken or self._file is None:
-            raise StreamSealedError(
-                f"{self.stream.uri} is closed, or failed before; open it again to recover it"
-            )
-        position = self.position
-        if data and not position.bytes:
-            data = self.encoder.preamble() + data
-        self._broken = True  # until both writes have come back
-        if data:
-            self._file.append(data)
-            if self._fsync == "flush":
-                self._file.sync()
+            raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; open it again to recover it")
+        before = self.position
+        coverage = before.coverage.copy()
         for span in spans:
-            if not position.coverage.add(span):
+            if not coverage.add(span):
                 raise StreamCorruptError(
                     f"{self.stream.uri}: source rows {span.start} to {span.end} were delivered twice; this is a bug"
                 )
-        position.last_bytes, position.last_crc = position.bytes, position.crc
-        position.rows += rows
-        position.bytes += len(data)
-        position.crc = zlib.crc32(data, position.crc)
-        position.filtered += filtered
-        if ids[0] is not None and position.first_id is None:
-            position.first_id = ids[0]
-        if ids[1] is not None:
-            position.last_id = ids[1]
-        if marks is not None:
-            position.marks = marks
+        if data and not before.bytes:
+            data = self.encoder.preamble() + data
+        position = replace(
+            before,
+            rows=before.rows + rows,
+            bytes=before.bytes + len(data),
+            crc=zlib.crc32(data, before.crc),
+            filtered=before.filtered + filtered,
+            first_id=ids[0] if before.first_id is None else before.first_id,
+            last_id=before.last_id if ids[1] is None else ids[1],
+            marks=before.marks if marks is None else marks,
+            coverage=coverage,
+        )
+        self._broken = True  # until both writes have come back
+        if data:
+            position.last_bytes, position.last_crc = before.bytes, before.crc
+            self._file.append(data)
+            if self._fsync == "flush":
+                self._file.sync()
         self._log.append(position, spans)
+        self.position = position  # what is said of the stream is never more than what is committed
         self._broken = False
 
-    def seal(self) -> Manifest:
-        """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes."""
+    def seal(self, *, complete: bool = True) -> Manifest:
+        """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
+
+        Args:
+            complete: whether all that there was to write is written.
+        """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
         if self._fsync != "never":
             self._file.sync()
-        self.close()
-        manifest = Manifest.of(self.position, self._source)
+        self._log.close()
+        manifest = Manifest.of(self.position, self._source, complete=complete)
         self.stream.write_seal(manifest, sync=self._fsync != "never")
+        self.close()  # last: no other writer may have the stream before it is sealed
         return manifest
 
     def close(self) -> None:

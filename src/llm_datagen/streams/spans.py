@@ -74,6 +74,12 @@ class Coverage:
         spans.insert(at, span)
         return True
 
+    def copy(self) -> Coverage:
+        """Return a copy."""
+        copy = Coverage()
+        copy._spans, copy.rows = list(self._spans), self.rows
+        return copy
+
     def is_prefix(self) -> bool:
         """Return whether the rows covered are the first rows of the stream, without a hole."""
         return not self._spans or (len(self._spans) == 1 and self._spans[0].start == 0)

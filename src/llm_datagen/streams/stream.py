@@ -10,26 +10,21 @@ Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from llm_datagen.config import Fsync
-from llm_datagen.errors import RowFormatError, StreamChangedError, StreamIdleError, StreamMissingError
-from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
 from llm_datagen.streams.codec import Codec
-from llm_datagen.streams.commits import CommitLog, read_log
+from llm_datagen.streams.commits import CommitLog, check_data, read_log
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.disk import Disk
 from llm_datagen.streams.manifest import Manifest
-from llm_datagen.streams.rows import as_row, item_of
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import START, Segment
+from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, StreamReader, StreamWriter
 
-EOF_RETRIES = 5
-"""How often an empty read is tried again, and said so, before a reader settles down to wait (M18)."""
-
-EOF_RETRY_SECONDS = 0.1
+_COUNT_BYTES = 1 << 20
 
 
 class Readable(NamedTuple):
@@ -80,9 +75,7 @@ class Stream:
 
     def exists(self) -> bool:
         """Return whether there is anything of this stream: data, a commit log or a seal."""
-        return any(
-            self.disk.size(path) is not None for path in (self.path, self.commits_path, self.done_path)
-        )
+        return any(self.disk.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
 
     def is_sealed(self) -> bool:
         """Return whether the stream has ended."""
@@ -94,10 +87,12 @@ class Stream:
         return None if data is None else Manifest.parse(data)
 
     def seal(self) -> None:
-        """Say that this stream has ended.
+        """Say that this stream has ended. A stream with a commit log ends with its last commit.
 
         Raises:
             StreamMissingError: when there is no such stream.
+            StreamBusyError: when a writer has it open.
+            StreamChangedError, StreamCorruptError: when it is not what its commit log says.
         """
         if self.is_sealed():
             return
@@ -106,11 +101,13 @@ class Stream:
             raise StreamMissingError(f"{self.path} does not exist, so it cannot be sealed; check the path")
         logged = read_log(self.disk, self.commits_path)
         if logged is None:
-            manifest = Manifest(bytes=size)
-        else:
-            source, position = logged
-            manifest = Manifest.of(position, source)
-        self.write_seal(manifest, sync=True)
+            self.write_seal(Manifest(size=size), sync=True)
+            return
+        sink = self.sink(source=logged[0])  # recovers it: what was never committed is not part of it
+        try:
+            sink.seal(complete=False)
+        finally:
+            sink.close()
 
     def write_seal(self, manifest: Manifest, *, sync: bool) -> None:
         """Put the seal in place, atomically; the commit log is not needed after that."""
@@ -118,11 +115,40 @@ class Stream:
         self.disk.remove(self.commits_path)
 
     def unseal(self) -> None:
-        """Take the seal away, so that the stream can be continued. What was committed stays accounted for."""
+        """Take the seal away, so that the stream can be continued.
+
+        What was committed stays accounted for; but when the data was changed after it was sealed, it no longer is,
+        and the stream is as one that another program writes.
+        """
         manifest = self.manifest()
-        if manifest is not None and manifest.rows is not None and self.disk.size(self.commits_path) is None:
+        if (
+            manifest is not None
+            and manifest.rows is not None
+            and manifest.size == self.disk.size(self.path)
+            and self.disk.size(self.commits_path) is None
+        ):
             CommitLog(self.disk, self.commits_path, manifest.source, sync=True).start(manifest.position())
         self.disk.remove(self.done_path)
+
+    def verify(self) -> None:
+        """Read all that was committed or sealed, and compare it with its checksum (S3, M22).
+
+        A stream that nobody accounts for is not checked.
+
+        Raises:
+            StreamMissingError: when the data is gone.
+            StreamChangedError: when it is not as long as it was.
+            StreamCorruptError: when it is not what it was.
+        """
+        readable = self.readable()
+        manifest = self.manifest()
+        if manifest is not None:
+            position = manifest.position() if manifest.rows is not None else None
+        else:
+            logged = read_log(self.disk, self.commits_path)
+            position = None if logged is None else logged[1]
+        if readable is not None and position is not None:
+            check_data(self.disk, self.path, position)
 
     def delete(self) -> None:
         """Remove the stream with all that belongs to it. The seal goes first, the data last."""
@@ -136,27 +162,34 @@ class Stream:
             follow: False takes a stream that nobody accounts for as ended.
 
         Raises:
+            StreamMissingError: when there is a seal or a commit log, but no data.
             StreamChangedError: when the data is not as long as the seal says.
+            StreamCorruptError: when the commit log cannot be read.
         """
         # The seal is looked for before the size is taken: after it, the size cannot change.
         done = self.disk.read_all(self.done_path)
-        logged = None if done is not None else read_log(self.disk, self.commits_path)
+        manifest = None if done is None else Manifest.parse(done)
+        logged = None if manifest is not None else read_log(self.disk, self.commits_path)
         size = self.disk.size(self.path)
         if size is None:
-            return None
-        if done is not None:
-            manifest = Manifest.parse(done)
-            if manifest is not None and manifest.bytes != size:
+            if done is None and logged is None:
+                return None
+            raise StreamMissingError(
+                f"{self.path} is gone, though {self.commits_path if done is None else self.done_path} is there; "
+                "restore it, or start afresh with if_exists='overwrite'"
+            )
+        if manifest is not None:
+            if manifest.size != size:
                 raise StreamChangedError(
-                    f"{self.path} has {size} bytes, but {manifest.bytes} when it was sealed: it was changed since; "
+                    f"{self.path} has {size} bytes, but {manifest.size} when it was sealed: it was changed since; "
                     f"restore it, or unseal() it (remove {self.done_path}) if the change is meant"
                 )
             return Readable(size, ended=True)
-        if logged is not None:
-            return Readable(logged[1].bytes, ended=False)
-        if self.is_sealed():  # sealed between the two looks
+        if logged is not None:  # also under a seal that another program made
+            return Readable(logged[1].bytes, ended=done is not None)
+        if done is None and self.is_sealed():  # sealed between the two looks
             return self.readable(follow=follow)
-        return Readable(size, ended=not follow)
+        return Readable(size, ended=done is not None or not follow)
 
     def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
         """Return a cursor over some segments; with `follow`, it goes on until the seal."""
@@ -166,16 +199,29 @@ class Stream:
         """Open the stream for writing, recovering it first. See `Sink`."""
         return Sink(self, source=source, fsync=fsync)
 
+    def is_row_start(self, offset: int) -> bool:
+        """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline."""
+        if offset == 0:
+            return True
+        file = self.disk.open_read(self.path)
+        try:
+            return file.read_at(offset - 1, 1) == b"\n" or offset == file.size()
+        finally:
+            file.close()
+
     def line_number(self, offset: int) -> int:
-        """Return the number, from 1, of the line that begins at byte `offset`."""
+        """Return the number, from 1, of the first line at or after byte `offset` that is not blank."""
         file = self.disk.open_read(self.path)
         try:
             lines, at = 1, 0
-            while at < offset:
-                data = file.read_at(at, min(1 << 20, offset - at))
-                if not data:
-                    break
+            while at < offset and (data := file.read_at(at, min(_COUNT_BYTES, offset - at))):
                 lines += data.count(b"\n")
+                at += len(data)
+            while data := file.read_at(at, _COUNT_BYTES):
+                begin = len(data) - len(data.lstrip(b"\r\n"))
+                lines += data.count(b"\n", 0, begin)
+                if begin < len(data):
+                    break
                 at += len(data)
         finally:
             file.close()
@@ -210,107 +256,7 @@ class Stream:
         return StreamReader(self, follow, retry_interval, idle_timeout, on_retry)
 
 
-class StreamWriter:
-    """Writes rows to a stream. One thread at a time may use it; `close()` seals."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def write(self, rows: Iterable[Any]) -> None:
-        """Append rows and commit them. A row without an id gets its number in the stream."""
-        encoded: list[bytes] = []
-        ids: list[Id] = []
-        for row in rows:
-            known = row.get(ID_FIELD) if isinstance(row, dict) else None
-            row_id: Id = self._sink.position.rows + len(encoded) if known is None else known
-            ids.append(row_id)
-            encoded.append(self._sink.encoder.encode(as_row(row, row_id)))
-        if encoded:
-            self._sink.append(b"".join(encoded), rows=len(encoded), ids=(ids[0], ids[-1]))
-
-    def close(self) -> None:
-        """Seal the stream."""
-        self._sink.seal()
-
-    def __enter__(self) -> StreamWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:  # what was written stays, unsealed: it can be continued
-            self._sink.close()
-
-
-class StreamReader:
-    """Reads rows from a stream. One thread at a time may use it."""
-
-    def __init__(
-        self,
-        stream: Stream,
-        follow: bool,
-        retry_interval: float,
-        idle_timeout: float | None,
-        on_retry: Callable[[int], None] | None,
-    ) -> None:
-        self._stream = stream
-        self._follow = follow
-        self._retry_interval = retry_interval
-        self._idle_timeout = idle_timeout
-        self._on_retry = on_retry
-
-    def read(self, batch_size: int = 1) -> Iterator[tuple[list[Any], list[Id]]]:
-        """Yield ``(rows, ids)``, `batch_size` rows at a time, until the stream ends.
-
-        Raises:
-            StreamIdleError: when nothing new came for `idle_timeout` seconds.
-            RowFormatError: on a line that is not a row.
-        """
-        cursor = self._stream.cursor(follow=self._follow)
-        try:
-            while True:
-                block = cursor.read(batch_size)
-                if block is not None:
-                    rows: list[Any] = []
-                    ids: list[Id] = []
-                    for number, record in enumerate(block.records):
-                        try:
-                            value = block.decode(record)
-                        except ValueError as error:
-                            raise self._stream.row_error(error, block.offset_after(number)) from error
-                        row_id, item = item_of(value, block.start + number)
-                        rows.append(item)
-                        ids.append(row_id)
-                    yield rows, ids
-                elif cursor.ended():
-                    return
-                else:
-                    self._wait_for_more(cursor)
-        finally:
-            cursor.close()
-
-    def _wait_for_more(self, cursor: Cursor) -> None:
-        started = time.monotonic()
-        tries = 0
-        before = cursor.offset
-        while True:
-            tries += 1
-            if tries <= EOF_RETRIES and self._on_retry is not None:
-                self._on_retry(tries)
-            waited = time.monotonic() - started
-            if self._idle_timeout is not None and waited >= self._idle_timeout:
-                raise StreamIdleError(
-                    f"{self._stream.path} gave nothing new for {waited:.1f} s and is not sealed "
-                    f"({self._stream.done_path} is missing); seal() it if it has ended"
-                )
-            time.sleep(EOF_RETRY_SECONDS if tries <= EOF_RETRIES else self._retry_interval)
-            state = self._stream.readable(follow=self._follow)
-            if state is not None and (state.ended or state.limit > before):
-                return
-
-
 __all__ = [
-    "DATA_FIELD",
     "EOF_RETRIES",
     "EOF_RETRY_SECONDS",
     "Readable",

@@ -1,0 +1,60 @@
+"""What an operator sees of the node that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen import log as events
+from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import OperatorLogged, UsageReported
+
+
+class NodeContext:
+    """The `ctx` of an operator. Any thread may use it.
+
+    Args:
+        pipeline_id: the pipeline's id.
+        node_id: the node's id.
+        supervisor: who hears of usage and of what the operator logs.
+        log: the platform log.
+    """
+
+    def __init__(self, pipeline_id: str, node_id: str, supervisor: Recipient, log: PlatformLog) -> None:
+        self._pipeline_id = pipeline_id
+        self._node_id = node_id
+        self._supervisor = supervisor
+        self._log = log
+        self._is_cancelled = False
+
+    @property
+    def node_id(self) -> str:
+        """The node's id."""
+        return self._node_id
+
+    @property
+    def pipeline_id(self) -> str:
+        """The pipeline's id."""
+        return self._pipeline_id
+
+    def report_usage(self, usage: Mapping[str, Any]) -> None:
+        """Report what a call used: numbers are summed per `provider` and `model`."""
+        metrics = {
+            key: value for key, value in usage.items() if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        provider, model = str(usage.get("provider", "")), str(usage.get("model", ""))
+        tell(self._supervisor, UsageReported(self._node_id, provider, model, metrics))
+
+    def is_cancelled(self) -> bool:
+        """Return whether the run is being cancelled."""
+        return self._is_cancelled
+
+    def cancel(self) -> None:
+        """Let `is_cancelled` be true from now on."""
+        self._is_cancelled = True
+
+    def log(self, message: str, **fields: Any) -> None:
+        """Write a line to platform.log and tell the hooks."""
+        self._log.info(events.OPERATOR_LOG, message=message, node_id=self._node_id, **fields)
+        tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, "info", message))

@@ -1,0 +1,129 @@
+"""Delivery: from a worker to the writer, and the word of it to the node.
+
+The one place where a thread of ours may be blocked for long: by a full writer, or, in sync mode, by the disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pykka
+from pykka._envelope import Envelope
+
+from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.executors.work import Done
+from llm_datagen.messages import TaskDone, Write
+from llm_datagen.streams import Segment
+
+_LIVENESS_SECONDS = 1.0
+
+
+class Delivery:
+    """Puts the results of tasks into a writer's mailbox, then tells the node.
+
+    Args:
+        writer: the writer's ref.
+        node: the node's ref.
+        sync: whether a put waits until the rows are committed.
+    """
+
+    def __init__(self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool) -> None:
+        self._writer = writer
+        self._node = node
+        self._sync = sync
+
+    def try_put(self, task: int, done: Done) -> bool:
+        """Deliver without blocking, if that is possible now."""
+        if self._sync:
+            return False
+        lost = False
+        if done.span.start < done.span.end:
+            inbox = self._writer.actor_inbox
+            assert isinstance(inbox, Mailbox)
+            try:
+                if not inbox.offer(Envelope(_write(done, None))):
+                    return False
+            except pykka.ActorDeadError:
+                lost = True
+        tell(self._node, _task_done(task, done, lost=lost))
+        return True
+
+    def put(self, task: int, done: Done) -> None:
+        """Deliver; blocks while the writer is full."""
+        lost = not self._write(done)
+        tell(self._node, _task_done(task, done, lost=lost))
+
+    def _write(self, done: Done) -> bool:
+        """Return whether the writer has taken (in sync mode: committed) the results."""
+        if done.span.start == done.span.end:
+            return True
+        ack: Future[None] | None = Future() if self._sync else None
+        if not tell(self._writer, _write(done, ack)):
+            return False
+        while ack is not None:
+            try:
+                ack.result(timeout=_LIVENESS_SECONDS)
+            except TimeoutError:
+                if self._writer.is_alive() or ack.done():
+                    continue
+                return False
+            except pykka.ActorDeadError:
+                return False
+            return True
+        return True
+
+
+class OrderedDelivery(Delivery):
+    """Delivers in input order: what finishes early waits here, in memory, for the rows before it.
+
+    How much can wait is bounded by the node, which hands out no row that is too far ahead of `next_row`.
+
+    Args:
+        writer: the writer's ref.
+        node: the node's ref.
+        sync: whether a put waits until the rows are committed.
+        segments: the parts of the source that are not done, in order.
+    """
+
+    def __init__(
+        self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool, segments: Sequence[Segment]
+    ) -> None:
+        super().__init__(writer, node, sync=sync)
+        self._lock = threading.Lock()
+        self._early: dict[int, Done] = {}
+        self._segments = list(segments)
+        self.next_row = self._segments[0].start if self._segments else 0
+        """The ordinal of the first row that was not delivered."""
+
+    def try_put(self, task: int, done: Done) -> bool:
+        """Refuse: putting in order needs a lock, which the caller must not wait for."""
+        return False
+
+    def put(self, task: int, done: Done) -> None:
+        """Deliver `done`, and all that has waited for it; or let it wait."""
+        lost = False
+        with self._lock:
+            if done.span.start < done.span.end:
+                self._early[done.span.start] = done
+            while not lost and (due := self._early.pop(self.next_row, None)) is not None:
+                lost = not self._write(due)
+                self._advance(due.span.end)
+        tell(self._node, _task_done(task, done, lost=lost))
+
+    def _advance(self, row: int) -> None:
+        if len(self._segments) > 1 and row == self._segments[0].end:
+            self._segments.pop(0)  # the end of a hole: go on behind the rows that are done already
+            row = self._segments[0].start
+        self.next_row = row
+
+
+def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:
+    return TaskDone(task, done.calls, done.seconds, done.rest, done.failure, lost)
+
+
+def _write(done: Done, ack: Future[None] | None) -> Write:
+    return Write(done.rows, done.data, done.span, done.filtered, done.ids, done.marks, ack)

@@ -1,0 +1,130 @@
+"""Hooks off the data path: a thread that turns events into calls of a user's hooks (M26)."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from llm_datagen import log as events
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import (
+    CheckpointSaved,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorLogged,
+    PipelineFinished,
+    PipelineStarted,
+    UsageReported,
+)
+
+MAX_BACKLOG = 1000
+"""Events that wait for slow hooks; beyond that they are conflated."""
+
+PATIENCE_SECONDS = 5.0
+"""How long the end of a run waits for hooks that have not returned."""
+
+
+class HookRunner:
+    """A subscriber that calls hooks, one event after the other, on a thread of its own.
+
+    A hook that raises is logged. When hooks are slower than events, a node's progress is conflated to the latest,
+    usage is summed, and checkpoints and log messages are dropped; starts, ends and errors never are.
+
+    Args:
+        hooks: the hooks.
+        pipeline_id: the pipeline's id.
+        log: where failing hooks are logged.
+    """
+
+    def __init__(self, hooks: IPipelineHooks, pipeline_id: str, log: PlatformLog) -> None:
+        self._hooks = hooks
+        self._cid = pipeline_id
+        self._log = log
+        self._events: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        # A daemon: a hook that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=f"datagen-hooks-{pipeline_id}", daemon=True)
+        self._thread.start()
+
+    def tell(self, event: Any) -> None:
+        """Take an event; never blocks. Any thread may call it."""
+        with self._changed:
+            if len(self._events) >= MAX_BACKLOG:
+                self._conflate()
+            self._events.append(event)
+            self._changed.notify()
+
+    def close(self) -> bool:
+        """Wait until all events were told; return False when a hook is stuck and was left behind."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE_SECONDS)
+        is_stuck = self._thread.is_alive()
+        if is_stuck:
+            self._log.error(events.HOOK_FAILED, error=f"a hook has not returned within {PATIENCE_SECONDS} s")
+        return not is_stuck
+
+    def _conflate(self) -> None:
+        """Make room: what can be told as one is made one."""
+        kept: deque[Any] = deque()
+        usage: dict[tuple[str, str, str], dict[str, float]] = {}
+        progress: dict[str, NodeProgressed] = {}
+        for event in self._events:
+            match event:
+                case NodeProgressed(node_id=node_id):
+                    progress[node_id] = event
+                case UsageReported(node_id=node_id, provider=provider, model=model, metrics=metrics):
+                    sums = usage.setdefault((node_id, provider, model), {})
+                    for key, value in metrics.items():
+                        sums[key] = sums.get(key, 0) + value
+                case CheckpointSaved() | OperatorLogged():
+                    pass
+                case _:
+                    kept.append(event)
+        kept.extend(progress.values())
+        kept.extend(UsageReported(*key, sums) for key, sums in usage.items())
+        self._events = kept
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._events and not self._is_closed:
+                    self._changed.wait()
+                if not self._events:
+                    return
+                event = self._events.popleft()
+            try:
+                self._call(event)
+            except BaseException as error:  # noqa: BLE001 - a hook is foreign code
+                self._log.error(events.HOOK_FAILED, event_kind=type(event).__name__, error=repr(error))
+
+    def _call(self, event: Any) -> None:
+        hooks, cid = self._hooks, self._cid
+        match event:
+            case PipelineStarted(config=config):
+                hooks.on_pipeline_start(cid, config)
+            case PipelineFinished(status=status, error=error):
+                hooks.on_pipeline_end(cid, status == "completed", error)
+            case NodeStarted(node_id=nid, config=config):
+                hooks.on_node_start(cid, nid, config)
+            case NodeProgressed(node_id=nid, done=done, total=total, meta=meta):
+                hooks.on_node_progress(cid, nid, done, total, meta)
+            case NodeFailed(node_id=nid, error=error, items=items):
+                hooks.on_node_error(cid, nid, error, items)
+            case NodeFinished(node_id=nid, success=success, error=error):
+                if success:
+                    hooks.on_node_finish(cid, nid)
+                hooks.on_node_end(cid, nid, success, error)
+            case UsageReported(node_id=nid, provider=provider, model=model, metrics=metrics):
+                hooks.on_usage(cid, nid, provider, model, metrics)
+            case CheckpointSaved(node_id=nid, checkpoint=checkpoint):
+                hooks.on_checkpoint(cid, nid, checkpoint)
+            case OperatorLogged(node_id=nid, level=level, message=message):
+                hooks.on_log(cid, nid, level, message)

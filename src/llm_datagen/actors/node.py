@@ -1,0 +1,179 @@
+"""The node: it hands out work. It sees blocks of rows, never a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import pykka
+
+from llm_datagen import log as events
+from llm_datagen.actors.backlog import Backlog
+from llm_datagen.actors.context import NodeContext
+from llm_datagen.actors.delivery import Delivery, OrderedDelivery
+from llm_datagen.actors.pace import Pace
+from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.executors.base import Executor
+from llm_datagen.executors.loop import LoopExecutor
+from llm_datagen.executors.threads import ThreadExecutor
+from llm_datagen.executors.work import Kernel
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import (
+    Batch,
+    Cancel,
+    Demand,
+    EndOfSource,
+    Feed,
+    Finish,
+    NodeMessage,
+    OperatorFailed,
+    Outcome,
+    TaskDone,
+)
+from llm_datagen.streams import Block
+
+PATIENCE_SECONDS = 0.002
+"""An operator whose first calls take longer is slow: all workers may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """Timer: the first calls have not come back."""
+
+
+class NodeActor(Stage):
+    """Hands rows to workers, as many at once as it may, and asks its reader for more in time.
+
+    Args:
+        plan: the node.
+        pipeline_id: the pipeline's id, for the operator's context.
+        boss: the supervisor.
+        writer: the ref of the writer that takes the results.
+        log: the platform log.
+    """
+
+    def __init__(
+        self, plan: NodePlan, pipeline_id: str, boss: Recipient, writer: pykka.ActorRef[Any], log: PlatformLog
+    ) -> None:
+        super().__init__("node", plan.node_id, boss)
+        self._plan = plan
+        self._supervisor = boss
+        self._writer = writer
+        self._reader: Recipient | None = None
+        self._log = log.bind(node_id=plan.node_id)
+        self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log)
+        self._delivery = self._make_delivery()
+        self._executor = self._make_executor()
+        self._backlog = Backlog(plan.step if plan.call.batch else 0)
+        self._pace = Pace(plan.concurrency, plan.step, plan.writer.queue_size)
+        self._running: set[int] = set()
+        self._tasks = 0
+        self._total: int | None = None
+        self._is_demanding = False
+        self._is_stopping = False
+
+    def _make_delivery(self) -> Delivery:
+        plan = self._plan
+        sync = not plan.writer.async_mode
+        if plan.ordered:
+            return OrderedDelivery(self._writer, self.actor_ref, sync=sync, segments=plan.segments)
+        return Delivery(self._writer, self.actor_ref, sync=sync)
+
+    def _make_executor(self) -> Executor:
+        plan = self._plan
+        assert plan.sink is not None
+        kernel = Kernel(
+            plan.call,
+            source=plan.source,
+            encoder=plan.sink.encoder,
+            ctx=self._ctx,
+            batch_size=plan.batch_size,
+            id_scheme=plan.id_scheme,
+            is_root=plan.is_root,
+        )
+        make = LoopExecutor if plan.call.is_async else ThreadExecutor
+        return make(plan.node_id, plan.operator, kernel, self._delivery, plan.concurrency)
+
+    def begin(self) -> None:
+        """Start the workers; the operator's `setup` runs."""
+        self._executor.start()
+
+    def handle(self, message: NodeMessage | _Patience) -> None:
+        """Handle a message."""
+        match message:
+            case Feed(reader=reader):
+                self._reader = reader
+            case Batch(block=block):
+                self._is_demanding = False
+                self._backlog.add(block)
+            case EndOfSource(total=total):
+                self._is_demanding = False
+                self._total = total
+                self._backlog.close()
+            case TaskDone():
+                self._take(message)
+            case _Patience():
+                self._pace.open_up()
+            case Cancel():
+                self._wind_down()
+            case _:
+                assert_never(message)
+        self._go_on()
+
+    def release(self) -> None:
+        """Wait for the workers; the operator's `teardown` runs."""
+        self._ctx.cancel()
+        try:
+            self._executor.stop()
+        except Exception as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
+            self._log.error(events.TEARDOWN_FAILED, error=repr(error))
+
+    def _go_on(self) -> None:
+        """Do what can be done now: hand out work, ask for more, end."""
+        while not self._is_stopping and len(self._running) < self._pace.workers:
+            block = self._next_block()
+            if block is None:
+                break
+            self._tasks += 1
+            if self._tasks == 1:
+                self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
+            self._running.add(self._tasks)
+            self._executor.submit(self._tasks, block)
+        if self._is_stopping:
+            if not self._running:
+                self.end(Outcome.STOPPED)
+        elif self._total is not None and not self._running and not self._backlog.rows:
+            tell(self._writer, Finish(self._total))
+            self.end(Outcome.FINISHED)
+        else:
+            self._demand()
+
+    def _next_block(self) -> Block | None:
+        start = self._backlog.start
+        if isinstance(self._delivery, OrderedDelivery) and start - self._delivery.next_row >= self._pace.ordered_span:
+            return None
+        return self._backlog.take(self._pace.rows_per_task)
+
+    def _demand(self) -> None:
+        if self._is_demanding or self._total is not None or self._reader is None:
+            return
+        rows = self._pace.rows_ahead - self._backlog.rows
+        if rows > 0 and (self._backlog.bytes < self._pace.bytes_ahead or self._backlog.rows < self._plan.step):
+            self._is_demanding = True
+            tell(self._reader, Demand(rows))
+
+    def _take(self, done: TaskDone) -> None:
+        self._running.discard(done.task)
+        self._pace.learn(done.calls, done.seconds)
+        if done.rest is not None and done.rest.records:
+            self._backlog.put_back(done.rest)
+        if done.failure is not None and not self._is_stopping:
+            tell(self._supervisor, OperatorFailed(self.node_id, done.failure))
+            self._wind_down()
+        elif done.lost:  # the writer has failed, and says why itself
+            self._wind_down()
+
+    def _wind_down(self) -> None:
+        self._is_stopping = True
+        self._ctx.cancel()

@@ -1,0 +1,143 @@
+"""The pipeline: the face of a run for other actors. It answers at once, because it does nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, assert_never
+
+import pykka
+
+from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.supervisor import SupervisorActor
+from llm_datagen.errors import DatagenError, FailureRecord
+from llm_datagen.messages import (
+    Cancel,
+    CheckpointSaved,
+    Event,
+    GetStatus,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorLogged,
+    Outcome,
+    PipelineFinished,
+    PipelineMessage,
+    PipelineStarted,
+    Run,
+    Settled,
+    StageEnded,
+    StatusChanged,
+    Subscribe,
+    UsageReported,
+)
+from llm_datagen.report import PipelineStatus, Status
+
+StartSupervisor = Callable[[Recipient], "pykka.ActorRef[SupervisorActor]"]
+
+
+class PipelineActor(Stage):
+    """Steers one run, answers for it, and tells subscribers of its events.
+
+    Args:
+        status: what to answer before it runs.
+        config: the configuration, for subscribers.
+        start_supervisor: starts the supervisor, given this actor's ref.
+        subscribers: who hears of events from the beginning.
+        settled: resolved, with how the run ended, when this actor has ended.
+        clean_up: called when the run has ended, before `settled` is resolved, in this actor's thread.
+    """
+
+    def __init__(
+        self,
+        status: PipelineStatus,
+        config: dict[str, Any],
+        start_supervisor: StartSupervisor,
+        subscribers: list[Recipient],
+        settled: Future[Settled],
+        clean_up: Callable[[], None],
+    ) -> None:
+        super().__init__("pipeline", status.pipeline_id)
+        self._status = status
+        self._config = config
+        self._start_supervisor = start_supervisor
+        self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
+        self._subscribers = subscribers
+        self._settled = settled
+        self._clean_up = clean_up
+        self._result: Settled | None = None
+
+    def handle(self, message: PipelineMessage) -> PipelineStatus | None:
+        """Handle a message."""
+        match message:
+            case GetStatus():
+                return self._status
+            case Run():
+                self._run()
+            case Cancel():
+                self._cancel(message)
+            case Subscribe(ref=ref):
+                self._subscribers.append(ref)
+            case StatusChanged(status=status):
+                self._status = status
+            case Settled(status=status):
+                self._status = status
+                self._result = message
+            case StageEnded():
+                self._supervisor_ended(message)
+            case (
+                PipelineStarted()
+                | NodeStarted()
+                | NodeProgressed()
+                | NodeFailed()
+                | NodeFinished()
+                | UsageReported()
+                | CheckpointSaved()
+                | OperatorLogged()
+                | PipelineFinished()
+            ):
+                self._publish(message)
+            case _:
+                assert_never(message)
+        return None
+
+    def release(self) -> None:
+        """Tell everyone how it ended, clean up, and resolve the future."""
+        if self._result is None:  # this actor itself was stopped, or has failed
+            tell(self._supervisor, Cancel("the pipeline's actor was stopped"))
+            error = self._error or DatagenError("the pipeline's actor was stopped from outside")
+            self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
+        result = self._result
+        self._publish(
+            PipelineFinished(self._status.pipeline_id, str(result.status.status), result.failure, result.error)
+        )
+        try:
+            self._clean_up()
+        finally:
+            self._settled.set_result(result)
+
+    def _run(self) -> None:
+        if self._supervisor is None:
+            self._publish(PipelineStarted(self._status.pipeline_id, self._config))
+            self._supervisor = self._start_supervisor(self.actor_ref)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        if self._supervisor is None:  # before Run: there is nothing to end
+            self._run()
+        tell(self._supervisor, cancel)
+
+    def _supervisor_ended(self, ended: StageEnded) -> None:
+        if self._result is None:
+            error = ended.error or DatagenError("the supervisor was stopped from outside")
+            self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
+        self.end(Outcome.FINISHED)
+
+    def _publish(self, event: Event) -> None:
+        self._subscribers = [ref for ref in self._subscribers if tell(ref, event)]
+
+
+def _failed(status: PipelineStatus, error: BaseException) -> PipelineStatus:
+    return PipelineStatus(
+        pipeline_id=status.pipeline_id, status=Status.FAILED, nodes=status.nodes, error=str(FailureRecord.of(error))
+    )

@@ -1,0 +1,61 @@
+"""The plan of a node: everything that its stages need to know, opened and recovered, before any actor is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_datagen.config import IdScheme, WriterConfig
+from llm_datagen.operators import Call
+from llm_datagen.streams import Segment, Sink, Stream
+
+
+@dataclass(slots=True, kw_only=True)
+class NodePlan:
+    """A node, ready to be run once.
+
+    Attributes:
+        node_id: its id.
+        operator: what it runs.
+        call: how that is called.
+        source: the stream that it reads.
+        sink: the stream that it writes, recovered; None when the node has finished in an earlier run.
+        segments: what of the source is not done.
+        parallel_size: batches in the operator at once.
+        batch_size: items a batch.
+        writer: how results get to the disk.
+        ordered: whether rows leave in input order.
+        id_scheme: how children are named.
+        is_root: whether the source is the pipeline's input.
+        follow: whether the source goes on until it is sealed.
+        idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
+        seal: whether the writer seals when the node has finished.
+        config: the same as plain data, for the image and for hooks.
+    """
+
+    node_id: str
+    operator: Any
+    call: Call
+    source: Stream
+    sink: Sink | None
+    segments: list[Segment]
+    parallel_size: int = 1
+    batch_size: int = 1
+    writer: WriterConfig = field(default_factory=WriterConfig)
+    ordered: bool = False
+    id_scheme: IdScheme = "path"
+    is_root: bool = False
+    follow: bool = True
+    idle_timeout: float | None = None
+    seal: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def concurrency(self) -> int:
+        """Calls of the operator at once, at most: items of all batches for `process_item`, else batches."""
+        return self.parallel_size if self.call.batch else self.parallel_size * self.batch_size
+
+    @property
+    def step(self) -> int:
+        """Rows a call."""
+        return self.batch_size if self.call.batch else 1

@@ -1,0 +1,157 @@
+"""The reader: from a stream to a node, as many rows as were demanded, when they are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from llm_datagen import log as events
+from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.errors import StreamIdleError
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import (
+    Batch,
+    Cancel,
+    Committed,
+    Demand,
+    EndOfSource,
+    Outcome,
+    ReaderMessage,
+    Sealed,
+    SourceSized,
+)
+from llm_datagen.streams import Cursor
+from llm_datagen.streams.stream import EOF_RETRIES, EOF_RETRY_SECONDS
+
+LOG_AGAIN_SECONDS = 5.0
+"""A reader that starves again and again says so at most once in this time."""
+
+ESTIMATE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _LookAgain:
+    """Timer: look whether the source has grown."""
+
+
+class ReaderActor(Stage):
+    """Reads a stream for a node.
+
+    Args:
+        node_id: the node's id.
+        boss: the supervisor.
+        node: the node that is fed.
+        cursor: the source, at the place where reading goes on; the reader closes it.
+        retry_interval: seconds between two looks at a source that has nothing new.
+        idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
+        log: the platform log.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        boss: Recipient,
+        node: Recipient,
+        cursor: Cursor,
+        *,
+        retry_interval: float,
+        idle_timeout: float | None,
+        log: PlatformLog,
+    ) -> None:
+        super().__init__("reader", node_id, boss)
+        self._node = node
+        self._cursor = cursor
+        self._retry_interval = retry_interval
+        self._idle_timeout = idle_timeout
+        self._log = log.bind(node_id=node_id, stream=cursor.stream.uri)
+        self._supervisor = boss
+        self._wanted = 0
+        self._waiting_since: float | None = None
+        self._tries = 0
+        self._last_said = float("-inf")
+        self._said = False
+        self._last_sized = float("-inf")
+
+    def handle(self, message: ReaderMessage | _LookAgain) -> None:
+        """Handle a message."""
+        match message:
+            case Demand(rows=rows):
+                self._wanted = rows
+                self._serve()
+            case Committed(limit=limit):
+                self._cursor.extend(limit)
+                self._serve()
+            case Sealed() | _LookAgain():
+                self._serve()
+            case Cancel():
+                self.end(Outcome.STOPPED)
+            case _:
+                assert_never(message)
+
+    def release(self) -> None:
+        """Close the source."""
+        self._cursor.close()
+
+    def _serve(self) -> None:
+        """Send the rows that are wanted, if there are any; else wait."""
+        if not self._wanted:
+            return
+        block = self._cursor.read(self._wanted)
+        if block is not None:
+            self._wanted = 0
+            self._stop_waiting()
+            tell(self._node, Batch(len(block.records), block))
+            self._estimate()
+        elif self._cursor.ended():
+            self._stop_waiting()
+            tell(self._supervisor, SourceSized(self.node_id, self._cursor.start, is_exact=True))
+            tell(self._node, EndOfSource(self._cursor.start))
+            self.end(Outcome.FINISHED)
+        else:
+            self._wait()
+
+    def _estimate(self) -> None:
+        """Say, once a second, about how many rows a source has whose end is known."""
+        now = self.clock.monotonic()
+        if self._cursor.knows_end and now - self._last_sized >= ESTIMATE_SECONDS:
+            self._last_sized = now
+            total = round(self._cursor.start * self._cursor.limit / max(1, self._cursor.offset))
+            tell(self._supervisor, SourceSized(self.node_id, total, is_exact=False))
+
+    # Waiting for a source that has nothing new: five quick looks, then patience.
+
+    def _wait(self) -> None:
+        now = self.clock.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+            self._tries = 0
+            self._said = now - self._last_said >= LOG_AGAIN_SECONDS
+        waited = now - self._waiting_since
+        if self._idle_timeout is not None and waited >= self._idle_timeout:
+            raise StreamIdleError(
+                f"node {self.node_id}: {self._cursor.stream.path} gave nothing new for {waited:.1f} s and is not "
+                f"sealed ({self._cursor.stream.done_path} is missing); seal() it if it has ended"
+            )
+        due = self._waiting_since + self._tries * EOF_RETRY_SECONDS
+        if self._tries <= EOF_RETRIES and now >= due:
+            self._look_said(waited)
+            self._tries += 1
+        pause = EOF_RETRY_SECONDS if self._tries <= EOF_RETRIES else self._retry_interval
+        self.mailbox.wake_after(pause, _LookAgain())
+
+    def _look_said(self, waited: float) -> None:
+        if not self._said or self._tries == 0:
+            return
+        self._last_said = self.clock.monotonic()
+        self._log.info(events.EOF_RETRY, attempt=self._tries, waited_s=round(waited, 3), offset=self._cursor.offset)
+        if self._tries == EOF_RETRIES:
+            self._log.warning(
+                events.EOF_WAITING,
+                waited_s=round(waited, 3),
+                offset=self._cursor.offset,
+                hint="the input is not sealed; call seal() on it if it has ended",
+            )
+
+    def _stop_waiting(self) -> None:
+        self._waiting_since = None
+        self.mailbox.cancel_wake()

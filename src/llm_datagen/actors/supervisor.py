@@ -1,0 +1,356 @@
+"""The supervisor: it starts the stages, watches them, and keeps the image. It touches no row.
+
+The order of an end: a source that has ended ends its reader; the node ends when every row was delivered, and tells
+its writer to seal; a node that had to stop is drained by the supervisor instead, without a seal. The first failure
+is the cause; what follows from it never replaces it (F1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+import pykka
+
+from llm_datagen import log as events
+from llm_datagen.actors.node import NodeActor
+from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.progress import NodeProgress
+from llm_datagen.actors.reader import ReaderActor
+from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.writer import WriterActor
+from llm_datagen.errors import DatagenError, FailureRecord
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import (
+    Attach,
+    Cancel,
+    CheckpointSaved,
+    Drain,
+    Feed,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorFailed,
+    OperatorLogged,
+    Outcome,
+    RowsCommitted,
+    Settled,
+    SourceSized,
+    StageEnded,
+    StatusChanged,
+    SupervisorMessage,
+    UsageReported,
+)
+from llm_datagen.report import PipelineStatus, Status
+from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.folder import now_text
+from llm_datagen.streams import Stream
+
+TICK_SECONDS = 0.25
+"""How often the status is told to the pipeline."""
+
+SAVE_SECONDS = 0.5
+"""How often the image is saved while rows move; a change of status is saved at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """Timer: time to look around."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """The stages of a node."""
+
+    plan: NodePlan
+    reader: pykka.ActorRef[Any]
+    node: pykka.ActorRef[Any]
+    writer: pykka.ActorRef[Any]
+    ended: dict[str, Outcome] = field(default_factory=dict)
+
+
+class SupervisorActor(Stage):
+    """Runs the nodes of a pipeline.
+
+    Args:
+        plans: the nodes, in an order in which each comes after the one that it reads from.
+        pipeline_id: the pipeline's id.
+        streaming: whether all nodes run at once, or one after the other.
+        folder: where the image is kept; None for nodes that run without one.
+        image: the image; the supervisor alone changes it from now on.
+        pipeline: who hears of everything, and is the boss.
+        crew: every stage that is started is added to it.
+        log: the platform log.
+    """
+
+    def __init__(
+        self,
+        plans: list[NodePlan],
+        *,
+        pipeline_id: str,
+        streaming: bool,
+        folder: RunFolder | None,
+        image: dict[str, Any],
+        pipeline: Recipient,
+        crew: list[pykka.ActorRef[Any]],
+        log: PlatformLog,
+    ) -> None:
+        super().__init__("supervisor", "", pipeline)
+        self._plans = plans
+        self._pipeline_id = pipeline_id
+        self._streaming = streaming
+        self._folder = folder
+        self._image = image
+        self._pipeline = pipeline
+        self._crew = crew
+        self._log = log
+        known = {node["node_id"]: node for node in image.get("nodes", [])}
+        self._progress = {plan.node_id: NodeProgress(plan.node_id, known.get(plan.node_id, {})) for plan in plans}
+        self._groups: dict[str, _Group] = {}
+        self._waiting = [plan for plan in plans if plan.sink is not None]
+        self._status = Status.RUNNING
+        self._reason = ""
+        self._first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
+        self._last_save = float("-inf")
+
+    def begin(self) -> None:
+        """Start all nodes, or the first."""
+        for plan in self._plans:
+            if plan.sink is None:
+                self._progress[plan.node_id].end(Status.COMPLETED)
+        self._start_next()
+        self._changed()
+        self._look_around()
+
+    def handle(self, message: SupervisorMessage | _Tick) -> None:
+        """Handle a message."""
+        match message:
+            case RowsCommitted(node_id=node_id):
+                progress = self._progress[node_id]
+                progress.committed(message)
+                self._tell_progress(progress)
+            case SourceSized(node_id=node_id):
+                self._progress[node_id].sized(message)
+            case UsageReported(node_id=node_id):
+                self._progress[node_id].used(message)
+                tell(self._pipeline, message)
+            case OperatorLogged():
+                tell(self._pipeline, message)
+            case OperatorFailed(node_id=node_id):
+                self._operator_failed(node_id, message)
+            case StageEnded():
+                self._stage_ended(message)
+            case Cancel(reason=reason):
+                self._cancel(reason)
+            case _Tick():
+                self._look_around()
+            case _:
+                assert_never(message)
+
+    def release(self) -> None:
+        """See to it that no stage outlives the supervisor, whatever ended it."""
+        for group in self._groups.values():
+            self._stop_group(group)
+            tell(group.writer, Drain())
+
+    # Starting.
+
+    def _start_next(self) -> None:
+        """Start what is to run now; settle when there is nothing left."""
+        running = [group for group in self._groups.values() if len(group.ended) < 3]
+        if self._status is Status.RUNNING and self._waiting and (self._streaming or not running):
+            # Readers first: a writer must know who reads from it.
+            for plan in reversed(self._waiting if self._streaming else self._waiting[:1]):
+                self._start(plan)
+                self._waiting.remove(plan)
+        elif not running:
+            self._settle()
+
+    def _start(self, plan: NodePlan) -> None:
+        assert plan.sink is not None
+        me = self.actor_ref
+        writer = WriterActor.start(plan.node_id, me, plan.sink, plan.writer, seal=plan.seal, log=self._log)
+        self._crew.append(writer)
+        node = NodeActor.start(plan, self._pipeline_id, me, writer, self._log)
+        self._crew.append(node)
+        reader = ReaderActor.start(
+            plan.node_id,
+            me,
+            node,
+            plan.source.cursor(plan.segments, follow=plan.follow),
+            retry_interval=plan.writer.retry_interval,
+            idle_timeout=plan.idle_timeout,
+            log=self._log,
+        )
+        self._crew.append(reader)
+        self._groups[plan.node_id] = _Group(plan, reader, node, writer)
+        for group in self._groups.values():
+            if _same(group.plan.source, plan.sink.stream):
+                tell(writer, Attach(group.reader))
+        tell(node, Feed(reader))
+        self._progress[plan.node_id].start()
+        self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
+        tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
+
+    # Ending.
+
+    def _stage_ended(self, ended: StageEnded) -> None:
+        group = self._groups[ended.node_id]
+        group.ended[ended.role] = ended.outcome
+        if ended.outcome is Outcome.FAILED:
+            assert ended.failure is not None
+            self._failed(ended.node_id, ended.failure, ended.error, [])
+        elif ended.outcome is Outcome.STOPPED and self._status is Status.RUNNING:
+            # Nobody here asked for it: somebody stopped our actor.
+            error = DatagenError(f"the {ended.role} of node {ended.node_id} was stopped from outside")
+            self._failed(ended.node_id, FailureRecord.of(error), error, [])
+        if ended.role == "node" and ended.outcome is not Outcome.FINISHED:
+            tell(group.writer, Drain())
+        if len(group.ended) == 3:
+            self._node_ended(group)
+
+    def _node_ended(self, group: _Group) -> None:
+        node_id = group.plan.node_id
+        is_cause = self._first_failure is not None and self._first_failure[0] == node_id
+        success = group.ended["writer"] is Outcome.FINISHED
+        status = Status.COMPLETED if success else Status.FAILED if is_cause else Status.CANCELED
+        progress = self._progress[node_id]
+        progress.end(status)
+        self._log.info(events.NODE_ENDED, **_brief(progress.report().as_dict()))
+        error = self._first_failure[2] if is_cause and self._first_failure is not None else None
+        self._tell_progress(progress)
+        tell(self._pipeline, NodeFinished(self._pipeline_id, node_id, success, error))
+        self._start_next()
+        self._changed()
+
+    def _operator_failed(self, node_id: str, message: OperatorFailed) -> None:
+        failure = message.failure
+        self._progress[node_id].failed += 1
+        if self._status is Status.RUNNING:
+            self._failed(node_id, failure.record, failure.error, failure.items, ids=[str(i) for i in failure.ids[:10]])
+        else:  # it failed because, or while, it was being cancelled; the row is done again on resume
+            self._log.warning(events.NODE_FAILED, node_id=node_id, kind=failure.record.kind, while_canceling=True)
+
+    def _failed(
+        self, node_id: str, failure: FailureRecord, error: BaseException | None, items: list[Any], **fields: Any
+    ) -> None:
+        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, text=failure.text, **fields)
+        if self._first_failure is None:
+            self._first_failure = (node_id, failure, error)
+            self._progress[node_id].error = str(failure)
+            tell(
+                self._pipeline,
+                NodeFailed(self._pipeline_id, node_id, failure, error or DatagenError(str(failure)), items),
+            )
+        self._cancel("")
+
+    def _cancel(self, reason: str) -> None:
+        """Stop everything, sink first."""
+        if self._status is Status.RUNNING:
+            self._status = Status.CANCELING
+            self._reason = reason
+            self._log.info(events.CANCEL, reason=reason, because_of_failure=self._first_failure is not None)
+            self._changed()
+            if all(len(group.ended) == 3 for group in self._groups.values()):
+                self._start_next()
+        for plan in reversed(self._plans):
+            if plan.node_id in self._groups:
+                self._stop_group(self._groups[plan.node_id])
+
+    def _stop_group(self, group: _Group) -> None:
+        tell(group.node, Cancel())
+        tell(group.reader, Cancel())
+
+    def _settle(self) -> None:
+        if self._first_failure is not None:
+            self._status = Status.FAILED
+        elif all(progress.status is Status.COMPLETED for progress in self._progress.values()):
+            self._status = Status.COMPLETED
+        else:
+            self._status = Status.CANCELED
+            for plan in self._waiting:
+                self._progress[plan.node_id].end(Status.CANCELED)
+        self._save(final=True)
+        node_id, failure, error = self._first_failure or ("", None, None)
+        tell(self._pipeline, Settled(self._now(), node_id, failure, error))
+        self.end(Outcome.FINISHED)
+
+    # Telling and saving.
+
+    def _tell_progress(self, progress: NodeProgress) -> None:
+        report = progress.report()
+        meta = {
+            "rows_out": report.rows_out,
+            "filtered": report.filtered,
+            "failed": report.failed,
+            "rows_per_second": report.rows_per_second,
+            "total_is_exact": report.total_is_exact,
+        }
+        tell(
+            self._pipeline,
+            NodeProgressed(self._pipeline_id, report.node_id, report.rows_in, report.total, meta),
+        )
+
+    def _look_around(self) -> None:
+        if self.actor_stopped.is_set():
+            return
+        self._estimate_totals()
+        tell(self._pipeline, StatusChanged(self._now()))
+        if self.clock.monotonic() - self._last_save >= SAVE_SECONDS:
+            self._save()
+        self.mailbox.wake_after(TICK_SECONDS, _Tick())
+
+    def _changed(self) -> None:
+        if not self.actor_stopped.is_set():
+            tell(self._pipeline, StatusChanged(self._now()))
+            self._save()
+
+    def _estimate_totals(self) -> None:
+        """A node that reads what another one is still writing will get what that one is expected to write."""
+        for group in self._groups.values():
+            progress = self._progress[group.plan.node_id]
+            for other in self._groups.values():
+                is_upstream = other.plan.sink is not None and _same(group.plan.source, other.plan.sink.stream)
+                expected = self._progress[other.plan.node_id].expected_rows_out() if is_upstream else None
+                if expected is not None:
+                    progress.sized(SourceSized(group.plan.node_id, round(expected), is_exact=False))
+
+    def _now(self) -> PipelineStatus:
+        return PipelineStatus(
+            pipeline_id=self._pipeline_id,
+            status=self._status,
+            nodes=tuple(self._progress[plan.node_id].report() for plan in self._plans),
+            reason=self._reason,
+            error=str(self._first_failure[1]) if self._first_failure else None,
+        )
+
+    def _save(self, *, final: bool = False) -> None:
+        self._last_save = self.clock.monotonic()
+        if self._folder is None:
+            return
+        now = self._now()
+        self._image["status"] = str(now.status)
+        self._image["reason"] = now.reason
+        self._image["error"] = now.error
+        if final:
+            self._image["ended_at"] = now_text()
+        for node, report in zip(self._image["nodes"], now.nodes, strict=True):
+            node.update(report.as_dict())
+        checkpoint = {
+            node["node_id"]: self._progress[node["node_id"]].checkpoint(node["input_uri"], node["output_uri"])
+            for node in self._image["nodes"]
+        }
+        self._folder.save_checkpoint(checkpoint)
+        self._folder.save(self._image)
+        for node_id, position in checkpoint.items():
+            if self._progress[node_id].last is not None:
+                tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))
+
+
+def _same(source: Stream, written: Stream) -> bool:
+    return source.path == written.path and type(source.disk) is type(written.disk)
+
+
+def _brief(report: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in report.items() if key not in {"usage", "error"}}

@@ -1,0 +1,232 @@
+"""The writer: from the workers to a stream. It alone decides when rows are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import pykka
+
+from llm_datagen import log as events
+from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.config import WriterConfig
+from llm_datagen.errors import StreamCorruptError
+from llm_datagen.executors.work import merged_marks
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import (
+    Attach,
+    Committed,
+    Drain,
+    Finish,
+    Outcome,
+    RowsCommitted,
+    Sealed,
+    Write,
+    WriterMessage,
+)
+from llm_datagen.streams import Sink
+
+REPORT_SECONDS = 0.1
+"""How often the supervisor hears of progress, at most."""
+
+BACKPRESSURE_LOG_SECONDS = 1.0
+"""How often the log speaks of workers that wait, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FlushNow:
+    """Timer: the oldest row has waited long enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ReportNow:
+    """Timer: there is progress that was not reported."""
+
+
+class WriterActor(Stage):
+    """Writes the results of a node to its stream.
+
+    A flush (one write of data, one commit) is made when `flush_batch_size` rows wait, when the oldest has waited for
+    `flush_interval`, and at once when no further write is waiting. So rows that come slowly are on disk at once, and
+    rows that come fast share a flush.
+
+    Args:
+        node_id: the node's id.
+        boss: the supervisor.
+        sink: the stream, open and recovered; the writer closes it.
+        config: bounds and intervals.
+        seal: whether to seal the stream on `Finish`.
+        log: the platform log.
+    """
+
+    def __init__(
+        self, node_id: str, boss: Recipient, sink: Sink, config: WriterConfig, *, seal: bool, log: PlatformLog
+    ) -> None:
+        super().__init__("writer", node_id, boss)
+        self._supervisor = boss
+        self._sink = sink
+        self._config = config
+        self._seal = seal
+        self._readers: list[Recipient] = []
+        self._waiting: list[Write] = []
+        self._waiting_rows = 0
+        self._last_report = float("-inf")
+        self._is_report_due = False
+        self._meter = _BackpressureMeter(log.bind(node_id=node_id, stream=sink.stream.uri), config.queue_size)
+        self.mailbox.bound(config.queue_size, self._on_wait)
+
+    def handle(self, message: WriterMessage | _FlushNow | _ReportNow) -> None:
+        """Handle a message."""
+        match message:
+            case Write():
+                self._take(message)
+            case _FlushNow():
+                self._flush()
+            case _ReportNow():
+                self._is_report_due = False
+                self._report_progress()
+            case Attach(reader=reader):
+                self._readers.append(reader)
+                tell(reader, Committed(self._sink.position.bytes))
+            case Finish(total=total):
+                self._finish(total)
+            case Drain():
+                self._flush()
+                self.end(Outcome.STOPPED)
+            case _:
+                assert_never(message)
+
+    def drop(self, message: Any) -> None:
+        """Fail the acknowledgement of a write that will never be committed."""
+        if isinstance(message, Write) and message.ack is not None:
+            message.ack.set_exception(pykka.ActorDeadError("the writer ended before the rows were committed"))
+
+    def release(self) -> None:
+        """Close the stream, and free whoever waits for a commit that will not come."""
+        for write in self._waiting:
+            self.drop(write)
+        self._sink.close()
+        self._report_progress()
+
+    def _take(self, write: Write) -> None:
+        if not self._waiting:
+            self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
+        self._waiting.append(write)
+        self._waiting_rows += write.rows
+        if self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.mailbox.cancel_wake("flush")
+        if not self._waiting:
+            return
+        writes = self._waiting
+        self._sink.append(
+            writes[0].data if len(writes) == 1 else b"".join([write.data for write in writes]),
+            rows=self._waiting_rows,
+            spans=[write.span for write in writes],
+            filtered=sum(write.filtered for write in writes),
+            ids=(
+                next((write.ids[0] for write in writes if write.rows), None),
+                next((write.ids[1] for write in reversed(writes) if write.rows), None),
+            ),
+            marks=self._marks(writes),
+        )
+        for write in writes:
+            if write.ack is not None:
+                write.ack.set_result(None)
+        self._waiting = []
+        self.mailbox.release(self._waiting_rows)
+        self._waiting_rows = 0
+        for reader in self._readers:
+            tell(reader, Committed(self._sink.position.bytes))
+        self._progressed()
+
+    def _marks(self, writes: list[Write]) -> dict[str, Any] | None:
+        marks: dict[str, Any] | None = None
+        for write in writes:
+            if write.marks:
+                marks = merged_marks(marks or self._sink.position.marks, dict(write.marks))
+        return marks
+
+    def _finish(self, total: int) -> None:
+        self._flush()
+        coverage = self._sink.position.coverage
+        if coverage.rows != total or not coverage.is_prefix():  # S2: never seal what is not complete
+            raise StreamCorruptError(
+                f"{self._sink.stream.uri}: {coverage.rows} of {total} source rows are covered at the end of the "
+                "source, so it is not sealed; this is a bug"
+            )
+        if self._seal:
+            self._sink.seal()
+        for reader in self._readers:
+            tell(reader, Sealed())
+        self.end(Outcome.FINISHED)
+
+    # Progress, off the data path: at most ten reports a second, and one at the end.
+
+    def _progressed(self) -> None:
+        if self._is_report_due:
+            return
+        since = self.clock.monotonic() - self._last_report
+        if since >= REPORT_SECONDS:
+            self._report_progress()
+        else:
+            self._is_report_due = True
+            self.mailbox.wake_after(REPORT_SECONDS - since, _ReportNow(), key="report")
+
+    def _report_progress(self) -> None:
+        self._last_report = self.clock.monotonic()
+        position = self._sink.position
+        gap = position.coverage.gaps()[0]
+        tell(
+            self._supervisor,
+            RowsCommitted(
+                node_id=self.node_id,
+                done=position.coverage.rows,
+                rows_out=position.rows,
+                bytes_out=position.bytes,
+                filtered=position.filtered,
+                resume_row=gap.start,
+                resume_offset=gap.offset,
+                holes=position.coverage.end()[0] - position.coverage.rows,
+            ),
+        )
+
+    def _on_wait(self, waited: float | None, held: int) -> None:
+        self._meter.note(waited, held, self.clock.monotonic())
+
+
+class _BackpressureMeter:
+    """Says in the log when workers wait for the writer, and when they go on: a line a wait, not a line a row.
+
+    Called by the threads that wait. Waits that follow within a second are counted, and told with the next line.
+    """
+
+    def __init__(self, log: PlatformLog, capacity: int) -> None:
+        self._log = log
+        self._capacity = capacity
+        self._next_line = float("-inf")
+        self._is_open = False
+        self._waits = 0
+        self._waited = 0.0
+
+    def note(self, waited: float | None, held: int, now: float) -> None:
+        """Take note that a wait begins (`waited` None) or is over, with `held` rows in the queue."""
+        if waited is None:
+            self._waits += 1
+            if not self._is_open and now >= self._next_line:
+                self._is_open = True
+                self._log.warning(events.BACKPRESSURE, queue_rows=held, queue_size=self._capacity, waits=self._waits)
+            return
+        self._waited += waited
+        if self._is_open:
+            self._is_open = False
+            self._next_line = now + BACKPRESSURE_LOG_SECONDS
+            self._log.info(
+                events.BACKPRESSURE_OVER,
+                waited_s=round(waited, 6),
+                queue_rows=held,
+                waits=self._waits,
+                waited_total_s=round(self._waited, 6),
+            )

@@ -1,0 +1,274 @@
+"""Blueprints: from settings to the image of a run, and back to nodes. Plain data; nothing is opened or started."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
+from pathlib import PurePosixPath
+from typing import Any
+
+from llm_datagen.config import (
+    IdScheme,
+    NodeConfig,
+    OnError,
+    WriterConfig,
+    check_choice,
+    check_count,
+    check_flag,
+    check_seconds,
+)
+from llm_datagen.errors import ConfigError
+from llm_datagen.node import UnifiedNode
+from llm_datagen.operators import as_operator, operator_name
+from llm_datagen.report import NodeReport, Status
+from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
+from llm_datagen.streams import Stream, StreamFactory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a UnifiedPipeline, checked. `UnifiedPipeline` describes them."""
+
+    operators: Sequence[Any]
+    input_uri: str
+    output_uri: str
+    streaming: bool
+    parallel_size: int
+    batch_size: int
+    writer_config: WriterConfig
+    base_path: str
+    protocol_prefix: str
+    default_protocol: str
+    id_scheme: IdScheme
+    ordered: bool
+    on_error: OnError
+    follow_input: bool
+    idle_timeout: float | None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.operators, str) or not isinstance(self.operators, Sequence) or not self.operators:
+            raise ConfigError(f"operators must be a list of at least one operator, not {self.operators!r}")
+        object.__setattr__(self, "operators", tuple(as_operator(operator) for operator in self.operators))
+        StreamFactory.stream_class(self.input_uri)
+        StreamFactory.stream_class(self.output_uri)
+        check_flag("streaming", self.streaming)
+        check_count("parallel_size", self.parallel_size)
+        check_count("batch_size", self.batch_size)
+        check_choice("id_scheme", self.id_scheme, IdScheme)
+        check_flag("ordered", self.ordered)
+        check_choice("on_error", self.on_error, OnError)
+        check_flag("follow_input", self.follow_input)
+        if self.idle_timeout is not None:
+            check_seconds("idle_timeout", self.idle_timeout)
+        if not isinstance(self.default_protocol, str) or not self.default_protocol.endswith("://"):
+            raise ConfigError(f"default_protocol must be such as 'jsonl://', not {self.default_protocol!r}")
+        _extension(self.default_protocol)
+        if not isinstance(self.protocol_prefix, str):
+            raise ConfigError(f"protocol_prefix must be text, not {self.protocol_prefix!r}")
+
+    def overridden(self, overrides: Mapping[str, Any]) -> Settings:
+        """Return a copy with other values.
+
+        Raises:
+            ConfigError: when a name is not one of a setting, or a value is wrong.
+        """
+        known = [field.name for field in fields(self)]
+        for name in overrides:
+            if name not in known:
+                raise ConfigError(f"create() has no setting {name!r}; the settings are {', '.join(known)}")
+        changed = dict(overrides)
+        if "writer_config" in changed:
+            changed["writer_config"] = WriterConfig.of(changed["writer_config"])
+        if "base_path" in changed:
+            changed["base_path"] = str(changed["base_path"])
+        return replace(self, **changed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data, the operators by their names."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        settings["operators"] = [operator_name(operator) for operator in self.operators]
+        settings["writer_config"] = self.writer_config.as_dict()
+        return settings
+
+    def stream_between(self, pipeline_id: str, number: int) -> str:
+        """Return the URI of the stream that node `number` writes for the next one."""
+        name = f"node_{number}.{_extension(self.default_protocol)}"
+        return self.default_protocol + str(PurePosixPath(self.base_path, self.protocol_prefix, pipeline_id, name))
+
+
+def _extension(protocol: str) -> str:
+    stream_class = StreamFactory.stream_class(f"{protocol}x")
+    name = protocol.removesuffix("://")
+    extension = getattr(stream_class, "extension", name)
+    if extension == "file":
+        raise ConfigError("default_protocol must name a format, such as 'jsonl://' or 'csv://', not 'file://'")
+    return str(extension)
+
+
+def new_pipeline_id() -> str:
+    """Return an id that nobody has: the time, and some letters."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def image_of_line(
+    settings: Settings, node_configs: Sequence[NodeConfig | Mapping[str, Any] | None], pipeline_id: str
+) -> dict[str, Any]:
+    """Return the image of a line of nodes.
+
+    Raises:
+        ConfigError: on a wrong value, or when adjacent nodes' URIs disagree.
+    """
+    check_pipeline_id(pipeline_id)
+    count = len(settings.operators)
+    if len(node_configs) > count:
+        raise ConfigError(f"node_configs has {len(node_configs)} entries for {count} operators")
+    configs = [NodeConfig.of(config) for config in node_configs]
+    configs += [NodeConfig()] * (count - len(configs))
+    defaults = NodeConfig(
+        batch_size=settings.batch_size,
+        parallel_size=settings.parallel_size,
+        writer_config=settings.writer_config,
+        ordered=settings.ordered,
+        on_error=settings.on_error,
+        idle_timeout=settings.idle_timeout,
+    )
+    uris = _uris(settings, configs, pipeline_id)
+    nodes = []
+    for number, (config, operator) in enumerate(zip(configs, settings.operators, strict=True)):
+        filled = config.filled_from(defaults)
+        assert filled.writer_config is not None
+        nodes.append(
+            {
+                "node_id": f"node_{number}",
+                "operator": operator_name(operator),
+                "input_uri": uris[number],
+                "output_uri": uris[number + 1],
+                "parallel_size": filled.parallel_size,
+                "batch_size": filled.batch_size,
+                "writer_config": filled.writer_config.as_dict(),
+                "ordered": filled.ordered,
+                "on_error": filled.on_error,
+                "idle_timeout": filled.idle_timeout,
+                "id_scheme": settings.id_scheme,
+                "follow_input": settings.follow_input if number == 0 else True,
+                "is_root": number == 0,
+            }
+        )
+    return _image(pipeline_id, settings.as_dict(), nodes)
+
+
+def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
+    """Return the URIs of all streams in order: the input, those between, the output."""
+    uris = [configs[0].input_uri or settings.input_uri]
+    for number in range(len(configs) - 1):
+        written, read = configs[number].output_uri, configs[number + 1].input_uri
+        if written and read and written != read:
+            raise ConfigError(
+                f"node_{number} writes {written!r}, but node_{number + 1} reads {read!r}; give both the same URI, or "
+                "only one of them"
+            )
+        uris.append(written or read or settings.stream_between(pipeline_id, number))
+    uris.append(configs[-1].output_uri or settings.output_uri)
+    return uris
+
+
+def image_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming: bool) -> dict[str, Any]:
+    """Return the image of nodes that were wired by hand."""
+    entries = [
+        {
+            "node_id": node.node_id,
+            **node.config(),
+            "id_scheme": node.id_scheme,
+            "follow_input": node.follow_input,
+            "is_root": node.is_root,
+        }
+        for node in nodes
+    ]
+    return _image(pipeline_id, {"streaming": streaming}, entries)
+
+
+def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "pipeline_id": pipeline_id,
+        "status": str(Status.PENDING),
+        "reason": "",
+        "error": None,
+        "pid": None,
+        "host": None,
+        "created_at": now_text(),
+        "started_at": None,
+        "ended_at": None,
+        "updated_at": None,
+        "config": config,
+        "nodes": [{**node, **asdict(NodeReport(node_id=node["node_id"]))} for node in nodes],
+    }
+
+
+def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
+    """Return the node that an image describes.
+
+    Raises:
+        ConfigError: when the image holds a value that this version does not know.
+    """
+    node = UnifiedNode(
+        entry["node_id"],
+        parallel_size=entry["parallel_size"],
+        batch_size=entry["batch_size"],
+        writer_config=entry["writer_config"],
+        ordered=entry["ordered"],
+        on_error=entry["on_error"],
+        id_scheme=entry["id_scheme"],
+        idle_timeout=entry["idle_timeout"],
+        follow_input=entry["follow_input"],
+    )
+    node.is_root = entry["is_root"]
+    return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
+
+
+def check_topology(nodes: Sequence[UnifiedNode]) -> None:
+    """See to it that nodes can run together.
+
+    Raises:
+        ConfigError: when there are none, an id repeats, a stream has two writers, or they form a cycle.
+    """
+    if not nodes:
+        raise ConfigError("a pipeline needs at least one node")
+    writers: dict[tuple[str, str], str] = {}
+    for node in nodes:
+        if [other.node_id for other in nodes].count(node.node_id) > 1:
+            raise ConfigError(f"two nodes have the id {node.node_id!r}")
+        key = _key(node.output)
+        if key in writers:
+            raise ConfigError(f"{node.node_id} and {writers[key]} would both write {node.output.uri!r}")
+        writers[key] = node.node_id
+    in_reading_order(nodes)
+
+
+def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
+    """Return the nodes so that each comes after the one that writes what it reads.
+
+    Raises:
+        ConfigError: when they form a cycle.
+    """
+    writers = {_key(node.output): node for node in nodes}
+    before = {node: {writers[_key(node.input)]} if _key(node.input) in writers else set() for node in nodes}
+    try:
+        return list(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        names = " → ".join(node.node_id for node in error.args[1])
+        raise ConfigError(f"the nodes form a cycle: {names}") from None
+
+
+def draw(nodes: Sequence[UnifiedNode]) -> str:
+    """Return the topology as text: a line a node."""
+    return "\n".join(
+        f"{node.input.uri} → {node.node_id} [{operator_name(node.operator)}] → {node.output.uri}" for node in nodes
+    )
+
+
+def _key(stream: Stream) -> tuple[str, str]:
+    return type(stream.disk).__name__, stream.path

@@ -1,0 +1,182 @@
+"""One call to an OpenAI-compatible endpoint: ``POST {base_url}/chat/completions``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+from pydantic import SecretStr
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm.errors import LLMRequestError
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_BODY_CHARS = 300
+_HINTS = {
+    400: "check model, params and the schema",
+    401: "check api_key, or the environment variable OPENAI_API_KEY",
+    403: "check that the key may use this model",
+    404: "check base_url and model",
+    413: "the prompt is too long for this endpoint",
+    429: "too many calls at once, or no credit left: lower parallel_size, then resume",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back from a call.
+
+    Attributes:
+        text: the answer; None when the endpoint sent none.
+        finish_reason: why the model stopped, such as ``stop`` or ``length``; None when not said.
+        usage: the token counts that the endpoint reported.
+    """
+
+    text: str | None
+    finish_reason: str | None
+    usage: dict[str, int]
+
+
+class Endpoint:
+    """Where calls go, checked: an http(s) URL without credentials.
+
+    Args:
+        base_url: such as ``https://api.openai.com/v1``.
+
+    Attributes:
+        host: the host's name, which stands for the provider in reports.
+        label: the URL of the calls as errors show it.
+
+    Raises:
+        ConfigError: when `base_url` cannot be used.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        try:
+            url = httpx.URL(base_url)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise ConfigError(f"base_url is not a URL: {error}") from error
+        if url.userinfo:
+            raise ConfigError("base_url holds a user or password: give the key as api_key instead")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ConfigError(f"base_url must start with http:// or https:// and a host, not {base_url!r}")
+        self.url = url.copy_with(path=url.path.rstrip("/") + "/chat/completions")
+        self.host = url.host
+        self.label = str(self.url.copy_with(query=None, fragment=None))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the calls stay on this machine."""
+        return self.host in _LOOPBACK
+
+
+class ChatClient:
+    """An open HTTP client. Made and closed on the event loop that calls it.
+
+    Args:
+        endpoint: where calls go.
+        api_key: sent as a bearer token; None sends none.
+        timeout: seconds that one call may take in all.
+    """
+
+    def __init__(self, endpoint: Endpoint, api_key: SecretStr | None, timeout: float) -> None:
+        self._endpoint = endpoint
+        self._api_key = api_key
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            headers={"Content-Type": "application/json"} | bearer(api_key),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0), pool=None),
+            # How many calls are open at once is the node's affair.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            # A proxy of the environment cannot reach this machine's loopback.
+            trust_env=not endpoint.is_loopback,
+        )
+
+    async def complete(self, payload: Mapping[str, Any], *, row: str) -> Completion:
+        """Send one request and return what came back.
+
+        Args:
+            payload: the body of the request.
+            row: how errors name the row.
+
+        Raises:
+            LLMRequestError: when no chat completion came back.
+        """
+        where = f"{self._endpoint.label}, {row}"
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._http.post(self._endpoint.url, content=orjson.dumps(payload))
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise LLMRequestError(
+                f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size"
+            ) from error
+        except httpx.HTTPError as error:
+            detail = self._safe(str(error)) or type(error).__name__
+            raise LLMRequestError(
+                f"the connection failed: {detail} ({where}): check base_url and that the server is up"
+            ) from error
+        body = self._safe(response.text)
+        if response.status_code != 200:
+            hint = _HINTS.get(response.status_code, "the server failed: resume to try again")
+            raise LLMRequestError(
+                f"HTTP {response.status_code} from {where}: {body or 'an empty body'} ({hint})",
+                status=response.status_code,
+                body=body,
+            )
+        completion = _completion(response.content)
+        if completion is None:
+            raise LLMRequestError(
+                f"{where} did not send a chat completion but: {body or 'an empty body'} (check base_url)",
+                status=response.status_code,
+                body=body,
+            )
+        return completion
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    def _safe(self, text: str) -> str:
+        key = self._api_key.get_secret_value() if self._api_key else ""
+        if key:
+            text = text.replace(key, "***")
+        text = " ".join(text.split())
+        return text if len(text) <= _BODY_CHARS else text[:_BODY_CHARS] + "…"
+
+
+def checked_key(api_key: str | None) -> SecretStr | None:
+    """Return the key, wrapped so that it does not show, or None when it is blank.
+
+    Raises:
+        ConfigError: when it cannot be sent; the message does not show it.
+    """
+    key = (api_key or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError("api_key holds characters that cannot be sent in an HTTP header")
+    return SecretStr(key) if key else None
+
+
+def bearer(api_key: SecretStr | None) -> dict[str, str]:
+    """Return the header that carries the key."""
+    return {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
+
+
+def _completion(body: bytes) -> Completion | None:
+    try:
+        data = orjson.loads(body)
+        choice = data["choices"][0]
+        text, reason = choice["message"].get("content"), choice.get("finish_reason")
+        usage = data.get("usage") or {}
+        counts = {key: value for key, value in usage.items() if key in _COUNTS and isinstance(value, int)}
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    if text is not None and not isinstance(text, str):
+        return None
+    return Completion(text=text, finish_reason=reason, usage=counts)
+
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")

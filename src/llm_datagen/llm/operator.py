@@ -1,0 +1,173 @@
+"""The operator that asks a language model about every row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from llm_datagen.config import check_seconds
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm.client import ChatClient, Completion, Endpoint, checked_key
+from llm_datagen.llm.errors import LLMAnswerError, LLMError
+from llm_datagen.llm.prompts import Prompt, fields_of, row_label
+from llm_datagen.llm.schemas import answer_format
+from llm_datagen.operators import BaseOperator, INodeContext, Row
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+_RESERVED = ("model", "messages", "response_format", "stream", "n")
+
+
+class LLMOperator(BaseOperator):
+    """Asks a model about every row, and adds its answer to the row as columns.
+
+    One call a row, through any endpoint that speaks OpenAI's chat completions. All arguments are plain data, so
+    that a pipeline can be written in YAML. An instance serves one node at a time.
+
+    Args:
+        prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
+            ``data``). A name that the row lacks is an error.
+        model: the model's name, as the endpoint knows it.
+        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI.
+        api_key: the key; else the environment variable ``OPENAI_API_KEY``, else none is sent. It is never logged.
+        output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
+            ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
+            the name of a column is replaced in the new row.
+        system: a template of the system message.
+        examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
+            or an object as `output` asks for.
+        params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
+        timeout: seconds that one call may take in all.
+        name: the operator's identity in the image.
+
+    Raises:
+        ConfigError: at construction, on a wrong argument.
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        *,
+        model: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        output: Any = "answer",
+        system: str | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+        params: Mapping[str, Any] | None = None,
+        timeout: float = 120.0,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(model, str) or not model:
+            raise ConfigError(f"model must be the name of a model, not {model!r}")
+        self.model = model
+        self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        self.timeout = check_seconds("timeout", timeout)
+        if name:
+            self.name = name
+        self._api_key = checked_key(api_key)
+        self._prompt = Prompt(prompt)
+        self._system = None if system is None else Prompt(system, label="system message")
+        self._format = answer_format(output)
+        self._fields = {**_checked_params(params), "model": model, **self._format.request_fields()}
+        self._examples = [message for example in examples for message in self._example(example)]
+        self._client: ChatClient | None = None
+
+    def __repr__(self) -> str:
+        columns = ", ".join(self._format.columns)
+        return f"LLMOperator(model={self.model!r}, endpoint={self.endpoint.label!r}, columns={columns!r})"
+
+    async def setup(self) -> None:
+        """Open the HTTP client. Called on the event loop of the node.
+
+        Raises:
+            LLMError: when another node is using this instance.
+        """
+        if self._client is not None:
+            raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
+        key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
+        self._client = ChatClient(self.endpoint, key, self.timeout)
+
+    async def teardown(self) -> None:
+        """Close the HTTP client and its connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def process_item(self, item: Any, ctx: INodeContext) -> Row:
+        """Return the row with the answer's columns added.
+
+        Raises:
+            PromptError: when the prompt cannot be made of this row.
+            LLMRequestError: when the endpoint did not answer.
+            LLMAnswerError: when the answer cannot be used.
+        """
+        if self._client is None:
+            raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        payload = self._fields | {"messages": self._messages(item)}
+        completion = await self._client.complete(payload, row=row_label(item))
+        # Reported before the answer is looked at: what cannot be used was paid for as well.
+        usage = {"provider": self.endpoint.host, "model": self.model, "requests": 1}
+        ctx.report_usage(usage | completion.usage)
+        return {**fields_of(item), **self._columns(completion, item)}
+
+    def _messages(self, item: Any) -> list[dict[str, str]]:
+        messages = [*self._examples, _message("user", self._prompt.render(item))]
+        if self._system is not None:
+            messages.insert(0, _message("system", self._system.render(item)))
+        return messages
+
+    def _columns(self, completion: Completion, item: Any) -> Row:
+        where = f"{self.model} at {self.endpoint.label}, {row_label(item)}"
+        reason = completion.finish_reason
+        if reason == "length":
+            raise LLMAnswerError(
+                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less",
+                finish_reason=reason,
+            )
+        if reason == "content_filter":
+            raise LLMAnswerError(
+                f"the answer of {where} was withheld by the content filter: change or drop the row",
+                finish_reason=reason,
+            )
+        if completion.text is None:
+            raise LLMAnswerError(f"{where} sent no text (finish_reason {reason!r}): check params", finish_reason=reason)
+        try:
+            return self._format.parse(completion.text)
+        except ValueError as error:
+            raise LLMAnswerError(
+                f"the answer of {where} cannot be used: {error} (finish_reason {reason!r}); change the prompt or "
+                "the output",
+                finish_reason=reason,
+            ) from error
+
+    def _example(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
+        if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
+            raise ConfigError(f"an example must be a dict of 'item' and 'answer', not {example!r}")
+        answer = example["answer"]
+        text = answer if isinstance(answer, str) else orjson.dumps(answer).decode()
+        try:
+            self._format.parse(text)
+            return [_message("user", self._prompt.render(example["item"])), _message("assistant", text)]
+        except (ValueError, LLMError) as error:
+            raise ConfigError(f"the example {example!r} does not fit the operator: {error}") from error
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    if params is not None and not isinstance(params, Mapping):
+        raise ConfigError(f"params must be a dict, not {params!r}")
+    result = dict(params or {})
+    for key in _RESERVED:
+        if key in result:
+            raise ConfigError(f"params may not hold {key!r}: the operator sets it")
+    try:
+        orjson.dumps(result)
+    except orjson.JSONEncodeError as error:
+        raise ConfigError(f"params must be JSON data: {error}") from error
+    return result

@@ -1,0 +1,315 @@
+"""UnifiedNode: one operator between two streams, by itself or in a pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from llm_datagen.actors.plan import NodePlan
+from llm_datagen.config import (
+    IdScheme,
+    OnError,
+    WriterConfig,
+    check_choice,
+    check_count,
+    check_flag,
+    check_seconds,
+)
+from llm_datagen.errors import ConfigError, StreamChangedError, StreamMissingError
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.log import DEFAULT_LOG, open_log
+from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
+from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.run import Run, run_in_foreground
+from llm_datagen.streams import Sink, Stream, StreamFactory
+
+
+class UnifiedNode:
+    """A node: give it streams and an operator, then `run()`.
+
+    `run()` alone opens, runs and closes. Called between `open()` and `close()`, it leaves the stream open:
+    `close()` then seals it, if the node has succeeded. A node that was interrupted goes on where it was when it is
+    run again with the same streams.
+
+    Args:
+        node_id: its id.
+        parallel_size: batches in the operator at once, at most.
+        batch_size: items a batch.
+        writer_config: how results get to the disk.
+        ordered: whether rows leave in input order.
+        on_error: what a failed row does to the node.
+        id_scheme: how the children of a row are named.
+        idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
+        follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
+        hooks: who watches, when it runs by itself.
+        log_file: the platform log when it runs by itself; None for none.
+
+    Raises:
+        ConfigError: on a wrong value.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        parallel_size: int = 1,
+        batch_size: int = 1,
+        *,
+        writer_config: WriterConfig | Mapping[str, Any] | None = None,
+        ordered: bool = False,
+        on_error: OnError = "fail",
+        id_scheme: IdScheme = "path",
+        idle_timeout: float | None = None,
+        follow_input: bool = True,
+        hooks: IPipelineHooks | None = None,
+        log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
+    ) -> None:
+        if not isinstance(node_id, str) or not node_id:
+            raise ConfigError(f"node_id must be text, not {node_id!r}")
+        self.node_id = node_id
+        self.parallel_size = check_count("parallel_size", parallel_size)
+        self.batch_size = check_count("batch_size", batch_size)
+        self.writer_config = WriterConfig.of(writer_config)
+        self.ordered = check_flag("ordered", ordered)
+        self.on_error: OnError = check_choice("on_error", on_error, OnError)
+        self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
+        self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
+        self.follow_input = check_flag("follow_input", follow_input)
+        self.is_root = False
+        self._hooks = hooks
+        self._log_file = log_file
+        self._operator: Any = None
+        self._input: Stream | None = None
+        self._output: Stream | None = None
+        self._opened: NodePlan | None = None
+        self._run: Run | None = None
+        self._report: NodeReport | None = None
+
+    def __repr__(self) -> str:
+        return f"UnifiedNode({self.node_id!r})"
+
+    # Wiring.
+
+    def bind_io(self, input_bus: Stream | str, output_bus: Stream | str) -> Self:
+        """Say where the node reads and writes: streams, or URIs.
+
+        Raises:
+            ConfigError: when one of them is neither, or both are the same.
+        """
+        self._input = _as_stream("input_bus", input_bus)
+        self._output = _as_stream("output_bus", output_bus)
+        if self._input.path == self._output.path and type(self._input.disk) is type(self._output.disk):
+            raise ConfigError(f"node {self.node_id} would read and write the same stream, {self._input.uri}")
+        return self
+
+    def set_processor(self, func: Any) -> Self:
+        """Say what the node does: ``func(items, ctx) -> list``, or an operator."""
+        is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
+        self._operator = as_operator(func) if is_operator else FunctionOperator(func, batch=True)
+        return self
+
+    def set_operator(self, operator: Any) -> Self:
+        """Say what the node does: an operator, or a function of one item."""
+        self._operator = as_operator(operator)
+        return self
+
+    @property
+    def operator(self) -> Any:
+        """The operator.
+
+        Raises:
+            ConfigError: when none was set.
+        """
+        if self._operator is None:
+            raise ConfigError(f"node {self.node_id} has no operator; call set_processor() first")
+        return self._operator
+
+    @property
+    def input(self) -> Stream:
+        """The stream that the node reads.
+
+        Raises:
+            ConfigError: when none was bound.
+        """
+        if self._input is None:
+            raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
+        return self._input
+
+    @property
+    def output(self) -> Stream:
+        """The stream that the node writes.
+
+        Raises:
+            ConfigError: when none was bound.
+        """
+        if self._output is None:
+            raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
+        return self._output
+
+    def config(self) -> dict[str, Any]:
+        """Return the node's settings as plain data."""
+        return {
+            "operator": operator_name(self.operator),
+            "input_uri": self.input.uri,
+            "output_uri": self.output.uri,
+            "parallel_size": self.parallel_size,
+            "batch_size": self.batch_size,
+            "writer_config": self.writer_config.as_dict(),
+            "ordered": self.ordered,
+            "on_error": self.on_error,
+            "idle_timeout": self.idle_timeout,
+        }
+
+    # Running.
+
+    def plan(self, *, seal: bool = True) -> NodePlan:
+        """Open the node's streams, recover the output, and return what its stages need to know.
+
+        Raises:
+            StreamMissingError: when the input must be there and is not.
+            StreamError: when the output cannot be continued; see `Sink`.
+        """
+        source, output = self.input, self.output
+        call = Call(self.operator)
+        sink: Sink | None = None
+        manifest = output.manifest()
+        if manifest is not None and manifest.complete:
+            _check_finished(output, manifest.size, manifest.source, source.uri)
+        else:
+            if not self.follow_input and source.disk.size(source.path) is None:
+                raise StreamMissingError(f"{source.path} does not exist; check the path of the input")
+            if output.is_sealed():
+                output.unseal()
+            sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
+        try:
+            segments = sink.position.coverage.gaps() if sink else []
+            if sink is not None:
+                _check_source(source, sink)
+        except BaseException:
+            if sink is not None:
+                sink.close()
+            raise
+        return NodePlan(
+            node_id=self.node_id,
+            operator=self.operator,
+            call=call,
+            source=source,
+            sink=sink,
+            segments=segments,
+            parallel_size=self.parallel_size,
+            batch_size=self.batch_size,
+            writer=self.writer_config,
+            ordered=self.ordered,
+            id_scheme=self.id_scheme,
+            is_root=self.is_root,
+            follow=self.follow_input,
+            idle_timeout=self.idle_timeout,
+            seal=seal,
+            config=self.config(),
+        )
+
+    def open(self) -> Self:
+        """Open the streams and recover the output. Only needed to run and close in separate steps."""
+        if self._opened is None:
+            self._opened = self.plan(seal=False)
+        return self
+
+    def run(self) -> RunReport:
+        """Run until the input has ended, or the node is cancelled. Blocks.
+
+        Raises:
+            NodeFailedError: when the operator, or the disk, failed; from the original exception.
+            StreamError: when a stream cannot be read or continued.
+            KeyboardInterrupt: after Ctrl+C, when everything is saved.
+        """
+        plan = self._opened or self.plan()
+        run = self._run = Run(
+            [plan],
+            pipeline_id="",
+            streaming=True,
+            folder=None,
+            image={"config": self.config()},
+            hooks=self._hooks,
+            log=open_log(self._log_file),
+        )
+        try:
+            return run_in_foreground(run)
+        finally:
+            if run.is_over():
+                self._report = run.report().nodes[0]
+
+    def close(self) -> None:
+        """After `open()`: seal the output if the node has succeeded, and let go of the streams."""
+        plan, self._opened = self._opened, None
+        if plan is None or plan.sink is None:
+            return
+        if self.status == Status.COMPLETED:
+            # The writer has closed its files; what it committed is recovered and sealed.
+            self.output.sink(source=self.input.uri, fsync=self.writer_config.fsync).seal()
+        else:
+            plan.sink.close()
+
+    def cancel(self) -> None:
+        """Begin nothing new, end what was begun, commit it. Any thread may call it; returns at once."""
+        if self._run is not None:
+            self._run.cancel()
+
+    # Watching.
+
+    @property
+    def status(self) -> Status:
+        """The status of the last run."""
+        if self._run is not None and not self._run.is_over():
+            return Status.RUNNING
+        return self._report.status if self._report is not None else Status.PENDING
+
+    @property
+    def progress(self) -> NodeReport:
+        """How far the node was at the end of the last run."""
+        return self._report or NodeReport(node_id=self.node_id)
+
+    def get_runtime(self) -> dict[str, Any]:
+        """Return the node's settings, status and progress as plain data."""
+        return {"node_id": self.node_id, **self.config(), **self.progress.as_dict(), "status": str(self.status)}
+
+
+def _as_stream(name: str, value: Any) -> Stream:
+    if isinstance(value, str):
+        return StreamFactory.create(value)
+    if not isinstance(value, Stream):
+        raise ConfigError(f"{name} must be a stream (StreamFactory.create(uri)) or a URI, not {value!r}")
+    return value
+
+
+def _check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
+    """See to it that a sealed output is what its seal says, and was made from this input."""
+    found = output.disk.size(output.path)
+    if found != size:
+        what = "is gone" if found is None else f"has {found} bytes"
+        raise StreamChangedError(
+            f"{output.path} {what}, but it had {size} bytes when it was sealed; restore it, or start afresh with "
+            "if_exists='overwrite'"
+        )
+    if made_from != source_uri:
+        raise StreamChangedError(
+            f"{output.path} is finished and was made from {made_from!r}, not from {source_uri!r}; choose another "
+            "output, or delete it"
+        )
+
+
+def _check_source(source: Stream, sink: Sink) -> None:
+    """See to it that the rows which were read before are still there (M22)."""
+    _, offset = sink.position.coverage.end()
+    size = source.disk.size(source.path)
+    if offset and (size is None or size < offset):
+        what = "is gone" if size is None else f"has {size} bytes"
+        raise StreamChangedError(
+            f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
+            "restore it, or start afresh with if_exists='overwrite'"
+        )
+    for segment in sink.position.coverage.gaps():
+        if not source.is_row_start(segment.offset):
+            raise StreamChangedError(
+                f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
+                "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )

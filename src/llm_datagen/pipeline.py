@@ -1,0 +1,448 @@
+"""Pipelines: nodes joined by streams, with an image that survives the process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import pykka
+
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.blueprint import (
+    Settings,
+    check_topology,
+    draw,
+    image_of_line,
+    image_of_nodes,
+    in_reading_order,
+    new_pipeline_id,
+    node_from_image,
+)
+from llm_datagen.config import IdScheme, IfExists, NodeConfig, OnError, WriterConfig, check_choice, check_flag
+from llm_datagen.errors import ConfigError, ImageMismatchError, PipelineExistsError
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.log import DEFAULT_LOG, open_log
+from llm_datagen.node import UnifiedNode
+from llm_datagen.operators import operator_name
+from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.run import Run, run_in_foreground
+from llm_datagen.runtime import RunFolder
+from llm_datagen.streams import StreamFactory
+
+ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
+
+
+class BasePipeline:
+    """What both kinds of pipelines share: from the image to the report."""
+
+    def __init__(
+        self,
+        *,
+        streaming: bool,
+        results_dir: str | os.PathLike[str],
+        hooks: IPipelineHooks | None,
+        log_file: str | os.PathLike[str] | None,
+    ) -> None:
+        self.streaming = check_flag("streaming", streaming)
+        self.results_dir = os.fspath(results_dir)
+        self.hooks = hooks
+        self.log_file = log_file
+        self.nodes: list[UnifiedNode] = []
+        self._folder: RunFolder | None = None
+        self._image: dict[str, Any] = {}
+        self._run: Run | None = None
+
+    # What the kinds differ in.
+
+    def _operators(self) -> list[Any]:
+        """Return the operators in the code."""
+        raise TypeError
+
+    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+        """Return the nodes that an image describes, with the operators in the code."""
+        raise TypeError
+
+    # Blueprint.
+
+    @property
+    def pipeline_id(self) -> str:
+        """The id; empty before `create()` or `resume()`."""
+        return self._folder.pipeline_id if self._folder else ""
+
+    def _create(self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists) -> Self:
+        check_choice("if_exists", if_exists, IfExists)
+        folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
+        image["pipeline_id"] = folder.pipeline_id
+        nodes = self._nodes_of(image)
+        check_topology(nodes)
+        folder.lock()
+        try:
+            if folder.exists():
+                old = folder.load()
+                if if_exists == "overwrite":
+                    _delete_outputs(old)
+                elif not _is_untouched(old, nodes):
+                    if if_exists == "resume":
+                        folder.unlock()
+                        return self.resume(folder.pipeline_id)
+                    raise PipelineExistsError(
+                        f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({old['status']}); "
+                        "continue it with if_exists='resume' (or resume()), start afresh with "
+                        "if_exists='overwrite' (its outputs are deleted), or choose another pipeline_id"
+                    )
+            if if_exists == "overwrite":
+                _delete_outputs(image)
+            for node in nodes:
+                if node.output.exists():
+                    raise PipelineExistsError(
+                        f"the output of {node.node_id}, {node.output.path}, is there already and belongs to no run "
+                        f"{folder.pipeline_id!r}; move it, choose another output, or say if_exists='overwrite' (it "
+                        "is deleted)"
+                    )
+            folder.save(image)
+        finally:
+            folder.unlock()
+        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        return self
+
+    def resume(self, pipeline_id: str) -> Self:
+        """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
+
+        Paths, settings and ids come from the image; only the operators come from the code.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            PipelineNotFoundError: when there is no such run.
+            ImageError: when its image cannot be read.
+            ImageMismatchError: when the operators are not those of the image.
+            PipelineBusyError: when it is running.
+            StreamError: when its files were changed meanwhile.
+        """
+        folder = RunFolder(self.results_dir, pipeline_id)
+        image = folder.load()
+        _check_operators(image, self._operators())
+        nodes = self._nodes_of(image)
+        folder.lock()
+        try:
+            for node in nodes:
+                manifest = node.output.manifest()
+                if node.output.is_sealed() and not (manifest is not None and manifest.complete):
+                    node.output.unseal()  # not by its writer: the node is not finished
+            is_complete = all(node.output.is_sealed() for node in nodes)
+            image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
+            folder.save(image)
+        finally:
+            folder.unlock()
+        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self.streaming = bool(image["config"]["streaming"])
+        return self
+
+    # Running.
+
+    def run(self) -> RunReport:
+        """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
+
+        Returns:
+            The report, when the run is completed or was cancelled.
+
+        Raises:
+            NodeFailedError: when a node failed; `__cause__` is the original exception.
+            StreamError: when a stream is missing or was changed; before anything runs.
+            PipelineBusyError: when the same id is running elsewhere.
+            PipelineExistsError: when this run has ended; `resume()` it.
+            KeyboardInterrupt: after Ctrl+C, when everything is saved.
+            SystemExit: with 143 after SIGTERM, when everything is saved.
+        """
+        return run_in_foreground(self._prepare())
+
+    def start(self) -> pykka.ActorRef[PipelineActor]:
+        """Run without blocking.
+
+        Returns:
+            The pipeline's actor, for `tell(Cancel(reason))`, `ask(GetStatus(), timeout=…)`, `tell(Subscribe(ref))`.
+            It ends with the run; `wait()` gives the report.
+
+        Raises:
+            StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+        """
+        return self._prepare().start()
+
+    def wait(self, timeout: float | None = None) -> RunReport | None:
+        """Wait for the end of what `start()` began.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            The report; None when the time is over first.
+
+        Raises:
+            NodeFailedError: when a node failed.
+            ConfigError: when nothing was started.
+        """
+        if self._run is None:
+            raise ConfigError("nothing was started: call start() first")
+        if not self._run.wait(timeout):
+            return None
+        self._run.raise_failure()
+        return self._run.report()
+
+    def cancel(self, reason: str = "") -> None:
+        """Begin nothing new, end what was begun, save it (M7). Any thread may call it; returns at once."""
+        if self._run is not None:
+            self._run.cancel(reason)
+
+    def _prepare(self) -> Run:
+        if self._folder is None:
+            self._create_default()
+        folder, image = self._folder, self._image
+        assert folder is not None
+        if self._run is not None:
+            if not self._run.is_over():
+                raise PipelineExistsError(f"run {folder.pipeline_id!r} is running already, started by this object")
+            raise PipelineExistsError(
+                f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
+            )
+        folder.lock()
+        plans = []
+        try:
+            for node in self.nodes:
+                plans.append(node.plan())  # noqa: PERF401 - what was opened must be closed if the next one fails
+            log = open_log(self.log_file)
+        except BaseException:
+            for plan in plans:
+                if plan.sink is not None:
+                    plan.sink.close()
+            folder.unlock()
+            raise
+        self._run = Run(
+            plans,
+            pipeline_id=folder.pipeline_id,
+            streaming=self.streaming,
+            folder=folder,
+            image=image,
+            hooks=self.hooks,
+            log=log,
+        )
+        return self._run
+
+    def _create_default(self) -> None:
+        raise TypeError
+
+    # Watching.
+
+    @property
+    def status(self) -> Status:
+        """The status (M8)."""
+        return Status(self._image.get("status", Status.PENDING))
+
+    @property
+    def progress(self) -> list[NodeReport]:
+        """Each node's progress, as last saved to the image."""
+        known = NodeReport.__dataclass_fields__
+        return [
+            NodeReport(**{key: value for key, value in node.items() if key in known})
+            for node in self._image.get("nodes", [])
+        ]
+
+    def describe(self) -> str:
+        """Return the topology as text: a line a node."""
+        return draw(self.nodes)
+
+
+class UnifiedPipeline(BasePipeline):
+    """A line of operators, from an input to an output; the streams between them are derived.
+
+    Args:
+        operators: what to do, in order: operators, or functions of one item.
+        input_uri: where the rows come from: ``jsonl://``, ``csv://``, ``memory://``, or a path with an extension.
+        output_uri: where the results go.
+        streaming: True runs all nodes at once, each fed by the one before; False one after the other.
+        parallel_size: batches in an operator at once, at most.
+        batch_size: items a batch.
+        writer_config: how results get to the disk.
+        base_path: where the streams between the nodes lie.
+        protocol_prefix: a folder below `base_path`.
+        default_protocol: the protocol of the streams between the nodes.
+        results_dir: where the images of runs are kept.
+        hooks: who watches.
+        id_scheme: how the children of a row are named: "path" or "numeric".
+        ordered: whether rows leave every node in input order.
+        on_error: what a failed row does: "fail" ends the run.
+        follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
+        idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
+        log_file: the platform log, relative to the working directory when the run starts; None for none.
+
+    Raises:
+        ConfigError: on a wrong value, naming it.
+        UnknownProtocolError: on a URI whose protocol is not known.
+    """
+
+    def __init__(
+        self,
+        operators: Sequence[Any],
+        input_uri: str,
+        output_uri: str,
+        streaming: bool = False,
+        parallel_size: int = 1,
+        batch_size: int = 1,
+        writer_config: WriterConfig | Mapping[str, Any] | None = None,
+        base_path: str | os.PathLike[str] = "tmp",
+        protocol_prefix: str = "",
+        default_protocol: str = "jsonl://",
+        results_dir: str | os.PathLike[str] = "tmp/results",
+        hooks: IPipelineHooks | None = None,
+        id_scheme: IdScheme = "path",
+        *,
+        ordered: bool = False,
+        on_error: OnError = "fail",
+        follow_input: bool = False,
+        idle_timeout: float | None = None,
+        log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
+    ) -> None:
+        super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        self._settings = Settings(
+            operators=operators,
+            input_uri=input_uri,
+            output_uri=output_uri,
+            streaming=streaming,
+            parallel_size=parallel_size,
+            batch_size=batch_size,
+            writer_config=WriterConfig.of(writer_config),
+            base_path=os.fspath(base_path),
+            protocol_prefix=protocol_prefix,
+            default_protocol=default_protocol,
+            id_scheme=id_scheme,
+            ordered=ordered,
+            on_error=on_error,
+            follow_input=follow_input,
+            idle_timeout=idle_timeout,
+        )
+
+    def create(
+        self,
+        pipeline_id: str | None = None,
+        *,
+        node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
+        if_exists: IfExists = "error",
+        **overrides: Any,
+    ) -> Self:
+        """Draw the blueprint and write the image (M4).
+
+        Args:
+            pipeline_id: the run's id; made up unless given.
+            node_configs: what differs from node to node, in their order.
+            if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
+                deleted).
+            overrides: any argument of the constructor, in place of what it was given.
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            ConfigError: on a wrong value, or when adjacent nodes' URIs disagree; nothing was touched then.
+            PipelineExistsError: when the id, or an output, is there already.
+            PipelineBusyError: when the id is running.
+        """
+        for name in ("results_dir", "hooks", "log_file"):
+            if name in overrides:
+                value = overrides.pop(name)
+                setattr(self, name, os.fspath(value) if name == "results_dir" else value)
+        self._settings = self._settings.overridden(overrides)
+        self.streaming = self._settings.streaming
+        pipeline_id = pipeline_id or new_pipeline_id()
+        image = image_of_line(self._settings, node_configs or [], pipeline_id)
+        return self._create(pipeline_id, image, if_exists)
+
+    def _create_default(self) -> None:
+        self.create()
+
+    def _operators(self) -> list[Any]:
+        return list(self._settings.operators)
+
+    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+        return [
+            node_from_image(entry, operator)
+            for entry, operator in zip(image["nodes"], self._settings.operators, strict=True)
+        ]
+
+
+class UnifiedNodePipeline(BasePipeline):
+    """Nodes that were wired by hand. It wires nothing: it only starts, schedules and records them (M9).
+
+    Args:
+        nodes: nodes with streams and operators bound.
+        streaming: True runs all nodes at once; False one after the other, each after those that it reads from.
+        results_dir: where the images of runs are kept.
+        hooks: who watches.
+        log_file: the platform log, relative to the working directory when the run starts; None for none.
+
+    Raises:
+        ConfigError: when there are no nodes, ids repeat, a stream has two writers, or the nodes form a cycle.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[UnifiedNode],
+        *,
+        streaming: bool = True,
+        results_dir: str | os.PathLike[str] = "tmp/results",
+        hooks: IPipelineHooks | None = None,
+        log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
+    ) -> None:
+        super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        check_topology(nodes)
+        self._given = in_reading_order(nodes)
+
+    def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
+        """Write the image.
+
+        Args:
+            pipeline_id: the run's id; made up unless given.
+            if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
+                deleted).
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            PipelineExistsError: when the id, or an output, is there already.
+            PipelineBusyError: when the id is running.
+        """
+        image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
+        return self._create(pipeline_id, image, if_exists)
+
+    def _create_default(self) -> None:
+        self.create()
+
+    def _operators(self) -> list[Any]:
+        return [node.operator for node in self._given]
+
+    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+        return [node_from_image(entry, node.operator) for entry, node in zip(image["nodes"], self._given, strict=True)]
+
+
+def _check_operators(image: dict[str, Any], operators: list[Any]) -> None:
+    names = [operator_name(operator) for operator in operators]
+    known = [node["operator"] for node in image["nodes"]]
+    if names != known:
+        raise ImageMismatchError(
+            f"run {image['pipeline_id']!r} was made with the operators {known}, and the code has {names}; a resume "
+            "needs the same ones in the same order (an operator that was renamed keeps its identity with "
+            "name='the old name')"
+        )
+
+
+def _is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:
+    return image["status"] == Status.PENDING and not any(node.output.exists() for node in nodes)
+
+
+def _delete_outputs(image: dict[str, Any]) -> None:
+    for node in image["nodes"]:
+        StreamFactory.create(node["output_uri"]).delete()

@@ -1,0 +1,138 @@
+"""What a run says of itself: the status of a pipeline while it runs, and the report at its end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """The status of a pipeline or a node (M8)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RESUMING = "resuming"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELING = "canceling"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """A node, at one moment. Row counts are totals since its beginning, also over resumes.
+
+    Attributes:
+        node_id: its id.
+        status: its status.
+        rows_in: source rows whose results are on disk (or that gave none).
+        rows_out: rows in its output.
+        filtered: source rows that gave no row.
+        failed: operator failures in this run.
+        total: source rows in all; None while nothing is known.
+        total_is_exact: whether `total` is counted, not estimated.
+        rows_per_second: source rows a second, over the last seconds.
+        seconds: how long it ran, in this run.
+        usage: sums of what operators reported, a dict for each provider and model.
+        error: what it failed of.
+    """
+
+    node_id: str
+    status: Status = Status.PENDING
+    rows_in: int = 0
+    rows_out: int = 0
+    filtered: int = 0
+    failed: int = 0
+    total: int | None = None
+    total_is_exact: bool = False
+    rows_per_second: float = 0.0
+    seconds: float = 0.0
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineStatus:
+    """A pipeline, at one moment.
+
+    Attributes:
+        pipeline_id: its id.
+        status: its status.
+        nodes: its nodes.
+        reason: why it was cancelled, if somebody said so.
+        error: what it failed of.
+    """
+
+    pipeline_id: str
+    status: Status
+    nodes: tuple[NodeReport, ...] = ()
+    reason: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport(PipelineStatus):
+    """What `run()` returns.
+
+    Attributes:
+        seconds: how long the run took.
+    """
+
+    seconds: float = 0.0
+
+    @property
+    def rows_in(self) -> int:
+        """Rows of the pipeline's input that are done by the first node."""
+        return self.nodes[0].rows_in if self.nodes else 0
+
+    @property
+    def rows_out(self) -> int:
+        """Rows in the last node's output."""
+        return self.nodes[-1].rows_out if self.nodes else 0
+
+    @property
+    def filtered(self) -> int:
+        """Rows that some node filtered."""
+        return sum(node.filtered for node in self.nodes)
+
+    @property
+    def failed(self) -> int:
+        """Operator failures in this run."""
+        return sum(node.failed for node in self.nodes)
+
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What operators reported, summed over the nodes, a dict for each provider and model."""
+        sums = UsageSums()
+        for node in self.nodes:
+            sums.add_all(node.usage)
+        return sums.as_list()
+
+
+class UsageSums:
+    """Sums of usage per provider and model."""
+
+    def __init__(self, entries: list[dict[str, Any]] | None = None) -> None:
+        self._sums: dict[tuple[str, str], dict[str, float]] = {}
+        self.add_all(entries or [])
+
+    def add(self, provider: str, model: str, metrics: Any) -> None:
+        """Add what was used."""
+        sums = self._sums.setdefault((provider, model), {})
+        for key, value in metrics.items():
+            sums[key] = sums.get(key, 0) + value
+
+    def add_all(self, entries: list[dict[str, Any]]) -> None:
+        """Add entries that `as_list` made."""
+        for entry in entries:
+            metrics = {key: value for key, value in entry.items() if key not in {"provider", "model"}}
+            self.add(entry["provider"], entry["model"], metrics)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """Return a dict for each provider and model."""
+        return [{"provider": provider, "model": model, **sums} for (provider, model), sums in self._sums.items()]

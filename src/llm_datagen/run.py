@@ -1,0 +1,214 @@
+"""A run: plans become actors, actors become a report. What all faces share."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import FrameType
+from typing import Any
+
+import pykka
+
+from llm_datagen import log as events
+from llm_datagen.actors.hookrunner import HookRunner
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.stage import Recipient, join, tell
+from llm_datagen.actors.supervisor import SupervisorActor
+from llm_datagen.errors import NodeFailedError
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import Cancel, Settled
+from llm_datagen.messages import Run as RunMessage
+from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.folder import now_text, whoami
+
+LAST_WAIT_SECONDS = 60.0
+"""How long the end of a run waits for the thread of an actor that was stopped from outside."""
+
+_SLICE_SECONDS = 0.2
+
+
+class Run:
+    """One execution of some nodes.
+
+    Args:
+        plans: the nodes, opened.
+        pipeline_id: the id, or an empty string.
+        streaming: whether all nodes run at once.
+        folder: where the image is kept, locked by the caller; unlocked at the end. None: no image.
+        image: the image.
+        hooks: who watches.
+        log: the platform log; closed at the end.
+    """
+
+    def __init__(
+        self,
+        plans: list[NodePlan],
+        *,
+        pipeline_id: str,
+        streaming: bool,
+        folder: RunFolder | None,
+        image: dict[str, Any],
+        hooks: IPipelineHooks | None,
+        log: PlatformLog,
+    ) -> None:
+        self._plans = plans
+        self._pipeline_id = pipeline_id
+        self._streaming = streaming
+        self._folder = folder
+        self._image = image
+        self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
+        self._hooks = HookRunner(hooks, pipeline_id, self._log) if hooks is not None else None
+        self._crew: list[pykka.ActorRef[Any]] = []
+        self._settled: Future[Settled] = Future()
+        self._started = time.monotonic()
+        self._seconds = 0.0
+        self._ref: pykka.ActorRef[PipelineActor] | None = None
+
+    def start(self) -> pykka.ActorRef[PipelineActor]:
+        """Start the actors; returns at once."""
+        self._image.update(started_at=now_text(), ended_at=None, error=None, **whoami())
+        self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=[plan.node_id for plan in self._plans])
+        status = PipelineStatus(
+            pipeline_id=self._pipeline_id,
+            status=Status.PENDING,
+            nodes=tuple(NodeReport(node_id=plan.node_id) for plan in self._plans),
+        )
+        subscribers: list[Recipient] = [self._hooks] if self._hooks else []
+        config = self._image.get("config", {})
+        self._ref = PipelineActor.start(
+            status, config, self._start_supervisor, subscribers, self._settled, self._clean_up
+        )
+        self._ref.tell(RunMessage())
+        return self._ref
+
+    def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[SupervisorActor]:
+        supervisor = SupervisorActor.start(
+            self._plans,
+            pipeline_id=self._pipeline_id,
+            streaming=self._streaming,
+            folder=self._folder,
+            image=self._image,
+            pipeline=pipeline,
+            crew=self._crew,
+            log=self._log,
+        )
+        self._crew.append(supervisor)
+        return supervisor
+
+    def cancel(self, reason: str = "") -> None:
+        """Cancel. Any thread may call it, also after the end."""
+        tell(self._ref, Cancel(reason))
+
+    @property
+    def ref(self) -> pykka.ActorRef[PipelineActor] | None:
+        """The pipeline's actor."""
+        return self._ref
+
+    def is_over(self) -> bool:
+        """Return whether the run has ended."""
+        return self._settled.done()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, at most `timeout` seconds, until the run has ended; return whether it has."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # Short slices, so that signals are handled while the main thread waits (H19).
+            left = _SLICE_SECONDS if deadline is None else min(_SLICE_SECONDS, max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                self._settled.result(left)
+            if self._settled.done():
+                assert self._ref is not None
+                join(self._ref, LAST_WAIT_SECONDS)
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def report(self) -> RunReport:
+        """Return the report of a run that has ended, however it did."""
+        status = self._settled.result(0).status
+        return RunReport(
+            pipeline_id=status.pipeline_id,
+            status=status.status,
+            nodes=status.nodes,
+            reason=status.reason,
+            error=status.error,
+            seconds=round(self._seconds, 3),
+        )
+
+    def raise_failure(self) -> None:
+        """Raise what the run failed of, if it did.
+
+        Raises:
+            NodeFailedError: from the original exception.
+        """
+        settled = self._settled.result(0)
+        if settled.failure is not None:
+            what = f"node {settled.node_id}" if settled.node_id else "the run"
+            hint = f"; mend the cause, then resume({self._pipeline_id!r})" if self._folder else ""
+            raise NodeFailedError(f"{what} failed: {settled.failure}{hint}", settled.node_id) from settled.error
+
+    def _clean_up(self) -> None:
+        """Leave nothing behind (F2). In the pipeline actor's thread, when all has ended."""
+        for ref in self._crew:
+            join(ref, LAST_WAIT_SECONDS)
+        for plan in self._plans:
+            if plan.sink is not None:
+                plan.sink.close()
+        if self._hooks is not None:
+            self._hooks.close()
+        if self._folder is not None:
+            self._folder.unlock()
+        self._seconds = time.monotonic() - self._started
+        self._log.info(events.RUN_ENDED, seconds=round(self._seconds, 3))
+        self._log.close()
+
+
+def run_in_foreground(run: Run) -> RunReport:
+    """Start `run` and wait for its end, whatever that is.
+
+    In the main thread, the first Ctrl+C or SIGTERM cancels it, and a second one ends the process at once (M25);
+    the handlers that were installed before are put back. In other threads no handler is touched.
+
+    Raises:
+        NodeFailedError: when it failed; from the original exception.
+        KeyboardInterrupt: after Ctrl+C, when everything is saved.
+        SystemExit: with 143 after SIGTERM, when everything is saved.
+    """
+    came: list[int] = []
+    with _signals_noted(came):
+        run.start()
+        while not run.wait(_SLICE_SECONDS):
+            if came:
+                run.cancel(signal.Signals(came[0]).name)
+    run.raise_failure()
+    if came:
+        raise KeyboardInterrupt if came[0] == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
+    return run.report()
+
+
+@contextlib.contextmanager
+def _signals_noted(came: list[int]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        # Only a note: any lock may be held by the code that is interrupted here.
+        came.append(number)
+        if len(came) > 1:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

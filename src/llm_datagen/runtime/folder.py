@@ -1,0 +1,157 @@
+"""The folder of a run: ``results_dir/<pipeline_id>/`` with its image, its checkpoint and its lock.
+
+    runtime.json     topology, settings, status, progress: the first truth of a resume (M6, M27)
+    checkpoint.json  each node's position, derived from the streams, for people and tools
+    lock             held while the run is running
+
+Files are replaced atomically: whoever reads them sees a whole one. Where the image and the streams differ, the
+streams are right (R1).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from filelock import FileLock, Timeout
+
+from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, PipelineNotFoundError
+from llm_datagen.streams.disk import Disk, LocalDisk
+
+FORMAT = 1
+"""The version of runtime.json."""
+
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+def now_text() -> str:
+    """Return the time, in UTC, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def check_pipeline_id(pipeline_id: Any) -> str:
+    """Return `pipeline_id` if it can be the name of a folder.
+
+    Raises:
+        ConfigError: when it is not.
+    """
+    is_name = isinstance(pipeline_id, str) and pipeline_id and pipeline_id == Path(pipeline_id).name
+    if not is_name or pipeline_id in {".", ".."} or "\0" in pipeline_id or "\\" in pipeline_id:
+        raise ConfigError(f"pipeline_id must be a name that can be a folder's (no '/'), not {pipeline_id!r}")
+    return str(pipeline_id)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id.
+
+    Raises:
+        ConfigError: when the id cannot be a folder's name.
+    """
+
+    def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
+        self.pipeline_id = check_pipeline_id(pipeline_id)
+        self.path = Path(results_dir) / pipeline_id
+        self.image_path = self.path / "runtime.json"
+        self.checkpoint_path = self.path / "checkpoint.json"
+        self._disk: Disk = LocalDisk()
+        self._lock: FileLock | None = None
+
+    def exists(self) -> bool:
+        """Return whether there is an image."""
+        return self.image_path.exists()
+
+    def load(self) -> dict[str, Any]:
+        """Return the image.
+
+        Raises:
+            PipelineNotFoundError: when there is none; the message names the runs that there are.
+            ImageError: when it cannot be read.
+        """
+        data = self._disk.read_all(str(self.image_path))
+        if data is None:
+            known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
+            raise PipelineNotFoundError(
+                f"there is no run {self.pipeline_id!r} in {self.path.parent} (runs there: {known}); check the id and "
+                "results_dir, or create() it"
+            )
+        try:
+            image = orjson.loads(data)
+            if image["format"] != FORMAT:
+                raise ImageError(
+                    f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
+                    "version of llm-datagen that made it"
+                )
+            _ = image["pipeline_id"], image["status"], image["config"], image["nodes"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ImageError(f"{self.image_path} is not an image of a run: {error!r}; restore the file") from error
+        return dict(image)
+
+    def save(self, image: dict[str, Any]) -> None:
+        """Replace the image, atomically; `updated_at` is set."""
+        image["updated_at"] = now_text()
+        self._disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=False)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Replace the checkpoint, atomically."""
+        self._disk.replace(str(self.checkpoint_path), orjson.dumps(checkpoint, option=_OPTIONS), sync=False)
+
+    def lock(self) -> None:
+        """Take the run for this object. The lock goes with the process, whatever ends it.
+
+        Raises:
+            PipelineBusyError: when somebody has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock", timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise PipelineBusyError(
+                f"run {self.pipeline_id!r} in {self.path.parent} is being run{self._by_whom()}; wait for it, cancel "
+                f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
+            ) from None
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Let others take the run. May be called more than once."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def is_locked(self) -> bool:
+        """Return whether somebody, or this object, is running it."""
+        if self._lock is not None:
+            return True
+        if not self.path.exists():
+            return False
+        try:
+            with FileLock(self.path / "lock", timeout=0, thread_local=False):
+                return False
+        except Timeout:
+            return True
+
+    def _by_whom(self) -> str:
+        try:
+            image = self.load()
+        except (PipelineNotFoundError, ImageError):
+            return ""
+        return f" by process {image.get('pid')} on {image.get('host')}"
+
+
+def whoami() -> dict[str, Any]:
+    """Return what an image says of the process that runs it."""
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:
+    """Return the ids of the runs that are kept in `results_dir`."""
+    folder = Path(results_dir)
+    return [path.parent.name for path in folder.glob("*/runtime.json")] if folder.is_dir() else []

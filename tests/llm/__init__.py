@@ -1,0 +1,1 @@
+"""Tests of llm_datagen.llm, against a real HTTP server on this machine."""

@@ -1,0 +1,132 @@
+"""A real HTTP server that speaks chat completions, and answers as it is told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from llm_datagen.llm import LLMOperator
+
+
+@dataclass
+class Seen:
+    """A request that came in."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class Reply:
+    """What is sent back: a body that is not a dict is sent as it is."""
+
+    body: Any
+    status: int = 200
+
+
+def completion(content: Any, *, finish_reason: str = "stop", usage: Any = None) -> dict[str, Any]:
+    """Return the body of a chat completion."""
+    counts = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10} if usage is None else usage
+    message = {"role": "assistant", "content": content}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}], "usage": counts}
+
+
+@dataclass
+class ChatServer:
+    """The server: set `reply` to choose its answers."""
+
+    base_url: str = ""
+    seen: list[Seen] = field(default_factory=list)
+    reply: Callable[[Seen], Reply] = lambda seen: Reply(completion("yes"))
+    connections: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def always(self, body: Any, status: int = 200) -> None:
+        """Answer every request so."""
+        self.reply = lambda seen: Reply(body, status)
+
+    def count(self, change: int) -> None:
+        with self.changed:
+            self.connections += change
+            self.changed.notify_all()
+
+    def wait_until_unconnected(self) -> bool:
+        with self.changed:
+            return self.changed.wait_for(lambda: self.connections == 0, timeout=10)
+
+    def operator(self, prompt: str = "{{ q }}", **options: Any) -> LLMOperator:
+        return LLMOperator(prompt, **{"model": "tiny", "base_url": self.base_url, **options})
+
+
+def serve(server: ChatServer) -> ThreadingHTTPServer:
+    """Start the server on a free port, in threads of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            server.count(1)
+
+        def finish(self) -> None:
+            super().finish()
+            server.count(-1)
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen = Seen(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
+            server.seen.append(seen)
+            reply = server.reply(seen)
+            data = json.dumps(reply.body) if isinstance(reply.body, dict) else reply.body
+            self.send_response(reply.status)
+            self.send_header("Content-Length", str(len(data.encode())))
+            self.end_headers()
+            self.wfile.write(data.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    class QuietServer(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that gave up is not an error of the server."""
+
+    http = QuietServer(("127.0.0.1", 0), Handler)
+    server.base_url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    return http
+
+
+class Context:
+    """What an operator is given as `ctx`; remembers what it was told."""
+
+    node_id = "node_0"
+    pipeline_id = "p"
+
+    def __init__(self) -> None:
+        self.usage: list[dict[str, Any]] = []
+        self.lines: list[str] = []
+
+    def report_usage(self, usage: Any) -> None:
+        self.usage.append(dict(usage))
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    def log(self, message: str, **fields: Any) -> None:
+        self.lines.append(f"{message} {fields}")
+
+
+async def run_rows(operator: Any, items: list[Any], ctx: Context | None = None) -> list[Any]:
+    """Do what a node does: set up, call, tear down."""
+    await operator.setup()
+    try:
+        return [await operator.process_item(item, ctx or Context()) for item in items]
+    finally:
+        await operator.teardown()

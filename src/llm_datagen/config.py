@@ -48,6 +48,17 @@ def check_choice(name: str, value: Any, choices: Any) -> Any:
     return value
 
 
+def check_text(name: str, value: Any) -> str:
+    """Return `value` if it is text that is not empty.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name} must be text, not {value!r}")
+    return value
+
+
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False.
 
@@ -132,6 +143,10 @@ class NodeConfig:
     idle_timeout: float | None = None
 
     def __post_init__(self) -> None:
+        if self.input_uri is not None:
+            check_text("input_uri", self.input_uri)
+        if self.output_uri is not None:
+            check_text("output_uri", self.output_uri)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
         if self.parallel_size is not None:
@@ -142,7 +157,7 @@ class NodeConfig:
             check_choice("on_error", self.on_error, OnError)
         if self.idle_timeout is not None:
             check_seconds("idle_timeout", self.idle_timeout)
-        if isinstance(self.writer_config, Mapping):
+        if self.writer_config is not None:
             object.__setattr__(self, "writer_config", WriterConfig.of(self.writer_config))
 
     @classmethod

@@ -106,11 +106,11 @@ class CompositePipelineHooks(DefaultPipelineHooks):
         if name not in HOOK_NAMES:
             return super().__getattribute__(name)
 
-        def call_all(*args: Any) -> None:
+        def call_all(*args: Any, **kwargs: Any) -> None:
             errors: list[Exception] = []
             for hook in self.hooks:
                 try:
-                    getattr(hook, name)(*args)
+                    getattr(hook, name)(*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 - a hook is foreign code
                     errors.append(error)
             if errors:

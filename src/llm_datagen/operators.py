@@ -105,6 +105,7 @@ class FunctionOperator(BaseOperator):
         self.batch = batch
         self.name = name or str(getattr(func, "__qualname__", type(func).__qualname__))
         self.takes_ctx = _takes_ctx(func)
+        _check_call(func, self.name, 2 if self.takes_ctx else 1)
 
     def __repr__(self) -> str:
         return f"FunctionOperator({self.name})"
@@ -114,11 +115,15 @@ def as_operator(thing: Any) -> Any:
     """Return `thing` as an operator: operators as they are, functions wrapped.
 
     Raises:
-        ConfigError: when it is neither.
+        ConfigError: when it is neither, or cannot be called with an item (and ctx).
     """
     if isinstance(thing, type):
         raise ConfigError(f"operator {thing.__qualname__} is a class; give an instance: {thing.__name__}()")
-    if isinstance(thing, FunctionOperator) or _overridden(thing, "process_batch", "process_item"):
+    if isinstance(thing, FunctionOperator):
+        return thing
+    if _overridden(thing, "process_batch", "process_item"):
+        call = Call(thing)
+        _check_call(call.func, f"{operator_name(thing)}.{'process_batch' if call.batch else 'process_item'}", 2)
         return thing
     if isinstance(thing, BaseOperator):
         raise ConfigError(f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch")
@@ -177,6 +182,18 @@ def _takes_ctx(func: Callable[..., Any]) -> bool:
     required = [p for p in positional if p.default is p.empty]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return len(required) >= 2 or variadic or any(p.name == "ctx" for p in positional[1:])
+
+
+def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*[None] * arguments)
+    except TypeError as error:
+        wanted = "an item and ctx" if arguments == 2 else "an item, or an item and ctx,"
+        raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
 
 
 def _without_ctx(func: Callable[..., Any]) -> Callable[..., Any]:

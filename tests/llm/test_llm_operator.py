@@ -106,7 +106,7 @@ def test_solved_examples_are_shown_to_the_model_first(server: ChatServer) -> Non
     run(server.operator("Word: {{ q }}", output=SCHEMA, examples=[example]), {"_i": 0, "q": "ship"})
     assert server.seen[0].body["messages"] == [
         {"role": "user", "content": "Word: pond"},
-        {"role": "assistant", "content": '{"question":"What?","answer":"Lake"}'},
+        {"role": "assistant", "content": '{"question": "What?", "answer": "Lake"}'},
         {"role": "user", "content": "Word: ship"},
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_datagen.messages import RowsCommitted, SourceSized, UsageReported
 from llm_datagen.report import NodeReport, Status, UsageSums
+from llm_datagen.streams.commits import Position
 
 RATE_SECONDS = 5.0
 """Rates are over so many of the last seconds."""
@@ -38,9 +39,11 @@ class NodeProgress:
         self._ended: float | None = None
         self._samples: deque[tuple[float, int]] = deque()
 
-    def start(self) -> None:
-        """The node begins."""
+    def start(self, position: Position) -> None:
+        """The node begins, at `position`: where its stream stands is right, whatever the image said (R1)."""
         self.status = Status.RUNNING
+        self._rows_in = self._rows_before = position.coverage.rows
+        self._rows_out, self._filtered = position.rows, position.filtered
         self._started = time.monotonic()
 
     def end(self, status: Status) -> None:

@@ -189,7 +189,7 @@ class SupervisorActor(Stage):
             if _same(group.plan.source, plan.sink.stream):
                 tell(writer, Attach(group.reader))
         tell(node, Feed(reader))
-        self._progress[plan.node_id].start()
+        self._progress[plan.node_id].start(plan.sink.position)
         self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
         tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
 

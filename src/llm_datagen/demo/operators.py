@@ -24,6 +24,8 @@ ANSWER_SCHEMA = {
     },
     "required": ["question", "answer"],
     "additionalProperties": False,
+    # Else the model may put any number of spaces between the parts of the answer, up to the token limit.
+    "x-guidance": {"whitespace_flexible": False},
 }
 
 SYSTEM = "Ask a question about the text, and answer it with the words of the text only."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -147,7 +148,7 @@ class LLMOperator(BaseOperator):
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
             raise ConfigError(f"an example must be a dict of 'item' and 'answer', not {example!r}")
         answer = example["answer"]
-        text = answer if isinstance(answer, str) else orjson.dumps(answer).decode()
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
         try:
             self._format.parse(text)
             return [_message("user", self._prompt.render(example["item"])), _message("assistant", text)]

@@ -50,6 +50,8 @@ def _check(schema: Any, path: str, definitions: Mapping[str, Any]) -> None:
     if not isinstance(schema, Mapping):
         raise ConfigError(f"the schema at {path} must be an object, not {schema!r}")
     for key, value in schema.items():
+        if key.startswith("x-"):  # a note to the endpoint, which forbids nothing
+            continue
         if key not in _NOTES | _STRUCTURE | _LIMITS.keys():
             raise ConfigError(
                 f"the schema at {path} uses {key!r}, which is not checked here; leave it out, or give a pydantic "

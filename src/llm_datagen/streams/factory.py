@@ -27,11 +27,14 @@ class StreamFactory:
         """Make `protocol` (``"oss"`` or ``"oss://"``) known; a known one is replaced.
 
         Raises:
-            ConfigError: when `stream_class` is not a stream class.
+            ConfigError: when `protocol` is not a name, or `stream_class` not a stream class.
         """
+        name = protocol.removesuffix("://") if isinstance(protocol, str) else ""
+        if not name or "/" in name or ":" in name:
+            raise ConfigError(f"a protocol is a name such as 'oss' or 'oss://', not {protocol!r}")
         if not (isinstance(stream_class, type) and issubclass(stream_class, Stream)):
             raise ConfigError(f"{stream_class!r} is not a subclass of FileStream (or Stream)")
-        cls._protocols[protocol.removesuffix("://")] = stream_class
+        cls._protocols[name] = stream_class
 
     @classmethod
     def protocols(cls) -> list[str]:

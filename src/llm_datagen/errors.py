@@ -120,8 +120,17 @@ class FailureRecord:
     @classmethod
     def of(cls, error: BaseException) -> FailureRecord:
         """Return the record of `error`."""
+        try:
+            text = str(error)
+        except Exception as second:  # noqa: BLE001 - an exception of foreign code may not even have a text
+            text = f"<its text cannot be had: {type(second).__name__}>"
         trace = "".join(traceback.format_exception(error))
-        return cls(kind=type(error).__name__, text=str(error), trace=trace)
+        return cls(kind=type(error).__name__, text=_storable(text), trace=_storable(trace))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
+
+
+def _storable(text: str) -> str:
+    """Return `text` without lone surrogates, which no file can hold."""
+    return text.encode(errors="backslashreplace").decode()

@@ -93,6 +93,7 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
 
     class QuietServer(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that gave up is not an error of the server."""

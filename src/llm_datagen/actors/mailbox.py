@@ -33,8 +33,8 @@ from llm_datagen.clock import Clock, SystemClock
 from llm_datagen.messages import Bulk
 
 WaitListener = Callable[[float | None, int], None]
-"""Called by a blocked thread: with None when it begins to wait, with the seconds waited when it goes on; and the
-rows held at that moment."""
+"""Called by a blocked thread, outside the mailbox's lock: with None when it begins to wait, with the seconds waited when
+it goes on; and the rows held at that moment."""
 
 
 class Mailbox:
@@ -127,14 +127,14 @@ class Mailbox:
         started = self.clock.monotonic()
         ticket = object()
         self._blocked.append(ticket)
-        if self._on_wait is not None:
-            held = self._held
-            self._lock.release()
-            try:
-                self._on_wait(None, held)
-            finally:
-                self._lock.acquire()
         try:
+            if self._on_wait is not None:
+                held = self._held
+                self._lock.release()
+                try:
+                    self._on_wait(None, held)
+                finally:
+                    self._lock.acquire()
             while not self._closed:
                 is_first = self._blocked[0] is ticket
                 if is_first and (self._held == 0 or self._held + rows <= self._capacity):

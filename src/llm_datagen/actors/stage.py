@@ -16,9 +16,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pykka
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.clock import Clock
@@ -98,50 +101,61 @@ class Stage(pykka.ThreadingActor):
         self.actor_stopped.set()
 
     def fail(self, error: BaseException) -> None:
-        """End the stage as failed by `error`."""
-        if self._outcome is None:
+        """End the stage as failed by `error`. The first failure counts, and outweighs any other outcome."""
+        if self._failure is None:
+            self._outcome, self._error = Outcome.FAILED, error
             self._failure = FailureRecord.of(error)
-            self._error = error
-        self.end(Outcome.FAILED)
+        self.actor_stopped.set()
 
     # Pykka's side.
 
     def _start_actor_loop(self) -> None:
         name = f"datagen-{self.role}-{self.node_id or next(_numbers)}"
         thread = threading.Thread(target=self._actor_loop, name=name, daemon=self.use_daemon_thread)
-        self.mailbox.thread = thread
+        self.mailbox.thread = thread  # before it starts: whoever has the ref may join
         try:
             thread.start()
         except BaseException:
-            pykka.ActorRegistry.unregister(self.actor_ref)
+            self.mailbox.thread = None
+            self._close()
             raise
 
     def _actor_loop(self) -> None:
         try:
-            super()._actor_loop()
+            self._actor_loop_setup()
+            self._actor_loop_running()
         except BaseException as error:  # noqa: BLE001 - not even a bug may leave a zombie
             self.fail(error)
+        try:
+            self._actor_loop_teardown()
         finally:
-            self.actor_stopped.set()
-            pykka.ActorRegistry.unregister(self.actor_ref)
-            self.mailbox.close()
             self._report()
 
     def _actor_loop_teardown(self) -> None:
+        self._close()
+        while not self.mailbox.empty():
+            self._attempt(self._dismiss, self.mailbox.get())
+        self._attempt(self.release)
+
+    def _close(self) -> None:
+        """Be dead, to everyone: not alive, not registered, and no thread blocked."""
+        self.actor_stopped.set()
         pykka.ActorRegistry.unregister(self.actor_ref)
         self.mailbox.close()
-        while not self.mailbox.empty():
-            envelope = self.mailbox.get()
-            if envelope.reply_to is not None:
-                if type(envelope.message).__name__ == "_ActorStop":
-                    envelope.reply_to.set(None)
-                else:
-                    error = pykka.ActorDeadError(f"{self.role} {self.node_id} ended before handling the message")
-                    envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
-            else:
-                self.drop(envelope.message)
+
+    def _dismiss(self, envelope: Envelope[Any]) -> None:
+        if envelope.reply_to is not None:
+            if isinstance(envelope.message, _ActorStop):
+                envelope.reply_to.set(None)
+                return
+            error = pykka.ActorDeadError(f"{self.role} {self.node_id} ended before handling the message")
+            envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
+        self.drop(envelope.message)
+
+    def _attempt(self, step: Callable[..., None], *args: Any) -> None:
+        """Take a step of the end: if it fails, the others are taken nevertheless."""
         try:
-            self.release()
+            step(*args)
         except BaseException as error:  # noqa: BLE001
             self.fail(error)
 

@@ -7,6 +7,7 @@ Layout:
     server.py          the model behind an OpenAI-compatible endpoint, in a process of its own
     server_process.py  that process
     weights.py         the model's weights, fetched once into the user's cache
+    progress.py        plain lines, and a bar of bytes
     errors.py          what can go wrong with the model
 
 Needs the extra ``local`` (xllamacpp, httpx, Jinja2, pydantic, rich, platformdirs). The model has 135 million

@@ -1,4 +1,4 @@
-"""A progress bar of bytes on a terminal; a plain line elsewhere."""
+"""What the demo says: plain lines, and a bar of bytes on a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: paths may hold what rich takes for markup, and are copied from one line."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class ByteProgress:
@@ -31,7 +36,7 @@ class ByteProgress:
 
     def __enter__(self) -> ByteProgress:
         if self._bar is None:
-            self._console.print(f"{self._title} ({self._total / 1e6:.0f} MB) …")
+            say(self._console, f"{self._title} ({self._total / 1e6:.0f} MB)")
         else:
             self._bar.start()
         return self
@@ -49,4 +54,4 @@ class ByteProgress:
                 self.show(self._total)
             self._bar.stop()
         elif error is None:
-            self._console.print(f"{self._title}: done in {time.monotonic() - self._started:.1f} s")
+            say(self._console, f"{self._title}: done in {time.monotonic() - self._started:.1f} s")

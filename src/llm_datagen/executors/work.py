@@ -179,6 +179,8 @@ class Pass:
         except BaseException:
             self._given = ((row_id,), [item])
             raise
+        finally:
+            self._calls = self._settled
 
     def take_item(self) -> tuple[Id, Any]:
         """Return the next row's id and item."""

@@ -175,27 +175,27 @@ class UnifiedNode:
         manifest = output.manifest()
         if manifest is not None and manifest.complete:
             _check_finished(output, manifest.size, manifest.source, source.uri)
+            position = manifest.position()
         else:
             if not self.follow_input and source.disk.size(source.path) is None:
                 raise StreamMissingError(f"{source.path} does not exist; check the path of the input")
             if output.is_sealed():
                 output.unseal()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
-        try:
-            segments = sink.position.coverage.gaps() if sink else []
-            if sink is not None:
+            position = sink.position
+            try:
                 _check_source(source, sink)
-        except BaseException:
-            if sink is not None:
+            except BaseException:
                 sink.close()
-            raise
+                raise
         return NodePlan(
             node_id=self.node_id,
             operator=self.operator,
             call=call,
             source=source,
             sink=sink,
-            segments=segments,
+            position=position,
+            segments=position.coverage.gaps(),
             parallel_size=self.parallel_size,
             batch_size=self.batch_size,
             writer=self.writer_config,

@@ -8,6 +8,7 @@ from typing import Any
 from llm_datagen.config import IdScheme, WriterConfig
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Stream
+from llm_datagen.streams.commits import Position
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class NodePlan:
         call: how that is called.
         source: the stream that it reads.
         sink: the stream that it writes, recovered; None when the node has finished in an earlier run.
+        position: where that stream stands.
         segments: what of the source is not done.
         parallel_size: batches in the operator at once.
         batch_size: items a batch.
@@ -38,6 +40,7 @@ class NodePlan:
     call: Call
     source: Stream
     sink: Sink | None
+    position: Position
     segments: list[Segment]
     parallel_size: int = 1
     batch_size: int = 1

@@ -40,11 +40,21 @@ class NodeProgress:
         self._samples: deque[tuple[float, int]] = deque()
 
     def start(self, position: Position) -> None:
-        """The node begins, at `position`: where its stream stands is right, whatever the image said (R1)."""
+        """The node begins, at `position`."""
         self.status = Status.RUNNING
+        self._stand_at(position)
+        self._started = time.monotonic()
+
+    def finished_before(self, position: Position) -> None:
+        """The node has finished in an earlier run."""
+        self.status = Status.COMPLETED
+        self._stand_at(position)
+        self.source_total, self.source_is_exact = self._rows_in, True
+
+    def _stand_at(self, position: Position) -> None:
+        # Where the stream stands is right, whatever the image said (R1).
         self._rows_in = self._rows_before = position.coverage.rows
         self._rows_out, self._filtered = position.rows, position.filtered
-        self._started = time.monotonic()
 
     def end(self, status: Status) -> None:
         """The node has ended."""

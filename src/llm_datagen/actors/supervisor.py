@@ -118,7 +118,8 @@ class SupervisorActor(Stage):
         """Start all nodes, or the first."""
         for plan in self._plans:
             if plan.sink is None:
-                self._progress[plan.node_id].end(Status.COMPLETED)
+                self._progress[plan.node_id].finished_before(plan.position)
+                self._tell_progress(self._progress[plan.node_id])
         self._start_next()
         self._changed()
         self._look_around()
@@ -189,7 +190,7 @@ class SupervisorActor(Stage):
             if _same(group.plan.source, plan.sink.stream):
                 tell(writer, Attach(group.reader))
         tell(node, Feed(reader))
-        self._progress[plan.node_id].start(plan.sink.position)
+        self._progress[plan.node_id].start(plan.position)
         self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
         tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
 

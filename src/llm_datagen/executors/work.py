@@ -26,7 +26,9 @@ from llm_datagen.streams.rows import as_row, item_of
 SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it looks whether to hand the rest back."""
 
-_LOOK_EVERY = 16  # items, for operators that take microseconds
+_LOOK_EVERY = 16  # items within that time, between two looks whether the run is being cancelled
+
+_NOTHING = object()
 
 
 @dataclass(slots=True)
@@ -153,13 +155,13 @@ class Pass:
         """
         records, decode, start = self._block.records, self._block.decode, self._block.start
         ctx, is_root, put, settle = self._kernel.ctx, self._kernel.is_root, self._put, self._settle
-        is_plain = self._numbers is None
-        number = 0
+        is_plain, now, deadline = self._numbers is None, time.perf_counter, self._deadline
+        row_id: Id = start
+        item: Any = _NOTHING
         try:
             while self.goes_on():
                 for number in range(self._settled, min(self._settled + _LOOK_EVERY, len(records))):
-                    row_id: Id = start + number
-                    item: Any = None
+                    row_id, item = start + number, _NOTHING
                     try:
                         value = decode(records[number])
                     except ValueError as error:
@@ -176,8 +178,13 @@ class Pass:
                     else:
                         settle(row_id, item, result)
                     self._settled = number + 1
+                    if now() >= deadline:
+                        break
+            self._calls = self._settled
         except BaseException:
-            self._given = ((row_id,), [item])
+            is_called = item is not _NOTHING
+            self._given = ((row_id,), [item] if is_called else [])
+            self._calls = self._settled + is_called
             raise
         finally:
             self._calls = self._settled
@@ -278,13 +285,16 @@ class Pass:
         if len(self._out) == before[0]:
             self._filtered += 1
 
-    def _mark(self) -> tuple[int, int, Id | None, Id | None]:
-        return len(self._out), self._filtered, self._first, self._last
+    def _mark(self) -> _Mark:
+        marks = None if self._numbers is None else dict(self._numbers.marks)
+        return len(self._out), self._filtered, self._first, self._last, marks
 
-    def _back_to(self, mark: tuple[int, int, Id | None, Id | None]) -> None:
+    def _back_to(self, mark: _Mark) -> None:
         """Forget what was put since `mark`: rows of a call that failed half-way."""
-        length, self._filtered, self._first, self._last = mark
+        length, self._filtered, self._first, self._last, marks = mark
         del self._out[length:]
+        if self._numbers is not None and marks is not None:
+            self._numbers.marks = marks
 
     def _settle_flat(self, ids: list[Id], results: Sequence[Any]) -> None:
         """Take a flat list: rows that carry their item's id are attributed to it, others to the whole batch."""
@@ -344,6 +354,9 @@ class Pass:
             calls=self._calls,
             seconds=time.perf_counter() - self._started,
         )
+
+
+_Mark = tuple[int, int, Id | None, Id | None, dict[str, Any] | None]
 
 
 def _owner(row: Any, known: set[Id]) -> Id | None:

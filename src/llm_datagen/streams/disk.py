@@ -97,18 +97,18 @@ class LocalDisk:
     def open_append(self, path: str) -> AppendFile:
         """Open a file for appending, making it (and its folder) when it is not there."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        file = FileIO(path, "ab")
         try:
             if fcntl is not None:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(fd)
+            file.close()
             if not isinstance(error, BlockingIOError):
                 raise
             raise StreamBusyError(
                 f"{path} is being written by another writer; wait until it has ended, or choose another path"
             ) from None
-        return _LocalAppendFile(fd)
+        return _LocalAppendFile(file)
 
     def read_all(self, path: str) -> bytes | None:
         """Return the whole (small) file, or None when there is no such file."""
@@ -157,22 +157,20 @@ class _LocalReadFile:
 
 
 class _LocalAppendFile:
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
 
     def append(self, data: bytes) -> None:
-        _write_all(self._fd, data)
+        _write_all(self._file.fileno(), data)
 
     def truncate(self, length: int) -> None:
-        os.ftruncate(self._fd, length)
+        self._file.truncate(length)
 
     def sync(self) -> None:
-        os.fsync(self._fd)
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)  # lets go of the lock, too
+        self._file.close()  # lets go of the lock, too
 
 
 def _write_all(fd: int, data: bytes) -> None:

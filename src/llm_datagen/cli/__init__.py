@@ -1,0 +1,46 @@
+"""The command line: ``llm-datagen run | resume | status | cancel | demo``. Needs the extra ``cli``.
+
+Layout:
+    app.py        the commands and their options
+    spec.py       what a YAML file may say
+    problems.py   what is wrong with a YAML file, and where
+    loading.py    from ``module:attr`` to what it names, and from YAML to operators
+    target.py     from a file or ``module:attr`` to a pipeline
+    origin.py     where a run came from, kept beside its image for ``resume``
+    execute.py    run or resume a pipeline, watched
+    board.py      what the hooks tell, kept for a display
+    live.py       a display at a terminal: a table that moves
+    plain.py      a display elsewhere: a line now and then
+    tables.py     nodes and runs as tables and text
+    runs.py       the runs that there are, and how they really are
+    cancel.py     cancel a run of another process
+    failing.py    from an exception to a message and an exit code
+    demo.py       the demo, watched and started afresh
+
+Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 130 after Ctrl+C, 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_EXTRA = frozenset({"typer", "rich", "pydantic", "yaml"})
+
+
+def main() -> None:
+    """Run the command line of this process. The entry point of ``llm-datagen``.
+
+    Raises:
+        SystemExit: always, with the exit code.
+    """
+    try:
+        from llm_datagen.cli.app import app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(
+            f"llm-datagen: the command line needs {error.name}; install it with: pip install 'llm-datagen[cli]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    app()

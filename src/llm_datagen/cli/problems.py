@@ -1,0 +1,77 @@
+"""What is wrong with a file, in words: the path of the key, what was given, what was expected, what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return all problems as text: the one as a sentence, several as a line each.
+
+    Args:
+        error: what pydantic found.
+        model: the model of the whole file.
+    """
+    found = [f"{key_path(problem['loc'])}: {_what(problem, model)}" for problem in error.errors()]
+    if len(found) == 1:
+        return found[0]
+    return f"{len(found)} things are wrong\n" + "\n".join(f"  {line}" for line in found)
+
+
+def key_path(keys: Sequence[str | int]) -> str:
+    """Return the path of a key as people write it, such as ``operators[1].with.model``."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return text.removeprefix(".") or "the file"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint at what was meant: the nearest of the known names, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(names)}" if names else "there are none"
+
+
+def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    given = problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            holder = _model_at(model, problem["loc"][:-1])
+            known = [field.alias or name for name, field in holder.model_fields.items()] if holder else []
+            return f"this key is not known; {did_you_mean(str(problem['loc'][-1]), known)}"
+        case "missing":
+            return "this key is missing"
+        case "invalid_key":
+            return f"keys must be text, not {given!r}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must hold keys and values, not {given!r}"
+        case "too_short" | "string_too_short":
+            return "must not be empty"
+        case _:
+            text = problem["msg"].removeprefix("Input should be ").removesuffix(", received bool")
+            return f"must be {text}, not {given!r}"
+
+
+def _model_at(model: type[BaseModel], keys: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the model of what lies at a path."""
+    annotation: Any = model
+    for key in keys:
+        if isinstance(key, str):
+            fields = annotation.model_fields
+            annotation = next(f.annotation for name, f in fields.items() if key in {name, f.alias})
+        annotation = _unwrapped(annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Return the model within ``list[…]``, ``Annotated[…]``, ``… | None``; anything else as it is."""
+    while get_origin(annotation) in {list, Annotated, Union, types.UnionType}:
+        annotation = get_args(annotation)[0]
+    return annotation

@@ -1,0 +1,141 @@
+"""What a pipeline in YAML may say: the arguments of `UnifiedPipeline`, an id, and a list of operators.
+
+The models name every key once; a test sees to it that they are those of the constructor, `NodeConfig` and
+`WriterConfig`. What a key means is described there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from llm_datagen.cli.problems import describe
+from llm_datagen.config import Fsync, IdScheme, OnError
+from llm_datagen.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    """A part of a file. What it leaves out is left to the engine: the defaults here only mean "not said"."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    def given(self, *without: str) -> dict[str, Any]:
+        """Return what the file says, and nothing that it does not say."""
+        return {key: value for key, value in self.model_dump(exclude_unset=True).items() if key not in without}
+
+
+class WriterPart(_Part):
+    """`WriterConfig`."""
+
+    async_mode: bool = True
+    queue_size: Count = 1
+    flush_batch_size: Count = 1
+    flush_interval: Seconds = 1
+    retry_interval: Seconds = 1
+    fsync: Fsync = "close"
+
+
+class OperatorPart(_Part):
+    """An operator, and the `NodeConfig` of its node."""
+
+    use: Text
+    """``module:Class``, ``module:function``, or ``module:object``."""
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    """The arguments of the class, or further arguments of the function."""
+    name: Text = ""
+    """The identity."""
+    batch: bool = False
+    """Whether the function takes a list of items."""
+
+    input_uri: Text = ""
+    output_uri: Text = ""
+    batch_size: Count = 1
+    parallel_size: Count = 1
+    writer_config: WriterPart | None = None
+    ordered: bool = False
+    on_error: OnError = "fail"
+    idle_timeout: Seconds | None = None
+
+    def node_config(self) -> dict[str, Any]:
+        """Return what differs from the pipeline's settings in this node."""
+        return self.given("use", "with_", "name", "batch")
+
+
+def _spelled_out(entry: Any) -> Any:
+    return {"use": entry} if isinstance(entry, str) else entry
+
+
+class PipelinePart(_Part):
+    """A whole file."""
+
+    operators: Annotated[list[Annotated[OperatorPart, BeforeValidator(_spelled_out)]], Field(min_length=1)]
+    input_uri: Text
+    output_uri: Text
+    pipeline_id: Text = ""
+    streaming: bool = False
+    parallel_size: Count = 1
+    batch_size: Count = 1
+    writer_config: WriterPart | None = None
+    base_path: Text = ""
+    protocol_prefix: str = ""
+    default_protocol: Text = ""
+    results_dir: Text = ""
+    id_scheme: IdScheme = "path"
+    ordered: bool = False
+    on_error: OnError = "fail"
+    follow_input: bool = False
+    idle_timeout: Seconds | None = None
+    log_file: Text | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `UnifiedPipeline` without the operators."""
+        return self.given("operators", "pipeline_id")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, where YAML would forget the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:merge" and seen.setdefault(key.value, line) != line:
+                problem = f"the key {key.value!r} is there already, in line {seen[key.value]}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
+    """Return what the file says.
+
+    Args:
+        path: the file.
+        overrides: keys of the file, and what they are to be instead.
+
+    Raises:
+        ConfigError: naming the file, and the key or the line.
+    """
+    try:
+        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - it is a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: this is not YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold keys such as 'operators', 'input_uri' and 'output_uri'")
+    try:
+        return PipelinePart.model_validate({**content, **overrides})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error, PipelinePart)}") from None

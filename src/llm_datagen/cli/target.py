@@ -1,0 +1,159 @@
+"""From what a user names, a YAML file or ``module:attr``, to a pipeline that can be created or resumed."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llm_datagen.cli.loading import build_operator, load, make_importable
+from llm_datagen.cli.problems import did_you_mean
+from llm_datagen.cli.spec import PipelinePart, read_spec
+from llm_datagen.config import IfExists
+from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.pipeline import BasePipeline, UnifiedPipeline
+from llm_datagen.streams import StreamFactory
+
+RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
+"""The environment variable that says where runs are kept."""
+
+DEFAULT_RESULTS = "tmp/results"
+
+
+def default_results() -> str:
+    """Return where runs are kept unless somebody says otherwise."""
+    return os.environ.get(RESULTS_VARIABLE) or DEFAULT_RESULTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A pipeline that was named on the command line.
+
+    Attributes:
+        name: the absolute path of the file, or ``module:attr``.
+        pipeline: the pipeline.
+        pipeline_id: the id that the file or the code gives it, or an empty string.
+        node_configs: what differs from node to node.
+        settings: settings to create it with, besides its own.
+    """
+
+    name: str
+    pipeline: BasePipeline
+    pipeline_id: str = ""
+    node_configs: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def create(self, pipeline_id: str | None, if_exists: IfExists | None) -> BasePipeline:
+        """Create the run, or resume it if `if_exists` says so.
+
+        Raises:
+            ConfigError: when what was asked for cannot be done to this pipeline.
+            PipelineExistsError: when the id, or an output, is there already.
+        """
+        pipeline = self.pipeline
+        if pipeline.pipeline_id:
+            if pipeline_id or if_exists or self.settings:
+                raise ConfigError(
+                    f"{self.name} is created already, as {pipeline.pipeline_id!r}: say in the code what --id, "
+                    "--if-exists and --set would say, or give the pipeline without create()"
+                )
+            return pipeline
+        chosen = pipeline_id or self.pipeline_id or None
+        settings: dict[str, Any] = {"if_exists": if_exists or "error", **self.settings}
+        if isinstance(pipeline, UnifiedPipeline):
+            settings["node_configs"] = self.node_configs
+        elif self.settings:
+            raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
+        pipeline.create(chosen, **settings)  # type: ignore[attr-defined]
+        return pipeline
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Return what ``--set key=value`` says; the values are YAML.
+
+    Raises:
+        ConfigError: when it says nothing, or nothing that is known.
+    """
+    known = [key for key in PipelinePart.model_fields if key not in {"operators", "pipeline_id"}]
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text}: must be key=value")
+        if key not in known:
+            raise ConfigError(f"--set {text}: {key!r} is not a setting; {did_you_mean(key, known)}")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {text}: {value!r} is not a YAML value") from None
+    return settings
+
+
+def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
+    """Return the pipeline that `name` means. Modules are looked for in the working directory first.
+
+    Args:
+        name: a YAML file, or ``module:attr``.
+        settings: settings that override its own.
+
+    Raises:
+        ConfigError: when it means none, or what it means is wrong.
+    """
+    make_importable(Path.cwd())
+    path = Path(name)
+    if path.suffix.lower() in {".yaml", ".yml"} or path.is_file():
+        return _from_file(path, settings or {})
+    if ":" not in name:
+        raise ConfigError(f"{name!r} is neither a YAML file nor 'module:name' of a pipeline")
+    return _from_module(name, dict(settings or {}))
+
+
+def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:
+    spec = read_spec(path, overrides)
+    make_importable(Path.cwd(), path.absolute().parent)
+    try:
+        operators = [build_operator(entry, f"operators[{number}]") for number, entry in enumerate(spec.operators)]
+        _check_uris(spec)
+        settings = {"results_dir": default_results(), **spec.settings()}
+        pipeline = UnifiedPipeline(operators, **settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error.__cause__
+    configs = [entry.node_config() for entry in spec.operators]
+    return Target(
+        name=str(path.absolute()), pipeline=pipeline, pipeline_id=spec.pipeline_id, node_configs=configs
+    )
+
+
+def _check_uris(spec: PipelinePart) -> None:
+    """Name the key of a URI that means no stream. After the operators: their modules may register protocols."""
+    uris = [("input_uri", spec.input_uri), ("output_uri", spec.output_uri)]
+    for number, entry in enumerate(spec.operators):
+        uris += [(f"operators[{number}].{key}", getattr(entry, key)) for key in ("input_uri", "output_uri")]
+    for key, uri in uris:
+        try:
+            _ = uri and StreamFactory.stream_class(uri)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}") from None
+
+
+def _from_module(name: str, settings: dict[str, Any]) -> Target:
+    found = load(name)
+    if not isinstance(found, BasePipeline) and callable(found):
+        try:
+            inspect.signature(found).bind()
+        except TypeError:
+            raise ConfigError(f"{name} takes arguments; give a function without, or the pipeline itself") from None
+        try:
+            found = found()
+        except DatagenError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{name}() failed: {type(error).__name__}: {error}") from error
+    if not isinstance(found, BasePipeline):
+        raise ConfigError(f"{name} must be a UnifiedPipeline or a UnifiedNodePipeline, or return one, not {found!r}")
+    return Target(name=name, pipeline=found, settings=settings)

@@ -1,0 +1,1 @@
+"""The tests. Each cites the statement (`M…`, `S…`, `F…`) that it holds."""

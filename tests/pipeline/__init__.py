@@ -1,0 +1,1 @@
+"""Tests of whole pipelines and nodes, as users run them: real files, real actors."""

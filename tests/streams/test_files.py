@@ -1,0 +1,180 @@
+"""Streams on the files of this machine: other processes, kills, and reading beside a writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from llm_datagen.errors import StreamBusyError
+from llm_datagen.streams import JsonlStream, Span, Stream, commits
+from llm_datagen.streams.disk import LocalDisk, MemoryDisk
+
+from .disks import drain, stream_on, values_now
+
+CHILD = """
+import sys
+from llm_datagen.streams import JsonlStream, Span, commits
+commits.COMPACT_BYTES = 2000
+sink = JsonlStream(sys.argv[1]).sink(source="s")
+row = sink.position.coverage.end()[0]
+while True:
+    data = b"".join(b'{"_i":%d}\\n' % at for at in range(row, row + 3))
+    sink.append(data, rows=3, spans=[Span(row, row + 3, row, row + 3)])
+    row += 3
+    print(row, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_a_stream_that_the_next_one_continues(tmp_path: Path) -> None:
+    """M21, M23: kill -9 at any instant; while it lives nobody else may write, and readers see whole commits."""
+    stream = JsonlStream(str(tmp_path / "out.jsonl"))
+    acknowledged = 0
+    for least in (1, 40, 7):
+        with subprocess.Popen(
+            [sys.executable, "-c", CHILD, stream.path], stdout=subprocess.PIPE, text=True, bufsize=1
+        ) as child:
+            assert child.stdout is not None
+            for _ in range(least):
+                acknowledged = int(child.stdout.readline())
+            with pytest.raises(StreamBusyError, match=r"out.jsonl is being written by another writer"):
+                stream.sink(source="s")
+            seen = values_now(stream)
+            assert seen == [{"_i": row} for row in range(len(seen))]
+            assert len(seen) % 3 == 0
+            assert len(seen) >= acknowledged
+            child.send_signal(signal.SIGKILL)
+            for line in child.stdout:  # said before it was killed, so committed
+                acknowledged = int(line) if line.endswith("\n") else acknowledged
+        sink = stream.sink(source="s")
+        assert sink.position.rows == sink.position.coverage.rows >= acknowledged
+        assert sink.position.coverage.is_prefix()
+        sink.close()
+        assert values_now(stream) == [{"_i": row} for row in range(sink.position.rows)]
+    stream.seal()
+    stream.verify()
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_a_reader_beside_a_writer_sees_every_row_once(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S1: while flushes are written, the log is compacted, and the stream is sealed."""
+    monkeypatch.setattr(commits, "COMPACT_BYTES", 300)
+    stream: Stream = JsonlStream(str(tmp_path / "out.jsonl")) if where == "disk" else stream_on(MemoryDisk())
+    flushes = 400
+    failures: list[BaseException] = []
+    progress = threading.Semaphore(0)
+
+    def write() -> None:
+        try:
+            sink = stream.sink()
+            for number in range(flushes):
+                sink.append(b"%d\n" % number * 2, rows=2, spans=[Span(number, number + 1, number, number + 1)])
+                progress.release()
+            sink.seal()
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            failures.append(error)
+        finally:
+            progress.release()
+
+    reader = stream.cursor()
+    thread = threading.Thread(target=write)
+    thread.start()
+    found: list[tuple[int, int]] = []
+    while not reader.ended() and not failures:
+        new = drain(reader)
+        assert len(new) % 2 == 0  # whole flushes
+        found += new
+        if not new and not reader.ended():
+            progress.acquire(timeout=10)
+    thread.join(10)
+    reader.close()
+    assert not failures
+    assert found == [(at, at // 2) for at in range(2 * flushes)]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R1: the old one stays until the new one is complete."""
+    disk, path = LocalDisk(), str(tmp_path / "deep" / "file")
+    disk.replace(path, b"old", sync=True)
+
+    def fail(fd: int, data: bytes) -> int:
+        os.write = real
+        real(fd, data[:1])
+        raise OSError("no space left on the device")
+
+    real = os.write
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match="no space"):
+        disk.replace(path, b"new", sync=False)
+    assert disk.read_all(path) == b"old"
+    disk.replace(path, b"new", sync=False)
+    assert disk.read_all(path) == b"new"
+    assert [entry.name for entry in Path(path).parent.iterdir()] == ["file"]
+
+
+def test_writes_that_the_system_takes_in_pieces_are_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S1: write(2) may take less than it was given."""
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data[:3])))
+    stream = JsonlStream(str(tmp_path / "out.jsonl"))
+    with stream.get_writer() as writer:
+        writer.write(range(20))
+    assert [row["data"] for row in values_now(stream)] == list(range(20))
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_the_two_disks_do_the_same(where: str, tmp_path: Path) -> None:
+    """M16: what is tried in memory holds on files."""
+    disk = LocalDisk() if where == "disk" else MemoryDisk()
+    path = str(tmp_path / "a" / "file")
+    assert disk.size(path) is None
+    assert disk.read_all(path) is None
+    disk.remove(path)
+    with pytest.raises(FileNotFoundError):
+        disk.open_read(path)
+    file = disk.open_append(path)
+    assert disk.size(path) == 0
+    file.append(b"abcdef")
+    file.truncate(4)
+    file.append(b"XY")
+    file.sync()
+    with pytest.raises(StreamBusyError):
+        disk.open_append(path)
+    reader = disk.open_read(path)
+    assert (reader.size(), disk.size(path)) == (6, 6)
+    assert (reader.read_at(2, 3), reader.read_at(4, 100), reader.read_at(6, 1)) == (b"cdX", b"XY", b"")
+    file.append(b"!")
+    assert reader.read_at(6, 5) == b"!"
+    reader.close()
+    reader.close()
+    file.close()
+    file.close()
+    disk.open_append(path).close()
+    disk.replace(path, b"new", sync=True)
+    assert disk.read_all(path) == b"new"
+    disk.remove(path)
+    assert disk.size(path) is None
+
+
+def test_a_lock_that_the_system_does_not_know_is_an_error_and_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M23, F2: on some network drives there are no locks."""
+
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="not supported"):
+        JsonlStream(str(tmp_path / "out.jsonl")).sink()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

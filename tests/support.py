@@ -1,0 +1,174 @@
+"""What many tests need: input files, rows as they lie on disk, pipelines in a folder, a look at what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pykka
+
+from llm_datagen import StreamFactory, UnifiedPipeline
+
+QUICK: dict[str, Any] = {"fsync": "never"}
+"""A writer configuration that does not wait for the medium."""
+
+PATIENCE_SECONDS = 30.0
+"""How long a test waits for something that takes milliseconds, on a machine that is busy with other things."""
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
+    """Write rows, one JSON value a line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def numbered(count: int) -> list[dict[str, Any]]:
+    """Return rows with a number each."""
+    return [{"n": n} for n in range(count)]
+
+
+def lines(path: Path) -> list[Any]:
+    """Return the rows of a JSONL file as they lie on disk, `_i` included. A torn line is an error."""
+    data = path.read_bytes()
+    assert not data or data.endswith(b"\n"), f"{path} ends within a line"
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def stored(uri: str) -> list[dict[str, Any]]:
+    """Return the rows of a sealed stream with their ids, whatever its format."""
+    stream = StreamFactory.create(uri)
+    assert stream.is_sealed(), f"{uri} is not sealed"
+    stream.verify()
+    found: list[dict[str, Any]] = []
+    for rows, ids in stream.get_reader().read(1000):
+        found += [
+            {**(row if isinstance(row, dict) else {"data": row}), "_i": i} for row, i in zip(rows, ids, strict=True)
+        ]
+    return found
+
+
+def bag(rows: Iterable[Any]) -> Counter[str]:
+    """Return rows as a multiset: what is lost, and what is there twice, shows."""
+    return Counter(json.dumps(row, sort_keys=True) for row in rows)
+
+
+class Bench:
+    """A folder to run pipelines in.
+
+    Args:
+        folder: an empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.input = folder / "in.jsonl"
+        self.output = folder / "out.jsonl"
+        self.log = folder / "platform.log"
+        self.results = folder / "results"
+
+    def give(self, rows: Iterable[Any]) -> None:
+        """Write the input."""
+        write_jsonl(self.input, rows)
+
+    def pipeline(self, operators: list[Any], **settings: Any) -> UnifiedPipeline:
+        """Return a pipeline from the input to the output, all of it in the folder."""
+        given: dict[str, Any] = {
+            "input_uri": f"jsonl://{self.input}",
+            "output_uri": f"jsonl://{self.output}",
+            "base_path": self.folder / "between",
+            "results_dir": self.results,
+            "log_file": self.log,
+            **settings,
+        }
+        given["writer_config"] = {**QUICK, **given.get("writer_config", {})}
+        return UnifiedPipeline(operators, **given)
+
+    def image(self, pipeline_id: str) -> dict[str, Any]:
+        """Return runtime.json."""
+        image: dict[str, Any] = json.loads((self.results / pipeline_id / "runtime.json").read_bytes())
+        return image
+
+    def between(self, pipeline_id: str, number: int = 0, extension: str = "jsonl") -> Path:
+        """Return the path of the stream between two nodes."""
+        return self.folder / "between" / pipeline_id / f"node_{number}.{extension}"
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Return the platform log."""
+        return lines(self.log)
+
+    def is_sealed(self) -> bool:
+        """Return whether the output is sealed."""
+        return Path(f"{self.output}.done").exists()
+
+    def files(self) -> set[str]:
+        """Return the paths of all files and folders there are."""
+        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+
+
+class Calls:
+    """Counts calls durably: one short write to a file opened for appending, which survives any kind of death.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def note(self, what: Any) -> None:
+        """Count a call."""
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(fd, f"{what}\n".encode())
+        finally:
+            os.close(fd)
+
+    def all(self) -> Counter[str]:
+        """Return how often each was called."""
+        return Counter(self.path.read_text().split())
+
+
+def eventually(is_so: Callable[[], Any], what: str = "", seconds: float = PATIENCE_SECONDS) -> Any:
+    """Wait until `is_so` returns something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (found := is_so()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or is_so}"
+        time.sleep(0.002)
+    return found
+
+
+def _open_files() -> dict[str, str]:
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that the listing itself had open
+            target = os.readlink(link)
+            if not target.startswith("/proc/"):
+                found[link.name] = target
+    return found
+
+
+def _handlers() -> Mapping[int, Any]:
+    return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """See to it that no actor, thread, open file or signal handler of ours is left (F2)."""
+    files, handlers = _open_files(), _handlers()
+    yield
+    actors = [str(ref) for ref in pykka.ActorRegistry.get_all()]
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("datagen-")]
+    leaked = {fd: target for fd, target in _open_files().items() if files.get(fd) != target}
+    assert not actors, f"actors are left: {actors}"
+    assert not threads, f"threads are left: {threads}"
+    assert not leaked, f"files are left open: {leaked}"
+    assert _handlers() == handlers, "signal handlers are left"

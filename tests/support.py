@@ -150,7 +150,7 @@ def _open_files() -> dict[str, str]:
     found = {}
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # the one that the listing itself had open
-            target = os.readlink(link)
+            target = str(link.readlink())
             if not target.startswith("/proc/"):
                 found[link.name] = target
     return found

@@ -164,6 +164,9 @@ class Run:
         if self._hooks is not None:
             self._hooks.close()
         if self._folder is not None:
+            if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:
+                self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
+                self._folder.save(self._image)
             self._folder.unlock()
         self._seconds = time.monotonic() - self._started
         self._log.info(events.RUN_ENDED, seconds=round(self._seconds, 3))

@@ -197,7 +197,7 @@ def test_numeric_collisions_are_found_across_a_resume(bench: Bench) -> None:
         pipeline.create("a").run()
     assert 0 < bench.image("a")["nodes"][0]["rows_in"] < 20
     resumed = bench.pipeline([FunctionOperator(explode_row_0, name="op")], id_scheme="numeric").resume("a")
-    with pytest.raises(NodeFailedError, match='keeps ids .* use id_scheme="path"'):
+    with pytest.raises(NodeFailedError, match=r'keeps ids .* use id_scheme="path"'):
         resumed.run()
     assert not bench.is_sealed()
 
@@ -216,7 +216,8 @@ def test_numeric_ids_are_right_and_unique_or_refused(
         try:
             bench.pipeline(operators, id_scheme="numeric", parallel_size=2, batch_size=batch_size).run()
         except NodeFailedError as error:
-            assert isinstance(error.__cause__, IdError)
+            if not isinstance(error.__cause__, IdError):
+                raise
             assert any(width < 0 for width in widths + again), "without 1:1 rows nothing can collide"
             return
         found = [row["_i"] for row in lines(bench.output)]
@@ -284,8 +285,7 @@ class Batched(BaseOperator):
         pytest.param(lambda items: None, [], id="None"),
         pytest.param(
             lambda items: [[{"k": 0}, {"k": 1}], None, {"k": 2}, []][: len(items)],
-            [{"k": 0, "_i": "0_0"}, {"k": 1, "_i": "0_1"}, {"k": 2, "_i": 2}]
-            + [{"k": 0, "_i": "4_0"}, {"k": 1, "_i": "4_1"}],
+            [{"k": k, "_i": i} for i, k in (("0_0", 0), ("0_1", 1), (2, 2), ("4_0", 0), ("4_1", 1))],
             id="one result an item",
         ),
     ],

@@ -1,4 +1,4 @@
-"""However a pipeline is run, it gives the same rows under the same ids (M5, M10–M12, M14, M20)."""
+"""However a pipeline is run, it gives the same rows under the same ids (M5, M10-M12, M14, M20)."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def read_now(stream: Stream, segments: Sequence[Segment] = (START,), *, follow: 
 
 
 def values_now(stream: Stream) -> list[Any]:
-    """Return the rows that can be read now; their ordinals must be 0, 1, 2 …"""
+    """Return the rows that can be read now; their ordinals must be those of a whole stream."""
     found = read_now(stream)
     assert [ordinal for ordinal, _ in found] == list(range(len(found)))
     return [value for _, value in found]

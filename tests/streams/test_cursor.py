@@ -1,4 +1,4 @@
-"""The reading end: exactly the rows that were asked for, never past what is committed, and no changed file unnoticed."""
+"""The reading end: exactly the rows asked for, never past the last commit, and no changed file unnoticed."""
 
 from __future__ import annotations
 

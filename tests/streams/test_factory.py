@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from llm_datagen.streams.jsonl import JsonlCodec
 
 
 @pytest.fixture(autouse=True)
-def protocols(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a test registered."""
     monkeypatch.setattr(StreamFactory, "_protocols", dict(StreamFactory._protocols))
-    return None
 
 
 @pytest.mark.parametrize(

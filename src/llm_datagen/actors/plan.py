@@ -11,7 +11,7 @@ from llm_datagen.streams import Segment, Sink, Stream
 from llm_datagen.streams.commits import Position
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class NodePlan:
     """A node, ready to be run once.
 

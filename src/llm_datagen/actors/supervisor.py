@@ -59,7 +59,7 @@ class _Tick:
     """Timer: time to look around."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Group:
     """The stages of a node."""
 
@@ -68,6 +68,7 @@ class _Group:
     node: pykka.ActorRef[Any]
     writer: pykka.ActorRef[Any]
     ended: dict[str, Outcome] = field(default_factory=dict)
+    is_over: bool = False
 
 
 class SupervisorActor(Stage):
@@ -120,8 +121,7 @@ class SupervisorActor(Stage):
             if plan.sink is None:
                 self._progress[plan.node_id].finished_before(plan.position)
                 self._tell_progress(self._progress[plan.node_id])
-        self._start_next()
-        self._changed()
+        self._go_on()
         self._look_around()
 
     def handle(self, message: SupervisorMessage | _Tick) -> None:
@@ -148,6 +148,8 @@ class SupervisorActor(Stage):
                 self._look_around()
             case _:
                 assert_never(message)
+        if not isinstance(message, _Tick | RowsCommitted | SourceSized | UsageReported | OperatorLogged):
+            self._go_on()
 
     def release(self) -> None:
         """See to it that no stage outlives the supervisor, whatever ended it."""
@@ -157,15 +159,15 @@ class SupervisorActor(Stage):
 
     # Starting.
 
-    def _start_next(self) -> None:
-        """Start what is to run now; settle when there is nothing left."""
-        running = [group for group in self._groups.values() if len(group.ended) < 3]
-        if self._status is Status.RUNNING and self._waiting and (self._streaming or not running):
-            # Readers first: a writer must know who reads from it.
+    def _go_on(self) -> None:
+        """Start what is to run now; settle when nothing runs and nothing is left to run."""
+        is_idle = all(group.is_over for group in self._groups.values())
+        if self._status is Status.RUNNING and self._waiting and (self._streaming or is_idle):
+            # The last first: a writer must know who reads from it.
             for plan in reversed(self._waiting if self._streaming else self._waiting[:1]):
                 self._start(plan)
                 self._waiting.remove(plan)
-        elif not running:
+        elif is_idle:
             self._settle()
 
     def _start(self, plan: NodePlan) -> None:
@@ -222,7 +224,7 @@ class SupervisorActor(Stage):
         error = self._first_failure[2] if is_cause and self._first_failure is not None else None
         self._tell_progress(progress)
         tell(self._pipeline, NodeFinished(self._pipeline_id, node_id, success, error))
-        self._start_next()
+        group.is_over = True
         self._changed()
 
     def _operator_failed(self, node_id: str, message: OperatorFailed) -> None:
@@ -253,8 +255,6 @@ class SupervisorActor(Stage):
             self._reason = reason
             self._log.info(events.CANCEL, reason=reason, because_of_failure=self._first_failure is not None)
             self._changed()
-            if all(len(group.ended) == 3 for group in self._groups.values()):
-                self._start_next()
         for plan in reversed(self._plans):
             if plan.node_id in self._groups:
                 self._stop_group(self._groups[plan.node_id])

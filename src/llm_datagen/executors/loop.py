@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,9 @@ from typing import Any
 from llm_datagen.executors.base import Outlet
 from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
+
+PATIENCE_SECONDS = 5.0
+"""How long the end of a run waits for tasks that the operator has made and left behind."""
 
 
 class LoopExecutor:
@@ -29,15 +33,21 @@ class LoopExecutor:
         self._kernel = kernel
         self._outlet = outlet
         self._waiting_room = ThreadPoolExecutor(workers, thread_name_prefix=f"datagen-delivery-{name}")
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(self._waiting_room)
+        self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}")
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_set_up = False
+        self._is_stopping = False
 
     def start(self) -> None:
         """Start the loop and call `setup` on it."""
-        self._thread.start()
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(self._waiting_room)
+        try:
+            self._thread.start()
+        except BaseException:
+            self._loop.close()
+            raise
         self._call("setup")
         self._is_set_up = True
 
@@ -51,30 +61,39 @@ class LoopExecutor:
             if self._is_set_up:
                 self._call("teardown")
         finally:
+            self._is_stopping = True
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._thread.join()
             self._waiting_room.shutdown(wait=True)
-            if not self._loop.is_closed():
-                self._loop.close()
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            while not self._is_stopping:
+                # In a task that the operator has made, these end the loop (H9). Whoever awaits that task gets them, too.
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    self._loop.run_forever()
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_until_complete(self._tidy_up())
         finally:
             asyncio.set_event_loop(None)
             self._loop.close()
 
-    def _call(self, method: str) -> None:
-        found = getattr(self._operator, method, None)
-        if found is None:
-            return
+    async def _tidy_up(self) -> None:
+        """End what the operator has left running."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=PATIENCE_SECONDS)
+        await self._loop.shutdown_asyncgens()
 
+    def _call(self, method: str) -> None:
         async def call() -> None:
-            await asyncio.gather(*self._tasks)
-            result = found()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            found = getattr(self._operator, method, None)
+            result = None if found is None else found()
             if inspect.isawaitable(result):
                 await result
 
@@ -87,5 +106,6 @@ class LoopExecutor:
 
     async def _work(self, number: int, block: Block) -> None:
         done = await self._kernel.run_async(block)
+        # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
         if not self._outlet.try_put(number, done):
-            await self._loop.run_in_executor(self._waiting_room, self._outlet.put, number, done)
+            self._waiting_room.submit(self._outlet.put, number, done)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
@@ -26,6 +27,7 @@ class ThreadExecutor:
         self._kernel = kernel
         self._outlet = outlet
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"datagen-worker-{name}")
+        self._tasks: set[Future[None]] = set()
         self._is_set_up = False
 
     def start(self) -> None:
@@ -37,7 +39,9 @@ class ThreadExecutor:
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` on a thread of the pool."""
-        self._pool.submit(self._work, task, block)
+        future = self._pool.submit(self._work, task, block)
+        self._tasks.add(future)
+        future.add_done_callback(self._tasks.discard)
 
     def _work(self, task: int, block: Block) -> None:
         self._outlet.put(task, self._kernel.run(block))
@@ -45,6 +49,7 @@ class ThreadExecutor:
     def stop(self) -> None:
         """Wait for what runs, call `teardown`, and join the threads."""
         try:
+            wait_for(self._tasks.copy())
             teardown = getattr(self._operator, "teardown", None)
             if teardown is not None and self._is_set_up:
                 self._pool.submit(teardown).result()

@@ -72,25 +72,23 @@ class HookRunner:
         return not is_stuck
 
     def _conflate(self) -> None:
-        """Make room: what can be told as one is made one."""
-        kept: deque[Any] = deque()
-        usage: dict[tuple[str, str, str], dict[str, float]] = {}
-        progress: dict[str, NodeProgressed] = {}
-        for event in self._events:
+        """Make room: what can be told as one is made one, at the place of the last of them."""
+        kept: dict[Any, Any] = {}
+        for number, event in enumerate(self._events):
             match event:
                 case NodeProgressed(node_id=node_id):
-                    progress[node_id] = event
+                    kept.pop(node_id, None)
+                    kept[node_id] = event
                 case UsageReported(node_id=node_id, provider=provider, model=model, metrics=metrics):
-                    sums = usage.setdefault((node_id, provider, model), {})
-                    for key, value in metrics.items():
-                        sums[key] = sums.get(key, 0) + value
+                    key = node_id, provider, model
+                    before = kept.pop(key).metrics if key in kept else {}
+                    sums = {name: before.get(name, 0) + metrics.get(name, 0) for name in {**before, **metrics}}
+                    kept[key] = UsageReported(*key, sums)
                 case CheckpointSaved() | OperatorLogged():
                     pass
                 case _:
-                    kept.append(event)
-        kept.extend(progress.values())
-        kept.extend(UsageReported(*key, sums) for key, sums in usage.items())
-        self._events = kept
+                    kept[number] = event
+        self._events = deque(kept.values())
 
     def _run(self) -> None:
         while True:

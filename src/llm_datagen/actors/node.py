@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import pykka
 
@@ -13,7 +13,7 @@ from llm_datagen.actors.context import NodeContext
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.pace import Pace
 from llm_datagen.actors.plan import NodePlan
-from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
@@ -118,7 +118,7 @@ class NodeActor(Stage):
             case Cancel():
                 self._wind_down()
             case _:
-                assert_never(message)
+                refuse_unknown(message)
         self._go_on()
 
     def release(self) -> None:
@@ -126,7 +126,7 @@ class NodeActor(Stage):
         self._ctx.cancel()
         try:
             self._executor.stop()
-        except Exception as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
+        except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=repr(error))
 
     def _go_on(self) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, assert_never
+from typing import Any
 
 import pykka
 
-from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.messages import (
@@ -99,7 +99,7 @@ class PipelineActor(Stage):
             ):
                 self._publish(message)
             case _:
-                assert_never(message)
+                refuse_unknown(message)
         return None
 
     def release(self) -> None:

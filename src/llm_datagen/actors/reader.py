@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
 
 from llm_datagen import log as events
-from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
@@ -86,7 +85,7 @@ class ReaderActor(Stage):
             case Cancel():
                 self.end(Outcome.STOPPED)
             case _:
-                assert_never(message)
+                refuse_unknown(message)
 
     def release(self) -> None:
         """Close the source."""
@@ -137,6 +136,8 @@ class ReaderActor(Stage):
             self._look_said(waited)
             self._tries += 1
         pause = EOF_RETRY_SECONDS if self._tries <= EOF_RETRIES else self._retry_interval
+        if self._idle_timeout is not None:
+            pause = min(pause, self._idle_timeout - waited)
         self.mailbox.wake_after(pause, _LookAgain())
 
     def _look_said(self, waited: float) -> None:

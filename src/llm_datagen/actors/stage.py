@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Never, NoReturn, Protocol
 
 import pykka
 from pykka._envelope import Envelope
@@ -205,6 +205,14 @@ def join(ref: pykka.ActorRef[Any], timeout: float) -> bool:
         inbox.thread.join(timeout)
         return not inbox.thread.is_alive()
     return True
+
+
+def refuse_unknown(message: Never) -> NoReturn:
+    """Raise for a message that an actor does not know; for type checkers, `typing.assert_never`.
+
+    That one's error shows the message, and it may be a row (H15).
+    """
+    raise TypeError(f"the actor does not understand a {type(message).__name__}")
 
 
 def tell(ref: Recipient | None, message: Any) -> bool:

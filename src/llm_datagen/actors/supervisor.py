@@ -8,7 +8,7 @@ is the cause; what follows from it never replaces it (F1).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any
 
 import pykka
 
@@ -17,7 +17,7 @@ from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.progress import NodeProgress
 from llm_datagen.actors.reader import ReaderActor
-from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.writer import WriterActor
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.log import PlatformLog
@@ -147,7 +147,7 @@ class SupervisorActor(Stage):
             case _Tick():
                 self._look_around()
             case _:
-                assert_never(message)
+                refuse_unknown(message)
         if not isinstance(message, _Tick | RowsCommitted | SourceSized | UsageReported | OperatorLogged):
             self._go_on()
 
@@ -172,8 +172,20 @@ class SupervisorActor(Stage):
 
     def _start(self, plan: NodePlan) -> None:
         assert plan.sink is not None
+        started = len(self._crew)
+        try:
+            self._start_stages(plan, plan.sink)
+        except BaseException:  # such as: no thread can be started
+            for ref in self._crew[started:]:
+                ref.stop(block=False)
+            raise
+        self._progress[plan.node_id].start(plan.sink.position)
+        self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
+        tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
+
+    def _start_stages(self, plan: NodePlan, sink: Sink) -> None:
         me = self.actor_ref
-        writer = WriterActor.start(plan.node_id, me, plan.sink, plan.writer, seal=plan.seal, log=self._log)
+        writer = WriterActor.start(plan.node_id, me, sink, plan.writer, seal=plan.seal, log=self._log)
         self._crew.append(writer)
         node = NodeActor.start(plan, self._pipeline_id, me, writer, self._log)
         self._crew.append(node)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import pykka
 
 from llm_datagen import log as events
-from llm_datagen.actors.stage import Recipient, Stage, tell
+from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.executors.work import merged_marks
@@ -94,7 +94,7 @@ class WriterActor(Stage):
                 self._flush()
                 self.end(Outcome.STOPPED)
             case _:
-                assert_never(message)
+                refuse_unknown(message)
 
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""

@@ -159,7 +159,7 @@ class Stream:
         """Return how far the stream may be read now; None when there is nothing of it yet.
 
         Args:
-            follow: False takes a stream that nobody accounts for as ended.
+            follow: False takes what is there now as all there is.
 
         Raises:
             StreamMissingError: when there is a seal or a commit log, but no data.
@@ -186,7 +186,7 @@ class Stream:
                 )
             return Readable(size, ended=True)
         if logged is not None:  # also under a seal that another program made
-            return Readable(logged[1].bytes, ended=done is not None)
+            return Readable(logged[1].bytes, ended=done is not None or not follow)
         if done is None and self.is_sealed():  # sealed between the two looks
             return self.readable(follow=follow)
         return Readable(size, ended=done is not None or not follow)

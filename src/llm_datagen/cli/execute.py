@@ -1,0 +1,102 @@
+"""Run a pipeline, or resume it, while somebody watches; and say how it went."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from llm_datagen.cli.live import LiveTable
+from llm_datagen.cli.plain import PlainLines
+from llm_datagen.cli.tables import number
+from llm_datagen.cli.target import default_results
+from llm_datagen.cli.views import NodeView
+from llm_datagen.hooks import CompositePipelineHooks
+from llm_datagen.operators import operator_name
+from llm_datagen.pipeline import BasePipeline
+from llm_datagen.report import NodeReport, RunReport, Status
+
+Display = LiveTable | PlainLines
+
+
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal that can be drawn on."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+
+
+def write(text: str = "") -> None:
+    """Write a line to standard output, at once, as it is."""
+    print(text, flush=True)
+
+
+def run_watched(pipeline: BasePipeline) -> int:
+    """Run a pipeline that was created or resumed, and return the exit code.
+
+    Raises:
+        DatagenError: when it failed.
+        KeyboardInterrupt, SystemExit: as `BasePipeline.run`.
+    """
+    display = _display(pipeline)
+    pipeline.hooks = CompositePipelineHooks([display, pipeline.hooks] if pipeline.hooks else [display])
+    started = time.monotonic()
+    was_run = True
+    try:
+        report = pipeline.run()
+        return 0 if report.status is Status.COMPLETED else 1
+    except BaseException:
+        was_run = pipeline.status not in {Status.PENDING, Status.RESUMING}
+        raise
+    finally:
+        display.close()
+        if was_run:
+            for line in summary(pipeline, time.monotonic() - started):
+                write(line)
+
+
+def _display(pipeline: BasePipeline) -> Display:
+    reports = {report.node_id: report for report in pipeline.progress}
+    nodes = [_view(reports[node.node_id], operator_name(node.operator)) for node in pipeline.nodes]
+    if is_terminal():
+        return LiveTable(Console(), nodes, status=lambda: pipeline.status)
+    return PlainLines(write, nodes)
+
+
+def _view(report: NodeReport, operator: str) -> NodeView:
+    from llm_datagen.cli.views import view_of
+
+    return view_of({**report.as_dict(), "operator": operator})
+
+
+def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
+    """Return how a run went, in some lines; and how to go on, if it is not completed."""
+    report = RunReport(
+        pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
+    )
+    yield f"run {report.pipeline_id}: {report.status} after {seconds:.1f} s"
+    yield (
+        f"  rows    {number(report.rows_in)} in, {number(report.rows_out)} out, {number(report.filtered)} filtered, "
+        f"{number(report.failed)} failed"
+    )
+    for entry in report.usage:
+        who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
+        sums = (f"{key} {number(value)}" for key, value in entry.items() if key not in {"provider", "model"})
+        yield f"  usage   {who}: {', '.join(sums)}"
+    read = {node.input.path for node in pipeline.nodes}
+    for node in pipeline.nodes:
+        if node.output.path not in read:
+            yield f"  output  {node.output.path}"
+    if report.status is not Status.COMPLETED:
+        yield f"  go on   {resume_command(pipeline)}"
+
+
+def resume_command(pipeline: BasePipeline) -> str:
+    """Return the command that resumes a run."""
+    command = ["llm-datagen", "resume", pipeline.pipeline_id]
+    if Path(pipeline.results_dir).absolute() != Path(default_results()).absolute():
+        command += ["--results-dir", pipeline.results_dir]
+    return shlex.join(command)

@@ -1,0 +1,80 @@
+"""From an exception to a message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+import llm_datagen
+from llm_datagen.errors import (
+    ConfigError,
+    DatagenError,
+    PipelineBusyError,
+    PipelineExistsError,
+    PipelineNotFoundError,
+)
+
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+_WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
+
+_NOT_THE_USERS = (str(Path(llm_datagen.__file__).parent), sysconfig.get_path("stdlib"))
+
+
+@contextlib.contextmanager
+def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
+    """Turn what is raised within into a message on standard error, and an exit code.
+
+    Args:
+        full_traceback: whether to print whole tracebacks.
+
+    Raises:
+        typer.Exit: with the exit code.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except DatagenError as error:
+        if full_traceback:
+            traceback.print_exc()
+        else:
+            cause = error.__cause__
+            say_error(str(error))
+            if cause is not None and not isinstance(cause, DatagenError):
+                say_error("".join(users_traceback(cause)).rstrip(), title="")
+        raise typer.Exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED) from None
+
+
+def say_error(text: str, *, title: str = "Error: ") -> None:
+    """Write a message to standard error."""
+    Console(file=sys.stderr, highlight=False).print(Text(title, style="bold red") + Text(text), soft_wrap=True)
+
+
+def users_traceback(error: BaseException) -> list[str]:
+    """Return the traceback of `error` without what is the engine's, the interpreter's, or the importer's.
+
+    It begins with the first frame of the user's, and keeps all that this one called.
+    """
+    frame = error.__traceback__
+    while frame is not None and not _is_the_users(frame):
+        frame = frame.tb_next
+    return traceback.format_exception(type(error), error, frame, chain=False)
+
+
+def _is_the_users(frame: TracebackType) -> bool:
+    path = frame.tb_frame.f_code.co_filename
+    if "site-packages" in path or "dist-packages" in path:
+        return True
+    return not path.startswith(("<frozen", *_NOT_THE_USERS))

@@ -1,0 +1,151 @@
+"""The runs that there are, and how they really are: an image alone may tell of a process that is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.cli.tables import STYLES, node_line, node_table, number
+from llm_datagen.cli.views import NodeView, view_of
+from llm_datagen.errors import ImageError, PipelineNotFoundError
+from llm_datagen.report import Status
+from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.folder import run_ids
+
+INTERRUPTED = "interrupted"
+"""The status of a run whose image says that it is running, and whose process is gone."""
+
+UNREADABLE = "unreadable"
+
+_LIVE = {Status.RUNNING, Status.RESUMING, Status.CANCELING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run, as it is shown.
+
+    Attributes:
+        pipeline_id: its id.
+        status: how it really is.
+        image: its image; empty when it cannot be read.
+        note: what else is to be said.
+    """
+
+    pipeline_id: str
+    status: str
+    image: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process is at it."""
+        return self.status in _LIVE
+
+    def nodes(self) -> list[NodeView]:
+        """Return its nodes."""
+        nodes = self.image.get("nodes", [])
+        if self.status == INTERRUPTED:
+            nodes = [{**node, "status": INTERRUPTED} if node["status"] in _LIVE else node for node in nodes]
+        return [view_of(node) for node in nodes]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data: the image, with the status that is true, and the one that was saved."""
+        return {
+            **self.image,
+            "pipeline_id": self.pipeline_id,
+            "status": self.status,
+            "saved_status": self.image.get("status"),
+            "note": self.note,
+        }
+
+    def brief(self) -> dict[str, Any]:
+        """Return it as plain data, in short."""
+        nodes = self.image.get("nodes") or [{}]
+        return {
+            "pipeline_id": self.pipeline_id,
+            "status": self.status,
+            "rows_in": nodes[0].get("rows_in", 0),
+            "total": nodes[0].get("total"),
+            "total_is_exact": nodes[0].get("total_is_exact", False),
+            "rows_out": nodes[-1].get("rows_out", 0),
+            "updated_at": self.image.get("updated_at"),
+            "note": self.note,
+        }
+
+
+def look_at(folder: RunFolder) -> RunView:
+    """Return a run as it is.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        ImageError: when its image cannot be read.
+    """
+    image = folder.load()
+    if image["status"] in _LIVE and not folder.is_locked():
+        image = folder.load()  # its last image is saved before the lock is free
+        if image["status"] in _LIVE:
+            note = f"the process is gone; resume it: llm-datagen resume {folder.pipeline_id}"
+            return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, image=image, note=note)
+    return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image)
+
+
+def all_runs(results_dir: str | Path) -> list[RunView]:
+    """Return all runs that are kept in a folder, the one that moved last at the end."""
+    runs = []
+    for pipeline_id in run_ids(results_dir):
+        try:
+            runs.append(look_at(RunFolder(results_dir, pipeline_id)))
+        except ImageError as error:
+            runs.append(RunView(pipeline_id=pipeline_id, status=UNREADABLE, note=str(error)))
+        except PipelineNotFoundError:
+            continue  # it was removed meanwhile
+    return sorted(runs, key=lambda run: (run.image.get("updated_at") or "", run.pipeline_id))
+
+
+def list_table(runs: list[RunView]) -> Table:
+    """Return a table with a line a run."""
+    table = Table(box=None, pad_edge=False)
+    for heading, is_number in (("id", False), ("status", False), ("in", True), ("out", True), ("updated", False)):
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    for run in runs:
+        brief = run.brief()
+        total = brief["total"]
+        known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
+        table.add_row(
+            Text(run.pipeline_id),
+            Text(run.status, style=STYLES.get(run.status, "")),
+            Text(f"{number(brief['rows_in'])}{known}"),
+            Text(number(brief["rows_out"])),
+            Text(_time(brief["updated_at"])),
+        )
+    return table
+
+
+def run_table(run: RunView) -> Table:
+    """Return a table with a line a node."""
+    return node_table(run.nodes(), title=headline(run), caption=_details(run))
+
+
+def run_lines(run: RunView) -> list[str]:
+    """Return a run as lines of text."""
+    return [headline(run), *(f"  {node_line(node)}" for node in run.nodes()), *_details(run).splitlines()]
+
+
+def headline(run: RunView) -> str:
+    """Return how a run is, in a line."""
+    why = run.note or run.image.get("error") or run.image.get("reason") or ""
+    return f"run {run.pipeline_id}: {run.status}" + (f" ({why})" if why else "")
+
+
+def _details(run: RunView) -> str:
+    image = run.image
+    where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
+    return f"started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
+
+
+def _time(text: str | None) -> str:
+    return text[:19].replace("T", " ") + " UTC" if text else "never"

@@ -1,0 +1,122 @@
+"""Nodes and numbers as text, and as tables of rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.cli.views import NodeView
+from llm_datagen.report import Status
+
+STYLES = {
+    "completed": "green",
+    "running": "cyan",
+    "resuming": "cyan",
+    "failed": "bold red",
+    "unreadable": "bold red",
+    "interrupted": "bold yellow",
+    "canceling": "yellow",
+    "canceled": "yellow",
+}
+"""How a status is coloured."""
+
+_LABEL_WIDTH = 30
+
+
+def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
+    """Return a table with a line a node."""
+    table = Table(
+        title=Text(title) if title else None,
+        caption=Text(caption) if caption else None,
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        expand=False,
+    )
+    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=_LABEL_WIDTH, ratio=None)
+    table.add_column("", no_wrap=True)
+    for heading in ("rows", "rows/s", "ETA", "filtered", "errors", "tokens"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for node in nodes:
+        errors = Text(number(node.failed), style="bold red" if node.failed else "")
+        cells: list[RenderableType] = [
+            Text(node.node_id) + Text(f" {node.operator}" if node.operator != node.node_id else "", style="dim"),
+            _bar(node),
+            Text(progress(node)),
+            Text(rate(node.rate) if node.status != Status.PENDING else "-"),
+            Text(eta(node), style=STYLES.get(node.status, "")),
+            Text(number(node.filtered)),
+            errors,
+            Text(number(node.tokens) if node.tokens else "-"),
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def _bar(node: NodeView) -> RenderableType:
+    if node.status == Status.COMPLETED:
+        return ProgressBar(total=1, completed=1, width=12)
+    if node.total is None and node.status == Status.RUNNING:
+        return ProgressBar(total=None, width=12)
+    return ProgressBar(total=node.total or 1, completed=node.done, width=12)
+
+
+def node_line(node: NodeView) -> str:
+    """Return a node as a line of text."""
+    parts = [f"{node.status}, {progress(node)} rows"]
+    if node.status != Status.PENDING:
+        parts.append(f"{rate(node.rate)} rows/s")
+    if node.seconds_left is not None:
+        parts.append(f"ETA {duration(node.seconds_left)}")
+    parts += [f"{number(node.filtered)} filtered", f"{number(node.failed)} errors"]
+    if node.tokens:
+        parts.append(f"{number(node.tokens)} tokens")
+    return f"{label(node)}: {', '.join(parts)}"
+
+
+def label(node: NodeView) -> str:
+    """Return what a node is called: its id, and its operator's identity."""
+    return f"{node.node_id} {node.operator}".rstrip()
+
+
+def progress(node: NodeView) -> str:
+    """Return how far a node is, such as ``12/50``; ``~`` marks a total that is estimated."""
+    if node.status == Status.COMPLETED:
+        return f"{number(node.done)}/{number(node.done)}"
+    if node.total is None:
+        return f"{number(node.done)}/?"
+    return f"{number(node.done)}/{'' if node.is_exact else '~'}{number(node.total)}"
+
+
+def eta(node: NodeView) -> str:
+    """Return how long a node will go on, or how it ended."""
+    if node.status == Status.PENDING:
+        return "waiting"
+    if node.status != Status.RUNNING:
+        return "done" if node.status == Status.COMPLETED else node.status
+    return "-" if node.seconds_left is None else duration(node.seconds_left)
+
+
+def number(value: float) -> str:
+    """Return a number as people write it: ``1,234``, ``0.25``."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def rate(value: float) -> str:
+    """Return a rate with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time such as ``0:07``, ``12:30``, ``3:00:01``, ``2d 03:00:00``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02}:{minute:02}:{second:02}"
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -126,7 +126,7 @@ def wrapped(*args: Any, **kwargs: Any) -> Any:
         (AwaitedCallable(), CTX),
         (wrapped, CTX),
         (functools.partial(with_another_default, factor=5), 5),
-        (functools.partial(with_ctx, ctx="mine"), "mine"),
+        (functools.partial(with_ctx_by_default, ctx=None), None),
         (functools.partial(awaited), "awaited"),
         (FunctionOperator(with_ctx), CTX),
     ],

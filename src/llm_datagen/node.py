@@ -16,7 +16,7 @@ from llm_datagen.config import (
     check_flag,
     check_seconds,
 )
-from llm_datagen.errors import ConfigError, StreamChangedError, StreamMissingError
+from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
@@ -162,6 +162,11 @@ class UnifiedNode:
 
     # Running.
 
+    def is_finished(self) -> bool:
+        """Return whether the output was sealed by its writer, in this run or an earlier one."""
+        manifest = self.output.manifest()
+        return manifest is not None and manifest.complete
+
     def plan(self, *, seal: bool = True) -> NodePlan:
         """Open the node's streams, recover the output, and return what its stages need to know.
 
@@ -177,8 +182,8 @@ class UnifiedNode:
             _check_finished(output, manifest.size, manifest.source, source.uri)
             position = manifest.position()
         else:
-            if not self.follow_input and source.disk.size(source.path) is None:
-                raise StreamMissingError(f"{source.path} does not exist; check the path of the input")
+            if not self.follow_input:
+                _check_input(source)
             if output.is_sealed():
                 output.unseal()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
@@ -281,6 +286,17 @@ def _as_stream(name: str, value: Any) -> Stream:
     return value
 
 
+def _check_input(source: Stream) -> None:
+    """See to it that an input which is to be read as it is can be."""
+    if source.disk.size(source.path) is None:
+        raise StreamMissingError(f"{source.path} does not exist; check the path of the input")
+    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
+        raise StreamBusyError(
+            f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
+            "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
+        )
+
+
 def _check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
     """See to it that a sealed output is what its seal says, and was made from this input."""
     found = output.disk.size(output.path)
@@ -290,6 +306,7 @@ def _check_finished(output: Stream, size: int, made_from: str, source_uri: str) 
             f"{output.path} {what}, but it had {size} bytes when it was sealed; restore it, or start afresh with "
             "if_exists='overwrite'"
         )
+    output.verify(whole=False)
     if made_from != source_uri:
         raise StreamChangedError(
             f"{output.path} is finished and was made from {made_from!r}, not from {source_uri!r}; choose another "

@@ -28,7 +28,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import Fingerprint, StreamFactory
 
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
 
@@ -131,8 +131,7 @@ class BasePipeline:
         folder.lock()
         try:
             for node in nodes:
-                manifest = node.output.manifest()
-                if node.output.is_sealed() and not (manifest is not None and manifest.complete):
+                if node.output.is_sealed() and not node.is_finished():
                     node.output.unseal()  # not by its writer: the node is not finished
             is_complete = all(node.output.is_sealed() for node in nodes)
             image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
@@ -212,7 +211,10 @@ class BasePipeline:
         folder.lock()
         plans = []
         try:
-            for node in self.nodes:
+            for node, entry in zip(self.nodes, image["nodes"], strict=True):
+                if not node.follow_input and not node.is_finished():
+                    Fingerprint.check(node.input, entry.get("input_fingerprint"))
+                    entry["input_fingerprint"] = Fingerprint.of(node.input)
                 plans.append(node.plan())  # noqa: PERF401 - what was opened must be closed if the next one fails
             log = open_log(self.log_file)
         except BaseException:

@@ -156,21 +156,28 @@ class Run:
 
     def _clean_up(self) -> None:
         """Leave nothing behind (F2). In the pipeline actor's thread, when all has ended."""
-        for ref in self._crew:
-            join(ref, LAST_WAIT_SECONDS)
-        for plan in self._plans:
-            if plan.sink is not None:
-                plan.sink.close()
-        if self._hooks is not None:
-            self._hooks.close()
-        if self._folder is not None:
-            if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:
-                self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
-                self._folder.save(self._image)
-            self._folder.unlock()
+        with contextlib.ExitStack() as last_first:  # each step is taken, whatever becomes of the others
+            last_first.callback(self._log.close)
+            last_first.callback(self._note_end)
+            if self._folder is not None:
+                last_first.callback(self._folder.unlock)
+                last_first.callback(self._settle_image, self._folder)
+            if self._hooks is not None:
+                last_first.callback(self._hooks.close)
+            for plan in self._plans:
+                if plan.sink is not None:
+                    last_first.callback(plan.sink.close)
+            for ref in self._crew:
+                join(ref, LAST_WAIT_SECONDS)
+
+    def _settle_image(self, folder: RunFolder) -> None:
+        if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:
+            self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
+            folder.save(self._image)
+
+    def _note_end(self) -> None:
         self._seconds = time.monotonic() - self._started
         self._log.info(events.RUN_ENDED, seconds=round(self._seconds, 3))
-        self._log.close()
 
 
 def run_in_foreground(run: Run) -> RunReport:
@@ -214,4 +221,5 @@ def _signals_noted(came: list[int]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that Python did not install cannot be put back by it
+                signal.signal(number, handler)

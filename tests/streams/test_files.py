@@ -165,6 +165,7 @@ def test_the_two_disks_do_the_same(where: str, tmp_path: Path) -> None:
     assert disk.size(path) is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at the open files of this process")
 def test_a_lock_that_the_system_does_not_know_is_an_error_and_leaves_no_file_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

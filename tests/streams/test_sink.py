@@ -371,6 +371,28 @@ def test_crashes_upon_crashes_lose_nothing_and_repeat_nothing(
         check_run(disk, 25, may_keep_log=is_sealed)
 
 
+def write_csv(disk: Disk, rows: int) -> None:
+    with stream_on(disk, "csv").get_writer() as writer:
+        for number in range(writer._sink.position.rows, rows):
+            writer.write([{"a": f'"{number}",\n', "b": None}])
+
+
+def test_a_crash_at_any_byte_leaves_one_header_and_whole_records() -> None:
+    """M21, M19: also when it hits the header."""
+    whole = CrashDisk(1 << 30)
+    write_csv(whole, 3)
+    for budget in range(whole.spent):
+        disk = CrashDisk(budget)
+        with pytest.raises(Crash):
+            write_csv(disk, 3)
+        survivor = disk.survivor()
+        stream = stream_on(survivor, "csv")
+        if not stream.is_sealed():
+            write_csv(survivor, 3)
+        assert contents(stream) == whole.inner.read_all("out.csv")
+    assert [row["_i"] for row in values_now(stream)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("where", ["data", "commit"])
 def test_a_disk_that_fails_midway_leaves_what_was_committed(where: str) -> None:
     """S1, M26: the writer stops, says no more than is committed, and the stream recovers."""

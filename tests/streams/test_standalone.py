@@ -201,6 +201,13 @@ def test_a_batch_size_that_is_none_is_an_error(batch_size: Any) -> None:
         next(stream_of(b"1\n").get_reader().read(batch_size))
 
 
+@pytest.mark.parametrize("wrong", [{"retry_interval": 0}, {"idle_timeout": -1}, {"idle_timeout": "1"}])
+def test_a_wrong_time_is_an_error(wrong: Any) -> None:
+    """M3: it names the parameter, at once."""
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a positive number of seconds"):
+        stream_of(b"1\n").get_reader(**wrong)
+
+
 def test_who_does_not_follow_takes_what_is_there_now(stream: Stream) -> None:
     """M16: committed rows of an unfinished stream, without waiting for its end; and nothing of a missing one."""
     with pytest.raises(StreamMissingError, match="does not exist"):
@@ -297,6 +304,7 @@ def test_the_time_that_the_rows_are_worked_on_is_not_idle(monkeypatch: pytest.Mo
     assert 205 <= time.now < 206
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at the open files of this process")
 def test_a_reader_that_is_left_lets_go_of_the_file(tmp_path: Path) -> None:
     """F2: no file is left open."""
     path = tmp_path / "in.jsonl"

@@ -33,8 +33,8 @@ from llm_datagen.clock import Clock, SystemClock
 from llm_datagen.messages import Bulk
 
 WaitListener = Callable[[float | None, int], None]
-"""Called by a blocked thread, outside the mailbox's lock: with None when it begins to wait, with the seconds waited when
-it goes on; and the rows held at that moment."""
+"""Called by a thread that is blocked, outside the mailbox's lock: with None when it begins to wait, with the seconds
+waited when it goes on; and the rows held at that moment."""
 
 
 class Mailbox:

@@ -134,7 +134,14 @@ class PipelineActor(Stage):
         self.end(Outcome.FINISHED)
 
     def _publish(self, event: Event) -> None:
-        self._subscribers = [ref for ref in self._subscribers if tell(ref, event)]
+        self._subscribers = [ref for ref in self._subscribers if _was_told(ref, event)]
+
+
+def _was_told(subscriber: Recipient, event: Event) -> bool:
+    try:
+        return tell(subscriber, event)
+    except BaseException:  # noqa: BLE001 - foreign code: a subscriber that cannot be told is forgotten
+        return False
 
 
 def _failed(status: PipelineStatus, error: BaseException) -> PipelineStatus:

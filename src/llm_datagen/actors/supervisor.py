@@ -45,7 +45,7 @@ from llm_datagen.messages import (
 from llm_datagen.report import PipelineStatus, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
-from llm_datagen.streams import Stream
+from llm_datagen.streams import Sink, Stream
 
 TICK_SECONDS = 0.25
 """How often the status is told to the pipeline."""
@@ -179,7 +179,7 @@ class SupervisorActor(Stage):
             for ref in self._crew[started:]:
                 ref.stop(block=False)
             raise
-        self._progress[plan.node_id].start(plan.sink.position)
+        self._progress[plan.node_id].start(plan.position)
         self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
         tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
 
@@ -201,12 +201,9 @@ class SupervisorActor(Stage):
         self._crew.append(reader)
         self._groups[plan.node_id] = _Group(plan, reader, node, writer)
         for group in self._groups.values():
-            if _same(group.plan.source, plan.sink.stream):
+            if _same(group.plan.source, sink.stream):
                 tell(writer, Attach(group.reader))
         tell(node, Feed(reader))
-        self._progress[plan.node_id].start(plan.position)
-        self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
-        tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
 
     # Ending.
 
@@ -216,7 +213,12 @@ class SupervisorActor(Stage):
         if ended.outcome is Outcome.FAILED:
             assert ended.failure is not None
             self._failed(ended.node_id, ended.failure, ended.error, [])
-        elif ended.outcome is Outcome.STOPPED and self._status is Status.RUNNING:
+        elif (
+            ended.outcome is Outcome.STOPPED
+            and self._status is Status.RUNNING
+            # A node stops when its writer is dead; what the writer says, before or after, is the cause (F1).
+            and (ended.role != "node" or group.writer.is_alive())
+        ):
             # Nobody here asked for it: somebody stopped our actor.
             error = DatagenError(f"the {ended.role} of node {ended.node_id} was stopped from outside")
             self._failed(ended.node_id, FailureRecord.of(error), error, [])

@@ -8,11 +8,13 @@ Layout:
     target.py     from a file or ``module:attr`` to a pipeline
     origin.py     where a run came from, kept beside its image for ``resume``
     execute.py    run or resume a pipeline, watched
+    views.py      a node as it is shown
     board.py      what the hooks tell, kept for a display
     live.py       a display at a terminal: a table that moves
     plain.py      a display elsewhere: a line now and then
-    tables.py     nodes and runs as tables and text
+    tables.py     nodes and numbers as tables and text
     runs.py       the runs that there are, and how they really are
+    status.py     show runs, once or again and again
     cancel.py     cancel a run of another process
     failing.py    from an exception to a message and an exit code
     demo.py       the demo, watched and started afresh

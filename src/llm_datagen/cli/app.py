@@ -3,22 +3,218 @@
 from __future__ import annotations
 
 import enum
-import time
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
-from rich.console import Console
 
 from llm_datagen.cli import cancel as canceling
 from llm_datagen.cli.demo import run_demo_watched
-from llm_datagen.cli.execute import is_terminal, run_watched, write
-from llm_datagen.cli.failing import exit_codes
-from llm_datagen.cli.live import live
+from llm_datagen.cli.execute import run_watched, write
+from llm_datagen.cli.failing import FAILED, exit_codes
 from llm_datagen.cli.origin import Origin, origin_of
-from llm_datagen.cli.runs import all_runs, list_table, look_at, run_lines, run_table
+from llm_datagen.cli.runs import run_lines
+from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import RESULTS_VARIABLE, default_results, find_target, parse_settings
 from llm_datagen.errors import ConfigError
 from llm_datagen.runtime import RunFolder
+
+app = typer.Typer(
+    name="llm-datagen",
+    help="Run LLM data pipelines of millions of rows: no row lost, repeated or paid twice.\n\n"
+    "Ctrl+C ends what is in flight, saves it, and tells how to resume. "
+    "Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 130 after Ctrl+C, "
+    "143 after SIGTERM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class IfExistsOption(enum.StrEnum):
+    """What to do when the id has a run already."""
+
+    ERROR = "error"
+    RESUME = "resume"
+    OVERWRITE = "overwrite"
+
+
+PipelineArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE.yaml|MODULE:NAME",
+        help="A pipeline in YAML; or a pipeline in code, or a function that returns one: my_package.my_module:name.",
+        show_default=False,
+    ),
+]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the run.", show_default=False)]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--results-dir",
+        metavar="DIR",
+        help=f"Where runs are kept: this, or ${RESULTS_VARIABLE}, or tmp/results.",
+        show_default=False,
+    ),
+]
+TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
+
+
+def _folder(results_dir: Path | None, pipeline_id: str) -> RunFolder:
+    return RunFolder(results_dir or default_results(), pipeline_id)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        write(f"llm-datagen {package_version('llm-datagen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    pipeline: PipelineArgument,
+    pipeline_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The run's id; made up unless given.", show_default=False)
+    ] = None,
+    if_exists: Annotated[
+        IfExistsOption | None,
+        typer.Option(
+            help="When the id has a run already: refuse (error, the default), continue it, or start afresh "
+            "(its outputs are deleted).",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting of the pipeline, such as streaming=true; more than once if need be.",
+            show_default=False,
+        ),
+    ] = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Run a pipeline, and watch it."""
+    with exit_codes(full_traceback=traceback):
+        target = find_target(pipeline, parse_settings(settings or []))
+        created = target.create(pipeline_id, if_exists.value if if_exists else None)
+        Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
+        write(f"run {created.pipeline_id}: {pipeline}")
+        raise typer.Exit(run_watched(created))
+
+
+@app.command()
+def resume(
+    pipeline_id: IdArgument,
+    pipeline: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE.yaml|MODULE:NAME]",
+            help="Where its operators come from; known already of a run that was started with `llm-datagen run`.",
+            show_default=False,
+        ),
+    ] = None,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Go on where a run stopped, whatever stopped it.
+
+    Paths and settings are those of the run; only the operators come from the file or the code.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(_resume(pipeline_id, pipeline, results_dir))
+
+
+def _resume(pipeline_id: str, name: str | None, results_dir: Path | None) -> int:
+    given = find_target(name) if name else None
+    if given is not None and results_dir is None:
+        results_dir = Path(given.pipeline.results_dir)
+    folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
+    folder.load()  # there must be such a run before anything else is said of it
+    origin = origin_of(folder)
+    if origin is not None:
+        origin.enter()
+    elif given is None:
+        raise ConfigError(
+            f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
+            f"known; say it: llm-datagen resume {pipeline_id} FILE.yaml (or module:name)"
+        )
+    target = given or find_target(origin.target if origin else "")
+    resumed = target.pipeline
+    resumed.results_dir = str(folder.path.parent)
+    resumed.resume(pipeline_id)
+    if origin is None:
+        origin = Origin.here(target.name)
+    Origin(target=target.name, cwd=origin.cwd).save(folder)
+    write(f"run {pipeline_id}: resumed, {origin.target if given is None else name}")
+    return run_watched(resumed)
+
+
+@app.command()
+def status(
+    pipeline_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The id of a run; all runs without.", show_default=False)
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until it ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show how a run stands, or which runs there are."""
+    with exit_codes(full_traceback=traceback):
+        show_status(results_dir or Path(default_results()), pipeline_id, watch=watch, as_json=as_json)
+
+
+@app.command()
+def cancel(
+    pipeline_id: IdArgument,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until everything is saved.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for that.")] = 120.0,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Cancel a run of another process on this machine: what is in flight ends and is saved."""
+    with exit_codes(full_traceback=traceback):
+        folder = _folder(results_dir, pipeline_id)
+        pid = canceling.send_cancel(folder)
+        write(f"run {pipeline_id}: process {pid} was told to cancel")
+        if no_wait:
+            return
+        ended = canceling.wait_for_end(folder, timeout)
+        if ended is None:
+            write(
+                f"run {pipeline_id}: still ending what is in flight after {timeout:g} s; it saves by itself (see: "
+                f"llm-datagen status {pipeline_id})"
+            )
+            raise typer.Exit(FAILED)
+        for line in run_lines(ended):
+            write(line)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("llm-datagen-demo"),
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="How many of the 50 definitions to take.", show_default=False)
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the demo that is there, and start afresh.")] = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Run a small real model on this machine: 50 definitions become questions and answers.
+
+    Started or resumed, whichever is due. The first time, the model is fetched (93 MB).
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(run_demo_watched(out, rows=rows, fresh=fresh))

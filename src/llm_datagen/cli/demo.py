@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
 from llm_datagen.cli.execute import is_terminal, write
+from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
 from llm_datagen.cli.plain import PlainLines
 from llm_datagen.errors import ConfigError, DatagenError
@@ -15,7 +17,9 @@ from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 
-_EXTRA = frozenset({"xllamacpp", "httpx", "jinja2", "pydantic", "platformdirs"})
+_NEEDED = ("xllamacpp", "httpx", "jinja2", "pydantic", "platformdirs")
+"""What the extra `local` installs."""
+
 DEMO_ID = "demo"
 
 
@@ -35,16 +39,13 @@ def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool) -> int:
         MissingExtraError: when packages are missing.
         DatagenError: as `run_demo`.
     """
-    try:
-        import xllamacpp  # noqa: F401 - the server imports it, in a process of its own
-
-        from llm_datagen.demo.job import run_demo
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
         raise MissingExtraError(
-            f"the demo needs {error.name}; install it with: pip install 'llm-datagen[cli,local]'"
-        ) from None
+            f"the demo needs {', '.join(missing)}; install it with: pip install 'llm-datagen[cli,local]'"
+        )
+    from llm_datagen.demo.job import run_demo
+
     if fresh:
         _remove(out_dir)
     console = Console()
@@ -53,7 +54,7 @@ def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool) -> int:
         report = run_demo(out_dir, pipeline_id=DEMO_ID, rows=rows, hooks=display, console=console)
     finally:
         display.close()
-    return 0 if report is None or report.status is Status.COMPLETED else 1
+    return 0 if report is None or report.status is Status.COMPLETED else FAILED
 
 
 def _remove(out_dir: Path) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
 from llm_datagen.cli.plain import PlainLines
 from llm_datagen.cli.tables import number
 from llm_datagen.cli.target import default_results
-from llm_datagen.cli.views import NodeView
+from llm_datagen.cli.views import NodeView, view_of
 from llm_datagen.hooks import CompositePipelineHooks
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline import BasePipeline
@@ -44,18 +45,14 @@ def run_watched(pipeline: BasePipeline) -> int:
     display = _display(pipeline)
     pipeline.hooks = CompositePipelineHooks([display, pipeline.hooks] if pipeline.hooks else [display])
     started = time.monotonic()
-    was_run = True
     try:
-        report = pipeline.run()
-        return 0 if report.status is Status.COMPLETED else 1
-    except BaseException:
-        was_run = pipeline.status not in {Status.PENDING, Status.RESUMING}
-        raise
+        pipeline.run()
     finally:
         display.close()
-        if was_run:
+        if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # else it was refused before it began
             for line in summary(pipeline, time.monotonic() - started):
                 write(line)
+    return 0 if pipeline.status is Status.COMPLETED else FAILED
 
 
 def _display(pipeline: BasePipeline) -> Display:
@@ -67,8 +64,6 @@ def _display(pipeline: BasePipeline) -> Display:
 
 
 def _view(report: NodeReport, operator: str) -> NodeView:
-    from llm_datagen.cli.views import view_of
-
     return view_of({**report.as_dict(), "operator": operator})
 
 

@@ -29,6 +29,8 @@ INTERRUPTED = 130
 
 _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
 
+EXISTS_HINT = " (on the command line: --if-exists resume, --if-exists overwrite, or --id)"
+
 _NOT_THE_USERS = (str(Path(llm_datagen.__file__).parent), sysconfig.get_path("stdlib"))
 
 
@@ -51,7 +53,8 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
             traceback.print_exc()
         else:
             cause = error.__cause__
-            say_error(str(error))
+            hint = EXISTS_HINT if isinstance(error, PipelineExistsError) else ""
+            say_error(f"{error}{hint}")
             if cause is not None and not isinstance(cause, DatagenError):
                 say_error("".join(users_traceback(cause)).rstrip(), title="")
         raise typer.Exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED) from None

@@ -99,7 +99,7 @@ def _call(cls: type, entry: OperatorPart, where: str) -> Any:
     _check_arguments(cls, entry, where)
     try:
         return cls(**entry.with_)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a constructor is foreign code
         what = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
         cause = error.__cause__ if isinstance(error, ConfigError) else error
         raise ConfigError(f"{where}.with: {entry.use} refuses this: {what}") from cause

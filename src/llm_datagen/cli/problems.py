@@ -10,6 +10,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+_PLAIN_WORDS = {
+    "a valid string": "text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid list": "a list",
+}
+
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """Return all problems as text: the one as a sentence, several as a line each.
@@ -18,7 +26,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         error: what pydantic found.
         model: the model of the whole file.
     """
-    found = [f"{key_path(problem['loc'])}: {_what(problem, model)}" for problem in error.errors()]
+    found = [_sentence(problem, model) for problem in error.errors()]
     if len(found) == 1:
         return found[0]
     return f"{len(found)} things are wrong\n" + "\n".join(f"  {line}" for line in found)
@@ -39,6 +47,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"known are {', '.join(names)}" if names else "there are none"
 
 
+def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    keys = problem["loc"]
+    if problem["type"] == "invalid_key" or keys[-1] == "[key]":  # the key itself is wrong, not what it holds
+        holder = keys[:-1] if problem["type"] == "invalid_key" else keys[:-2]
+        return f"{key_path(holder)}: keys must be text, not {problem['input']!r}"
+    return f"{key_path(keys)}: {_what(problem, model)}"
+
+
 def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
     given = problem["input"]
     match problem["type"]:
@@ -48,15 +64,13 @@ def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
             return f"this key is not known; {did_you_mean(str(problem['loc'][-1]), known)}"
         case "missing":
             return "this key is missing"
-        case "invalid_key":
-            return f"keys must be text, not {given!r}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must hold keys and values, not {given!r}"
         case "too_short" | "string_too_short":
             return "must not be empty"
         case _:
-            text = problem["msg"].removeprefix("Input should be ").removesuffix(", received bool")
-            return f"must be {text}, not {given!r}"
+            text = problem["msg"].removeprefix("Input should be ")
+            return f"must be {_PLAIN_WORDS.get(text, text)}, not {given!r}"
 
 
 def _model_at(model: type[BaseModel], keys: Sequence[str | int]) -> type[BaseModel] | None:

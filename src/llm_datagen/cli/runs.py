@@ -125,6 +125,16 @@ def list_table(runs: list[RunView]) -> Table:
     return table
 
 
+def list_lines(runs: list[RunView]) -> list[str]:
+    """Return the runs as a line of text each."""
+    lines = []
+    for run in runs:
+        brief = run.brief()
+        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
+        lines.append(f"{run.pipeline_id}: {run.status}, {rows}, updated {_time(brief['updated_at'])}")
+    return lines
+
+
 def run_table(run: RunView) -> Table:
     """Return a table with a line a node."""
     return node_table(run.nodes(), title=headline(run), caption=_details(run))

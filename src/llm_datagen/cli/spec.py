@@ -124,7 +124,7 @@ def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
         ConfigError: naming the file, and the key or the line.
     """
     try:
-        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - it is a SafeLoader
+        content = yaml.load(path.read_bytes(), _Loader)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:

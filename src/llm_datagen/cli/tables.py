@@ -25,6 +25,7 @@ STYLES = {
 """How a status is coloured."""
 
 _LABEL_WIDTH = 30
+_BAR_WIDTH = 12
 
 
 def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
@@ -38,7 +39,7 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
         pad_edge=False,
         expand=False,
     )
-    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=_LABEL_WIDTH, ratio=None)
+    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=_LABEL_WIDTH)
     table.add_column("", no_wrap=True)
     for heading in ("rows", "rows/s", "ETA", "filtered", "errors", "tokens"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -58,12 +59,22 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
     return table
 
 
-def _bar(node: NodeView) -> RenderableType:
+def _bar(node: NodeView) -> ProgressBar:
     if node.status == Status.COMPLETED:
-        return ProgressBar(total=1, completed=1, width=12)
-    if node.total is None and node.status == Status.RUNNING:
-        return ProgressBar(total=None, width=12)
-    return ProgressBar(total=node.total or 1, completed=node.done, width=12)
+        total, done = 1.0, 1.0
+    else:
+        total, done = float(node.total or 1), float(node.done if node.total else 0)
+    style = STYLES.get(node.status, "dim")
+    is_unknown = node.total is None and node.status == Status.RUNNING
+    return ProgressBar(
+        total=None if is_unknown else total,
+        completed=done,
+        width=_BAR_WIDTH,
+        style="bright_black",
+        complete_style=style,
+        finished_style=style,
+        pulse_style=style,
+    )
 
 
 def node_line(node: NodeView) -> str:

@@ -124,9 +124,7 @@ def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error.__cause__
     configs = [entry.node_config() for entry in spec.operators]
-    return Target(
-        name=str(path.absolute()), pipeline=pipeline, pipeline_id=spec.pipeline_id, node_configs=configs
-    )
+    return Target(name=str(path.absolute()), pipeline=pipeline, pipeline_id=spec.pipeline_id, node_configs=configs)
 
 
 def _check_uris(spec: PipelinePart) -> None:

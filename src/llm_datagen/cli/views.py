@@ -70,4 +70,4 @@ def tokens_in(usage: Mapping[str, Any]) -> int:
     if not totals:
         names = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
         totals = [value for key, value in usage.items() if key in names]
-    return round(sum(totals))
+    return int(sum(totals))

@@ -71,7 +71,7 @@ class LoopExecutor:
         asyncio.set_event_loop(self._loop)
         try:
             while not self._is_stopping:
-                # In a task that the operator has made, these end the loop (H9). Whoever awaits that task gets them, too.
+                # In a task that the operator made, these end the loop (H9). Whoever awaits that task gets them, too.
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     self._loop.run_forever()
             with contextlib.suppress(SystemExit, KeyboardInterrupt):

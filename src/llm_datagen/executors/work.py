@@ -186,8 +186,6 @@ class Pass:
             self._given = ((row_id,), [item] if is_called else [])
             self._calls = self._settled + is_called
             raise
-        finally:
-            self._calls = self._settled
 
     def take_item(self) -> tuple[Id, Any]:
         """Return the next row's id and item."""

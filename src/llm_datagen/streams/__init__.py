@@ -9,6 +9,7 @@ from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import Coverage, Segment, Span
@@ -23,6 +24,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "FileStream",
+    "Fingerprint",
     "JsonlStream",
     "Manifest",
     "MemoryStream",

@@ -133,13 +133,10 @@ class Block:
     def joined(self, after: Block) -> Block:
         """Return this block and the one that follows it at once, as one block."""
         ends: list[int] | None = None
-        is_plain = self.ends is None and after.ends is None and self._is_regular()
-        if not is_plain or self.offset_end != after.offset:  # blank lines may lie between them
+        is_regular = self.ends is None and after.ends is None
+        if not is_regular or self.offset_end != after.offset:  # blank lines may lie between them
             ends = self._all_ends() + after._all_ends()
         return Block(self.records + after.records, self.start, self.offset, after.offset_end, ends, self.decode)
-
-    def _is_regular(self) -> bool:
-        return self.offset_end - self.offset == sum(map(len, self.records)) + len(self.records)
 
     def _all_ends(self) -> list[int]:
         if self.ends is not None:

@@ -23,8 +23,7 @@ class Cursor:
     Args:
         stream: the stream.
         segments: what to read, in order; only the last may be open-ended.
-        follow: True: the stream goes on until it is sealed. False: a stream that nobody accounts for ends where it
-            ends now; one that has a commit log goes on until it is sealed nevertheless.
+        follow: True: the stream goes on until it is sealed. False: what may be read now is all there is.
     """
 
     def __init__(self, stream: Stream, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> None:

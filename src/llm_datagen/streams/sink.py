@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.config import Fsync
+from llm_datagen.config import Fsync, check_choice
 from llm_datagen.errors import (
     StreamChangedError,
     StreamCorruptError,
@@ -47,6 +47,7 @@ class Sink:
     """
 
     def __init__(self, stream: Stream, *, source: str = "", fsync: Fsync = "close") -> None:
+        check_choice("fsync", fsync, Fsync)
         self.stream = stream
         self._refuse_sealed()
         self._source = source
@@ -86,7 +87,7 @@ class Sink:
                 f"{stream.path} was made from {made_from!r}, and is now to be continued from {source!r}; "
                 "bind the same input, or choose another output"
             )
-        check_data(stream.disk, stream.path, position)
+        check_data(stream.disk, stream.path, position, whole=False)
         if size > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
         return position

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.config import check_count
+from llm_datagen.config import check_count, check_seconds
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.ids import ID_FIELD, Id
 from llm_datagen.streams.codec import Block
@@ -76,8 +76,8 @@ class StreamReader:
     ) -> None:
         self._stream = stream
         self._follow = follow
-        self._retry_interval = retry_interval
-        self._idle_timeout = idle_timeout
+        self._retry_interval = check_seconds("retry_interval", retry_interval)
+        self._idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self._on_retry = on_retry
 
     def read(self, batch_size: int = 1) -> Iterator[tuple[list[Any], list[Id]]]:
@@ -99,7 +99,7 @@ class StreamReader:
                     for first in range(0, len(block.records), batch_size):
                         yield self._decoded(block, first, first + batch_size)
                     tries, since = 0, time.monotonic()
-                elif cursor.ended() or not self._follow:
+                elif cursor.ended():
                     return
                 else:
                     tries += 1

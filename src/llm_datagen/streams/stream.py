@@ -130,10 +130,13 @@ class Stream:
             CommitLog(self.disk, self.commits_path, manifest.source, sync=True).start(manifest.position())
         self.disk.remove(self.done_path)
 
-    def verify(self) -> None:
-        """Read all that was committed or sealed, and compare it with its checksum (S3, M22).
+    def verify(self, *, whole: bool = True) -> None:
+        """Compare what was committed or sealed with its checksum (S3, M22).
 
         A stream that nobody accounts for is not checked.
+
+        Args:
+            whole: False reads of a stream of more than 64 MiB only what the last flush added.
 
         Raises:
             StreamMissingError: when the data is gone.
@@ -148,7 +151,7 @@ class Stream:
             logged = read_log(self.disk, self.commits_path)
             position = None if logged is None else logged[1]
         if readable is not None and position is not None:
-            check_data(self.disk, self.path, position)
+            check_data(self.disk, self.path, position, whole=whole)
 
     def delete(self) -> None:
         """Remove the stream with all that belongs to it. The seal goes first, the data last."""

@@ -1,0 +1,84 @@
+"""Show runs: once, or again and again; to people, or to programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from llm_datagen.cli.execute import is_terminal, write
+from llm_datagen.cli.live import live
+from llm_datagen.cli.runs import RunView, all_runs, list_lines, list_table, look_at, run_lines, run_table
+from llm_datagen.errors import ConfigError
+from llm_datagen.runtime import RunFolder
+
+WATCH_SECONDS = 0.5
+"""How often runs are looked at while they are watched. Their images are saved about as often."""
+
+
+def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_json: bool) -> None:
+    """Show a run, or all runs.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id; None for all.
+        watch: whether to go on until nothing runs any more.
+        as_json: whether to print JSON.
+
+    Raises:
+        ConfigError: when both are asked for.
+        PipelineNotFoundError: when there is no such run.
+    """
+    if watch and as_json:
+        raise ConfigError("--json shows a run once: leave --watch away, and ask again when you like")
+
+    def look() -> list[RunView]:
+        return [look_at(RunFolder(results_dir, pipeline_id))] if pipeline_id else all_runs(results_dir)
+
+    def table(runs: list[RunView]) -> Table:
+        return run_table(runs[0]) if pipeline_id else list_table(runs)
+
+    def lines(runs: list[RunView]) -> list[str]:
+        return run_lines(runs[0]) if pipeline_id else list_lines(runs)
+
+    runs = look()
+    if as_json:
+        data = runs[0].as_dict() if pipeline_id else [run.brief() for run in runs]
+        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+    elif not runs:
+        write(f"no runs in {results_dir}")
+    elif not is_terminal():
+        _print_lines(runs, look, lines, watch=watch)
+    elif watch:
+        _draw(runs, look, table)
+    else:
+        Console().print(table(runs))
+
+
+def _print_lines(
+    runs: list[RunView], look: Callable[[], list[RunView]], lines: Callable[[list[RunView]], list[str]], *, watch: bool
+) -> None:
+    while True:
+        for line in lines(runs):
+            write(line)
+        before = runs
+        while watch and runs == before and any(run.is_live for run in runs):
+            time.sleep(WATCH_SECONDS)
+            runs = look()
+        if runs == before:
+            return
+
+
+def _draw(runs: list[RunView], look: Callable[[], list[RunView]], table: Callable[[list[RunView]], Table]) -> None:
+    shown = [runs]
+    drawn = live(Console(), lambda: table(shown[0]))
+    try:
+        while any(run.is_live for run in shown[0]):
+            time.sleep(WATCH_SECONDS)
+            shown[0] = look()
+    finally:
+        drawn.stop()

@@ -1,0 +1,223 @@
+"""A folder with operators, an input and a pipeline in YAML; and the program, as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..support import PATIENCE_SECONDS, eventually, lines, numbered, write_jsonl
+
+PROGRAM = [sys.executable, "-m", "llm_datagen.cli"]
+
+OPERATORS = '''
+import os
+import time
+from pathlib import Path
+
+from llm_datagen import BaseOperator, UnifiedPipeline
+
+
+class Gate(BaseOperator):
+    """Lets rows through up to one, and waits there until a file is made; a cancel ends the wait, if it may."""
+
+    def __init__(self, at=20, *, minds_cancel=True):
+        self.at, self.minds_cancel = at, minds_cancel
+
+    def process_item(self, item, ctx):
+        with open("calls", "a") as calls:
+            calls.write(f"{item['n']}\\n")
+        if item["n"] == self.at:
+            Path("reached").touch()
+            while not Path("go").exists() and not (self.minds_cancel and ctx.is_cancelled()):
+                time.sleep(0.005)
+        ctx.report_usage({"provider": "p", "model": "m", "prompt_tokens": 1, "completion_tokens": 2})
+        return {**item, "passed": True}
+
+
+class Needy:
+    def __init__(self, model, *, size=1):
+        self.size = size
+
+    def process_item(self, item, ctx):
+        return {**item, "size": self.size}
+
+
+class Broken(BaseOperator):
+    def __init__(self):
+        raise OSError("no such model")
+
+    def process_item(self, item, ctx):
+        return item
+
+
+def odd(item):
+    return item if item["n"] % 2 else None
+
+
+def add(item, much, key="n"):
+    return {**item, key: item[key] + much}
+
+
+def all_at_once(items):
+    return [{**item, "of": len(items)} for item in items]
+
+
+def no_seven(item):
+    return check(item)
+
+
+def check(item):
+    if item["n"] == 7:
+        raise ValueError("seven is [not] wanted")
+    return item
+
+
+def make_pipeline():
+    return UnifiedPipeline([odd], "jsonl://in.jsonl", "jsonl://out.jsonl")
+
+
+def make_created():
+    return make_pipeline().create("mine")
+
+
+def make_none():
+    return None
+
+
+def make_with(argument):
+    return make_pipeline()
+
+
+def make_badly():
+    raise LookupError("no key")
+
+
+pipeline = UnifiedPipeline([odd, Gate()], "jsonl://in.jsonl", "jsonl://out.jsonl", streaming=True)
+needy = Needy("tiny")
+'''
+
+
+class Shell:
+    """A working directory, with `ops.py`, `in.jsonl`, and YAML files.
+
+    Args:
+        folder: an empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.output = folder / "out.jsonl"
+        (folder / "ops.py").write_text(OPERATORS)
+        write_jsonl(folder / "in.jsonl", numbered(50))
+
+    def yaml(self, operators: list[Any], name: str = "p.yaml", **settings: Any) -> str:
+        """Write a pipeline, and return the file's name."""
+        content = {"input_uri": "jsonl://in.jsonl", "output_uri": "jsonl://out.jsonl", "operators": operators}
+        (self.folder / name).write_text(yaml.safe_dump({**content, **settings}))
+        return name
+
+    def text(self, text: str, name: str = "p.yaml") -> str:
+        """Write a file, and return its name."""
+        (self.folder / name).write_text(textwrap.dedent(text))
+        return name
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """Return the environment of the program."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("LLM_DATAGEN")}
+        return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120", **variables}
+
+    def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the program to its end."""
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            cwd=cwd or self.folder,
+            env=self.environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Start the program; kill it, if it still runs in the end."""
+        with subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def reach(self) -> None:
+        """Wait until the gate is reached."""
+        eventually((self.folder / "reached").exists, "the gate is reached")
+
+    def open_gate(self) -> None:
+        """Let all rows through."""
+        (self.folder / "go").touch()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the output, in the order of the input."""
+        return sorted(lines(self.output), key=lambda row: row["n"])
+
+    def calls(self) -> list[int]:
+        """Return which rows the gate saw, in order of their numbers, once for each call."""
+        return sorted(map(int, (self.folder / "calls").read_text().split()))
+
+
+class Terminal:
+    """The program at a terminal.
+
+    Args:
+        shell: where it runs.
+        arguments: what is typed.
+    """
+
+    def __init__(self, shell: Shell, *arguments: str) -> None:
+        self._screen, terminal = pty.openpty()
+        self.process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=shell.folder,
+            env=shell.environment(TERM="xterm-256color"),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        self.shown = ""
+
+    def read_until(self, text: str) -> None:
+        """Read what is drawn until `text` is."""
+        while text not in self.shown:
+            drawn = self._read()
+            assert drawn, f"{text!r} was never drawn:\n{self.shown}"
+
+    def read_to_end(self) -> int:
+        """Read what is drawn until the program ends, and return its exit code."""
+        while self._read():
+            pass
+        os.close(self._screen)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def _read(self) -> str:
+        try:
+            drawn = os.read(self._screen, 65536).decode(errors="replace")
+        except OSError:  # nobody has the terminal open any more
+            return ""
+        self.shown += drawn
+        return drawn

@@ -1,0 +1,157 @@
+"""What is shown while a run runs: a table that moves at a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from rich.console import Console
+
+from llm_datagen.cli.board import Board
+from llm_datagen.cli.plain import PlainLines
+from llm_datagen.cli.tables import duration, node_line, node_table, rate
+from llm_datagen.cli.views import NodeView, tokens_in
+
+from .shell import Shell, Terminal
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def meta(**changes: Any) -> dict[str, Any]:
+    return {"filtered": 0, "failed": 0, "total_is_exact": False, **changes}
+
+
+def test_at_a_terminal_a_table_is_drawn_while_the_run_runs_and_the_cursor_stays(shell: Shell) -> None:
+    terminal = Terminal(shell, "run", shell.yaml(["ops:Gate", "ops:odd"], streaming=True), "--id", "a")
+    terminal.read_until("20/")
+    shell.open_gate()
+    assert terminal.read_to_end() == 0
+    shown = terminal.shown
+    assert "\x1b[2K" in shown, "the table is drawn in its place"
+    for word in ("rows/s", "ETA", "filtered", "errors", "tokens", "━", "50/50", "done", "150"):
+        assert word in shown
+    assert shown.count("\x1b[?25l") <= shown.count("\x1b[?25h")
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert "run a: completed after" in shown[shown.rindex("\x1b[?25h") :]
+
+
+def test_ctrl_c_at_a_terminal_says_what_it_does_and_leaves_the_terminal_sane(shell: Shell) -> None:
+    terminal = Terminal(shell, "run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a")
+    shell.reach()
+    terminal.read_until("rows/s")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.read_until("canceling: what is in flight ends and is saved")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.read_to_end() == -signal.SIGINT
+    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")
+
+
+def test_status_is_drawn_as_a_table_at_a_terminal(shell: Shell) -> None:
+    assert shell.run("run", shell.yaml(["ops:odd"]), "--id", "a").returncode == 0
+    terminal = Terminal(shell, "status", "a", "--watch")
+    assert terminal.read_to_end() == 0
+    assert "run a: completed" in terminal.shown
+    assert "50/50" in terminal.shown
+
+
+def test_elsewhere_there_are_plain_lines_without_control_characters(shell: Shell) -> None:
+    shell.open_gate()
+    done = shell.run("run", shell.yaml(["ops:Gate"]), FORCE_COLOR="1")
+    assert "\x1b" not in done.stdout
+    assert "node_0 Gate: running, 0/? rows" in done.stdout
+    assert "node_0 Gate: completed, 50/50 rows" in done.stdout
+    assert "150 tokens" in done.stdout
+
+
+def test_a_node_is_written_at_its_start_every_five_seconds_and_at_its_end() -> None:
+    written: list[str] = []
+    clock = Watch()
+    lines = PlainLines(written.append, clock=clock)
+    lines.on_node_start("a", "node_0", {"operator": "Ask"})
+    for second in range(1, 13):
+        clock.now = float(second)
+        lines.on_node_progress("a", "node_0", second * 10, 1000, meta())
+    lines.on_node_end("a", "node_0", True, None)
+    assert written == [
+        "node_0 Ask: running, 0/? rows, 0.0 rows/s, 0 filtered, 0 errors",
+        "node_0 Ask: running, 50/~1,000 rows, 10.0 rows/s, ETA 1:35, 0 filtered, 0 errors",
+        "node_0 Ask: running, 100/~1,000 rows, 10.0 rows/s, ETA 1:30, 0 filtered, 0 errors",
+        "node_0 Ask: completed, 120/120 rows, 10.0 rows/s, 0 filtered, 0 errors",
+    ]
+
+
+def test_a_node_that_stands_still_is_shown_to_get_slower() -> None:
+    clock = Watch()
+    board = Board(clock=clock)
+    board.on_node_start("a", "n", {})
+    clock.now = 10.0
+    board.on_node_progress("a", "n", 100, 200, meta(total_is_exact=True, filtered=3, failed=1))
+    assert (board.view("n").rate, board.view("n").seconds_left) == (10.0, 10.0)
+    clock.now = 40.0
+    assert (board.view("n").rate, board.view("n").seconds_left) == (2.5, 40.0)
+
+
+def test_a_resumed_node_counts_on_and_its_rate_is_that_of_this_run() -> None:
+    clock = Watch()
+    board = Board([NodeView(node_id="n", operator="Ask", status="canceled", done=100, tokens=7)], clock=clock)
+    board.on_pipeline_start("a", {"operators": ["Ask"]})
+    board.on_node_start("a", "n", {"operator": "Ask"})
+    clock.now = 2.0
+    board.on_usage("a", "n", "p", "m", {"total_tokens": 5, "prompt_tokens": 3})
+    board.on_node_progress("a", "n", 110, 200, meta())
+    board.on_node_end("a", "n", False, None)
+    (view,) = board.views()
+    assert (view.status, view.done, view.rate, view.tokens) == ("canceled", 110, 5.0, 12)
+
+
+def test_nodes_that_nobody_told_of_are_learned_from_the_configuration() -> None:
+    board = Board()
+    board.on_pipeline_start("a", {"operators": ["One", "Two"]})
+    assert [(view.node_id, view.operator) for view in board.views()] == [("node_0", "One"), ("node_1", "Two")]
+
+
+def test_tokens_are_the_totals_or_else_the_sum_of_both_sides() -> None:
+    assert tokens_in({"total_tokens": 5, "prompt_tokens": 2, "completion_tokens": 3}) == 5
+    assert tokens_in({"prompt_tokens": 2, "completion_tokens": 3, "requests": 1}) == 5
+    assert tokens_in({"provider": "p", "model": "m", "images": 3}) == 0
+
+
+def test_numbers_are_written_as_people_read_them() -> None:
+    assert [duration(seconds) for seconds in (0.4, 7, 750, 10801, 183600)] == [
+        "0:00",
+        "0:07",
+        "12:30",
+        "3:00:01",
+        "2d 03:00:00",
+    ]
+    assert [rate(value) for value in (0, 0.034, 2.25, 1234.5)] == ["0.0", "0.03", "2.2", "1,234"]
+
+
+def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
+    node = NodeView(
+        node_id="node_1",
+        operator="ALongNameOfAnOperatorThatSomebodyChose",
+        status="running",
+        done=1_234_567,
+        total=2_000_000,
+        rate=1234.5,
+        filtered=12_345,
+        failed=12,
+        tokens=123_456_789,
+    )
+    console = Console(width=80, record=True, quiet=True)
+    console.print(node_table([node]))
+    drawn = console.export_text()
+    assert "1,234,567/~2,000,000" in drawn
+    assert "123,456,789" in drawn
+    assert "…" in drawn
+    assert len(drawn.splitlines()) == 2
+    assert node_line(node).startswith("node_1 ALongNameOfAnOperatorThatSomebodyChose: running, 1,234,567/~2,000,000")

@@ -1,0 +1,158 @@
+"""`llm-datagen run`: from a file or code to rows, and the codes that it ends with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llm_datagen import CompositePipelineHooks, DefaultPipelineHooks
+from llm_datagen.cli.execute import run_watched
+from llm_datagen.cli.target import find_target
+
+from .conftest import Command
+from .shell import Shell
+
+
+def test_a_pipeline_in_yaml_runs_to_its_end_and_says_how_it_went(shell: Shell) -> None:
+    shell.open_gate()
+    file = shell.yaml(["ops:odd", {"use": "ops:Gate", "parallel_size": 3}], streaming=True, pipeline_id="mine")
+    done = shell.run("run", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["n"] for row in shell.rows()] == list(range(1, 50, 2))
+    said = done.stdout.splitlines()
+    assert said[0] == "run mine: p.yaml"
+    assert "node_0 odd: completed, 50/50 rows" in done.stdout
+    assert "25 filtered" in done.stdout
+    assert said[-4].startswith("run mine: completed after ")
+    assert said[-3:] == [
+        "  rows    50 in, 25 out, 25 filtered, 0 failed",
+        "  usage   p/m: prompt_tokens 25, completion_tokens 50",
+        "  output  out.jsonl",
+    ]
+    image = json.loads((shell.folder / "tmp/results/mine/runtime.json").read_text())
+    assert [node["parallel_size"] for node in image["nodes"]] == [1, 3]
+
+
+def test_functions_take_further_arguments_and_batches_from_yaml(shell: Shell, command: Command) -> None:
+    operators = [
+        {"use": "ops:add", "with": {"much": 100}},
+        {"use": "ops:all_at_once", "batch": True, "batch_size": 10, "name": "grouped"},
+        {"use": "ops:Needy", "with": {"model": "x", "size": 3}, "name": "needy"},
+        "ops:needy",
+    ]
+    command("run", shell.yaml(operators), "--id", "a")
+    assert shell.rows()[0] == {"n": 100, "of": 10, "size": 1, "_i": 0}
+    image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
+    assert [node["operator"] for node in image["nodes"]] == ["add", "grouped", "needy", "Needy"]
+
+
+def test_operators_are_found_beside_the_file_and_paths_from_where_it_is_run(shell: Shell, command: Command) -> None:
+    away = shell.folder / "away"
+    away.mkdir()
+    (shell.folder / "ops.py").rename(away / "ops.py")
+    shell.yaml(["ops:odd"])
+    (shell.folder / "p.yaml").rename(away / "p.yaml")
+    command("run", "away/p.yaml")
+    assert len(shell.rows()) == 25
+
+
+@pytest.mark.parametrize("name", ["ops:make_pipeline", "ops:make_created"])
+def test_a_pipeline_in_code_runs(shell: Shell, command: Command, name: str) -> None:
+    output = command("run", name).stdout
+    assert len(shell.rows()) == 25
+    assert ("run mine: " in output) == (name == "ops:make_created")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope.yaml"], "nope.yaml cannot be read: No such file or directory"),
+        (["nope"], "'nope' is neither a YAML file nor 'module:name' of a pipeline"),
+        (["ops:make_none"], "must be a UnifiedPipeline or a UnifiedNodePipeline, or return one, not None"),
+        (["ops:make_with"], "ops:make_with takes arguments"),
+        (["ops:make_badly"], "ops:make_badly() failed: LookupError: no key"),
+        (["ops:pipelin"], "ops has no 'pipelin'; did you mean 'pipeline'?"),
+        (["ops:make_created", "--id", "other"], "is created already, as 'mine'"),
+        (["p.yaml", "--set", "streamin=1"], "'streamin' is not a setting; did you mean 'streaming'?"),
+        (["p.yaml", "--set", "streaming"], "must be key=value"),
+        (["p.yaml", "--set", "streaming=5"], "streaming: must be true or false, not 5"),
+        (["p.yaml", "--set", "operators=[]"], "'operators' is not a setting"),
+        (["p.yaml", "--id", "a/b"], "pipeline_id must be a name"),
+        (["ops:make_pipeline", "--set", "batch_size=0"], "batch_size must be a whole number"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_2(
+    shell: Shell, command: Command, arguments: list[str], message: str
+) -> None:
+    shell.yaml(["ops:odd"])
+    assert message in command("run", *arguments, code=2).stderr
+    assert not shell.output.exists()
+
+
+def test_settings_are_overridden_from_the_command_line(shell: Shell, command: Command) -> None:
+    for name in (shell.yaml(["ops:odd"]), "ops:make_pipeline"):
+        command("run", name, "--set", "output_uri=csv://other.csv", "--set", "batch_size=7", "--id", "a")
+        assert (shell.folder / "other.csv.done").exists()
+        image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
+        assert image["nodes"][0]["batch_size"] == 7
+        (shell.folder / "tmp/results/a/runtime.json").unlink()
+        for path in shell.folder.glob("*other.csv*"):
+            path.unlink()
+
+
+def test_an_id_that_has_a_run_is_refused_continued_or_overwritten_as_asked(shell: Shell, command: Command) -> None:
+    file = shell.yaml(["ops:odd"], pipeline_id="a")
+    command("run", file)
+    before = shell.output.stat().st_mtime_ns
+    refused = command("run", file, code=2).stderr
+    assert "run 'a' is there already" in refused
+    assert "--if-exists resume" in refused
+    assert "run a: completed" in command("run", file, "--if-exists", "resume").stdout
+    assert shell.output.stat().st_mtime_ns == before
+    command("run", file, "--if-exists", "overwrite")
+    assert shell.output.stat().st_mtime_ns > before
+
+
+def test_an_operators_exception_ends_with_1_and_shows_the_users_frames_only(shell: Shell) -> None:
+    done = shell.run("run", shell.yaml(["ops:no_seven"]), "--id", "a")
+    assert done.returncode == 1
+    assert "node_0 no_seven: failed, 7/50 rows" in done.stdout
+    assert "  go on   llm-datagen resume a\n" in done.stdout
+    assert "Error: node node_0 failed: ValueError: seven is [not] wanted" in done.stderr
+    assert "in no_seven" in done.stderr
+    assert "in check" in done.stderr
+    assert "llm_datagen/executors" not in done.stderr
+
+
+def test_the_whole_traceback_is_shown_when_asked_for(shell: Shell, command: Command) -> None:
+    errors = command("run", shell.yaml(["ops:no_seven"]), "--traceback", code=1).stderr
+    assert "llm_datagen/executors" in errors
+    assert "The above exception was the direct cause" in errors
+
+
+def test_an_error_of_the_engine_is_one_message_without_a_traceback(shell: Shell, command: Command) -> None:
+    (shell.folder / "in.jsonl").write_text('{"n": 1}\n{"n": \n')
+    errors = command("run", shell.yaml(["ops:odd"]), code=1).stderr
+    assert "in.jsonl" in errors
+    assert "Traceback" not in errors
+    (shell.folder / "in.jsonl").unlink()
+    errors = command("run", shell.yaml(["ops:odd"], output_uri="jsonl://o2.jsonl"), code=1).stderr
+    assert "in.jsonl" in errors
+    assert "Traceback" not in errors
+
+
+def test_hooks_of_the_pipeline_are_called_besides_those_of_the_display(shell: Shell) -> None:
+    class Ends(DefaultPipelineHooks):
+        def __init__(self) -> None:
+            self.ends: list[bool] = []
+
+        def on_pipeline_end(self, cid: str, success: bool, error: BaseException | None) -> None:
+            self.ends.append(success)
+
+    own = Ends()
+    pipeline = find_target(shell.yaml(["ops:odd"])).create("a", None)
+    pipeline.hooks = own
+    assert run_watched(pipeline) == 0
+    assert own.ends == [True]
+    assert isinstance(pipeline.hooks, CompositePipelineHooks)

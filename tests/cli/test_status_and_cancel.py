@@ -1,0 +1,163 @@
+"""`llm-datagen status` and `cancel`: other processes' runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from llm_datagen.cli.cancel import CannotCancelError, send_cancel
+from llm_datagen.runtime import RunFolder
+
+from ..support import PATIENCE_SECONDS, eventually
+from .conftest import Command
+from .shell import Shell
+
+
+def test_status_lists_the_runs_that_there_are(shell: Shell, command: Command) -> None:
+    assert command("status").stdout == "no runs in tmp/results\n"
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    command("run", shell.yaml(["ops:no_seven"], output_uri="jsonl://b.jsonl"), "--id", "b", code=1)
+    (shell.folder / "tmp/results/c").mkdir()
+    (shell.folder / "tmp/results/c/runtime.json").write_text("{")
+    listed = command("status").stdout
+    assert "a: completed, 50 rows in, 25 out, updated " in listed
+    assert "b: failed, 7 rows in, 7 out, updated " in listed
+    assert "c: unreadable" in listed
+    runs = {run["pipeline_id"]: run for run in json.loads(command("status", "--json").stdout)}
+    assert {name: run["status"] for name, run in runs.items()} == {
+        "a": "completed",
+        "b": "failed",
+        "c": "unreadable",
+    }
+    assert (runs["a"]["rows_in"], runs["a"]["rows_out"], runs["a"]["total"]) == (50, 25, 50)
+
+
+def test_status_of_a_run_tells_of_each_node(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd", "ops:no_seven"]), "--id", "b", code=1)
+    told = command("status", "b").stdout
+    assert "run b: failed (ValueError: seven is [not] wanted)" in told
+    assert "  node_0 odd: completed, 50/50 rows" in told
+    assert "  node_1 no_seven: failed, 3/" in told
+    assert json.loads(command("status", "b", "--json").stdout)["nodes"][1]["failed"] == 1
+    assert "there is no run 'z' in tmp/results (runs there: b)" in command("status", "z", code=2).stderr
+    assert "leave --watch away" in command("status", "b", "--watch", "--json", code=2).stderr
+
+
+def test_runs_are_looked_for_where_the_option_or_the_environment_says(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_DATAGEN_RESULTS", "kept")
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    assert "a: completed" in command("status").stdout
+    assert "no runs in other" in command("status", "--results-dir", "other").stdout
+    monkeypatch.delenv("LLM_DATAGEN_RESULTS")
+    assert "no runs in tmp/results" in command("status").stdout
+    assert "a: completed" in command("status", "--results-dir", "kept").stdout
+
+
+def test_a_run_is_watched_until_it_ends_and_cancelled_from_another_process(shell: Shell) -> None:
+    with (
+        shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run,
+        shell.started("status", "a", "--watch") as watch,
+    ):
+        shell.reach()
+        assert watch.poll() is None or "no run" in watch.communicate()[1]
+        cancel = shell.run("cancel", "a")
+        assert (cancel.returncode, cancel.stderr) == (0, "")
+        assert cancel.stdout.startswith(f"run a: process {run.pid} was told to cancel\nrun a: canceled (SIGTERM)\n")
+        assert run.wait(PATIENCE_SECONDS) == 143
+        watch.wait(PATIENCE_SECONDS)
+
+
+def test_watching_shows_each_change_until_the_end(shell: Shell) -> None:
+    with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
+        shell.reach()
+        with shell.started("status", "--watch") as watch_all, shell.started("status", "a", "-w") as watch:
+            assert watch_all.stdout is not None
+            assert watch.stdout is not None
+            assert watch_all.stdout.readline().startswith("a: running, ")
+            assert watch.stdout.readline() == "run a: running\n"
+            shell.open_gate()
+            assert run.wait(PATIENCE_SECONDS) == 0
+            shown, _ = watch.communicate(timeout=PATIENCE_SECONDS)
+            shown_all, _ = watch_all.communicate(timeout=PATIENCE_SECONDS)
+    assert (watch.returncode, watch_all.returncode) == (0, 0)
+    assert "run a: completed\n  node_0 Gate: completed, 50/50 rows" in shown
+    assert shown_all.splitlines()[-1].startswith("a: completed, 50 rows in, 50 out")
+
+
+def test_ctrl_c_ends_watching_and_not_the_run(shell: Shell) -> None:
+    with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
+        shell.reach()
+        with shell.started("status", "a", "--watch") as watch:
+            assert watch.stdout is not None
+            watch.stdout.readline()
+            watch.send_signal(signal.SIGINT)
+            assert watch.wait(PATIENCE_SECONDS) == 130
+        assert run.poll() is None
+        shell.open_gate()
+        assert run.wait(PATIENCE_SECONDS) == 0
+
+
+def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Command) -> None:
+    with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
+        shell.reach()
+        assert "still ending what is in flight after 0.1 s" in command("cancel", "a", "--timeout", "0.1", code=1).stdout
+        eventually(lambda: "run a: canceling (SIGTERM)" in command("status", "a").stdout)
+        shell.open_gate()
+        assert run.wait(PATIENCE_SECONDS) == 143
+
+
+def test_cancel_does_not_wait_when_told_so(shell: Shell, command: Command) -> None:
+    with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
+        shell.reach()
+        assert command("cancel", "a", "--no-wait").stdout == f"run a: process {run.pid} was told to cancel\n"
+        assert run.wait(PATIENCE_SECONDS) == 143
+
+
+def held(shell: Shell, command: Command, **changes: object) -> RunFolder:
+    """Return a folder whose lock is held by this process, and whose image says what it is told to."""
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    folder = RunFolder("tmp/results", "a")
+    folder.lock()
+    folder.save({**folder.load(), "status": "running", **changes})
+    return folder
+
+
+def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, command: Command) -> None:
+    """A process id alone may be anybody's: it may have been given away again since."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        folder = held(shell, command, pid=bystander.pid, host=socket.gethostname())
+        try:
+            with pytest.raises(CannotCancelError, match=f"not by process {bystander.pid}"):
+                send_cancel(folder)
+        finally:
+            folder.unlock()
+            bystander.communicate(b"\n")
+    assert bystander.returncode == 0
+
+
+def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, command: Command) -> None:
+    folder = held(shell, command, pid=os.getpid(), host="elsewhere")
+    with pytest.raises(CannotCancelError, match="runs on elsewhere"):
+        send_cancel(folder)
+    folder.unlock()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells")
+def test_a_process_that_would_die_of_sigterm_is_not_sent_one(shell: Shell, command: Command) -> None:
+    """It runs the pipeline by start(), or in another thread, so that nobody would save."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    folder = held(shell, command, pid=os.getpid(), host=socket.gethostname())
+    try:
+        with pytest.raises(CannotCancelError, match="would not save"):
+            send_cancel(folder)
+    finally:
+        folder.unlock()
+        signal.signal(signal.SIGTERM, before)

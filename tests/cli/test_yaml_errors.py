@@ -1,0 +1,138 @@
+"""Every error of a YAML file names the file and the key, says what is wrong, and ends with 2."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from llm_datagen import NodeConfig, UnifiedPipeline, WriterConfig
+from llm_datagen.cli.spec import OperatorPart, PipelinePart, WriterPart
+
+from .conftest import Command
+from .shell import Shell
+
+ENTRIES: list[tuple[Any, str]] = [
+    ("ops", "operators[0].use: 'ops' must be 'module:name'"),
+    ("ops.py:odd", "operators[0].use: 'ops.py:odd' must be 'module:name'"),
+    ("opps:odd", "operators[0].use: there is no module 'opps'"),
+    ("ops.deeper:odd", "operators[0].use: there is no module 'ops.deeper'"),
+    ("ops:od", "operators[0].use: ops has no 'od'; did you mean 'odd'?"),
+    ("ops:make_none", "operators[0].use: operator make_none must take an item"),
+    ("ops:OPERATORS.x", "operators[0].use: ops has no 'OPERATORS'"),
+    ("broken:x", "operators[0].use: importing broken failed: ZeroDivisionError: division by zero"),
+    ({"with": {}}, "operators[0].use: this key is missing"),
+    ({"use": 5}, "operators[0].use: must be text, not 5"),
+    ({"use": "ops:odd", "wiht": {}}, "operators[0].wiht: this key is not known; did you mean 'with'?"),
+    ({"use": "ops:odd", "with_": {}}, "operators[0].with_: this key is not known; did you mean 'with'?"),
+    ({"use": "ops:odd", "batch_size": 0}, "operators[0].batch_size: must be greater than or equal to 1, not 0"),
+    ({"use": "ops:odd", "parallel_size": "4"}, "operators[0].parallel_size: must be a whole number, not '4'"),
+    ({"use": "ops:odd", "idle_timeout": -1}, "operators[0].idle_timeout: must be greater than 0, not -1"),
+    (
+        {"use": "ops:odd", "writer_config": {"fsink": 1}},
+        "operators[0].writer_config.fsink: this key is not known; did you mean 'fsync'?",
+    ),
+    ({"use": "ops:odd", "output_uri": "s3://x"}, "operators[0].output_uri: 's3://x': the protocol s3:// is not known"),
+    (
+        {"use": "ops:Needy", "with": {"modle": "x"}},
+        "operators[0].with.modle: ops:Needy takes no 'modle'; did you mean 'model'?",
+    ),
+    ({"use": "ops:Needy"}, "operators[0].with.model: this key is missing; ops:Needy needs it"),
+    ({"use": "ops:Needy", "with": 3}, "operators[0].with: must hold keys and values, not 3"),
+    ({"use": "ops:Needy", "with": {1: 2}}, "operators[0].with: keys must be text, not 1"),
+    ({"use": "ops:Broken"}, "operators[0].with: ops:Broken refuses this: OSError: no such model"),
+    ({"use": "ops:add", "with": {"mush": 1}}, "operators[0].with.mush: ops:add takes no 'mush'; did you mean 'much'?"),
+    ({"use": "ops:Gate", "batch": True}, "operators[0].batch: only for functions"),
+    ({"use": "ops:needy", "with": {"model": "x"}}, "operators[0].with: only for classes and functions"),
+    ({"use": "ops:needy", "name": "x"}, "operators[0].name: only for classes and functions"),
+    (7, "operators[0]: must hold keys and values, not 7"),
+]
+
+
+@pytest.mark.parametrize(("entry", "message"), ENTRIES, ids=[message[:60] for _, message in ENTRIES])
+def test_what_is_wrong_with_an_operator_is_said_with_its_key(
+    shell: Shell, command: Command, entry: Any, message: str
+) -> None:
+    (shell.folder / "broken.py").write_text("1 / 0\n")
+    output = command("run", shell.yaml([entry]), code=2).stderr
+    assert output.startswith("Error: p.yaml: "), output
+    assert message in output
+
+
+SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"input": "x"}, "input: this key is not known; did you mean 'input_uri'?"),
+    ({"streaming": "yes please"}, "streaming: must be true or false, not 'yes please'"),
+    ({"on_error": "shrug"}, "on_error: must be "),
+    ({"id_scheme": "uuid"}, "id_scheme: must be 'path' or 'numeric', not 'uuid'"),
+    ({"writer_config": {"queue_size": 0}}, "writer_config.queue_size: must be greater than or equal to 1, not 0"),
+    ({"writer_config": []}, "writer_config: must hold keys and values, not []"),
+    ({"input_uri": None}, "input_uri: must be text, not None"),
+    ({"input_uri": "s3://x"}, "input_uri: 's3://x': the protocol s3:// is not known"),
+    ({"default_protocol": "jsonl"}, "default_protocol must be such as 'jsonl://'"),
+    ({"operators": []}, "operators: must not be empty"),
+    ({"operators": "ops:odd"}, "operators: must be a list, not 'ops:odd'"),
+    ({"pipeline_id": 3}, "pipeline_id: must be text, not 3"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), SETTINGS, ids=[message[:60] for _, message in SETTINGS])
+def test_what_is_wrong_with_a_setting_is_said_with_its_key(
+    shell: Shell, command: Command, settings: dict[str, Any], message: str
+) -> None:
+    settings = {"operators": ["ops:odd"], **settings}
+    output = command("run", shell.yaml(**settings), code=2).stderr
+    assert f"Error: p.yaml: {message}" in output
+
+
+TEXTS = [
+    ("operators: [ops:odd\nstreaming: true", "p.yaml, line 2, column 10: this is not YAML: "),
+    ("streaming: true\nstreaming: false", "p.yaml, line 2, column 1: this is not YAML: the key 'streaming' is there"),
+    ("- ops:odd", "p.yaml must hold keys such as 'operators'"),
+    ("", "p.yaml must hold keys such as 'operators'"),
+    ("a: \x07", "p.yaml: this is not YAML: "),
+    ("1: 2\noperators: [ops:odd]\ninput_uri: i\noutput_uri: o", "p.yaml: the file: keys must be text, not 1"),
+    ("operators: [ops:odd]\noutput_uri: o.jsonl", "p.yaml: input_uri: this key is missing"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), TEXTS)
+def test_a_file_that_is_no_pipeline_is_refused_with_its_line(
+    shell: Shell, command: Command, text: str, message: str
+) -> None:
+    assert f"Error: {message}" in command("run", shell.text(text), code=2).stderr
+
+
+def test_all_that_is_wrong_is_said_at_once(shell: Shell, command: Command) -> None:
+    file = shell.yaml(["ops:odd", {"use": "ops:odd", "parallel": 2}], batch_size="many")
+    output = command("run", file, code=2).stderr
+    assert "2 things are wrong" in output
+    assert "  operators[1].parallel: this key is not known; did you mean 'parallel_size'?" in output
+    assert "  batch_size: must be a whole number, not 'many'" in output
+
+
+def test_an_import_that_fails_shows_the_users_frames(shell: Shell, command: Command) -> None:
+    (shell.folder / "broken.py").write_text("def fail():\n    return 1 / 0\n\n\nfail()\n")
+    output = command("run", shell.yaml(["broken:x"]), code=2).stderr
+    assert "in fail" in output
+    assert "importlib" not in output
+
+
+def test_a_wrong_file_touches_nothing_on_disk(shell: Shell, command: Command) -> None:
+    before = sorted(shell.folder.iterdir())
+    file = shell.yaml(["ops:odd"], streaming=3)
+    command("run", file, code=2)
+    assert sorted(shell.folder.iterdir()) == sorted([*before, shell.folder / file])
+
+
+def test_the_keys_are_the_arguments_of_the_pipeline_and_the_fields_of_its_settings() -> None:
+    arguments = set(inspect.signature(UnifiedPipeline).parameters)
+    assert set(PipelinePart.model_fields) == arguments - {"hooks"} | {"pipeline_id"}
+    assert set(OperatorPart.model_fields) == {field.name for field in fields(NodeConfig)} | {
+        "use",
+        "with_",
+        "name",
+        "batch",
+    }
+    assert set(WriterPart.model_fields) == {field.name for field in fields(WriterConfig)}

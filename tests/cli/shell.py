@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -101,7 +102,7 @@ def make_badly():
     raise LookupError("no key")
 
 
-pipeline = UnifiedPipeline([odd, Gate()], "jsonl://in.jsonl", "jsonl://out.jsonl", streaming=True)
+pipeline = UnifiedPipeline([odd, Gate(21)], "jsonl://in.jsonl", "jsonl://out.jsonl", streaming=True)
 needy = Needy("tiny")
 '''
 
@@ -186,6 +187,10 @@ class Terminal:
     Args:
         shell: where it runs.
         arguments: what is typed.
+
+    Attributes:
+        process: the program.
+        shown: what was drawn so far.
     """
 
     def __init__(self, shell: Shell, *arguments: str) -> None:
@@ -201,23 +206,31 @@ class Terminal:
         os.close(terminal)
         self.shown = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._screen)
+
     def read_until(self, text: str) -> None:
         """Read what is drawn until `text` is."""
         while text not in self.shown:
-            drawn = self._read()
-            assert drawn, f"{text!r} was never drawn:\n{self.shown}"
+            assert self._read(), f"{text!r} was never drawn:\n{self.shown}"
 
     def read_to_end(self) -> int:
         """Read what is drawn until the program ends, and return its exit code."""
         while self._read():
             pass
-        os.close(self._screen)
         return self.process.wait(PATIENCE_SECONDS)
 
-    def _read(self) -> str:
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._screen], [], [], PATIENCE_SECONDS)
+        assert ready, f"nothing is drawn any more:\n{self.shown}"
         try:
-            drawn = os.read(self._screen, 65536).decode(errors="replace")
+            drawn = os.read(self._screen, 65536)
         except OSError:  # nobody has the terminal open any more
-            return ""
-        self.shown += drawn
-        return drawn
+            return False
+        self.shown += drawn.decode(errors="replace")
+        return bool(drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from typing import Any
 
@@ -30,36 +31,48 @@ def meta(**changes: Any) -> dict[str, Any]:
 
 
 def test_at_a_terminal_a_table_is_drawn_while_the_run_runs_and_the_cursor_stays(shell: Shell) -> None:
-    terminal = Terminal(shell, "run", shell.yaml(["ops:Gate", "ops:odd"], streaming=True), "--id", "a")
-    terminal.read_until("20/")
-    shell.open_gate()
-    assert terminal.read_to_end() == 0
+    file = shell.yaml(["ops:Gate", "ops:odd"], streaming=True)
+    with Terminal(shell, "run", file, "--id", "a") as terminal:
+        terminal.read_until(" 20/")
+        shell.open_gate()
+        assert terminal.read_to_end() == 0
     shown = terminal.shown
     assert "\x1b[2K" in shown, "the table is drawn in its place"
     for word in ("rows/s", "ETA", "filtered", "errors", "tokens", "━", "50/50", "done", "150"):
         assert word in shown
-    assert shown.count("\x1b[?25l") <= shown.count("\x1b[?25h")
-    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert_cursor_is_visible(shown)
     assert "run a: completed after" in shown[shown.rindex("\x1b[?25h") :]
 
 
+def assert_cursor_is_visible(shown: str) -> None:
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
 def test_ctrl_c_at_a_terminal_says_what_it_does_and_leaves_the_terminal_sane(shell: Shell) -> None:
-    terminal = Terminal(shell, "run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a")
-    shell.reach()
-    terminal.read_until("rows/s")
-    terminal.process.send_signal(signal.SIGINT)
-    terminal.read_until("canceling: what is in flight ends and is saved")
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.read_to_end() == -signal.SIGINT
-    assert terminal.shown.rindex("\x1b[?25h") > terminal.shown.rindex("\x1b[?25l")
+    file = shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}])
+    with Terminal(shell, "run", file, "--id", "a") as terminal:
+        shell.reach()
+        terminal.read_until("rows/s")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.read_until("canceling: what is in flight ends and is saved")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.read_to_end() == -signal.SIGINT
+    assert_cursor_is_visible(terminal.shown)
 
 
 def test_status_is_drawn_as_a_table_at_a_terminal(shell: Shell) -> None:
     assert shell.run("run", shell.yaml(["ops:odd"]), "--id", "a").returncode == 0
-    terminal = Terminal(shell, "status", "a", "--watch")
-    assert terminal.read_to_end() == 0
+    with Terminal(shell, "status", "a", "--watch") as terminal:
+        assert terminal.read_to_end() == 0
     assert "run a: completed" in terminal.shown
     assert "50/50" in terminal.shown
+
+
+def test_what_operators_print_goes_above_the_table(shell: Shell) -> None:
+    (shell.folder / "loud.py").write_text("def loud(item):\n    print(f'[{item}]')\n    return item\n")
+    with Terminal(shell, "run", shell.yaml(["loud:loud"])) as terminal:
+        assert terminal.read_to_end() == 0
+    assert "[{'n': 49, '_i': 49}]\r\n" in terminal.shown
 
 
 def test_elsewhere_there_are_plain_lines_without_control_characters(shell: Shell) -> None:
@@ -147,9 +160,10 @@ def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
         failed=12,
         tokens=123_456_789,
     )
-    console = Console(width=80, record=True, quiet=True)
-    console.print(node_table([node]))
-    drawn = console.export_text()
+    console = Console(width=80, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(node_table([node]))
+    drawn = captured.get()
     assert "1,234,567/~2,000,000" in drawn
     assert "123,456,789" in drawn
     assert "…" in drawn

@@ -88,7 +88,7 @@ def test_a_failed_run_goes_on_when_the_cause_is_mended(shell: Shell, command: Co
 
 def test_a_run_of_code_is_resumed_by_its_name(shell: Shell) -> None:
     returned, _, _ = start_and_signal(shell, signal.SIGINT, "ops:pipeline", "--set", "writer_config={fsync: never}")
-    assert returned == 130 or shell.rows()
+    assert returned == 130
     shell.open_gate()
     assert shell.run("resume", "a").returncode == 0
     assert [row["n"] for row in shell.rows()] == list(range(1, 50, 2))

@@ -51,7 +51,7 @@ def test_the_example_runs(command: Command, monkeypatch: pytest.MonkeyPatch, tmp
     assert sorted((row["_i"], row["sentence"], row["mood"]) for row in rows) == [
         ("0_0", "Good.", "glad"),
         ("0_1", "Really good!", "glad"),
-        (2, "Bad.", "sad"),
+        ("2_0", "Bad.", "sad"),
     ]
 
 

@@ -9,7 +9,7 @@ Layers, from what users hold to what it stands on:
 """
 
 from llm_datagen import actors, messages
-from llm_datagen.config import NodeConfig, WriterConfig
+from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
 from llm_datagen.errors import (
     ColumnError,
     ConfigError,
@@ -31,6 +31,7 @@ from llm_datagen.errors import (
     StreamIdleError,
     StreamMissingError,
     StreamSealedError,
+    TooManyErrorsError,
     UnknownProtocolError,
 )
 from llm_datagen.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
@@ -48,6 +49,7 @@ __all__ = [
     "CsvStream",
     "DatagenError",
     "DefaultPipelineHooks",
+    "FailurePolicy",
     "FailureRecord",
     "FileStream",
     "FunctionOperator",
@@ -78,6 +80,7 @@ __all__ = [
     "StreamIdleError",
     "StreamMissingError",
     "StreamSealedError",
+    "TooManyErrorsError",
     "UnifiedNode",
     "UnifiedNodePipeline",
     "UnifiedPipeline",

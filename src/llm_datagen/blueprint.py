@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from llm_datagen.config import (
+    FailurePolicy,
     IdScheme,
     NodeConfig,
     OnError,
@@ -45,6 +46,9 @@ class Settings:
     id_scheme: IdScheme
     ordered: bool
     on_error: OnError
+    max_errors: int | float | None
+    retries: int
+    retry_wait: float
     follow_input: bool
     idle_timeout: float | None
 
@@ -59,7 +63,9 @@ class Settings:
         check_count("batch_size", self.batch_size)
         check_choice("id_scheme", self.id_scheme, IdScheme)
         check_flag("ordered", self.ordered)
-        check_choice("on_error", self.on_error, OnError)
+        FailurePolicy(
+            on_error=self.on_error, max_errors=self.max_errors, retries=self.retries, retry_wait=self.retry_wait
+        )
         check_flag("follow_input", self.follow_input)
         if self.idle_timeout is not None:
             check_seconds("idle_timeout", self.idle_timeout)
@@ -133,6 +139,9 @@ def image_of_line(
         writer_config=settings.writer_config,
         ordered=settings.ordered,
         on_error=settings.on_error,
+        max_errors=settings.max_errors,
+        retries=settings.retries,
+        retry_wait=settings.retry_wait,
         idle_timeout=settings.idle_timeout,
     )
     uris = _uris(settings, configs, pipeline_id)
@@ -151,6 +160,9 @@ def image_of_line(
                 "writer_config": filled.writer_config.as_dict(),
                 "ordered": filled.ordered,
                 "on_error": filled.on_error,
+                "max_errors": filled.max_errors,
+                "retries": filled.retries,
+                "retry_wait": filled.retry_wait,
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": settings.id_scheme,
                 "follow_input": settings.follow_input if number == 0 else True,
@@ -221,6 +233,9 @@ def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
         writer_config=entry["writer_config"],
         ordered=entry["ordered"],
         on_error=entry["on_error"],
+        max_errors=entry["max_errors"],
+        retries=entry["retries"],
+        retry_wait=entry["retry_wait"],
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],

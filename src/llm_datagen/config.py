@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 from llm_datagen.errors import ConfigError
 
 Fsync = Literal["never", "close", "flush"]
-OnError = Literal["fail"]
+OnError = Literal["fail", "skip", "dead_letter"]
 IdScheme = Literal["path", "numeric"]
 IfExists = Literal["error", "resume", "overwrite"]
 
@@ -68,6 +68,70 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{name} must be True or False, not {value!r}")
     return value
+
+
+def check_whole(name: str, value: Any) -> int:
+    """Return `value` if it is a whole number of at least 0.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} must be a whole number of at least 0, not {value!r}")
+    return value
+
+
+def check_max_errors(name: str, value: Any) -> int | float | None:
+    """Return `value` if it is a number of rows, a share of the rows (between 0 and 1), or None.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if value is None or (isinstance(value, float) and 0 < value < 1):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(
+            f"{name} must be a number of rows (such as 100), a share of the rows (such as 0.01) or None, not {value!r}"
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePolicy:
+    """What becomes of a row whose operator raises, or that cannot be parsed (M24).
+
+    Attributes:
+        on_error: "fail": the node, and with it the pipeline, fails. "skip": the row is left out and counted.
+            "dead_letter": it is written, with its input and the error, to ``<output>.errors.jsonl``.
+        max_errors: how many rows may be skipped or dead-lettered before the node fails after all: a number of rows,
+            or a share of the rows done (looked at from 100 rows on). None: any number.
+        retries: how often a call that raised is made again first, for the same rows. Rows that cannot be parsed
+            are not tried again.
+        retry_wait: seconds before the first retry, about; doubled, with jitter, for each further one, up to 60.
+    """
+
+    on_error: OnError = "fail"
+    max_errors: int | float | None = None
+    retries: int = 0
+    retry_wait: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_choice("on_error", self.on_error, OnError)
+        check_max_errors("max_errors", self.max_errors)
+        check_whole("retries", self.retries)
+        check_seconds("retry_wait", self.retry_wait)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+    def is_exceeded(self, errors: int, rows: int) -> bool:
+        """Return whether `errors` among `rows` that are done are too many."""
+        if self.max_errors is None:
+            return False
+        if isinstance(self.max_errors, float):
+            return rows >= 100 and errors > self.max_errors * rows
+        return errors > self.max_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +193,10 @@ class NodeConfig:
         parallel_size: batches in the operator at once, at most.
         writer_config: how results get to the disk.
         ordered: whether rows leave in input order.
-        on_error: what a failed row does to the node.
+        on_error: what becomes of a row that fails; see `FailurePolicy`, also for the next three.
+        max_errors: how many rows may fail before the node does.
+        retries: how often a call that raised is made again.
+        retry_wait: seconds before the first retry.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
     """
 
@@ -140,6 +207,9 @@ class NodeConfig:
     writer_config: WriterConfig | None = None
     ordered: bool | None = None
     on_error: OnError | None = None
+    max_errors: int | float | None = None
+    retries: int | None = None
+    retry_wait: float | None = None
     idle_timeout: float | None = None
 
     def __post_init__(self) -> None:
@@ -155,6 +225,11 @@ class NodeConfig:
             check_flag("ordered", self.ordered)
         if self.on_error is not None:
             check_choice("on_error", self.on_error, OnError)
+        check_max_errors("max_errors", self.max_errors)
+        if self.retries is not None:
+            check_whole("retries", self.retries)
+        if self.retry_wait is not None:
+            check_seconds("retry_wait", self.retry_wait)
         if self.idle_timeout is not None:
             check_seconds("idle_timeout", self.idle_timeout)
         if self.writer_config is not None:

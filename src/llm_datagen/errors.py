@@ -57,6 +57,10 @@ class NodeFailedError(DatagenError):
         self.node_id = node_id
 
 
+class TooManyErrorsError(DatagenError):
+    """Raised when more rows failed than `max_errors` allows; `__cause__` is the last one's error."""
+
+
 class StreamError(DatagenError):
     """The parent of everything that can be wrong with a stream."""
 

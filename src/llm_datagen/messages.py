@@ -113,6 +113,12 @@ class Write(Bulk):
     """The source rows that are done with this."""
     filtered: int = 0
     """How many of the source rows gave no row."""
+    skipped: int = 0
+    """How many of them failed and are left out."""
+    dead: int = 0
+    """How many of them failed and are dead-lettered."""
+    letters: bytes = field(default=b"", repr=False)
+    """Their dead letters, encoded."""
     ids: tuple[Id | None, Id | None] = (None, None)
     """Ids of the first and the last output row."""
     marks: Mapping[str, Any] | None = None
@@ -127,6 +133,8 @@ class TaskDone:
 
     task: int
     """The task's number."""
+    rows: int
+    """Source rows that are done with it."""
     calls: int
     """Calls of the operator that were made."""
     seconds: float
@@ -150,6 +158,10 @@ class OperatorFailure:
     """What the operator had been given."""
     ids: tuple[Id, ...] = ()
     """The ids of these items."""
+    rows: int = 1
+    """How many source rows failed: the first ones of what was not processed."""
+    letters: bytes = field(default=b"", repr=False)
+    """Their dead letters, encoded, for a node that wants them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +230,8 @@ class RowsCommitted:
     rows_out: int
     bytes_out: int
     filtered: int
+    skipped: int
+    dead: int
     resume_row: int
     """The first source row that is not covered."""
     resume_offset: int
@@ -232,6 +246,15 @@ class OperatorFailed:
 
     node_id: str
     failure: OperatorFailure
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFailed:
+    """Node to supervisor: rows failed, and the node goes on without them."""
+
+    node_id: str
+    failure: OperatorFailure
+    is_dead_lettered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +358,20 @@ class NodeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RowDeadLettered:
+    """Rows failed, and were skipped or dead-lettered (`on_error`); the node goes on."""
+
+    pipeline_id: str
+    node_id: str
+    ids: tuple[Id, ...]
+    failure: FailureRecord
+    is_dead_lettered: bool
+    """False: they were skipped."""
+    error: BaseException = field(repr=False)
+    items: list[Any] = field(repr=False, default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFinished:
     """A node has ended; `success` says whether its output is sealed."""
 
@@ -376,12 +413,15 @@ class PipelineFinished:
 NodeMessage = Feed | Batch | EndOfSource | TaskDone | Cancel
 ReaderMessage = Demand | Committed | Sealed | Cancel
 WriterMessage = Attach | Write | Finish | Drain
-SupervisorMessage = StageEnded | SourceSized | RowsCommitted | OperatorFailed | UsageReported | OperatorLogged | Cancel
+SupervisorMessage = (
+    StageEnded | SourceSized | RowsCommitted | OperatorFailed | RowsFailed | UsageReported | OperatorLogged | Cancel
+)
 Event = (
     PipelineStarted
     | NodeStarted
     | NodeProgressed
     | NodeFailed
+    | RowDeadLettered
     | NodeFinished
     | UsageReported
     | CheckpointSaved

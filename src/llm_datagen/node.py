@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.config import (
+    FailurePolicy,
     IdScheme,
     OnError,
     WriterConfig,
@@ -38,7 +39,10 @@ class UnifiedNode:
         batch_size: items a batch.
         writer_config: how results get to the disk.
         ordered: whether rows leave in input order.
-        on_error: what a failed row does to the node.
+        on_error: what becomes of a row that fails; see `FailurePolicy`, also for the next three.
+        max_errors: how many rows may fail before the node does.
+        retries: how often a call that raised is made again.
+        retry_wait: seconds before the first retry.
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
@@ -58,6 +62,9 @@ class UnifiedNode:
         writer_config: WriterConfig | Mapping[str, Any] | None = None,
         ordered: bool = False,
         on_error: OnError = "fail",
+        max_errors: int | float | None = None,
+        retries: int = 0,
+        retry_wait: float = 0.5,
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
         follow_input: bool = True,
@@ -71,7 +78,7 @@ class UnifiedNode:
         self.batch_size = check_count("batch_size", batch_size)
         self.writer_config = WriterConfig.of(writer_config)
         self.ordered = check_flag("ordered", ordered)
-        self.on_error: OnError = check_choice("on_error", on_error, OnError)
+        self.policy = FailurePolicy(on_error=on_error, max_errors=max_errors, retries=retries, retry_wait=retry_wait)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self.follow_input = check_flag("follow_input", follow_input)
@@ -156,7 +163,7 @@ class UnifiedNode:
             "batch_size": self.batch_size,
             "writer_config": self.writer_config.as_dict(),
             "ordered": self.ordered,
-            "on_error": self.on_error,
+            **self.policy.as_dict(),
             "idle_timeout": self.idle_timeout,
         }
 
@@ -209,6 +216,7 @@ class UnifiedNode:
             is_root=self.is_root,
             follow=self.follow_input,
             idle_timeout=self.idle_timeout,
+            policy=self.policy,
             seal=seal,
             config=self.config(),
         )

@@ -65,9 +65,12 @@ class BaseOperator:
 
     Attributes:
         name: the operator's identity, stored in the image; the class's name unless set.
+        bisect: whether a batch that fails may be called again in halves, to find the row at fault; False makes the
+            whole batch fail.
     """
 
     name: str = ""
+    bisect: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -142,9 +145,10 @@ class Call:
         func: ``f(argument, ctx)``.
         batch: whether the argument is a list of items.
         is_async: whether the result must be awaited.
+        bisect: whether a batch that fails may be called again in halves.
     """
 
-    __slots__ = ("batch", "func", "is_async")
+    __slots__ = ("batch", "bisect", "func", "is_async")
 
     def __init__(self, operator: Any) -> None:
         func: Callable[..., Any]
@@ -158,6 +162,7 @@ class Call:
             func = operator.process_batch if self.batch else operator.process_item
             self.is_async = _is_async(func)
         self.func = func
+        self.bisect = bool(getattr(operator, "bisect", True))
 
 
 def _overridden(operator: Any, *methods: str) -> bool:

@@ -215,7 +215,7 @@ class BasePipeline:
                 if not node.follow_input and not node.is_finished():
                     Fingerprint.check(node.input, entry.get("input_fingerprint"))
                     entry["input_fingerprint"] = Fingerprint.of(node.input)
-                plans.append(node.plan())  # noqa: PERF401 - what was opened must be closed if the next one fails
+                plans.append(node.plan())
             log = open_log(self.log_file)
         except BaseException:
             for plan in plans:
@@ -276,7 +276,11 @@ class UnifiedPipeline(BasePipeline):
         hooks: who watches.
         id_scheme: how the children of a row are named: "path" or "numeric".
         ordered: whether rows leave every node in input order.
-        on_error: what a failed row does: "fail" ends the run.
+        on_error: what becomes of a row that fails: "fail" ends the run, "skip" leaves it out, "dead_letter" writes
+            it to ``<output>.errors.jsonl``. See `FailurePolicy`, also for the next three.
+        max_errors: how many rows may fail, per node, before the run does: a number, or a share of the rows.
+        retries: how often a call that raised is made again first.
+        retry_wait: seconds before the first retry, about; doubled for each further one.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         log_file: the platform log, relative to the working directory when the run starts; None for none.
@@ -304,6 +308,9 @@ class UnifiedPipeline(BasePipeline):
         *,
         ordered: bool = False,
         on_error: OnError = "fail",
+        max_errors: int | float | None = None,
+        retries: int = 0,
+        retry_wait: float = 0.5,
         follow_input: bool = False,
         idle_timeout: float | None = None,
         log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
@@ -323,6 +330,9 @@ class UnifiedPipeline(BasePipeline):
             id_scheme=id_scheme,
             ordered=ordered,
             on_error=on_error,
+            max_errors=max_errors,
+            retries=retries,
+            retry_wait=retry_wait,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
         )

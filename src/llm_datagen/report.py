@@ -29,7 +29,9 @@ class NodeReport:
         rows_in: source rows whose results are on disk (or that gave none).
         rows_out: rows in its output.
         filtered: source rows that gave no row.
-        failed: operator failures in this run.
+        skipped: source rows that failed and were left out.
+        dead_letters: source rows that failed and are in ``<output>.errors.jsonl``.
+        failed: rows that failed: these two, and the one that ended the run.
         total: source rows in all; None while nothing is known.
         total_is_exact: whether `total` is counted, not estimated.
         rows_per_second: source rows a second, over the last seconds.
@@ -43,6 +45,8 @@ class NodeReport:
     rows_in: int = 0
     rows_out: int = 0
     filtered: int = 0
+    skipped: int = 0
+    dead_letters: int = 0
     failed: int = 0
     total: int | None = None
     total_is_exact: bool = False
@@ -102,7 +106,7 @@ class RunReport(PipelineStatus):
 
     @property
     def failed(self) -> int:
-        """Operator failures in this run."""
+        """Rows that failed."""
         return sum(node.failed for node in self.nodes)
 
     @property

@@ -122,8 +122,19 @@ class OrderedDelivery(Delivery):
 
 
 def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:
-    return TaskDone(task, done.calls, done.seconds, done.rest, done.failure, lost)
+    return TaskDone(task, done.span.end - done.span.start, done.calls, done.seconds, done.rest, done.failure, lost)
 
 
 def _write(done: Done, ack: Future[None] | None) -> Write:
-    return Write(done.rows, done.data, done.span, done.filtered, done.ids, done.marks, ack)
+    return Write(
+        rows=done.rows,
+        data=done.data,
+        span=done.span,
+        filtered=done.filtered,
+        skipped=done.skipped,
+        dead=done.dead,
+        letters=done.letters,
+        ids=done.ids,
+        marks=done.marks,
+        ack=ack,
+    )

@@ -18,6 +18,7 @@ from llm_datagen.messages import (
     OperatorLogged,
     PipelineFinished,
     PipelineStarted,
+    RowDeadLettered,
     UsageReported,
 )
 
@@ -32,7 +33,7 @@ class HookRunner:
     """A subscriber that calls hooks, one event after the other, on a thread of its own.
 
     A hook that raises is logged. When hooks are slower than events, a node's progress is conflated to the latest,
-    usage is summed, and checkpoints and log messages are dropped; starts, ends and errors never are.
+    usage is summed, and checkpoints, log messages and rows that failed are dropped; starts, ends and what ended the run never are.
 
     Args:
         hooks: the hooks.
@@ -84,7 +85,7 @@ class HookRunner:
                     before = kept.pop(key).metrics if key in kept else {}
                     sums = {name: before.get(name, 0) + metrics.get(name, 0) for name in {**before, **metrics}}
                     kept[key] = UsageReported(*key, sums)
-                case CheckpointSaved() | OperatorLogged():
+                case CheckpointSaved() | OperatorLogged() | RowDeadLettered():
                     pass
                 case _:
                     kept[number] = event
@@ -115,6 +116,8 @@ class HookRunner:
             case NodeProgressed(node_id=nid, done=done, total=total, meta=meta):
                 hooks.on_node_progress(cid, nid, done, total, meta)
             case NodeFailed(node_id=nid, error=error, items=items):
+                hooks.on_node_error(cid, nid, error, items)
+            case RowDeadLettered(node_id=nid, error=error, items=items):
                 hooks.on_node_error(cid, nid, error, items)
             case NodeFinished(node_id=nid, success=success, error=error):
                 if success:

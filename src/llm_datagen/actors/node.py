@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pykka
@@ -14,10 +14,11 @@ from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.pace import Pace
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.errors import FailureRecord, TooManyErrorsError
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
-from llm_datagen.executors.work import Kernel
+from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Batch,
@@ -28,10 +29,12 @@ from llm_datagen.messages import (
     Finish,
     NodeMessage,
     OperatorFailed,
+    OperatorFailure,
     Outcome,
+    RowsFailed,
     TaskDone,
 )
-from llm_datagen.streams import Block
+from llm_datagen.streams import Block, Span
 
 PATIENCE_SECONDS = 0.002
 """An operator whose first calls take longer is slow: all workers may begin."""
@@ -69,6 +72,8 @@ class NodeActor(Stage):
         self._pace = Pace(plan.concurrency, plan.step, plan.writer.queue_size)
         self._running: set[int] = set()
         self._tasks = 0
+        self._rows_done = plan.position.coverage.rows
+        self._rows_failed = plan.position.skipped + plan.position.dead
         self._total: int | None = None
         self._is_demanding = False
         self._is_stopping = False
@@ -91,6 +96,7 @@ class NodeActor(Stage):
             batch_size=plan.batch_size,
             id_scheme=plan.id_scheme,
             is_root=plan.is_root,
+            policy=plan.policy,
         )
         make = LoopExecutor if plan.call.is_async else ThreadExecutor
         return make(plan.node_id, plan.operator, kernel, self._delivery, plan.concurrency)
@@ -166,13 +172,49 @@ class NodeActor(Stage):
     def _take(self, done: TaskDone) -> None:
         self._running.discard(done.task)
         self._pace.learn(done.calls, done.seconds)
-        if done.rest is not None and done.rest.records:
-            self._backlog.put_back(done.rest)
-        if done.failure is not None and not self._is_stopping:
-            tell(self._supervisor, OperatorFailed(self.node_id, done.failure))
+        self._rows_done += done.rows
+        rest = done.rest
+        if done.lost:  # the writer has failed, and says why itself
             self._wind_down()
-        elif done.lost:  # the writer has failed, and says why itself
-            self._wind_down()
+        elif done.failure is not None and rest is not None and not self._is_stopping:
+            rest = self._without_failed(rest, done.failure)
+        if rest is not None and rest.records:
+            self._backlog.put_back(rest)
+
+    def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
+        """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
+        policy = self._plan.policy
+        if policy.on_error == "fail":
+            self._give_up(failure)
+            return rest
+        self._rows_failed += failure.rows
+        if policy.is_exceeded(self._rows_failed, self._rows_done + self._rows_failed):
+            error = TooManyErrorsError(
+                f"{self._rows_failed} rows failed, more than max_errors={policy.max_errors} allows; the last one: "
+                f"{failure.record}"
+            )
+            error.__cause__ = failure.error
+            self._give_up(replace(failure, record=FailureRecord.of(error), error=error))
+            return rest
+        is_letter = policy.on_error == "dead_letter"
+        tell(self._supervisor, RowsFailed(self.node_id, failure, is_letter))
+        failed, rest = rest.split_at(failure.rows)
+        self._tasks += 1
+        self._running.add(self._tasks)
+        self._executor.deliver(
+            self._tasks,
+            Done.without_rows(
+                Span(failed.start, failed.end, failed.offset, failed.offset_end),
+                skipped=0 if is_letter else failure.rows,
+                dead=failure.rows if is_letter else 0,
+                letters=failure.letters if is_letter else b"",
+            ),
+        )
+        return rest
+
+    def _give_up(self, failure: OperatorFailure) -> None:
+        tell(self._supervisor, OperatorFailed(self.node_id, failure))
+        self._wind_down()
 
     def _wind_down(self) -> None:
         self._is_stopping = True

@@ -25,6 +25,7 @@ from llm_datagen.messages import (
     PipelineFinished,
     PipelineMessage,
     PipelineStarted,
+    RowDeadLettered,
     Run,
     Settled,
     StageEnded,
@@ -91,6 +92,7 @@ class PipelineActor(Stage):
                 | NodeStarted()
                 | NodeProgressed()
                 | NodeFailed()
+                | RowDeadLettered()
                 | NodeFinished()
                 | UsageReported()
                 | CheckpointSaved()

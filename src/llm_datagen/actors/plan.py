@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.config import IdScheme, WriterConfig
+from llm_datagen.config import FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Stream
 from llm_datagen.streams.commits import Position
@@ -31,6 +31,7 @@ class NodePlan:
         is_root: whether the source is the pipeline's input.
         follow: whether the source goes on until it is sealed.
         idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
+        policy: what becomes of rows that fail.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the image and for hooks.
     """
@@ -50,6 +51,7 @@ class NodePlan:
     is_root: bool = False
     follow: bool = True
     idle_timeout: float | None = None
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 

@@ -33,6 +33,8 @@ class NodeProgress:
         self._rows_in = int(image.get("rows_in", 0))
         self._rows_out = int(image.get("rows_out", 0))
         self._filtered = int(image.get("filtered", 0))
+        self._skipped = int(image.get("skipped", 0))
+        self._dead = int(image.get("dead_letters", 0))
         self._usage = UsageSums(image.get("usage") or [])
         self._rows_before = self._rows_in  # when this run began
         self._started: float | None = None
@@ -55,6 +57,7 @@ class NodeProgress:
         # Where the stream stands is right, whatever the image said (R1).
         self._rows_in = self._rows_before = position.coverage.rows
         self._rows_out, self._filtered = position.rows, position.filtered
+        self._skipped, self._dead = position.skipped, position.dead
 
     def end(self, status: Status) -> None:
         """The node has ended."""
@@ -65,6 +68,7 @@ class NodeProgress:
         """Rows were committed."""
         self.last = message
         self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
+        self._skipped, self._dead = message.skipped, message.dead
         now = time.monotonic()
         self._samples.append((now, message.done))
         while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
@@ -103,7 +107,9 @@ class NodeProgress:
             rows_in=self._rows_in,
             rows_out=self._rows_out,
             filtered=self._filtered,
-            failed=self.failed,
+            skipped=self._skipped,
+            dead_letters=self._dead,
+            failed=self._skipped + self._dead + self.failed,
             total=None if total is None else max(total, self._rows_in),
             total_is_exact=self.source_is_exact,
             rows_per_second=round(rate, 3),

@@ -32,9 +32,12 @@ from llm_datagen.messages import (
     NodeProgressed,
     NodeStarted,
     OperatorFailed,
+    OperatorFailure,
     OperatorLogged,
     Outcome,
+    RowDeadLettered,
     RowsCommitted,
+    RowsFailed,
     Settled,
     SourceSized,
     StageEnded,
@@ -49,6 +52,9 @@ from llm_datagen.streams import Sink, Stream
 
 TICK_SECONDS = 0.25
 """How often the status is told to the pipeline."""
+
+FAILURES_LOGGED = 10
+"""Rows that failed of which each has a line in the log; of more, one a second."""
 
 SAVE_SECONDS = 0.5
 """How often the image is saved while rows move; a change of status is saved at once."""
@@ -113,6 +119,7 @@ class SupervisorActor(Stage):
         self._status = Status.RUNNING
         self._reason = ""
         self._first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
+        self._failures = _FailureLog(log)
         self._last_save = float("-inf")
 
     def begin(self) -> None:
@@ -138,6 +145,8 @@ class SupervisorActor(Stage):
                 tell(self._pipeline, message)
             case OperatorLogged():
                 tell(self._pipeline, message)
+            case RowsFailed():
+                self._rows_failed(message)
             case OperatorFailed(node_id=node_id):
                 self._operator_failed(node_id, message)
             case StageEnded():
@@ -148,7 +157,7 @@ class SupervisorActor(Stage):
                 self._look_around()
             case _:
                 refuse_unknown(message)
-        if not isinstance(message, _Tick | RowsCommitted | SourceSized | UsageReported | OperatorLogged):
+        if not isinstance(message, _Tick | RowsCommitted | RowsFailed | SourceSized | UsageReported | OperatorLogged):
             self._go_on()
 
     def release(self) -> None:
@@ -241,6 +250,22 @@ class SupervisorActor(Stage):
         group.is_over = True
         self._changed()
 
+    def _rows_failed(self, message: RowsFailed) -> None:
+        failure = message.failure
+        self._failures.note(message.node_id, failure, self.clock.monotonic())
+        tell(
+            self._pipeline,
+            RowDeadLettered(
+                self._pipeline_id,
+                message.node_id,
+                failure.ids,
+                failure.record,
+                message.is_dead_lettered,
+                failure.error,
+                failure.items,
+            ),
+        )
+
     def _operator_failed(self, node_id: str, message: OperatorFailed) -> None:
         failure = message.failure
         self._progress[node_id].failed += 1
@@ -299,6 +324,8 @@ class SupervisorActor(Stage):
             "rows_out": report.rows_out,
             "filtered": report.filtered,
             "failed": report.failed,
+            "skipped": report.skipped,
+            "dead_letters": report.dead_letters,
             "rows_per_second": report.rows_per_second,
             "total_is_exact": report.total_is_exact,
         }
@@ -361,6 +388,28 @@ class SupervisorActor(Stage):
         for node_id, position in checkpoint.items():
             if self._progress[node_id].last is not None:
                 tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))
+
+
+class _FailureLog:
+    """Says in the log which rows failed: the first ten of a node, then one a second, with how many in between."""
+
+    def __init__(self, log: PlatformLog) -> None:
+        self._log = log
+        self._count: dict[str, int] = {}
+        self._next_line: dict[str, float] = {}
+
+    def note(self, node_id: str, failure: OperatorFailure, now: float) -> None:
+        count = self._count[node_id] = self._count.get(node_id, 0) + failure.rows
+        if count > FAILURES_LOGGED and now < self._next_line.get(node_id, 0.0):
+            return
+        self._next_line[node_id] = now + 1.0
+        self._log.warning(
+            events.ROW_FAILED,
+            node_id=node_id,
+            ids=[str(row_id) for row_id in failure.ids[:10]],
+            kind=failure.record.kind,
+            failed_in_run=count,
+        )
 
 
 def _same(source: Stream, written: Stream) -> bool:

@@ -126,6 +126,9 @@ class WriterActor(Stage):
             rows=self._waiting_rows,
             spans=[write.span for write in writes],
             filtered=sum(write.filtered for write in writes),
+            skipped=sum(write.skipped for write in writes),
+            dead=sum(write.dead for write in writes),
+            letters=b"".join([write.letters for write in writes if write.letters]),
             ids=(
                 next((write.ids[0] for write in writes if write.rows), None),
                 next((write.ids[1] for write in reversed(writes) if write.rows), None),
@@ -187,6 +190,8 @@ class WriterActor(Stage):
                 rows_out=position.rows,
                 bytes_out=position.bytes,
                 filtered=position.filtered,
+                skipped=position.skipped,
+                dead=position.dead,
                 resume_row=gap.start,
                 resume_offset=gap.offset,
                 holes=position.coverage.end()[0] - position.coverage.rows,

@@ -27,5 +27,8 @@ class Executor(Protocol):
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` and put the result into the outlet. Returns at once; never raises later."""
 
+    def deliver(self, task: int, done: Done) -> None:
+        """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""
+
     def stop(self) -> None:
         """Wait for what runs, call the operator's `teardown`, and leave no thread behind."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
-from llm_datagen.executors.work import Kernel
+from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
 
 PATIENCE_SECONDS = 5.0
@@ -54,6 +54,10 @@ class LoopExecutor:
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` as a task of the loop."""
         self._loop.call_soon_threadsafe(self._begin, task, block)
+
+    def deliver(self, task: int, done: Done) -> None:
+        """Put a result into the outlet, on a thread that may wait."""
+        self._waiting_room.submit(self._outlet.put, task, done)
 
     def stop(self) -> None:
         """Wait for what runs, call `teardown` on the loop, and join the threads."""

@@ -7,7 +7,7 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
-from llm_datagen.executors.work import Kernel
+from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
 
 
@@ -42,6 +42,10 @@ class ThreadExecutor:
         future = self._pool.submit(self._work, task, block)
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
+
+    def deliver(self, task: int, done: Done) -> None:
+        """Put a result into the outlet, on a thread of the pool."""
+        self._pool.submit(self._outlet.put, task, done)
 
     def _work(self, task: int, block: Block) -> None:
         self._outlet.put(task, self._kernel.run(block))

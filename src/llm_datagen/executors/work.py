@@ -12,11 +12,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import GeneratorType
-from typing import Any
+from typing import Any, Self
 
-from llm_datagen.config import IdScheme
-from llm_datagen.errors import FailureRecord, IdError
+import orjson
+
+from llm_datagen.config import FailurePolicy, IdScheme
+from llm_datagen.errors import FailureRecord, IdError, RowFormatError
+from llm_datagen.executors.retries import Retries
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call, INodeContext
@@ -43,7 +47,10 @@ class Done:
         ids: ids of the first and the last output row.
         marks: what the id scheme must remember, or None.
         rest: the rows that were not processed.
-        failure: why not, if the operator failed.
+        failure: why not, if the operator failed: the first rows of `rest` are those that failed.
+        skipped: source rows that failed and are left out.
+        dead: source rows that failed and are dead-lettered.
+        letters: the dead letters, encoded.
         calls: calls of the operator that were made.
         seconds: seconds that they took, with decoding and encoding.
     """
@@ -58,6 +65,28 @@ class Done:
     failure: OperatorFailure | None
     calls: int
     seconds: float
+    skipped: int = 0
+    dead: int = 0
+    letters: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, letters: bytes = b"") -> Self:
+        """Return the outcome of source rows that failed and are done with all the same."""
+        return cls(
+            span=span,
+            rows=0,
+            data=b"",
+            filtered=0,
+            ids=(None, None),
+            marks=None,
+            rest=None,
+            failure=None,
+            calls=0,
+            seconds=0.0,
+            skipped=skipped,
+            dead=dead,
+            letters=letters,
+        )
 
 
 class Kernel:
@@ -71,6 +100,7 @@ class Kernel:
         batch_size: items a call of an operator that takes batches gets.
         id_scheme: how children are named.
         is_root: whether the source is the pipeline's input, whose rows are named by their number.
+        policy: how often a call that raised is made again.
     """
 
     def __init__(
@@ -83,6 +113,7 @@ class Kernel:
         batch_size: int = 1,
         id_scheme: IdScheme = "path",
         is_root: bool = False,
+        policy: FailurePolicy | None = None,
     ) -> None:
         self.call = call
         self.source = source
@@ -91,34 +122,41 @@ class Kernel:
         self.step = batch_size if call.batch else 1
         self.id_scheme = id_scheme
         self.is_root = is_root
+        self.retries = Retries(policy or FailurePolicy())
 
     def run(self, block: Block) -> Done:
         """Process `block` in this thread."""
         work = Pass(self, block)
-        try:
-            if self.call.batch:
-                while work.goes_on():
+        while work.goes_on():
+            try:
+                if self.call.batch:
                     ids, items = work.take_batch(self.step)
                     work.settle_batch(ids, items, self.call.func(items, self.ctx))
-            else:
-                work.run_items(self.call.func)
-        except BaseException as error:  # noqa: BLE001 - not even SystemExit may leave a worker (H9)
-            work.fail(error)
+                else:
+                    work.run_items(self.call.func)
+            except BaseException as error:  # noqa: BLE001 - not even SystemExit may leave a worker (H9)
+                pause = work.fail(error)
+                if pause is None:
+                    break
+                self.retries.sleep(pause, self.ctx)
         return work.done()
 
     async def run_async(self, block: Block) -> Done:
         """Process `block` with an async operator, on the event loop."""
         work = Pass(self, block)
-        try:
-            while work.goes_on():
+        while work.goes_on():
+            try:
                 if self.call.batch:
                     ids, items = work.take_batch(self.step)
                     work.settle_batch(ids, items, await self.call.func(items, self.ctx))
                 else:
                     row_id, item = work.take_item()
                     work.settle_item(row_id, item, await self.call.func(item, self.ctx))
-        except BaseException as error:  # noqa: BLE001
-            work.fail(error)
+            except BaseException as error:  # noqa: BLE001
+                pause = work.fail(error)
+                if pause is None:
+                    break
+                await self.retries.sleep_async(pause, self.ctx)
         return work.done()
 
 
@@ -139,14 +177,16 @@ class Pass:
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failure: OperatorFailure | None = None
+        self._attempts = 0  # of the call that is being made, or is to be made again
+        self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
         self._started = time.perf_counter()
         self._deadline = self._started + SLICE_SECONDS
 
     def goes_on(self) -> bool:
         """Return whether another call is to be made: rows are left, time is left, nobody cancelled."""
-        if self._settled >= len(self._block.records) or self._kernel.ctx.is_cancelled():
+        if self._failure or self._settled >= len(self._block.records) or self._kernel.ctx.is_cancelled():
             return False
-        return not self._settled or time.perf_counter() < self._deadline
+        return not self._settled or bool(self._parts) or time.perf_counter() < self._deadline
 
     def run_items(self, func: Callable[[Any, INodeContext], Any]) -> None:
         """Process items one by one: the loop that decides how fast a cheap operator runs.
@@ -158,6 +198,7 @@ class Pass:
         is_plain, now, deadline = self._numbers is None, time.perf_counter, self._deadline
         row_id: Id = start
         item: Any = _NOTHING
+        settled_before = self._settled
         try:
             while self.goes_on():
                 for number in range(self._settled, min(self._settled + _LOOK_EVERY, len(records))):
@@ -178,14 +219,17 @@ class Pass:
                     else:
                         settle(row_id, item, result)
                     self._settled = number + 1
+                    if self._attempts:
+                        self._attempts = 0
                     if now() >= deadline:
                         break
-            self._calls = self._settled
         except BaseException:
             is_called = item is not _NOTHING
             self._given = ((row_id,), [item] if is_called else [])
-            self._calls = self._settled + is_called
+            self._calls += is_called
             raise
+        finally:
+            self._calls += self._settled - settled_before
 
     def take_item(self) -> tuple[Id, Any]:
         """Return the next row's id and item."""
@@ -196,7 +240,8 @@ class Pass:
         return row_id, item
 
     def take_batch(self, count: int) -> tuple[list[Id], list[Any]]:
-        """Return the ids and items of the next `count` rows."""
+        """Return the ids and items of the next `count` rows, or of the next part of a batch that failed."""
+        count = self._parts[-1] if self._parts else count
         ids: list[Id] = []
         items: list[Any] = []
         for number in range(self._settled, min(self._settled + count, len(self._block.records))):
@@ -233,6 +278,7 @@ class Pass:
         """Take what the operator returned for one item."""
         self._settle(row_id, item, result)
         self._settled += 1
+        self._attempts = 0
 
     def settle_batch(self, ids: list[Id], items: list[Any], results: Any) -> None:
         """Take what the operator returned for a batch."""
@@ -253,6 +299,9 @@ class Pass:
             self._back_to(before)
             raise
         self._settled += len(ids)
+        self._attempts = 0
+        if self._parts:
+            self._parts.pop()
 
     def _settle(self, row_id: Id, item: Any, result: Any) -> None:
         if result is None:
@@ -328,10 +377,48 @@ class Pass:
             self._first = row_id
         self._last = row_id
 
-    def fail(self, error: BaseException) -> None:
-        """Take note that the call that was being made failed. What was settled before it stays settled."""
+    def fail(self, error: BaseException) -> float | None:
+        """Take note that the call that was being made failed. What was settled before it stays settled.
+
+        Returns:
+            Seconds to wait before going on: the same call again, or, when it was a batch, with half of it. None when
+            there is nothing more to try: then `failure` says why.
+        """
         ids, items = self._given
-        self._failure = OperatorFailure(FailureRecord.of(error), error, items, tuple(ids))
+        rows = 1
+        if self._kernel.call.batch:
+            left = len(self._block.records) - self._settled
+            rows = min(self._parts[-1] if self._parts else self._kernel.step, left)
+        is_whole = not self._parts or rows == 1  # halves are tried once: they only look for the row at fault
+        if is_whole and isinstance(error, Exception) and not isinstance(error, RowFormatError):
+            self._attempts += 1
+            pause = self._kernel.retries.pause_after(self._attempts)
+            if pause is not None:
+                return pause
+        if rows > 1 and self._kernel.call.bisect and isinstance(error, Exception):
+            if self._parts:
+                self._parts.pop()
+            self._parts += [rows - rows // 2, rows // 2]
+            self._attempts = 0
+            return 0.0
+        record = FailureRecord.of(error)
+        letters = [self._letter(number, record) for number in range(self._settled, self._settled + rows)]
+        self._failure = OperatorFailure(record, error, items, tuple(ids), rows, b"".join(letters))
+        return None
+
+    def _letter(self, number: int, record: FailureRecord) -> bytes:
+        """Return the dead letter of a record: what it was, and why it failed."""
+        block = self._block
+        letter: dict[str, Any] = {ID_FIELD: block.start + number, "node_id": self._kernel.ctx.node_id}
+        try:
+            letter[ID_FIELD], letter["input"] = self._named(number, block.decode(block.records[number]))
+        except ValueError:
+            letter["raw"] = block.records[number].decode("utf-8", "backslashreplace")
+        letter["error"] = {"kind": record.kind, "text": record.text, "trace": record.trace}
+        letter["attempts"] = max(self._attempts, 1)
+        letter["source"] = [block.start + number, block.offset_after(number), block.offset_after(number + 1)]
+        letter["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE)
 
     def done(self) -> Done:
         """Return what became of the block."""

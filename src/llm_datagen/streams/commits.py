@@ -53,6 +53,9 @@ class Position:
         last_bytes: bytes before the last flush that added any.
         last_crc: running CRC-32 before that flush.
         filtered: source rows that gave no row.
+        skipped: source rows that failed and were left out.
+        dead: source rows that failed and are dead-lettered.
+        errors_bytes: bytes of the dead letters beside the stream.
         first_id: the id of the first row, if any.
         last_id: the id of the last row, if any.
         marks: what else the writer wants to know again after a crash (plain JSON).
@@ -65,6 +68,9 @@ class Position:
     last_bytes: int = 0
     last_crc: int = 0
     filtered: int = 0
+    skipped: int = 0
+    dead: int = 0
+    errors_bytes: int = 0
     first_id: Id | None = None
     last_id: Id | None = None
     marks: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +84,7 @@ class Position:
             "crc": self.crc,
             "last": [self.last_bytes, self.last_crc],
             "filtered": self.filtered,
+            "failed": [self.skipped, self.dead, self.errors_bytes],
             "ids": [self.first_id, self.last_id],
             "cover": [list(span) for span in spans],
         }
@@ -96,6 +103,7 @@ class Position:
         self.rows, self.bytes, self.crc = record["rows"], record["bytes"], record["crc"]
         self.last_bytes, self.last_crc = record["last"]
         self.filtered = record["filtered"]
+        self.skipped, self.dead, self.errors_bytes = record["failed"]
         self.first_id, self.last_id = record["ids"]
         self.marks = record.get("marks", {})
 

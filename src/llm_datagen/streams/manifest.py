@@ -25,6 +25,7 @@ class Manifest:
         source: the URI of what it was made from.
         cover: the source rows that it covers, as spans.
         filtered: source rows that gave no row.
+        failed: source rows that were skipped, those that are dead-lettered, and the dead letters' bytes.
         ids: the ids of the first and the last row.
         marks: what the writer remembered.
         complete: whether its writer sealed it, after all that there was to write.
@@ -39,6 +40,7 @@ class Manifest:
     source: str = ""
     cover: tuple[Span, ...] = ()
     filtered: int = 0
+    failed: tuple[int, int, int] = (0, 0, 0)
     ids: tuple[Id | None, Id | None] = (None, None)
     marks: dict[str, Any] | None = None
     complete: bool = False
@@ -56,6 +58,7 @@ class Manifest:
             source=source,
             cover=tuple(position.coverage),
             filtered=position.filtered,
+            failed=(position.skipped, position.dead, position.errors_bytes),
             ids=(position.first_id, position.last_id),
             marks=position.marks or None,
             complete=complete,
@@ -70,6 +73,7 @@ class Manifest:
             if not isinstance(value, dict) or value.get("format") != FORMAT:
                 return None
             value["cover"] = tuple(Span(*span) for span in value["cover"])
+            value["failed"] = tuple(value["failed"])
             value["ids"] = tuple(value["ids"])
             value["last"] = tuple(value["last"])
             return cls(**value)
@@ -90,6 +94,9 @@ class Manifest:
             last_bytes=self.last[0],
             last_crc=self.last[1],
             filtered=self.filtered,
+            skipped=self.failed[0],
+            dead=self.failed[1],
+            errors_bytes=self.failed[2],
             first_id=self.ids[0],
             last_id=self.ids[1],
             marks=self.marks or {},

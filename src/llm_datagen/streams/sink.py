@@ -53,6 +53,7 @@ class Sink:
         self._source = source
         self._fsync = fsync
         self._broken = False
+        self._letters: AppendFile | None = None
         self._file: AppendFile | None = stream.disk.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
@@ -90,7 +91,22 @@ class Sink:
         check_data(stream.disk, stream.path, position, whole=False)
         if size > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
+        self._recover_letters(position)
         return position
+
+    def _recover_letters(self, position: Position) -> None:
+        """Cut the dead letters to what was committed."""
+        path = self.stream.errors_path
+        size = self.stream.disk.size(path) or 0
+        if size < position.errors_bytes:
+            raise StreamChangedError(
+                f"{path} has {size} bytes, but {position.errors_bytes} bytes of dead letters were committed: it was "
+                "shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
+            )
+        if size > position.errors_bytes:
+            letters = self.stream.disk.open_append(path)
+            letters.truncate(position.errors_bytes)
+            letters.close()
 
     def _head(self) -> bytes:
         if not self.position.bytes:
@@ -108,6 +124,9 @@ class Sink:
         rows: int,
         spans: Sequence[Span] = (),
         filtered: int = 0,
+        skipped: int = 0,
+        dead: int = 0,
+        letters: bytes = b"",
         ids: tuple[Id | None, Id | None] = (None, None),
         marks: dict[str, Any] | None = None,
     ) -> None:
@@ -118,6 +137,9 @@ class Sink:
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.
+            skipped: how many of them failed and are left out.
+            dead: how many of them failed and are dead-lettered.
+            letters: their dead letters, encoded.
             ids: the ids of the first and the last row in `data`.
             marks: what to remember, in place of what was remembered before.
 
@@ -142,6 +164,9 @@ class Sink:
             bytes=before.bytes + len(data),
             crc=zlib.crc32(data, before.crc),
             filtered=before.filtered + filtered,
+            skipped=before.skipped + skipped,
+            dead=before.dead + dead,
+            errors_bytes=before.errors_bytes + len(letters),
             first_id=ids[0] if before.first_id is None else before.first_id,
             last_id=before.last_id if ids[1] is None else ids[1],
             marks=before.marks if marks is None else marks,
@@ -153,9 +178,18 @@ class Sink:
             self._file.append(data)
             if self._fsync == "flush":
                 self._file.sync()
+        if letters:
+            self._append_letters(letters)
         self._log.append(position, spans)
         self.position = position  # what is said of the stream is never more than what is committed
         self._broken = False
+
+    def _append_letters(self, letters: bytes) -> None:
+        if self._letters is None:
+            self._letters = self.stream.disk.open_append(self.stream.errors_path)
+        self._letters.append(letters)
+        if self._fsync == "flush":
+            self._letters.sync()
 
     def seal(self, *, complete: bool = True) -> Manifest:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
@@ -167,6 +201,8 @@ class Sink:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
         if self._fsync != "never":
             self._file.sync()
+            if self._letters is not None:
+                self._letters.sync()
         self._log.close()
         manifest = Manifest.of(self.position, self._source, complete=complete)
         self.stream.write_seal(manifest, sync=self._fsync != "never")
@@ -176,6 +212,9 @@ class Sink:
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""
         self._log.close()
+        if self._letters is not None:
+            self._letters.close()
+            self._letters = None
         if self._file is not None:
             self._file.close()
             self._file = None

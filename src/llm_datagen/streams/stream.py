@@ -73,6 +73,11 @@ class Stream:
         """Where the commit log lies."""
         return f"{self.path}.commits"
 
+    @property
+    def errors_path(self) -> str:
+        """Where the dead letters lie: rows that failed while this stream was made."""
+        return f"{self.path}.errors.jsonl"
+
     def exists(self) -> bool:
         """Return whether there is anything of this stream: data, a commit log or a seal."""
         return any(self.disk.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
@@ -155,7 +160,7 @@ class Stream:
 
     def delete(self) -> None:
         """Remove the stream with all that belongs to it. The seal goes first, the data last."""
-        for path in (self.done_path, self.commits_path, self.path):
+        for path in (self.done_path, self.commits_path, self.errors_path, self.path):
             self.disk.remove(path)
 
     def readable(self, *, follow: bool = True) -> Readable | None:

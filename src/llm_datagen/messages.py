@@ -95,6 +95,8 @@ class EndOfSource(Bulk):
 
     total: int
     """Rows in the source, over all runs."""
+    size: int
+    """Bytes in the source."""
     rows: int = 0
 
 
@@ -170,6 +172,8 @@ class Finish(Bulk):
 
     total: int
     """Rows in the source."""
+    size: int
+    """Bytes in the source."""
     rows: int = 0
 
 

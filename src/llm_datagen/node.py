@@ -170,9 +170,16 @@ class UnifiedNode:
     # Running.
 
     def is_finished(self) -> bool:
-        """Return whether the output was sealed by its writer, in this run or an earlier one."""
+        """Return whether the output was sealed by its writer, and the input has not grown since."""
         manifest = self.output.manifest()
-        return manifest is not None and manifest.complete
+        if manifest is None or not manifest.complete:
+            return False
+        size = self.input.disk.size(self.input.path)
+        if size is None:  # what is finished needs no input
+            return True
+        if self.follow_input and not self.input.is_sealed():
+            return False
+        return manifest.source_size is None or size <= manifest.source_size
 
     def plan(self, *, seal: bool = True) -> NodePlan:
         """Open the node's streams, recover the output, and return what its stages need to know.
@@ -185,7 +192,7 @@ class UnifiedNode:
         call = Call(self.operator)
         sink: Sink | None = None
         manifest = output.manifest()
-        if manifest is not None and manifest.complete:
+        if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
             position = manifest.position()
         else:

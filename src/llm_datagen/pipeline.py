@@ -29,6 +29,7 @@ from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import Fingerprint, StreamFactory
+from llm_datagen.streams.letters import release_letters
 
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
 
@@ -133,13 +134,39 @@ class BasePipeline:
             for node in nodes:
                 if node.output.is_sealed() and not node.is_finished():
                     node.output.unseal()  # not by its writer: the node is not finished
-            is_complete = all(node.output.is_sealed() for node in nodes)
+            is_complete = all(node.is_finished() for node in nodes)
             image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
             folder.save(image)
         finally:
             folder.unlock()
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         self.streaming = bool(image["config"]["streaming"])
+        return self
+
+    def replay(self, pipeline_id: str) -> Self:
+        """Like `resume`, and every dead-lettered row is done again, by the same nodes, with the same id.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+
+        Returns:
+            The pipeline itself: call `run()` next. Rows that fail again are dead-lettered again.
+
+        Raises:
+            StreamCorruptError: when dead letters cannot be read.
+            DatagenError: as `resume`.
+        """
+        self.resume(pipeline_id)
+        assert self._folder is not None
+        self._folder.lock()
+        try:
+            for node in self.nodes:
+                release_letters(node.output)
+            if not all(node.is_finished() for node in self.nodes):
+                self._image["status"] = str(Status.RESUMING)
+            self._folder.save(self._image)
+        finally:
+            self._folder.unlock()
         return self
 
     # Running.

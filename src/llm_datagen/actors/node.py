@@ -75,6 +75,7 @@ class NodeActor(Stage):
         self._rows_done = plan.position.coverage.rows
         self._rows_failed = plan.position.skipped + plan.position.dead
         self._total: int | None = None
+        self._source_size = 0
         self._is_demanding = False
         self._is_stopping = False
 
@@ -113,9 +114,9 @@ class NodeActor(Stage):
             case Batch(block=block):
                 self._is_demanding = False
                 self._backlog.add(block)
-            case EndOfSource(total=total):
+            case EndOfSource(total=total, size=size):
                 self._is_demanding = False
-                self._total = total
+                self._total, self._source_size = total, size
                 self._backlog.close()
             case TaskDone():
                 self._take(message)
@@ -150,7 +151,7 @@ class NodeActor(Stage):
             if not self._running:
                 self.end(Outcome.STOPPED)
         elif self._total is not None and not self._running and not self._backlog.rows:
-            tell(self._writer, Finish(self._total))
+            tell(self._writer, Finish(self._total, self._source_size))
             self.end(Outcome.FINISHED)
         else:
             self._demand()

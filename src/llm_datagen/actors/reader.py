@@ -104,7 +104,7 @@ class ReaderActor(Stage):
         elif self._cursor.ended():
             self._stop_waiting()
             tell(self._supervisor, SourceSized(self.node_id, self._cursor.start, is_exact=True))
-            tell(self._node, EndOfSource(self._cursor.start))
+            tell(self._node, EndOfSource(self._cursor.start, self._cursor.limit))
             self.end(Outcome.FINISHED)
         else:
             self._wait()

@@ -88,8 +88,8 @@ class WriterActor(Stage):
             case Attach(reader=reader):
                 self._readers.append(reader)
                 tell(reader, Committed(self._sink.position.bytes))
-            case Finish(total=total):
-                self._finish(total)
+            case Finish(total=total, size=size):
+                self._finish(total, size)
             case Drain():
                 self._flush()
                 self.end(Outcome.STOPPED)
@@ -152,7 +152,7 @@ class WriterActor(Stage):
                 marks = merged_marks(marks or self._sink.position.marks, dict(write.marks))
         return marks
 
-    def _finish(self, total: int) -> None:
+    def _finish(self, total: int, source_size: int) -> None:
         self._flush()
         coverage = self._sink.position.coverage
         if coverage.rows != total or not coverage.is_prefix():  # S2: never seal what is not complete
@@ -161,7 +161,7 @@ class WriterActor(Stage):
                 "source, so it is not sealed; this is a bug"
             )
         if self._seal:
-            self._sink.seal()
+            self._sink.seal(source_size=source_size)
         for reader in self._readers:
             tell(reader, Sealed())
         self.end(Outcome.FINISHED)

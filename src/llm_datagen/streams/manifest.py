@@ -28,6 +28,7 @@ class Manifest:
         failed: source rows that were skipped, those that are dead-lettered, and the dead letters' bytes.
         ids: the ids of the first and the last row.
         marks: what the writer remembered.
+        source_size: bytes that the source had when it ended; None when there is no source, or it is not known.
         complete: whether its writer sealed it, after all that there was to write.
         sealed_at: when, in UTC.
         format: the version of this format.
@@ -43,12 +44,13 @@ class Manifest:
     failed: tuple[int, int, int] = (0, 0, 0)
     ids: tuple[Id | None, Id | None] = (None, None)
     marks: dict[str, Any] | None = None
+    source_size: int | None = None
     complete: bool = False
     sealed_at: str = ""
     format: int = FORMAT
 
     @classmethod
-    def of(cls, position: Position, source: str, *, complete: bool) -> Self:
+    def of(cls, position: Position, source: str, *, complete: bool, source_size: int | None = None) -> Self:
         """Return the manifest of a stream that ends at `position`."""
         return cls(
             size=position.bytes,
@@ -61,6 +63,7 @@ class Manifest:
             failed=(position.skipped, position.dead, position.errors_bytes),
             ids=(position.first_id, position.last_id),
             marks=position.marks or None,
+            source_size=source_size,
             complete=complete,
             sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

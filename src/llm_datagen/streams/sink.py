@@ -191,11 +191,12 @@ class Sink:
         if self._fsync == "flush":
             self._letters.sync()
 
-    def seal(self, *, complete: bool = True) -> Manifest:
+    def seal(self, *, complete: bool = True, source_size: int | None = None) -> Manifest:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
 
         Args:
             complete: whether all that there was to write is written.
+            source_size: bytes that the source had when it ended, to notice later that it has grown.
         """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
@@ -204,7 +205,7 @@ class Sink:
             if self._letters is not None:
                 self._letters.sync()
         self._log.close()
-        manifest = Manifest.of(self.position, self._source, complete=complete)
+        manifest = Manifest.of(self.position, self._source, complete=complete, source_size=source_size)
         self.stream.write_seal(manifest, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
         return manifest

@@ -80,6 +80,16 @@ class Coverage:
         copy._spans, copy.rows = list(self._spans), self.rows
         return copy
 
+    def remove(self, span: Span) -> None:
+        """Take rows out of the set that are in it, all of them."""
+        at = bisect_right(self._spans, (span.start, float("inf"))) - 1
+        whole = self._spans.pop(at)
+        if span.end < whole.end:
+            self._spans.insert(at, Span(span.end, whole.end, span.offset_end, whole.offset_end))
+        if whole.start < span.start:
+            self._spans.insert(at, Span(whole.start, span.start, whole.offset, span.offset))
+        self.rows -= span.end - span.start
+
     def is_prefix(self) -> bool:
         """Return whether the rows covered are the first rows of the stream, without a hole."""
         return not self._spans or (len(self._spans) == 1 and self._spans[0].start == 0)

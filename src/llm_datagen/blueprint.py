@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from llm_datagen.config import (
+    DeliveryMode,
     FailurePolicy,
     IdScheme,
     NodeConfig,
@@ -49,6 +50,9 @@ class Settings:
     max_errors: int | float | None
     retries: int
     retry_wait: float
+    delivery: DeliveryMode
+    grace: float
+    stall_after: float
     follow_input: bool
     idle_timeout: float | None
 
@@ -66,6 +70,9 @@ class Settings:
         FailurePolicy(
             on_error=self.on_error, max_errors=self.max_errors, retries=self.retries, retry_wait=self.retry_wait
         )
+        check_choice("delivery", self.delivery, DeliveryMode)
+        check_seconds("grace", self.grace)
+        check_seconds("stall_after", self.stall_after)
         check_flag("follow_input", self.follow_input)
         if self.idle_timeout is not None:
             check_seconds("idle_timeout", self.idle_timeout)
@@ -142,6 +149,9 @@ def image_of_line(
         max_errors=settings.max_errors,
         retries=settings.retries,
         retry_wait=settings.retry_wait,
+        delivery=settings.delivery,
+        grace=settings.grace,
+        stall_after=settings.stall_after,
         idle_timeout=settings.idle_timeout,
     )
     uris = _uris(settings, configs, pipeline_id)
@@ -163,6 +173,9 @@ def image_of_line(
                 "max_errors": filled.max_errors,
                 "retries": filled.retries,
                 "retry_wait": filled.retry_wait,
+                "delivery": filled.delivery,
+                "grace": filled.grace,
+                "stall_after": filled.stall_after,
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": settings.id_scheme,
                 "follow_input": settings.follow_input if number == 0 else True,
@@ -236,6 +249,9 @@ def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
         max_errors=entry["max_errors"],
         retries=entry["retries"],
         retry_wait=entry["retry_wait"],
+        delivery=entry["delivery"],
+        grace=entry["grace"],
+        stall_after=entry["stall_after"],
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],

@@ -10,6 +10,7 @@ from llm_datagen.errors import ConfigError
 
 Fsync = Literal["never", "close", "flush"]
 OnError = Literal["fail", "skip", "dead_letter"]
+DeliveryMode = Literal["exactly_once", "at_most_once"]
 IdScheme = Literal["path", "numeric"]
 IfExists = Literal["error", "resume", "overwrite"]
 
@@ -198,6 +199,10 @@ class NodeConfig:
         retries: how often a call that raised is made again.
         retry_wait: seconds before the first retry.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
+        delivery: "exactly_once": after a crash, the operator is called again for rows in flight. "at_most_once": it
+            never is; these rows are dead-lettered as abandoned.
+        grace: seconds that a cancelled node waits for calls in flight; then they are given up.
+        stall_after: seconds without any movement after which the node is reported as stalled.
     """
 
     input_uri: str | None = None
@@ -211,6 +216,9 @@ class NodeConfig:
     retries: int | None = None
     retry_wait: float | None = None
     idle_timeout: float | None = None
+    delivery: DeliveryMode | None = None
+    grace: float | None = None
+    stall_after: float | None = None
 
     def __post_init__(self) -> None:
         if self.input_uri is not None:
@@ -232,6 +240,12 @@ class NodeConfig:
             check_seconds("retry_wait", self.retry_wait)
         if self.idle_timeout is not None:
             check_seconds("idle_timeout", self.idle_timeout)
+        if self.delivery is not None:
+            check_choice("delivery", self.delivery, DeliveryMode)
+        if self.grace is not None:
+            check_seconds("grace", self.grace)
+        if self.stall_after is not None:
+            check_seconds("stall_after", self.stall_after)
         if self.writer_config is not None:
             object.__setattr__(self, "writer_config", WriterConfig.of(self.writer_config))
 

@@ -51,6 +51,16 @@ class IPipelineHooks(Protocol):
     def on_checkpoint(self, cid: str, nid: str, checkpoint: Mapping[str, Any]) -> None:
         """A node's position was saved to checkpoint.json."""
 
+    def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
+        """Nothing has moved in a node for `stall_after` seconds, though there is work.
+
+        Args:
+            cid: the pipeline id.
+            nid: the node id.
+            info: ``seconds``, ``waits_on`` ("operator", "writer", "upstream"), ``ids`` of rows in flight (ten at most),
+                ``in_flight`` (how many there are).
+        """
+
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
         """An operator logged a message."""
 
@@ -83,6 +93,9 @@ class DefaultPipelineHooks:
         """Do nothing."""
 
     def on_checkpoint(self, cid: str, nid: str, checkpoint: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
         """Do nothing."""
 
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:

@@ -262,6 +262,21 @@ class RowsFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Stalled:
+    """Nothing has moved in a node for a while, though there is work. To the supervisor, and on to subscribers."""
+
+    node_id: str
+    seconds: float
+    """How long."""
+    waits_on: str
+    """ "operator", "writer" or "upstream"."""
+    ids: tuple[Id, ...]
+    """Ids of rows in flight, ten at most."""
+    in_flight: int
+    """How many rows are in flight."""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageReported:
     """An operator reported usage. To the supervisor, and on to subscribers."""
 
@@ -418,7 +433,15 @@ NodeMessage = Feed | Batch | EndOfSource | TaskDone | Cancel
 ReaderMessage = Demand | Committed | Sealed | Cancel
 WriterMessage = Attach | Write | Finish | Drain
 SupervisorMessage = (
-    StageEnded | SourceSized | RowsCommitted | OperatorFailed | RowsFailed | UsageReported | OperatorLogged | Cancel
+    StageEnded
+    | SourceSized
+    | RowsCommitted
+    | OperatorFailed
+    | RowsFailed
+    | Stalled
+    | UsageReported
+    | OperatorLogged
+    | Cancel
 )
 Event = (
     PipelineStarted
@@ -428,6 +451,7 @@ Event = (
     | RowDeadLettered
     | NodeFinished
     | UsageReported
+    | Stalled
     | CheckpointSaved
     | OperatorLogged
     | PipelineFinished

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.config import (
+    DeliveryMode,
     FailurePolicy,
     IdScheme,
     OnError,
@@ -24,6 +25,8 @@ from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.streams import Sink, Stream, StreamFactory
+from llm_datagen.streams.dispatch import DispatchLog
+from llm_datagen.streams.letters import bury_abandoned
 
 
 class UnifiedNode:
@@ -43,6 +46,10 @@ class UnifiedNode:
         max_errors: how many rows may fail before the node does.
         retries: how often a call that raised is made again.
         retry_wait: seconds before the first retry.
+        delivery: "exactly_once": after a crash, the operator is called again for rows in flight. "at_most_once": it
+            never is; these rows are dead-lettered as abandoned.
+        grace: seconds that a cancelled node waits for calls in flight; then they are given up.
+        stall_after: seconds without any movement after which a node is reported as stalled.
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
@@ -65,6 +72,9 @@ class UnifiedNode:
         max_errors: int | float | None = None,
         retries: int = 0,
         retry_wait: float = 0.5,
+        delivery: DeliveryMode = "exactly_once",
+        grace: float = 60.0,
+        stall_after: float = 300.0,
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
         follow_input: bool = True,
@@ -79,6 +89,9 @@ class UnifiedNode:
         self.writer_config = WriterConfig.of(writer_config)
         self.ordered = check_flag("ordered", ordered)
         self.policy = FailurePolicy(on_error=on_error, max_errors=max_errors, retries=retries, retry_wait=retry_wait)
+        self.delivery: DeliveryMode = check_choice("delivery", delivery, DeliveryMode)
+        self.grace = check_seconds("grace", grace)
+        self.stall_after = check_seconds("stall_after", stall_after)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self.follow_input = check_flag("follow_input", follow_input)
@@ -165,6 +178,9 @@ class UnifiedNode:
             "ordered": self.ordered,
             **self.policy.as_dict(),
             "idle_timeout": self.idle_timeout,
+            "delivery": self.delivery,
+            "grace": self.grace,
+            "stall_after": self.stall_after,
         }
 
     # Running.
@@ -204,6 +220,8 @@ class UnifiedNode:
             position = sink.position
             try:
                 _check_source(source, sink)
+                bury_abandoned(sink, source, self.node_id, is_root=self.is_root)
+                position = sink.position
             except BaseException:
                 sink.close()
                 raise
@@ -224,9 +242,18 @@ class UnifiedNode:
             follow=self.follow_input,
             idle_timeout=self.idle_timeout,
             policy=self.policy,
+            delivery=self.delivery,
+            dispatched=self._dispatch_log() if sink is not None else None,
+            grace=self.grace,
+            stall_after=self.stall_after,
             seal=seal,
             config=self.config(),
         )
+
+    def _dispatch_log(self) -> DispatchLog | None:
+        if self.delivery == "exactly_once":
+            return None
+        return DispatchLog(self.output, sync=self.writer_config.fsync == "flush")
 
     def open(self) -> Self:
         """Open the streams and recover the output. Only needed to run and close in separate steps."""

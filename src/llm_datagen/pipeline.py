@@ -19,7 +19,16 @@ from llm_datagen.blueprint import (
     new_pipeline_id,
     node_from_image,
 )
-from llm_datagen.config import IdScheme, IfExists, NodeConfig, OnError, WriterConfig, check_choice, check_flag
+from llm_datagen.config import (
+    DeliveryMode,
+    IdScheme,
+    IfExists,
+    NodeConfig,
+    OnError,
+    WriterConfig,
+    check_choice,
+    check_flag,
+)
 from llm_datagen.errors import ConfigError, ImageMismatchError, PipelineExistsError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, open_log
@@ -246,8 +255,7 @@ class BasePipeline:
             log = open_log(self.log_file)
         except BaseException:
             for plan in plans:
-                if plan.sink is not None:
-                    plan.sink.close()
+                plan.close()
             folder.unlock()
             raise
         self._run = Run(
@@ -308,6 +316,10 @@ class UnifiedPipeline(BasePipeline):
         max_errors: how many rows may fail, per node, before the run does: a number, or a share of the rows.
         retries: how often a call that raised is made again first.
         retry_wait: seconds before the first retry, about; doubled for each further one.
+        delivery: "exactly_once": after a crash, the operator is called again for rows in flight. "at_most_once": it
+            never is; these rows are dead-lettered as abandoned.
+        grace: seconds that a cancelled node waits for calls in flight; then they are given up.
+        stall_after: seconds without any movement after which a node is reported as stalled.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         log_file: the platform log, relative to the working directory when the run starts; None for none.
@@ -338,6 +350,9 @@ class UnifiedPipeline(BasePipeline):
         max_errors: int | float | None = None,
         retries: int = 0,
         retry_wait: float = 0.5,
+        delivery: DeliveryMode = "exactly_once",
+        grace: float = 60.0,
+        stall_after: float = 300.0,
         follow_input: bool = False,
         idle_timeout: float | None = None,
         log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
@@ -360,6 +375,9 @@ class UnifiedPipeline(BasePipeline):
             max_errors=max_errors,
             retries=retries,
             retry_wait=retry_wait,
+            delivery=delivery,
+            grace=grace,
+            stall_after=stall_after,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
         )

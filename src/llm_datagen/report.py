@@ -37,6 +37,7 @@ class NodeReport:
         rows_per_second: source rows a second, over the last seconds.
         seconds: how long it ran, in this run.
         usage: sums of what operators reported, a dict for each provider and model.
+        stalled: since when nothing has moved and what it waits for, while that is so.
         error: what it failed of.
     """
 
@@ -53,6 +54,7 @@ class NodeReport:
     rows_per_second: float = 0.0
     seconds: float = 0.0
     usage: list[dict[str, Any]] = field(default_factory=list)
+    stalled: str | None = None
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:

@@ -165,8 +165,7 @@ class Run:
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
             for plan in self._plans:
-                if plan.sink is not None:
-                    last_first.callback(plan.sink.close)
+                last_first.callback(plan.close)
             for ref in self._crew:
                 join(ref, LAST_WAIT_SECONDS)
 

@@ -35,6 +35,8 @@ class Delivery:
         self._writer = writer
         self._node = node
         self._sync = sync
+        self.waiting = 0
+        """Threads that are in a put now. Changed without a lock: good enough to say what a stalled node waits for."""
 
     def try_put(self, task: int, done: Done) -> bool:
         """Deliver without blocking, if that is possible now."""
@@ -54,7 +56,9 @@ class Delivery:
 
     def put(self, task: int, done: Done) -> None:
         """Deliver; blocks while the writer is full."""
+        self.waiting += 1
         lost = not self._write(done)
+        self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
 
     def _write(self, done: Done) -> bool:
@@ -106,12 +110,14 @@ class OrderedDelivery(Delivery):
     def put(self, task: int, done: Done) -> None:
         """Deliver `done`, and all that has waited for it; or let it wait."""
         lost = False
+        self.waiting += 1
         with self._lock:
             if done.span.start < done.span.end:
                 self._early[done.span.start] = done
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
                 lost = not self._write(due)
                 self._advance(due.span.end)
+        self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
 
     def _advance(self, row: int) -> None:

@@ -19,8 +19,11 @@ from llm_datagen.messages import (
     PipelineFinished,
     PipelineStarted,
     RowDeadLettered,
+    Stalled,
     UsageReported,
 )
+
+STALL_FIELDS = ("seconds", "waits_on", "ids", "in_flight")
 
 MAX_BACKLOG = 1000
 """Events that wait for slow hooks; beyond that they are conflated."""
@@ -33,7 +36,8 @@ class HookRunner:
     """A subscriber that calls hooks, one event after the other, on a thread of its own.
 
     A hook that raises is logged. When hooks are slower than events, a node's progress is conflated to the latest,
-    usage is summed, and checkpoints, log messages and rows that failed are dropped; starts, ends and what ended the run never are.
+    usage is summed, and checkpoints, log messages and rows that failed are dropped; starts, ends and what ended the run
+    never are.
 
     Args:
         hooks: the hooks.
@@ -125,6 +129,8 @@ class HookRunner:
                 hooks.on_node_end(cid, nid, success, error)
             case UsageReported(node_id=nid, provider=provider, model=model, metrics=metrics):
                 hooks.on_usage(cid, nid, provider, model, metrics)
+            case Stalled(node_id=nid):
+                hooks.on_stall(cid, nid, {name: getattr(event, name) for name in STALL_FIELDS})
             case CheckpointSaved(node_id=nid, checkpoint=checkpoint):
                 hooks.on_checkpoint(cid, nid, checkpoint)
             case OperatorLogged(node_id=nid, level=level, message=message):

@@ -19,6 +19,7 @@ from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.executors.work import Done, Kernel
+from llm_datagen.ids import Id
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Batch,
@@ -32,9 +33,14 @@ from llm_datagen.messages import (
     OperatorFailure,
     Outcome,
     RowsFailed,
+    Stalled,
     TaskDone,
 )
 from llm_datagen.streams import Block, Span
+from llm_datagen.streams.rows import item_of
+
+IDS_SHOWN = 10
+"""Ids of rows in flight that a stalled node names, at most."""
 
 PATIENCE_SECONDS = 0.002
 """An operator whose first calls take longer is slow: all workers may begin."""
@@ -43,6 +49,16 @@ PATIENCE_SECONDS = 0.002
 @dataclass(frozen=True, slots=True)
 class _Patience:
     """Timer: the first calls have not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Timer: see whether anything has moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class _GraceOver:
+    """Timer: calls in flight were waited for long enough."""
 
 
 class NodeActor(Stage):
@@ -69,8 +85,12 @@ class NodeActor(Stage):
         self._delivery = self._make_delivery()
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
-        self._pace = Pace(plan.concurrency, plan.step, plan.writer.queue_size)
-        self._running: set[int] = set()
+        self._pace = Pace(
+            plan.concurrency, plan.step, plan.step if plan.dispatched is not None else plan.writer.queue_size
+        )
+        self._running: dict[int, Block] = {}  # by task; an empty block for a task without a call
+        self._moved = self.clock.monotonic()
+        self._is_given_up = False
         self._tasks = 0
         self._rows_done = plan.position.coverage.rows
         self._rows_failed = plan.position.skipped + plan.position.dead
@@ -105,13 +125,16 @@ class NodeActor(Stage):
     def begin(self) -> None:
         """Start the workers; the operator's `setup` runs."""
         self._executor.start()
+        self._moved = self.clock.monotonic()
+        self._look_later()
 
-    def handle(self, message: NodeMessage | _Patience) -> None:
+    def handle(self, message: NodeMessage | _Patience | _Look | _GraceOver) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
                 self._reader = reader
             case Batch(block=block):
+                self._moved = self.clock.monotonic()
                 self._is_demanding = False
                 self._backlog.add(block)
             case EndOfSource(total=total, size=size):
@@ -122,6 +145,10 @@ class NodeActor(Stage):
                 self._take(message)
             case _Patience():
                 self._pace.open_up()
+            case _Look():
+                self._look()
+            case _GraceOver():
+                self._give_up_calls()
             case Cancel():
                 self._wind_down()
             case _:
@@ -131,8 +158,10 @@ class NodeActor(Stage):
     def release(self) -> None:
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
+        if self._plan.dispatched is not None:
+            self._plan.dispatched.close()
         try:
-            self._executor.stop()
+            self._executor.stop(wait=not self._is_given_up)
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=repr(error))
 
@@ -145,7 +174,9 @@ class NodeActor(Stage):
             self._tasks += 1
             if self._tasks == 1:
                 self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
-            self._running.add(self._tasks)
+            self._running[self._tasks] = block
+            if self._plan.dispatched is not None:
+                self._plan.dispatched.handed_out(_span(block))
             self._executor.submit(self._tasks, block)
         if self._is_stopping:
             if not self._running:
@@ -171,7 +202,8 @@ class NodeActor(Stage):
             tell(self._reader, Demand(rows))
 
     def _take(self, done: TaskDone) -> None:
-        self._running.discard(done.task)
+        self._running.pop(done.task, None)
+        self._moved = self.clock.monotonic()
         self._pace.learn(done.calls, done.seconds)
         self._rows_done += done.rows
         rest = done.rest
@@ -181,6 +213,8 @@ class NodeActor(Stage):
             rest = self._without_failed(rest, done.failure)
         if rest is not None and rest.records:
             self._backlog.put_back(rest)
+            if self._plan.dispatched is not None:
+                self._plan.dispatched.came_back(_span(rest))
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
@@ -201,11 +235,11 @@ class NodeActor(Stage):
         tell(self._supervisor, RowsFailed(self.node_id, failure, is_letter))
         failed, rest = rest.split_at(failure.rows)
         self._tasks += 1
-        self._running.add(self._tasks)
+        self._running[self._tasks] = failed
         self._executor.deliver(
             self._tasks,
             Done.without_rows(
-                Span(failed.start, failed.end, failed.offset, failed.offset_end),
+                _span(failed),
                 skipped=0 if is_letter else failure.rows,
                 dead=failure.rows if is_letter else 0,
                 letters=failure.letters if is_letter else b"",
@@ -218,5 +252,49 @@ class NodeActor(Stage):
         self._wind_down()
 
     def _wind_down(self) -> None:
+        if not self._is_stopping:
+            self.mailbox.wake_after(self._plan.grace, _GraceOver(), key="grace")
         self._is_stopping = True
         self._ctx.cancel()
+
+    def _give_up_calls(self) -> None:
+        """End without the calls that are still in flight: their rows are not done."""
+        self._log.warning(events.GRACE_OVER, grace_s=self._plan.grace, ids=[str(i) for i in self._ids_in_flight()])
+        self._is_given_up = True
+        self._running.clear()
+
+    # Noticing that nothing moves.
+
+    def _look_later(self) -> None:
+        self.mailbox.wake_after(self._plan.stall_after / 4, _Look(), key="look")
+
+    def _look(self) -> None:
+        still = self.clock.monotonic() - self._moved
+        if still >= self._plan.stall_after:
+            if self._running:
+                is_writer = self._delivery.waiting >= len(self._running)
+                self._say_stalled(still, "writer" if is_writer else "operator")
+            elif self._is_demanding:
+                self._say_stalled(still, "upstream")
+        self._look_later()
+
+    def _say_stalled(self, seconds: float, waits_on: str) -> None:
+        in_flight = sum(len(block.records) for block in self._running.values())
+        tell(self._supervisor, Stalled(self.node_id, seconds, waits_on, self._ids_in_flight(), in_flight))
+
+    def _ids_in_flight(self) -> tuple[Id, ...]:
+        """Return the ids of the first rows in flight: the only time that the node looks into rows."""
+        ids: list[Id] = []
+        for block in self._running.values():
+            for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):
+                ordinal = block.start + number
+                try:
+                    row_id = item_of(block.decode(record), ordinal)[0]
+                except ValueError:
+                    row_id = ordinal
+                ids.append(ordinal if self._plan.is_root else row_id)
+        return tuple(ids)
+
+
+def _span(block: Block) -> Span:
+    return Span(block.start, block.end, block.offset, block.offset_end)

@@ -29,6 +29,7 @@ from llm_datagen.messages import (
     Run,
     Settled,
     StageEnded,
+    Stalled,
     StatusChanged,
     Subscribe,
     UsageReported,
@@ -95,6 +96,7 @@ class PipelineActor(Stage):
                 | RowDeadLettered()
                 | NodeFinished()
                 | UsageReported()
+                | Stalled()
                 | CheckpointSaved()
                 | OperatorLogged()
                 | PipelineFinished()

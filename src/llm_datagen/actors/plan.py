@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.config import FailurePolicy, IdScheme, WriterConfig
+from llm_datagen.config import DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Stream
 from llm_datagen.streams.commits import Position
+from llm_datagen.streams.dispatch import DispatchLog
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -32,6 +33,10 @@ class NodePlan:
         follow: whether the source goes on until it is sealed.
         idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
         policy: what becomes of rows that fail.
+        delivery: whether rows that were handed out when the process died may be handed out again.
+        dispatched: the record of rows handed out, for "at_most_once".
+        grace: seconds that a cancelled node waits for calls in flight.
+        stall_after: seconds without movement after which the node says that it is stalled.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the image and for hooks.
     """
@@ -52,8 +57,19 @@ class NodePlan:
     follow: bool = True
     idle_timeout: float | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
+    delivery: DeliveryMode = "exactly_once"
+    dispatched: DispatchLog | None = None
+    grace: float = 60.0
+    stall_after: float = 300.0
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let go of the node's files. May be called more than once."""
+        if self.sink is not None:
+            self.sink.close()
+        if self.dispatched is not None:
+            self.dispatched.close()
 
     @property
     def concurrency(self) -> int:

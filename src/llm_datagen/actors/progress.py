@@ -27,6 +27,7 @@ class NodeProgress:
         self.status = Status.PENDING
         self.error: str | None = None
         self.failed = 0
+        self.stalled: str | None = None
         self.source_total: int | None = None
         self.source_is_exact = False
         self.last: RowsCommitted | None = None
@@ -62,11 +63,13 @@ class NodeProgress:
     def end(self, status: Status) -> None:
         """The node has ended."""
         self.status = status
+        self.stalled = None
         self._ended = time.monotonic()
 
     def committed(self, message: RowsCommitted) -> None:
         """Rows were committed."""
         self.last = message
+        self.stalled = None
         self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
         self._skipped, self._dead = message.skipped, message.dead
         now = time.monotonic()
@@ -115,6 +118,7 @@ class NodeProgress:
             rows_per_second=round(rate, 3),
             seconds=round(seconds, 3),
             usage=self._usage.as_list(),
+            stalled=self.stalled,
             error=self.error,
         )
 

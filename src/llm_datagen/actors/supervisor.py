@@ -41,6 +41,7 @@ from llm_datagen.messages import (
     Settled,
     SourceSized,
     StageEnded,
+    Stalled,
     StatusChanged,
     SupervisorMessage,
     UsageReported,
@@ -145,6 +146,8 @@ class SupervisorActor(Stage):
                 tell(self._pipeline, message)
             case OperatorLogged():
                 tell(self._pipeline, message)
+            case Stalled():
+                self._stalled(message)
             case RowsFailed():
                 self._rows_failed(message)
             case OperatorFailed(node_id=node_id):
@@ -157,7 +160,7 @@ class SupervisorActor(Stage):
                 self._look_around()
             case _:
                 refuse_unknown(message)
-        if not isinstance(message, _Tick | RowsCommitted | RowsFailed | SourceSized | UsageReported | OperatorLogged):
+        if isinstance(message, StageEnded | Cancel | OperatorFailed):
             self._go_on()
 
     def release(self) -> None:
@@ -248,6 +251,23 @@ class SupervisorActor(Stage):
         self._tell_progress(progress)
         tell(self._pipeline, NodeFinished(self._pipeline_id, node_id, success, error))
         group.is_over = True
+        self._changed()
+
+    def _stalled(self, stalled: Stalled) -> None:
+        ids = [str(row_id) for row_id in stalled.ids]
+        self._progress[stalled.node_id].stalled = (
+            f"nothing has moved for {stalled.seconds:.0f} s; waits on {stalled.waits_on}; {stalled.in_flight} rows in "
+            f"flight{': ' + ', '.join(ids) if ids else ''}"
+        )
+        self._log.warning(
+            events.STALLED,
+            node_id=stalled.node_id,
+            seconds=round(stalled.seconds, 3),
+            waits_on=stalled.waits_on,
+            in_flight=stalled.in_flight,
+            ids=ids,
+        )
+        tell(self._pipeline, stalled)
         self._changed()
 
     def _rows_failed(self, message: RowsFailed) -> None:

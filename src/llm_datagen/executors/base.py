@@ -30,5 +30,9 @@ class Executor(Protocol):
     def deliver(self, task: int, done: Done) -> None:
         """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""
 
-    def stop(self) -> None:
-        """Wait for what runs, call the operator's `teardown`, and leave no thread behind."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Wait for what runs, call the operator's `teardown`, and leave no thread behind.
+
+        Args:
+            wait: False gives up what runs: async calls are cancelled, threads that are stuck are left behind.
+        """

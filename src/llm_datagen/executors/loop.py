@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.pool import WorkerPool
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
 
@@ -32,7 +32,7 @@ class LoopExecutor:
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
-        self._waiting_room = ThreadPoolExecutor(workers, thread_name_prefix=f"datagen-delivery-{name}")
+        self._waiting_room = WorkerPool(workers, f"datagen-delivery-{name}")
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,7 +42,6 @@ class LoopExecutor:
     def start(self) -> None:
         """Start the loop and call `setup` on it."""
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(self._waiting_room)
         try:
             self._thread.start()
         except BaseException:
@@ -59,9 +58,11 @@ class LoopExecutor:
         """Put a result into the outlet, on a thread that may wait."""
         self._waiting_room.submit(self._outlet.put, task, done)
 
-    def stop(self) -> None:
-        """Wait for what runs, call `teardown` on the loop, and join the threads."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Wait for what runs, or cancel it; call `teardown` on the loop, and join the threads."""
         try:
+            if not wait:
+                self._loop.call_soon_threadsafe(self._cancel_all)
             if self._is_set_up:
                 self._call("teardown")
         finally:
@@ -69,7 +70,7 @@ class LoopExecutor:
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._thread.join()
-            self._waiting_room.shutdown(wait=True)
+            self._waiting_room.stop(wait=wait)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -102,6 +103,10 @@ class LoopExecutor:
                 await result
 
         asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+
+    def _cancel_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     def _begin(self, number: int, block: Block) -> None:
         task = self._loop.create_task(self._work(number, block))

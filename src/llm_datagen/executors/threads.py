@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.pool import WorkerPool
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
 
@@ -26,7 +27,7 @@ class ThreadExecutor:
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"datagen-worker-{name}")
+        self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._is_set_up = False
 
@@ -50,12 +51,13 @@ class ThreadExecutor:
     def _work(self, task: int, block: Block) -> None:
         self._outlet.put(task, self._kernel.run(block))
 
-    def stop(self) -> None:
-        """Wait for what runs, call `teardown`, and join the threads."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Wait for what runs, call `teardown`, and join the threads; or leave behind those that are stuck."""
         try:
-            wait_for(self._tasks.copy())
+            if wait:
+                wait_for(self._tasks.copy())
             teardown = getattr(self._operator, "teardown", None)
-            if teardown is not None and self._is_set_up:
+            if teardown is not None and self._is_set_up and wait:
                 self._pool.submit(teardown).result()
         finally:
-            self._pool.shutdown(wait=True)
+            self._pool.stop(wait=wait)

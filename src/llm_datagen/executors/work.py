@@ -12,11 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import GeneratorType
 from typing import Any, Self
-
-import orjson
 
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.errors import FailureRecord, IdError, RowFormatError
@@ -25,6 +22,7 @@ from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Span, Stream
+from llm_datagen.streams.letters import letter
 from llm_datagen.streams.rows import as_row, item_of
 
 SLICE_SECONDS = 0.02
@@ -409,16 +407,25 @@ class Pass:
     def _letter(self, number: int, record: FailureRecord) -> bytes:
         """Return the dead letter of a record: what it was, and why it failed."""
         block = self._block
-        letter: dict[str, Any] = {ID_FIELD: block.start + number, "node_id": self._kernel.ctx.node_id}
+        row_id: Id = block.start + number
+        item: Any = None
+        raw: bytes | None = None
         try:
-            letter[ID_FIELD], letter["input"] = self._named(number, block.decode(block.records[number]))
+            row_id, item = self._named(number, block.decode(block.records[number]))
         except ValueError:
-            letter["raw"] = block.records[number].decode("utf-8", "backslashreplace")
-        letter["error"] = {"kind": record.kind, "text": record.text, "trace": record.trace}
-        letter["attempts"] = max(self._attempts, 1)
-        letter["source"] = [block.start + number, block.offset_after(number), block.offset_after(number + 1)]
-        letter["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE)
+            raw = block.records[number]
+        place = Span(
+            block.start + number, block.start + number + 1, block.offset_after(number), block.offset_after(number + 1)
+        )
+        return letter(
+            row_id,
+            item,
+            node_id=self._kernel.ctx.node_id,
+            error=record,
+            attempts=max(self._attempts, 1),
+            source=place,
+            raw=raw,
+        )
 
     def done(self) -> Done:
         """Return what became of the block."""

@@ -1,23 +1,28 @@
 """Dead letters: rows that failed, and how they are tried again.
 
 A dead letter is a line of ``<output>.errors.jsonl``: the row's id and input, the error, and ``source``: the row's
-ordinal in the source and the bytes at which it begins and ends. The file belongs to the stream: a commit record says how
-long it is, and recovery cuts it.
+ordinal in the source and the bytes at which it begins and ends. The file belongs to the stream: a commit record says
+how long it is, and recovery cuts it.
 
-To try dead letters again is to say that their source rows are not done: the node that is resumed finds holes, reads them
-from the source, and gives the rows the same ids. That is one atomic replacement of the commit log.
+To try dead letters again is to say that their source rows are not done: the node that is resumed finds holes, reads
+them from the source, and gives the rows the same ids. That is one atomic replacement of the commit log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from llm_datagen.errors import StreamCorruptError
+from llm_datagen.errors import FailureRecord, StreamCorruptError
+from llm_datagen.ids import Id
 from llm_datagen.streams.commits import CommitLog, Position, read_log
-from llm_datagen.streams.spans import Coverage, Span
+from llm_datagen.streams.dispatch import abandoned
+from llm_datagen.streams.rows import item_of
+from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Stream
 
 
@@ -46,13 +51,78 @@ def read_letters(stream: Stream) -> Iterator[dict[str, Any]]:
         )
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            letter = orjson.loads(line)
-            _ = letter["_i"], letter["error"]["kind"], letter["source"][2]
+            value = orjson.loads(line)
+            _ = value["_i"], value["error"]["kind"], value["source"][2]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise StreamCorruptError(
                 f"{stream.errors_path}, line {number}: not a dead letter ({error!r}); restore the file"
             ) from error
-        yield letter
+        yield value
+
+
+def letter(
+    row_id: Id, item: Any, *, node_id: str, error: FailureRecord, attempts: int, source: Span, raw: bytes | None = None
+) -> bytes:
+    """Return a dead letter as a line.
+
+    Args:
+        row_id: the row's id.
+        item: what the operator was, or would have been, given.
+        node_id: the node that it failed in.
+        error: why it failed.
+        attempts: calls that were made for it.
+        source: where it lies in the source: a span of one row.
+        raw: the record, in place of the item, when it could not be parsed.
+    """
+    value: dict[str, Any] = {"_i": row_id, "node_id": node_id}
+    if raw is None:
+        value["input"] = item
+    else:
+        value["raw"] = raw.decode("utf-8", "backslashreplace")
+    value["error"] = {"kind": error.kind, "text": error.text, "trace": error.trace}
+    value["attempts"] = attempts
+    value["source"] = [source.start, source.offset, source.offset_end]
+    value["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -> int:
+    """Dead-letter the rows that were handed out when the process died (at_most_once); return how many.
+
+    Raises:
+        StreamError: when the source cannot be read.
+    """
+    stream = sink.stream
+    spans = abandoned(stream, sink.position)
+    error = FailureRecord(
+        "Abandoned", "the row had been handed to the operator when the process died; nobody knows what came of it", ""
+    )
+    for span in spans:
+        cursor = source.cursor([Segment(span.start, span.offset, span.end, span.offset_end)], follow=False)
+        try:
+            while (block := cursor.read(1)) is not None:
+                raw: bytes | None = None
+                row_id: Id = block.start
+                item: Any = None
+                try:
+                    row_id, item = item_of(block.decode(block.records[0]), block.start)
+                except ValueError:
+                    raw = block.records[0]
+                place = Span(block.start, block.end, block.offset, block.offset_end)
+                line = letter(
+                    block.start if is_root else row_id,
+                    item,
+                    node_id=node_id,
+                    error=error,
+                    attempts=1,
+                    source=place,
+                    raw=raw,
+                )
+                sink.append(b"", rows=0, spans=[place], dead=1, letters=line)
+        finally:
+            cursor.close()
+    stream.disk.remove(stream.dispatched_path)
+    return sum(span.end - span.start for span in spans)
 
 
 def release_letters(stream: Stream) -> int:
@@ -72,8 +142,8 @@ def release_letters(stream: Stream) -> int:
     try:
         coverage = Coverage(position.coverage)
         released = 0
-        for letter in read_letters(stream):
-            row, offset, offset_end = letter["source"]
+        for found_letter in read_letters(stream):
+            row, offset, offset_end = found_letter["source"]
             coverage.remove(Span(row, row + 1, offset, offset_end))
             released += 1
         position.coverage = coverage

@@ -98,12 +98,14 @@ class Sink:
         """Cut the dead letters to what was committed."""
         path = self.stream.errors_path
         size = self.stream.disk.size(path) or 0
-        if size < position.errors_bytes:
+        if not position.errors_bytes:
+            self.stream.disk.remove(path)
+        elif size < position.errors_bytes:
             raise StreamChangedError(
                 f"{path} has {size} bytes, but {position.errors_bytes} bytes of dead letters were committed: it was "
                 "shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
             )
-        if size > position.errors_bytes:
+        elif size > position.errors_bytes:
             letters = self.stream.disk.open_append(path)
             letters.truncate(position.errors_bytes)
             letters.close()

@@ -81,8 +81,14 @@ class Coverage:
         return copy
 
     def remove(self, span: Span) -> None:
-        """Take rows out of the set that are in it, all of them."""
+        """Take rows out of the set.
+
+        Raises:
+            LookupError: when they are not all in it.
+        """
         at = bisect_right(self._spans, (span.start, float("inf"))) - 1
+        if at < 0 or self._spans[at].end < span.end:
+            raise LookupError(f"rows {span.start} to {span.end} are not all covered")
         whole = self._spans.pop(at)
         if span.end < whole.end:
             self._spans.insert(at, Span(span.end, whole.end, span.offset_end, whole.offset_end))

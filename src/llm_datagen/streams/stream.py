@@ -78,6 +78,11 @@ class Stream:
         """Where the dead letters lie: rows that failed while this stream was made."""
         return f"{self.path}.errors.jsonl"
 
+    @property
+    def dispatched_path(self) -> str:
+        """Where it is written which source rows were handed out, with delivery="at_most_once"."""
+        return f"{self.path}.dispatched"
+
     def exists(self) -> bool:
         """Return whether there is anything of this stream: data, a commit log or a seal."""
         return any(self.disk.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
@@ -118,6 +123,7 @@ class Stream:
         """Put the seal in place, atomically; the commit log is not needed after that."""
         self.disk.replace(self.done_path, manifest.dump(), sync=sync)
         self.disk.remove(self.commits_path)
+        self.disk.remove(self.dispatched_path)
 
     def unseal(self) -> None:
         """Take the seal away, so that the stream can be continued.
@@ -160,7 +166,7 @@ class Stream:
 
     def delete(self) -> None:
         """Remove the stream with all that belongs to it. The seal goes first, the data last."""
-        for path in (self.done_path, self.commits_path, self.errors_path, self.path):
+        for path in (self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path):
             self.disk.remove(path)
 
     def readable(self, *, follow: bool = True) -> Readable | None:

@@ -1,0 +1,67 @@
+"""A pool of threads that can be left behind.
+
+The standard library's pool joins its threads when the interpreter ends, so a call that never returns would keep a
+process from ending, even after `grace`. These threads are daemons; `stop` joins them unless they are to be left behind.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+_Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+class WorkerPool:
+    """Runs functions on threads; a thread is started only when all others are busy. Any thread may submit.
+
+    Args:
+        size: threads, at most.
+        name: the beginning of the threads' names.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0  # threads that wait, less the jobs that wait for them
+
+    def submit(self, func: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Run ``func(*args)`` on a thread; the future has its result or its exception."""
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._idle > 0 or len(self._threads) >= self._size:
+                self._idle -= 1
+            else:
+                name = f"{self._name}_{len(self._threads)}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        self._jobs.put((future, func, args))
+        return future
+
+    def stop(self, *, wait: bool) -> None:
+        """End the threads when they have done what was submitted; wait for that, or leave them behind."""
+        with self._lock:
+            threads = self._threads
+        for _ in threads:
+            self._jobs.put(None)
+        if wait:
+            for thread in threads:
+                thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, func, args = job
+            try:
+                future.set_result(func(*args))
+            except BaseException as error:  # noqa: BLE001 - it is for whoever asks the future
+                future.set_exception(error)
+            del future, func, args, job
+            with self._lock:
+                self._idle += 1

@@ -1,0 +1,76 @@
+"""The dispatch log: which source rows were handed to an operator, for ``delivery="at_most_once"``.
+
+Beside ``out.jsonl`` lies ``out.jsonl.dispatched`` while it is unfinished: lines of ``+ start end offset offset_end``,
+written *before* rows are handed out, and ``-`` lines for rows that came back without having been processed. After a
+crash, what was handed out, did not come back and is not covered by a commit is *abandoned*: nobody knows whether the
+operator has seen it, so it is not handed out again. A torn last line was written for rows that were never handed out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.disk import AppendFile
+from llm_datagen.streams.spans import Coverage, Span
+from llm_datagen.streams.stream import Stream
+
+
+class DispatchLog:
+    """The dispatch log of a stream, open for writing. One thread at a time may use it.
+
+    Args:
+        stream: the stream that the rows' results go to.
+        sync: whether every line is put on the medium before rows are handed out.
+    """
+
+    def __init__(self, stream: Stream, *, sync: bool) -> None:
+        self._file: AppendFile = stream.disk.open_append(stream.dispatched_path)
+        self._sync = sync
+
+    def handed_out(self, span: Span) -> None:
+        """Take note, durably, that rows are about to be handed out."""
+        self._write("+", span)
+        if self._sync:
+            self._file.sync()
+
+    def came_back(self, span: Span) -> None:
+        """Take note that rows were not processed after all."""
+        self._write("-", span)
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+        self._file.close()
+
+    def _write(self, sign: str, span: Span) -> None:
+        numbers = " ".join(map(str, span))
+        self._file.append(f"{sign} {numbers}\n".encode())
+
+
+def abandoned(stream: Stream, position: Position) -> list[Span]:
+    """Return the rows that were handed out, did not come back, and are not covered."""
+    data = stream.disk.read_all(stream.dispatched_path) or b""
+    out = Coverage()
+    for line in data.split(b"\n")[:-1]:
+        sign, *numbers = line.decode("ascii").split(" ")
+        span = Span(*map(int, numbers))
+        if sign == "+":
+            out.add(span)
+        else:
+            with contextlib.suppress(LookupError):
+                out.remove(span)
+    return [gap for span in out for gap in _not_covered(span, position.coverage)]
+
+
+def _not_covered(span: Span, coverage: Coverage) -> list[Span]:
+    left: list[Span] = []
+    start, offset = span.start, span.offset
+    for done in coverage:
+        if done.end <= start or done.start >= span.end:
+            continue
+        if done.start > start:
+            left.append(Span(start, done.start, offset, done.offset))
+        start, offset = done.end, done.offset_end
+    if start < span.end:
+        left.append(Span(start, span.end, offset, span.offset_end))
+    return left

@@ -57,6 +57,13 @@ class NodeFailedError(DatagenError):
         self.node_id = node_id
 
 
+class DiskError(DatagenError, OSError):
+    """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
+
+    `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
+    """
+
+
 class StreamError(DatagenError):
     """The parent of everything that can be wrong with a stream."""
 

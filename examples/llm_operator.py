@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -44,23 +43,18 @@ class FakeModel(BaseHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
-def fake_endpoint() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), FakeModel) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-
-
 def main() -> None:
     reviews = [{"review": "I love it" if number % 3 else "It broke"} for number in range(60)]
     Path("reviews.jsonl").write_text("".join(json.dumps(review) + "\n" for review in reviews), encoding="utf-8")
-    with fake_endpoint() as url:
-        # For a real model: set these two in your shell, and leave fake_endpoint() and this line out.
-        os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "a-secret"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeModel) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        # LLMOperator finds its endpoint in the environment. For a real model, leave the server and this line out, and
+        # set the two variables in your shell.
+        os.environ |= {"OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1", "OPENAI_API_KEY": "a-secret"}
         judge = LLMOperator("Is this a good review? {{ review }}", model="your-model", output=SENTIMENT)
         pipeline = UnifiedPipeline([judge], "jsonl://reviews.jsonl", "jsonl://judged.jsonl", parallel_size=10)
         report = pipeline.create("reviews", if_exists="overwrite").run()
+        server.shutdown()
 
     rows = [json.loads(line) for line in Path("judged.jsonl").read_text(encoding="utf-8").splitlines()]
     print("a row:", rows[0])

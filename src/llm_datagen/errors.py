@@ -61,6 +61,13 @@ class TooManyErrorsError(DatagenError):
     """Raised when more rows failed than `max_errors` allows; `__cause__` is the last one's error."""
 
 
+class DiskError(DatagenError, OSError):
+    """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
+
+    `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
+    """
+
+
 class StreamError(DatagenError):
     """The parent of everything that can be wrong with a stream."""
 

@@ -31,7 +31,7 @@ class IPipelineHooks(Protocol):
         """A node has ended, whether it finished or not."""
 
     def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
-        """Rows were committed.
+        """Rows were committed, or more is known of the total.
 
         Args:
             cid: the pipeline id.

@@ -143,4 +143,15 @@ def open_log(path: str | os.PathLike[str] | None) -> PlatformLog:
 
 
 def _dumps(value: Any, **_: Any) -> bytes:
-    return orjson.dumps(value, default=str)
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:  # a number past 64 bits, a lone surrogate: a line in the log is nothing to fail of
+        return orjson.dumps({str(name): _as_json(field) for name, field in value.items()})
+
+
+def _as_json(field: Any) -> Any:
+    try:
+        orjson.dumps(field)
+    except TypeError:
+        return ascii(field) if isinstance(field, str | int | float) else f"<{type(field).__name__}>"
+    return field

@@ -210,6 +210,7 @@ class UnifiedNode:
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
+            output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
             position = manifest.position()
         else:
             if not self.follow_input:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pykka
 import pytest
 
 from llm_datagen.actors.mailbox import Mailbox
@@ -26,9 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """F2, after each test: no actor, no thread, no open file, no signal handler; and nobody is blocked."""
     monkeypatch.chdir(tmp_path)
-    with nothing_left():
-        yield
-        no_aside_left()
+    try:
+        with nothing_left():
+            yield
+            no_aside_left()
+    finally:
+        pykka.ActorRegistry.stop_all(block=False)  # after a failure: else the process would not end
 
 
 @pytest.fixture

@@ -171,6 +171,7 @@ class SteppingClock(ManualClock):
                     due = self._asleep[inbox._readable]
                     if due is None or due > self.monotonic():
                         return due
+                assert ref.is_alive(), "the actor has ended"
                 assert time.monotonic() < deadline, "the actor does not come to rest"
                 self._changed.wait(0.005)
 

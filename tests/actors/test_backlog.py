@@ -13,7 +13,7 @@ from .helpers import block_of
 
 
 def rows(start: int, end: int) -> Block:
-    """Return rows as a block that lies where it would."""
+    """Return rows as a block; between blocks lie blank lines."""
     return block_of(range(start, end), start, offset=1000 * start)
 
 
@@ -37,7 +37,8 @@ def cut(segments: list[tuple[int, int]], step: int) -> set[tuple[int, int]]:
 @st.composite
 def segments(draw: st.DrawFn) -> list[tuple[int, int]]:
     """Rows to be done, with gaps that an earlier run has done already."""
-    found, at = [], 0
+    found: list[tuple[int, int]] = []
+    at = 0
     for _ in range(draw(st.integers(1, 4))):
         start = at + draw(st.integers(0 if not found else 1, 7))
         at = start + draw(st.integers(1, 25))

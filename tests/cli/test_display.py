@@ -33,7 +33,7 @@ def meta(**changes: Any) -> dict[str, Any]:
 def test_at_a_terminal_a_table_is_drawn_while_the_run_runs_and_the_cursor_stays(shell: Shell) -> None:
     file = shell.yaml(["ops:Gate", "ops:odd"], streaming=True)
     with Terminal(shell, "run", file, "--id", "a") as terminal:
-        terminal.read_until(" 20/")
+        terminal.read_until(r" [1-9]\d*/~?\d")
         shell.open_gate()
         assert terminal.read_to_end() == 0
     shown = terminal.shown
@@ -66,6 +66,13 @@ def test_status_is_drawn_as_a_table_at_a_terminal(shell: Shell) -> None:
         assert terminal.read_to_end() == 0
     assert "run a: completed" in terminal.shown
     assert "50/50" in terminal.shown
+
+
+def test_how_many_rows_there_are_is_shown_before_the_first_is_done(shell: Shell) -> None:
+    with Terminal(shell, "run", shell.yaml([{"use": "ops:Gate", "with": {"at": 0}}])) as terminal:
+        terminal.read_until(r" 0/~?\d\d")
+        shell.open_gate()
+        assert terminal.read_to_end() == 0
 
 
 def test_what_operators_print_goes_above_the_table(shell: Shell) -> None:

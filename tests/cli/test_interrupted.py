@@ -36,7 +36,7 @@ def test_a_run_that_is_told_to_end_saves_says_how_to_go_on_and_goes_on(shell: Sh
     resumed = shell.run("resume", "a")
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert resumed.stdout.startswith(f"run a: resumed, {shell.folder}/p.yaml\n")
-    assert f"running, {done}/50 rows" in resumed.stdout
+    assert f"node_0 Gate: running, {done}/" in resumed.stdout
     assert "run a: completed after" in resumed.stdout
     assert shell.rows() == EXPECTED
     assert shell.calls() == list(range(50))

@@ -10,6 +10,7 @@ from llm_datagen import CompositePipelineHooks, DefaultPipelineHooks
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.target import find_target
 
+from ..support import PATIENCE_SECONDS
 from .conftest import Command
 from .shell import Shell
 
@@ -140,6 +141,19 @@ def test_an_error_of_the_engine_is_one_message_without_a_traceback(shell: Shell,
     errors = command("run", shell.yaml(["ops:odd"], output_uri="jsonl://o2.jsonl"), code=1).stderr
     assert "in.jsonl" in errors
     assert "Traceback" not in errors
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_run(shell: Shell) -> None:
+    """As in `llm-datagen run p.yaml | head -1`."""
+    with shell.started("run", shell.yaml(["ops:Gate"])) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.readline()
+        run.stdout.close()
+        shell.open_gate()
+        assert run.stderr.read() == ""
+        assert run.wait(PATIENCE_SECONDS) == 0
+    assert len(shell.rows()) == 50
 
 
 def test_hooks_of_the_pipeline_are_called_besides_those_of_the_display(shell: Shell) -> None:

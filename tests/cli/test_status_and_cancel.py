@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from llm_datagen.cli.cancel import CannotCancelError, send_cancel
+from llm_datagen.cli.runs import look_at
 from llm_datagen.runtime import RunFolder
 
 from ..support import PATIENCE_SECONDS, eventually
@@ -61,18 +62,13 @@ def test_runs_are_looked_for_where_the_option_or_the_environment_says(
     assert "a: completed" in command("status", "--results-dir", "kept").stdout
 
 
-def test_a_run_is_watched_until_it_ends_and_cancelled_from_another_process(shell: Shell) -> None:
-    with (
-        shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run,
-        shell.started("status", "a", "--watch") as watch,
-    ):
+def test_a_run_is_cancelled_from_another_process_which_waits_until_it_is_saved(shell: Shell) -> None:
+    with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
-        assert watch.poll() is None or "no run" in watch.communicate()[1]
         cancel = shell.run("cancel", "a")
         assert (cancel.returncode, cancel.stderr) == (0, "")
         assert cancel.stdout.startswith(f"run a: process {run.pid} was told to cancel\nrun a: canceled (SIGTERM)\n")
         assert run.wait(PATIENCE_SECONDS) == 143
-        watch.wait(PATIENCE_SECONDS)
 
 
 def test_watching_shows_each_change_until_the_end(shell: Shell) -> None:
@@ -126,14 +122,14 @@ def held(shell: Shell, command: Command, **changes: object) -> RunFolder:
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     folder = RunFolder("tmp/results", "a")
     folder.lock()
-    folder.save({**folder.load(), "status": "running", **changes})
+    folder.save({**folder.load(), "status": "running", "host": socket.gethostname(), **changes})
     return folder
 
 
 def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, command: Command) -> None:
     """A process id alone may be anybody's: it may have been given away again since."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
-        folder = held(shell, command, pid=bystander.pid, host=socket.gethostname())
+        folder = held(shell, command, pid=bystander.pid)
         try:
             with pytest.raises(CannotCancelError, match=f"not by process {bystander.pid}"):
                 send_cancel(folder)
@@ -141,6 +137,15 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
             folder.unlock()
             bystander.communicate(b"\n")
     assert bystander.returncode == 0
+
+
+def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(shell: Shell, command: Command) -> None:
+    folder = held(shell, command, pid=None, status="pending")
+    assert look_at(folder).is_live
+    with pytest.raises(CannotCancelError, match="about to start"):
+        send_cancel(folder)
+    folder.unlock()
+    assert not look_at(folder).is_live
 
 
 def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, command: Command) -> None:
@@ -154,7 +159,7 @@ def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, comma
 def test_a_process_that_would_die_of_sigterm_is_not_sent_one(shell: Shell, command: Command) -> None:
     """It runs the pipeline by start(), or in another thread, so that nobody would save."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    folder = held(shell, command, pid=os.getpid(), host=socket.gethostname())
+    folder = held(shell, command, pid=os.getpid())
     try:
         with pytest.raises(CannotCancelError, match="would not save"):
             send_cancel(folder)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext
+from llm_datagen.streams.disk import LocalDisk
 
 from ..support import PATIENCE_SECONDS, Bench, lines, numbered
 
@@ -107,7 +108,7 @@ def test_at_most_parallel_size_batches_are_in_process_batch(bench: Bench, async_
         def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
             sizes.append(len(items))
             with gauge:
-                if items[0]["n"] < 45:  # the first nine batches meet in threes
+                if items[0]["n"] < 15:
                     full.wait()
                 time.sleep(0.001)
             return list(items)
@@ -237,9 +238,7 @@ def test_setup_and_teardown_are_called_once(bench: Bench, ordered: bool) -> None
 
 
 def test_a_full_queue_blocks_the_workers_and_says_so(bench: Bench) -> None:
-    """M20: `queue_size` bounds what is computed ahead of a slow disk; `[Backpressure]` is in the log, not once a row."""
-    from llm_datagen.streams.disk import LocalDisk
-
+    """M20: `queue_size` bounds what is computed ahead of a slow disk; `[Backpressure]` is logged, not once a row."""
     bench.give(numbered(400))
     calls = Gauge()
     ahead: list[int] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..support import nothing_left
+from .zygote import Zygote
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +17,11 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     with nothing_left():
         yield
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """A process that forks jobs which can be killed."""
+    zygote = Zygote()
+    yield zygote
+    zygote.close()

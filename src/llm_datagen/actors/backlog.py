@@ -67,7 +67,9 @@ class Backlog:
         to_grid = -block.start % self._step  # not 0 only behind rows that an earlier run has done
         wanted = to_grid or max(rows // self._step, 1) * self._step
         while len(block.records) < wanted and self._blocks and self._blocks[0].start == block.end:
-            block = block.joined(self._blocks.popleft())
+            after = self._blocks.popleft()
+            self.bytes += after.offset - block.offset_end  # of blank lines between them
+            block = block.joined(after)
         have = min(len(block.records), wanted)
         is_all = self._is_closed or bool(self._blocks)  # what follows, if anything, does not follow at once
         self._blocks.appendleft(block)

@@ -10,6 +10,9 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import OperatorLogged, UsageReported
 
+_TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "self"})
+"""Fields of a log line that are not an operator's to set: its own ones of these names get a ``_`` at the end."""
+
 
 class NodeContext:
     """The `ctx` of an operator. Any thread may use it.
@@ -40,8 +43,11 @@ class NodeContext:
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""
+        # Plain numbers only: they end up in the image, and float64 of NumPy is a float that JSON does not know.
         metrics = {
-            key: value for key, value in usage.items() if isinstance(value, int | float) and not isinstance(value, bool)
+            str(key): int(value) if isinstance(value, int) else float(value)
+            for key, value in usage.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
         }
         provider, model = str(usage.get("provider", "")), str(usage.get("model", ""))
         tell(self._supervisor, UsageReported(self._node_id, provider, model, metrics))
@@ -56,5 +62,6 @@ class NodeContext:
 
     def log(self, message: str, **fields: Any) -> None:
         """Write a line to platform.log and tell the hooks."""
-        self._log.info(events.OPERATOR_LOG, message=message, node_id=self._node_id, **fields)
+        own = {f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()}
+        self._log.info(events.OPERATOR_LOG, message=message, node_id=self._node_id, **own)
         tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, "info", message))

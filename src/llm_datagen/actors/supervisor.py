@@ -121,6 +121,7 @@ class SupervisorActor(Stage):
         self._reason = ""
         self._first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
         self._failures = _FailureLog(log)
+        self._told_totals: dict[str, tuple[int | None, bool]] = {}
         self._last_save = float("-inf")
 
     def begin(self) -> None:
@@ -340,6 +341,7 @@ class SupervisorActor(Stage):
 
     def _tell_progress(self, progress: NodeProgress) -> None:
         report = progress.report()
+        self._told_totals[report.node_id] = (progress.source_total, progress.source_is_exact)
         meta = {
             "rows_out": report.rows_out,
             "filtered": report.filtered,
@@ -358,6 +360,10 @@ class SupervisorActor(Stage):
         if self.actor_stopped.is_set():
             return
         self._estimate_totals()
+        for node_id in self._groups:  # a total that becomes known is news, long before a slow first row is committed
+            progress = self._progress[node_id]
+            if self._told_totals.get(node_id, (None, False)) != (progress.source_total, progress.source_is_exact):
+                self._tell_progress(progress)
         tell(self._pipeline, StatusChanged(self._now()))
         if self.clock.monotonic() - self._last_save >= SAVE_SECONDS:
             self._save()

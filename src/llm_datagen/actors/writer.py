@@ -98,8 +98,8 @@ class WriterActor(Stage):
 
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
-        if isinstance(message, Write) and message.ack is not None:
-            message.ack.set_exception(pykka.ActorDeadError("the writer ended before the rows were committed"))
+        if isinstance(message, Write):
+            _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
         """Close the stream, and free whoever waits for a commit that will not come."""
@@ -136,8 +136,7 @@ class WriterActor(Stage):
             marks=self._marks(writes),
         )
         for write in writes:
-            if write.ack is not None:
-                write.ack.set_result(None)
+            _acknowledge(write)
         self._waiting = []
         self.mailbox.release(self._waiting_rows)
         self._waiting_rows = 0
@@ -200,6 +199,15 @@ class WriterActor(Stage):
 
     def _on_wait(self, waited: float | None, held: int) -> None:
         self._meter.note(waited, held, self.clock.monotonic())
+
+
+def _acknowledge(write: Write, error: Exception | None = None) -> None:
+    """Resolve the acknowledgement of a write, if somebody waits for it (and has not given up)."""
+    if write.ack is not None and write.ack.set_running_or_notify_cancel():
+        if error is None:
+            write.ack.set_result(None)
+        else:
+            write.ack.set_exception(error)
 
 
 class _BackpressureMeter:

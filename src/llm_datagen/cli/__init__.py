@@ -1,7 +1,8 @@
 """The command line: ``llm-datagen run | resume | status | cancel | demo``. Needs the extra ``cli``.
 
 Layout:
-    app.py        the commands and their options
+    app.py        the commands
+    options.py    arguments and options that several commands have
     spec.py       what a YAML file may say
     problems.py   what is wrong with a YAML file, and where
     loading.py    from ``module:attr`` to what it names, and from YAML to operators
@@ -9,6 +10,7 @@ Layout:
     origin.py     where a run came from, kept beside its image for ``resume``
     execute.py    run or resume a pipeline, watched
     views.py      a node as it is shown
+    resume.py     find a run and where it came from, and run it
     board.py      what the hooks tell, kept for a display
     live.py       a display at a terminal: a table that moves
     plain.py      a display elsewhere: a line now and then

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +12,12 @@ from llm_datagen.cli import cancel as canceling
 from llm_datagen.cli.demo import run_demo_watched
 from llm_datagen.cli.execute import run_watched, write
 from llm_datagen.cli.failing import FAILED, exit_codes
-from llm_datagen.cli.origin import Origin, origin_of
+from llm_datagen.cli.options import IdArgument, IfExistsOption, PipelineArgument, ResultsOption, TracebackOption
+from llm_datagen.cli.origin import Origin
+from llm_datagen.cli.resume import resume_run
 from llm_datagen.cli.runs import run_lines
 from llm_datagen.cli.status import show_status
-from llm_datagen.cli.target import RESULTS_VARIABLE, default_results, find_target, parse_settings
-from llm_datagen.errors import ConfigError
+from llm_datagen.cli.target import default_results, find_target, parse_settings
 from llm_datagen.runtime import RunFolder
 
 app = typer.Typer(
@@ -31,39 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class IfExistsOption(enum.StrEnum):
-    """What to do when the id has a run already."""
-
-    ERROR = "error"
-    RESUME = "resume"
-    OVERWRITE = "overwrite"
-
-
-PipelineArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE.yaml|MODULE:NAME",
-        help="A pipeline in YAML; or a pipeline in code, or a function that returns one: my_package.my_module:name.",
-        show_default=False,
-    ),
-]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the run.", show_default=False)]
-ResultsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--results-dir",
-        metavar="DIR",
-        help=f"Where runs are kept: this, or ${RESULTS_VARIABLE}, or tmp/results.",
-        show_default=False,
-    ),
-]
-TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
-
-
-def _folder(results_dir: Path | None, pipeline_id: str) -> RunFolder:
-    return RunFolder(results_dir or default_results(), pipeline_id)
 
 
 def _show_version(value: bool) -> None:
@@ -134,32 +101,7 @@ def resume(
     Paths and settings are those of the run; only the operators come from the file or the code.
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(_resume(pipeline_id, pipeline, results_dir))
-
-
-def _resume(pipeline_id: str, name: str | None, results_dir: Path | None) -> int:
-    given = find_target(name) if name else None
-    if given is not None and results_dir is None:
-        results_dir = Path(given.pipeline.results_dir)
-    folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
-    folder.load()  # there must be such a run before anything else is said of it
-    origin = origin_of(folder)
-    if origin is not None:
-        origin.enter()
-    elif given is None:
-        raise ConfigError(
-            f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
-            f"known; say it: llm-datagen resume {pipeline_id} FILE.yaml (or module:name)"
-        )
-    target = given or find_target(origin.target if origin else "")
-    resumed = target.pipeline
-    resumed.results_dir = str(folder.path.parent)
-    resumed.resume(pipeline_id)
-    if origin is None:
-        origin = Origin.here(target.name)
-    Origin(target=target.name, cwd=origin.cwd).save(folder)
-    write(f"run {pipeline_id}: resumed, {origin.target if given is None else name}")
-    return run_watched(resumed)
+        raise typer.Exit(resume_run(pipeline_id, pipeline, results_dir))
 
 
 @app.command()
@@ -187,7 +129,7 @@ def cancel(
 ) -> None:
     """Cancel a run of another process on this machine: what is in flight ends and is saved."""
     with exit_codes(full_traceback=traceback):
-        folder = _folder(results_dir, pipeline_id)
+        folder = RunFolder(results_dir or default_results(), pipeline_id)
         pid = canceling.send_cancel(folder)
         write(f"run {pipeline_id}: process {pid} was told to cancel")
         if no_wait:

@@ -31,8 +31,13 @@ def is_terminal() -> bool:
 
 
 def write(text: str = "") -> None:
-    """Write a line to standard output, at once, as it is."""
-    print(text, flush=True)
+    """Write a line to standard output, at once, as it is. When nobody reads it any more, the work goes on."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def run_watched(pipeline: BasePipeline) -> int:

@@ -62,7 +62,7 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
 
 def say_error(text: str, *, title: str = "Error: ") -> None:
     """Write a message to standard error."""
-    Console(file=sys.stderr, highlight=False).print(Text(title, style="bold red") + Text(text), soft_wrap=True)
+    Console(file=sys.stderr, highlight=False).print(Text.assemble((title, "bold red"), text), soft_wrap=True)
 
 
 def users_traceback(error: BaseException) -> list[str]:

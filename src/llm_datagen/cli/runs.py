@@ -22,6 +22,7 @@ INTERRUPTED = "interrupted"
 UNREADABLE = "unreadable"
 
 _LIVE = {Status.RUNNING, Status.RESUMING, Status.CANCELING}
+"""What an image says of a run while a process is at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +33,15 @@ class RunView:
         pipeline_id: its id.
         status: how it really is.
         image: its image; empty when it cannot be read.
+        is_live: whether a process is at it.
         note: what else is to be said.
     """
 
     pipeline_id: str
     status: str
     image: dict[str, Any] = field(default_factory=dict)
+    is_live: bool = False
     note: str = ""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a process is at it."""
-        return self.status in _LIVE
 
     def nodes(self) -> list[NodeView]:
         """Return its nodes."""
@@ -85,11 +83,13 @@ def look_at(folder: RunFolder) -> RunView:
         ImageError: when its image cannot be read.
     """
     image = folder.load()
-    if image["status"] in _LIVE and not folder.is_locked():
+    if image["status"] in {*_LIVE, Status.PENDING}:
+        if folder.is_locked():
+            return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True)
         image = folder.load()  # its last image is saved before the lock is free
-        if image["status"] in _LIVE:
-            note = f"the process is gone; resume it: llm-datagen resume {folder.pipeline_id}"
-            return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, image=image, note=note)
+    if image["status"] in _LIVE:
+        note = f"the process is gone; resume it: llm-datagen resume {folder.pipeline_id}"
+        return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, image=image, note=note)
     return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image)
 
 

@@ -39,14 +39,18 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
         pad_edge=False,
         expand=False,
     )
-    table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=_LABEL_WIDTH)
-    table.add_column("", no_wrap=True)
+    # Where there is no room, columns that may wrap give way first; theirs is text that does not.
+    table.add_column("node", max_width=_LABEL_WIDTH)
+    table.add_column("")
     for heading in ("rows", "rows/s", "ETA", "filtered", "errors", "tokens"):
         table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         errors = Text(number(node.failed), style="bold red" if node.failed else "")
+        name = Text(node.node_id, no_wrap=True, overflow="ellipsis")
+        if node.operator != node.node_id:
+            name.append(f" {node.operator}", style="dim")
         cells: list[RenderableType] = [
-            Text(node.node_id) + Text(f" {node.operator}" if node.operator != node.node_id else "", style="dim"),
+            name,
             _bar(node),
             Text(progress(node)),
             Text(rate(node.rate) if node.status != Status.PENDING else "-"),

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock, Timeout
 
 from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, PipelineNotFoundError
-from llm_datagen.streams.disk import Disk, LocalDisk
+from llm_datagen.streams.disk import LOCAL_DISK, HeldLock, LocalDisk
 
 FORMAT = 1
 """The version of runtime.json."""
@@ -56,13 +55,15 @@ class RunFolder:
         ConfigError: when the id cannot be a folder's name.
     """
 
+    disk: LocalDisk = LOCAL_DISK
+
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
         self.path = Path(results_dir) / pipeline_id
         self.image_path = self.path / "runtime.json"
         self.checkpoint_path = self.path / "checkpoint.json"
-        self._disk: Disk = LocalDisk()
-        self._lock: FileLock | None = None
+        self.lock_path = self.path / "lock"
+        self._lock: HeldLock | None = None
 
     def exists(self) -> bool:
         """Return whether there is an image."""
@@ -75,7 +76,7 @@ class RunFolder:
             PipelineNotFoundError: when there is none; the message names the runs that there are.
             ImageError: when it cannot be read.
         """
-        data = self._disk.read_all(str(self.image_path))
+        data = self.disk.read_all(str(self.image_path))
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
@@ -97,27 +98,25 @@ class RunFolder:
     def save(self, image: dict[str, Any]) -> None:
         """Replace the image, atomically; `updated_at` is set."""
         image["updated_at"] = now_text()
-        self._disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=False)
+        self.disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=False)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
-        self._disk.replace(str(self.checkpoint_path), orjson.dumps(checkpoint, option=_OPTIONS), sync=False)
+        self.disk.replace(str(self.checkpoint_path), orjson.dumps(checkpoint, option=_OPTIONS), sync=False)
 
     def lock(self) -> None:
         """Take the run for this object. The lock goes with the process, whatever ends it.
 
         Raises:
             PipelineBusyError: when somebody has it.
+            DiskError: when the folder or the lock cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / "lock", timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
+        lock = self.disk.take_lock(str(self.lock_path))
+        if lock is None:
             raise PipelineBusyError(
                 f"run {self.pipeline_id!r} in {self.path.parent} is being run{self._by_whom()}; wait for it, cancel "
                 f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
-            ) from None
+            )
         self._lock = lock
 
     def unlock(self) -> None:
@@ -132,11 +131,10 @@ class RunFolder:
             return True
         if not self.path.exists():
             return False
-        try:
-            with FileLock(self.path / "lock", timeout=0, thread_local=False):
-                return False
-        except Timeout:
-            return True
+        lock = self.disk.take_lock(str(self.lock_path))
+        if lock is not None:
+            lock.release()
+        return lock is None
 
     def _by_whom(self) -> str:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.disk import Disk, LocalDisk, MemoryDisk
+from llm_datagen.streams.disk import LOCAL_DISK, Disk, MemoryDisk
 from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.stream import Stream
 
@@ -28,7 +28,7 @@ class FileStream(Stream):
     `StreamFactory.register("name", TheClass)`.
     """
 
-    disk: Disk = LocalDisk()
+    disk: Disk = LOCAL_DISK
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)

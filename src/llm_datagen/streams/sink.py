@@ -202,6 +202,13 @@ class Sink:
         """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
+        found = self.stream.disk.size(self.stream.path)
+        if found != self.position.bytes:
+            what = "is gone" if found is None else f"has {found} bytes"
+            raise StreamChangedError(
+                f"{self.stream.path} {what}, and {self.position.bytes} were written: somebody else has changed or moved "
+                "it meanwhile, so it is not sealed; restore it, or start afresh with if_exists='overwrite'"
+            )
         if self._fsync != "never":
             self._file.sync()
             if self._letters is not None:

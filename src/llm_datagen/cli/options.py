@@ -1,0 +1,40 @@
+"""Arguments and options that several commands have, or that are long."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_datagen.cli.target import RESULTS_VARIABLE
+
+
+class IfExistsOption(enum.StrEnum):
+    """What to do when the id has a run already."""
+
+    ERROR = "error"
+    RESUME = "resume"
+    OVERWRITE = "overwrite"
+
+
+PipelineArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE.yaml|MODULE:NAME",
+        help="A pipeline in YAML; or a pipeline in code, or a function that returns one: my_package.my_module:name.",
+        show_default=False,
+    ),
+]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the run.", show_default=False)]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--results-dir",
+        metavar="DIR",
+        help=f"Where runs are kept: this, or ${RESULTS_VARIABLE}, or tmp/results.",
+        show_default=False,
+    ),
+]
+TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]

@@ -1,0 +1,31 @@
+"""For tests of operators and pipelines: faults on the disk, crashes at a chosen call, calls counted across crashes.
+
+* `FaultPlan`, `Fault`, `inject`, `inject_from_env`, `record`: break, tear, delay or kill at a step of the disk
+* `crash_at`, `CallCounter`: operators that crash, and calls that are counted, across processes
+* `RecordingHooks`: what the hooks were told
+* `ManualClock`: time that moves when it is told to
+
+Nothing of the engine imports this package, and nothing here needs pytest. docs/testing.md shows how it is used.
+"""
+
+from llm_datagen.clock import ManualClock
+from llm_datagen.testing.disk import Failpoint, FaultyDisk, inject, inject_from_env, record
+from llm_datagen.testing.faults import ENV, OPERATIONS, Fault, FaultPlan
+from llm_datagen.testing.hooks import RecordingHooks
+from llm_datagen.testing.operators import CallCounter, crash_at
+
+__all__ = [
+    "ENV",
+    "OPERATIONS",
+    "CallCounter",
+    "Failpoint",
+    "Fault",
+    "FaultPlan",
+    "FaultyDisk",
+    "ManualClock",
+    "RecordingHooks",
+    "crash_at",
+    "inject",
+    "inject_from_env",
+    "record",
+]

@@ -1,0 +1,336 @@
+"""The reader: what was demanded, when it is there; patience with a source that has nothing new (M18, H6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pykka
+import pytest
+
+from llm_datagen import log as events
+from llm_datagen.actors.reader import ReaderActor
+from llm_datagen.actors.stage import join
+from llm_datagen.errors import FailureRecord, StreamChangedError, StreamIdleError
+from llm_datagen.messages import (
+    Batch,
+    Cancel,
+    Committed,
+    Demand,
+    EndOfSource,
+    Outcome,
+    Sealed,
+    SourceSized,
+    StageEnded,
+)
+from llm_datagen.streams import Segment, Sink, Span, Stream
+from llm_datagen.streams.disk import MemoryDisk
+
+from ..support import PATIENCE_SECONDS
+from .helpers import Desk, Log, SteppingClock, stream_on
+
+RETRY = 10.0
+"""The reader's retry interval in these tests, in seconds of a clock that is stepped."""
+
+
+class Bench:
+    """A reader between a stream and two desks."""
+
+    def __init__(self, clock: SteppingClock) -> None:
+        self.clock = clock
+        self.source = stream_on(MemoryDisk(), "in.jsonl")
+        self.boss, self.node, self.log = Desk(), Desk(), Log()
+        self.ref: pykka.ActorRef[ReaderActor]
+
+    def start(self, segments: list[Segment] | None = None, *, idle_timeout: float | None = None) -> None:
+        """Start the reader."""
+        self.ref = ReaderActor.start(
+            "n",
+            self.boss,
+            self.node,
+            self.source.cursor(segments or [Segment(0, 0)]),
+            retry_interval=RETRY,
+            idle_timeout=idle_timeout,
+            log=self.log,
+        )
+
+    def tell(self, message: Any) -> None:
+        """Tell the reader something and wait until it is done with it."""
+        self.ref.tell(message)
+        self.clock.settle(self.ref)
+
+    def write(self, *rows: Any) -> None:
+        """Let another program write rows."""
+        self.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+    def write_bytes(self, data: bytes) -> None:
+        """Let another program write at the end, which asks nobody."""
+        disk = self.source.disk
+        assert isinstance(disk, MemoryDisk)
+        disk._files.setdefault("in.jsonl", bytearray()).extend(data)
+
+    def sent(self) -> list[Any]:
+        """Return the rows that the node was sent, decoded."""
+        return [message.block.decode(record) for message in self.node.of(Batch) for record in message.block.records]
+
+    def ended(self) -> StageEnded:
+        """Wait for the reader's end."""
+        (ended,) = self.boss.wait_for(StageEnded)
+        assert join(self.ref, PATIENCE_SECONDS)
+        return ended
+
+    def end(self) -> None:
+        """Cancel the reader."""
+        self.ref.tell(Cancel())
+        assert self.ended().outcome is Outcome.STOPPED
+
+
+@pytest.fixture
+def bench(clock: SteppingClock) -> Bench:
+    return Bench(clock)
+
+
+def committed_stream(source: Stream) -> Sink:
+    """Open the stream as a node's writer does."""
+    return source.sink(source="memory://before", fsync="never")
+
+
+def commit(sink: Sink, *rows: Any) -> int:
+    """Commit rows; return how many bytes may be read."""
+    start = sink.position.coverage.rows
+    data = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    sink.append(data, rows=len(rows), spans=[Span(start, start + len(rows), start, start + len(rows))])
+    return sink.position.bytes
+
+
+def test_nothing_is_sent_before_it_is_demanded(bench: Bench) -> None:
+    """The protocol: the reader sends what was demanded, and reads nothing ahead of it."""
+    bench.write(1, 2, 3)
+    bench.start()
+    bench.tell(Committed(0))
+    bench.tell(Sealed())
+    assert bench.node.messages == []
+    bench.end()
+
+
+def test_never_more_than_was_demanded_and_one_batch_for_a_demand(bench: Bench) -> None:
+    """The protocol: a reader MUST NOT send more rows than were demanded, in at most one Batch."""
+    bench.write(*range(10))
+    bench.start()
+    for demanded, sent in ((3, 3), (1, 4), (100, 10)):
+        bench.tell(Demand(demanded))
+        assert bench.sent() == list(range(sent))
+    assert len(bench.node.of(Batch)) == 3
+    bench.source.seal()
+    bench.tell(Sealed())
+    assert len(bench.node.messages) == 3, "not even the end is told before it is asked for"
+    bench.end()
+
+
+def test_a_source_that_has_ended_is_told_once_behind_its_rows(bench: Bench) -> None:
+    """The protocol: EndOfSource, once, when every row was sent; then the reader ends."""
+    bench.write("a", "b")
+    bench.source.seal()
+    bench.start()
+    bench.tell(Demand(100))
+    bench.ref.tell(Demand(100))
+    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.sent() == ["a", "b"]
+    assert bench.node.messages[1:] == [EndOfSource(2)]
+    assert SourceSized("n", 2, is_exact=True) in bench.boss.messages
+
+
+def test_an_empty_source_has_an_end_too(bench: Bench) -> None:
+    """The protocol: of no rows."""
+    bench.write()
+    bench.source.seal()
+    bench.start()
+    bench.ref.tell(Demand(1))
+    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.node.messages == [EndOfSource(0)]
+
+
+def test_only_what_is_not_done_is_read(bench: Bench) -> None:
+    """R2: after a crash, holes are read by a seek; the total counts all rows."""
+    bench.write(*range(6))
+    bench.source.seal()
+    bench.start([Segment(1, 2, 2, 4), Segment(4, 8)])
+    for _ in range(2):
+        bench.tell(Demand(100))
+    bench.ref.tell(Demand(100))
+    bench.ended()
+    assert bench.sent() == [1, 4, 5]
+    assert bench.node.messages[-1] == EndOfSource(6)
+
+
+def test_five_retries_a_tenth_of_a_second_apart_and_then_patience(bench: Bench) -> None:
+    """M18: each retry is a line `[EOF Retry]`; the fifth says that the input is not sealed; then polling."""
+    bench.write()
+    bench.start()
+    bench.tell(Demand(5))
+    assert bench.log.lines == []
+    for attempt in range(1, 6):
+        due = bench.clock.settle(bench.ref) or 0
+        assert due == pytest.approx(attempt * 0.1)
+        bench.clock.step(bench.ref, due - bench.clock.monotonic())
+        lines = bench.log.of(events.EOF_RETRY)
+        assert [line["attempt"] for line in lines] == list(range(1, attempt + 1))
+        assert lines[-1]["waited_s"] == pytest.approx(attempt * 0.1)
+    assert len(bench.log.of(events.EOF_WAITING)) == 1
+    for _ in range(3):
+        assert bench.clock.settle(bench.ref) == pytest.approx(bench.clock.monotonic() + RETRY)
+        bench.clock.step(bench.ref, RETRY)
+    assert len(bench.log.of(events.EOF_RETRY)) == 5
+    assert len(bench.log.of(events.EOF_WAITING)) == 1
+    bench.end()
+
+
+def test_a_reader_that_starves_again_and_again_does_not_fill_the_log(bench: Bench) -> None:
+    """M18, M28: it says so again only after some seconds."""
+    bench.write()
+    bench.start()
+    for row in range(30):  # nine seconds in all
+        bench.tell(Demand(1))
+        for _ in range(3):
+            bench.clock.step(bench.ref, 0.1)
+        bench.write(row)
+        bench.tell(Committed(0))
+        assert bench.sent() == list(range(row + 1))
+    starved = len(bench.log.of(events.EOF_RETRY))
+    assert 3 <= starved <= 9
+    bench.end()
+
+
+def test_rows_that_another_program_writes_are_found_by_looking(bench: Bench) -> None:
+    """M18: polling; a line is a row when its newline has come."""
+    bench.write("a")
+    bench.start()
+    bench.tell(Demand(5))
+    bench.tell(Demand(5))
+    bench.write_bytes(b'"half')
+    bench.clock.step(bench.ref, 0.1)
+    assert bench.sent() == ["a"]
+    bench.write_bytes(b' a line"\n')
+    bench.clock.step(bench.ref, 0.1)
+    assert bench.sent() == ["a", "half a line"]
+    bench.end()
+
+
+def test_a_source_that_is_not_there_yet_is_waited_for(bench: Bench) -> None:
+    """M18: a node may be started before the one that feeds it."""
+    bench.start()
+    bench.tell(Demand(5))
+    assert bench.node.messages == []
+    bench.write("late")
+    bench.clock.step(bench.ref, 0.1)
+    assert bench.sent() == ["late"]
+    bench.end()
+
+
+def test_a_writer_in_the_same_process_wakes_the_reader_at_once(bench: Bench) -> None:
+    """M18: no polling then: the clock does not move in this test."""
+    sink = committed_stream(bench.source)
+    bench.start()
+    bench.tell(Demand(5))
+    bench.tell(Committed(commit(sink, "a", "b")))
+    assert bench.sent() == ["a", "b"]
+    assert bench.clock.settle(bench.ref) is None, "a reader from which nothing is demanded has no timer"
+    limit = commit(sink, "c")
+    bench.tell(Committed(limit))
+    assert bench.sent() == ["a", "b"]
+    bench.tell(Demand(5))
+    assert bench.sent() == ["a", "b", "c"]
+    bench.tell(Demand(5))
+    sink.seal()
+    bench.ref.tell(Sealed())
+    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.node.messages[-1] == EndOfSource(3)
+
+
+def test_nobody_reads_past_what_is_committed(bench: Bench) -> None:
+    """S1: bytes that no commit speaks of are not there, though they are in the file."""
+    sink = committed_stream(bench.source)
+    commit(sink, "a")
+    bench.write("not committed")
+    bench.start()
+    bench.tell(Demand(5))
+    bench.tell(Demand(5))
+    bench.clock.step(bench.ref, 0.1)
+    assert bench.sent() == ["a"]
+    bench.end()
+    sink.close()
+
+
+@pytest.mark.parametrize("timeout", [0.25, 3.0])
+def test_a_source_that_gives_nothing_for_too_long_is_an_error(bench: Bench, timeout: float) -> None:
+    """M18: with `idle_timeout`, when it is due; not only at the next look, which may be a while."""
+    bench.write("a")
+    bench.start(idle_timeout=timeout)
+    bench.clock.step(bench.ref, 100)  # nothing was demanded: this does not count
+    bench.tell(Demand(5))
+    bench.clock.step(bench.ref, 100)
+    bench.ref.tell(Demand(5))
+    began = bench.clock.monotonic()
+    while (due := bench.clock.settle(bench.ref) or 0) < began + timeout - 1e-9:
+        bench.clock.step(bench.ref, due - bench.clock.monotonic())
+    assert due == pytest.approx(began + timeout)
+    assert bench.boss.of(StageEnded) == []
+    bench.clock.advance(due - bench.clock.monotonic())
+    ended = bench.ended()
+    assert isinstance(ended.error, StreamIdleError)
+    assert "in.jsonl.done" in str(ended.error)
+
+
+def test_a_new_row_begins_the_idle_time_anew(bench: Bench) -> None:
+    """M18: seconds without a new row, not seconds in all."""
+    bench.write("a")
+    bench.start(idle_timeout=1.0)
+    bench.tell(Demand(1))
+    for row in range(5):
+        bench.tell(Demand(1))
+        bench.clock.step(bench.ref, 0.9)
+        bench.write(row)
+        bench.tell(Committed(0))
+        assert bench.sent()[-1] == row
+    bench.end()
+
+
+def test_cancel_is_heard_while_waiting(bench: Bench) -> None:
+    """H6: no sleep makes a reader deaf."""
+    bench.write()
+    bench.start()
+    bench.tell(Demand(1))
+    bench.end()
+    assert bench.node.messages == []
+
+
+def test_a_source_that_was_shortened_fails_the_reader(bench: Bench) -> None:
+    """M22, H7: by a report, not by silence."""
+    bench.write(*range(5))
+    bench.start([Segment(3, 6)])
+    bench.source.disk.replace("in.jsonl", b"0\n", sync=False)
+    bench.ref.tell(Demand(1))
+    ended = bench.ended()
+    assert ended.outcome is Outcome.FAILED
+    assert isinstance(ended.error, StreamChangedError)
+
+
+def test_an_unexpected_message_ends_the_reader_without_showing_it(bench: Bench) -> None:
+    """H15, H18: it may be a row."""
+    bench.start()
+    answer = bench.ref.ask({"text": "secret"}, timeout=PATIENCE_SECONDS)
+    assert isinstance(answer, FailureRecord)
+    assert "dict" in answer.text
+    assert "secret" not in repr(bench.ended()) + answer.trace + bench.log.text
+
+
+def test_the_size_of_a_sealed_source_is_estimated_once_a_second(bench: Bench) -> None:
+    """M27: from bytes; exactly at the end."""
+    bench.write(*[0] * 100)
+    bench.source.seal()
+    bench.start()
+    for _ in range(4):
+        bench.tell(Demand(10))
+        bench.clock.step(bench.ref, 0.4)
+    assert bench.boss.of(SourceSized) == [SourceSized("n", 100, is_exact=False)] * 2
+    bench.end()

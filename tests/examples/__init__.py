@@ -1,0 +1,1 @@
+"""The examples and the documentation: they run, and say what the code does."""

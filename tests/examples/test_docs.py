@@ -1,0 +1,98 @@
+"""The documentation is true: its programs run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from .pages import DOCS, Block, blocks_of
+from .shell import clean_environment
+
+PAGES = sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"])
+
+
+PAGES_WITH_PROGRAMS = [page for page in PAGES if any(block.info for block in blocks_of(page))]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_PROGRAMS, ids=lambda page: page.name)
+def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks_of(page)):
+        where = f"{page.name}, line {block.line}"
+        if block.info.startswith("file="):
+            (tmp_path / block.info.removeprefix("file=")).write_text(block.text, encoding="utf-8")
+        elif block.info == "run" and block.language == "python":
+            folder = tmp_path if page.name == "getting-started.md" else tmp_path / str(number)
+            folder.mkdir(exist_ok=True)
+            _run_program(block, folder, where)
+        elif block.info == "run" and block.language == "console":
+            _run_session(block, tmp_path, where)
+        else:
+            assert not block.info, f"{where}: {block.info!r} means nothing to the tests"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_on_a_page_is_python(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "python":
+            ast.parse(block.text, f"{page.name}, line {block.line}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_on_a_page_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name} links to {target}, which is not there"
+        if anchor:
+            assert anchor in _anchors(file), f"{page.name} links to {target}; that heading is not there"
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _run_program(block: Block, folder: Path, where: str) -> None:
+    program = folder / f"program_{block.line}.py"
+    program.write_text(block.text, encoding="utf-8")
+    command = [sys.executable, "-W", "error", program.name]
+    done = subprocess.run(
+        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{where}: {done.stderr}"
+    assert "Traceback" not in done.stderr, f"{where}: {done.stderr}"
+
+
+def _run_session(block: Block, folder: Path, where: str) -> None:
+    """Run the commands of a session, and find the lines that the page shows in what they print, in that order.
+
+    In a shown line, ``…`` stands for anything; alone on a line, for any lines. ``# exits with N`` behind a command
+    says that it fails.
+    """
+    lines = block.text.splitlines()
+    while lines:
+        command = lines.pop(0).removeprefix("$ ")
+        shown = list(takewhile(lambda line: not line.startswith("$ "), lines))
+        del lines[: len(shown)]
+        done = subprocess.run(
+            command, shell=True, cwd=folder, env=clean_environment(), capture_output=True, text=True, check=False
+        )
+        expected = re.search(r"# exits with (\d+)$", command)
+        assert done.returncode == (int(expected[1]) if expected else 0), f"{where}, {command}: {done.stderr}"
+        pattern = "".join(_line_pattern(line) for line in shown)
+        assert re.fullmatch(pattern, done.stdout), f"{where}, {command}: it prints\n{done.stdout}"
+
+
+def _line_pattern(line: str) -> str:
+    if line == "…":
+        return r"(?:.*\n)*"
+    return ".*".join(map(re.escape, line.split("…"))) + r"\n"

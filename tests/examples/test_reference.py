@@ -1,0 +1,259 @@
+"""The tables of the reference are those of the code: names, order, defaults, choices, fields."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import llm_datagen
+from llm_datagen import errors, hooks, log, messages
+from llm_datagen.config import Fsync, IdScheme, IfExists, NodeConfig, OnError, WriterConfig
+from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.streams import Manifest
+
+from .pages import DOCS, names_in, table
+
+REFERENCE = DOCS / "reference.md"
+CONCEPTS = DOCS / "concepts.md"
+SOURCE = Path(llm_datagen.__file__).parent
+CHOICES: dict[str, Any] = {"on_error": OnError, "id_scheme": IdScheme, "fsync": Fsync}
+
+
+def _names(rows: dict[str, list[str]]) -> list[str]:
+    return [name for cell in rows for name in names_in(cell)]
+
+
+def _parameters(func: Callable[..., Any]) -> dict[str, Any]:
+    parameters = list(inspect.signature(func).parameters.values())
+    return {p.name: p.default for p in parameters if p.name != "self"}
+
+
+def _fields(cls: Any) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(cls)}
+
+
+def _llm_operator() -> dict[str, Any]:
+    return _parameters(pytest.importorskip("llm_datagen.llm").LLMOperator)
+
+
+@pytest.mark.parametrize(
+    ("section", "of_code"),
+    [
+        ("UnifiedPipeline", lambda: _parameters(llm_datagen.UnifiedPipeline)),
+        ("UnifiedNodePipeline", lambda: _parameters(llm_datagen.UnifiedNodePipeline)),
+        ("NodeConfig", lambda: _fields(NodeConfig)),
+        ("WriterConfig", lambda: _fields(WriterConfig)),
+        ("UnifiedNode", lambda: _parameters(llm_datagen.UnifiedNode)),
+        ("LLMOperator", _llm_operator),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_settings_and_defaults_are_those_of_the_code(section: str, of_code: Callable[[], dict[str, Any]]) -> None:
+    settings = of_code()
+    rows = table(REFERENCE, section, "setting")
+    assert _names(rows) == list(settings)
+    for (name, default), (shown, unit, meaning) in zip(settings.items(), rows.values(), strict=True):
+        if default is inspect.Parameter.empty:
+            assert shown == "required", name
+        else:
+            assert ast.literal_eval(shown.strip("`")) == default, name
+        if name.endswith(("_interval", "timeout")):
+            assert unit == "seconds", name
+        for choice in typing.get_args(CHOICES.get(name)):
+            assert f'`"{choice}"`' in meaning, f"{name} may be {choice!r}"
+
+
+def test_a_call_with_positions_is_described_rightly() -> None:
+    def positional(func: Callable[..., Any]) -> int:
+        return sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(func).parameters.values())
+
+    assert positional(llm_datagen.UnifiedPipeline) == 13
+    assert positional(llm_datagen.UnifiedNode) == 3
+    create = table(REFERENCE, "UnifiedPipeline", "method or property")
+    told = next(meaning for name, (meaning,) in create.items() if name.startswith("`create"))
+    for choice in typing.get_args(IfExists):
+        assert f'`"{choice}"`' in told
+
+
+@pytest.mark.parametrize(
+    ("section", "owner"),
+    [
+        ("UnifiedPipeline", llm_datagen.UnifiedPipeline([len], "in.jsonl", "out.jsonl")),
+        ("UnifiedNode", llm_datagen.UnifiedNode("n")),
+        ("Streams", llm_datagen.JsonlStream("jsonl://x")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_methods_are_there_with_these_parameters(section: str, owner: object) -> None:
+    heading = "method or property of a stream" if section == "Streams" else "method or property"
+    for cell in table(REFERENCE, section, heading):
+        for shown in names_in(cell):
+            name, parenthesis, _ = shown.partition("(")
+            assert hasattr(type(owner), name) or name in vars(owner), f"{section} has no {name}"
+            if parenthesis:
+                assert _call_as_shown(shown) == _call_of(name, getattr(owner, name)), name
+
+
+def _call_as_shown(shown: str) -> str:
+    return shown.replace(" ", "").replace('"', "'")
+
+
+def _call_of(name: str, func: Callable[..., Any]) -> str:
+    parameters = inspect.signature(func).parameters.values()
+    bare = [p.replace(annotation=p.empty) for p in parameters]
+    return f"{name}{inspect.Signature(bare)}".replace(" ", "").replace('"', "'")
+
+
+def test_reports_have_these_fields() -> None:
+    properties = [name for name, value in vars(RunReport).items() if isinstance(value, property)]
+    assert _names(table(REFERENCE, "Reports", "field of RunReport")) == [*_fields(RunReport), *properties]
+    assert _names(table(REFERENCE, "Reports", "field of NodeReport")) == list(_fields(NodeReport))
+    assert len(_fields(PipelineStatus)) == 5
+
+
+def test_every_status_is_explained() -> None:
+    assert _names(table(CONCEPTS, "Failure and cancel", "status")) == [
+        *(status.value for status in (Status.PENDING, Status.RUNNING, Status.RESUMING, Status.CANCELING)),
+        *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED)),
+    ]
+    assert len(Status) == 7
+
+
+def test_every_member_of_operators_and_ctx_is_there() -> None:
+    members = [name for name in vars(llm_datagen.BaseOperator) if not name.startswith("_")]
+    shown = [cell.strip("`").partition("(")[0] for cell in table(REFERENCE, "Operators", "member of an operator")]
+    assert sorted(shown) == sorted(members)
+    of_ctx = [name for name in vars(llm_datagen.INodeContext) if not name.startswith("_")]
+    shown = [cell.strip("`").partition("(")[0] for cell in table(REFERENCE, "Operators", "member of ctx")]
+    assert shown == of_ctx
+
+
+def test_every_hook_is_there_with_its_parameters() -> None:
+    expected = []
+    for name in hooks.HOOK_NAMES:
+        parameters = list(inspect.signature(getattr(hooks.DefaultPipelineHooks, name)).parameters)[1:]
+        expected.append(f"{name}({', '.join(parameters)})")
+    assert sorted(_names(table(REFERENCE, "Hooks", "hook"))) == sorted(expected)
+
+
+def _events() -> dict[str, str]:
+    values = {name: value for name, value in vars(log).items() if name.isupper() and isinstance(value, str)}
+    return {name: value for name, value in values.items() if value.startswith("[")}
+
+
+def test_every_event_of_the_log_is_in_the_table() -> None:
+    assert sorted(_names(table(REFERENCE, "platform.log", "event"))) == sorted(_events().values())
+
+
+def test_every_field_of_an_event_is_in_the_table() -> None:
+    rows = table(REFERENCE, "platform.log", "event")
+    found = 0
+    for file in SOURCE.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Attribute)):
+                continue
+            event = _events().get(call.args[0].attr)
+            if event is None or not isinstance(call.func, ast.Attribute) or "log" not in ast.unparse(call.func.value):
+                continue
+            found += 1
+            shown = names_in(rows[f"`{event}`"][1])
+            for keyword in call.keywords:
+                assert keyword.arg is None or keyword.arg in shown, f"{event} has the field {keyword.arg} ({file.name})"
+    assert found >= len(_events())
+
+
+def test_every_order_and_event_of_a_pipeline_is_in_the_tables() -> None:
+    orders = table(REFERENCE, "Messages", "order, from llm_datagen.messages")
+    for cell, (fields, _) in orders.items():
+        assert names_in(fields) == list(_fields(getattr(messages, cell.strip("`"))))
+    events = table(REFERENCE, "Messages", "event")
+    assert sorted(_names(events)) == sorted(event.__name__ for event in typing.get_args(messages.Event))
+    for cell, (fields, _) in events.items():
+        assert names_in(fields) == list(_fields(getattr(messages, cell.strip("`"))))
+    public = {event.__name__ for event in typing.get_args(messages.Event)} | {name.strip("`") for name in orders}
+    internal = {"StatusChanged", "Settled", "StageEnded"}
+    assert {cls.__name__ for cls in typing.get_args(messages.PipelineMessage)} == public | internal
+
+
+def test_every_error_is_in_the_table() -> None:
+    tree = [cls.__name__ for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, Exception)]
+    assert sorted(_names(table(REFERENCE, "Errors", "error"))) == sorted(tree)
+
+
+def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text("1\n2\n3\n4\n", encoding="utf-8")
+    refuse = [3]
+
+    def step(number: int) -> int:
+        if number in refuse:
+            raise ValueError(number)
+        return number
+
+    pipeline = llm_datagen.UnifiedPipeline([step], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None)
+    with pytest.raises(llm_datagen.NodeFailedError):
+        pipeline.create("keys").run()
+    header, *commits = (json.loads(line[9:]) for line in Path("out.jsonl.commits").read_text().splitlines())
+    assert list(header) == ["format", "source"]
+    keys = _names(table(REFERENCE, "Files on disk", "key of a commit"))
+    assert sorted({key for commit in commits for key in commit} | {"marks"}) == sorted(keys)
+
+    refuse.clear()
+    pipeline.resume("keys").run()
+    seal = json.loads(Path("out.jsonl.done").read_text())
+    assert (
+        sorted(_names(table(REFERENCE, "Files on disk", "key of a seal"))) == sorted(seal) == sorted(_fields(Manifest))
+    )
+    image = json.loads(Path("tmp/results/keys/runtime.json").read_text())
+    rows = table(REFERENCE, "Files on disk", "key of runtime.json")
+    assert _names(rows) == list(image)
+    assert list(image["config"]) == [
+        name for name in _parameters(llm_datagen.UnifiedPipeline) if name in image["config"]
+    ]
+    documented = {
+        *names_in(rows["`nodes`"][0]),
+        *_fields(NodeReport),
+        *_fields(NodeConfig),
+        "id_scheme",
+        "follow_input",
+    }
+    assert set(image["nodes"][0]) <= documented
+    checkpoint = json.loads(Path("tmp/results/keys/checkpoint.json").read_text())["node_0"]
+    found = [f"{side}.{key}" for side in checkpoint for key in checkpoint[side]]
+    assert _names(table(REFERENCE, "Files on disk", "key of a checkpoint")) == found
+    assert {path.name for path in Path("tmp/results/keys").iterdir()} == {"runtime.json", "checkpoint.json", "lock"}
+
+
+def test_every_key_of_an_operator_in_yaml_is_there() -> None:
+    spec = pytest.importorskip("llm_datagen.cli.spec")
+    keys = [field.alias or name for name, field in spec.OperatorPart.model_fields.items()]
+    shown = _names(table(REFERENCE, "Pipelines in YAML", "key of an operator"))
+    assert sorted(keys) == sorted([*shown, *_fields(NodeConfig)])
+    settings = [name for name in _parameters(llm_datagen.UnifiedPipeline) if name != "hooks"]
+    assert sorted(spec.PipelinePart.model_fields) == sorted([*settings, "pipeline_id"])
+
+
+def test_every_command_and_option_is_in_the_tables() -> None:
+    typer = pytest.importorskip("typer")
+    group = typer.main.get_command(pytest.importorskip("llm_datagen.cli.app").app)
+    commands = group.commands
+    shown_commands = [names_in(cell)[0].split()[0] for cell in table(REFERENCE, "Command line", "command")]
+    assert shown_commands == list(commands)
+    options: dict[str, list[str]] = {}
+    for name, command in {"llm-datagen": group, **commands}.items():
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and "--help" not in parameter.opts:
+                options.setdefault(parameter.opts[0], []).append(name)
+    shown = table(REFERENCE, "Command line", "option")
+    assert sorted(names_in(cell)[0].split()[0] for cell in shown) == sorted(options)
+    for cell, (of, _) in shown.items():
+        users = options[names_in(cell)[0].split()[0]]
+        assert (of == "all" and set(users) == set(commands)) or names_in(of) == users, cell

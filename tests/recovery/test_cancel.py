@@ -1,0 +1,381 @@
+"""Cancelling: from any thread, by Ctrl+C and by SIGTERM. What was begun ends and is saved; a resume goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, UnifiedPipeline
+
+from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, write_jsonl
+from .zygote import JOB, calls_of, check_rows, committed, output_of, said
+
+ROWS = 200
+
+
+class Item(BaseOperator):
+    """Tells when row `signal_at` is in it; naps."""
+
+    name = "work"
+
+    def __init__(
+        self, calls: Calls, here: threading.Event | None = None, signal_at: int = 50, nap: float = 0.0005
+    ) -> None:
+        self.calls = calls
+        self.nap = nap
+        self.here = here
+        self.signal_at = signal_at
+
+    def do(self, item: Any) -> Any:
+        self.calls.note(item["_i"])
+        if item["n"] == self.signal_at and self.here:
+            self.here.set()
+            time.sleep(0.01)
+        return {"n": item["n"]}
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        time.sleep(self.nap)
+        return self.do(item)
+
+
+class AsyncItem(Item):
+    name = "work"
+
+    async def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return self.do(item)
+
+
+class Batch(Item):
+    name = "work"
+
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        time.sleep(0.001)
+        return [self.do(item) for item in items]
+
+
+KINDS: dict[str, Callable[..., Item]] = {"item": Item, "async item": AsyncItem, "batch": Batch}
+EXPECTED = [{"n": n, "_i": n} for n in range(ROWS)]
+
+
+def copy(item: Any) -> Any:
+    return item
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(
+    ("streaming", "async_mode", "parallel_size"), list(itertools.product([True, False], [True, False], [1, 4]))
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_cancel_from_another_thread_saves_what_was_begun_and_a_resume_goes_on(
+    bench: Bench, kind: str, streaming: bool, async_mode: bool, parallel_size: int, ordered: bool
+) -> None:
+    """M7, M5, M6, S2: run() returns a report, nothing is sealed, and no call that ended is made again."""
+    bench.give(numbered(ROWS))
+    calls, here = Calls(bench.folder / "calls"), threading.Event()
+    pipeline = bench.pipeline(
+        [KINDS[kind](calls, here), copy],
+        streaming=streaming,
+        parallel_size=parallel_size,
+        batch_size=3,
+        ordered=ordered,
+        writer_config={"async_mode": async_mode, "queue_size": 30, "flush_batch_size": 7},
+    ).create("a")
+
+    def cancel() -> None:
+        here.wait(PATIENCE_SECONDS)
+        pipeline.cancel("had enough")
+
+    other = threading.Thread(target=cancel)
+    other.start()
+    report = pipeline.run()
+    other.join()
+    assert report.status == Status.CANCELED == pipeline.status
+    assert report.reason == "had enough"
+    image = bench.image("a")
+    assert (image["status"], image["reason"], image["error"]) == ("canceled", "had enough", None)
+    assert {node["status"] for node in image["nodes"]} == {"canceled"}
+    assert not bench.is_sealed()
+    assert not Path(f"{bench.between('a')}.done").exists()
+    made = lines(bench.between("a"))
+    assert 0 < len(made) < ROWS
+    if not ordered:  # M7: what was dispatched has ended, and is on disk
+        assert calls.all() == {str(row["_i"]): 1 for row in made}
+
+    resumed = bench.pipeline([KINDS[kind](calls), copy]).resume("a")
+    assert resumed.run().status == Status.COMPLETED
+    found = lines(bench.output)
+    assert bag(found) == bag(EXPECTED)
+    again = sum(calls.all().values()) - ROWS
+    if ordered:  # finished rows that wait for an unfinished one before them are lost
+        assert found == EXPECTED
+        assert again <= 4 * 3 * 10
+    else:
+        assert again == 0
+
+
+def test_a_run_that_is_cancelled_again_and_again_calls_every_row_once(bench: Bench) -> None:
+    """M7, R2: fifteen cancels at random moments cost no call and no row."""
+    bench.give(numbered(1000))
+    calls = Calls(bench.folder / "calls")
+    chance = random.Random(11)
+
+    def work(item: Any) -> Any:
+        calls.note(item["_i"])
+        return [item] * (item["n"] % 3)
+
+    pipeline = bench.pipeline([work, copy], streaming=True, parallel_size=3, batch_size=2).create("a")
+    for _ in range(15):
+        ref = pipeline.start()
+        time.sleep(chance.random() * 0.03)
+        pipeline.cancel()
+        report = pipeline.wait(PATIENCE_SECONDS)
+        assert report is not None
+        assert not ref.is_alive()
+        if report.status == Status.COMPLETED:
+            break
+        pipeline.resume("a")
+    if pipeline.status != Status.COMPLETED:
+        pipeline.run()
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": f"{n}_{k}"} for n in range(1000) for k in range(n % 3))
+    assert calls.all() == {str(n): 1 for n in range(1000)}
+
+
+def test_a_cancel_between_two_sequential_nodes_keeps_the_first(bench: Bench) -> None:
+    """M5, M7: the first node stays completed and sealed; the resume runs the second alone."""
+    bench.give(numbered(100))
+    calls, here = Calls(bench.folder / "calls"), threading.Event()
+    pipeline = bench.pipeline([Item(calls), Item(calls, here, 30)], streaming=False).create("a")
+    pipeline.start()
+    here.wait(PATIENCE_SECONDS)
+    pipeline.cancel()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert [node.status for node in report.nodes] == [Status.COMPLETED, Status.CANCELED]
+    assert Path(f"{bench.between('a')}.done").exists()
+    assert not bench.is_sealed()
+    pipeline.resume("a").run()
+    assert calls.all() == {str(n): 2 for n in range(100)}  # once in each node
+
+
+def test_a_long_call_can_see_that_it_is_cancelled(bench: Bench) -> None:
+    """M13, M7: `ctx.is_cancelled()`; a call that gives up by raising does not turn the cancel into a failure."""
+    bench.give(numbered(10))
+    here = threading.Event()
+
+    def patient(item: Any, ctx: INodeContext) -> Any:
+        here.set()
+        eventually(ctx.is_cancelled)
+        raise TimeoutError("gave up")
+
+    pipeline = bench.pipeline([patient], parallel_size=2).create("a")
+    pipeline.start()
+    here.wait(PATIENCE_SECONDS)
+    pipeline.cancel("no patience")
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status == Status.CANCELED
+    assert report.error is None
+    assert lines(bench.output) == []
+
+
+def test_a_cancel_ends_a_run_that_waits_for_its_input(bench: Bench) -> None:
+    """M7, M17: a reader that waits for a seal hears of the cancel at once."""
+    bench.give(numbered(10))
+    pipeline = bench.pipeline([copy, copy], streaming=True, follow_input=True).create("a")
+    pipeline.start()
+    eventually(lambda: bench.output.exists() and len(bench.output.read_bytes().splitlines()) == 10)
+    began = time.monotonic()
+    pipeline.cancel()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status == Status.CANCELED
+    assert time.monotonic() - began < 5
+    assert not bench.is_sealed()
+    JsonlStream(f"jsonl://{bench.input}").seal()
+    assert pipeline.resume("a").run().status == Status.COMPLETED
+    assert lines(bench.output) == [{"n": n, "_i": n} for n in range(10)]
+
+
+def test_a_cancel_during_setup_calls_nothing(bench: Bench) -> None:
+    """M7: no work is dispatched after a cancel, not even the first."""
+    bench.give(numbered(10))
+    here, go_on = threading.Event(), threading.Event()
+    called: list[Any] = []
+
+    class Slow(BaseOperator):
+        def setup(self) -> None:
+            here.set()
+            go_on.wait(PATIENCE_SECONDS)
+
+        def process_item(self, item: Any, ctx: INodeContext) -> Any:
+            called.append(item)
+
+    pipeline = bench.pipeline([Slow()]).create("a")
+    pipeline.start()
+    here.wait(PATIENCE_SECONDS)
+    pipeline.cancel()
+    eventually(lambda: bench.image("a")["status"] == "canceling")
+    go_on.set()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status == Status.CANCELED
+    assert not called
+
+
+def test_a_cancel_before_and_after_a_run_does_nothing(bench: Bench) -> None:
+    """M7: any thread may call it at any time, also when nothing runs; twice is once."""
+    bench.give(numbered(10))
+    pipeline = bench.pipeline([copy])
+    pipeline.cancel()
+    assert pipeline.run().status == Status.COMPLETED
+    pipeline.cancel("too late")
+    pipeline.cancel("too late")
+    assert pipeline.status == Status.COMPLETED
+
+
+# --- signals, in this process --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_handlers() -> Iterator[list[int]]:
+    """Handlers of the user's own, which must be put back, and not be called while a run has its own."""
+    called: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: called.append(number))
+    yield called
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_signal_cancels_saves_and_is_raised_at_the_end(
+    bench: Bench, own_handlers: list[int], number: signal.Signals, error: type[BaseException], streaming: bool
+) -> None:
+    """M25: as cancel(); run() raises when everything is saved, and the user's handlers are back."""
+    bench.give(numbered(ROWS))
+    calls, here = Calls(bench.folder / "calls"), threading.Event()
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def interrupt() -> None:
+        here.wait(PATIENCE_SECONDS)
+        os.kill(os.getpid(), number)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    # Slow enough to be still at work when the signal is seen, which takes 0.2 s at most.
+    work = Item(calls, here, signal_at=10, nap=0.01)
+    pipeline = bench.pipeline([work, copy], streaming=streaming, parallel_size=2).create("a")
+    with pytest.raises(error) as caught:
+        pipeline.run()
+    other.join()
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == 143
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert own_handlers == []
+    assert bench.image("a")["status"] == "canceled"
+    assert bench.image("a")["reason"] == number.name
+    assert not bench.is_sealed()
+    work.nap = 0.0
+    pipeline.resume("a").run()
+    assert bag(lines(bench.output)) == bag(EXPECTED)
+    assert calls.all() == {str(n): 1 for n in range(ROWS)}
+
+
+def test_a_run_in_another_thread_touches_no_handler(bench: Bench, own_handlers: list[int]) -> None:
+    """M25: handlers are installed only by run() in the main thread."""
+    bench.give(numbered(20))
+    seen: list[Any] = []
+
+    def look(item: Any) -> Any:
+        seen.append((signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)))
+        return item
+
+    mine = (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    thread = threading.Thread(target=bench.pipeline([look]).run)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    assert set(seen) == {mine}
+    bench.output.unlink()
+    Path(f"{bench.output}.done").unlink()
+    seen.clear()
+    pipeline = bench.pipeline([look])
+    pipeline.start()
+    pipeline.wait()
+    assert set(seen) == {mine}
+
+
+# --- signals, from outside -----------------------------------------------------------------------------------------
+
+
+def _start(folder: Path, **job: Any) -> tuple[dict[str, Any], subprocess.Popen[bytes]]:
+    write_jsonl(folder / "in.jsonl", numbered(ROWS))
+    full = {"folder": str(folder), **job}
+    with (folder / "stderr").open("wb") as err:
+        return full, subprocess.Popen([sys.executable, str(JOB), json.dumps(full)], stderr=err)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_process_that_is_interrupted_saves_and_says_so(
+    tmp_path: Path, number: signal.Signals, code: int, streaming: bool
+) -> None:
+    """M25, R2: a script ends there (status 143 after SIGTERM), and the resume repeats no call."""
+    job, process = _start(tmp_path, streaming=streaming, nap=0.02)
+    watched = output_of(job) if streaming else tmp_path / "between" / "job" / "node_0.jsonl"
+    eventually(lambda: committed(watched) >= 20)
+    process.send_signal(number)
+    assert process.wait(PATIENCE_SECONDS) in (code, 128 + number)
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt" in (tmp_path / "stderr").read_text()
+    assert said(job) == "handlers put back\n"
+    image = json.loads((tmp_path / "results" / "job" / "runtime.json").read_bytes())
+    assert (image["status"], image["reason"]) == ("canceled", number.name)
+    assert not Path(f"{output_of(job)}.done").exists()
+    _, process = _start(tmp_path, streaming=streaming, resume=True)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    check_rows(job, ROWS)
+    assert len(calls_of(job)) == len(set(calls_of(job))) == 2 * ROWS
+
+
+@pytest.mark.parametrize("kind", ["item", "async"])
+def test_a_second_signal_ends_a_process_whose_operator_hangs(tmp_path: Path, kind: str) -> None:
+    """M25: the first Ctrl+C waits for the call that hangs, the second one does not; what was saved is there."""
+    job, process = _start(tmp_path, hang_at=100, kind=kind, nap=0.001)
+    eventually(lambda: "0:100" in (tmp_path / "calls").read_text().split() if (tmp_path / "calls").exists() else False)
+    process.send_signal(signal.SIGINT)
+    runtime = tmp_path / "results" / "job" / "runtime.json"
+    eventually(lambda: json.loads(runtime.read_bytes())["status"] == "canceling")
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGINT
+    assert time.monotonic() - began < 2
+    _, process = _start(tmp_path, resume=True, kind=kind)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    check_rows(job, ROWS)
+    assert len(calls_of(job)) - len(set(calls_of(job))) <= 2 * 4 * 8  # the task that hung, in each node
+
+
+def test_cancelled_pipelines_know_it_from_their_image(bench: Bench) -> None:
+    """M8, M27: another object, of another process perhaps, reads the status from runtime.json."""
+    bench.give(numbered(10))
+    pipeline = bench.pipeline([copy], follow_input=True).create("a")
+    pipeline.start()
+    pipeline.cancel("later")
+    pipeline.wait()
+    other = UnifiedPipeline([copy], "jsonl://x", "jsonl://y", results_dir=bench.results, log_file=None).resume("a")
+    assert other.status == Status.RESUMING

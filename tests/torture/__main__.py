@@ -1,0 +1,83 @@
+"""``python -m tests.torture --seed S --kills N``: torture, report, and exit with 1 when something was found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from .torture import Tally, torture
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the first seed; a seed is a pipeline and its kills")
+    parser.add_argument("--seeds", type=int, default=1_000_000, help="how many seeds at most, one after the other")
+    parser.add_argument("--kills", type=int, default=200, help="kills in all; seeds are used up until they are done")
+    parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
+    parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
+    parser.add_argument("--jobs", type=int, default=1, help="drivers side by side; more of them make timing wilder")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after so many seconds")
+    parser.add_argument("--folder", type=Path, help="where to work; what fails is left there")
+    parser.add_argument("--json", action="store_true", help="print the tally as one JSON object")
+    given = parser.parse_args()
+
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    drivers = []
+    for job in range(1, given.jobs):  # before anything else is in this process: drivers have one thread
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_drive(given, folder, job, began))
+        drivers.append(pid)
+    _drive(given, folder, 0, began)
+    for pid in drivers:
+        os.waitpid(pid, 0)
+
+    tally, seeds = Tally(), []
+    for path in sorted(folder.glob("tally-*.json")):
+        for line in path.read_text().splitlines():
+            value = json.loads(line)
+            seeds.append(value.pop("seed"))
+            tally.add(Tally(**value))
+        path.unlink()
+    seconds = time.monotonic() - began
+    if given.json:
+        print(json.dumps({**asdict(tally), "seeds": sorted(seeds), "seconds": round(seconds, 1)}))
+    else:
+        for finding in tally.findings:
+            print("FOUND:", finding)
+        print(
+            f"seeds {min(seeds)} to {max(seeds)}: {tally.kills} kills, {tally.runs} runs compared, {seconds:.0f} s; "
+            f"{tally.again} rows given to operators again; at most {tally.ratio:.0%} of the bound ({tally.worst})"
+        )
+        print(f"{len(tally.findings)} findings" + (f"; the files are in {folder}" if tally.findings else ""))
+    if not tally.findings and given.folder is None:
+        folder.rmdir()
+    return 1 if tally.findings else 0
+
+
+def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> int:
+    kills, seed = 0, given.seed + job
+    with (folder / f"tally-{job}.json").open("w") as file:
+        while kills < given.kills / given.jobs and seed < given.seed + given.seeds:
+            left = given.seconds - (time.monotonic() - began)
+            if left <= 0:
+                break
+            tally = torture(seed, given.a_seed, folder / f"seed-{seed}", exhaustive=given.every, seconds=left)
+            kills += tally.kills
+            file.write(json.dumps({"seed": seed, **asdict(tally)}) + "\n")
+            file.flush()
+            seed += given.jobs
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Processes that are cheap to kill: children of a driver that has imported the engine and has a single thread.
+
+A fork takes some milliseconds, a start of Python with the imports a third of a second. Forking is safe because the
+driver never has a thread, an actor or a lock of ours: all of that begins in the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HANG_SECONDS = 25.0
+"""A child that takes longer hangs: what it does takes some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a child ended.
+
+    Attributes:
+        how: "done", "killed" (by SIGKILL, its own or ours), "error" or "hang".
+        seconds: how long it lived.
+        text: what it said last: its traceback, or the stacks of all its threads.
+    """
+
+    how: str
+    seconds: float
+    text: str = ""
+
+
+def fork(work: Callable[[], None], scratch: Path, *, kill_after: float | None = None) -> Death:
+    """Run `work` in a child and wait for its end.
+
+    Args:
+        work: what to do; what it raises makes the death an "error".
+        scratch: a file for what the child says.
+        kill_after: seconds after which it is killed; None lets it live.
+    """
+    if threading.active_count() != 1:
+        raise RuntimeError(f"a driver must have one thread, and has {threading.enumerate()}")
+    scratch.write_bytes(b"")
+    began = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        _live(work, scratch)
+    status = _wait(pid, kill_after if kill_after is not None else HANG_SECONDS, began)
+    if status is None:
+        if kill_after is None:
+            os.kill(pid, signal.SIGUSR1)  # its stacks
+            time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        if kill_after is None:
+            return Death("hang", time.perf_counter() - began, scratch.read_text())
+    seconds = time.perf_counter() - began
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return Death("killed" if number == signal.SIGKILL else "error", seconds, f"signal {number}")
+    return Death("done" if os.WEXITSTATUS(status) == 0 else "error", seconds, scratch.read_text())
+
+
+def _wait(pid: int, seconds: float, began: float) -> int | None:
+    """Wait for a child, `seconds` after `began` at most; return its status, or None when it still lives."""
+    with contextlib.ExitStack() as stack:
+        fd = os.pidfd_open(pid)
+        stack.callback(os.close, fd)
+        import select
+
+        left = seconds - (time.perf_counter() - began)
+        ready, _, _ = select.select([fd], [], [], max(0.0, left))
+        if not ready:
+            return None
+        return os.waitpid(pid, 0)[1]
+
+
+def _live(work: Callable[[], None], scratch: Path) -> None:
+    code = 1
+    try:
+        file = scratch.open("w")
+        faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - a child must never come back into the driver's code
+            file.write(traceback.format_exc())
+        file.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -159,8 +159,8 @@ def parent_of(row_id: Id, *, numeric: bool = False) -> Id | None:
     return int(head) if head.isdigit() else head
 
 
-def _rows(stream: Stream, *, decode: bool = True) -> Iterator[tuple[Id, Any, int]]:
-    """Yield id, item and number of each row that may be read now."""
+def _rows(stream: Stream, *, decode: bool = True, strict: bool = True) -> Iterator[tuple[Id, Any, int]]:
+    """Yield id, item and number of each row that may be read now; not `strict` takes what is no row as text."""
     cursor = stream.cursor(follow=False)
     try:
         while (block := cursor.read(4096)) is not None:
@@ -171,7 +171,9 @@ def _rows(stream: Stream, *, decode: bool = True) -> Iterator[tuple[Id, Any, int
                 try:
                     row_id, item = item_of(block.decode(record), number)
                 except ValueError as error:
-                    raise stream.row_error(error, block.offset_after(number - block.start)) from error
+                    if strict:
+                        raise stream.row_error(error, block.offset_after(number - block.start)) from error
+                    row_id, item = number, record.decode("utf-8", "backslashreplace")
                 yield row_id, item, number
     finally:
         cursor.close()
@@ -212,7 +214,7 @@ def trace(image: dict[str, Any], row_id: Id) -> Iterator[Trace]:
     for where, stream, is_input in streams:
         if stream.disk.size(stream.path) is None:
             continue
-        for found_id, item, number in _rows(stream):
+        for found_id, item, number in _rows(stream, strict=False):
             known = number if is_input else found_id
             relation = related(known, row_id, numeric=is_numeric)
             if relation:

@@ -27,7 +27,7 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import StreamFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ def image_of_line(
     count = len(settings.operators)
     if len(node_configs) > count:
         raise ConfigError(f"node_configs has {len(node_configs)} entries for {count} operators")
-    configs = [NodeConfig.of(config) for config in node_configs]
+    configs = [NodeConfig.of(_with_writer_defaults(config, settings.writer_config)) for config in node_configs]
     configs += [NodeConfig()] * (count - len(configs))
     defaults = NodeConfig(
         batch_size=settings.batch_size,
@@ -183,6 +183,14 @@ def image_of_line(
             }
         )
     return _image(pipeline_id, settings.as_dict(), nodes)
+
+
+def _with_writer_defaults(config: Any, defaults: WriterConfig) -> Any:
+    """Let a node's `writer_config` that is a dict change only what it names."""
+    writer = config.get("writer_config") if isinstance(config, Mapping) else None
+    if not isinstance(writer, Mapping):
+        return config
+    return {**config, "writer_config": {**defaults.as_dict(), **writer}}
 
 
 def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
@@ -272,7 +280,7 @@ def check_topology(nodes: Sequence[UnifiedNode]) -> None:
     for node in nodes:
         if [other.node_id for other in nodes].count(node.node_id) > 1:
             raise ConfigError(f"two nodes have the id {node.node_id!r}")
-        key = _key(node.output)
+        key = node.output.place
         if key in writers:
             raise ConfigError(f"{node.node_id} and {writers[key]} would both write {node.output.uri!r}")
         writers[key] = node.node_id
@@ -285,8 +293,8 @@ def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
     Raises:
         ConfigError: when they form a cycle.
     """
-    writers = {_key(node.output): node for node in nodes}
-    before = {node: {writers[_key(node.input)]} if _key(node.input) in writers else set() for node in nodes}
+    writers = {node.output.place: node for node in nodes}
+    before = {node: {writers[node.input.place]} if node.input.place in writers else set() for node in nodes}
     try:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:
@@ -299,7 +307,3 @@ def draw(nodes: Sequence[UnifiedNode]) -> str:
     return "\n".join(
         f"{node.input.uri} → {node.node_id} [{operator_name(node.operator)}] → {node.output.uri}" for node in nodes
     )
-
-
-def _key(stream: Stream) -> tuple[str, str]:
-    return type(stream.disk).__name__, stream.path

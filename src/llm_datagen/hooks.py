@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from llm_datagen.errors import ConfigError
+
 
 @runtime_checkable
 class IPipelineHooks(Protocol):
@@ -104,6 +106,19 @@ class DefaultPipelineHooks:
 
 HOOK_NAMES: tuple[str, ...] = tuple(name for name in vars(DefaultPipelineHooks) if name.startswith("on_"))
 """The names of all hooks."""
+
+
+def check_hooks(hooks: Any) -> Any:
+    """Return `hooks` if they can be called, or None.
+
+    Raises:
+        ConfigError: when a class was given in place of an instance, or something that has no hook at all.
+    """
+    if isinstance(hooks, type):
+        raise ConfigError(f"hooks must be an instance: {hooks.__name__}(), not the class {hooks.__name__}")
+    if hooks is not None and not any(callable(getattr(hooks, name, None)) for name in HOOK_NAMES):
+        raise ConfigError(f"hooks must have methods such as on_node_progress; {hooks!r} has none")
+    return hooks
 
 
 class CompositePipelineHooks(DefaultPipelineHooks):

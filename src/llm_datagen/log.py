@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from llm_datagen.errors import LogError
+
 DEFAULT_LOG = "logs/platform.log"
 
 # The events. docs/reference.md describes their fields.
@@ -122,13 +124,18 @@ def open_log(path: str | os.PathLike[str] | None) -> PlatformLog:
         path: the file, relative to the working directory of this moment; None for no log.
 
     Raises:
-        OSError: when the file cannot be opened.
+        LogError: when the file cannot be opened.
     """
     if path is None:
         return NullLog()
     import structlog
 
-    lines = _Lines(Path(path))
+    try:
+        lines = _Lines(Path(path))
+    except OSError as error:
+        raise LogError(
+            f"the log {path} cannot be opened: {error.strerror}; set log_file to another path, or to None for no log"
+        ) from error
     logger = structlog.wrap_logger(
         lines,
         processors=[

@@ -265,6 +265,7 @@ class RowsFailed:
 class Stalled:
     """Nothing has moved in a node for a while, though there is work. To the supervisor, and on to subscribers."""
 
+    pipeline_id: str
     node_id: str
     seconds: float
     """How long."""
@@ -280,6 +281,7 @@ class Stalled:
 class UsageReported:
     """An operator reported usage. To the supervisor, and on to subscribers."""
 
+    pipeline_id: str
     node_id: str
     provider: str
     model: str

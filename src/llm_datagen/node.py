@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from llm_datagen.actors.plan import NodePlan
@@ -19,14 +20,14 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
-from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.streams import Sink, Stream, StreamFactory
 from llm_datagen.streams.dispatch import DispatchLog
-from llm_datagen.streams.letters import bury_abandoned
+from llm_datagen.streams.letters import bury_abandoned, position_of
 
 
 class UnifiedNode:
@@ -96,7 +97,7 @@ class UnifiedNode:
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self.follow_input = check_flag("follow_input", follow_input)
         self.is_root = False
-        self._hooks = hooks
+        self._hooks = check_hooks(hooks)
         self._log_file = log_file
         self._operator: Any = None
         self._input: Stream | None = None
@@ -118,7 +119,7 @@ class UnifiedNode:
         """
         self._input = _as_stream("input_bus", input_bus)
         self._output = _as_stream("output_bus", output_bus)
-        if self._input.path == self._output.path and type(self._input.disk) is type(self._output.disk):
+        if self._input.place == self._output.place:
             raise ConfigError(f"node {self.node_id} would read and write the same stream, {self._input.uri}")
         return self
 
@@ -196,6 +197,11 @@ class UnifiedNode:
         if self.follow_input and not self.input.is_sealed():
             return False
         return manifest.source_size is None or size <= manifest.source_size
+
+    def read_before(self) -> int:
+        """Return how many bytes at the beginning of the input are done with, as the output says."""
+        found = position_of(self.output)
+        return found[1].coverage.gaps()[0].offset if found else 0
 
     def plan(self, *, seal: bool = True) -> NodePlan:
         """Open the node's streams, recover the output, and return what its stages need to know.
@@ -332,7 +338,10 @@ def _as_stream(name: str, value: Any) -> Stream:
 def _check_input(source: Stream) -> None:
     """See to it that an input which is to be read as it is can be."""
     if source.disk.size(source.path) is None:
-        raise StreamMissingError(f"{source.path} does not exist; check the path of the input")
+        raise StreamMissingError(
+            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
+            f"directory, {Path.cwd()})"
+        )
     if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
         raise StreamBusyError(
             f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "

@@ -162,6 +162,12 @@ class Call:
             func = operator.process_batch if self.batch else operator.process_item
             self.is_async = _is_async(func)
         self.func = func
+        setup = getattr(operator, "setup", None)
+        if setup is not None and _is_async(setup) and not self.is_async:
+            raise ConfigError(
+                f"operator {operator_name(operator)} has an async setup, but a plain process method: it would never be "
+                "awaited; make both async, or neither"
+            )
         self.bisect = bool(getattr(operator, "bisect", True))
 
 

@@ -21,6 +21,7 @@ from llm_datagen.blueprint import (
 )
 from llm_datagen.config import (
     DeliveryMode,
+    FailurePolicy,
     IdScheme,
     IfExists,
     NodeConfig,
@@ -29,8 +30,8 @@ from llm_datagen.config import (
     check_choice,
     check_flag,
 )
-from llm_datagen.errors import ConfigError, ImageMismatchError, PipelineExistsError
-from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.errors import ConfigError, ImageError, ImageMismatchError, PipelineExistsError
+from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
@@ -56,7 +57,7 @@ class BasePipeline:
     ) -> None:
         self.streaming = check_flag("streaming", streaming)
         self.results_dir = os.fspath(results_dir)
-        self.hooks = hooks
+        self.hooks = check_hooks(hooks)
         self.log_file = log_file
         self.nodes: list[UnifiedNode] = []
         self._folder: RunFolder | None = None
@@ -88,41 +89,53 @@ class BasePipeline:
         check_topology(nodes)
         folder.lock()
         try:
-            if folder.exists():
-                old = folder.load()
-                if if_exists == "overwrite":
-                    _delete_outputs(old)
-                elif not _is_untouched(old, nodes):
-                    if if_exists == "resume":
-                        folder.unlock()
-                        return self.resume(folder.pipeline_id)
-                    raise PipelineExistsError(
-                        f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({old['status']}); "
-                        "continue it with if_exists='resume' (or resume()), start afresh with "
-                        "if_exists='overwrite' (its outputs are deleted), or choose another pipeline_id"
-                    )
+            old = self._old_image(folder, if_exists)
             if if_exists == "overwrite":
-                _delete_outputs(image)
+                _delete_outputs([*old["nodes"], *image["nodes"]] if old else image["nodes"], nodes)
+            elif old and not _is_untouched(old, nodes):
+                if if_exists == "resume":
+                    folder.unlock()
+                    return self.resume(folder.pipeline_id)
+                raise PipelineExistsError(
+                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({old['status']}); continue it "
+                    "with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
+                    "deleted), or choose another pipeline_id"
+                )
             for node in nodes:
                 if node.output.exists():
                     raise PipelineExistsError(
-                        f"the output of {node.node_id}, {node.output.path}, is there already and belongs to no run "
-                        f"{folder.pipeline_id!r}; move it, choose another output, or say if_exists='overwrite' (it "
-                        "is deleted)"
+                        f"the output of {node.node_id}, {node.output.path}, is there already, and was not made by a "
+                        f"run of the id {folder.pipeline_id!r}; to continue an earlier run, give create() its id and "
+                        "if_exists='resume'; else choose another output, or say if_exists='overwrite' (it is deleted)"
                     )
             folder.save(image)
         finally:
             folder.unlock()
+            folder.remove_if_unused()
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         return self
 
-    def resume(self, pipeline_id: str) -> Self:
+    def _old_image(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
+        """Return the image that is there already, if one is. To be overwritten, it need not be readable."""
+        try:
+            return folder.load() if folder.exists() else None
+        except ImageError:
+            if if_exists == "overwrite":
+                return None
+            raise
+
+    def resume(
+        self, pipeline_id: str, *, on_error: OnError | None = None, max_errors: int | float | None = None
+    ) -> Self:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
         Paths, settings and ids come from the image; only the operators come from the code.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.
+            on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
+                bad row has ended goes on with "dead_letter".
+            max_errors: with `on_error`, how many rows may fail.
 
         Returns:
             The pipeline itself: call `run()` next.
@@ -136,6 +149,10 @@ class BasePipeline:
         """
         folder = RunFolder(self.results_dir, pipeline_id)
         image = folder.load()
+        if on_error is not None:
+            FailurePolicy(on_error=on_error, max_errors=max_errors)
+            for entry in image["nodes"]:
+                entry.update(on_error=on_error, max_errors=max_errors)
         _check_operators(image, self._operators())
         nodes = self._nodes_of(image)
         folder.lock()
@@ -249,7 +266,7 @@ class BasePipeline:
         try:
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
                 if not node.follow_input and not node.is_finished():
-                    Fingerprint.check(node.input, entry.get("input_fingerprint"))
+                    Fingerprint.check(node.input, entry.get("input_fingerprint"), node.read_before())
                     entry["input_fingerprint"] = Fingerprint.of(node.input)
                 plans.append(node.plan())
             log = open_log(self.log_file)
@@ -500,6 +517,21 @@ def _is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:
     return image["status"] == Status.PENDING and not any(node.output.exists() for node in nodes)
 
 
-def _delete_outputs(image: dict[str, Any]) -> None:
-    for node in image["nodes"]:
-        StreamFactory.create(node["output_uri"]).delete()
+def _delete_outputs(entries: list[dict[str, Any]], nodes: list[UnifiedNode]) -> None:
+    """Delete what the nodes of a run have written, but never what the new run is to read.
+
+    Raises:
+        ConfigError: when an output that is to be deleted is an input of the new run.
+        StreamBusyError: when an output is being written by another run.
+    """
+    written = {node.output.place for node in nodes}
+    inputs = {node.input.place: node for node in nodes if node.input.place not in written}
+    outputs = [StreamFactory.create(entry["output_uri"]) for entry in entries]
+    for output in outputs:
+        if output.place in inputs:
+            raise ConfigError(
+                f"{output.path} was written by the run that is to be overwritten, and is the input of "
+                f"{inputs[output.place].node_id}: it is not deleted; choose another pipeline_id"
+            )
+    for output in outputs:
+        output.delete()

@@ -50,7 +50,7 @@ class NodeContext:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         provider, model = str(usage.get("provider", "")), str(usage.get("model", ""))
-        tell(self._supervisor, UsageReported(self._node_id, provider, model, metrics))
+        tell(self._supervisor, UsageReported(self._pipeline_id, self._node_id, provider, model, metrics))
 
     def is_cancelled(self) -> bool:
         """Return whether the run is being cancelled."""

@@ -84,8 +84,8 @@ class HookRunner:
                 case NodeProgressed(node_id=node_id):
                     kept.pop(node_id, None)
                     kept[node_id] = event
-                case UsageReported(node_id=node_id, provider=provider, model=model, metrics=metrics):
-                    key = node_id, provider, model
+                case UsageReported(pipeline_id=cid, node_id=node_id, provider=provider, model=model, metrics=metrics):
+                    key = cid, node_id, provider, model
                     before = kept.pop(key).metrics if key in kept else {}
                     sums = {name: before.get(name, 0) + metrics.get(name, 0) for name in {**before, **metrics}}
                     kept[key] = UsageReported(*key, sums)

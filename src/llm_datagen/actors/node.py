@@ -280,7 +280,10 @@ class NodeActor(Stage):
 
     def _say_stalled(self, seconds: float, waits_on: str) -> None:
         in_flight = sum(len(block.records) for block in self._running.values())
-        tell(self._supervisor, Stalled(self.node_id, seconds, waits_on, self._ids_in_flight(), in_flight))
+        tell(
+            self._supervisor,
+            Stalled(self._ctx.pipeline_id, self.node_id, seconds, waits_on, self._ids_in_flight(), in_flight),
+        )
 
     def _ids_in_flight(self) -> tuple[Id, ...]:
         """Return the ids of the first rows in flight: the only time that the node looks into rows."""

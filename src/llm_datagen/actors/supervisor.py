@@ -298,7 +298,7 @@ class SupervisorActor(Stage):
     def _failed(
         self, node_id: str, failure: FailureRecord, error: BaseException | None, items: list[Any], **fields: Any
     ) -> None:
-        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, text=failure.text, **fields)
+        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, **fields)
         if self._first_failure is None:
             self._first_failure = (node_id, failure, error)
             self._progress[node_id].error = str(failure)
@@ -439,7 +439,7 @@ class _FailureLog:
 
 
 def _same(source: Stream, written: Stream) -> bool:
-    return source.path == written.path and type(source.disk) is type(written.disk)
+    return source.place == written.place
 
 
 def _brief(report: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from types import GeneratorType
 from typing import Any, Self
 
@@ -265,12 +266,12 @@ class Pass:
 
     def _named(self, number: int, value: Any) -> tuple[Id, Any]:
         ordinal = self._block.start + number
-        row_id, item = item_of(value, ordinal)
-        if self._kernel.is_root:
-            row_id = ordinal
-            if item is value and isinstance(item, dict):
-                item[ID_FIELD] = ordinal
-        return row_id, item
+        if self._kernel.is_root and isinstance(value, dict):
+            value[ID_FIELD] = ordinal  # whatever was there: the input's rows are named by their number
+        try:
+            return item_of(value, ordinal)
+        except ValueError as error:
+            raise self._row_error(error, number) from error
 
     def settle_item(self, row_id: Id, item: Any, result: Any) -> None:
         """Take what the operator returned for one item."""
@@ -281,8 +282,8 @@ class Pass:
     def settle_batch(self, ids: list[Id], items: list[Any], results: Any) -> None:
         """Take what the operator returned for a batch."""
         if results is None:
-            results = []
-        elif isinstance(results, GeneratorType):
+            raise TypeError("process_batch returned None; to filter the whole batch, return an empty list")
+        if isinstance(results, GeneratorType):
             results = list(results)
         elif not isinstance(results, list | tuple):
             raise TypeError(f"process_batch must return a list, not a {type(results).__name__}")
@@ -307,6 +308,9 @@ class Pass:
         elif isinstance(result, list | GeneratorType):
             self._settle_children(row_id, result)
         else:
+            if result.__class__ is not dict and isawaitable(result):
+                _close(result)
+                raise TypeError("the operator returned a coroutine; make it `async def`, so that it is awaited")
             if self._numbers is not None:
                 self._numbers.kept(row_id)
             if result is item and result.__class__ is dict and not (len(result) <= 2 and DATA_FIELD in result):
@@ -446,6 +450,13 @@ class Pass:
             calls=self._calls,
             seconds=time.perf_counter() - self._started,
         )
+
+
+def _close(coroutine: Any) -> None:
+    """Spare a coroutine that will not be awaited its warning."""
+    close = getattr(coroutine, "close", None)
+    if close is not None:
+        close()
 
 
 _Mark = tuple[int, int, Id | None, Id | None, dict[str, Any] | None]

@@ -10,6 +10,7 @@ streams are right (R1).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from datetime import UTC, datetime
@@ -124,6 +125,14 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def remove_if_unused(self) -> None:
+        """Remove the folder if there is nothing in it but the lock, which nobody has."""
+        if self.exists() or self.is_locked():
+            return
+        self.disk.remove(str(self.path / "lock"))
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def is_locked(self) -> bool:
         """Return whether somebody, or this object, is running it."""

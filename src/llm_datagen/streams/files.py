@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import os
+from pathlib import Path, PurePath
 from typing import Any
 
-from llm_datagen.errors import ConfigError
+from llm_datagen.config import Fsync
+from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.disk import LOCAL_DISK, Disk, MemoryDisk
 from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.stream import Stream
 
 CODECS: dict[str, Codec] = {
@@ -34,6 +37,37 @@ class FileStream(Stream):
         super().__init__(uri)
         if "codec" not in self.__dict__ and not hasattr(type(self), "codec"):
             self.codec = self._codec_by_extension()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What the stream is, however its path is spelled."""
+        return type(self.disk).__name__, os.path.realpath(self.path)
+
+    def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
+        """Open the stream for writing, recovering it first. See `Sink`.
+
+        Raises:
+            StreamError: when the path is not a regular file's.
+        """
+        self._refuse_special()
+        return super().sink(source=source, fsync=fsync)
+
+    def delete(self) -> None:
+        """Remove the stream with all that belongs to it.
+
+        Raises:
+            StreamBusyError: when it is being written.
+            StreamError: when the path is not a regular file's.
+        """
+        self._refuse_special()
+        super().delete()
+
+    def _refuse_special(self) -> None:
+        path = Path(self.path)
+        if path.exists() and not path.is_file():
+            raise StreamError(
+                f"{self.path} is not a regular file, so it is neither written nor deleted; choose another path"
+            )
 
     def _codec_by_extension(self) -> Codec:
         extension = PurePath(self.path).suffix.lower()

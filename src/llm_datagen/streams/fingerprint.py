@@ -3,59 +3,69 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.stream import Stream
 
 HEAD_BYTES = 8 * 1024 * 1024
-"""How much of an input is looked at."""
+"""How much of an input is looked at, from its beginning."""
 
+PARTS = 64
+"""Checksums that are taken of it."""
 
-class Fingerprint(NamedTuple):
-    """The beginning of a stream. A stream that only grew still has it."""
-
-    bytes: int
-    """How many bytes were looked at."""
-    crc: int
-    """Their CRC-32."""
-
-    @classmethod
-    def of(cls, stream: Stream) -> list[int] | None:
-        """Return the fingerprint of a stream as it is now, as plain data; None when it does not exist."""
-        size = stream.disk.size(stream.path)
-        return None if size is None else list(cls(min(size, HEAD_BYTES), _crc(stream, min(size, HEAD_BYTES))))
-
-    @classmethod
-    def check(cls, stream: Stream, known: Any) -> None:
-        """See to it that a stream begins as it did.
-
-        Args:
-            stream: the stream.
-            known: the fingerprint that was taken before, as a list; None checks nothing.
-
-        Raises:
-            StreamChangedError: when it does not.
-        """
-        if known is None:
-            return
-        before = cls(*known)
-        size = stream.disk.size(stream.path)
-        if size is None or size < before.bytes:
-            what = "is gone" if size is None else f"has {size} bytes, and had at least {before.bytes}"
-            raise StreamChangedError(f"{stream.path} {what} when the run began; {_HINT}")
-        if _crc(stream, before.bytes) != before.crc:
-            raise StreamChangedError(
-                f"{stream.path}, bytes 0 to {before.bytes}: the input was edited since the run began; {_HINT}"
-            )
-
-
+_SMALLEST_PART = 4096
 _HINT = "restore it, or start afresh with if_exists='overwrite'"
 
 
-def _crc(stream: Stream, length: int) -> int:
+class Fingerprint:
+    """Checksums of the beginning of a stream, part by part.
+
+    Only what was read and is done with must be the same: behind that, an input may be mended, and may grow.
+    """
+
+    @staticmethod
+    def of(stream: Stream) -> dict[str, Any] | None:
+        """Return the fingerprint of a stream as it is now, as plain data; None when it does not exist."""
+        size = stream.disk.size(stream.path)
+        if size is None:
+            return None
+        part = max(_SMALLEST_PART, -(-min(size, HEAD_BYTES) // PARTS))
+        return {"size": size, "part": part, "crcs": _crcs(stream, part, min(size, HEAD_BYTES))}
+
+    @staticmethod
+    def check(stream: Stream, known: Any, done: int) -> None:
+        """See to it that what was read of a stream is still what it was.
+
+        Args:
+            stream: the stream.
+            known: the fingerprint that was taken before; None checks nothing.
+            done: how many bytes, from the beginning, are done with.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        size = stream.disk.size(stream.path)
+        if known is None or not done:
+            return
+        if size is None or size < done:
+            what = "is gone" if size is None else f"has only {size} bytes now"
+            raise StreamChangedError(f"{stream.path} {what}, and {done} were read before; {_HINT}")
+        part = known["part"]
+        whole = done // part
+        for number, (before, now) in enumerate(
+            zip(known["crcs"][:whole], _crcs(stream, part, whole * part), strict=False)
+        ):
+            if before != now:
+                raise StreamChangedError(
+                    f"{stream.path}, bytes {number * part} to {(number + 1) * part}: the input was edited where it had "
+                    f"been read already; {_HINT}"
+                )
+
+
+def _crcs(stream: Stream, part: int, length: int) -> list[int]:
     file = stream.disk.open_read(stream.path)
     try:
-        return zlib.crc32(file.read_at(0, length))
+        return [zlib.crc32(file.read_at(at, min(part, length - at))) for at in range(0, min(length, HEAD_BYTES), part)]
     finally:
         file.close()

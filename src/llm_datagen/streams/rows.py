@@ -22,13 +22,19 @@ def as_row(value: Any, row_id: Id) -> dict[str, Any]:
 
 
 def item_of(value: Any, ordinal: int) -> tuple[Id, Any]:
-    """Return the id and the item of a decoded row. A row that has no id gets its number in the stream."""
+    """Return the id and the item of a decoded row. A row that has no id gets its number in the stream.
+
+    Raises:
+        ValueError: when the id is neither a whole number nor text.
+    """
     if not isinstance(value, dict):
         return ordinal, value
     row_id = value.get(ID_FIELD)
     if row_id is None:
         value[ID_FIELD] = ordinal
         return ordinal, value
+    if row_id.__class__ is not str and row_id.__class__ is not int:
+        raise ValueError(f"{ID_FIELD} must be a whole number or text, not {row_id!r}")
     if len(value) == 2 and DATA_FIELD in value and next(iter(value)) == ID_FIELD:
         return row_id, value[DATA_FIELD]
     return row_id, value

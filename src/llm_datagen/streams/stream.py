@@ -64,6 +64,11 @@ class Stream:
         return rest or self.uri
 
     @property
+    def place(self) -> tuple[str, str]:
+        """What the stream is, however it is spelled: two streams of the same place are the same stream."""
+        return type(self.disk).__name__, self.path
+
+    @property
     def done_path(self) -> str:
         """Where the seal lies."""
         return f"{self.path}.done"
@@ -165,7 +170,13 @@ class Stream:
             check_data(self.disk, self.path, position, whole=whole)
 
     def delete(self) -> None:
-        """Remove the stream with all that belongs to it. The seal goes first, the data last."""
+        """Remove the stream with all that belongs to it. The seal goes first, the data last.
+
+        Raises:
+            StreamBusyError: when it is being written.
+        """
+        if self.disk.size(self.path) is not None:
+            self.disk.open_append(self.path).close()  # nobody else has it
         for path in (self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path):
             self.disk.remove(path)
 

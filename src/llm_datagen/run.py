@@ -64,7 +64,8 @@ class Run:
         self._folder = folder
         self._image = image
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
-        self._hooks = HookRunner(hooks, pipeline_id, self._log) if hooks is not None else None
+        self._watcher = hooks
+        self._hooks: HookRunner | None = None
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
         self._started = time.monotonic()
@@ -72,7 +73,14 @@ class Run:
         self._ref: pykka.ActorRef[PipelineActor] | None = None
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
-        """Start the actors; returns at once."""
+        """Start the actors; returns at once. When that fails, nothing is left open."""
+        try:
+            return self._start()
+        except BaseException:
+            self._clean_up()
+            raise
+
+    def _start(self) -> pykka.ActorRef[PipelineActor]:
         self._image.update(started_at=now_text(), ended_at=None, error=None, **whoami())
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=[plan.node_id for plan in self._plans])
         status = PipelineStatus(
@@ -80,7 +88,10 @@ class Run:
             status=Status.PENDING,
             nodes=tuple(NodeReport(node_id=plan.node_id) for plan in self._plans),
         )
-        subscribers: list[Recipient] = [self._hooks] if self._hooks else []
+        subscribers: list[Recipient] = []
+        if self._watcher is not None:
+            self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)
+            subscribers.append(self._hooks)
         config = self._image.get("config", {})
         self._ref = PipelineActor.start(
             status, config, self._start_supervisor, subscribers, self._settled, self._clean_up

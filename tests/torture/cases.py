@@ -154,6 +154,9 @@ class Case:
                 row_id = batch[0][0] if len(batch) == 1 else f"{batch[0][0]}~{batch[-1][0]}_0"
                 out.append((row_id, folded([row for _, row in batch], seed)))
             return out
+        if node.style == "flat batch":  # its author turns each batch round, and that stays so
+            size = node.batch_size
+            rows = [row for first in range(0, len(rows), size) for row in reversed(rows[first : first + size])]
         for row_id, row in rows:
             result = FATES[node.kind](row, seed)
             if isinstance(result, list):

@@ -311,9 +311,9 @@ def test_every_hook_goes_to_all_even_if_one_fails() -> None:
 
 
 def test_all_hooks_are_known_and_do_nothing_by_default() -> None:
-    """M26: the ten of the manual; one that lacks one of them is a failing hook, not a broken run."""
+    """M26: the ten of the manual, and on_stall; one that lacks one of them is a failing hook, not a broken run."""
     assert set(HOOK_NAMES) == {name for name in vars(IPipelineHooks) if name.startswith("on_")}
-    assert len(HOOK_NAMES) == 10
+    assert len(HOOK_NAMES) == 11
     both = CompositePipelineHooks([DefaultPipelineHooks(), DefaultPipelineHooks()])
     assert isinstance(both, IPipelineHooks)
     for name in HOOK_NAMES:

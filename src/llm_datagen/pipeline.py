@@ -424,15 +424,20 @@ class UnifiedPipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running.
         """
-        for name in ("results_dir", "hooks", "log_file"):
-            if name in overrides:
-                value = overrides.pop(name)
-                setattr(self, name, os.fspath(value) if name == "results_dir" else value)
-        self._settings = self._settings.overridden(overrides)
-        self.streaming = self._settings.streaming
-        pipeline_id = pipeline_id or new_pipeline_id()
-        image = image_of_line(self._settings, node_configs or [], pipeline_id)
-        return self._create(pipeline_id, image, if_exists)
+        before = dict(vars(self))
+        try:
+            for name in ("results_dir", "hooks", "log_file"):
+                if name in overrides:
+                    value = overrides.pop(name)
+                    setattr(self, name, os.fspath(value) if name == "results_dir" else value)
+            self._settings = self._settings.overridden(overrides)
+            self.streaming = self._settings.streaming
+            pipeline_id = pipeline_id or new_pipeline_id()
+            image = image_of_line(self._settings, node_configs or [], pipeline_id)
+            return self._create(pipeline_id, image, if_exists)
+        except BaseException:
+            vars(self).update(before)  # what was refused leaves no trace
+            raise
 
     def _create_default(self) -> None:
         self.create()

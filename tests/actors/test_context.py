@@ -42,9 +42,9 @@ def test_usage_is_numbers_by_provider_and_model(desk: Desk) -> None:
 
     ctx.report_usage({"seconds": Float64(0.5)})
     assert desk.of(UsageReported) == [
-        UsageReported("n", "a", "b", {"tokens": 3, "seconds": 0.5}),
-        UsageReported("n", "", "", {"tokens": 1}),
-        UsageReported("n", "", "", {"seconds": 0.5}),
+        UsageReported("p", "n", "a", "b", {"tokens": 3, "seconds": 0.5}),
+        UsageReported("p", "n", "", "", {"tokens": 1}),
+        UsageReported("p", "n", "", "", {"seconds": 0.5}),
     ]
     assert orjson.dumps([report.metrics for report in desk.of(UsageReported)])
 

@@ -72,7 +72,7 @@ def test_control_overtakes_any_amount_of_data(mailbox: Mailbox) -> None:
     assert mailbox.empty()
 
 
-@pytest.mark.parametrize("end", [EndOfSource(3), Finish(3), Drain()])
+@pytest.mark.parametrize("end", [EndOfSource(3, 30), Finish(3, 30), Drain()])
 def test_the_end_of_data_does_not_overtake_data(mailbox: Mailbox, end: Any) -> None:
     """H2: the end of data is in-band: it travels in the data lane, behind the rows."""
     put(mailbox, Load(1))

@@ -230,14 +230,18 @@ def test_nobody_else_gets_the_stream_between_its_last_row_and_its_seal() -> None
 
 
 EXPECTED: dict[str, list[str]] = {
-    "never": ["replace log", "append data", "append log", "append data", "append log", "replace seal", "remove log"],
+    "never": [
+        "replace log", "append data", "append log", "append data", "append log",
+        "replace seal", "remove log", "remove dispatch log",
+    ],
     "close": [
         "replace log", "append data", "append log", "append data", "append log",
-        "sync data", "replace+sync seal", "remove log",
+        "sync data", "replace+sync seal", "remove log", "remove dispatch log",
     ],
     "flush": [
         "replace+sync log", "append data", "sync data", "append log", "sync log",
-        "append data", "sync data", "append log", "sync log", "sync data", "replace+sync seal", "remove log",
+        "append data", "sync data", "append log", "sync log", "sync data", "replace+sync seal",
+        "remove log", "remove dispatch log",
     ],
 }  # fmt: skip
 
@@ -252,7 +256,12 @@ def test_data_reaches_the_medium_before_its_commit_and_the_commit_before_the_sea
     writer.write([1])
     writer.write([2])
     writer.close()
-    names = {"out.jsonl": "data", "out.jsonl.commits": "log", "out.jsonl.done": "seal"}
+    names = {
+        "out.jsonl": "data",
+        "out.jsonl.commits": "log",
+        "out.jsonl.done": "seal",
+        "out.jsonl.dispatched": "dispatch log",
+    }
     done = [f"{what} {names[path]}" for what, path in disk.done if what != "close"]
     assert done == EXPECTED[fsync]
 

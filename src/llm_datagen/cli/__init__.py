@@ -1,4 +1,6 @@
-"""The command line: ``llm-datagen run | resume | status | cancel | demo``. Needs the extra ``cli``.
+"""The command line, ``llm-datagen``: run, resume, replay, status, errors, verify, trace, cancel, demo.
+
+Needs the extra ``cli``.
 
 Layout:
     app.py        the commands
@@ -10,13 +12,16 @@ Layout:
     origin.py     where a run came from, kept beside its image for ``resume``
     execute.py    run or resume a pipeline, watched
     views.py      a node as it is shown
-    resume.py     find a run and where it came from, and run it
+    resume.py     find a run and where it came from, and run it: resume, replay
     board.py      what the hooks tell, kept for a display
     live.py       a display at a terminal: a table that moves
     plain.py      a display elsewhere: a line now and then
     tables.py     nodes and numbers as tables and text
     runs.py       the runs that there are, and how they really are
     status.py     show runs, once or again and again
+    letters.py    show dead letters
+    ledger.py     recount a run
+    tracing.py    show what became of a row
     cancel.py     cancel a run of another process
     failing.py    from an exception to a message and an exit code
     demo.py       the demo, watched and started afresh

@@ -12,12 +12,24 @@ from llm_datagen.cli import cancel as canceling
 from llm_datagen.cli.demo import run_demo_watched
 from llm_datagen.cli.execute import run_watched, write
 from llm_datagen.cli.failing import FAILED, exit_codes
-from llm_datagen.cli.options import IdArgument, IfExistsOption, PipelineArgument, ResultsOption, TracebackOption
+from llm_datagen.cli.ledger import verify_run
+from llm_datagen.cli.letters import show_errors
+from llm_datagen.cli.options import (
+    IdArgument,
+    IfExistsOption,
+    JsonOption,
+    OnErrorOption,
+    OriginArgument,
+    PipelineArgument,
+    ResultsOption,
+    TracebackOption,
+)
 from llm_datagen.cli.origin import Origin
-from llm_datagen.cli.resume import resume_run
+from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.runs import run_lines
 from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import default_results, find_target, parse_settings
+from llm_datagen.cli.tracing import trace_row
 from llm_datagen.runtime import RunFolder
 
 app = typer.Typer(
@@ -85,11 +97,21 @@ def run(
 @app.command()
 def resume(
     pipeline_id: IdArgument,
-    pipeline: Annotated[
+    pipeline: OriginArgument = None,
+    on_error: Annotated[
+        OnErrorOption | None,
+        typer.Option(
+            help="What becomes of rows that fail from now on, in all nodes: end the run, leave them out, or write them "
+            "to <output>.errors.jsonl. As it was, unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    max_errors: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[FILE.yaml|MODULE:NAME]",
-            help="Where its operators come from; known already of a run that was started with `llm-datagen run`.",
+        typer.Option(
+            metavar="N|SHARE",
+            help="How many rows of a node may fail, all in all, before the run does: a number such as 100, or a share "
+            "such as 0.01. Any number, when only --on-error is given.",
             show_default=False,
         ),
     ] = None,
@@ -99,9 +121,34 @@ def resume(
     """Go on where a run stopped, whatever stopped it.
 
     Paths and settings are those of the run; only the operators come from the file or the code.
+
+    A run that a bad row has ended goes on with --on-error dead_letter.
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(resume_run(pipeline_id, pipeline, results_dir))
+        raise typer.Exit(
+            resume_run(
+                pipeline_id,
+                pipeline,
+                results_dir,
+                on_error=on_error.value if on_error else None,
+                max_errors=parse_max_errors(max_errors),
+            )
+        )
+
+
+@app.command()
+def replay(
+    pipeline_id: IdArgument,
+    pipeline: OriginArgument = None,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Try the dead-lettered rows of a run again, and go on with it.
+
+    The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(replay_run(pipeline_id, pipeline, results_dir))
 
 
 @app.command()
@@ -110,13 +157,67 @@ def status(
         str | None, typer.Argument(metavar="[ID]", help="The id of a run; all runs without.", show_default=False)
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until it ends.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Show how a run stands, or which runs there are."""
     with exit_codes(full_traceback=traceback):
         show_status(results_dir or Path(default_results()), pipeline_id, watch=watch, as_json=as_json)
+
+
+@app.command()
+def errors(
+    pipeline_id: IdArgument,
+    node: Annotated[
+        str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show the dead letters of a run: which rows failed, in which node, of what.
+
+    Grouped by node and kind of error, the most frequent first, with the first row of each as an example.
+    """
+    with exit_codes(full_traceback=traceback):
+        show_errors(results_dir or Path(default_results()), pipeline_id, node=node, as_json=as_json)
+
+
+@app.command()
+def verify(
+    pipeline_id: IdArgument,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Recount a run from its files, checksums and all: is any row lost, or there twice?
+
+    Each source row of a node is exactly one of: kept, filtered, skipped, dead-lettered, pending.
+
+    Exits with 1 when anything is wrong. Nothing is changed. Takes about 100 bytes of memory for each row of a node.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(verify_run(results_dir or Path(default_results()), pipeline_id, as_json=as_json))
+
+
+@app.command()
+def trace(
+    pipeline_id: IdArgument,
+    row_id: Annotated[
+        str,
+        typer.Argument(metavar="ROW_ID", help="The `_i` of a row in any stream of the run: 12, or 12_0_3."),
+    ],
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what a row came from and what became of it, in every stream of a run.
+
+    Exits with 1 when there is no such row. Every stream is read as a whole.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(trace_row(results_dir or Path(default_results()), pipeline_id, row_id, as_json=as_json))
 
 
 @app.command()

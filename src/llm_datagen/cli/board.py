@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from llm_datagen.cli.tables import rows_in_words
 from llm_datagen.cli.views import NodeView, tokens_in
 from llm_datagen.hooks import DefaultPipelineHooks
 from llm_datagen.report import Status
@@ -93,7 +94,8 @@ class Board(DefaultPipelineHooks):
         with self._guard:
             entry = self._entry(nid)
             operator = str(config.get("operator", entry.view.operator))
-            entry.view = replace(entry.view, status=Status.RUNNING, operator=operator, failed=0)
+            failed = entry.view.skipped + entry.view.dead  # what ended an earlier run does not count any more
+            entry.view = replace(entry.view, status=Status.RUNNING, operator=operator, failed=failed, stalled="")
             entry.start(self.clock())
 
     def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
@@ -107,6 +109,9 @@ class Board(DefaultPipelineHooks):
                 is_exact=bool(meta.get("total_is_exact")),
                 filtered=meta.get("filtered", 0),
                 failed=meta.get("failed", 0),
+                skipped=meta.get("skipped", 0),
+                dead=meta.get("dead_letters", 0),
+                stalled=entry.view.stalled if curr == entry.view.done else "",
             )
             entry.sample(self.clock(), curr)
 
@@ -116,7 +121,17 @@ class Board(DefaultPipelineHooks):
         with self._guard:
             entry = self._entry(nid)
             entry.end(self.clock())
-            entry.view = replace(entry.view, status=status)
+            entry.view = replace(entry.view, status=status, stalled="")
+
+    def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
+        """Keep since when nothing has moved, until something does."""
+        seconds = info["seconds"]
+        text = f"nothing has moved for {seconds:.{0 if seconds >= 10 else 1}f} s; waits on {info['waits_on']}"
+        if info["in_flight"]:
+            text += f"; {rows_in_words(info['in_flight'])} in flight: {', '.join(map(str, info['ids']))}"
+        with self._guard:
+            entry = self._entry(nid)
+            entry.view = replace(entry.view, stalled=text)
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
         """Count the tokens."""

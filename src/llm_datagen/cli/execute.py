@@ -14,13 +14,17 @@ from rich.console import Console
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
 from llm_datagen.cli.plain import PlainLines
-from llm_datagen.cli.tables import number
+from llm_datagen.cli.tables import failed_rows, number, rows_in_words
 from llm_datagen.cli.target import default_results
 from llm_datagen.cli.views import NodeView, view_of
+from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.hooks import CompositePipelineHooks
+from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.letters import position_of
 
 Display = LiveTable | PlainLines
 
@@ -62,14 +66,26 @@ def run_watched(pipeline: BasePipeline) -> int:
 
 def _display(pipeline: BasePipeline) -> Display:
     reports = {report.node_id: report for report in pipeline.progress}
-    nodes = [_view(reports[node.node_id], operator_name(node.operator)) for node in pipeline.nodes]
+    nodes = [_view(node, reports[node.node_id]) for node in pipeline.nodes]
     if is_terminal():
         return LiveTable(Console(), nodes, status=lambda: pipeline.status)
     return PlainLines(write, nodes)
 
 
-def _view(report: NodeReport, operator: str) -> NodeView:
-    return view_of({**report.as_dict(), "operator": operator})
+def _view(node: UnifiedNode, report: NodeReport) -> NodeView:
+    """Return a node as it is before the run: what its stream says is right, whatever the image says."""
+    found = position_of(node.output)
+    position = found[1] if found else Position()
+    counts = {
+        "status": Status.COMPLETED if node.is_finished() else Status.PENDING,
+        "operator": operator_name(node.operator),
+        "rows_in": position.coverage.rows,
+        "filtered": position.filtered,
+        "skipped": position.skipped,
+        "dead_letters": position.dead,
+        "failed": position.skipped + position.dead,
+    }
+    return view_of({**report.as_dict(), **counts})
 
 
 def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
@@ -78,9 +94,10 @@ def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
         pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
     )
     yield f"run {report.pipeline_id}: {report.status} after {seconds:.1f} s"
+    skipped, dead = (sum(getattr(node, name) for node in report.nodes) for name in ("skipped", "dead_letters"))
     yield (
         f"  rows    {number(report.rows_in)} in, {number(report.rows_out)} out, {number(report.filtered)} filtered, "
-        f"{number(report.failed)} failed"
+        f"{number(report.failed)} failed" + (f" ({failed_rows(skipped, dead)})" if skipped or dead else "")
     )
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
@@ -90,13 +107,34 @@ def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
     for node in pipeline.nodes:
         if node.output.path not in read:
             yield f"  output  {node.output.path}"
+    for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
+        if progress.dead_letters:
+            yield f"  errors  {node.output.errors_path} ({rows_in_words(progress.dead_letters)})"
+    if dead:
+        yield f"          {_command('errors', pipeline)}"
     if report.status is not Status.COMPLETED:
-        yield f"  go on   {resume_command(pipeline)}"
+        yield f"  go on   {_command('resume', pipeline)}"
+    yield from _ways_on(pipeline, report)
 
 
-def resume_command(pipeline: BasePipeline) -> str:
-    """Return the command that resumes a run."""
-    command = ["llm-datagen", "resume", pipeline.pipeline_id]
-    if Path(pipeline.results_dir).absolute() != Path(default_results()).absolute():
-        command += ["--results-dir", pipeline.results_dir]
+def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
+    """Return how to go on without the rows that fail, when it is these that ended the run."""
+    if report.status is not Status.FAILED:
+        return
+    command = _command("resume", pipeline)
+    if any((node.error or "").startswith(TooManyErrorsError.__name__) for node in report.nodes):
+        yield f"          or let more rows fail: {command} --max-errors N"
+    elif any(node.failed > node.skipped + node.dead_letters for node in report.nodes):
+        yield f"          or without rows that fail: {command} --on-error dead_letter"
+
+
+def _command(verb: str, pipeline: BasePipeline) -> str:
+    return command_line(verb, pipeline.pipeline_id, pipeline.results_dir)
+
+
+def command_line(verb: str, pipeline_id: str, results_dir: str | Path) -> str:
+    """Return what is to be typed to do something with a run."""
+    command = ["llm-datagen", verb, pipeline_id]
+    if Path(results_dir).absolute() != Path(default_results()).absolute():
+        command += ["--results-dir", str(results_dir)]
     return shlex.join(command)

@@ -19,6 +19,14 @@ class IfExistsOption(enum.StrEnum):
     OVERWRITE = "overwrite"
 
 
+class OnErrorOption(enum.StrEnum):
+    """What becomes of a row that fails."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    DEAD_LETTER = "dead_letter"
+
+
 PipelineArgument = Annotated[
     str,
     typer.Argument(
@@ -28,6 +36,15 @@ PipelineArgument = Annotated[
     ),
 ]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the run.", show_default=False)]
+OriginArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE.yaml|MODULE:NAME]",
+        help="Where its operators come from; known already of a run that was started with `llm-datagen run`.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ResultsOption = Annotated[
     Path | None,
     typer.Option(

@@ -41,7 +41,7 @@ class PlainLines(Board):
     def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
         """Write how far it is, if the last line is old enough."""
         super().on_node_progress(cid, nid, curr, total, meta)
-        if self.clock() - self._written.get(nid, float("-inf")) >= SECONDS_BETWEEN_LINES:
+        if self._is_due(nid):
             self._line(nid)
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
@@ -49,8 +49,18 @@ class PlainLines(Board):
         super().on_node_end(cid, nid, success, error)
         self._line(nid)
 
+    def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
+        """Write that nothing moves; again, if the last line is old enough."""
+        is_new = not self.view(nid).stalled
+        super().on_stall(cid, nid, info)
+        if is_new or self._is_due(nid):
+            self._line(nid)
+
     def close(self) -> None:
         """Do nothing: what was written is written."""
+
+    def _is_due(self, nid: str) -> bool:
+        return self.clock() - self._written.get(nid, float("-inf")) >= SECONDS_BETWEEN_LINES
 
     def _line(self, nid: str) -> None:
         self._written[nid] = self.clock()

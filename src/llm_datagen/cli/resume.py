@@ -1,18 +1,53 @@
-"""Go on with a run: find it, find where its operators come from, and run it."""
+"""Go on with a run: find it, find where its operators come from, and run it. Or do its dead letters again."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from llm_datagen.cli.execute import run_watched, write
+from llm_datagen.cli.letters import dead_rows
 from llm_datagen.cli.origin import Origin, origin_of
-from llm_datagen.cli.target import default_results, find_target
+from llm_datagen.cli.runs import headline, look_at
+from llm_datagen.cli.tables import number, rows_in_words
+from llm_datagen.cli.target import Target, default_results, find_target
+from llm_datagen.config import OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.runtime import RunFolder
 
 
-def resume_run(pipeline_id: str, name: str | None, results_dir: Path | None) -> int:
+def resume_run(
+    pipeline_id: str,
+    name: str | None,
+    results_dir: Path | None,
+    *,
+    on_error: OnError | None = None,
+    max_errors: int | float | None = None,
+) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
+
+    Args:
+        pipeline_id: the run's id.
+        name: where its operators come from; None for where they came from.
+        results_dir: where runs are kept; None for where the pipeline, or the environment, says.
+        on_error: what becomes of rows that fail from now on; None leaves it as it is.
+        max_errors: how many rows may fail; by itself, it changes nothing else.
+
+    Raises:
+        ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail.
+        DatagenError: when it cannot be resumed, or fails.
+    """
+    run = _Stopped(pipeline_id, name, results_dir)
+    if max_errors is not None:
+        on_error = _policy(run.image, on_error)
+    target = run.target("resume")
+    target.pipeline.resume(pipeline_id, on_error=on_error, max_errors=max_errors)
+    write(f"run {pipeline_id}: resumed, {run.keep_origin(target)}")
+    return run_watched(target.pipeline)
+
+
+def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None) -> int:
+    """Let the dead-lettered rows of a run be done again, resume it, and return the exit code.
 
     Args:
         pipeline_id: the run's id.
@@ -23,25 +58,85 @@ def resume_run(pipeline_id: str, name: str | None, results_dir: Path | None) -> 
         ConfigError: when it is not known where its operators come from.
         DatagenError: when it cannot be resumed, or fails.
     """
-    given = find_target(name) if name else None
-    if given is not None and results_dir is None:
-        results_dir = Path(given.pipeline.results_dir)
-    folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
-    folder.load()  # there must be such a run before anything else is said of it
-    origin = origin_of(folder)
-    if origin is not None:
-        origin.enter()
-    elif given is None:
-        raise ConfigError(
-            f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
-            f"known; say it: llm-datagen resume {pipeline_id} FILE.yaml (or module:name)"
-        )
-    target = given or find_target(origin.target if origin else "")
-    resumed = target.pipeline
-    resumed.results_dir = str(folder.path.parent)
-    resumed.resume(pipeline_id)
-    if origin is None:
-        origin = Origin.here(target.name)
-    Origin(target=target.name, cwd=origin.cwd).save(folder)
-    write(f"run {pipeline_id}: resumed, {origin.target if given is None else name}")
-    return run_watched(resumed)
+    run = _Stopped(pipeline_id, name, results_dir)
+    dead = dead_rows(run.image)
+    if not dead:
+        write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
+        write(headline(look_at(run.folder)))
+        return 0
+    target = run.target("replay")
+    target.pipeline.replay(pipeline_id)
+    rows = rows_in_words(sum(dead.values()))
+    where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())
+    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
+    return run_watched(target.pipeline)
+
+
+def parse_max_errors(text: str | None) -> int | float | None:
+    """Return the number of rows, or the share of them, that was typed.
+
+    Raises:
+        ConfigError: when it is neither.
+    """
+    value: Any = text
+    for kind in (float, int):
+        try:
+            value = kind(text or "")
+        except ValueError:
+            continue
+    return check_max_errors("--max-errors", value)
+
+
+def _policy(image: dict[str, Any], on_error: OnError | None) -> OnError:
+    """Return what becomes of rows that fail when only their number was given: what it was, if that is one thing."""
+    known: set[OnError] = {entry["on_error"] for entry in image["nodes"]} if on_error is None else {on_error}
+    if known == {"fail"} or len(known) > 1:
+        raise ConfigError("--max-errors: say what becomes of rows that fail: --on-error skip, or dead_letter")
+    return known.pop()
+
+
+class _Stopped:
+    """A run that is to go on, in the directory in which it was started.
+
+    Args:
+        pipeline_id: the run's id.
+        name: where its operators come from; None for where they came from.
+        results_dir: where runs are kept; None for where the pipeline, or the environment, says.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        ConfigError: when what was named is no pipeline, or the directory is gone.
+    """
+
+    def __init__(self, pipeline_id: str, name: str | None, results_dir: Path | None) -> None:
+        self._name = name
+        self._given = find_target(name) if name else None
+        if self._given is not None and results_dir is None:
+            results_dir = Path(self._given.pipeline.results_dir)
+        self.folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
+        self.image = self.folder.load()  # there must be such a run before anything else is said of it
+        self._origin = origin_of(self.folder)
+        if self._origin is not None:
+            self._origin.enter()
+
+    def target(self, verb: str) -> Target:
+        """Return the pipeline; `verb` is what is to be done with it.
+
+        Raises:
+            ConfigError: when it is not known where its operators come from, or they cannot be had.
+        """
+        if self._given is None and self._origin is None:
+            pipeline_id = self.folder.pipeline_id
+            raise ConfigError(
+                f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
+                f"known; say it: llm-datagen {verb} {pipeline_id} FILE.yaml (or module:name)"
+            )
+        target = self._given or find_target(self._origin.target if self._origin else "")
+        target.pipeline.results_dir = str(self.folder.path.parent)
+        return target
+
+    def keep_origin(self, target: Target) -> str:
+        """Keep where its operators come from now, and return what is said of that."""
+        origin = self._origin or Origin.here(target.name)
+        Origin(target=target.name, cwd=origin.cwd).save(self.folder)
+        return self._name or origin.target

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.cli.origin import origin_of
 from llm_datagen.cli.tables import STYLES, node_line, node_table, number
 from llm_datagen.cli.views import NodeView, view_of
 from llm_datagen.errors import ImageError, PipelineNotFoundError
@@ -70,6 +71,8 @@ class RunView:
             "total": nodes[0].get("total"),
             "total_is_exact": nodes[0].get("total_is_exact", False),
             "rows_out": nodes[-1].get("rows_out", 0),
+            "failed": sum(node.get("failed", 0) for node in nodes),
+            "stalled": [node.node_id for node in self.nodes() if node.stalled],
             "updated_at": self.image.get("updated_at"),
             "note": self.note,
         }
@@ -93,6 +96,22 @@ def look_at(folder: RunFolder) -> RunView:
     return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image)
 
 
+def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
+    """Return a run as it is, and make the directory in which it was started the working directory, if it is known.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        ImageError: when its image cannot be read.
+        ConfigError: when its directory is not there any more.
+    """
+    folder = RunFolder(results_dir.absolute(), pipeline_id)
+    run = look_at(folder)
+    origin = origin_of(folder)
+    if origin is not None:
+        origin.enter()
+    return run
+
+
 def all_runs(results_dir: str | Path) -> list[RunView]:
     """Return all runs that are kept in a folder, the one that moved last at the end."""
     runs = []
@@ -109,17 +128,20 @@ def all_runs(results_dir: str | Path) -> list[RunView]:
 def list_table(runs: list[RunView]) -> Table:
     """Return a table with a line a run."""
     table = Table(box=None, pad_edge=False)
-    for heading, is_number in (("id", False), ("status", False), ("in", True), ("out", True), ("updated", False)):
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    for heading in ("id", "status", "in", "out", "errors", "updated"):
+        table.add_column(heading, justify="right" if heading in {"in", "out", "errors"} else "left", no_wrap=True)
     for run in runs:
         brief = run.brief()
         total = brief["total"]
         known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
         table.add_row(
             Text(run.pipeline_id),
-            Text(run.status, style=STYLES.get(run.status, "")),
+            Text("stalled", style=STYLES["stalled"])
+            if brief["stalled"]
+            else Text(run.status, style=STYLES.get(run.status, "")),
             Text(f"{number(brief['rows_in'])}{known}"),
             Text(number(brief["rows_out"])),
+            Text(number(brief["failed"]), style="bold red" if brief["failed"] else ""),
             Text(_time(brief["updated_at"])),
         )
     return table
@@ -130,8 +152,9 @@ def list_lines(runs: list[RunView]) -> list[str]:
     lines = []
     for run in runs:
         brief = run.brief()
-        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
-        lines.append(f"{run.pipeline_id}: {run.status}, {rows}, updated {_time(brief['updated_at'])}")
+        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out, {number(brief['failed'])} errors"
+        stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
+        lines.append(f"{run.pipeline_id}: {run.status}{stalled}, {rows}, updated {_time(brief['updated_at'])}")
     return lines
 
 

@@ -11,15 +11,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from llm_datagen.cli.problems import describe
-from llm_datagen.config import Fsync, IdScheme, OnError
+from llm_datagen.config import DeliveryMode, Fsync, IdScheme, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 
+
+def _max_errors(value: Any) -> Any:
+    try:
+        return check_max_errors("max_errors", value)
+    except ConfigError:
+        expected = "a number of rows (such as 100), or a share of the rows (such as 0.01)"
+        raise PydanticCustomError("max_errors", expected) from None
+
+
 Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
+MaxErrors = Annotated[int | float | None, PlainValidator(_max_errors)]
 
 
 class _Part(BaseModel):
@@ -62,6 +74,12 @@ class OperatorPart(_Part):
     writer_config: WriterPart | None = None
     ordered: bool = False
     on_error: OnError = "fail"
+    max_errors: MaxErrors = None
+    retries: Whole = 0
+    retry_wait: Seconds = 1
+    delivery: DeliveryMode = "exactly_once"
+    grace: Seconds = 1
+    stall_after: Seconds = 1
     idle_timeout: Seconds | None = None
 
     def node_config(self) -> dict[str, Any]:
@@ -91,6 +109,12 @@ class PipelinePart(_Part):
     id_scheme: IdScheme = "path"
     ordered: bool = False
     on_error: OnError = "fail"
+    max_errors: MaxErrors = None
+    retries: Whole = 0
+    retry_wait: Seconds = 1
+    delivery: DeliveryMode = "exactly_once"
+    grace: Seconds = 1
+    stall_after: Seconds = 1
     follow_input: bool = False
     idle_timeout: Seconds | None = None
     log_file: Text | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import RenderableType
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,7 @@ STYLES = {
     "interrupted": "bold yellow",
     "canceling": "yellow",
     "canceled": "yellow",
+    "stalled": "bold yellow",
 }
 """How a status is coloured."""
 
@@ -29,10 +31,13 @@ _BAR_WIDTH = 12
 
 
 def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
-    """Return a table with a line a node."""
+    """Return a table with a line a node; what else is to be said of the nodes comes below it."""
+    nodes = list(nodes)
+    notes = [f"{node.node_id}: {text}" for node in nodes for text in _notes(node)]
+    notes += [caption] if caption else []
     table = Table(
         title=Text(title) if title else None,
-        caption=Text(caption) if caption else None,
+        caption=Text("\n".join(notes)) if notes else None,
         title_justify="left",
         caption_justify="left",
         box=None,
@@ -54,13 +59,20 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
             _bar(node),
             Text(progress(node)),
             Text(rate(node.rate) if node.status != Status.PENDING else "-"),
-            Text(eta(node), style=STYLES.get(node.status, "")),
+            Text(eta(node), style=STYLES.get("stalled" if node.stalled else node.status, "")),
             Text(number(node.filtered)),
             errors,
             Text(number(node.tokens) if node.tokens else "-"),
         ]
         table.add_row(*cells)
     return table
+
+
+def _notes(node: NodeView) -> Iterable[str]:
+    if node.skipped or node.dead:
+        yield failed_rows(node.skipped, node.dead)
+    if node.stalled:
+        yield f"stalled: {node.stalled}"
 
 
 def _bar(node: NodeView) -> ProgressBar:
@@ -86,12 +98,20 @@ def node_line(node: NodeView) -> str:
     parts = [f"{node.status}, {progress(node)} rows"]
     if node.status != Status.PENDING:
         parts.append(f"{rate(node.rate)} rows/s")
-    if node.seconds_left is not None:
+    if node.seconds_left is not None and not node.stalled:
         parts.append(f"ETA {duration(node.seconds_left)}")
-    parts += [f"{number(node.filtered)} filtered", f"{number(node.failed)} errors"]
+    of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
+    parts += [f"{number(node.filtered)} filtered", f"{number(node.failed)} errors{of_which}"]
     if node.tokens:
         parts.append(f"{number(node.tokens)} tokens")
-    return f"{label(node)}: {', '.join(parts)}"
+    stalled = f"; stalled: {node.stalled}" if node.stalled else ""
+    return f"{label(node)}: {', '.join(parts)}{stalled}"
+
+
+def failed_rows(skipped: int, dead: int) -> str:
+    """Return what became of rows that failed."""
+    counts = ((dead, "dead-lettered"), (skipped, "skipped"))
+    return ", ".join(f"{number(count)} {what}" for count, what in counts if count)
 
 
 def label(node: NodeView) -> str:
@@ -114,12 +134,19 @@ def eta(node: NodeView) -> str:
         return "waiting"
     if node.status != Status.RUNNING:
         return "done" if node.status == Status.COMPLETED else node.status
+    if node.stalled:
+        return "stalled"
     return "-" if node.seconds_left is None else duration(node.seconds_left)
 
 
 def number(value: float) -> str:
     """Return a number as people write it: ``1,234``, ``0.25``."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def rows_in_words(count: int) -> str:
+    """Return a number of rows: ``1 row``, ``2 rows``."""
+    return "1 row" if count == 1 else f"{number(count)} rows"
 
 
 def rate(value: float) -> str:
@@ -135,3 +162,17 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days}d {hour:02}:{minute:02}:{second:02}"
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def line_width() -> int:
+    """Return how wide the terminal is; elsewhere, what COLUMNS says, or 80."""
+    return Console().width
+
+
+def one_line(text: str, width: int) -> str:
+    """Return foreign text as a line that is at most so wide, without what would steer a terminal."""
+    words = " ".join(text[: 10 * max(width, 1)].split())
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)
+    if cell_len(shown) <= width:
+        return shown
+    return f"{set_cell_size(shown, max(width - 1, 0)).rstrip()}…"

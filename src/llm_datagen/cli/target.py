@@ -106,11 +106,26 @@ def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
     """
     make_importable(Path.cwd())
     path = Path(name)
+    _refuse_script(name)
     if path.suffix.lower() in {".yaml", ".yml"} or path.is_file():
         return _from_file(path, settings or {})
     if ":" not in name:
         raise ConfigError(f"{name!r} is neither a YAML file nor 'module:name' of a pipeline")
     return _from_module(name, dict(settings or {}))
+
+
+def _refuse_script(name: str) -> None:
+    """Say how a pipeline in a Python file is named, when somebody names the file."""
+    file, _, attribute = name.partition(":")
+    if not file.endswith(".py"):
+        return
+    path = Path(file).with_suffix("")
+    parts = path.parts if not path.is_absolute() and ".." not in path.parts else (path.name,)
+    where = "" if len(parts) == len(path.parts) else f", typed in {path.parent}"
+    raise ConfigError(
+        f"{name!r} is a Python file; a pipeline in it is given as module:name, here {'.'.join(parts)}:"
+        f"{attribute or 'NAME'}{where} (the name of a pipeline, or of a function that returns one)"
+    )
 
 
 def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:

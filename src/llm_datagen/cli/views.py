@@ -22,9 +22,12 @@ class NodeView:
         is_exact: whether `total` is counted, not estimated.
         rate: source rows a second.
         filtered: source rows that gave no row.
-        failed: operator failures.
+        failed: source rows that failed: these two, and the one that ended the run.
+        skipped: those that were left out.
+        dead: those that are dead-lettered.
         tokens: tokens used, over all runs.
         seconds: how long it ran, in this run.
+        stalled: since when nothing has moved and what it waits for, while that is so.
     """
 
     node_id: str
@@ -36,8 +39,11 @@ class NodeView:
     rate: float = 0.0
     filtered: int = 0
     failed: int = 0
+    skipped: int = 0
+    dead: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    stalled: str = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -49,6 +55,7 @@ class NodeView:
 
 def view_of(node: Mapping[str, Any]) -> NodeView:
     """Return the view of a node of an image."""
+    is_running = node.get("status") == Status.RUNNING
     return NodeView(
         node_id=node["node_id"],
         operator=node.get("operator", ""),
@@ -59,8 +66,11 @@ def view_of(node: Mapping[str, Any]) -> NodeView:
         rate=node.get("rows_per_second", 0.0),
         filtered=node.get("filtered", 0),
         failed=node.get("failed", 0),
+        skipped=node.get("skipped", 0),
+        dead=node.get("dead_letters", 0),
         tokens=sum(map(tokens_in, node.get("usage") or [])),
         seconds=node.get("seconds", 0.0),
+        stalled=(is_running and node.get("stalled")) or "",
     )
 
 

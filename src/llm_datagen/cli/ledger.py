@@ -1,0 +1,129 @@
+"""The ledger of a run, recounted from its files: a line a node, and what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.audit import FINDINGS_SHOWN, NodeLedger, verify
+from llm_datagen.cli.execute import is_terminal, write
+from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.runs import RunView, enter_run
+from llm_datagen.cli.tables import number
+from llm_datagen.streams import StreamFactory
+
+_ON_THE_MOVE = "it is running, so its last rows are on the move: what is found may be that; verify it when it has ended"
+
+
+def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
+    """Recount a run, say what is wrong, and return the exit code.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id.
+        as_json: whether to print JSON.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+    """
+    run = enter_run(results_dir, pipeline_id)
+    ledgers = _ledgers(run.image)
+    findings = sum(len(ledger.findings) for ledger in ledgers)
+    if as_json:
+        nodes = [{**asdict(ledger), "pending": ledger.pending} for ledger in ledgers]
+        data = {"pipeline_id": pipeline_id, "status": run.status, "nodes": nodes, "findings": findings}
+        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+    else:
+        operators = [str(entry["operator"]) for entry in run.image["nodes"]]
+        if is_terminal():
+            Console().print(_table(ledgers, operators))
+        else:
+            for ledger, operator in zip(ledgers, operators, strict=True):
+                write(_line(ledger, operator))
+        _conclude(run, ledgers, findings)
+    return FAILED if findings else 0
+
+
+def _ledgers(image: dict[str, Any]) -> list[NodeLedger]:
+    ledgers = verify(image)
+    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
+    for ledger, entry in zip(ledgers, image["nodes"], strict=True):
+        output = StreamFactory.create(entry["output_uri"])
+        if output.exists():
+            continue
+        if entry.get("rows_in"):
+            ledger.find(f"{output.path} is gone, and {entry['rows_in']} source rows were done; restore it")
+        elif StreamFactory.create(entry["input_uri"]).place in written:
+            ledger.findings.clear()  # the node has not begun, and need not have a source yet
+    return ledgers
+
+
+def _conclude(run: RunView, ledgers: list[NodeLedger], findings: int) -> None:
+    what = "nothing is wrong" if not findings else "1 finding" if findings == 1 else f"{number(findings)} findings"
+    write(f"run {run.pipeline_id} ({run.status}): {what}")
+    if run.is_live:
+        write(f"  {_ON_THE_MOVE}")
+    for ledger in ledgers:
+        for finding in ledger.findings:
+            write(f"  {ledger.node_id}: {finding}")
+        if len(ledger.findings) == FINDINGS_SHOWN:
+            write(f"  {ledger.node_id}: of more findings than {FINDINGS_SHOWN}, these are the first")
+
+
+def _table(ledgers: list[NodeLedger], operators: list[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("node", max_width=30)
+    for heading in ("rows in", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows out"):
+        table.add_column(heading, justify="right")
+    table.add_column("sealed")
+    for ledger, operator in zip(ledgers, operators, strict=True):
+        name = Text(ledger.node_id, no_wrap=True, overflow="ellipsis")
+        counts = (_count(ledger.rows_in), *_parts(ledger).values(), _count(_rows_out(ledger)))
+        table.add_row(
+            name.append(f" {operator}", style="dim"),
+            *(Text(count, no_wrap=True) for count in counts),
+            Text("yes", style="green") if ledger.complete else Text("no"),
+            style="bold red" if ledger.findings else "",
+        )
+    return table
+
+
+def _line(ledger: NodeLedger, operator: str) -> str:
+    parts = " + ".join(f"{count} {what}" for what, count in _parts(ledger).items())
+    seal = "sealed" if ledger.complete else "not sealed"
+    return (
+        f"{ledger.node_id} {operator}: {_count(ledger.rows_in)} rows in = {parts}; {_count(_rows_out(ledger))} rows out, "
+        f"{seal}"
+    )
+
+
+def _parts(ledger: NodeLedger) -> dict[str, str]:
+    """Return what the source rows have become, each being exactly one of these."""
+    if _is_unknown(ledger):
+        return dict.fromkeys(("kept", "filtered", "skipped", "dead-lettered", "pending"), "?")
+    return {
+        "kept": _count(ledger.kept) if ledger.covered else "0",
+        "filtered": number(ledger.filtered),
+        "skipped": number(ledger.skipped),
+        "dead-lettered": number(ledger.dead),
+        "pending": _count(ledger.pending),
+    }
+
+
+def _rows_out(ledger: NodeLedger) -> int | None:
+    return None if _is_unknown(ledger) else ledger.rows_out
+
+
+def _is_unknown(ledger: NodeLedger) -> bool:
+    """Return whether the files are in no state to tell what became of the rows."""
+    return bool(ledger.findings) and not ledger.covered
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else number(value)

@@ -1,0 +1,193 @@
+"""Dead letters, for people: which rows failed, in which node, of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from llm_datagen.cli.execute import command_line, write
+from llm_datagen.cli.problems import did_you_mean
+from llm_datagen.cli.runs import RunView, enter_run
+from llm_datagen.cli.tables import line_width, one_line, rows_in_words
+from llm_datagen.errors import ConfigError, StreamCorruptError, StreamMissingError
+from llm_datagen.ids import Id
+from llm_datagen.report import Status
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.letters import position_of
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class LetterGroup:
+    """Rows that failed in the same node of the same kind of error.
+
+    Attributes:
+        node_id: the node.
+        operator: its operator's identity.
+        kind: the kind of error.
+        count: how many rows.
+        message: what the first of them failed of.
+        row_id: its id.
+        input: what the operator was given; the record as text, when it could not be parsed.
+        file: where the dead letters are.
+    """
+
+    node_id: str
+    operator: str
+    kind: str
+    count: int = 0
+    message: str
+    row_id: Id
+    input: Any
+    file: str
+
+
+def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_json: bool) -> None:
+    """Show the dead letters of a run, grouped.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id.
+        node: the id of a node, or its number; None for all.
+        as_json: whether to print JSON.
+
+    Raises:
+        ConfigError: when there is no such node.
+        PipelineNotFoundError: when there is no such run.
+        StreamError: when its dead letters cannot be read.
+    """
+    replay, resume = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume"))
+    run = enter_run(results_dir, pipeline_id)
+    entries = _chosen(run.image["nodes"], node)
+    groups = sorted(_grouped(entries), key=lambda group: -group.count)
+    if as_json:
+        rows = sum(group.count for group in groups)
+        data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
+        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+        return
+    for line in _lines(pipeline_id, groups, replay) if groups else _lines_of_none(run, entries, resume):
+        write(line)
+
+
+def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, Any]]:
+    known = [entry["node_id"] for entry in entries]
+    if node is None:
+        return entries
+    if node not in known and f"node_{node}" in known:
+        node = f"node_{node}"
+    if node not in known:
+        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, known)}")
+    return [entries[known.index(node)]]
+
+
+def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
+    for entry in entries:
+        stream = StreamFactory.create(entry["output_uri"])
+        groups: dict[str, LetterGroup] = {}
+        for letter in _letters_of(stream, entry):
+            error = letter["error"]
+            if error["kind"] not in groups:
+                groups[error["kind"]] = LetterGroup(
+                    node_id=entry["node_id"],
+                    operator=entry["operator"],
+                    kind=error["kind"],
+                    message=error["text"],
+                    row_id=letter["_i"],
+                    input=letter.get("raw", letter.get("input")),
+                    file=str(Path(stream.errors_path).absolute()),
+                )
+            groups[error["kind"]].count += 1
+        yield from groups.values()
+
+
+def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str) -> Iterator[str]:
+    yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
+    for group in groups:
+        given = group.input if isinstance(group.input, str) else orjson.dumps(group.input).decode()
+        yield one_line(
+            f"{group.node_id} {group.operator}: {group.kind}, {rows_in_words(group.count)}", max(line_width(), 40)
+        )
+        yield _foreign("  first    ", group.message)
+        yield _foreign("  example  ", f"row {group.row_id}: {given}")
+        yield f"  file     {group.file}"
+    yield f"when the cause is mended, try them again: {replay}"
+
+
+def _foreign(head: str, text: str) -> str:
+    return head + one_line(text, line_width() - len(head))
+
+
+def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> Iterator[str]:
+    yield f"run {run.pipeline_id}: no dead letters"
+    skipped = sum(entry.get("skipped", 0) for entry in entries)
+    if skipped:
+        yield f"  {rows_in_words(skipped)} skipped (on_error: skip); of these, nothing is kept"
+    if run.status == Status.FAILED:
+        yield _foreign("  it failed: ", str(run.image.get("error")))
+        yield f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
+
+
+def _letters_of(stream: Stream, entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the committed dead letters of a node, one after the other: no more than one is in memory."""
+    position = committed(stream, entry)
+    size = position.errors_bytes if position else 0
+    for line_number, line in enumerate(_lines_in(stream, size), start=1):
+        try:
+            letter = orjson.loads(line)
+            _ = letter["_i"], letter["error"]["kind"], letter["error"]["text"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StreamCorruptError(
+                f"{stream.errors_path}, line {line_number}: not a dead letter ({error!r}); restore the file"
+            ) from None
+        yield letter
+
+
+def _lines_in(stream: Stream, size: int) -> Iterator[bytes]:
+    if not size:
+        return
+    found = stream.disk.size(stream.errors_path) or 0
+    if found < size:
+        raise StreamCorruptError(f"{stream.errors_path} has {found} bytes, but {size} were committed; restore the file")
+    file = stream.disk.open_read(stream.errors_path)
+    try:
+        begun: list[bytes] = []
+        for at in range(0, size, _CHUNK_BYTES):
+            *ends, rest = file.read_at(at, min(_CHUNK_BYTES, size - at)).split(b"\n")
+            if ends:
+                yield b"".join([*begun, ends[0]])
+                yield from ends[1:]
+                begun = []
+            begun.append(rest)
+    finally:
+        file.close()
+
+
+def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
+    """Return the position of the stream that a node of an image writes; None when it has not begun.
+
+    Raises:
+        StreamMissingError: when it has begun, and nothing of it is to be found.
+    """
+    found = position_of(stream) or position_of(stream)  # a stream that is sealed between two looks has both
+    if found is None and entry.get("rows_in") and not stream.exists():
+        raise StreamMissingError(
+            f"{stream.path}, which {entry['node_id']} has written, is not there; relative paths count from the "
+            "directory in which the run was started: go there, or restore the file"
+        )
+    return found[1] if found else None
+
+
+def dead_rows(image: dict[str, Any]) -> dict[str, int]:
+    """Return how many rows are dead-lettered now, for each node of an image that has any, by its label."""
+    counts = {}
+    for entry in image["nodes"]:
+        position = committed(StreamFactory.create(entry["output_uri"]), entry)
+        if position is not None and position.dead:
+            counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
+    return counts

@@ -1,0 +1,93 @@
+"""What became of a row, and what it came from, through all streams of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from llm_datagen.audit import Trace, related, trace
+from llm_datagen.cli.execute import is_terminal, write
+from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.runs import enter_run
+from llm_datagen.cli.tables import line_width, one_line
+from llm_datagen.ids import Id, parse_id
+
+_DEAD = "dead letter"
+_NAME_WIDTH = 30
+
+
+def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) -> int:
+    """Show a row's ancestors, itself and its descendants, stream by stream, and return the exit code.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id.
+        text: the row's id, as text.
+        as_json: whether to print JSON.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        StreamError: when a stream cannot be read.
+    """
+    run = enter_run(results_dir, pipeline_id)
+    row_id = parse_id(text)
+    found = list(trace(run.image, row_id))
+    if as_json:
+        rows = [{name: getattr(row, name) for name in Trace.__slots__} for row in found]
+        data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows}
+        write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    elif not found:
+        write(f"run {pipeline_id}: row {row_id!r} is in none of its streams, nor is anything that has to do with it")
+    else:
+        for line in _lines(run.image, row_id, found):
+            if is_terminal():
+                Console().print(line, soft_wrap=True)
+            else:
+                write(line.plain)
+    return 0 if found else FAILED
+
+
+def _lines(image: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
+    nodes = image["nodes"]
+    widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
+    yield Text(f"run {image['pipeline_id']}: row {row_id}")
+    yield from _stream("input", nodes[0]["input_uri"], [row for row in found if row.where == "input"], widths)
+    for entry in nodes:
+        given = [row for row in found if row.uri == entry["input_uri"] and row.state != _DEAD]
+        made = [row for row in found if row.where == entry["node_id"]]
+        if given or made:
+            yield from _stream(f"{entry['node_id']} {entry['operator']}", entry["output_uri"], made, widths)
+        numeric = entry["id_scheme"] == "numeric"
+        for row in given:
+            if not any(related(one.row_id, row.row_id, numeric=numeric) in {"itself", "descendant"} for one in made):
+                yield _row(row, "nothing comes of it: filtered, skipped, or not done yet", widths, style="yellow")
+
+
+def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> Iterator[Text]:
+    yield Text.assemble((name, "bold"), f"  {uri}")
+    for row in rows:
+        if row.state == _DEAD:
+            error = row.item["error"]
+            yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red")
+            yield _row(row, f"it was given {_text(row.item['input'])}", widths)
+        else:
+            yield _row(row, _text(row.item), widths)
+
+
+def _row(row: Trace, text: str, widths: tuple[int, int], style: str = "") -> Text:
+    head = f"  {row.relation:<{widths[0]}}  {set_cell_size(_name(row), widths[1])}  "
+    return Text.assemble(head, (one_line(text, line_width() - cell_len(head)), style))
+
+
+def _name(row: Trace) -> str:
+    return one_line(str(row.row_id), _NAME_WIDTH)
+
+
+def _text(item: Any) -> str:
+    return item if isinstance(item, str) else orjson.dumps(item, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -21,11 +21,11 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.node import UnifiedNode
+from llm_datagen.node import UnifiedNode, identity
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import StreamFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,8 @@ class Settings:
         if isinstance(self.operators, str) or not isinstance(self.operators, Sequence) or not self.operators:
             raise ConfigError(f"operators must be a list of at least one operator, not {self.operators!r}")
         object.__setattr__(self, "operators", tuple(as_operator(operator) for operator in self.operators))
-        StreamFactory.stream_class(self.input_uri)
-        StreamFactory.stream_class(self.output_uri)
+        StreamFactory.create(self.input_uri)
+        StreamFactory.create(self.output_uri)
         check_flag("streaming", self.streaming)
         check_count("parallel_size", self.parallel_size)
         check_count("batch_size", self.batch_size)
@@ -241,7 +241,7 @@ def check_topology(nodes: Sequence[UnifiedNode]) -> None:
     for node in nodes:
         if [other.node_id for other in nodes].count(node.node_id) > 1:
             raise ConfigError(f"two nodes have the id {node.node_id!r}")
-        key = _key(node.output)
+        key = identity(node.output)
         if key in writers:
             raise ConfigError(f"{node.node_id} and {writers[key]} would both write {node.output.uri!r}")
         writers[key] = node.node_id
@@ -254,8 +254,8 @@ def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
     Raises:
         ConfigError: when they form a cycle.
     """
-    writers = {_key(node.output): node for node in nodes}
-    before = {node: {writers[_key(node.input)]} if _key(node.input) in writers else set() for node in nodes}
+    writers = {identity(node.output): node for node in nodes}
+    before = {node: {writers[identity(node.input)]} if identity(node.input) in writers else set() for node in nodes}
     try:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:
@@ -268,7 +268,3 @@ def draw(nodes: Sequence[UnifiedNode]) -> str:
     return "\n".join(
         f"{node.input.uri} → {node.node_id} [{operator_name(node.operator)}] → {node.output.uri}" for node in nodes
     )
-
-
-def _key(stream: Stream) -> tuple[str, str]:
-    return type(stream.disk).__name__, stream.path

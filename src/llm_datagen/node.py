@@ -23,6 +23,7 @@ from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.streams import Sink, Stream, StreamFactory
+from llm_datagen.streams.disk import LocalDisk
 
 
 class UnifiedNode:
@@ -98,7 +99,7 @@ class UnifiedNode:
         """
         self._input = _as_stream("input_bus", input_bus)
         self._output = _as_stream("output_bus", output_bus)
-        if self._input.path == self._output.path and type(self._input.disk) is type(self._output.disk):
+        if identity(self._input) == identity(self._output):
             raise ConfigError(f"node {self.node_id} would read and write the same stream, {self._input.uri}")
         return self
 
@@ -277,6 +278,12 @@ class UnifiedNode:
     def get_runtime(self) -> dict[str, Any]:
         """Return the node's settings, status and progress as plain data."""
         return {"node_id": self.node_id, **self.config(), **self.progress.as_dict(), "status": str(self.status)}
+
+
+def identity(stream: Stream) -> tuple[str, str]:
+    """Return what two streams have in common when they are the same one, however their paths are written."""
+    is_file = isinstance(stream.disk, LocalDisk)
+    return type(stream.disk).__name__, os.path.realpath(stream.path) if is_file else stream.path
 
 
 def _as_stream(name: str, value: Any) -> Stream:

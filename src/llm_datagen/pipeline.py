@@ -20,15 +20,15 @@ from llm_datagen.blueprint import (
     node_from_image,
 )
 from llm_datagen.config import IdScheme, IfExists, NodeConfig, OnError, WriterConfig, check_choice, check_flag
-from llm_datagen.errors import ConfigError, ImageMismatchError, PipelineExistsError
+from llm_datagen.errors import ConfigError, ImageMismatchError, PipelineExistsError, StreamMissingError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, open_log
-from llm_datagen.node import UnifiedNode
+from llm_datagen.node import UnifiedNode, identity
 from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams import Fingerprint, StreamFactory
+from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
 
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
 
@@ -81,7 +81,7 @@ class BasePipeline:
             if folder.exists():
                 old = folder.load()
                 if if_exists == "overwrite":
-                    _delete_outputs(old)
+                    _delete_outputs(old, nodes)
                 elif not _is_untouched(old, nodes):
                     if if_exists == "resume":
                         folder.unlock()
@@ -92,7 +92,7 @@ class BasePipeline:
                         "if_exists='overwrite' (its outputs are deleted), or choose another pipeline_id"
                     )
             if if_exists == "overwrite":
-                _delete_outputs(image)
+                _delete_outputs(image, nodes)
             for node in nodes:
                 if node.output.exists():
                     raise PipelineExistsError(
@@ -215,7 +215,8 @@ class BasePipeline:
                 if not node.follow_input and not node.is_finished():
                     Fingerprint.check(node.input, entry.get("input_fingerprint"))
                     entry["input_fingerprint"] = Fingerprint.of(node.input)
-                plans.append(node.plan())  # noqa: PERF401 - what was opened must be closed if the next one fails
+                _check_output_is_there(node, entry)
+                plans.append(node.plan())  # what was opened must be closed if the next one fails
             log = open_log(self.log_file)
         except BaseException:
             for plan in plans:
@@ -441,10 +442,37 @@ def _check_operators(image: dict[str, Any], operators: list[Any]) -> None:
         )
 
 
+def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
+    """See to it that what the image says was written has not gone, with all that accounted for it (M22)."""
+    rows = entry.get("rows_in", 0)
+    if rows and isinstance(node.output, FileStream) and not node.output.exists():
+        raise StreamMissingError(
+            f"{node.output.path} is gone, with its commit log and its seal, though {rows} source rows of "
+            f"{node.node_id} were done; restore it, or start afresh with if_exists='overwrite'"
+        )
+
+
 def _is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:
     return image["status"] == Status.PENDING and not any(node.output.exists() for node in nodes)
 
 
-def _delete_outputs(image: dict[str, Any]) -> None:
-    for node in image["nodes"]:
-        StreamFactory.create(node["output_uri"]).delete()
+def _delete_outputs(image: dict[str, Any], nodes: list[UnifiedNode]) -> None:
+    """Delete what a run has written, unless `nodes` are to read it, or somebody is writing it.
+
+    Raises:
+        PipelineExistsError: when the input of `nodes` is among it.
+        StreamBusyError: when a writer has it open.
+    """
+    written = {identity(node.output) for node in nodes}
+    read = {identity(node.input): node for node in nodes if identity(node.input) not in written}
+    outputs = [StreamFactory.create(node["output_uri"]) for node in image["nodes"]]
+    for output in outputs:
+        if identity(output) in read:
+            raise PipelineExistsError(
+                f"{output.path} is an output of run {image['pipeline_id']!r}, which is to be overwritten, and also "
+                f"the input of {read[identity(output)].node_id}; choose another pipeline_id"
+            )
+        if output.disk.size(output.path) is not None:
+            output.disk.open_append(output.path).close()  # which nobody can do while another one writes it
+    for output in outputs:
+        output.delete()

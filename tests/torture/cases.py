@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
+from llm_datagen.config import IfExists
 from llm_datagen.testing import CallCounter
 
 from ..support import write_jsonl
@@ -115,7 +116,7 @@ class Case:
             base_path=folder / "between",
             default_protocol=f"{self.between}://",
             results_dir=folder / "results",
-            log_file=folder / "platform.log" if log else None,
+            log_file=folder / "logs" / "platform.log" if log else None,
             streaming=self.streaming,
             id_scheme="numeric" if self.id_scheme == "numeric" else "path",
             writer_config={
@@ -128,12 +129,12 @@ class Case:
             },
         )
 
-    def create(self, folder: Path, *, log: bool = False) -> UnifiedPipeline:
+    def create(self, folder: Path, *, log: bool = False, if_exists: IfExists = "resume") -> UnifiedPipeline:
         """Return the pipeline, created, or loaded to be resumed when it is there already."""
         configs = [
             {"parallel_size": n.parallel_size, "batch_size": n.batch_size, "ordered": n.ordered} for n in self.nodes
         ]
-        return self.pipeline(folder, log=log).create(PIPELINE_ID, node_configs=configs, if_exists="resume")
+        return self.pipeline(folder, log=log).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)
 
     # The model.
 

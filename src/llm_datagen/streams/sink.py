@@ -169,8 +169,8 @@ class Sink:
         if found != self.position.bytes:
             what = "is gone" if found is None else f"has {found} bytes"
             raise StreamChangedError(
-                f"{self.stream.path} {what}, and {self.position.bytes} were written: somebody else has changed or moved "
-                "it meanwhile, so it is not sealed; restore it, or start afresh with if_exists='overwrite'"
+                f"{self.stream.path} {what}, and {self.position.bytes} were written: somebody else changed or moved it "
+                "meanwhile, so it is not sealed; restore it, or start afresh with if_exists='overwrite'"
             )
         if self._fsync != "never":
             self._file.sync()

@@ -20,9 +20,18 @@ from typing import Any
 import pykka
 import pytest
 
-from llm_datagen import BaseOperator, MemoryStream, StreamFactory, UnifiedPipeline
+from llm_datagen import (
+    BaseOperator,
+    DefaultPipelineHooks,
+    MemoryStream,
+    StreamFactory,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
 from llm_datagen.errors import DatagenError, NodeFailedError
 from llm_datagen.messages import Cancel, Subscribe
+from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import RunReport, Status
 from llm_datagen.streams.commits import CommitLog
 
@@ -67,10 +76,11 @@ Model = Callable[[Row], Any]
 MODELS: list[Model] = [plus, in_place, drop, split]
 
 
-def expected(rows: list[Row], models: list[Model]) -> list[list[Row]]:
-    """Return what each node's stream must hold, in input order."""
-    streams, before = [], [{**row, "_i": number} for number, row in enumerate(rows)]
-    for model in models:
+def expected(rows: list[Row], models: list[Model], parents: list[int]) -> list[list[Row]]:
+    """Return what each node's stream must hold, in input order; `parents` says which one each reads (-1: the input)."""
+    streams: list[list[Row]] = []
+    for model, parent in zip(models, parents, strict=True):
+        before = [{**row, "_i": number} for number, row in enumerate(rows)] if parent < 0 else streams[parent]
         after: list[Row] = []
         for row in before:
             result = model(dict(row))
@@ -79,7 +89,6 @@ def expected(rows: list[Row], models: list[Model]) -> list[list[Row]]:
             elif result is not None:
                 after.append({**result, "_i": row["_i"]})
         streams.append(after)
-        before = after
     return streams
 
 
@@ -98,22 +107,9 @@ class Chaos:
         self._rng = rng
         self._lock = threading.Lock()
         self._left = rng.randint(0, max(1, calls))
-        self.what = rng.choice(
-            [
-                "nothing",
-                "raise",
-                "exit",
-                "cancel",
-                "tell cancel",
-                "stop one",
-                "stop some",
-                "stop all",
-                "be rude",
-                "twice",
-            ]
-        )
+        self.what = rng.choice(BAD_THINGS)
         self.is_disk_full = False
-        self.pipeline: UnifiedPipeline
+        self.pipeline: BasePipeline
         self.ref: pykka.ActorRef[Any]
 
     def at_start(self) -> None:
@@ -237,8 +233,18 @@ KINDS = [Items, Generated, Batches, AsyncItems, AsyncBatches]
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
+class Noisy(DefaultPipelineHooks):
+    """Hooks that fail now and then."""
+
+    def on_node_progress(self, *_: Any) -> None:
+        raise ValueError("noise")
+
+    def on_node_start(self, *_: Any) -> None:
+        raise SystemExit("noise")
+
+
 class Trial:
-    """One random run and its resume.
+    """One random run, struck once or more often, and resumed until it is done.
 
     Args:
         seed: decides everything but the timing.
@@ -249,19 +255,23 @@ class Trial:
         rng = self.rng = random.Random(seed)
         self.folder = folder
         self.rows = [{"v": rng.randint(0, 50)} for _ in range(rng.choice([0, 1, 5, 30, 60]))]
-        models = [rng.choice(MODELS) for _ in range(rng.randint(1, 3))]
-        self.expected = expected(self.rows, models)
+        models = [rng.choice(MODELS) for _ in range(rng.randint(1, 4))]
+        self.is_tree = rng.random() < 0.3
+        self.parents = [rng.randint(-1, k - 1) if self.is_tree else k - 1 for k in range(len(models))]
+        self.expected = expected(self.rows, models, self.parents)
         self.operators = [rng.choice(KINDS)(rng, model, f"op{k}") for k, model in enumerate(models)]
+        self.strikes = rng.choice([1, 1, 2, 4])
+        self.chaos: Chaos
         self.ordered = rng.random() < 0.3
-        self.chaos = Chaos(rng, 1 + sum(map(len, self.expected)))
         scheme = rng.choice(["jsonl", "jsonl", "memory"])
-        self.input, self.output = f"{scheme}://{folder}/in", f"{scheme}://{folder}/out"
+        between = rng.choice(["jsonl", "memory"])
+        self.uris = [f"{between}://{folder}/{k}" for k in range(len(models) - 1)] + [f"{scheme}://{folder}/out"]
+        self.input = f"{scheme}://{folder}/in"
         if scheme == "memory":
             MemoryStream(self.input, self.rows)
         else:
             write_jsonl(folder / "in", self.rows)
-        self.settings: dict[str, Any] = {
-            "streaming": rng.random() < 0.6,
+        self.each: dict[str, Any] = {
             "parallel_size": rng.randint(1, 4),
             "batch_size": rng.randint(1, 4),
             "ordered": self.ordered,
@@ -273,30 +283,77 @@ class Trial:
                 "retry_interval": 0.01,
                 "fsync": "never",
             },
-            "base_path": folder / "between",
-            "default_protocol": rng.choice(["jsonl://", "memory://"]),
+        }
+        self.all: dict[str, Any] = {
+            "streaming": rng.random() < 0.6,
             "results_dir": folder / "results",
             "log_file": folder / "platform.log",
+            "hooks": Noisy() if rng.random() < 0.2 else None,
         }
 
+    def pipeline(self) -> BasePipeline:
+        """Return a pipeline, as a program makes it that is started anew."""
+        if not self.is_tree:
+            return UnifiedPipeline(self.operators, self.input, self.uris[-1], **self.each, **self.all)
+        nodes = []
+        for k, parent in enumerate(self.parents):
+            source = self.input if parent < 0 else self.uris[parent]
+            node = UnifiedNode(f"node_{k}", **self.each, follow_input=parent >= 0)
+            nodes.append(node.bind_io(source, self.uris[k]).set_operator(self.operators[k]))
+        return UnifiedNodePipeline(nodes, **self.all)
+
+    def create(self) -> BasePipeline:
+        """Return the pipeline, created."""
+        pipeline = self.pipeline()
+        if isinstance(pipeline, UnifiedPipeline):
+            return pipeline.create("p", node_configs=[{"output_uri": uri} for uri in self.uris])
+        assert isinstance(pipeline, UnifiedNodePipeline)
+        return pipeline.create("p")
+
     def run(self) -> None:
-        """Run, be struck, and resume until it is done."""
-        pipeline = UnifiedPipeline(self.operators, self.input, self.output, **self.settings).create("p")
+        """Run, be struck, and resume, until it is done."""
+        pipeline = self.create()
+        for _ in range(self.strikes):
+            self.struck_run(pipeline)
+            pipeline = self.pipeline().resume("p")
+        self.calm_run(pipeline)
+
+    def struck_run(self, pipeline: BasePipeline) -> None:
+        """Run, and be struck: it ends soon, leaves nothing, and seals nothing that is not finished."""
+        self.chaos = Chaos(self.rng, 1 + sum(map(len, self.expected)))
         self.chaos.pipeline = pipeline
         for operator in self.operators:
             operator.chaos = self.chaos
-        with nothing_left():
-            with pytest.MonkeyPatch.context() as patch:
-                self.fill_disks(patch)
-                self.chaos.ref = pipeline.start()
-                self.chaos.at_start()
-                report = self.outcome(pipeline)
+        with nothing_left(), pytest.MonkeyPatch.context() as patch:
+            self.fill_disks(patch)
+            self.chaos.ref = pipeline.start()
+            self.chaos.at_start()
+            report = self.outcome(pipeline)
         self.check_seals(pipeline)
         if report is not None:
             is_complete = all(node.output.is_sealed() for node in pipeline.nodes)
             assert report.status in {Status.COMPLETED, Status.CANCELED}
             assert (report.status is Status.COMPLETED) == is_complete
-        self.resume()
+
+    def calm_run(self, pipeline: BasePipeline) -> None:
+        """Run to the end, and see to it that exactly the right rows are there."""
+        for operator in self.operators:
+            operator.chaos = Calm()
+        with nothing_left():
+            pipeline.start()
+            report = self.outcome(pipeline)
+        assert report is not None
+        assert report.status is Status.COMPLETED
+        self.check_seals(pipeline)
+        for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
+            assert node.output.is_sealed()
+            assert progress.rows_out == len(self.rows_of(node))
+            if self.ordered:
+                assert stored(node.output.uri) == self.rows_of(node)
+
+    def rows_of(self, node: UnifiedNode) -> list[Row]:
+        """Return what a node's stream must hold."""
+        return self.expected[int(node.node_id.removeprefix("node_"))]
 
     def fill_disks(self, patch: pytest.MonkeyPatch) -> None:
         """Let no commit reach the disk when it is full; the data before it does."""
@@ -309,49 +366,33 @@ class Trial:
 
         patch.setattr(CommitLog, "append", append_if_there_is_room)
 
-    def resume(self) -> None:
-        """Resume, and see to it that exactly the right rows are there."""
-        for operator in self.operators:
-            operator.chaos = Calm()
-        pipeline = UnifiedPipeline(self.operators, self.input, self.output, **self.settings).resume("p")
-        with nothing_left():
-            pipeline.start()
-            report = self.outcome(pipeline)
-        assert report is not None
-        assert report.status is Status.COMPLETED
-        for node, rows, progress in zip(pipeline.nodes, self.expected, report.nodes, strict=True):
-            found = stored(node.output.uri)
-            assert bag(found) == bag(rows)
-            assert progress.rows_out == len(rows)
-        if self.ordered:
-            assert stored(self.output) == self.expected[-1]
-
-    def outcome(self, pipeline: UnifiedPipeline) -> RunReport | None:
+    def outcome(self, pipeline: BasePipeline) -> RunReport | None:
         """Wait for the end; return the report, or None when the run has failed."""
         try:
             report = pipeline.wait(END_SECONDS)
         except NodeFailedError as error:
-            assert self.chaos.what not in QUIET
-            assert isinstance(error.__cause__, CAUSES.get(self.chaos.what, DatagenError | TypeError))  # F1
+            self.check_cause(error.__cause__)
             return None
         if report is None:
             faulthandler.dump_traceback(all_threads=True)
             raise AssertionError(f"the run has not ended within {END_SECONDS} s; it was struck by {self.chaos.what!r}")
         return report
 
-    def check_seals(self, pipeline: UnifiedPipeline) -> None:
+    def check_cause(self, cause: BaseException | None) -> None:
+        """What the run failed of is what has struck it, not what followed from that (F1)."""
+        assert self.chaos.what not in QUIET
+        assert isinstance(cause, CAUSES.get(self.chaos.what, DatagenError | TypeError))
+
+    def check_seals(self, pipeline: BasePipeline) -> None:
         """What is sealed is finished: it holds all that it must, and nothing else (S2)."""
-        for node, rows in zip(pipeline.nodes, self.expected, strict=True):
+        for node in pipeline.nodes:
             if node.output.is_sealed():
-                assert bag(stored(node.output.uri)) == bag(rows)
-                assert not node.output.disk.size(node.output.commits_path)
+                assert bag(stored(node.output.uri)) == bag(self.rows_of(node))
 
     def delete(self) -> None:
         """Forget what lies in memory."""
-        for uri in (self.input, self.output):
+        for uri in (self.input, *self.uris):
             StreamFactory.create(uri).delete()
-        for number in range(3):
-            MemoryStream(f"memory://{self.folder}/between/p/node_{number}.mem").delete()
 
 
 @pytest.fixture
@@ -370,7 +411,7 @@ def test_a_run_that_is_struck_ends_leaves_nothing_and_can_be_resumed(seeds: list
         try:
             trial.run()
         except BaseException as error:
-            error.add_note(f"DATAGEN_SEED={seed}: struck by {trial.chaos.what!r}, settings {trial.settings}")
+            error.add_note(f"DATAGEN_SEED={seed}: {vars(trial)}")
             raise
         finally:
             trial.delete()

@@ -36,7 +36,10 @@ class Scene:
         bench.give({"n": n} for n in range(ROWS))
         with pytest.raises(NodeFailedError):
             self.pipeline(
-                streaming=not first_is_done, ordered=ordered, parallel_size=2, writer_config={"flush_batch_size": 10}
+                streaming=not first_is_done,
+                ordered=ordered,
+                parallel_size=2,
+                writer_config={"flush_batch_size": 10, "queue_size": 10},
             ).create("a").run()
         self.between = bench.between("a")
         self.is_mended = True

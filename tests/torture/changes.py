@@ -62,7 +62,7 @@ def changed_files(folder: Path, *, share: float, seed: int) -> Tally:
                 wrong = [f"{death.how}: {death.text}"]
             else:
                 wrong = [] if death.text.startswith(REFUSED) else lab.problems()
-            tally.again += death.text.startswith(REFUSED)
+            tally.refused += death.text.startswith(REFUSED)
             tally.findings += [f"{what}\n    {change.what}\n    in {case}" for what in wrong]
     return tally
 

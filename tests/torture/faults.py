@@ -208,7 +208,6 @@ def folders(folder: Path) -> Tally:
     for name, trial in trials.items():
         for case in CASES:
             lab = Lab(_slow(case), folder / "folders")
-            folder.chmod(0o755)
             death = fork(lambda lab=lab, trial=trial: trial(lab), lab.scratch)  # type: ignore[misc]
             tally.runs += 1
             wrong = [f"{death.how}: {death.text}"] if death.how != "done" else lab.problems()

@@ -60,8 +60,8 @@ class Settings:
         if isinstance(self.operators, str) or not isinstance(self.operators, Sequence) or not self.operators:
             raise ConfigError(f"operators must be a list of at least one operator, not {self.operators!r}")
         object.__setattr__(self, "operators", tuple(as_operator(operator) for operator in self.operators))
-        StreamFactory.stream_class(self.input_uri)
-        StreamFactory.stream_class(self.output_uri)
+        StreamFactory.create(self.input_uri)
+        StreamFactory.create(self.output_uri)
         check_flag("streaming", self.streaming)
         check_count("parallel_size", self.parallel_size)
         check_count("batch_size", self.batch_size)

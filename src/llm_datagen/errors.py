@@ -41,10 +41,6 @@ class ImageError(DatagenError):
     """Raised when a `runtime.json` cannot be read."""
 
 
-class LogError(DatagenError):
-    """Raised when the platform log cannot be opened."""
-
-
 class IdError(DatagenError):
     """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
 

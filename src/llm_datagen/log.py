@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from llm_datagen.errors import LogError
+from llm_datagen.errors import DiskError
 
 DEFAULT_LOG = "logs/platform.log"
 
@@ -60,8 +60,12 @@ class _Lines:
     """A file to which lines are appended, each in one write."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            what = f"the platform log cannot be written (log_file=None turns it off): {error.strerror}"
+            raise DiskError(error.errno, what, str(path)) from error
 
     def msg(self, line: bytes) -> None:
         # A full disk must not end a run because of its log.
@@ -124,18 +128,13 @@ def open_log(path: str | os.PathLike[str] | None) -> PlatformLog:
         path: the file, relative to the working directory of this moment; None for no log.
 
     Raises:
-        LogError: when the file cannot be opened.
+        DiskError: when the file cannot be opened.
     """
     if path is None:
         return NullLog()
     import structlog
 
-    try:
-        lines = _Lines(Path(path))
-    except OSError as error:
-        raise LogError(
-            f"the log {path} cannot be opened: {error.strerror}; set log_file to another path, or to None for no log"
-        ) from error
+    lines = _Lines(Path(path))
     logger = structlog.wrap_logger(
         lines,
         processors=[

@@ -30,7 +30,7 @@ from llm_datagen.config import (
     check_choice,
     check_flag,
 )
-from llm_datagen.errors import ConfigError, ImageError, ImageMismatchError, PipelineExistsError
+from llm_datagen.errors import ConfigError, ImageError, ImageMismatchError, PipelineExistsError, StreamMissingError
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.node import UnifiedNode
@@ -38,7 +38,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams import Fingerprint, StreamFactory
+from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
 from llm_datagen.streams.letters import release_letters
 
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
@@ -268,7 +268,8 @@ class BasePipeline:
                 if not node.follow_input and not node.is_finished():
                     Fingerprint.check(node.input, entry.get("input_fingerprint"), node.read_before())
                     entry["input_fingerprint"] = Fingerprint.of(node.input)
-                plans.append(node.plan())
+                _check_output_is_there(node, entry)
+                plans.append(node.plan())  # what was opened must be closed if the next one fails
             log = open_log(self.log_file)
         except BaseException:
             for plan in plans:
@@ -518,6 +519,16 @@ def _check_operators(image: dict[str, Any], operators: list[Any]) -> None:
         )
 
 
+def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
+    """See to it that what the image says was written has not gone, with all that accounted for it (M22)."""
+    rows = entry.get("rows_in", 0)
+    if rows and isinstance(node.output, FileStream) and not node.output.exists():
+        raise StreamMissingError(
+            f"{node.output.path} is gone, with its commit log and its seal, though {rows} source rows of "
+            f"{node.node_id} were done; restore it, or start afresh with if_exists='overwrite'"
+        )
+
+
 def _is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:
     return image["status"] == Status.PENDING and not any(node.output.exists() for node in nodes)
 
@@ -526,7 +537,7 @@ def _delete_outputs(entries: list[dict[str, Any]], nodes: list[UnifiedNode]) -> 
     """Delete what the nodes of a run have written, but never what the new run is to read.
 
     Raises:
-        ConfigError: when an output that is to be deleted is an input of the new run.
+        PipelineExistsError: when an output that is to be deleted is an input of the new run.
         StreamBusyError: when an output is being written by another run.
     """
     written = {node.output.place for node in nodes}
@@ -534,7 +545,7 @@ def _delete_outputs(entries: list[dict[str, Any]], nodes: list[UnifiedNode]) -> 
     outputs = [StreamFactory.create(entry["output_uri"]) for entry in entries]
     for output in outputs:
         if output.place in inputs:
-            raise ConfigError(
+            raise PipelineExistsError(
                 f"{output.path} was written by the run that is to be overwritten, and is the input of "
                 f"{inputs[output.place].node_id}: it is not deleted; choose another pipeline_id"
             )

@@ -15,7 +15,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.clock import ManualClock
-from llm_datagen.messages import Bulk
+from llm_datagen.messages import Bulk, Write
 from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.disk import AppendFile, Disk, MemoryDisk, ReadFile
 from llm_datagen.streams.jsonl import JsonlCodec
@@ -103,6 +103,42 @@ class DeadDesk:
     def tell(self, message: Any) -> None:
         """Refuse."""
         raise pykka.ActorDeadError("dead")
+
+
+class FakeWriter:
+    """Stands for a writer's ref: a mailbox, which the test reads."""
+
+    def __init__(self, capacity: int = 1_000_000) -> None:
+        self.actor_inbox = Mailbox()
+        self.waiting = threading.Semaphore(0)
+        self.actor_inbox.bound(capacity, lambda waited, _: self.waiting.release() if waited is None else None)
+        self.is_dead = False
+
+    def is_alive(self) -> bool:
+        return not self.is_dead
+
+    def tell(self, message: Any) -> None:
+        if self.is_dead:
+            raise pykka.ActorDeadError("dead")
+        self.actor_inbox.put(Envelope(message))
+
+    def die(self) -> None:
+        """Die as a stage does."""
+        self.is_dead = True
+        self.actor_inbox.close()
+
+    def taken(self) -> list[Any]:
+        """Take out all that has come."""
+        found = []
+        while not self.actor_inbox.empty():
+            found.append(self.actor_inbox.get().message)
+        return found
+
+    def writes(self) -> list[Write]:
+        """Take out all that has come: writes, and nothing else."""
+        found = self.taken()
+        assert all(isinstance(message, Write) for message in found)
+        return found
 
 
 class Log:

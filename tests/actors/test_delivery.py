@@ -11,47 +11,15 @@ import pykka
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pykka._envelope import Envelope
 
 from llm_datagen.actors import delivery as module
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
-from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.errors import FailureRecord
 from llm_datagen.executors.work import Done
-from llm_datagen.messages import OperatorFailure, TaskDone, Write
+from llm_datagen.messages import OperatorFailure, TaskDone
 from llm_datagen.streams import Block, Segment, Span
 
-from .helpers import Desk, aside, block_of, result_of
-
-
-class FakeWriter:
-    """Stands for a writer's ref: a mailbox, which the test reads."""
-
-    def __init__(self, capacity: int = 1_000_000) -> None:
-        self.actor_inbox = Mailbox()
-        self.waiting = threading.Semaphore(0)
-        self.actor_inbox.bound(capacity, lambda waited, _: self.waiting.release() if waited is None else None)
-        self.is_dead = False
-
-    def is_alive(self) -> bool:
-        return not self.is_dead
-
-    def tell(self, message: Any) -> None:
-        if self.is_dead:
-            raise pykka.ActorDeadError("dead")
-        self.actor_inbox.put(Envelope(message))
-
-    def die(self) -> None:
-        """Die as a stage does."""
-        self.is_dead = True
-        self.actor_inbox.close()
-
-    def writes(self) -> list[Write]:
-        """Take out all that has come."""
-        found = []
-        while not self.actor_inbox.empty():
-            found.append(self.actor_inbox.get().message)
-        return found
+from .helpers import Desk, FakeWriter, aside, block_of, result_of
 
 
 def done(start: int, end: int, **changes: Any) -> Done:

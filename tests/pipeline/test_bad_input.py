@@ -185,7 +185,7 @@ def test_an_unknown_override_is_named_with_the_known_ones(bench: Bench) -> None:
     before = bench.files()
     with pytest.raises(ConfigError, match=r"no setting 'paralel_size'; the settings are .*parallel_size"):
         construct(bench).create("a", paralel_size=3)
-    with pytest.raises(ConfigError, match="if_exists .*'error', 'resume', 'overwrite'.* 'replace'"):
+    with pytest.raises(ConfigError, match=r"if_exists .*'error', 'resume', 'overwrite'.* 'replace'"):
         construct(bench).create("a", if_exists="replace")  # type: ignore[arg-type]
     assert bench.files() == before
 
@@ -350,7 +350,7 @@ def test_an_id_that_has_a_run_is_refused_with_what_to_do(bench: Bench) -> None:
     bench.give(numbered(3))
     bench.pipeline([same, other]).create("a").run()
     before = {path: path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()}
-    with pytest.raises(PipelineExistsError, match="'a'.*completed.*resume.*overwrite"):
+    with pytest.raises(PipelineExistsError, match=r"'a'.*completed.*resume.*overwrite"):
         bench.pipeline([same, other]).create("a")
     with pytest.raises(PipelineExistsError, match="'a'"):
         bench.pipeline([same], output_uri=f"jsonl://{bench.folder / 'new.jsonl'}").create("a")

@@ -5,18 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+from .changes import changed_files
+from .faults import folders, frozen, full_and_broken
 from .torture import Tally, torture
 
 
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default="kills",
+        choices=["kills", "full", "frozen", "folders", "changes"],
+        help="kills (the default); full: full and broken disks; frozen disks; folders taken away; changes: cut and "
+        "flipped files",
+    )
+    parser.add_argument("--share", type=float, default=1.0, help="of all faults or changes, how many to try (0 to 1)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; a seed is a pipeline and its kills")
     parser.add_argument("--seeds", type=int, default=1_000_000, help="how many seeds at most, one after the other")
     parser.add_argument("--kills", type=int, default=200, help="kills in all; seeds are used up until they are done")
@@ -30,7 +42,16 @@ def main() -> int:
 
     folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-"))
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # for those who are nobody for a while
     began = time.monotonic()
+    if given.what != "kills":
+        tally = {
+            "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
+            "frozen": lambda: frozen(folder),
+            "folders": lambda: folders(folder),
+            "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),
+        }[given.what]()
+        return _tell(given, folder, tally, [given.seed], time.monotonic() - began)
     drivers = []
     for job in range(1, given.jobs):  # before anything else is in this process: drivers have one thread
         pid = os.fork()
@@ -48,19 +69,19 @@ def main() -> int:
             seeds.append(value.pop("seed"))
             tally.add(Tally(**value))
         path.unlink()
-    seconds = time.monotonic() - began
+    return _tell(given, folder, tally, seeds, time.monotonic() - began)
+
+
+def _tell(given: argparse.Namespace, folder: Path, tally: Tally, seeds: list[int], seconds: float) -> int:
     if given.json:
         print(json.dumps({**asdict(tally), "seeds": sorted(seeds), "seconds": round(seconds, 1)}))
     else:
         for finding in tally.findings:
             print("FOUND:", finding)
-        print(
-            f"seeds {min(seeds)} to {max(seeds)}: {tally.kills} kills, {tally.runs} runs compared, {seconds:.0f} s; "
-            f"{tally.again} rows given to operators again; at most {tally.ratio:.0%} of the bound ({tally.worst})"
-        )
+        print(f"{given.what}, seeds {min(seeds)} to {max(seeds)}, {seconds:.0f} s: {tally}")
         print(f"{len(tally.findings)} findings" + (f"; the files are in {folder}" if tally.findings else ""))
     if not tally.findings and given.folder is None:
-        folder.rmdir()
+        shutil.rmtree(folder)
     return 1 if tally.findings else 0
 
 

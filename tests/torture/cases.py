@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
-from llm_datagen.testing import CallCounter
+from llm_datagen.config import IfExists
+from llm_datagen.testing import CallCounter, crash_at
 
 from ..support import write_jsonl
+from .forks import PlannedFailure
 
 PIPELINE_ID = "t"
 
@@ -103,11 +105,15 @@ class Case:
         """Return the counter of what node `number` was given."""
         return CallCounter(folder / f"calls_{number}")
 
-    def pipeline(self, folder: Path, *, log: bool = False) -> UnifiedPipeline:
-        """Return the pipeline, all of it in `folder`."""
+    def pipeline(self, folder: Path, *, log: bool = False, fail: tuple[int, int] | None = None) -> UnifiedPipeline:
+        """Return the pipeline, all of it in `folder`; `fail` is the node, and its call in this run, that raises."""
         operators = [
             self.counter(folder, number)(operator(node, number, self.seed)) for number, node in enumerate(self.nodes)
         ]
+        if fail is not None:
+            file = folder.with_name(f"{folder.name}.failing")
+            file.unlink(missing_ok=True)
+            operators[fail[0]] = crash_at(fail[1], file=file, error=PlannedFailure)(operators[fail[0]])
         return UnifiedPipeline(
             operators,
             input_uri=f"jsonl://{folder / 'in.jsonl'}",
@@ -115,7 +121,7 @@ class Case:
             base_path=folder / "between",
             default_protocol=f"{self.between}://",
             results_dir=folder / "results",
-            log_file=folder / "platform.log" if log else None,
+            log_file=folder / "logs" / "platform.log" if log else None,
             streaming=self.streaming,
             id_scheme="numeric" if self.id_scheme == "numeric" else "path",
             writer_config={
@@ -128,12 +134,19 @@ class Case:
             },
         )
 
-    def create(self, folder: Path, *, log: bool = False) -> UnifiedPipeline:
+    def create(
+        self,
+        folder: Path,
+        *,
+        log: bool = False,
+        if_exists: IfExists = "resume",
+        fail: tuple[int, int] | None = None,
+    ) -> UnifiedPipeline:
         """Return the pipeline, created, or loaded to be resumed when it is there already."""
         configs = [
             {"parallel_size": n.parallel_size, "batch_size": n.batch_size, "ordered": n.ordered} for n in self.nodes
         ]
-        return self.pipeline(folder, log=log).create(PIPELINE_ID, node_configs=configs, if_exists="resume")
+        return self.pipeline(folder, log=log, fail=fail).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)
 
     # The model.
 

@@ -1,4 +1,4 @@
-"""Files that are cut or changed between a kill and the resume: the right result, or a refusal that says what and where."""
+"""Files that are cut or changed between a kill and the resume: the right result, or a refusal that says where."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def changed_files(folder: Path, *, share: float, seed: int) -> Tally:
         tally.kills += 1
         half = folder / f"half-{case.seed}"
         lab.save_as(half)
-        for change in _changes(lab):
+        for change in list(_changes(lab)):
             if dice.random() > share:
                 continue
             lab.restore(half)
@@ -62,7 +62,7 @@ def changed_files(folder: Path, *, share: float, seed: int) -> Tally:
                 wrong = [f"{death.how}: {death.text}"]
             else:
                 wrong = [] if death.text.startswith(REFUSED) else lab.problems()
-            tally.again += death.text.startswith(REFUSED)
+            tally.refused += death.text.startswith(REFUSED)
             tally.findings += [f"{what}\n    {change.what}\n    in {case}" for what in wrong]
     return tally
 
@@ -120,11 +120,14 @@ def _of(path: Path, marks: tuple[int, int, int]) -> Iterator[Change]:
 
 
 def _resume(lab: Lab, change: Change) -> None:
+    refusal = ""
     with nothing_left():
         try:
             lab.case.create(lab.folder).run()
         except DatagenError as error:
-            # Cutting the log of one stream can show in the stream made from it.
-            names = {Path(lab.case.stream_path(lab.folder, number)).name for number in (0, 1)}
-            assert any(name in str(error) for name in names), f"the error names no file: {error!r}"
-            print(REFUSED, error)
+            refusal = str(error)
+    if refusal:
+        # Cutting the log of one stream can show in the stream made from it.
+        names = {Path(lab.case.stream_path(lab.folder, number)).name for number in (0, 1)}
+        assert any(name in refusal for name in names), f"the error names no file: {refusal}"
+        print(REFUSED, refusal)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import select
 import signal
 import sys
 import threading
@@ -27,7 +28,8 @@ class Death:
     """How a child ended.
 
     Attributes:
-        how: "done", "killed" (by SIGKILL, its own or ours), "error" or "hang".
+        how: "done"; "killed" (by a signal, its own or ours); "canceled" (ended in order because of SIGTERM); "failed"
+            (as `PlannedFailure` says); "error"; or "hang".
         seconds: how long it lived.
         text: what it said last: its traceback, or the stacks of all its threads.
     """
@@ -37,13 +39,23 @@ class Death:
     text: str = ""
 
 
-def fork(work: Callable[[], None], scratch: Path, *, kill_after: float | None = None) -> Death:
+class PlannedFailure(Exception):  # noqa: N818
+    """Raised by `work` when it failed as it was meant to."""
+
+
+_CODES = {0: "done", 7: "failed", 128 + signal.SIGTERM: "canceled"}
+
+
+def fork(
+    work: Callable[[], None], scratch: Path, *, kill_after: float | None = None, kill_with: int = signal.SIGKILL
+) -> Death:
     """Run `work` in a child and wait for its end.
 
     Args:
         work: what to do; what it raises makes the death an "error".
         scratch: a file for what the child says.
         kill_after: seconds after which it is killed; None lets it live.
+        kill_with: the signal.
     """
     if threading.active_count() != 1:
         raise RuntimeError(f"a driver must have one thread, and has {threading.enumerate()}")
@@ -52,20 +64,22 @@ def fork(work: Callable[[], None], scratch: Path, *, kill_after: float | None = 
     pid = os.fork()
     if pid == 0:
         _live(work, scratch)
-    status = _wait(pid, kill_after if kill_after is not None else HANG_SECONDS, began)
+    status = None if kill_after is None else _wait(pid, kill_after, began)
     if status is None:
-        if kill_after is None:
-            os.kill(pid, signal.SIGUSR1)  # its stacks
-            time.sleep(0.3)
+        if kill_after is not None:
+            os.kill(pid, kill_with)
+        status = _wait(pid, HANG_SECONDS + (kill_after or 0.0), began)
+    if status is None:
+        os.kill(pid, signal.SIGUSR1)  # its stacks
+        time.sleep(0.3)
         os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        if kill_after is None:
-            return Death("hang", time.perf_counter() - began, scratch.read_text())
+        os.waitpid(pid, 0)
+        return Death("hang", time.perf_counter() - began, scratch.read_text())
     seconds = time.perf_counter() - began
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return Death("killed" if number == signal.SIGKILL else "error", seconds, f"signal {number}")
-    return Death("done" if os.WEXITSTATUS(status) == 0 else "error", seconds, scratch.read_text())
+        return Death("killed" if number in {signal.SIGKILL, kill_with} else "error", seconds, f"signal {number}")
+    return Death(_CODES.get(os.WEXITSTATUS(status), "error"), seconds, scratch.read_text())
 
 
 def _wait(pid: int, seconds: float, began: float) -> int | None:
@@ -73,8 +87,6 @@ def _wait(pid: int, seconds: float, began: float) -> int | None:
     with contextlib.ExitStack() as stack:
         fd = os.pidfd_open(pid)
         stack.callback(os.close, fd)
-        import select
-
         left = seconds - (time.perf_counter() - began)
         ready, _, _ = select.select([fd], [], [], max(0.0, left))
         if not ready:
@@ -92,6 +104,10 @@ def _live(work: Callable[[], None], scratch: Path) -> None:
         try:
             work()
             code = 0
+        except PlannedFailure:
+            code = 7
+        except SystemExit as end:
+            code = int(end.code or 0)
         except BaseException:  # noqa: BLE001 - a child must never come back into the driver's code
             file.write(traceback.format_exc())
         file.flush()

@@ -6,17 +6,19 @@ import csv
 import io
 import json
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from llm_datagen import NodeFailedError
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.commits import read_log
 from llm_datagen.testing import Fault, FaultPlan, inject
 
 from ..support import nothing_left
 from .cases import PIPELINE_ID, Case, Node, Rows
-from .forks import Death, fork
+from .forks import Death, PlannedFailure, fork
 
 
 class Lab:
@@ -52,9 +54,16 @@ class Lab:
 
     # Running.
 
-    def go(self, *, kill_after: float | None = None, plan: Fault | FaultPlan | None = None) -> Death:
-        """Create or resume the pipeline and run it, in a child."""
-        return fork(lambda: self._go(plan), self.scratch, kill_after=kill_after)
+    def go(
+        self,
+        *,
+        kill_after: float | None = None,
+        kill_with: int = signal.SIGKILL,
+        plan: Fault | FaultPlan | None = None,
+        fail: tuple[int, int] | None = None,
+    ) -> Death:
+        """Create or resume the pipeline and run it, in a child; `fail` is the node, and its call, that raises."""
+        return fork(lambda: self._go(plan, fail=fail), self.scratch, kill_after=kill_after, kill_with=kill_with)
 
     def record(self) -> tuple[Death, list[tuple[str, str]]]:
         """Run it, and return the failpoints that it reached, in order."""
@@ -63,9 +72,16 @@ class Lab:
         death = fork(lambda: self._go(None, found), self.scratch)
         return death, [tuple(point) for point in json.loads(found.read_text())] if found.exists() else []
 
-    def _go(self, plan: Fault | FaultPlan | None, points: Path | None = None) -> None:
+    def _go(
+        self, plan: Fault | FaultPlan | None, points: Path | None = None, fail: tuple[int, int] | None = None
+    ) -> None:
         with nothing_left(), inject(plan) as disk:
-            report = self.case.create(self.folder).run()
+            try:
+                report = self.case.create(self.folder, fail=fail).run()
+            except NodeFailedError as error:
+                if isinstance(error.__cause__, PlannedFailure):
+                    raise PlannedFailure from None
+                raise
         assert str(report.status) == "completed", report
         if points is not None:
             points.write_text(json.dumps(disk.hits))

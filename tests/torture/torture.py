@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class Tally:
 
     Attributes:
         kills: processes killed.
+        ends: runs that ended early in order: cancelled by SIGTERM, or failed by an operator.
+        refused: resumes that were refused.
         runs: runs that were brought to their end and compared.
         again: rows that operators were given again.
         ratio: the largest share of its bound that a kill made one node repeat.
@@ -33,15 +36,28 @@ class Tally:
     """
 
     kills: int = 0
+    ends: int = 0
+    refused: int = 0
     runs: int = 0
     again: int = 0
     ratio: float = 0.0
     worst: str = ""
     findings: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        text = f"{self.kills} kills, {self.ends} early ends, {self.refused} refusals, {self.runs} runs compared"
+        if self.again:
+            text += (
+                f"; {self.again} rows given to operators again, in one kill at most {self.ratio:.0%} of the bound "
+                f"({self.worst})"
+            )
+        return text
+
     def add(self, other: Tally) -> None:
         """Add what another one found."""
         self.kills += other.kills
+        self.ends += other.ends
+        self.refused += other.refused
         self.runs += other.runs
         self.again += other.again
         self.findings += other.findings
@@ -85,13 +101,46 @@ class Torture:
         while done < kills and time.monotonic() < until and not self.tally.findings:
             self.reset()
             for _ in range(KILLS_A_ROUND):
-                after = self.dice.random() * seconds * 1.05
-                death = self.lab.go(kill_after=after)
-                self._how.append(f"{death.how} after {after * 1000:.1f} ms")
-                if not self._is_killed(death):
+                death = self._blow(seconds)
+                if death.how == "done":
                     break
-                done += 1
+                done += death.how == "killed"
             self._finish()
+
+    def _blow(self, seconds: float) -> Death:
+        """Kill a run at a random time, or have it end early in order: by SIGTERM, or by an operator that raises."""
+        kind = self.dice.random()
+        if kind < 0.15:
+            node = self.dice.randrange(len(self.case.nodes))
+            call = self.dice.randint(1, max(1, self.case.rows // 2))
+            death = self.lab.go(fail=(node, call))
+            self._how.append(f"{death.how} at call {call} of node_{node}")
+        else:
+            slow = self._slow_step() if self.dice.random() < 0.5 else None
+            after = self.dice.random() * seconds * (1.05 if slow is None else 3.0)
+            number = signal.SIGTERM if kind < 0.35 else signal.SIGKILL
+            death = self.lab.go(kill_after=after, kill_with=number, plan=slow)
+            self._how.append(f"{death.how} by {number.name} after {after * 1000:.1f} ms, slow: {slow}")
+        self._weigh(death)
+        return death
+
+    def _slow_step(self) -> Fault:
+        """Return a disk that is slow at some step: it makes the moment before that step longer, and easier to hit."""
+        operation, path = self.dice.choice(
+            (
+                ("write", "*.commits"),
+                ("write", "*/node_?.*.commits"),
+                ("write", "*/node_?.*"),
+                ("write", "*/out.*"),
+                ("rename", "*.commits"),
+                ("rename", "*.done"),
+                ("remove", "*"),
+                ("rename", "*/runtime.json"),
+                ("read", "*"),
+            )
+        )
+        seconds = self.dice.choice((0.002, 0.01, 0.04))
+        return Fault(operation=operation, path=path, action="delay", seconds=seconds, times=None)  # type: ignore[arg-type]
 
     def at_failpoints(self, choose: Callable[[list[tuple[str, str]]], Iterator[Fault]], until: float) -> None:
         """Kill at failpoints of a whole run, then at some of the resume.
@@ -141,29 +190,29 @@ class Torture:
     def _strike(self, fault: Fault) -> None:
         death = self.lab.go(plan=fault)
         self._how.append(f"{death.how} by {fault}")
-        self._is_killed(death)
+        self._weigh(death)
 
-    def _is_killed(self, death: Death) -> bool:
-        """Take note of a death; return whether the run goes on in another process."""
-        if death.how == "killed":
-            self.tally.kills += 1
-            self._measure()
-            return True
-        if death.how != "done":
+    def _weigh(self, death: Death) -> None:
+        """Take note of a death, and compare what it makes the operators repeat with what it may."""
+        if death.how in {"error", "hang"}:
             self._note(f"{death.how}: {death.text}")
-        return False
-
-    def _measure(self) -> None:
-        """Compare what this kill makes the operators repeat with the bound."""
+            return
+        self.tally.kills += death.how == "killed"
+        self.tally.ends += death.how in {"canceled", "failed"}
         now = self.lab.uncommitted()
-        for number, (before, after, bound) in enumerate(zip(self._before, now, self.lab.bounds(), strict=True)):
+        for number, (before, after, kill_bound) in enumerate(zip(self._before, now, self.lab.bounds(), strict=True)):
             again = after - before
+            # After an end in order everything that an operator was given is saved, but for the call that raised; and
+            # for what an ordered node has made of the rows behind that one, which cannot leave without it.
+            node = self.case.nodes[number]
+            fail_bound = kill_bound if node.ordered else node.batch_size
+            bound = {"killed": kill_bound, "failed": fail_bound}.get(death.how, 0)
             self.tally.again += max(0, again)
             if again < 0:
                 self._note(f"node_{number}: {-again} rows are covered that its operator was never given")
             if again > bound:
                 self._note(f"node_{number}: {again} rows are to be done again, and the bound is {bound}")
-            if bound and again / bound > self.tally.ratio and bound < self.case.rows:
+            if death.how == "killed" and again / max(1, bound) > self.tally.ratio and bound < self.case.rows:
                 self.tally.ratio = again / bound
                 self.tally.worst = f"{again} of {bound} rows, node_{number} of {self.case}"
         self._before = now

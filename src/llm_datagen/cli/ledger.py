@@ -79,7 +79,7 @@ def _conclude(run: RunView, ledgers: list[NodeLedger], findings: int) -> None:
 def _table(ledgers: list[NodeLedger], operators: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("node", max_width=30)
-    for heading in ("rows in", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows out"):
+    for heading in ("rows\nin", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows\nout"):
         table.add_column(heading, justify="right")
     table.add_column("sealed")
     for ledger, operator in zip(ledgers, operators, strict=True):
@@ -96,11 +96,9 @@ def _table(ledgers: list[NodeLedger], operators: list[str]) -> Table:
 
 def _line(ledger: NodeLedger, operator: str) -> str:
     parts = " + ".join(f"{count} {what}" for what, count in _parts(ledger).items())
+    before, after = _count(ledger.rows_in), _count(_rows_out(ledger))
     seal = "sealed" if ledger.complete else "not sealed"
-    return (
-        f"{ledger.node_id} {operator}: {_count(ledger.rows_in)} rows in = {parts}; {_count(_rows_out(ledger))} rows out, "
-        f"{seal}"
-    )
+    return f"{ledger.node_id} {operator}: {before} rows in = {parts}; {after} rows out, {seal}"
 
 
 def _parts(ledger: NodeLedger) -> dict[str, str]:

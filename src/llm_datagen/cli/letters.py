@@ -110,9 +110,7 @@ def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str) -> Iterator
     yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
     for group in groups:
         given = group.input if isinstance(group.input, str) else orjson.dumps(group.input).decode()
-        yield one_line(
-            f"{group.node_id} {group.operator}: {group.kind}, {rows_in_words(group.count)}", max(line_width(), 40)
-        )
+        yield f"{group.node_id} {group.operator}: {one_line(group.kind, 60)}, {rows_in_words(group.count)}"
         yield _foreign("  first    ", group.message)
         yield _foreign("  example  ", f"row {group.row_id}: {given}")
         yield f"  file     {group.file}"

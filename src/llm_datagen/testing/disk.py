@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import NamedTuple, TypeVar
 
+from filelock import BaseFileLock
+
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.disk import HeldLock, LocalDisk
@@ -120,8 +122,7 @@ class FaultyDisk(LocalDisk):
         result = step()
         for fault in due:
             if fault.action in {"kill", "raise"} and fault.when == "after":
-                if isinstance(result, FileIO):
-                    result.close()
+                _undo(result)
                 _strike(fault, point)
         return result
 
@@ -136,6 +137,14 @@ class FaultyDisk(LocalDisk):
                         due.append(fault)
                         self.fired.append((fault, point))
         return due
+
+
+def _undo(result: object) -> None:
+    """Let go of what a step returned, when its caller will not get it."""
+    if isinstance(result, FileIO):
+        result.close()
+    elif isinstance(result, BaseFileLock):
+        result.release()
 
 
 def _strike(fault: Fault, point: Failpoint) -> None:

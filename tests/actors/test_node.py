@@ -1,0 +1,342 @@
+"""The node: it demands in time, hands out what it may, and says that it is done when it is (M7, M10, M24, R2)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+import pytest
+
+from llm_datagen import BaseOperator, WriterConfig
+from llm_datagen.actors import pace
+from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
+from llm_datagen.actors.node import NodeActor
+from llm_datagen.actors.pace import FIRST_WORKERS
+from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.stage import join
+from llm_datagen.executors import work
+from llm_datagen.messages import (
+    Batch,
+    Cancel,
+    Demand,
+    EndOfSource,
+    Feed,
+    Finish,
+    OperatorFailed,
+    Outcome,
+    StageEnded,
+    Write,
+)
+from llm_datagen.operators import Call, FunctionOperator
+from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.spans import START
+
+from ..support import PATIENCE_SECONDS, eventually
+from .helpers import Desk, FakeWriter, Log, SteppingClock, block_of, stream_on
+
+
+class Gates:
+    """An operator whose calls wait until they are let through, one by one."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self._open: dict[int, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def gate(self, number: int) -> threading.Event:
+        """Return the gate of a row."""
+        with self._lock:
+            return self._open.setdefault(number, threading.Event())
+
+    def __call__(self, item: Any) -> Any:
+        self.begun.append(item["n"])
+        assert self.gate(item["n"]).wait(PATIENCE_SECONDS)
+        return item
+
+    def let_through(self, *numbers: int) -> None:
+        """Open gates."""
+        for number in numbers:
+            self.gate(number).set()
+
+
+class Bench:
+    """A node between desks."""
+
+    def __init__(self) -> None:
+        self.boss, self.reader, self.log = Desk(), Desk(), Log()
+        self.writer = FakeWriter()
+        self.sink = stream_on(MemoryDisk()).sink()
+        self.ref: pykka.ActorRef[NodeActor]
+
+    def start(self, operator: Any, **settings: Any) -> None:
+        """Start the node."""
+        operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
+        plan = NodePlan(
+            node_id="n",
+            operator=operator,
+            call=Call(operator),
+            source=stream_on(MemoryDisk(), "in.jsonl"),
+            sink=self.sink,
+            position=self.sink.position,
+            segments=[START],
+            writer=WriterConfig(),
+            is_root=True,
+            **settings,
+        )
+        self.ref = NodeActor.start(plan, "p", self.boss, self.writer, self.log)
+
+    def feed(self) -> Demand:
+        """Give the node its reader; return what it demands."""
+        self.ref.tell(Feed(self.reader))
+        return self.reader.wait_for(Demand)[-1]
+
+    def send(self, start: int, end: int) -> None:
+        """Answer a demand."""
+        block = block_of([{"n": n} for n in range(start, end)], start, 100 * start)
+        self.ref.tell(Batch(end - start, block))
+
+    def ended(self) -> StageEnded:
+        """Wait for the end."""
+        (ended,) = self.boss.wait_for(StageEnded)
+        assert join(self.ref, PATIENCE_SECONDS)
+        return ended
+
+    def written(self) -> list[int]:
+        """Return the source rows that were delivered, in that order; nothing else may have been sent."""
+        return [row for write in self.writer.writes() for row in range(write.span.start, write.span.end)]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_rows_go_through_and_the_writer_is_told_when_all_were_delivered(bench: Bench) -> None:
+    """The protocol: Finish when, and only when, the source has ended and each row was delivered; behind the rows."""
+    gates = Gates()
+    bench.start(gates, parallel_size=3)
+    bench.feed()
+    bench.send(0, 3)
+    bench.ref.tell(EndOfSource(3))
+    eventually(lambda: len(gates.begun) == 3)
+    gates.let_through(2, 1)
+    eventually(lambda: len(bench.writer.actor_inbox._data) == 2)
+    assert bench.boss.of(StageEnded) == []
+    gates.let_through(0)
+    assert bench.ended().outcome is Outcome.FINISHED
+    *writes, finish = bench.writer.taken()
+    assert all(isinstance(write, Write) for write in writes)
+    assert sorted(write.span.start for write in writes) == [0, 1, 2]
+    assert finish == Finish(3)
+
+
+def test_an_empty_source_is_finished_at_once(bench: Bench) -> None:
+    """The protocol: of no rows; the operator is not called."""
+    bench.start(lambda item: 1 / 0)
+    bench.feed()
+    bench.ref.tell(EndOfSource(0))
+    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.writer.taken() == [Finish(0)]
+
+
+def test_there_is_one_demand_at_most_and_none_after_the_end(clock: SteppingClock, bench: Bench) -> None:
+    """The protocol: a node MUST have at most one Demand open."""
+    gates = Gates()
+    bench.start(gates, parallel_size=2)
+    clock.settle(bench.ref)
+    assert bench.reader.messages == []
+    bench.feed()
+    for _ in range(3):
+        clock.step(bench.ref, 1)
+    assert len(bench.reader.messages) == 1
+    bench.send(0, 1)
+    assert len(bench.reader.wait_for(Demand, 2)) == 2
+    bench.ref.tell(EndOfSource(1))
+    clock.settle(bench.ref)
+    gates.let_through(0)
+    bench.ended()
+    assert len(bench.reader.messages) == 2
+
+
+def test_a_node_fetches_ahead_but_not_without_a_bound(clock: SteppingClock, bench: Bench) -> None:
+    """M10, M20: while its workers are busy it stops to demand; so a stuck writer stops the reader."""
+    gates = Gates()
+    bench.start(gates, parallel_size=2)
+    demand, at = bench.feed(), 0
+    while True:
+        bench.send(at, at + demand.rows)
+        at += demand.rows
+        clock.settle(bench.ref)
+        demands = bench.reader.of(Demand)
+        if demands[-1] is demand:
+            break
+        demand = demands[-1]
+    assert at <= 10
+    assert len(gates.begun) == 2
+    gates.let_through(*range(at))
+    bench.ref.tell(Cancel())
+    bench.ended()
+
+
+def by_item(gates: Gates) -> FunctionOperator:
+    return FunctionOperator(gates)
+
+
+def by_batch(gates: Gates) -> FunctionOperator:
+    return FunctionOperator(lambda items: [gates(item) for item in items], batch=True)
+
+
+@pytest.mark.parametrize("make", [by_item, by_batch])
+def test_at_most_parallel_size_batches_are_in_the_operator(
+    clock: SteppingClock, bench: Bench, make: Callable[[Gates], FunctionOperator]
+) -> None:
+    """M10: at first only a few, until it is clear that the operator is slow; then as many as allowed."""
+    gates = Gates()
+    bench.start(make(gates), parallel_size=FIRST_WORKERS + 2)
+    bench.feed()
+    bench.send(0, 30)
+    eventually(lambda: len(gates.begun) == FIRST_WORKERS)
+    clock.settle(bench.ref)
+    assert len(gates.begun) == FIRST_WORKERS
+    clock.step(bench.ref, SLOW_SECONDS)
+    eventually(lambda: len(gates.begun) == FIRST_WORKERS + 2)
+    gates.let_through(0)
+    eventually(lambda: len(gates.begun) == FIRST_WORKERS + 3)
+    clock.settle(bench.ref)
+    assert len(gates.begun) == FIRST_WORKERS + 3
+    gates.let_through(*range(30))
+    bench.ref.tell(Cancel())
+    bench.ended()
+
+
+def test_cancel_begins_nothing_new_and_delivers_what_was_begun(bench: Bench) -> None:
+    """M7: the writer is not told to finish; the supervisor drains it."""
+    gates = Gates()
+    bench.start(gates, parallel_size=2)
+    bench.feed()
+    bench.send(0, 10)
+    eventually(lambda: len(gates.begun) == 2)
+    bench.ref.tell(Cancel())
+    bench.ref.tell(Cancel())
+    gates.let_through(*range(10))
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert sorted(bench.written()) == [0, 1]
+    assert sorted(gates.begun) == [0, 1]
+
+
+def test_cancel_may_come_before_anything_else(bench: Bench) -> None:
+    """M7: before there is a reader."""
+    bench.start(lambda item: item)
+    bench.ref.tell(Cancel())
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.writer.taken() == []
+
+
+def test_a_failing_operator_is_reported_and_what_others_do_is_delivered(bench: Bench) -> None:
+    """M24, R2: rows that were paid for are kept; nothing new is begun; no Finish."""
+    gates = Gates()
+
+    def act(item: Any) -> Any:
+        gates(item)
+        if item["n"] == 0:
+            raise ValueError("on purpose")
+        return item
+
+    bench.start(act, parallel_size=2)
+    bench.feed()
+    bench.send(0, 10)
+    eventually(lambda: len(gates.begun) == 2)
+    gates.let_through(0)
+    (failed,) = bench.boss.wait_for(OperatorFailed)
+    assert isinstance(failed.failure.error, ValueError)
+    assert failed.failure.items == [{"n": 0, "_i": 0}]
+    gates.let_through(*range(10))
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.written() == [1]
+    assert bench.boss.messages[-1].role == "node"
+    assert len(bench.boss.of(OperatorFailed)) == 1
+
+
+def test_a_node_whose_writer_is_dead_stops(bench: Bench) -> None:
+    """H4, F1: it is no failure of its own; the writer says what has happened."""
+    bench.start(lambda item: item)
+    bench.feed()
+    bench.writer.die()
+    bench.send(0, 10)
+    ended = bench.ended()
+    assert (ended.outcome, ended.failure) == (Outcome.STOPPED, None)
+
+
+def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R2, M10: each of them once, by whoever is free."""
+    monkeypatch.setattr(work, "SLICE_SECONDS", 0.0)  # every task ends after one call
+    calls: list[int] = []
+
+    def act(item: Any) -> Any:
+        calls.append(item["n"])
+        return item
+
+    bench.start(act, parallel_size=3, batch_size=4)
+    bench.feed()
+    bench.send(0, 50)
+    bench.ref.tell(EndOfSource(50))
+    assert bench.ended().outcome is Outcome.FINISHED
+    assert sorted(calls) == list(range(50))
+    *writes, _ = bench.writer.taken()
+    assert sorted(row for write in writes for row in range(*write.span[:2])) == list(range(50))
+
+
+def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M10: what waits for its turn is in memory, so it is bounded; and it leaves in input order."""
+    monkeypatch.setattr(pace, "MAX_ROWS", 8)
+    gates = Gates()
+    gates.let_through(*range(1, 200))
+    bench.start(gates, parallel_size=2, ordered=True)
+    bench.feed()
+    bench.send(0, 200)
+    bench.ref.tell(EndOfSource(200))
+    seen = 0
+    while seen != (seen := len(gates.begun)) or seen < 5:
+        threading.Event().wait(0.02)
+    assert seen < 100
+    assert bench.written() == []
+    gates.let_through(0)
+    assert bench.ended().outcome is Outcome.FINISHED
+    *writes, finish = bench.writer.taken()
+    assert [row for write in writes for row in range(*write.span[:2])] == list(range(200))
+    assert finish == Finish(200)
+
+
+def test_a_stop_from_outside_waits_for_the_workers_and_delivers_nothing_more_than_they_do(bench: Bench) -> None:
+    """H2, F2: abort: no thread of ours goes on in the background."""
+    gates = Gates()
+    bench.start(gates, parallel_size=2)
+    bench.feed()
+    bench.send(0, 10)
+    eventually(lambda: len(gates.begun) == 2)
+    bench.ref.stop(block=False)
+    eventually(lambda: not bench.ref.is_alive())
+    assert bench.boss.of(StageEnded) == []
+    gates.let_through(*range(10))
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert sorted(bench.written()) == [0, 1]
+
+
+def test_an_operator_can_see_that_it_should_give_up(bench: Bench) -> None:
+    """M13: `ctx.is_cancelled()`, for calls that take long."""
+    seen = threading.Event()
+
+    def patient(item: Any, ctx: Any) -> Any:
+        seen.set()
+        eventually(ctx.is_cancelled)
+        return item
+
+    bench.start(patient)
+    bench.feed()
+    bench.send(0, 1)
+    assert seen.wait(PATIENCE_SECONDS)
+    bench.ref.tell(Cancel())
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.written() == [0]

@@ -1,0 +1,459 @@
+"""Where calls are made: threads and an event loop; nothing is lost or left, nothing hangs (M10, M11, F2, H9)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm_datagen import BaseOperator
+from llm_datagen.executors import loop as loop_module
+from llm_datagen.executors.loop import LoopExecutor
+from llm_datagen.executors.threads import ThreadExecutor
+
+from ..actors.helpers import aside, block_of, error_of, result_of
+from ..support import PATIENCE_SECONDS, eventually
+from .helpers import Ctx, Outlet, kernel_of, rows_of, threads_of
+
+Make = Callable[..., ThreadExecutor | LoopExecutor]
+
+
+class Traced(BaseOperator):
+    """Writes down what is called, and where."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def note(self, what: str) -> None:
+        """Write it down."""
+        self.calls.append((what, threading.current_thread().name))
+
+    def names(self) -> list[str]:
+        """Return what was called, in order."""
+        return [what for what, _ in self.calls]
+
+
+class Plain(Traced):
+    def setup(self) -> None:
+        self.note("setup")
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        self.note("call")
+        return self.work(item)
+
+    def work(self, item: Any) -> Any:
+        return item
+
+    def teardown(self) -> None:
+        self.note("teardown")
+
+
+class Later(Traced):
+    async def setup(self) -> None:
+        self.note("setup")
+
+    async def process_item(self, item: Any, ctx: Any) -> Any:
+        self.note("call")
+        return await self.work(item)
+
+    async def work(self, item: Any) -> Any:
+        return item
+
+    async def teardown(self) -> None:
+        self.note("teardown")
+
+
+def make(operator: Any, outlet: Outlet, *, workers: int = 2, ctx: Ctx | None = None) -> ThreadExecutor | LoopExecutor:
+    """Return the executor for an operator."""
+    kernel = kernel_of(operator, ctx=ctx)
+    kind = LoopExecutor if kernel.call.is_async else ThreadExecutor
+    return kind("n", operator, kernel, outlet, workers)
+
+
+both = pytest.mark.parametrize("operator", [Plain, Later])
+
+
+@both
+def test_setup_comes_first_teardown_last_each_once_and_where_the_calls_are(operator: type[Traced]) -> None:
+    """M11: on a thread, or on the loop, of the node; so that a client may belong to that loop."""
+    it, outlet = operator(), Outlet()
+    executor = make(it, outlet, workers=1)
+    executor.start()
+    for number in range(3):
+        executor.submit(number, block_of([{"n": number}], number))
+    outlet.wait_for(3)
+    executor.stop()
+    assert it.names() == ["setup", "call", "call", "call", "teardown"]
+    prefix = "datagen-loop-n" if operator is Later else "datagen-worker-n"
+    assert all(thread.startswith(prefix) for _, thread in it.calls)
+    assert [rows_of(outlet.done[number]) for number in range(3)] == [[{"n": n, "_i": n}] for n in range(3)]
+    assert threads_of("") == []
+
+
+@both
+def test_stop_waits_for_what_runs_delivers_it_and_then_tears_down(operator: type[Traced]) -> None:
+    """M7: what was dispatched ends; a client is not closed under a call that uses it."""
+    began, may_end = threading.Event(), threading.Event()
+
+    class SlowPlain(Plain):
+        def work(self, item: Any) -> Any:
+            began.set()
+            assert may_end.wait(PATIENCE_SECONDS)
+            self.note("end of call")
+            return item
+
+    class SlowLater(Later):
+        async def work(self, item: Any) -> Any:
+            began.set()
+            while not may_end.is_set():
+                await asyncio.sleep(0.001)
+            self.note("end of call")
+            return item
+
+    it, outlet = (SlowLater() if operator is Later else SlowPlain()), Outlet()
+    executor = make(it, outlet, workers=3)
+    executor.start()
+    executor.submit(1, block_of([{"n": 1}]))
+    assert began.wait(PATIENCE_SECONDS)
+    stopping = aside(executor.stop)
+    eventually(lambda: executor._tasks)
+    may_end.set()
+    result_of(stopping)
+    assert it.names() == ["setup", "call", "end of call", "teardown"]
+    assert outlet.done[1].rows == 1
+    assert threads_of("") == []
+
+
+@both
+def test_stop_also_waits_where_there_is_no_teardown(operator: type[Traced]) -> None:
+    """M7: an operator need not inherit from anything."""
+    began, may_end = threading.Event(), threading.Event()
+
+    class DuckPlain:
+        name = "duck"
+
+        def process_item(self, item: Any, ctx: Any) -> Any:
+            began.set()
+            assert may_end.wait(PATIENCE_SECONDS)
+            return item
+
+    class DuckLater:
+        name = "duck"
+
+        async def process_item(self, item: Any, ctx: Any) -> Any:
+            began.set()
+            while not may_end.is_set():
+                await asyncio.sleep(0.001)
+            return item
+
+    duck, outlet = (DuckLater() if operator is Later else DuckPlain()), Outlet()
+    kernel = kernel_of(lambda item: item)
+    kernel.call.func = duck.process_item
+    kernel.call.is_async = operator is Later
+    executor = (LoopExecutor if operator is Later else ThreadExecutor)("n", duck, kernel, outlet, 2)
+    executor.start()
+    executor.submit(1, block_of([{"n": 1}]))
+    assert began.wait(PATIENCE_SECONDS)
+    stopping = aside(executor.stop)
+    may_end.set()
+    result_of(stopping)
+    assert outlet.done[1].failure is None
+    assert outlet.done[1].rows == 1
+
+
+@both
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
+def test_a_setup_that_fails_comes_out_of_start_and_leaves_no_thread(
+    operator: type[Traced], kind: type[BaseException]
+) -> None:
+    """H10: in an event loop, SystemExit ends the loop itself; whoever waits must hear of it nevertheless."""
+
+    def fail(*_: Any) -> None:
+        raise kind("on purpose")
+
+    class FailingPlain(Plain):
+        def setup(self) -> None:
+            fail()
+
+    class FailingLater(Later):
+        async def setup(self) -> None:
+            fail()
+
+    it = FailingLater() if operator is Later else FailingPlain()
+    executor = make(it, Outlet())
+    starting = aside(executor.start)
+    assert isinstance(error_of(starting), kind)
+    executor.stop()
+    assert it.names() == [], "what was not set up is not torn down"
+    assert threads_of("") == []
+
+
+@both
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_a_teardown_that_fails_comes_out_of_stop_and_leaves_no_thread(
+    operator: type[Traced], kind: type[BaseException]
+) -> None:
+    """F2: the node logs it."""
+
+    class FailingPlain(Plain):
+        def teardown(self) -> None:
+            raise kind("on purpose")
+
+    class FailingLater(Later):
+        async def teardown(self) -> None:
+            raise kind("on purpose")
+
+    executor = make(FailingLater() if operator is Later else FailingPlain(), Outlet())
+    executor.start()
+    assert isinstance(error_of(aside(executor.stop)), kind)
+    assert threads_of("") == []
+
+
+@both
+def test_an_executor_that_was_never_started_has_nothing_to_leave(operator: type[Traced]) -> None:
+    """F2: such as that of a node whose thread could not be started: no loop, no files."""
+    it = operator()
+    make(it, Outlet())
+    executor = make(it, Outlet())
+    executor.stop()
+    assert it.names() == []
+
+
+@both
+def test_a_full_outlet_blocks_workers_and_nothing_is_lost(operator: type[Traced]) -> None:
+    """M20: backpressure blocks the worker thread; what it has done is delivered when there is room."""
+    outlet = Outlet(is_full=True)
+    outlet.gate.clear()
+    it = operator()
+    executor = make(it, outlet, workers=4)
+    executor.start()
+    for number in range(4):
+        executor.submit(number, block_of([{"n": number}], number))
+    for _ in range(4):
+        assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    assert outlet.done == {}
+    outlet.gate.set()
+    executor.stop()
+    assert sorted(outlet.done) == [0, 1, 2, 3]
+    assert it.names().count("call") == 4
+
+
+def test_at_most_so_many_calls_are_made_at_once() -> None:
+    """M10: by threads; with as many as allowed really at work together."""
+    together = threading.Barrier(3)
+
+    class Together(Plain):
+        def work(self, item: Any) -> Any:
+            together.wait(PATIENCE_SECONDS)
+            return item
+
+    outlet = Outlet()
+    executor = make(Together(), outlet, workers=3)
+    executor.start()
+    for number in range(9):
+        executor.submit(number, block_of([{"n": number}], number))
+    outlet.wait_for(9)
+    assert len(threads_of("worker-n")) == 3
+    executor.stop()
+
+
+# --- the event loop --------------------------------------------------------------------------------------------------
+
+
+def test_the_loop_goes_on_while_the_writer_is_full() -> None:
+    """M11, M20: a full writer blocks a thread in place of the loop: other calls go on."""
+    outlet = Outlet(is_full=True)
+    outlet.gate.clear()
+    beats = 0
+
+    class Beating(Later):
+        async def work(self, item: Any) -> Any:
+            nonlocal beats
+            if item["n"] == 1:  # goes on while the other one's result is stuck
+                while beats < 50:
+                    await asyncio.sleep(0.001)
+                    beats += 1
+            return item
+
+    executor = make(Beating(), outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    executor.submit(1, block_of([{"n": 1}]))
+    assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    assert beats == 50
+    outlet.gate.set()
+    executor.stop()
+    assert sorted(outlet.done) == [0, 1]
+    assert all(thread.startswith("datagen-delivery-n") for thread in outlet.threads.values())
+
+
+def test_when_there_is_room_no_other_thread_is_needed() -> None:
+    """M11: an async operator costs one thread."""
+    outlet = Outlet()
+    executor = make(Later(), outlet, workers=8)
+    executor.start()
+    for number in range(20):
+        executor.submit(number, block_of([{"n": number}], number))
+    outlet.wait_for(20)
+    assert set(outlet.threads.values()) == {"datagen-loop-n"}
+    assert threads_of("") == ["datagen-loop-n"]
+    executor.stop()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_an_exit_in_a_task_of_the_operators_own_does_not_stop_the_loop(kind: type[BaseException]) -> None:
+    """H9: asyncio lets these two end the loop; then every other call would hang, and with it the run."""
+
+    class Parallel(Later):
+        async def work(self, item: Any) -> Any:
+            async def part() -> Any:
+                await asyncio.sleep(0)
+                if item["n"] == 1:
+                    raise kind("on purpose")
+                await asyncio.sleep(0.01)
+                return item
+
+            (result,) = await asyncio.gather(part())
+            return result
+
+    outlet = Outlet()
+    executor = make(Parallel(), outlet, workers=3)
+    executor.start()
+    for number in range(3):
+        executor.submit(number, block_of([{"n": number}], number))
+    done = outlet.wait_for(3)
+    executor.stop()
+    assert [done[number].rows for number in range(3)] == [1, 0, 1]
+    failure = done[1].failure
+    assert failure is not None
+    assert isinstance(failure.error, kind)
+
+
+def test_an_operator_that_cancels_itself_loses_nothing_else() -> None:
+    """H9: a cancelled task is a failed call; and one that is cancelled when it is done has been done."""
+
+    class Cancelling(Later):
+        async def work(self, item: Any) -> Any:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if item["n"] == 1:
+                await asyncio.sleep(10)
+            return item
+
+    for is_full in (False, True):
+        outlet = Outlet(is_full=is_full)
+        executor = make(Cancelling(), outlet, workers=1)
+        executor.start()
+        executor.submit(0, block_of([{"n": 0}]))
+        executor.submit(1, block_of([{"n": 1}]))
+        done = outlet.wait_for(2)
+        executor.stop()
+        assert (done[0].rows, done[0].failure) == (1, None)
+        failure = done[1].failure
+        assert failure is not None
+        assert isinstance(failure.error, asyncio.CancelledError)
+
+
+def test_tasks_that_an_operator_has_left_behind_are_ended() -> None:
+    """F2: as `asyncio.run` does; also its async generators."""
+    ended: list[str] = []
+
+    class Leaving(Later):
+        async def work(self, item: Any) -> Any:
+            async def background() -> None:
+                try:
+                    await asyncio.sleep(1000)
+                finally:
+                    ended.append("task")
+
+            async def rows() -> Any:
+                try:
+                    yield 1
+                    yield 2
+                finally:
+                    ended.append("generator")
+
+            self.left = asyncio.create_task(background())
+            self.rows = rows()
+            await anext(self.rows)
+            await asyncio.sleep(0)
+            return item
+
+    outlet = Outlet()
+    executor = make(Leaving(), outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    outlet.wait_for(1)
+    executor.stop()
+    assert ended == ["task", "generator"]
+
+
+def test_a_task_that_refuses_to_end_holds_up_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F2: it is left to itself."""
+    monkeypatch.setattr(loop_module, "PATIENCE_SECONDS", 0.01)
+
+    class Stubborn(Later):
+        async def work(self, item: Any) -> Any:
+            async def background() -> None:
+                end = time.monotonic() + 0.5
+                while time.monotonic() < end:
+                    try:
+                        await asyncio.sleep(0.001)
+                    except asyncio.CancelledError:
+                        continue
+
+            self.left = asyncio.create_task(background())
+            self.left.add_done_callback(lambda task: None)
+            await asyncio.sleep(0)
+            return item
+
+    outlet = Outlet()
+    it = Stubborn()
+    executor = make(it, outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    outlet.wait_for(1)
+    executor.stop()
+    assert threads_of("") == []
+    it.left._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_an_operator_may_use_threads_of_its_own_loop() -> None:
+    """M11: `asyncio.to_thread` works, on threads that are gone afterwards."""
+
+    class Threaded(Later):
+        async def work(self, item: Any) -> Any:
+            return await asyncio.to_thread(lambda: {**item, "thread": threading.current_thread().name})
+
+    outlet = Outlet()
+    executor = make(Threaded(), outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    (row,) = rows_of(outlet.wait_for(1)[0])
+    executor.stop()
+    assert row["thread"].startswith("datagen-delivery-n")
+    assert threads_of("") == []
+
+
+@pytest.mark.parametrize("operator", [Plain, Later])
+def test_a_thread_that_cannot_be_started_comes_out_of_start(
+    operator: type[Traced], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F2: and no loop is left open."""
+
+    def cannot(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    executor = make(operator(), Outlet())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", cannot)
+        with pytest.raises(RuntimeError, match="can't start"):
+            executor.start()
+    executor.stop()
+    assert threads_of("") == []

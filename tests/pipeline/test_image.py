@@ -1,0 +1,294 @@
+"""runtime.json and checkpoint.json while a run goes on, and after it (M8, M27, R1, C1)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import MemoryStream, NodeFailedError, Status
+
+from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+
+
+class Watcher:
+    """Reads the image, the checkpoint and the streams every 20 ms, from another thread."""
+
+    def __init__(self, bench: Bench, pipeline_id: str) -> None:
+        self.bench = bench
+        self.folder = bench.results / pipeline_id
+        self.outputs = [bench.between(pipeline_id), bench.output]
+        self.images: list[dict[str, Any]] = []
+        self.checkpoints: list[dict[str, Any]] = []
+        self.problems: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.02):
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - to be shown by the test
+                self.problems.append(repr(error))
+
+    def _look(self) -> None:
+        image = json.loads((self.folder / "runtime.json").read_bytes())
+        self.images.append(image)
+        # The files are read after what is said of them, and only grow.
+        rows = [path.read_bytes().count(b"\n") if path.exists() else 0 for path in self.outputs]
+        for node, have in zip(image["nodes"], rows, strict=True):
+            if node["rows_out"] > have:
+                self.problems.append(f"{node['node_id']} claims {node['rows_out']} rows, {have} are there")
+            if node["rows_in"] != node["rows_out"] + node["filtered"]:
+                self.problems.append(f"rows in, out and filtered do not add up: {node}")
+        path = self.folder / "checkpoint.json"
+        if path.exists():
+            checkpoint = json.loads(path.read_bytes())
+            self.checkpoints.append(checkpoint)
+            sizes = [path.stat().st_size if path.exists() else 0 for path in self.outputs]
+            for (name, position), size in zip(checkpoint.items(), sizes, strict=True):
+                if (position["output"]["bytes"] or 0) > size:
+                    self.problems.append(f"{name} claims {position['output']['bytes']} bytes, {size} are there")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_the_image_is_whole_at_every_instant_and_never_ahead_of_the_streams(bench: Bench, streaming: bool) -> None:
+    """M27, R1, C1: replaced atomically, at least once a second; progress moves, and is never more than is on disk."""
+    bench.give(numbered(240))
+
+    def work(item: Any) -> Any:
+        time.sleep(0.005)
+        return item if item["n"] % 7 else None
+
+    pipeline = bench.pipeline([work, work], streaming=streaming, parallel_size=2).create("a")
+    with Watcher(bench, "a") as watcher:
+        pipeline.run()
+    assert watcher.problems == []
+    for node in (0, 1):
+        progress = [image["nodes"][node]["rows_in"] for image in watcher.images]
+        assert progress == sorted(progress)
+    total = [sum(node["rows_in"] for node in image["nodes"]) for image in watcher.images]
+    assert len(set(total)) >= 3, "progress does not move"
+    updates = [datetime.fromisoformat(image["updated_at"]) for image in watcher.images if image["updated_at"]]
+    gaps = [(after - before).total_seconds() for before, after in zip(updates, updates[1:], strict=False)]
+    assert max(gaps) < 1.5  # once a second, on a machine that has other things to do
+    assert len(watcher.checkpoints) > 3
+    statuses = [image["status"] for image in watcher.images]
+    assert set(statuses) <= {"pending", "running", "completed"}
+    assert "running" in statuses
+
+
+def test_the_image_says_everything_a_dashboard_needs(bench: Bench) -> None:
+    """M27: topology, URIs, status, progress, rates, usage sums, errors, pid, timestamps."""
+    bench.give(numbered(60))
+
+    def count(item: Any, ctx: Any) -> Any:
+        ctx.report_usage({"provider": "local", "model": "m", "prompt_tokens": 3, "completion_tokens": 1})
+        ctx.report_usage({"model": "other", "calls": 1, "note": "text is not summed"})
+        return [item] * (item["n"] % 3)
+
+    def same(item: Any) -> Any:
+        return item
+
+    before = datetime.now(UTC)
+    report = bench.pipeline([count, same], streaming=True).create("a").run()
+    image = bench.image("a")
+    assert (image["pipeline_id"], image["status"], image["error"], image["reason"]) == ("a", "completed", None, "")
+    assert (image["pid"], image["host"]) == (os.getpid(), socket.gethostname())
+    times = [datetime.fromisoformat(image[name]) for name in ("created_at", "started_at", "ended_at", "updated_at")]
+    assert times == sorted(times)
+    assert (before - times[0]).total_seconds() < 0.01
+    first, second = image["nodes"]
+    assert [first["node_id"], second["node_id"]] == ["node_0", "node_1"]
+    assert first["output_uri"] == second["input_uri"] == f"jsonl://{bench.between('a')}"
+    assert first["input_uri"] == f"jsonl://{bench.input}"
+    assert second["output_uri"] == f"jsonl://{bench.output}"
+    assert (first["rows_in"], first["rows_out"], first["filtered"], first["failed"]) == (60, 60, 20, 0)
+    assert (second["rows_in"], second["rows_out"], second["total"], second["total_is_exact"]) == (60, 60, 60, True)
+    assert first["rows_per_second"] > 0
+    assert first["seconds"] > 0
+    assert first["usage"] == [
+        {"provider": "local", "model": "m", "prompt_tokens": 180, "completion_tokens": 60},
+        {"provider": "", "model": "other", "calls": 60},
+    ]
+    assert report.usage == first["usage"]
+    assert image["config"]["operators"] == [count.__qualname__, same.__qualname__]
+    checkpoint = json.loads((bench.results / "a" / "checkpoint.json").read_bytes())
+    assert checkpoint["node_1"]["output"]["rows"] == 60
+    assert checkpoint["node_1"]["output"]["bytes"] == bench.output.stat().st_size
+    assert checkpoint["node_0"]["input"]["row"] == 60
+    assert checkpoint["node_0"]["input"]["offset"] == bench.input.stat().st_size
+
+
+def test_the_report_is_the_end_of_the_story(bench: Bench) -> None:
+    """M5: what run() returns is what the image and the object say."""
+    bench.give(numbered(20))
+    pipeline = bench.pipeline([lambda item: item if item["n"] > 4 else None, lambda item: [item, item]]).create("a")
+    report = pipeline.run()
+    assert (report.pipeline_id, report.status) == ("a", Status.COMPLETED)
+    assert (report.rows_in, report.rows_out, report.filtered, report.failed) == (20, 30, 5, 0)
+    assert report.seconds > 0
+    assert pipeline.status == Status.COMPLETED
+    assert pipeline.progress == list(report.nodes)
+    assert pipeline.describe().count("→") == 4
+
+
+def test_run_without_create_makes_an_id(bench: Bench) -> None:
+    """M5: called without create(), run() creates under a generated id, which resume() takes."""
+    bench.give(numbered(5))
+    pipeline = bench.pipeline([lambda item: item])
+    assert pipeline.pipeline_id == ""
+    report = pipeline.run()
+    assert report.pipeline_id == pipeline.pipeline_id != ""
+    assert bench.image(report.pipeline_id)["status"] == "completed"
+    assert pipeline.resume(report.pipeline_id).run().status == Status.COMPLETED
+
+
+def test_statuses_on_the_way(bench: Bench) -> None:
+    """M8: pending, running, canceling, canceled; each is on disk, and in the object, while it is so."""
+    bench.give(numbered(10))
+    here, go_on = threading.Event(), threading.Event()
+
+    def work(item: Any) -> Any:
+        here.set()
+        go_on.wait(PATIENCE_SECONDS)
+        return item
+
+    pipeline = bench.pipeline([work]).create("a")
+    assert pipeline.status == Status.PENDING
+    assert bench.image("a")["status"] == "pending"
+    pipeline.start()
+    here.wait(PATIENCE_SECONDS)
+    assert eventually(lambda: bench.image("a")["status"] == "running")
+    assert pipeline.status == Status.RUNNING
+    pipeline.cancel("enough")
+    assert eventually(lambda: bench.image("a")["status"] == "canceling")
+    assert pipeline.status == Status.CANCELING
+    go_on.set()
+    pipeline.wait()
+    assert pipeline.status == Status.CANCELED
+    assert bench.image("a")["status"] == "canceled"
+    pipeline.resume("a")
+    assert pipeline.status == Status.RESUMING
+    pipeline.run()
+    assert pipeline.status == Status.COMPLETED
+
+
+def test_a_failed_run_says_so_in_its_image(bench: Bench) -> None:
+    """M27: the error is in the image, of the run and of the node; a resume takes it away."""
+    bench.give(numbered(10))
+    fail = True
+
+    def work(item: Any) -> Any:
+        if fail and item["n"] == 5:
+            raise ValueError("five")
+        return item
+
+    pipeline = bench.pipeline([work]).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    image = bench.image("a")
+    assert image["error"] == image["nodes"][0]["error"] == "ValueError: five"
+    assert image["nodes"][0]["failed"] == 1
+    assert image["ended_at"] is not None
+    fail = False
+    pipeline.resume("a").run()
+    image = bench.image("a")
+    assert image["error"] is None
+    assert image["nodes"][0]["error"] is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**70, -(2**65), True, None, "text", [1], 1.5])
+def test_no_usage_breaks_the_run_or_its_resume(bench: Bench, value: Any) -> None:
+    """M13, M27: usage is somebody's measurement, and may be any number, or none."""
+    bench.give(numbered(10))
+    stop = True
+
+    def work(item: Any, ctx: Any) -> Any:
+        ctx.report_usage({"provider": "p", "model": "m", "cost": value, "calls": 1})
+        if stop and item["n"] == 5:
+            raise RuntimeError("stop")
+        return item
+
+    pipeline = bench.pipeline([work]).create("a")
+    with pytest.raises(NodeFailedError, match="stop"):
+        pipeline.run()
+    stop = False
+    report = bench.pipeline([work]).resume("a").run()
+    assert report.status == Status.COMPLETED
+    assert [row["n"] for row in lines(bench.output)] == list(range(10))
+    assert report.usage[0]["calls"] >= 11
+
+
+def test_a_flood_of_usage_does_not_stop_the_image_and_is_summed(bench: Bench) -> None:
+    """M27: 20,000 reports in a run are all counted, and the image is saved meanwhile."""
+    bench.give(numbered(2000))
+
+    def work(item: Any, ctx: Any) -> Any:
+        for _ in range(10):
+            ctx.report_usage({"model": "m", "tokens": 1})
+        return item
+
+    report = bench.pipeline([work], parallel_size=4).create("a").run()
+    assert report.usage == [{"provider": "", "model": "m", "tokens": 20_000}]
+    assert bench.image("a")["nodes"][0]["usage"] == report.usage
+
+
+def test_wait_gives_up_when_its_time_is_over(bench: Bench) -> None:
+    """M5: `wait(timeout)` returns None, and the run goes on."""
+    bench.give(numbered(3))
+    go_on = threading.Event()
+
+    def work(item: Any) -> Any:
+        go_on.wait(PATIENCE_SECONDS)
+        return item
+
+    pipeline = bench.pipeline([work])
+    pipeline.start()
+    assert pipeline.wait(0.05) is None
+    go_on.set()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status == Status.COMPLETED
+    assert pipeline.wait(0) == report
+
+
+def test_two_pipelines_run_at_once_in_one_process(bench: Bench, tmp_path: Path) -> None:
+    """M23: ids are what must not meet; two pipelines with ids of their own do not disturb each other."""
+    bench.give(numbered(300))
+    second = Bench(tmp_path / "second")
+    second.folder.mkdir()
+    second.give(numbered(200))
+    pipelines = [bench.pipeline([lambda item: item] * 2, streaming=True), second.pipeline([lambda item: item] * 2)]
+    for pipeline in pipelines:
+        pipeline.start()
+    reports = [pipeline.wait(PATIENCE_SECONDS) for pipeline in pipelines]
+    assert [report.rows_out for report in reports if report] == [300, 200]
+    assert (len(lines(bench.output)), len(lines(second.output))) == (300, 200)
+
+
+def test_a_chain_of_pipelines_reads_what_the_one_before_wrote(bench: Bench) -> None:
+    """M2, M17: an output is a stream like any other: another pipeline may read it, sealed, and names rows afresh."""
+    bench.give(numbered(10))
+    bench.pipeline([lambda item: [{"n": item["n"]}] * 2]).create("a").run()
+    third = MemoryStream("memory://test-chain")
+    bench.pipeline([lambda item: item], input_uri=f"jsonl://{bench.output}", output_uri="memory://test-chain").create(
+        "b"
+    ).run()
+    assert [row["_i"] for row in third.rows()] == list(range(20))
+    third.delete()

@@ -1,0 +1,234 @@
+"""`llm_datagen.testing`, which users have, too."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError
+from llm_datagen.streams import FileStream
+from llm_datagen.testing import (
+    ENV,
+    CallCounter,
+    Fault,
+    FaultPlan,
+    ManualClock,
+    RecordingHooks,
+    crash_at,
+    inject,
+    inject_from_env,
+    record,
+)
+
+from ..support import Bench, bag, lines, numbered
+
+
+class Copy(BaseOperator):
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return item
+
+
+class CopyBatch(BaseOperator):
+    name = "copy"
+
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        return list(items)
+
+
+class AsyncCopy(BaseOperator):
+    name = "copy"
+
+    async def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        await asyncio.sleep(0)
+        return item
+
+
+class AsyncCopyBatch(BaseOperator):
+    name = "copy"
+
+    async def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        await asyncio.sleep(0)
+        return list(items)
+
+
+def test_a_plan_survives_json_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = FaultPlan(
+        (
+            Fault(operation="write", path="*.commits", hit=3, action="tear", keep=5),
+            Fault(operation="rename", path="*.done", action="raise", error="EIO", when="after", times=None),
+            Fault(action="delay", seconds=0.5),
+        )
+    )
+    assert FaultPlan.from_json(plan.to_json()) == plan
+    before = FileStream.disk
+    monkeypatch.delenv(ENV, raising=False)
+    assert inject_from_env() is None
+    assert FileStream.disk is before
+    monkeypatch.setenv(ENV, plan.as_env()[ENV])
+    with inject(None):  # which puts the disk back
+        disk = inject_from_env()
+        assert disk is FileStream.disk
+        assert disk is not None
+        assert disk.plan == plan
+    assert FileStream.disk is before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"operation": "chew"}, "chew"),
+        ({"hit": 0}, "hit"),
+        ({"keep": -1}, "keep"),
+        ({"times": 0}, "times"),
+        ({"action": "raise"}, "error"),
+        ({"action": "delay"}, "seconds"),
+        ({"error": "EWHAT"}, "EWHAT"),
+        ({"path": ""}, "path"),
+    ],
+)
+def test_a_wrong_fault_is_refused_by_name(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Fault(**wrong)
+    with pytest.raises(ConfigError, match="not a fault plan"):
+        FaultPlan.from_json("{}")
+
+
+def test_an_error_comes_at_the_hit_that_was_asked_for_and_names_the_file(tmp_path: Path) -> None:
+    stream = JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}")
+    with inject(Fault(operation="write", path="*/out.jsonl", hit=2, action="raise", error="ENOSPC")) as disk:
+        writer = stream.get_writer()
+        writer.write([{"n": 0}])
+        with pytest.raises(DiskError, match=r"No space left on device: .*out\.jsonl") as caught:
+            writer.write([{"n": 1}])
+        assert caught.value.errno == errno.ENOSPC
+        with pytest.raises(Exception, match="failed before"):
+            writer.close()
+    assert [(fault.hit, Path(point.path).name) for fault, point in disk.fired] == [(2, "out.jsonl")]
+    writer._sink.close()
+    with stream.get_writer() as writer:
+        writer.write([{"n": 1}])
+    assert [row["n"] for row in lines(tmp_path / "out.jsonl")] == [0, 1]
+
+
+def test_a_torn_write_leaves_its_first_bytes(tmp_path: Path) -> None:
+    stream = JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}")
+    with inject(Fault(operation="write", path="*/out.jsonl", action="tear", keep=4, error="EIO")):
+        writer = stream.get_writer()
+        with pytest.raises(DiskError):
+            writer.write([{"n": 0}])
+    assert len((tmp_path / "out.jsonl").read_bytes()) == 4
+    writer._sink.close()
+
+
+def test_a_delay_ends_when_the_disk_thaws(tmp_path: Path) -> None:
+    with inject(Fault(operation="rename", action="delay", seconds=600)) as disk:
+        threading.Timer(0.05, disk.thaw).start()
+        with JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}").get_writer() as writer:
+            writer.write([{"n": 0}])
+    assert len(lines(tmp_path / "out.jsonl")) == 1
+
+
+def test_every_failpoint_of_a_run_is_recorded(bench: Bench) -> None:
+    bench.give(numbered(3))
+    with record() as disk:
+        bench.pipeline([Copy()], writer_config={"fsync": "flush"}).create("a").run()
+    found = {(point.operation, Path(point.path).name) for point in disk.hits}
+    assert {
+        ("open", "in.jsonl"), ("read", "in.jsonl"), ("lock", "out.jsonl"), ("lock", "lock"), ("write", "out.jsonl"),
+        ("fsync", "out.jsonl"), ("write", "out.jsonl.commits"), ("fsync", "out.jsonl.commits"),
+        ("write", "out.jsonl.done.tmp"), ("rename", "out.jsonl.done"), ("remove", "out.jsonl.commits"),
+        ("write", "runtime.json.tmp"), ("rename", "runtime.json"), ("rename", "checkpoint.json"),
+    } <= found  # fmt: skip
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from llm_datagen import UnifiedPipeline
+from llm_datagen.testing import CallCounter, crash_at, inject_from_env
+inject_from_env()
+folder = Path(sys.argv[1])
+def work(item): return item
+operator = CallCounter(folder / "counts")(work)
+if sys.argv[2]: operator = crash_at(*map(int, sys.argv[2].split()), file=folder / "crashes")(operator)
+UnifiedPipeline([operator], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", base_path=folder,
+    results_dir=folder / "results", log_file=None).create("a", if_exists="resume").run()
+"""
+
+
+def killed(bench: Bench, crashes: str = "", plan: FaultPlan | None = None) -> int:
+    env = {**os.environ, **(plan.as_env() if plan else {})}
+    return subprocess.run([sys.executable, "-c", KILLED, str(bench.folder), crashes], env=env, check=False).returncode
+
+
+def test_a_plan_in_the_environment_kills_a_process(bench: Bench) -> None:
+    """M21: killed between the data and the seal; the next process goes on."""
+    bench.give(numbered(50))
+    plan = FaultPlan((Fault(operation="rename", path="*.done", when="before"),))
+    assert killed(bench, plan=plan) == -signal.SIGKILL
+    assert not bench.is_sealed()
+    assert killed(bench) == 0
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(50))
+
+
+def test_crashes_are_counted_across_processes_and_calls_by_row(bench: Bench) -> None:
+    """R2: two crashes at chosen calls; what was called again is what was in flight."""
+    bench.give(numbered(50))
+    assert killed(bench, "10 30") == -signal.SIGKILL
+    assert killed(bench, "10 30") == -signal.SIGKILL
+    assert killed(bench, "10 30") == 0
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(50))
+    counts = CallCounter(bench.folder / "counts").counts()
+    assert set(counts) == set(range(50))
+    assert (bench.folder / "crashes").stat().st_size == counts.total() + 2
+
+
+@pytest.mark.parametrize("operator", [Copy(), CopyBatch(), AsyncCopy(), AsyncCopyBatch(), lambda item: item])
+def test_every_kind_of_operator_can_be_wrapped(bench: Bench, operator: Any) -> None:
+    bench.give(numbered(20))
+    counter = CallCounter(bench.folder / "counts")
+    wrap = crash_at(3, file=bench.folder / "crashes", error=lambda: RuntimeError("as planned"))
+    wrapped = wrap(counter(operator))
+    pipeline = bench.pipeline([wrapped], batch_size=4).create("a")
+    with pytest.raises(NodeFailedError, match="as planned"):
+        pipeline.run()
+    bench.pipeline([operator]).resume("a").run()  # the same identity
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(20))
+    assert counter.total() >= 2
+
+
+def test_bare_values_are_counted_by_value(tmp_path: Path) -> None:
+    counter = CallCounter(tmp_path / "counts")
+    assert counter.counts() == Counter()
+    counter.note(["a", {"_i": "3_1"}])
+    counter.note(("a",))
+    assert counter.counts() == {'value "a"': 2, "3_1": 1}
+    assert counter.total() == 3
+
+
+def test_hooks_are_recorded(bench: Bench) -> None:
+    bench.give(numbered(5))
+    hooks = RecordingHooks()
+    bench.pipeline([Copy()], hooks=hooks).create("a").run()
+    assert hooks.wait_for("on_pipeline_end") == [("a", True, None)]
+    assert hooks.calls[0].name == "on_pipeline_start"
+    assert hooks.of("on_node_progress")[-1][:4] == ("a", "node_0", 5, 5)
+    with pytest.raises(TimeoutError, match="on_node_error"):
+        hooks.wait_for("on_node_error", timeout=0.01)
+
+
+def test_time_moves_when_told_to() -> None:
+    clock = ManualClock()
+    clock.advance(2.5)
+    assert clock.monotonic() == 2.5

@@ -1,0 +1,89 @@
+"""The torture as tests: a short form for every run of the suite, and the long one with ``-m torture``.
+
+Each runs in a process of its own (`python -m tests.torture`), because it forks, and only a process without threads may.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+LONG_SEEDS = [10_000, 20_000, 30_000, 40_000, 50_000]
+"""First seeds of the long form: 500 kills each."""
+
+
+def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
+    """Run the command; fail with what it has found, which says how to do it again."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.torture", "--json", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    tally: dict[str, Any] = json.loads(done.stdout)
+    assert not tally["findings"], "\n".join(tally["findings"])
+    assert done.returncode == 0, done.stderr
+    return tally
+
+
+def test_no_row_is_lost_repeated_or_torn_by_kills_at_random_times_and_failpoints() -> None:
+    """M21, S1, S2, R2: two hundred kills of random pipelines; calls are repeated within the bound of `lab.bound`."""
+    tally = torture("--seed", "1", "--kills", "200", "--jobs", "2", "--seconds", "90")
+    assert tally["kills"] >= 200
+
+
+def test_a_disk_that_is_full_or_broken_fails_the_run_and_a_resume_mends_it() -> None:
+    """M24, S2, F2: a DatagenError that names the file, nothing unfinished is sealed, nothing is left open."""
+    tally = torture("full", "--share", "0.08")
+    assert tally["runs"] > 40
+
+
+def test_the_pipeline_answers_while_the_disk_is_frozen() -> None:
+    """M30: actors that others ask are never those that wait for the disk."""
+    assert torture("frozen")["runs"] == 12
+
+
+def test_folders_that_cannot_be_written_or_vanish_are_clear_failures() -> None:
+    """S1, S2, M22: logs, results and streams without the right to write, moved away, and removed while running."""
+    assert torture("folders")["runs"] == 16
+
+
+def test_files_that_were_cut_or_changed_give_the_right_result_or_a_refusal() -> None:
+    """M22, S3: bytes of the last three commits of both streams of a pipeline, cut and flipped."""
+    tally = torture("changes", "--share", "0.04")
+    assert 0 < tally["refused"] < tally["runs"]
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_long_kills(seed: int) -> None:
+    """M21, S1, S2, R2: five hundred kills a seed."""
+    tally = torture("--seed", str(seed), "--kills", "500", "--jobs", "2", timeout=1200)
+    assert tally["kills"] >= 500
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seed", [3, 5, 11])
+def test_long_every_failpoint(seed: int) -> None:
+    """M21: a kill before and after every step of the disk, and torn writes, in a run and in its recovery."""
+    torture("--seed", str(seed), "--seeds", "1", "--every", timeout=1200)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("what", ["full", "changes"])
+def test_long_faults_and_changes(what: str) -> None:
+    """M22, M24, S3: every failpoint with every failure; every byte cut and flipped."""
+    torture(what, timeout=1200)

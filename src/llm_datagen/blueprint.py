@@ -176,7 +176,8 @@ def image_of_line(
                 "delivery": filled.delivery,
                 "grace": filled.grace,
                 "stall_after": filled.stall_after,
-                "idle_timeout": filled.idle_timeout,
+                # a node that waits for a slow node before it does not wait for an input that nobody seals
+                "idle_timeout": filled.idle_timeout if number == 0 else config.idle_timeout,
                 "id_scheme": settings.id_scheme,
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,

@@ -109,15 +109,13 @@ HOOK_NAMES: tuple[str, ...] = tuple(name for name in vars(DefaultPipelineHooks) 
 
 
 def check_hooks(hooks: Any) -> Any:
-    """Return `hooks` if they can be called, or None.
+    """Return `hooks`.
 
     Raises:
-        ConfigError: when a class was given in place of an instance, or something that has no hook at all.
+        ConfigError: when a class was given in place of an instance.
     """
     if isinstance(hooks, type):
         raise ConfigError(f"hooks must be an instance: {hooks.__name__}(), not the class {hooks.__name__}")
-    if hooks is not None and not any(callable(getattr(hooks, name, None)) for name in HOOK_NAMES):
-        raise ConfigError(f"hooks must have methods such as on_node_progress; {hooks!r} has none")
     return hooks
 
 

@@ -278,6 +278,13 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Node to supervisor: something has moved again in a node that was stalled."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class UsageReported:
     """An operator reported usage. To the supervisor, and on to subscribers."""
 
@@ -441,6 +448,7 @@ SupervisorMessage = (
     | OperatorFailed
     | RowsFailed
     | Stalled
+    | Moved
     | UsageReported
     | OperatorLogged
     | Cancel

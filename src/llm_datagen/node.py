@@ -25,7 +25,7 @@ from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
-from llm_datagen.streams import Sink, Stream, StreamFactory
+from llm_datagen.streams import Sink, Span, Stream, StreamFactory
 from llm_datagen.streams.dispatch import DispatchLog
 from llm_datagen.streams.letters import bury_abandoned, position_of
 
@@ -198,10 +198,20 @@ class UnifiedNode:
             return False
         return manifest.source_size is None or size <= manifest.source_size
 
-    def read_before(self) -> int:
-        """Return how many bytes at the beginning of the input are done with, as the output says."""
+    def reopen(self) -> None:
+        """Take the seal off an output that is not finished.
+
+        Raises:
+            StreamError: when it is not what it was when it was sealed; then the seal stays.
+        """
+        if self.output.is_sealed() and not self.is_finished():
+            self.output.verify(whole=False)
+            self.output.unseal()
+
+    def read_before(self) -> list[Span]:
+        """Return which rows of the input are done with, as the output says."""
         found = position_of(self.output)
-        return found[1].coverage.gaps()[0].offset if found else 0
+        return list(found[1].coverage) if found else []
 
     def plan(self, *, seal: bool = True) -> NodePlan:
         """Open the node's streams, recover the output, and return what its stages need to know.
@@ -221,8 +231,7 @@ class UnifiedNode:
         else:
             if not self.follow_input:
                 _check_input(source)
-            if output.is_sealed():
-                output.unseal()
+            self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
             position = sink.position
             try:

@@ -135,7 +135,8 @@ class BasePipeline:
             pipeline_id: the run's id, in `results_dir`.
             on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
                 bad row has ended goes on with "dead_letter".
-            max_errors: with `on_error`, how many rows may fail.
+            max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
+                number.
 
         Returns:
             The pipeline itself: call `run()` next.
@@ -149,17 +150,16 @@ class BasePipeline:
         """
         folder = RunFolder(self.results_dir, pipeline_id)
         image = folder.load()
-        if on_error is not None:
-            FailurePolicy(on_error=on_error, max_errors=max_errors)
+        if on_error is not None or max_errors is not None:
+            FailurePolicy(on_error=on_error or "fail", max_errors=max_errors)
             for entry in image["nodes"]:
-                entry.update(on_error=on_error, max_errors=max_errors)
+                entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
         _check_operators(image, self._operators())
         nodes = self._nodes_of(image)
         folder.lock()
         try:
             for node in nodes:
-                if node.output.is_sealed() and not node.is_finished():
-                    node.output.unseal()  # not by its writer: the node is not finished
+                node.reopen()
             is_complete = all(node.is_finished() for node in nodes)
             image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
             folder.save(image)
@@ -544,10 +544,13 @@ def _delete_outputs(entries: list[dict[str, Any]], nodes: list[UnifiedNode]) -> 
     inputs = {node.input.place: node for node in nodes if node.input.place not in written}
     outputs = [StreamFactory.create(entry["output_uri"]) for entry in entries]
     for output in outputs:
-        if output.place in inputs:
-            raise PipelineExistsError(
-                f"{output.path} was written by the run that is to be overwritten, and is the input of "
-                f"{inputs[output.place].node_id}: it is not deleted; choose another pipeline_id"
-            )
+        for path in output.files:
+            node = inputs.get(output.place_of(path))
+            if node is not None:
+                raise PipelineExistsError(
+                    f"{path} was written by the run that is to be overwritten, and is the input of {node.node_id}: it "
+                    "is not deleted; choose another pipeline_id"
+                )
+        output.check_deletable()
     for output in outputs:
         output.delete()

@@ -80,7 +80,7 @@ def test_every_event_becomes_its_hook() -> None:
     runner.tell(PipelineStarted("p", {"a": 1}))
     runner.tell(NodeStarted("p", "n", {"b": 2}))
     runner.tell(NodeProgressed("p", "n", 3, None, {"c": 3}))
-    runner.tell(UsageReported("n", "prov", "model", {"tokens": 4}))
+    runner.tell(UsageReported("p", "n", "prov", "model", {"tokens": 4}))
     runner.tell(NodeFailed("p", "n", FailureRecord.of(error), error, ["item"]))
     runner.tell(CheckpointSaved("p", "n", {"row": 5}))
     runner.tell(OperatorLogged("p", "n", "info", "hello"))
@@ -132,8 +132,8 @@ def test_hooks_that_cannot_keep_up_get_the_latest_progress_and_the_right_sums(
     count = 5 * hookrunner.MAX_BACKLOG
     for number in range(1, count + 1):
         runner.tell(progressed(f"n{number % 2}", number))
-        runner.tell(UsageReported("n0", "prov", "model", {"tokens": 1, "calls": 2}))
-        runner.tell(UsageReported("n0", "prov", "other", {"tokens": 3}))
+        runner.tell(UsageReported("p", "n0", "prov", "model", {"tokens": 1, "calls": 2}))
+        runner.tell(UsageReported("p", "n0", "prov", "other", {"tokens": 3}))
         runner.tell(OperatorLogged("p", "n0", "info", "chatter"))
         if number % 1000 == 0:
             runner.tell(NodeStarted("p", f"late {number}", {}))
@@ -160,10 +160,10 @@ def test_conflated_events_keep_their_place(held: tuple[Recorder, HookRunner]) ->
     recorder, runner = held
     runner.tell(progressed("n", 1))
     runner.tell(progressed("n", 2))
-    runner.tell(UsageReported("n", "", "", {"tokens": 1}))
+    runner.tell(UsageReported("p", "n", "", "", {"tokens": 1}))
     runner.tell(NodeFinished("p", "n", success=True))
     runner.tell(progressed("m", 1))
-    runner.tell(UsageReported("n", "", "", {"tokens": 1}))
+    runner.tell(UsageReported("p", "n", "", "", {"tokens": 1}))
     runner.tell(NodeFinished("p", "m", success=True))
     runner.tell(PipelineFinished("p", "completed"))
     with runner._changed:

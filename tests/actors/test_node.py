@@ -119,7 +119,7 @@ def test_rows_go_through_and_the_writer_is_told_when_all_were_delivered(bench: B
     bench.start(gates, parallel_size=3)
     bench.feed()
     bench.send(0, 3)
-    bench.ref.tell(EndOfSource(3))
+    bench.ref.tell(EndOfSource(3, 30))
     eventually(lambda: len(gates.begun) == 3)
     gates.let_through(2, 1)
     eventually(lambda: len(bench.writer.actor_inbox._data) == 2)
@@ -129,16 +129,16 @@ def test_rows_go_through_and_the_writer_is_told_when_all_were_delivered(bench: B
     *writes, finish = bench.writer.taken()
     assert all(isinstance(write, Write) for write in writes)
     assert sorted(write.span.start for write in writes) == [0, 1, 2]
-    assert finish == Finish(3)
+    assert finish == Finish(3, 30)
 
 
 def test_an_empty_source_is_finished_at_once(bench: Bench) -> None:
     """The protocol: of no rows; the operator is not called."""
     bench.start(lambda item: 1 / 0)
     bench.feed()
-    bench.ref.tell(EndOfSource(0))
+    bench.ref.tell(EndOfSource(0, 0))
     assert bench.ended().outcome is Outcome.FINISHED
-    assert bench.writer.taken() == [Finish(0)]
+    assert bench.writer.taken() == [Finish(0, 0)]
 
 
 def test_there_is_one_demand_at_most_and_none_after_the_end(clock: SteppingClock, bench: Bench) -> None:
@@ -153,7 +153,7 @@ def test_there_is_one_demand_at_most_and_none_after_the_end(clock: SteppingClock
     assert len(bench.reader.messages) == 1
     bench.send(0, 1)
     assert len(bench.reader.wait_for(Demand, 2)) == 2
-    bench.ref.tell(EndOfSource(1))
+    bench.ref.tell(EndOfSource(1, 10))
     clock.settle(bench.ref)
     gates.let_through(0)
     bench.ended()
@@ -281,7 +281,7 @@ def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: 
     bench.start(act, parallel_size=3, batch_size=4)
     bench.feed()
     bench.send(0, 50)
-    bench.ref.tell(EndOfSource(50))
+    bench.ref.tell(EndOfSource(50, 500))
     assert bench.ended().outcome is Outcome.FINISHED
     assert sorted(calls) == list(range(50))
     *writes, _ = bench.writer.taken()
@@ -296,7 +296,7 @@ def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeyp
     bench.start(gates, parallel_size=2, ordered=True)
     bench.feed()
     bench.send(0, 200)
-    bench.ref.tell(EndOfSource(200))
+    bench.ref.tell(EndOfSource(200, 2000))
     seen = 0
     while seen != (seen := len(gates.begun)) or seen < 5:
         threading.Event().wait(0.02)
@@ -306,7 +306,7 @@ def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeyp
     assert bench.ended().outcome is Outcome.FINISHED
     *writes, finish = bench.writer.taken()
     assert [row for write in writes for row in range(*write.span[:2])] == list(range(200))
-    assert finish == Finish(200)
+    assert finish == Finish(200, 2000)
 
 
 def test_a_stop_from_outside_waits_for_the_workers_and_delivers_nothing_more_than_they_do(bench: Bench) -> None:

@@ -136,7 +136,7 @@ def test_a_source_that_has_ended_is_told_once_behind_its_rows(bench: Bench) -> N
     bench.ref.tell(Demand(100))
     assert bench.ended().outcome is Outcome.FINISHED
     assert bench.sent() == ["a", "b"]
-    assert bench.node.messages[1:] == [EndOfSource(2)]
+    assert bench.node.messages[1:] == [EndOfSource(2, len(b'"a"\n"b"\n'))]
     assert SourceSized("n", 2, is_exact=True) in bench.boss.messages
 
 
@@ -147,7 +147,7 @@ def test_an_empty_source_has_an_end_too(bench: Bench) -> None:
     bench.start()
     bench.ref.tell(Demand(1))
     assert bench.ended().outcome is Outcome.FINISHED
-    assert bench.node.messages == [EndOfSource(0)]
+    assert bench.node.messages == [EndOfSource(0, 0)]
 
 
 def test_only_what_is_not_done_is_read(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_only_what_is_not_done_is_read(bench: Bench) -> None:
     bench.ref.tell(Demand(100))
     bench.ended()
     assert bench.sent() == [1, 4, 5]
-    assert bench.node.messages[-1] == EndOfSource(6)
+    assert bench.node.messages[-1] == EndOfSource(6, len(b"0\n1\n2\n3\n4\n5\n"))
 
 
 def test_five_retries_a_tenth_of_a_second_apart_and_then_patience(bench: Bench) -> None:
@@ -244,7 +244,7 @@ def test_a_writer_in_the_same_process_wakes_the_reader_at_once(bench: Bench) -> 
     sink.seal()
     bench.ref.tell(Sealed())
     assert bench.ended().outcome is Outcome.FINISHED
-    assert bench.node.messages[-1] == EndOfSource(3)
+    assert bench.node.messages[-1] == EndOfSource(3, limit)
 
 
 def test_nobody_reads_past_what_is_committed(bench: Bench) -> None:

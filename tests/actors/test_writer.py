@@ -165,7 +165,7 @@ def test_a_queue_that_is_smaller_than_a_flush_does_not_stop_the_writer(bench: Be
         result_of(worker)
     bench.tell()
     assert bench.inbox.held == 0
-    bench.ref.tell(Finish(20))
+    bench.ref.tell(Finish(20, 200))
     assert bench.ended().outcome is Outcome.FINISHED
 
 
@@ -191,7 +191,7 @@ def test_an_acknowledgement_that_nobody_waits_for_any_more_is_no_failure(bench: 
     ack: Future[None] = Future()
     ack.cancel()
     bench.tell(write(0, ack=ack))
-    bench.ref.tell(Finish(1))
+    bench.ref.tell(Finish(1, 10))
     assert bench.ended().outcome is Outcome.FINISHED
 
 
@@ -213,7 +213,7 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
                 seen.append(bench.stream.is_sealed())
 
     bench.tell(Attach(Looking()))
-    bench.ref.tell(Finish(2))
+    bench.ref.tell(Finish(2, 20))
     bench.ended()
     assert reader.messages[2:] == [Sealed()]
     assert seen == [True]
@@ -223,7 +223,7 @@ def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:
     """S1, C1: a flush without bytes covers its source rows."""
     bench.start()
     bench.tell(write(0, 5, rows=0, data=b"", filtered=5, ids=(None, None)))
-    bench.ref.tell(Finish(5))
+    bench.ref.tell(Finish(5, 50))
     assert bench.ended().outcome is Outcome.FINISHED
     assert (bench.boss.of(RowsCommitted)[-1].done, bench.boss.of(RowsCommitted)[-1].filtered) == (5, 5)
 
@@ -238,7 +238,7 @@ def test_finish_commits_seals_and_ends(bench: Bench) -> None:
     bench.start()
     bench.hold()
     bench.ref.tell(write(1))
-    bench.ref.tell(Finish(2))
+    bench.ref.tell(Finish(2, 20))
     bench.let_go()
     assert bench.ended().outcome is Outcome.FINISHED
     manifest = bench.stream.manifest()
@@ -252,7 +252,7 @@ def test_a_stream_that_is_not_complete_is_never_sealed(bench: Bench, total: int)
     """S2: whatever the node believes."""
     bench.start()
     bench.tell(write(0), write(1))
-    bench.ref.tell(Finish(total))
+    bench.ref.tell(Finish(total, 10 * total))
     ended = bench.ended()
     assert isinstance(ended.error, StreamCorruptError)
     assert not bench.stream.is_sealed()
@@ -262,7 +262,7 @@ def test_a_stream_with_a_hole_is_never_sealed(bench: Bench) -> None:
     """S2: the counts may agree, and a row be missing all the same."""
     bench.start()
     bench.tell(write(0), write(2))
-    bench.ref.tell(Finish(2))
+    bench.ref.tell(Finish(2, 20))
     assert bench.ended().outcome is Outcome.FAILED
     assert not bench.stream.is_sealed()
 
@@ -296,7 +296,7 @@ def test_a_stop_from_outside_aborts_without_a_seal(bench: Bench) -> None:
     acks: list[Future[None]] = [Future() for _ in range(4)]
     bench.ref.tell(write(1, ack=acks[0]))
     workers = [aside(bench.ref.tell, write(2 + number, ack=ack)) for number, ack in enumerate(acks[1:])]
-    bench.ref.tell(Finish(5))
+    bench.ref.tell(Finish(5, 50))
     stopped = bench.ref.stop(block=False)
     bench.let_go()
     assert stopped.get(timeout=PATIENCE_SECONDS)
@@ -313,7 +313,7 @@ def test_a_writer_may_be_told_not_to_seal(bench: Bench) -> None:
     """M9: between open() and close(), it is close() that seals."""
     bench.start(seal=False)
     bench.tell(write(0))
-    bench.ref.tell(Finish(1))
+    bench.ref.tell(Finish(1, 10))
     assert bench.ended().outcome is Outcome.FINISHED
     assert not bench.stream.is_sealed()
     assert bench.rows() == 1
@@ -333,7 +333,7 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
     bench.ref.tell(write(1, ack=acks[0]))
     assert bench.disk.at_gate.wait(PATIENCE_SECONDS)
     workers = [aside(bench.ref.tell, write(2 + number, ack=ack)) for number, ack in enumerate(acks[1:])]
-    bench.ref.tell(Finish(6))
+    bench.ref.tell(Finish(6, 60))
     bench.let_go()
 
     ended = bench.ended()
@@ -485,7 +485,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
 
     for worker in [aside(work) for _ in range(workers)]:
         result_of(worker)
-    tell(bench.ref, Finish(count))
+    tell(bench.ref, Finish(count, 10 * count))
     ended = bench.ended()
 
     told = node.wait_for(TaskDone, count)

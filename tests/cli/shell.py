@@ -85,6 +85,20 @@ def check(item):
     return item
 
 
+def twice(item):
+    return [{"n": item["n"], "k": k} for k in range(2)]
+
+
+def picky(item):
+    """Fails for two reasons, until a file is made."""
+    if not Path("mended").exists():
+        if item["n"] % 7 == 0:
+            raise ValueError(f"{item['n']} is\\n[not] wanted\\x1b[31m")
+        if item["n"] == 11:
+            raise KeyError("missing")
+    return item
+
+
 def make_pipeline():
     return UnifiedPipeline([odd], "jsonl://in.jsonl", "jsonl://out.jsonl")
 
@@ -174,6 +188,10 @@ class Shell:
     def open_gate(self) -> None:
         """Let all rows through."""
         (self.folder / "go").touch()
+
+    def mend(self) -> None:
+        """Let `picky` take all rows."""
+        (self.folder / "mended").touch()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the output, in the order of the input."""

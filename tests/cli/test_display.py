@@ -10,7 +10,7 @@ from rich.console import Console
 
 from llm_datagen.cli.board import Board
 from llm_datagen.cli.plain import PlainLines
-from llm_datagen.cli.tables import duration, node_line, node_table, rate
+from llm_datagen.cli.tables import duration, node_line, node_table, one_line, rate
 from llm_datagen.cli.views import NodeView, tokens_in
 
 from .shell import Shell, Terminal
@@ -28,6 +28,13 @@ class Watch:
 
 def meta(**changes: Any) -> dict[str, Any]:
     return {"filtered": 0, "failed": 0, "total_is_exact": False, **changes}
+
+
+def drawn(nodes: list[NodeView], width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(node_table(nodes))
+    return captured.get()
 
 
 def test_at_a_terminal_a_table_is_drawn_while_the_run_runs_and_the_cursor_stays(shell: Shell) -> None:
@@ -132,6 +139,50 @@ def test_a_resumed_node_counts_on_and_its_rate_is_that_of_this_run() -> None:
     assert (view.status, view.done, view.rate, view.tokens) == ("canceled", 110, 5.0, 12)
 
 
+def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_not() -> None:
+    board = Board([NodeView(node_id="n", failed=6, skipped=2, dead=3)])
+    board.on_node_start("a", "n", {})
+    assert (board.view("n").failed, board.view("n").skipped, board.view("n").dead) == (5, 2, 3)
+    board.on_node_progress("a", "n", 9, 10, meta(failed=7, skipped=3, dead_letters=4))
+    assert node_line(board.view("n")).endswith("0 filtered, 7 errors (4 dead-lettered, 3 skipped)")
+
+
+STALL = {"seconds": 300.2, "waits_on": "operator", "ids": (4, "5_1"), "in_flight": 2}
+
+
+def test_a_node_that_stalls_is_shown_to_until_it_moves() -> None:
+    written: list[str] = []
+    clock = Watch()
+    lines = PlainLines(written.append, clock=clock)
+    lines.on_node_start("a", "n", {"operator": "Ask"})
+    for clock.now in (1.0, 2.0, 7.0):
+        lines.on_stall("a", "n", STALL)
+    stalled = "n Ask: running, 0/? rows, 0.0 rows/s, 0 filtered, 0 errors; stalled: nothing has moved for 300 s; waits "
+    assert written[1:] == [f"{stalled}on operator; 2 rows in flight: 4, 5_1"] * 2
+    assert drawn([lines.view("n")], 80).count("stalled") == 2
+    lines.on_node_progress("a", "n", 0, 10, meta())  # a total became known: no row has moved
+    assert lines.view("n").stalled
+    lines.on_node_progress("a", "n", 1, 10, meta())
+    assert not lines.view("n").stalled
+    lines.on_stall("a", "n", {**STALL, "seconds": 0.25, "waits_on": "upstream", "ids": (), "in_flight": 0})
+    assert lines.view("n").stalled == "nothing has moved for 0.2 s; waits on upstream"
+    lines.on_node_end("a", "n", True, None)
+    assert not lines.view("n").stalled
+
+
+def test_what_became_of_rows_that_failed_is_drawn_below_the_table() -> None:
+    shown = drawn([NodeView(node_id="n", status="running", failed=3, dead=2), NodeView(node_id="m", skipped=4)], 80)
+    assert [line.rstrip() for line in shown.splitlines()[-2:]] == ["n: 2 dead-lettered", "m: 4 skipped"]
+
+
+def test_foreign_text_becomes_a_line_that_fits_and_steers_no_terminal() -> None:
+    assert one_line("a\r\n  b\x1b[2J\u202ec", 80) == "a b\\x1b[2J\\u202ec"
+    assert one_line("x" * 81, 80) == "x" * 79 + "…"
+    assert one_line("表" * 41, 80) == "表" * 39 + "…"
+    assert one_line("x" * 80, 80) == "x" * 80
+    assert one_line("xyz", -3) == "…"
+
+
 def test_nodes_that_nobody_told_of_are_learned_from_the_configuration() -> None:
     board = Board()
     board.on_pipeline_start("a", {"operators": ["One", "Two"]})
@@ -167,12 +218,9 @@ def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
         failed=12,
         tokens=123_456_789,
     )
-    console = Console(width=80, file=io.StringIO())
-    with console.capture() as captured:
-        console.print(node_table([node]))
-    drawn = captured.get()
-    assert "1,234,567/~2,000,000" in drawn
-    assert "123,456,789" in drawn
-    assert "…" in drawn
-    assert len(drawn.splitlines()) == 2
+    shown = drawn([node], 80)
+    assert "1,234,567/~2,000,000" in shown
+    assert "123,456,789" in shown
+    assert "…" in shown
+    assert len(shown.splitlines()) == 2
     assert node_line(node).startswith("node_1 ALongNameOfAnOperatorThatSomebodyChose: running, 1,234,567/~2,000,000")

@@ -37,7 +37,7 @@ def test_without_the_extra_it_says_how_to_install_it(package: str) -> None:
 def test_the_version_and_the_help_are_shown(command: Command) -> None:
     assert command("--version").stdout.startswith("llm-datagen 0.")
     assert "Exit codes" in command("--help").stdout
-    for name in ("run", "resume", "status", "cancel", "demo"):
+    for name in ("run", "resume", "replay", "status", "errors", "verify", "trace", "cancel", "demo"):
         assert name in command("--help").stdout
         assert "Usage" in command(name, "--help").stdout
     assert "No such option" in command("run", "--nope", code=2).stderr

@@ -70,6 +70,10 @@ def test_a_pipeline_in_code_runs(shell: Shell, command: Command, name: str) -> N
     [
         (["nope.yaml"], "nope.yaml cannot be read: No such file or directory"),
         (["nope"], "'nope' is neither a YAML file nor 'module:name' of a pipeline"),
+        (["ops.py"], "is a Python file; a pipeline in it is given as module:name, here ops:NAME (the name of"),
+        (["./ops.py:pipeline"], "a pipeline in it is given as module:name, here ops:pipeline"),
+        (["jobs/ops.py"], "a pipeline in it is given as module:name, here jobs.ops:NAME"),
+        (["../ops.py"], "a pipeline in it is given as module:name, here ops:NAME, typed in .. ("),
         (["ops:make_none"], "must be a UnifiedPipeline or a UnifiedNodePipeline, or return one, not None"),
         (["ops:make_with"], "ops:make_with takes arguments"),
         (["ops:make_badly"], "ops:make_badly() failed: LookupError: no key"),
@@ -78,6 +82,8 @@ def test_a_pipeline_in_code_runs(shell: Shell, command: Command, name: str) -> N
         (["p.yaml", "--set", "streamin=1"], "'streamin' is not a setting; did you mean 'streaming'?"),
         (["p.yaml", "--set", "streaming"], "must be key=value"),
         (["p.yaml", "--set", "streaming=5"], "streaming: must be true or false, not 5"),
+        (["p.yaml", "--set", "max_errors=lots"], "max_errors: must be a number of rows (such as 100), or a share"),
+        (["ops:pipeline", "--set", "max_errors=1.5"], "max_errors must be a number of rows (such as 100), a share"),
         (["p.yaml", "--set", "operators=[]"], "'operators' is not a setting"),
         (["p.yaml", "--id", "a/b"], "pipeline_id must be a name"),
         (["ops:make_pipeline", "--set", "batch_size=0"], "batch_size must be a whole number"),
@@ -93,10 +99,12 @@ def test_what_cannot_be_run_is_refused_with_2(
 
 def test_settings_are_overridden_from_the_command_line(shell: Shell, command: Command) -> None:
     for name in (shell.yaml(["ops:odd"]), "ops:make_pipeline"):
-        command("run", name, "--set", "output_uri=csv://other.csv", "--set", "batch_size=7", "--id", "a")
+        failing = ["--set", "on_error=dead_letter", "--set", "max_errors=0.5", "--set", "retries=2"]
+        command("run", name, "--set", "output_uri=csv://other.csv", "--set", "batch_size=7", "--id", "a", *failing)
         assert (shell.folder / "other.csv.done").exists()
         image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
         assert image["nodes"][0]["batch_size"] == 7
+        assert [image["nodes"][0][key] for key in ("on_error", "max_errors", "retries")] == ["dead_letter", 0.5, 2]
         (shell.folder / "tmp/results/a/runtime.json").unlink()
         for path in shell.folder.glob("*other.csv*"):
             path.unlink()
@@ -120,6 +128,7 @@ def test_an_operators_exception_ends_with_1_and_shows_the_users_frames_only(shel
     assert done.returncode == 1
     assert "node_0 no_seven: failed, 7/50 rows" in done.stdout
     assert "  go on   llm-datagen resume a\n" in done.stdout
+    assert "or without rows that fail: llm-datagen resume a --on-error dead_letter\n" in done.stdout
     assert "Error: node node_0 failed: ValueError: seven is [not] wanted" in done.stderr
     assert "in no_seven" in done.stderr
     assert "in check" in done.stderr

@@ -23,19 +23,24 @@ from .shell import Shell
 def test_status_lists_the_runs_that_there_are(shell: Shell, command: Command) -> None:
     assert command("status").stdout == "no runs in tmp/results\n"
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    letters = [{"use": "ops:picky", "on_error": "dead_letter"}, {"use": "ops:no_seven", "on_error": "skip"}]
     command("run", shell.yaml(["ops:no_seven"], output_uri="jsonl://b.jsonl"), "--id", "b", code=1)
+    command("run", shell.yaml(letters, output_uri="jsonl://d.jsonl"), "--id", "d")
     (shell.folder / "tmp/results/c").mkdir()
     (shell.folder / "tmp/results/c/runtime.json").write_text("{")
     listed = command("status").stdout
-    assert "a: completed, 50 rows in, 25 out, updated " in listed
-    assert "b: failed, 7 rows in, 7 out, updated " in listed
+    assert "a: completed, 50 rows in, 25 out, 0 errors, updated " in listed
+    assert "b: failed, 7 rows in, 7 out, 1 errors, updated " in listed
+    assert "d: completed, 50 rows in, 41 out, 9 errors, updated " in listed
     assert "c: unreadable" in listed
     runs = {run["pipeline_id"]: run for run in json.loads(command("status", "--json").stdout)}
     assert {name: run["status"] for name, run in runs.items()} == {
         "a": "completed",
         "b": "failed",
         "c": "unreadable",
+        "d": "completed",
     }
+    assert (runs["d"]["failed"], runs["d"]["stalled"]) == (9, [])
     assert (runs["a"]["rows_in"], runs["a"]["rows_out"], runs["a"]["total"]) == (50, 25, 50)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -29,6 +30,13 @@ ENTRIES: list[tuple[Any, str]] = [
     ({"use": "ops:odd", "with_": {}}, "operators[0].with_: this key is not known; did you mean 'with'?"),
     ({"use": "ops:odd", "batch_size": 0}, "operators[0].batch_size: must be greater than or equal to 1, not 0"),
     ({"use": "ops:odd", "parallel_size": "4"}, "operators[0].parallel_size: must be a whole number, not '4'"),
+    ({"use": "ops:odd", "retries": -1}, "operators[0].retries: must be greater than or equal to 0, not -1"),
+    ({"use": "ops:odd", "grace": 0}, "operators[0].grace: must be greater than 0, not 0"),
+    (
+        {"use": "ops:odd", "max_errors": 1.5},
+        "max_errors: must be a number of rows (such as 100), or a share of the rows (such as 0.01), not 1.5",
+    ),
+    ({"use": "ops:odd", "max_error": 1}, "operators[0].max_error: this key is not known; did you mean 'max_errors'?"),
     ({"use": "ops:odd", "idle_timeout": -1}, "operators[0].idle_timeout: must be greater than 0, not -1"),
     (
         {"use": "ops:odd", "writer_config": {"fsink": 1}},
@@ -64,7 +72,12 @@ def test_what_is_wrong_with_an_operator_is_said_with_its_key(
 SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"input": "x"}, "input: this key is not known; did you mean 'input_uri'?"),
     ({"streaming": "yes please"}, "streaming: must be true or false, not 'yes please'"),
-    ({"on_error": "shrug"}, "on_error: must be "),
+    ({"on_error": "shrug"}, "on_error: must be 'fail', 'skip' or 'dead_letter', not 'shrug'"),
+    ({"max_errors": -1}, "max_errors: must be a number of rows (such as 100), or a share of the rows"),
+    ({"retries": 1.5}, "retries: must be a whole number, not 1.5"),
+    ({"retry_wait": "long"}, "retry_wait: must be a number, not 'long'"),
+    ({"delivery": "once"}, "delivery: must be 'exactly_once' or 'at_most_once', not 'once'"),
+    ({"stall_after": 0}, "stall_after: must be greater than 0, not 0"),
     ({"id_scheme": "uuid"}, "id_scheme: must be 'path' or 'numeric', not 'uuid'"),
     ({"writer_config": {"queue_size": 0}}, "writer_config.queue_size: must be greater than or equal to 1, not 0"),
     ({"writer_config": []}, "writer_config: must hold keys and values, not []"),
@@ -117,6 +130,16 @@ def test_an_import_that_fails_shows_the_users_frames(shell: Shell, command: Comm
     output = command("run", shell.yaml(["broken:x"]), code=2).stderr
     assert "in fail" in output
     assert "importlib" not in output
+
+
+def test_settings_of_failure_hold_for_all_nodes_or_for_one(shell: Shell, command: Command) -> None:
+    settings: dict[str, Any] = {"on_error": "dead_letter", "max_errors": 20, "retries": 1, "retry_wait": 0.001}
+    own = {"on_error": "skip", "max_errors": 0.25, "retries": 0, "grace": 2, "stall_after": 30.5}
+    file = shell.yaml(["ops:odd", {"use": "ops:odd", **own}], **settings, delivery="at_most_once", grace=5)
+    command("run", file, "--id", "a")
+    first, second = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())["nodes"]
+    assert first.items() >= {**settings, "delivery": "at_most_once", "grace": 5, "stall_after": 300}.items()
+    assert second.items() >= {**own, "retry_wait": 0.001, "delivery": "at_most_once"}.items()
 
 
 def test_a_wrong_file_touches_nothing_on_disk(shell: Shell, command: Command) -> None:

@@ -437,7 +437,7 @@ def test_an_operator_may_use_threads_of_its_own_loop() -> None:
     executor.submit(0, block_of([{"n": 0}]))
     (row,) = rows_of(outlet.wait_for(1)[0])
     executor.stop()
-    assert row["thread"].startswith("datagen-delivery-n")
+    assert row["thread"].startswith("datagen-loop-n")
     assert threads_of("") == []
 
 

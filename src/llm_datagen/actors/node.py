@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from llm_datagen.messages import (
     EndOfSource,
     Feed,
     Finish,
+    Moved,
     NodeMessage,
     OperatorFailed,
     OperatorFailure,
@@ -37,7 +39,7 @@ from llm_datagen.messages import (
     TaskDone,
 )
 from llm_datagen.streams import Block, Span
-from llm_datagen.streams.rows import item_of
+from llm_datagen.streams.rows import named
 
 IDS_SHOWN = 10
 """Ids of rows in flight that a stalled node names, at most."""
@@ -90,9 +92,10 @@ class NodeActor(Stage):
         )
         self._running: dict[int, Block] = {}  # by task; an empty block for a task without a call
         self._moved = self.clock.monotonic()
+        self._is_stalled = False
         self._is_given_up = False
         self._tasks = 0
-        self._rows_done = plan.position.coverage.rows
+        self._rows_done = plan.position.coverage.rows  # with those that failed
         self._rows_failed = plan.position.skipped + plan.position.dead
         self._total: int | None = None
         self._source_size = 0
@@ -205,7 +208,8 @@ class NodeActor(Stage):
         self._running.pop(done.task, None)
         self._moved = self.clock.monotonic()
         self._pace.learn(done.calls, done.seconds)
-        self._rows_done += done.rows
+        if done.calls:  # else these are rows that failed, and were counted then
+            self._rows_done += done.rows
         rest = done.rest
         if done.lost:  # the writer has failed, and says why itself
             self._wind_down()
@@ -223,7 +227,8 @@ class NodeActor(Stage):
             self._give_up(failure)
             return rest
         self._rows_failed += failure.rows
-        if policy.is_exceeded(self._rows_failed, self._rows_done + self._rows_failed):
+        self._rows_done += failure.rows
+        if policy.is_exceeded(self._rows_failed, self._rows_done):
             error = TooManyErrorsError(
                 f"{self._rows_failed} rows failed, more than max_errors={policy.max_errors} allows; the last one: "
                 f"{failure.record}"
@@ -269,8 +274,13 @@ class NodeActor(Stage):
         self.mailbox.wake_after(self._plan.stall_after / 4, _Look(), key="look")
 
     def _look(self) -> None:
+        """Say once that nothing moves, and once that something does again."""
         still = self.clock.monotonic() - self._moved
-        if still >= self._plan.stall_after:
+        if still < self._plan.stall_after:
+            if self._is_stalled:
+                self._is_stalled = False
+                tell(self._supervisor, Moved(self.node_id))
+        elif not self._is_stalled:
             if self._running:
                 is_writer = self._delivery.waiting >= len(self._running)
                 self._say_stalled(still, "writer" if is_writer else "operator")
@@ -279,6 +289,7 @@ class NodeActor(Stage):
         self._look_later()
 
     def _say_stalled(self, seconds: float, waits_on: str) -> None:
+        self._is_stalled = True
         in_flight = sum(len(block.records) for block in self._running.values())
         tell(
             self._supervisor,
@@ -290,12 +301,10 @@ class NodeActor(Stage):
         ids: list[Id] = []
         for block in self._running.values():
             for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):
-                ordinal = block.start + number
-                try:
-                    row_id = item_of(block.decode(record), ordinal)[0]
-                except ValueError:
-                    row_id = ordinal
-                ids.append(ordinal if self._plan.is_root else row_id)
+                row_id: Id = block.start + number
+                with contextlib.suppress(ValueError):
+                    row_id = named(block.decode(record), block.start + number, is_root=self._plan.is_root)[0]
+                ids.append(row_id)
         return tuple(ids)
 
 

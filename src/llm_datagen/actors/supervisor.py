@@ -27,6 +27,7 @@ from llm_datagen.messages import (
     CheckpointSaved,
     Drain,
     Feed,
+    Moved,
     NodeFailed,
     NodeFinished,
     NodeProgressed,
@@ -149,6 +150,9 @@ class SupervisorActor(Stage):
                 tell(self._pipeline, message)
             case Stalled():
                 self._stalled(message)
+            case Moved(node_id=node_id):
+                self._progress[node_id].stalled = None
+                self._changed()
             case RowsFailed():
                 self._rows_failed(message)
             case OperatorFailed(node_id=node_id):

@@ -18,6 +18,7 @@ from llm_datagen.ids import Id
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
+from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.letters import position_of
 
 _CHUNK_BYTES = 1 << 20
@@ -162,6 +163,8 @@ def _lines_in(stream: Stream, size: int) -> Iterator[bytes]:
                 yield from ends[1:]
                 begun = []
             begun.append(rest)
+        if any(begun):  # no newline at the end: it is no dead letter
+            yield b"".join(begun)
     finally:
         file.close()
 
@@ -173,12 +176,17 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
         StreamMissingError: when it has begun, and nothing of it is to be found.
     """
     found = position_of(stream) or position_of(stream)  # a stream that is sealed between two looks has both
-    if found is None and entry.get("rows_in") and not stream.exists():
+    if found is None and entry.get("rows_in") and not stream.exists() and not is_in_memory(stream):
         raise StreamMissingError(
             f"{stream.path}, which {entry['node_id']} has written, is not there; relative paths count from the "
             "directory in which the run was started: go there, or restore the file"
         )
     return found[1] if found else None
+
+
+def is_in_memory(stream: Stream) -> bool:
+    """Return whether a stream is gone with the process that wrote it."""
+    return isinstance(stream.disk, MemoryDisk)
 
 
 def dead_rows(image: dict[str, Any]) -> dict[str, int]:

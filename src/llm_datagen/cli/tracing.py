@@ -14,9 +14,11 @@ from rich.text import Text
 from llm_datagen.audit import Trace, related, trace
 from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.letters import is_in_memory
 from llm_datagen.cli.runs import enter_run
 from llm_datagen.cli.tables import line_width, one_line
 from llm_datagen.ids import Id, parse_id
+from llm_datagen.streams import StreamFactory
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
@@ -64,7 +66,8 @@ def _lines(image: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Te
         if given or made:
             yield from _stream(f"{entry['node_id']} {entry['operator']}", entry["output_uri"], made, widths)
         numeric = entry["id_scheme"] == "numeric"
-        for row in given:
+        is_lost = is_in_memory(StreamFactory.create(entry["output_uri"]))
+        for row in given if not is_lost else []:
             if not any(related(one.row_id, row.row_id, numeric=numeric) in {"itself", "descendant"} for one in made):
                 yield _row(row, "nothing comes of it: filtered, skipped, or not done yet", widths, style="yellow")
 

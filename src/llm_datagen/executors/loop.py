@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
@@ -38,10 +39,12 @@ class LoopExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_set_up = False
         self._is_stopping = False
+        self._is_given_up = False
 
     def start(self) -> None:
         """Start the loop and call `setup` on it."""
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=self._thread.name))
         try:
             self._thread.start()
         except BaseException:
@@ -62,6 +65,7 @@ class LoopExecutor:
         """Wait for what runs, or cancel it; call `teardown` on the loop, and join the threads."""
         try:
             if not wait:
+                self._is_given_up = True
                 self._loop.call_soon_threadsafe(self._cancel_all)
             if self._is_set_up:
                 self._call("teardown")
@@ -93,6 +97,8 @@ class LoopExecutor:
         if left:
             await asyncio.wait(left, timeout=PATIENCE_SECONDS)
         await self._loop.shutdown_asyncgens()
+        if not self._is_given_up:
+            await self._loop.shutdown_default_executor()
 
     def _call(self, method: str) -> None:
         async def call() -> None:

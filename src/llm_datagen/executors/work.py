@@ -9,6 +9,7 @@ back, so that a slow row never holds up others that were grouped with it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +18,14 @@ from types import GeneratorType
 from typing import Any, Self
 
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.errors import FailureRecord, IdError, RowFormatError
+from llm_datagen.errors import FailureRecord, IdError
 from llm_datagen.executors.retries import Retries
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Span, Stream
-from llm_datagen.streams.letters import letter
-from llm_datagen.streams.rows import as_row, item_of
+from llm_datagen.streams.letters import UNPARSED, letter
+from llm_datagen.streams.rows import as_row, named
 
 SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it looks whether to hand the rest back."""
@@ -129,8 +130,7 @@ class Kernel:
         while work.goes_on():
             try:
                 if self.call.batch:
-                    ids, items = work.take_batch(self.step)
-                    work.settle_batch(ids, items, self.call.func(items, self.ctx))
+                    work.settle_batch(self.call.func(work.take_batch(self.step), self.ctx))
                 else:
                     work.run_items(self.call.func)
             except BaseException as error:  # noqa: BLE001 - not even SystemExit may leave a worker (H9)
@@ -146,8 +146,7 @@ class Kernel:
         while work.goes_on():
             try:
                 if self.call.batch:
-                    ids, items = work.take_batch(self.step)
-                    work.settle_batch(ids, items, await self.call.func(items, self.ctx))
+                    work.settle_batch(await self.call.func(work.take_batch(self.step), self.ctx))
                 else:
                     row_id, item = work.take_item()
                     work.settle_item(row_id, item, await self.call.func(item, self.ctx))
@@ -185,7 +184,8 @@ class Pass:
         """Return whether another call is to be made: rows are left, time is left, nobody cancelled."""
         if self._failure or self._settled >= len(self._block.records) or self._kernel.ctx.is_cancelled():
             return False
-        return not self._settled or bool(self._parts) or time.perf_counter() < self._deadline
+        is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
+        return not self._settled or is_begun or time.perf_counter() < self._deadline
 
     def run_items(self, func: Callable[[Any, INodeContext], Any]) -> None:
         """Process items one by one: the loop that decides how fast a cheap operator runs.
@@ -238,18 +238,26 @@ class Pass:
         self._calls += 1
         return row_id, item
 
-    def take_batch(self, count: int) -> tuple[list[Id], list[Any]]:
-        """Return the ids and items of the next `count` rows, or of the next part of a batch that failed."""
+    def take_batch(self, count: int) -> list[Any]:
+        """Return the items of the next `count` rows, or of the next part of a batch that failed.
+
+        A row that cannot be parsed ends the batch before it: it fails alone, and costs the others nothing.
+        """
         count = self._parts[-1] if self._parts else count
         ids: list[Id] = []
         items: list[Any] = []
         for number in range(self._settled, min(self._settled + count, len(self._block.records))):
-            row_id, item = self._decode(number)
+            try:
+                row_id, item = self._decode(number)
+            except ValueError:
+                if not ids:
+                    raise
+                break
             ids.append(row_id)
             items.append(item)
-        self._given = (ids, list(items))
+        self._given = (ids, items)
         self._calls += 1
-        return ids, items
+        return items.copy()  # the list is the operator's own
 
     def _decode(self, number: int) -> tuple[Id, Any]:
         self._given = ((self._block.start + number,), [])
@@ -265,11 +273,8 @@ class Pass:
         return self._kernel.source.row_error(error, self._block.offset_after(number))
 
     def _named(self, number: int, value: Any) -> tuple[Id, Any]:
-        ordinal = self._block.start + number
-        if self._kernel.is_root and isinstance(value, dict):
-            value[ID_FIELD] = ordinal  # whatever was there: the input's rows are named by their number
         try:
-            return item_of(value, ordinal)
+            return named(value, self._block.start + number, is_root=self._kernel.is_root)
         except ValueError as error:
             raise self._row_error(error, number) from error
 
@@ -279,7 +284,7 @@ class Pass:
         self._settled += 1
         self._attempts = 0
 
-    def settle_batch(self, ids: list[Id], items: list[Any], results: Any) -> None:
+    def settle_batch(self, results: Any) -> None:
         """Take what the operator returned for a batch."""
         if results is None:
             raise TypeError("process_batch returned None; to filter the whole batch, return an empty list")
@@ -287,6 +292,7 @@ class Pass:
             results = list(results)
         elif not isinstance(results, list | tuple):
             raise TypeError(f"process_batch must return a list, not a {type(results).__name__}")
+        ids, items = self._given
         before = self._mark()
         try:
             if len(results) == len(ids) and not _is_reordered(ids, results):
@@ -299,8 +305,14 @@ class Pass:
             raise
         self._settled += len(ids)
         self._attempts = 0
+        self._take_off(len(ids))
+
+    def _take_off(self, rows: int) -> None:
+        """Take rows off the parts that are still to be called."""
         if self._parts:
-            self._parts.pop()
+            self._parts[-1] -= rows
+            if not self._parts[-1]:
+                self._parts.pop()
 
     def _settle(self, row_id: Id, item: Any, result: Any) -> None:
         if result is None:
@@ -311,13 +323,23 @@ class Pass:
             if result.__class__ is not dict and isawaitable(result):
                 _close(result)
                 raise TypeError("the operator returned a coroutine; make it `async def`, so that it is awaited")
-            if self._numbers is not None:
-                self._numbers.kept(row_id)
             if result is item and result.__class__ is dict and not (len(result) <= 2 and DATA_FIELD in result):
                 result[ID_FIELD] = row_id  # the worker's own copy, decoded for this call
+            else:
+                result = as_row(result, row_id)
+            if self._numbers is None:
                 self._put(row_id, result)
             else:
-                self._put(row_id, as_row(result, row_id))
+                self._put_kept(row_id, result, self._numbers)
+
+    def _put_kept(self, row_id: Id, row: dict[str, Any], numbers: _Numbers) -> None:
+        before = self._mark()
+        try:
+            numbers.kept(row_id)
+            self._put(row_id, row)
+        except BaseException:
+            self._back_to(before)
+            raise
 
     def _settle_children(self, row_id: Id, children: Iterable[Any]) -> None:
         before = self._mark()
@@ -345,7 +367,7 @@ class Pass:
         if self._numbers is not None and marks is not None:
             self._numbers.marks = marks
 
-    def _settle_flat(self, ids: list[Id], results: Sequence[Any]) -> None:
+    def _settle_flat(self, ids: Sequence[Id], results: Sequence[Any]) -> None:
         """Take a flat list: rows that carry their item's id are attributed to it, others to the whole batch."""
         known = set(ids)
         owners = [_owner(row, known) for row in results]
@@ -387,48 +409,40 @@ class Pass:
             there is nothing more to try: then `failure` says why.
         """
         ids, items = self._given
-        rows = 1
-        if self._kernel.call.batch:
-            left = len(self._block.records) - self._settled
-            rows = min(self._parts[-1] if self._parts else self._kernel.step, left)
-        is_whole = not self._parts or rows == 1  # halves are tried once: they only look for the row at fault
-        if is_whole and isinstance(error, Exception) and not isinstance(error, RowFormatError):
+        rows = len(ids)
+        may_repeat = bool(items) and isinstance(error, Exception)  # no items: the row could not be parsed
+        if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
             self._attempts += 1
             pause = self._kernel.retries.pause_after(self._attempts)
             if pause is not None:
                 return pause
-        if rows > 1 and self._kernel.call.bisect and isinstance(error, Exception):
-            if self._parts:
-                self._parts.pop()
+        if may_repeat and rows > 1 and self._kernel.call.bisect:
+            self._take_off(rows)
             self._parts += [rows - rows // 2, rows // 2]
             self._attempts = 0
             return 0.0
         record = FailureRecord.of(error)
-        letters = [self._letter(number, record) for number in range(self._settled, self._settled + rows)]
+        attempts = max(self._attempts, 1) if items else 0
+        letters = [self._letter(number, record, attempts) for number in range(self._settled, self._settled + rows)]
         self._failure = OperatorFailure(record, error, items, tuple(ids), rows, b"".join(letters))
         return None
 
-    def _letter(self, number: int, record: FailureRecord) -> bytes:
+    def _letter(self, number: int, error: FailureRecord, attempts: int) -> bytes:
         """Return the dead letter of a record: what it was, and why it failed."""
         block = self._block
-        row_id: Id = block.start + number
-        item: Any = None
-        raw: bytes | None = None
-        try:
-            row_id, item = self._named(number, block.decode(block.records[number]))
-        except ValueError:
-            raw = block.records[number]
-        place = Span(
-            block.start + number, block.start + number + 1, block.offset_after(number), block.offset_after(number + 1)
-        )
+        ordinal = block.start + number
+        row_id: Id = ordinal
+        item: Any = UNPARSED
+        with contextlib.suppress(ValueError):
+            row_id, item = named(block.decode(block.records[number]), ordinal, is_root=self._kernel.is_root)
         return letter(
             row_id,
             item,
+            record=block.records[number],
             node_id=self._kernel.ctx.node_id,
-            error=record,
-            attempts=max(self._attempts, 1),
-            source=place,
-            raw=raw,
+            error=error,
+            attempts=attempts,
+            source=Span(ordinal, ordinal + 1, block.offset_after(number), block.offset_after(number + 1)),
         )
 
     def done(self) -> Done:
@@ -467,7 +481,7 @@ def _owner(row: Any, known: set[Id]) -> Id | None:
     return owner if isinstance(owner, int | str) and owner in known else None
 
 
-def _is_reordered(ids: list[Id], results: Sequence[Any]) -> bool:
+def _is_reordered(ids: Sequence[Id], results: Sequence[Any]) -> bool:
     """Return whether every result carries an id of the batch, but not each its own place's."""
     if all(isinstance(row, dict) and row.get(ID_FIELD) == row_id for row, row_id in zip(results, ids, strict=True)):
         return False

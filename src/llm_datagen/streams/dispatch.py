@@ -9,6 +9,7 @@ operator has seen it, so it is not handed out again. A torn last line was writte
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.disk import AppendFile
@@ -60,6 +61,18 @@ def abandoned(stream: Stream, position: Position) -> list[Span]:
             with contextlib.suppress(LookupError):
                 out.remove(span)
     return [gap for span in out for gap in _not_covered(span, position.coverage)]
+
+
+def forget(stream: Stream, spans: Iterable[Span]) -> None:
+    """Take note that rows may be handed out again."""
+    if stream.disk.size(stream.dispatched_path) is None:
+        return
+    log = DispatchLog(stream, sync=True)
+    try:
+        for span in spans:
+            log.came_back(span)
+    finally:
+        log.close()
 
 
 def _not_covered(span: Span, coverage: Coverage) -> list[Span]:

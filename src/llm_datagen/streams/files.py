@@ -38,10 +38,9 @@ class FileStream(Stream):
         if "codec" not in self.__dict__ and not hasattr(type(self), "codec"):
             self.codec = self._codec_by_extension()
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """What the stream is, however its path is spelled."""
-        return type(self.disk).__name__, os.path.realpath(self.path)
+    def place_of(self, path: str) -> tuple[str, str]:
+        """Return what the file at `path` is, however it is spelled."""
+        return type(self.disk).__name__, os.path.realpath(path)
 
     def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
         """Open the stream for writing, recovering it first. See `Sink`.
@@ -52,15 +51,15 @@ class FileStream(Stream):
         self._refuse_special()
         return super().sink(source=source, fsync=fsync)
 
-    def delete(self) -> None:
-        """Remove the stream with all that belongs to it.
+    def check_deletable(self) -> None:
+        """See to it that this is a regular file, and that nobody is writing it.
 
         Raises:
             StreamBusyError: when it is being written.
             StreamError: when the path is not a regular file's.
         """
         self._refuse_special()
-        super().delete()
+        super().check_deletable()
 
     def _refuse_special(self) -> None:
         path = Path(self.path)

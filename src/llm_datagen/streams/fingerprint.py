@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError
+from llm_datagen.streams.spans import Span
 from llm_datagen.streams.stream import Stream
 
 HEAD_BYTES = 8 * 1024 * 1024
@@ -14,7 +16,7 @@ HEAD_BYTES = 8 * 1024 * 1024
 PARTS = 64
 """Checksums that are taken of it."""
 
-_SMALLEST_PART = 4096
+_SMALLEST_PART = 64
 _HINT = "restore it, or start afresh with if_exists='overwrite'"
 
 
@@ -34,38 +36,37 @@ class Fingerprint:
         return {"size": size, "part": part, "crcs": _crcs(stream, part, min(size, HEAD_BYTES))}
 
     @staticmethod
-    def check(stream: Stream, known: Any, done: int) -> None:
+    def check(stream: Stream, known: Any, done: Iterable[Span]) -> None:
         """See to it that what was read of a stream is still what it was.
 
         Args:
             stream: the stream.
             known: the fingerprint that was taken before; None checks nothing.
-            done: how many bytes, from the beginning, are done with.
+            done: the rows that are done with. Parts that they cover are compared.
 
         Raises:
             StreamChangedError: when it is not.
         """
-        size = stream.disk.size(stream.path)
-        if known is None or not done:
+        spans = list(done)
+        if known is None or not spans:
             return
-        if size is None or size < done:
+        size, needed = stream.disk.size(stream.path), spans[-1].offset_end
+        if size is None or size < needed:
             what = "is gone" if size is None else f"has only {size} bytes now"
-            raise StreamChangedError(f"{stream.path} {what}, and {done} were read before; {_HINT}")
-        part = known["part"]
-        whole = done // part
-        for number, (before, now) in enumerate(
-            zip(known["crcs"][:whole], _crcs(stream, part, whole * part), strict=False)
-        ):
-            if before != now:
+            raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {_HINT}")
+        part, length = known["part"], min(known["size"], HEAD_BYTES)
+        for number, (before, now) in enumerate(zip(known["crcs"], _crcs(stream, part, length), strict=True)):
+            begin, end = number * part, min((number + 1) * part, length)
+            if before != now and any(span.offset <= begin and end <= span.offset_end for span in spans):
                 raise StreamChangedError(
-                    f"{stream.path}, bytes {number * part} to {(number + 1) * part}: the input was edited where it had "
-                    f"been read already; {_HINT}"
+                    f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; "
+                    f"{_HINT}"
                 )
 
 
 def _crcs(stream: Stream, part: int, length: int) -> list[int]:
     file = stream.disk.open_read(stream.path)
     try:
-        return [zlib.crc32(file.read_at(at, min(part, length - at))) for at in range(0, min(length, HEAD_BYTES), part)]
+        return [zlib.crc32(file.read_at(at, min(part, length - at))) for at in range(0, length, part)]
     finally:
         file.close()

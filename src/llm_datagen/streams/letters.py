@@ -10,6 +10,7 @@ them from the source, and gives the rows the same ids. That is one atomic replac
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +20,15 @@ import orjson
 from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.ids import Id
 from llm_datagen.streams.commits import CommitLog, Position, read_log
-from llm_datagen.streams.dispatch import abandoned
-from llm_datagen.streams.rows import item_of
+from llm_datagen.streams.dispatch import abandoned, forget
+from llm_datagen.streams.rows import named
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Stream
+
+
+UNPARSED: Any = object()
+"""In place of an item: the record could not be parsed."""
 
 
 def position_of(stream: Stream) -> tuple[str, Position] | None:
@@ -61,29 +66,34 @@ def read_letters(stream: Stream) -> Iterator[dict[str, Any]]:
 
 
 def letter(
-    row_id: Id, item: Any, *, node_id: str, error: FailureRecord, attempts: int, source: Span, raw: bytes | None = None
+    row_id: Id, item: Any, *, record: bytes, node_id: str, error: FailureRecord, attempts: int, source: Span
 ) -> bytes:
     """Return a dead letter as a line.
 
     Args:
         row_id: the row's id.
-        item: what the operator was, or would have been, given.
+        item: what the operator was, or would have been, given; `UNPARSED` when that cannot be known.
+        record: the row as it lies in the source, to be kept in place of an item that cannot be.
         node_id: the node that it failed in.
         error: why it failed.
         attempts: calls that were made for it.
         source: where it lies in the source: a span of one row.
-        raw: the record, in place of the item, when it could not be parsed.
     """
-    value: dict[str, Any] = {"_i": row_id, "node_id": node_id}
-    if raw is None:
-        value["input"] = item
-    else:
-        value["raw"] = raw.decode("utf-8", "backslashreplace")
-    value["error"] = {"kind": error.kind, "text": error.text, "trace": error.trace}
-    value["attempts"] = attempts
-    value["source"] = [source.start, source.offset, source.offset_end]
-    value["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    value: dict[str, Any] = {
+        "_i": row_id,
+        "node_id": node_id,
+        "input": item,
+        "error": {"kind": error.kind, "text": error.text, "trace": error.trace},
+        "attempts": attempts,
+        "source": [source.start, source.offset, source.offset_end],
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
+        del value["input"]
+        value["raw"] = record.decode("utf-8", "backslashreplace")
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -> int:
@@ -101,22 +111,19 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -
         cursor = source.cursor([Segment(span.start, span.offset, span.end, span.offset_end)], follow=False)
         try:
             while (block := cursor.read(1)) is not None:
-                raw: bytes | None = None
                 row_id: Id = block.start
-                item: Any = None
-                try:
-                    row_id, item = item_of(block.decode(block.records[0]), block.start)
-                except ValueError:
-                    raw = block.records[0]
+                item: Any = UNPARSED
+                with contextlib.suppress(ValueError):
+                    row_id, item = named(block.decode(block.records[0]), block.start, is_root=is_root)
                 place = Span(block.start, block.end, block.offset, block.offset_end)
                 line = letter(
-                    block.start if is_root else row_id,
+                    row_id,
                     item,
+                    record=block.records[0],
                     node_id=node_id,
                     error=error,
                     attempts=1,
                     source=place,
-                    raw=raw,
                 )
                 sink.append(b"", rows=0, spans=[place], dead=1, letters=line)
         finally:
@@ -141,15 +148,25 @@ def release_letters(stream: Stream) -> int:
     file = stream.disk.open_append(stream.path)  # nobody else may write meanwhile
     try:
         coverage = Coverage(position.coverage)
-        released = 0
+        released: list[Span] = []
         for found_letter in read_letters(stream):
             row, offset, offset_end = found_letter["source"]
-            coverage.remove(Span(row, row + 1, offset, offset_end))
-            released += 1
+            released.append(Span(row, row + 1, offset, offset_end))
+            try:
+                coverage.remove(released[-1])
+            except LookupError as error:
+                raise StreamCorruptError(f"{stream.errors_path}: row {row}: {error}; restore the file") from error
+        if len(released) != position.dead:
+            raise StreamCorruptError(
+                f"{stream.errors_path} holds {len(released)} dead letters, and {position.dead} were committed; "
+                "restore the file"
+            )
+        # First: else, when the process dies in between, they would count as abandoned.
+        forget(stream, released)
         position.coverage = coverage
         position.dead = position.errors_bytes = 0
         CommitLog(stream.disk, stream.commits_path, source, sync=True).start(position)
         stream.disk.remove(stream.done_path)
-        return released
+        return len(released)
     finally:
         file.close()

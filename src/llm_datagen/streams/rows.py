@@ -38,3 +38,19 @@ def item_of(value: Any, ordinal: int) -> tuple[Id, Any]:
     if len(value) == 2 and DATA_FIELD in value and next(iter(value)) == ID_FIELD:
         return row_id, value[DATA_FIELD]
     return row_id, value
+
+
+def named(value: Any, ordinal: int, *, is_root: bool) -> tuple[Id, Any]:
+    """Return the id and the item of a decoded row of a node's source.
+
+    Args:
+        value: the row.
+        ordinal: its number in the stream.
+        is_root: whether that is the pipeline's input: its rows are named by their number, whatever they carry.
+
+    Raises:
+        ValueError: when the id is neither a whole number nor text.
+    """
+    if is_root and isinstance(value, dict):
+        value[ID_FIELD] = ordinal
+    return item_of(value, ordinal)

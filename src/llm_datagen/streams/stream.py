@@ -66,7 +66,11 @@ class Stream:
     @property
     def place(self) -> tuple[str, str]:
         """What the stream is, however it is spelled: two streams of the same place are the same stream."""
-        return type(self.disk).__name__, self.path
+        return self.place_of(self.path)
+
+    def place_of(self, path: str) -> tuple[str, str]:
+        """Return what the file at `path` is, however it is spelled."""
+        return type(self.disk).__name__, path
 
     @property
     def done_path(self) -> str:
@@ -87,6 +91,11 @@ class Stream:
     def dispatched_path(self) -> str:
         """Where it is written which source rows were handed out, with delivery="at_most_once"."""
         return f"{self.path}.dispatched"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where all lies that may belong to it; the seal comes first, the data last."""
+        return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path
 
     def exists(self) -> bool:
         """Return whether there is anything of this stream: data, a commit log or a seal."""
@@ -175,10 +184,18 @@ class Stream:
         Raises:
             StreamBusyError: when it is being written.
         """
-        if self.disk.size(self.path) is not None:
-            self.disk.open_append(self.path).close()  # nobody else has it
-        for path in (self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path):
+        self.check_deletable()
+        for path in self.files:
             self.disk.remove(path)
+
+    def check_deletable(self) -> None:
+        """See to it that nobody is writing the stream.
+
+        Raises:
+            StreamBusyError: when it is being written.
+        """
+        if self.disk.size(self.path) is not None:
+            self.disk.open_append(self.path).close()
 
     def readable(self, *, follow: bool = True) -> Readable | None:
         """Return how far the stream may be read now; None when there is nothing of it yet.
@@ -225,12 +242,15 @@ class Stream:
         return Sink(self, source=source, fsync=fsync)
 
     def is_row_start(self, offset: int) -> bool:
-        """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline."""
+        """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline.
+
+        Or before one: where a stream ended within a line, that line may have got its newline since.
+        """
         if offset == 0:
             return True
         file = self.disk.open_read(self.path)
         try:
-            return file.read_at(offset - 1, 1) == b"\n" or offset == file.size()
+            return file.read_at(offset - 1, 1) == b"\n" or file.read_at(offset, 1) in (b"", b"\n", b"\r")
         finally:
             file.close()
 

@@ -1,0 +1,201 @@
+"""`llm-datagen verify` and `trace`: what the files of a run say (C1)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llm_datagen.cli.target import find_target
+
+from ..support import write_jsonl
+from .conftest import Command
+from .shell import Shell
+
+PICKY = {"use": "ops:picky", "on_error": "dead_letter"}
+
+
+def run_all_fates(shell: Shell, command: Command) -> None:
+    """Run a pipeline in which rows are kept, become two, are filtered, skipped, and dead-lettered."""
+    operators = [
+        "ops:odd",
+        {"use": "ops:no_seven", "on_error": "skip"},
+        "ops:twice",
+        PICKY,
+    ]
+    command("run", shell.yaml(operators, streaming=True), "--id", "a")
+
+
+def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> None:
+    run_all_fates(shell, command)
+    ledger = {
+        "node_0 odd": (50, 25, 25, 0, 0, 0, 25),
+        "node_1 no_seven": (25, 24, 0, 1, 0, 0, 24),
+        "node_2 twice": (24, 24, 0, 0, 0, 0, 48),
+        "node_3 picky": (48, 40, 0, 0, 8, 0, 40),
+    }
+    text = "{}: {} rows in = {} kept + {} filtered + {} skipped + {} dead-lettered + {} pending; {} rows out, sealed"
+    assert command("verify", "a").stdout.splitlines() == [
+        *(text.format(node, *counts) for node, counts in ledger.items()),
+        "run a (completed): nothing is wrong",
+    ]
+    told = json.loads(command("verify", "a", "--json").stdout)
+    assert (told["pipeline_id"], told["status"], told["findings"]) == ("a", "completed", 0)
+    assert told["nodes"][3] == {
+        "node_id": "node_3",
+        "rows_in": 48,
+        "covered": 48,
+        "kept": 40,
+        "filtered": 0,
+        "skipped": 0,
+        "dead": 8,
+        "pending": 0,
+        "rows_out": 40,
+        "complete": True,
+        "findings": [],
+    }
+
+
+def test_at_a_terminal_the_ledger_is_a_table(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_all_fates(shell, command)
+    monkeypatch.setattr("llm_datagen.cli.ledger.is_terminal", lambda: True)
+    shown = [line.split() for line in command("verify", "a").stdout.splitlines()]
+    assert shown[1] == ["node", "in", "kept", "filtered", "skipped", "lettered", "pending", "out", "sealed"]
+    assert shown[3] == ["node_1", "no_seven", "25", "24", "0", "1", "0", "0", "24", "yes"]
+    assert shown[5] == ["node_3", "picky", "48", "40", "0", "0", "8", "0", "40", "yes"]
+
+
+def test_a_run_that_is_not_completed_has_rows_pending_and_nothing_wrong(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd", "ops:no_seven", "ops:twice"]), "--id", "a", code=1)
+    told = command("verify", "a").stdout.splitlines()
+    assert told[1].startswith("node_1 no_seven: 25 rows in = 3 kept + ")
+    assert told[1].endswith("22 pending; 3 rows out, not sealed")
+    assert told[-1] == "run a (failed): nothing is wrong"
+    find_target(shell.yaml(["ops:odd", "ops:twice", "ops:odd"], output_uri="jsonl://b.jsonl")).create("b", None)
+    told = command("verify", "b").stdout.splitlines()
+    assert told[0].startswith("node_0 odd: 50 rows in = 0 kept + ")
+    assert told[2].startswith("node_2 odd: ? rows in = 0 kept + ")
+    assert told[-1] == "run b (pending): nothing is wrong"
+
+
+def test_what_is_wrong_is_said_and_ends_with_1(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run_all_fates(shell, command)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    monkeypatch.setenv("LLM_DATAGEN_RESULTS", str(shell.folder / "tmp/results"))
+    assert "nothing is wrong" in command("verify", "a").stdout
+    content = shell.output.read_bytes()
+    shell.output.write_bytes(content.replace(b'"n":1,', b'"n":2,', 1))
+    told = command("verify", "a", code=1).stdout
+    assert "run a (completed): 1 finding\n  node_3: out.jsonl, bytes 0 to " in told
+    assert "the checksum is " in told
+    shell.output.write_bytes(content)
+    letters = Path(f"{shell.output}.errors.jsonl")
+    kept = letters.read_bytes()
+    letters.unlink()
+    assert json.loads(command("verify", "a", "--json", code=1).stdout)["findings"] > 0
+    letters.write_bytes(kept)
+    assert "nothing is wrong" in command("verify", "a").stdout
+    for path in shell.folder.glob("out.jsonl*"):
+        path.unlink()
+    told = command("verify", "a", code=1).stdout
+    assert "node_3 picky: 48 rows in = ? kept + " in told
+    assert "  node_3: out.jsonl is gone, and 48 source rows were done; restore it\n" in told
+    (shell.folder / "in.jsonl").unlink()
+    assert "  node_0: the source cannot be read: " in command("verify", "a", code=1).stdout
+    assert "there is no run 'z'" in command("verify", "z", code=2).stderr
+
+
+def test_what_was_in_the_memory_of_a_process_is_not_missed(shell: Shell, command: Command) -> None:
+    file = shell.yaml([PICKY, PICKY, PICKY], default_protocol="memory://")
+    assert shell.run("run", file, "--id", "a").returncode == 0
+    told = command("verify", "a").stdout
+    assert "node_2 picky: ? rows in = ? kept + " in told
+    assert "run a (completed): nothing is wrong" in told
+    assert "run a: no dead letters" in command("errors", "a").stdout
+    assert command("trace", "a", "3").stdout.count("itself") == 2
+
+
+def test_of_many_findings_the_first_are_shown(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    write_jsonl(shell.folder / "in.jsonl", [{"n": 1}])
+    told = command("verify", "a", code=1).stdout
+    assert "run a (completed): 20 findings" in told
+    assert "node_0: of more findings than 20, these are the first" in told
+
+
+def test_a_row_is_traced_through_all_streams(shell: Shell, command: Command) -> None:
+    run_all_fates(shell, command)
+    assert command("trace", "a", "21").stdout.splitlines() == [
+        "run a: row 21",
+        "input  jsonl://in.jsonl",
+        '  itself      21    {"n":21,"_i":21}',
+        "node_0 odd  jsonl://tmp/a/node_0.jsonl",
+        '  itself      21    {"n":21,"_i":21}',
+        "node_1 no_seven  jsonl://tmp/a/node_1.jsonl",
+        '  itself      21    {"n":21,"_i":21}',
+        "node_2 twice  jsonl://tmp/a/node_2.jsonl",
+        '  descendant  21_0  {"n":21,"k":0,"_i":"21_0"}',
+        '  descendant  21_1  {"n":21,"k":1,"_i":"21_1"}',
+        "node_3 picky  jsonl://out.jsonl",
+        "  descendant  21_0  DEAD LETTER: ValueError: 21 is [not] wanted\\x1b[31m",
+        '  descendant  21_0  it was given {"n":21,"k":0,"_i":"21_0"}',
+        "  descendant  21_1  DEAD LETTER: ValueError: 21 is [not] wanted\\x1b[31m",
+        '  descendant  21_1  it was given {"n":21,"k":1,"_i":"21_1"}',
+    ]
+    assert command("trace", "a", "1_1").stdout.splitlines() == [
+        "run a: row 1_1",
+        "input  jsonl://in.jsonl",
+        '  ancestor  1    {"n":1,"_i":1}',
+        "node_0 odd  jsonl://tmp/a/node_0.jsonl",
+        '  ancestor  1    {"n":1,"_i":1}',
+        "node_1 no_seven  jsonl://tmp/a/node_1.jsonl",
+        '  ancestor  1    {"n":1,"_i":1}',
+        "node_2 twice  jsonl://tmp/a/node_2.jsonl",
+        '  itself    1_1  {"n":1,"k":1,"_i":"1_1"}',
+        "node_3 picky  jsonl://out.jsonl",
+        '  itself    1_1  {"n":1,"k":1,"_i":"1_1"}',
+    ]
+
+
+def test_where_a_row_ends_is_said(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_all_fates(shell, command)
+    monkeypatch.setattr("llm_datagen.cli.tracing.is_terminal", lambda: True)
+    end = "nothing comes of it: filtered, skipped, or not done yet"
+    assert command("trace", "a", "8").stdout.endswith(f"node_0 odd  jsonl://tmp/a/node_0.jsonl\n  itself  8  {end}\n")
+    assert command("trace", "a", "7").stdout.endswith(f"node_1.jsonl\n  itself  7  {end}\n")
+
+
+def test_a_trace_is_given_to_programs_and_the_exit_code_says_whether_there_is_one(
+    shell: Shell, command: Command
+) -> None:
+    run_all_fates(shell, command)
+    told = json.loads(command("trace", "a", "21_0", "--json").stdout)
+    assert (told["pipeline_id"], told["row_id"]) == ("a", "21_0")
+    assert [(row["where"], row["relation"], row["state"]) for row in told["found"]] == [
+        ("input", "ancestor", "row"),
+        ("node_0", "ancestor", "row"),
+        ("node_1", "ancestor", "row"),
+        ("node_2", "itself", "row"),
+        ("node_3", "itself", "dead letter"),
+    ]
+    assert told["found"][4]["item"]["error"]["kind"] == "ValueError"
+    assert json.loads(command("trace", "a", "21", "--json").stdout)["row_id"] == 21
+    nothing = "run a: row 50 is in none of its streams, nor is anything that has to do with it\n"
+    assert command("trace", "a", "50", code=1).stdout == nothing
+    assert json.loads(command("trace", "a", "x", "--json", code=1).stdout)["found"] == []
+    assert "there is no run 'z'" in command("trace", "z", "1", code=2).stderr
+
+
+def test_rows_of_other_formats_and_long_rows_are_traced(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    (shell.folder / "in.jsonl").write_text(json.dumps("a\x1b" * 100) + "\n5\n\x1b[31m\n")
+    (shell.folder / "same.py").write_text("def same(item):\n    return item\n")
+    command("run", shell.yaml(["same:same"], on_error="dead_letter"), "--id", "a")
+    for row_id in ("0", "1", "2"):
+        assert max(map(len, command("trace", "a", row_id).stdout.splitlines())) <= 50
+    assert "  itself  2  it was given \\x1b[31m\n" in command("trace", "a", "2").stdout

@@ -133,12 +133,12 @@ def image_of_line(
         writer_config=settings.writer_config,
         ordered=settings.ordered,
         on_error=settings.on_error,
-        idle_timeout=settings.idle_timeout,
     )
     uris = _uris(settings, configs, pipeline_id)
     nodes = []
     for number, (config, operator) in enumerate(zip(configs, settings.operators, strict=True)):
-        filled = config.filled_from(defaults)
+        # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
+        filled = config.filled_from(defaults if number else replace(defaults, idle_timeout=settings.idle_timeout))
         assert filled.writer_config is not None
         nodes.append(
             {

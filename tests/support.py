@@ -163,10 +163,15 @@ def _handlers() -> Mapping[int, Any]:
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
     """See to it that no actor, thread, open file or signal handler of ours is left (F2)."""
+    before = set(pykka.ActorRegistry.get_all()), set(threading.enumerate())
     files, handlers = _open_files(), _handlers()
     yield
-    actors = [str(ref) for ref in pykka.ActorRegistry.get_all()]
-    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("datagen-")]
+    actors = [str(ref) for ref in pykka.ActorRegistry.get_all() if ref not in before[0]]
+    threads = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread not in before[1] and thread.name.startswith("datagen-")
+    ]
     leaked = {fd: target for fd, target in _open_files().items() if files.get(fd) != target}
     assert not actors, f"actors are left: {actors}"
     assert not threads, f"threads are left: {threads}"

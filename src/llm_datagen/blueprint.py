@@ -152,12 +152,12 @@ def image_of_line(
         delivery=settings.delivery,
         grace=settings.grace,
         stall_after=settings.stall_after,
-        idle_timeout=settings.idle_timeout,
     )
     uris = _uris(settings, configs, pipeline_id)
     nodes = []
     for number, (config, operator) in enumerate(zip(configs, settings.operators, strict=True)):
-        filled = config.filled_from(defaults)
+        # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
+        filled = config.filled_from(defaults if number else replace(defaults, idle_timeout=settings.idle_timeout))
         assert filled.writer_config is not None
         nodes.append(
             {
@@ -176,8 +176,7 @@ def image_of_line(
                 "delivery": filled.delivery,
                 "grace": filled.grace,
                 "stall_after": filled.stall_after,
-                # a node that waits for a slow node before it does not wait for an input that nobody seals
-                "idle_timeout": filled.idle_timeout if number == 0 else config.idle_timeout,
+                "idle_timeout": filled.idle_timeout,
                 "id_scheme": settings.id_scheme,
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,

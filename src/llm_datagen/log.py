@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,17 +68,20 @@ class _Lines:
             what = f"the platform log cannot be written (log_file=None turns it off): {error.strerror}"
             raise DiskError(error.errno, what, str(path)) from error
 
+        self._lock = threading.Lock()  # no line may go to a number that was closed, and is another file's now
+
     def msg(self, line: bytes) -> None:
         # A full disk must not end a run because of its log.
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
             os.write(self._fd, line + b"\n")
 
     debug = info = warning = error = critical = msg
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
 
 
 class _FileLog:

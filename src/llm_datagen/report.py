@@ -120,6 +120,9 @@ class RunReport(PipelineStatus):
         return sums.as_list()
 
 
+_LIMIT = 2**63
+
+
 class UsageSums:
     """Sums of usage per provider and model."""
 
@@ -131,7 +134,9 @@ class UsageSums:
         """Add what was used."""
         sums = self._sums.setdefault((provider, model), {})
         for key, value in metrics.items():
-            sums[key] = sums.get(key, 0) + value
+            total = sums.get(key, 0) + (value or 0)
+            if -_LIMIT < total < _LIMIT:  # what the image cannot hold (NaN, infinity, over 64 bits) is not counted
+                sums[key] = total
 
     def add_all(self, entries: list[dict[str, Any]]) -> None:
         """Add entries that `as_list` made."""

@@ -175,10 +175,10 @@ class Run:
                 last_first.callback(self._settle_image, self._folder)
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
+            is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
             for plan in self._plans:
-                last_first.callback(plan.close)
-            for ref in self._crew:
-                join(ref, LAST_WAIT_SECONDS)
+                if all(is_over):  # else its writer still has them, and closes them itself
+                    last_first.callback(plan.close)
 
     def _settle_image(self, folder: RunFolder) -> None:
         if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:

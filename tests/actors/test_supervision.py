@@ -10,7 +10,9 @@ import pykka
 import pytest
 
 from llm_datagen import BaseOperator, UnifiedNode
-from llm_datagen.errors import DatagenError, NodeFailedError
+from llm_datagen import run as run_module
+from llm_datagen.actors.stage import join
+from llm_datagen.errors import DatagenError, NodeFailedError, StreamBusyError
 from llm_datagen.hooks import DefaultPipelineHooks
 from llm_datagen.messages import Cancel, GetStatus, PipelineFinished, Subscribe, UsageReported
 from llm_datagen.report import PipelineStatus, RunReport, Status
@@ -110,6 +112,27 @@ def test_a_run_whose_head_was_stopped_from_outside_ends_as_failed(bench: Bench, 
     # The stages may have been done already when the word reached them.
     assert pipeline.status in {Status.FAILED, Status.CANCELED, Status.COMPLETED}
     assert pipeline.resume("p").run().rows_out == 50
+
+
+def test_a_call_that_outlives_its_run_keeps_its_stream(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F2, S1: when the end cannot wait any longer, nobody else gets the stream before its writer has let go of it."""
+    gate = Gate()
+    bench.give(numbered(5))
+    pipeline = bench.pipeline([gate]).create("p")
+    ref = pipeline.start()
+    assert gate.is_here.wait(PATIENCE_SECONDS)
+    crew = [one for one in pykka.ActorRegistry.get_all() if one is not ref]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "LAST_WAIT_SECONDS", 0.01)
+        ref.stop(block=False)
+        with pytest.raises(NodeFailedError, match="stopped from outside"):
+            pipeline.wait(PATIENCE_SECONDS)
+    pipeline.resume("p")
+    with pytest.raises(StreamBusyError):
+        pipeline.run()
+    gate.is_open.set()
+    assert all(join(one, PATIENCE_SECONDS) for one in crew)
+    assert pipeline.resume("p").run().rows_out == 5
 
 
 def test_a_run_ends_when_somebody_stops_all_actors_of_the_process(bench: Bench) -> None:
@@ -246,20 +269,23 @@ def test_a_message_that_nobody_knows_shows_no_row(bench: Bench, caplog: pytest.L
 
 def test_the_pipeline_answers_at_once_whatever_runs(bench: Bench) -> None:
     """M30, H12: also when the operator and the hooks are stuck."""
-    gate, stuck = Gate(), threading.Event()
+    is_here, stuck = threading.Event(), threading.Event()
+
+    def until_cancelled(item: Any, ctx: Any) -> Any:
+        is_here.set()
+        eventually(ctx.is_cancelled)
+        return item
 
     class Stuck(DefaultPipelineHooks):
         def on_node_start(self, *_: Any) -> None:
             assert stuck.wait(PATIENCE_SECONDS)
 
     bench.give(numbered(10))
-    pipeline = bench.pipeline([gate], hooks=Stuck()).create("p")
+    pipeline = bench.pipeline([until_cancelled], hooks=Stuck()).create("p")
     ref = pipeline.start()
-    assert gate.is_here.wait(PATIENCE_SECONDS)
+    assert is_here.wait(PATIENCE_SECONDS)
     assert status_of(ref) == Status.RUNNING
     ref.tell(Cancel("enough"))
-    eventually(lambda: status_of(ref) == Status.CANCELING)
-    gate.is_open.set()
     stuck.set()
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report is not None

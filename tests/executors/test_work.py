@@ -28,6 +28,12 @@ def batch(func: Callable[[list[Any]], Any]) -> FunctionOperator:
     return FunctionOperator(func, batch=True)
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no task end because the machine is slow."""
+    monkeypatch.setattr(work, "SLICE_SECONDS", 60.0)
+
+
 shapes = pytest.mark.parametrize("shape", SHAPES)
 
 
@@ -428,8 +434,11 @@ def test_a_task_that_is_cancelled_gives_the_rest_back(shape: str) -> None:
 
 
 @shapes
-def test_a_slow_row_does_not_hold_up_those_that_were_grouped_with_it(shape: str) -> None:
+def test_a_slow_row_does_not_hold_up_those_that_were_grouped_with_it(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """M10: after its time a task hands the rest back, at once, so that others can take it."""
+    monkeypatch.setattr(work, "SLICE_SECONDS", 0.005)
 
     def slow_at_once(item: Any) -> Any:
         time.sleep(work.SLICE_SECONDS * 1.2)

@@ -272,7 +272,6 @@ def test_a_malformed_line_is_named_by_file_and_number(bench: Bench, bad: str, bl
     assert not bench.is_sealed()
 
 
-@pytest.mark.xfail(strict=True, reason="streams/fingerprint.py: a line that was never done may not be mended")
 def test_a_malformed_line_can_be_mended_and_the_run_resumed(bench: Bench) -> None:
     """M6, M24: "mend or remove the line", says the error; what was done before it is not done again."""
     good = [json.dumps({"n": n}) for n in range(20)]

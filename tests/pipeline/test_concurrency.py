@@ -216,6 +216,42 @@ def test_a_slow_row_does_not_hold_up_others(bench: Bench) -> None:
     assert len(lines(bench.output)) == 2000
 
 
+@pytest.mark.parametrize("style", ["threads", "async"])
+def test_what_waits_for_its_turn_in_an_ordered_node_is_bounded(bench: Bench, style: str) -> None:
+    """M10, DESIGN: while row 0 is not done, the others go on through a window, not through the whole input."""
+    bench.give(numbered(50_000))
+    go_on = threading.Event()
+    made = 0
+
+    def work(item: Any) -> Any:
+        nonlocal made
+        if item["n"] == 0:
+            go_on.wait(PATIENCE_SECONDS)
+        made += 1
+        return item
+
+    async def awork(item: Any) -> Any:
+        nonlocal made
+        while item["n"] == 0 and not go_on.is_set():
+            await asyncio.sleep(0.001)
+        made += 1
+        return item
+
+    pipeline = bench.pipeline([awork if style == "async" else work], ordered=True, parallel_size=4).create("a")
+    pipeline.start()
+    try:
+        seen = -1
+        while seen != made:
+            seen = made
+            time.sleep(0.2)
+        assert 3 <= made < 40_000
+        assert lines(bench.output) == []
+    finally:
+        go_on.set()
+        pipeline.wait(PATIENCE_SECONDS)
+    assert [row["n"] for row in lines(bench.output)] == list(range(50_000))
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_setup_and_teardown_are_called_once(bench: Bench, ordered: bool) -> None:
     """Operators' contract: `setup` before the first call, `teardown` after the last, on threads of the node."""

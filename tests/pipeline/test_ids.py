@@ -311,7 +311,6 @@ def test_a_batch_that_is_no_list_is_an_error(bench: Bench) -> None:
         bench.pipeline([Batched(lambda items: {"n": 1})], batch_size=2).run()
 
 
-@pytest.mark.xfail(strict=True, reason="executors/work.py: settle_batch zips the very list that the operator had")
 def test_an_operator_may_use_up_the_list_it_was_given(bench: Bench) -> None:
     """M12: the list of items is the operator's own; what it does to it does not matter."""
     bench.give(numbered(10))

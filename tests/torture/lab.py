@@ -97,7 +97,7 @@ class Lab:
                 found += [f"{path.name}: {what}" for what in self._differences(path, expected)]
             except Exception as error:  # noqa: BLE001 - whatever cannot be read is a finding
                 found.append(f"{path.name} cannot be read: {error!r}")
-        left = [str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.suffix == ".tmp"]
+        left = [str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.suffix in {".tmp", ".commits"}]
         if left:
             found.append(f"left over: {left}")
         image = json.loads((self.folder / "results" / PIPELINE_ID / "runtime.json").read_bytes())

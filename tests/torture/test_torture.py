@@ -78,7 +78,7 @@ def test_long_kills(seed: int) -> None:
 @pytest.mark.parametrize("seed", [3, 5, 11])
 def test_long_every_failpoint(seed: int) -> None:
     """M21: a kill before and after every step of the disk, and torn writes, in a run and in its recovery."""
-    torture("--seed", str(seed), "--seeds", "1", "--every", timeout=1200)
+    torture("--seed", str(seed), "--seeds", "1", "--every", "--a-seed", "8", timeout=1200)
 
 
 @pytest.mark.torture

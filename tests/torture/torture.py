@@ -20,6 +20,10 @@ KILLS_A_ROUND = 4
 """Kills of one run, before it is let run to its end."""
 
 
+EXHAUSTIVE_ROWS = 8
+"""Rows of the input when every failpoint is tried: they have some hundred steps of the disk."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What the torture did, and what it found.
@@ -72,10 +76,11 @@ class Torture:
         seed: the seed of the case, and of the kills.
         folder: where.
         tally: where the results go.
+        rows: rows of the input; None leaves it to the seed.
     """
 
-    def __init__(self, seed: int, folder: Path, tally: Tally) -> None:
-        self.case = random_case(seed)
+    def __init__(self, seed: int, folder: Path, tally: Tally, *, rows: int | None = None) -> None:
+        self.case = random_case(seed, rows=rows)
         self.tally = tally
         self.lab = Lab(self.case, folder)
         self.dice = random.Random(f"kills {seed}")
@@ -116,7 +121,7 @@ class Torture:
             death = self.lab.go(fail=(node, call))
             self._how.append(f"{death.how} at call {call} of node_{node}")
         else:
-            slow = self._slow_step() if self.dice.random() < 0.5 else None
+            slow = self._slow_step() if self.dice.random() < 0.35 else None
             after = self.dice.random() * seconds * (1.05 if slow is None else 3.0)
             number = signal.SIGTERM if kind < 0.35 else signal.SIGKILL
             death = self.lab.go(kill_after=after, kill_with=number, plan=slow)
@@ -139,7 +144,7 @@ class Torture:
                 ("read", "*"),
             )
         )
-        seconds = self.dice.choice((0.002, 0.01, 0.04))
+        seconds = self.dice.choice((0.002, 0.01, 0.02))
         return Fault(operation=operation, path=path, action="delay", seconds=seconds, times=None)  # type: ignore[arg-type]
 
     def at_failpoints(self, choose: Callable[[list[tuple[str, str]]], Iterator[Fault]], until: float) -> None:
@@ -203,10 +208,11 @@ class Torture:
         for number, (before, after, kill_bound) in enumerate(zip(self._before, now, self.lab.bounds(), strict=True)):
             again = after - before
             # After an end in order everything that an operator was given is saved, but for the call that raised; and
-            # for what an ordered node has made of the rows behind that one, which cannot leave without it.
+            # for what an ordered node has made of rows behind one that was not done, which cannot leave without it.
             node = self.case.nodes[number]
-            fail_bound = kill_bound if node.ordered else node.batch_size
-            bound = {"killed": kill_bound, "failed": fail_bound}.get(death.how, 0)
+            bound = kill_bound
+            if death.how != "killed" and not node.ordered:
+                bound = node.batch_size if death.how == "failed" else 0
             self.tally.again += max(0, again)
             if again < 0:
                 self._note(f"node_{number}: {-again} rows are covered that its operator was never given")
@@ -284,7 +290,7 @@ def torture(seed: int, kills: int, folder: Path, *, exhaustive: bool = False, se
     """
     tally = Tally()
     until = time.monotonic() + seconds
-    work = Torture(seed, folder, tally)
+    work = Torture(seed, folder, tally, rows=EXHAUSTIVE_ROWS if exhaustive else None)
     length = work.baseline()
     if not tally.findings:
         work.at_times(max(1, kills // 2), length, until)

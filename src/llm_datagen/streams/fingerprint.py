@@ -47,17 +47,18 @@ class Fingerprint:
         Raises:
             StreamChangedError: when it is not.
         """
-        spans = list(done)
-        if known is None or not spans:
+        # What comes before the first row, such as a header, was read with it.
+        read = [(span.offset if span.start else 0, span.offset_end) for span in done]
+        if known is None or not read:
             return
-        size, needed = stream.disk.size(stream.path), spans[-1].offset_end
+        size, needed = stream.disk.size(stream.path), read[-1][1]
         if size is None or size < needed:
             what = "is gone" if size is None else f"has only {size} bytes now"
             raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {_HINT}")
         part, length = known["part"], min(known["size"], HEAD_BYTES)
         for number, (before, now) in enumerate(zip(known["crcs"], _crcs(stream, part, length), strict=True)):
             begin, end = number * part, min((number + 1) * part, length)
-            if before != now and any(span.offset <= begin and end <= span.offset_end for span in spans):
+            if before != now and any(first <= begin and end <= last for first, last in read):
                 raise StreamChangedError(
                     f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; "
                     f"{_HINT}"

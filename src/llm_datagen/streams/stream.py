@@ -53,6 +53,7 @@ class Stream:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._counted = (0, 1)  # a byte, and the number of the line that it is in: bad lines come in order
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
@@ -258,10 +259,13 @@ class Stream:
         """Return the number, from 1, of the first line at or after byte `offset` that is not blank."""
         file = self.disk.open_read(self.path)
         try:
-            lines, at = 1, 0
+            at, lines = self._counted
+            if at > offset:
+                at, lines = 0, 1
             while at < offset and (data := file.read_at(at, min(_COUNT_BYTES, offset - at))):
                 lines += data.count(b"\n")
                 at += len(data)
+            self._counted = at, lines
             while data := file.read_at(at, _COUNT_BYTES):
                 begin = len(data) - len(data.lstrip(b"\r\n"))
                 lines += data.count(b"\n", 0, begin)

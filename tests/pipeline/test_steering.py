@@ -1,0 +1,225 @@
+"""Other actors watch and steer a run by messages (M30)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pykka
+import pytest
+
+from llm_datagen import NodeFailedError, PipelineStatus, Status
+from llm_datagen.messages import (
+    Cancel,
+    GetStatus,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    PipelineFinished,
+    Subscribe,
+    UsageReported,
+)
+
+from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+
+
+class Listener(pykka.ThreadingActor):
+    """An actor of the user's, which keeps what it is told."""
+
+    def __init__(self, heard: list[Any]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def on_receive(self, message: Any) -> Any:
+        self.heard.append(message)
+
+
+class Blocked:
+    """An operator that waits until the test lets it go."""
+
+    name = "blocked"
+
+    def __init__(self, at: int = 0) -> None:
+        self.at = at
+        self.here = threading.Event()
+        self.go_on = threading.Event()
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        ctx.report_usage({"model": "m", "tokens": 1})
+        if item["n"] >= self.at:
+            self.here.set()
+            self.go_on.wait(PATIENCE_SECONDS)
+        return item
+
+
+def status_of(ref: pykka.ActorRef[Any]) -> PipelineStatus:
+    """Ask a pipeline how it is."""
+    status = ref.ask(GetStatus(), timeout=1)
+    assert isinstance(status, PipelineStatus)
+    return status
+
+
+def of(heard: list[Any], kind: type) -> list[Any]:
+    return [message for message in heard if isinstance(message, kind)]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_status_is_answered_at_once_while_every_worker_is_blocked(bench: Bench, streaming: bool) -> None:
+    """M30, DESIGN: actors never block; worker threads do."""
+    bench.give(numbered(100))
+    operator = Blocked(at=30)
+    pipeline = bench.pipeline(
+        [operator, lambda item: item], streaming=streaming, parallel_size=3, writer_config={"queue_size": 5}
+    ).create("a")
+    ref = pipeline.start()
+    operator.here.wait(PATIENCE_SECONDS)
+    began = time.monotonic()
+    status = status_of(ref)
+    assert time.monotonic() - began < 1
+    assert isinstance(status, PipelineStatus)
+    assert (status.pipeline_id, status.status) == ("a", Status.RUNNING)
+    assert [node.node_id for node in status.nodes] == ["node_0", "node_1"]
+    try:
+        eventually(lambda: status_of(ref).nodes[0].rows_in >= 10)
+    finally:
+        operator.go_on.set()
+    pipeline.wait(PATIENCE_SECONDS)
+    assert not ref.is_alive()
+    with pytest.raises(pykka.ActorDeadError):
+        ref.ask(GetStatus(), timeout=1)
+
+
+def test_subscribers_hear_of_everything_and_the_dead_are_forgotten(bench: Bench) -> None:
+    """M30: NodeProgressed, UsageReported, PipelineFinished …, to any ref; who has stopped disturbs nobody."""
+    bench.give(numbered(100))
+    operator = Blocked(at=50)
+    heard: list[Any] = []
+    listener = Listener.start(heard)
+    dead = Listener.start([])
+    dead.stop()
+    pipeline = bench.pipeline([operator, lambda item: item], streaming=True, parallel_size=2).create("a")
+    ref = pipeline.start()
+    for subscriber in (dead, listener, "no ref at all"):
+        ref.tell(Subscribe(subscriber))
+    operator.here.wait(PATIENCE_SECONDS)
+    operator.go_on.set()
+    pipeline.wait(PATIENCE_SECONDS)
+    eventually(lambda: of(heard, PipelineFinished))
+    listener.stop()
+    (end,) = of(heard, PipelineFinished)
+    assert (end.pipeline_id, end.status, end.failure, end.error) == ("a", "completed", None, None)
+    assert heard[-1] is end
+    done = [event.done for event in of(heard, NodeProgressed) if event.node_id == "node_1"]
+    assert done[-1] == 100
+    assert done == sorted(done)
+    assert sum(event.metrics["tokens"] for event in of(heard, UsageReported)) <= 100
+    assert {event.node_id for event in of(heard, NodeFinished) if event.success} == {"node_0", "node_1"}
+    assert len(of(heard, NodeStarted)) <= 2
+
+
+def test_subscribers_hear_of_a_failure_with_its_error(bench: Bench) -> None:
+    """M30: NodeFailed carries the node, the record, the error and the items; rows are not in its repr."""
+    bench.give([{"n": 1, "secret": "hunter2"}])
+    go_on = threading.Event()
+    trouble = ValueError("bad")
+
+    def work(item: Any) -> Any:
+        go_on.wait(PATIENCE_SECONDS)
+        raise trouble
+
+    heard: list[Any] = []
+    listener = Listener.start(heard)
+    pipeline = bench.pipeline([work]).create("a")
+    ref = pipeline.start()
+    ref.tell(Subscribe(listener))
+    eventually(lambda: status_of(ref).status == Status.RUNNING)
+    go_on.set()
+    with pytest.raises(NodeFailedError):
+        pipeline.wait(PATIENCE_SECONDS)
+    eventually(lambda: of(heard, PipelineFinished))
+    listener.stop()
+    (failed,) = of(heard, NodeFailed)
+    assert (failed.node_id, failed.failure.kind, failed.failure.text, failed.error) == (
+        "node_0",
+        "ValueError",
+        "bad",
+        trouble,
+    )
+    assert failed.items == [{"n": 1, "secret": "hunter2", "_i": 0}]
+    assert of(heard, PipelineFinished)[0].error is trouble
+    assert "hunter2" not in repr(heard)
+
+
+def test_a_cancel_message_stops_the_run_and_its_reason_is_kept(bench: Bench) -> None:
+    """M30, M7: `ref.tell(Cancel(reason))`: the reason is in the status, the report, the image and the log."""
+    bench.give(numbered(5000))
+    operator = Blocked()
+    pipeline = bench.pipeline([operator], parallel_size=2).create("a")
+    ref = pipeline.start()
+    operator.here.wait(PATIENCE_SECONDS)
+    ref.tell(Cancel("budget is spent"))
+    eventually(lambda: status_of(ref).status == Status.CANCELING)
+    assert status_of(ref).reason == "budget is spent"
+    operator.go_on.set()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert (report.status, report.reason) == (Status.CANCELED, "budget is spent")
+    assert bench.image("a")["reason"] == "budget is spent"
+    (line,) = [line for line in bench.log_lines() if line["event"] == "[Cancel]"]
+    assert line["reason"] == "budget is spent"
+    assert 0 < len(lines(bench.output)) < 5000
+    operator.at = 5000
+    pipeline.resume("a").run()
+    assert len(lines(bench.output)) == 5000
+    assert bench.image("a")["reason"] == ""
+
+
+def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:
+    """M30: an actor that steers by what it hears: here, one that stops a run that has used up its budget."""
+    bench.give(numbered(20_000))
+    spent = 0.0
+
+    class Accountant(pykka.ThreadingActor):
+        def __init__(self, pipeline: pykka.ActorRef[Any]) -> None:
+            super().__init__()
+            self.pipeline = pipeline
+
+        def on_receive(self, message: Any) -> Any:
+            nonlocal spent
+            if isinstance(message, UsageReported):
+                spent += message.metrics["tokens"]
+                if spent >= 500:
+                    self.pipeline.tell(Cancel("500 tokens"))
+                    self.stop()
+
+    def work(item: Any, ctx: Any) -> Any:
+        ctx.report_usage({"model": "m", "tokens": 1})
+        return item
+
+    pipeline = bench.pipeline([work, lambda item: item], streaming=True).create("a")
+    ref = pipeline.start()
+    accountant = Accountant.start(ref)
+    ref.tell(Subscribe(accountant))
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert (report.status, report.reason) == (Status.CANCELED, "500 tokens")
+    assert report.rows_in < 20_000
+
+
+def test_a_message_that_a_pipeline_does_not_know_is_no_secret_failure(bench: Bench) -> None:
+    """M29: what no actor understands fails the run with a word about the message's kind, not its content."""
+    bench.give(numbered(5000))
+    operator = Blocked()
+    pipeline = bench.pipeline([operator]).create("a")
+    ref = pipeline.start()
+    operator.here.wait(PATIENCE_SECONDS)
+    ref.tell({"secret": "hunter2"})
+    eventually(lambda: not ref.is_alive())
+    operator.go_on.set()
+    with pytest.raises(NodeFailedError) as caught:
+        pipeline.wait(PATIENCE_SECONDS)
+    assert "dict" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert not bench.is_sealed()

@@ -15,7 +15,7 @@ import pytest
 
 import llm_datagen
 from llm_datagen import errors, hooks, log, messages
-from llm_datagen.config import Fsync, IdScheme, IfExists, NodeConfig, OnError, WriterConfig
+from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError, WriterConfig
 from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams import Manifest
 
@@ -24,7 +24,7 @@ from .pages import DOCS, names_in, table
 REFERENCE = DOCS / "reference.md"
 CONCEPTS = DOCS / "concepts.md"
 SOURCE = Path(llm_datagen.__file__).parent
-CHOICES: dict[str, Any] = {"on_error": OnError, "id_scheme": IdScheme, "fsync": Fsync}
+CHOICES: dict[str, Any] = {"on_error": OnError, "id_scheme": IdScheme, "fsync": Fsync, "delivery": DeliveryMode}
 
 
 def _names(rows: dict[str, list[str]]) -> list[str]:
@@ -65,7 +65,7 @@ def test_settings_and_defaults_are_those_of_the_code(section: str, of_code: Call
             assert shown == "required", name
         else:
             assert ast.literal_eval(shown.strip("`")) == default, name
-        if name.endswith(("_interval", "timeout")):
+        if name.endswith(("_interval", "timeout", "_wait", "_after", "grace")):
             assert unit == "seconds", name
         for choice in typing.get_args(CHOICES.get(name)):
             assert f'`"{choice}"`' in meaning, f"{name} may be {choice!r}"
@@ -230,6 +230,21 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = [f"{side}.{key}" for side in checkpoint for key in checkpoint[side]]
     assert _names(table(REFERENCE, "Files on disk", "key of a checkpoint")) == found
     assert {path.name for path in Path("tmp/results/keys").iterdir()} == {"runtime.json", "checkpoint.json", "lock"}
+
+
+def test_a_dead_letter_holds_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").write_text("1\nno JSON\n", encoding="utf-8")
+
+    def refuse(number: int) -> int:
+        raise ValueError(number)
+
+    llm_datagen.UnifiedPipeline([refuse], "in.jsonl", "out.jsonl", on_error="dead_letter", log_file=None).run()
+    letters = [json.loads(line) for line in Path("out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = table(REFERENCE, "Files on disk", "key of a dead letter")
+    assert sorted(_names(rows)) == sorted({key for letter in letters for key in letter})
+    assert names_in(rows["`error`"][0])[:3] == list(letters[0]["error"])
+    assert [letter["attempts"] for letter in letters] == [1, 0]
 
 
 def test_every_key_of_an_operator_in_yaml_is_there() -> None:

@@ -282,7 +282,6 @@ class Batched(BaseOperator):
             id="rows of items and of the batch",
         ),
         pytest.param(lambda items: [], [], id="nothing"),
-        pytest.param(lambda items: None, [], id="None"),
         pytest.param(
             lambda items: [[{"k": 0}, {"k": 1}], None, {"k": 2}, []][: len(items)],
             [{"k": k, "_i": i} for i, k in (("0_0", 0), ("0_1", 1), (2, 2), ("4_0", 0), ("4_1", 1))],

@@ -227,6 +227,8 @@ def bare(item: Any) -> dict[str, Any]:
 
 
 class _Operator(BaseOperator):
+    bisect = False  # what they make of a batch is compared with what a run makes in which nothing fails
+
     def __init__(self, node: Node, number: int, seed: int) -> None:
         self.name = f"{number} {node.kind} {node.style}"
         self.kind = node.kind

@@ -11,13 +11,13 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from llm_datagen.audit import Trace, related, trace
 from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.letters import is_in_memory
 from llm_datagen.cli.runs import enter_run
 from llm_datagen.cli.tables import line_width, one_line
 from llm_datagen.ids import Id, parse_id
+from llm_datagen.lineage import Trace, related, trace
 from llm_datagen.streams import StreamFactory
 
 _DEAD = "dead letter"

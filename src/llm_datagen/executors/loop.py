@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm_datagen.executors.base import Outlet
-from llm_datagen.executors.pool import WorkerPool
+from llm_datagen.executors.pool import LoopThreads, WorkerPool
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
 
 PATIENCE_SECONDS = 5.0
 """How long the end of a run waits for tasks that the operator has made and left behind."""
+
+GIVE_UP_SECONDS = 1.0
+"""How long calls that are given up have to end, after they were cancelled."""
+
+MAX_THREADS = 32
+"""Threads of a loop, for `asyncio.to_thread`, at most."""
 
 
 class LoopExecutor:
@@ -35,7 +40,8 @@ class LoopExecutor:
         self._outlet = outlet
         self._waiting_room = WorkerPool(workers, f"datagen-delivery-{name}")
         self._loop: asyncio.AbstractEventLoop
-        self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}")
+        # A daemon: a call that blocks the loop must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_set_up = False
         self._is_stopping = False
@@ -44,7 +50,7 @@ class LoopExecutor:
     def start(self) -> None:
         """Start the loop and call `setup` on it."""
         self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix=self._thread.name))
+        self._loop.set_default_executor(LoopThreads(MAX_THREADS, f"{self._thread.name}-thread"))
         try:
             self._thread.start()
         except BaseException:
@@ -62,18 +68,22 @@ class LoopExecutor:
         self._waiting_room.submit(self._outlet.put, task, done)
 
     def stop(self, *, wait: bool = True) -> None:
-        """Wait for what runs, or cancel it; call `teardown` on the loop, and join the threads."""
+        """Wait for what runs, or cancel it; call `teardown` on the loop, and join the threads.
+
+        A loop that is given up and does not come back is left behind, without `teardown`.
+        """
+        patience = None if wait else GIVE_UP_SECONDS
         try:
             if not wait:
                 self._is_given_up = True
                 self._loop.call_soon_threadsafe(self._cancel_all)
             if self._is_set_up:
-                self._call("teardown")
+                self._call("teardown", patience)
         finally:
             self._is_stopping = True
             if self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
+                self._thread.join(patience)
             self._waiting_room.stop(wait=wait)
 
     def _run_loop(self) -> None:
@@ -100,7 +110,7 @@ class LoopExecutor:
         if not self._is_given_up:
             await self._loop.shutdown_default_executor()
 
-    def _call(self, method: str) -> None:
+    def _call(self, method: str, timeout: float | None = None) -> None:
         async def call() -> None:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             found = getattr(self._operator, method, None)
@@ -108,7 +118,7 @@ class LoopExecutor:
             if inspect.isawaitable(result):
                 await result
 
-        asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(call(), self._loop).result(timeout)
 
     def _cancel_all(self) -> None:
         for task in self._tasks:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
@@ -58,10 +59,32 @@ class WorkerPool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             future, func, args = job
-            try:
-                future.set_result(func(*args))
-            except BaseException as error:  # noqa: BLE001 - it is for whoever asks the future
-                future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(func(*args))
+                except BaseException as error:  # noqa: BLE001 - it is for whoever asks the future
+                    future.set_exception(error)
             del future, func, args, job
             with self._lock:
                 self._idle += 1
+
+
+class LoopThreads(ThreadPoolExecutor):
+    """What `asyncio.to_thread` runs on: a `WorkerPool`, in the shape that an event loop asks for.
+
+    Args:
+        size: threads, at most.
+        name: the beginning of the threads' names.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        super().__init__(max_workers=size)  # which starts no thread
+        self._pool = WorkerPool(size, name)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run ``fn(*args, **kwargs)`` on a thread."""
+        return self._pool.submit(partial(fn, *args, **kwargs))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads."""
+        self._pool.stop(wait=wait)

@@ -68,6 +68,7 @@ class Fingerprint:
 def _crcs(stream: Stream, part: int, length: int) -> list[int]:
     file = stream.disk.open_read(stream.path)
     try:
-        return [zlib.crc32(file.read_at(at, min(part, length - at))) for at in range(0, length, part)]
+        head = memoryview(file.read_at(0, length))
+        return [zlib.crc32(head[at : at + part]) for at in range(0, len(head), part)]
     finally:
         file.close()

@@ -26,7 +26,6 @@ from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Stream
 
-
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 

@@ -25,6 +25,7 @@ from llm_datagen.streams.spans import START, Segment
 from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, StreamReader, StreamWriter
 
 _COUNT_BYTES = 1 << 20
+_LOOK_BYTES = 1 << 10
 
 
 class Readable(NamedTuple):
@@ -266,7 +267,7 @@ class Stream:
                 lines += data.count(b"\n")
                 at += len(data)
             self._counted = at, lines
-            while data := file.read_at(at, _COUNT_BYTES):
+            while data := file.read_at(at, _LOOK_BYTES):
                 begin = len(data) - len(data.lstrip(b"\r\n"))
                 lines += data.count(b"\n", 0, begin)
                 if begin < len(data):

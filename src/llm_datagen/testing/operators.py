@@ -28,7 +28,8 @@ def crash_at(
     Args:
         calls: at which calls, from 1, before the operator gets to see the item.
         file: where calls are counted; it is made when it is not there.
-        error: makes what is raised; None kills the process (SIGKILL), as a loss of power would.
+        error: makes what is raised; None kills the process (SIGKILL), as a loss of power would. A batch that it
+            is raised for fails as a whole: it is not called again in halves.
 
     Raises:
         ConfigError: on a number below 1, or when what is wrapped is no operator.
@@ -48,7 +49,7 @@ def crash_at(
             os.kill(os.getpid(), signal.SIGKILL)
             threading.Event().wait()
 
-    return lambda operator: _watched(operator, before)
+    return lambda operator: _watched(operator, before, bisect=False)
 
 
 class CallCounter:
@@ -97,7 +98,7 @@ def _append(path: str | os.PathLike[str], data: bytes) -> None:
         os.close(fd)
 
 
-def _watched(operator: Any, before: Callable[[Sequence[Any]], None]) -> BaseOperator:
+def _watched(operator: Any, before: Callable[[Sequence[Any]], None], *, bisect: bool = True) -> BaseOperator:
     """Return an operator of the same kind and name that calls `before` with the items of each call."""
     inner = as_operator(operator)
     call = Call(inner)
@@ -107,7 +108,9 @@ def _watched(operator: Any, before: Callable[[Sequence[Any]], None]) -> BaseOper
         (True, False): _WatchedBatch,
         (True, True): _WatchedAsyncBatch,
     }[call.batch, call.is_async]
-    return kind(inner, call.func, before)
+    watched = kind(inner, call.func, before)
+    watched.bisect = call.bisect and bisect
+    return watched
 
 
 class _Watched(BaseOperator):

@@ -1,0 +1,169 @@
+"""What the tests of policies share: operators that fail at some rows, a model of what must come out, the ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from llm_datagen import RunReport, StreamFactory
+from llm_datagen.audit import NodeLedger, verify
+
+from ..pipeline.chains import Fate, bare
+from ..support import Bench, lines
+
+
+class Poison(Exception):
+    """What a bad row does to an operator."""
+
+
+def double(row: Any) -> Any:
+    return {"n": int(row["n"]) * 2}
+
+
+def some_children(row: Any) -> Any:
+    """Return 0 to 3 children."""
+    return [{"n": int(row["n"]) + k} for k in range(int(row["n"]) % 4)]
+
+
+def no_fifths(row: Any) -> Any:
+    return None if int(row["n"]) % 5 == 0 else {"n": int(row["n"])}
+
+
+def poisoned(bad: Collection[int], fate: Fate = double) -> Fate:
+    """Return a fate that raises for the rows with one of these numbers."""
+
+    def act(row: Any) -> Any:
+        if int(row["n"]) in bad:
+            raise Poison(f"row {row['n']} is bad")
+        return fate(row)
+
+    act.__name__ = f"poisoned {fate.__name__}"
+    return act
+
+
+Letter = tuple[Any, Any]
+"""The id and the item of a row that failed."""
+
+
+def modelled(rows: Sequence[Any], fates: Sequence[Fate]) -> tuple[list[dict[str, Any]], list[list[Letter]]]:
+    """Return the rows that must come out with their ids (scheme "path"), and each node's failed rows."""
+    current: list[tuple[Any, Any]] = list(enumerate(rows))
+    failed: list[list[Letter]] = []
+    for fate in fates:
+        following: list[tuple[Any, Any]] = []
+        failed.append([])
+        for row_id, row in current:
+            try:
+                result = fate(row)
+            except Poison:
+                failed[-1].append((row_id, row))
+                continue
+            if isinstance(result, list):
+                following += [(f"{row_id}_{k}", child) for k, child in enumerate(result)]
+            elif result is not None:
+                following.append((row_id, result))
+        current = following
+    return [{**row, "_i": row_id} for row_id, row in current], failed
+
+
+def letters_of(output: Path | str) -> list[dict[str, Any]]:
+    """Return the dead letters beside an output; a torn one is an error."""
+    path = Path(f"{output}.errors.jsonl")
+    return lines(path) if path.exists() else []
+
+
+def brief(letters: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what a letter's row was, in an order that does not depend on time. CSV makes text of everything."""
+    return sorted(f"{letter['_i']}: {_text(bare(letter['input']))}" for letter in letters)
+
+
+def brief_model(failed: Sequence[Letter]) -> list[str]:
+    """Return the same of what the model says."""
+    return sorted(f"{row_id}: {_text(row)}" for row_id, row in failed)
+
+
+def _text(row: Any) -> str:
+    return json.dumps({key: str(value) for key, value in row.items()} if isinstance(row, dict) else row)
+
+
+def at_source(letter: dict[str, Any], source: Path) -> Any:
+    """Return the row that lies where a letter says that its own lay."""
+    _, begin, end = letter["source"]
+    record = source.read_bytes()[begin:end].decode()
+    if source.suffix == ".jsonl":
+        return json.loads(record)
+    header = source.read_text().splitlines()[0]
+    (row,) = csv.DictReader(io.StringIO(f"{header}\n{record}"))
+    return row
+
+
+def source_of(bench: Bench, pipeline_id: str, number: int) -> Path:
+    """Return the file that a node reads."""
+    uri: str = bench.image(pipeline_id)["nodes"][number]["input_uri"]
+    return Path(uri.partition("://")[2])
+
+
+def ledger_of(bench: Bench, pipeline_id: str = "a") -> list[NodeLedger]:
+    """Recount a run; nothing must be wrong, and nothing missing (C1)."""
+    ledgers = verify(bench.image(pipeline_id))
+    for ledger in ledgers:
+        assert ledger.findings == []
+        if ledger.kept is not None:
+            assert ledger.pending is not None
+            counted = ledger.kept + ledger.filtered + ledger.skipped + ledger.dead + ledger.pending
+            assert counted == ledger.rows_in, ledger
+    return ledgers
+
+
+COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters")
+
+
+def check_counts(bench: Bench, report: RunReport, pipeline_id: str = "a") -> None:
+    """See to it that the report, runtime.json, the seal (or commit log) and the files say the same (C1)."""
+    image = bench.image(pipeline_id)
+    for node, entry, ledger in zip(report.nodes, image["nodes"], ledger_of(bench, pipeline_id), strict=True):
+        counts = tuple(getattr(node, name) for name in COUNTS)
+        assert tuple(entry[name] for name in COUNTS) == counts
+        assert (ledger.covered, ledger.rows_out, ledger.filtered, ledger.skipped, ledger.dead) == counts
+        assert node.failed == entry["failed"] == node.skipped + node.dead_letters
+        manifest = StreamFactory.create(entry["output_uri"]).manifest()
+        assert manifest is not None
+        assert manifest.complete
+        covered = sum(span.end - span.start for span in manifest.cover)
+        assert (covered, manifest.rows, manifest.filtered, *manifest.failed[:2]) == counts
+
+
+class Seen:
+    """Wraps fates, and notes which rows they are called with. (One atomic append a call: any thread may.)"""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def of(self, name: str, fate: Fate) -> Fate:
+        """Return a fate that notes its calls under a name."""
+
+        def act(row: Any) -> Any:
+            self.calls.append((name, int(row["n"])))
+            return fate(row)
+
+        act.__name__ = name
+        return act
+
+    def by(self, name: str) -> list[int]:
+        """Return the rows that one fate was called with, sorted."""
+        return sorted(n for who, n in self.calls if who == name)
+
+
+def failing_when(is_bad: Callable[[], bool], bad: Collection[int], fate: Fate = double) -> Fate:
+    """Return a fate that can be mended: it raises for some rows as long as `is_bad()`."""
+
+    def act(row: Any) -> Any:
+        if int(row["n"]) in bad and is_bad():
+            raise Poison(f"row {row['n']} is bad")
+        return fate(row)
+
+    return act

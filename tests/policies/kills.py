@@ -1,0 +1,3 @@
+"""placeholder"""
+class Forks:
+    def close(self): pass

@@ -104,9 +104,7 @@ class FaultyDisk(LocalDisk):
         """Lock a file."""
         return self._step("lock", path, lambda: super(FaultyDisk, self).lock_path(path))
 
-    def _step(
-        self, operation: str, path: str, step: Callable[[], T], tear: Callable[[int], None] | None = None
-    ) -> T:
+    def _step(self, operation: str, path: str, step: Callable[[], T], tear: Callable[[int], None] | None = None) -> T:
         point = Failpoint(operation, path)
         due = self._due(point)
         for fault in due:

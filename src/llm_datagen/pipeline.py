@@ -66,8 +66,8 @@ class BasePipeline:
 
     # What the kinds differ in.
 
-    def _operators(self) -> list[Any]:
-        """Return the operators in the code."""
+    def _operators(self, image: dict[str, Any]) -> list[Any]:
+        """Return the operators in the code, in the order of the image's nodes."""
         raise TypeError
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
@@ -154,7 +154,7 @@ class BasePipeline:
             FailurePolicy(on_error=on_error or "fail", max_errors=max_errors)
             for entry in image["nodes"]:
                 entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
-        _check_operators(image, self._operators())
+        _check_operators(image, self._operators(image))
         nodes = self._nodes_of(image)
         folder.lock()
         try:
@@ -443,7 +443,7 @@ class UnifiedPipeline(BasePipeline):
     def _create_default(self) -> None:
         self.create()
 
-    def _operators(self) -> list[Any]:
+    def _operators(self, image: dict[str, Any]) -> list[Any]:
         return list(self._settings.operators)
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
@@ -501,11 +501,19 @@ class UnifiedNodePipeline(BasePipeline):
     def _create_default(self) -> None:
         self.create()
 
-    def _operators(self) -> list[Any]:
-        return [node.operator for node in self._given]
+    def _operators(self, image: dict[str, Any]) -> list[Any]:
+        given = {node.node_id: node.operator for node in self._given}
+        known = [entry["node_id"] for entry in image["nodes"]]
+        if sorted(given) != sorted(known):
+            raise ImageMismatchError(
+                f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; a "
+                "resume needs the same ones"
+            )
+        return [given[node_id] for node_id in known]
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
-        return [node_from_image(entry, node.operator) for entry, node in zip(image["nodes"], self._given, strict=True)]
+        operators = self._operators(image)
+        return [node_from_image(entry, operator) for entry, operator in zip(image["nodes"], operators, strict=True)]
 
 
 def _check_operators(image: dict[str, Any], operators: list[Any]) -> None:

@@ -34,6 +34,7 @@ from llm_datagen import (
     UnknownProtocolError,
     WriterConfig,
 )
+from llm_datagen.runtime import RunFolder
 
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, write_jsonl
 
@@ -580,3 +581,50 @@ def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnknownProtocolError):
         UnifiedNode("n").bind_io("what://x", "jsonl://x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_looks_whether_a_run_is_going_on_does_not_keep_it_from_beginning(bench: Bench) -> None:
+    """M23: `is_locked()` (of a dashboard, say) takes the lock for a moment; that is no second run."""
+    bench.give(numbered(1))
+    is_over = threading.Event()
+
+    def look() -> None:
+        folder = RunFolder(bench.results, "a")
+        while not is_over.is_set():
+            folder.is_locked()
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(60):
+            bench.pipeline([same]).create("a")
+    finally:
+        is_over.set()
+        looker.join()
+
+
+def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> None:
+    """M17, S1: what another run has left half-done is not the whole input; `follow_input=True` waits for its end."""
+    bench.give(numbered(50))
+    fail = True
+
+    def work(item: Any) -> Any:
+        if fail and item["n"] == 30:
+            raise RuntimeError
+        return item
+
+    first = bench.pipeline([work]).create("a")
+    with pytest.raises(NodeFailedError):
+        first.run()
+    target = bench.folder / "second.jsonl"
+    second = bench.pipeline([same], input_uri=f"jsonl://{bench.output}", output_uri=f"jsonl://{target}")
+    with pytest.raises(StreamBusyError, match=str(bench.output)):
+        second.create("b").run()
+    second.create("c", follow_input=True, if_exists="overwrite")
+    second.start()
+    fail = False
+    first.resume("a").run()
+    report = second.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status == Status.COMPLETED
+    assert bag(lines(target)) == bag({"n": n, "_i": n} for n in range(50))

@@ -6,11 +6,12 @@ import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from llm_datagen import CsvStream, JsonlStream, Status
+from llm_datagen import CsvStream, FileStream, JsonlStream, NodeFailedError, Status, StreamFactory
+from llm_datagen.streams.jsonl import JsonlCodec
 
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, stored
 
@@ -231,3 +232,81 @@ def test_the_input_is_only_read(bench: Bench) -> None:
     bench.pipeline([same]).run()
     assert (bench.input.read_bytes(), bench.input.stat().st_mtime_ns) == before
     assert not list(Path(bench.folder).glob("in.jsonl.*"))
+
+
+class NamedStore(FileStream):
+    """A protocol of the user's own, as 7.2 of the manual describes it: `store://name` lies in a folder."""
+
+    codec = JsonlCodec()
+    extension = "rows"
+    folder: ClassVar[Path]
+
+    @property
+    def path(self) -> str:
+        return str(self.folder / self.uri.partition("://")[2].replace("/", "-"))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_protocol_of_the_users_own_works_for_every_stream_and_resumes(
+    bench: Bench, streaming: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M16 (7.2 of the manual): a subclass of FileStream that overrides `path`, as input, between and output."""
+    NamedStore.folder = bench.folder / "bucket"
+    monkeypatch.setattr(StreamFactory, "_protocols", dict(StreamFactory._protocols))
+    StreamFactory.register("store", NamedStore)
+    fail = True
+
+    def work(item: Any) -> Any:
+        if fail and item["n"] == 30:
+            raise RuntimeError
+        return item
+
+    with StreamFactory.create("store://given").get_writer() as writer:
+        writer.write(numbered(60))
+    pipeline = bench.pipeline(
+        [work, same],
+        input_uri="store://given",
+        output_uri="store://made",
+        default_protocol="store://",
+        base_path="deep/below",
+        streaming=streaming,
+    ).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    fail = False
+    bench.pipeline([work, same]).resume("a").run()
+    assert bag(stored("store://made")) == bag({"n": n, "_i": n} for n in range(60))
+    names = {path.name for path in NamedStore.folder.iterdir()}
+    assert names == {f"{name}{end}" for name in ("given", "made", "deep-below-a-node_0.rows") for end in ("", ".done")}
+
+
+@pytest.mark.parametrize("name", ["with space", "ünï-çødé", "100%", "a#b?c=d&e", "quote's", "semi;colon", "{braces}"])
+def test_folders_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """M16: a URI is a protocol and a path, and nothing in the path is taken for something else."""
+    folder = tmp_path / name
+    folder.mkdir()
+    bench = Bench(folder)
+    bench.give(numbered(5))
+    bench.pipeline([same, same]).create(name).run()
+    assert bench.pipeline([same, same]).resume(name).run().rows_out == 5
+    assert len(lines(bench.output)) == 5
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_streams_in_memory_survive_a_failure_within_the_process(bench: Bench, streaming: bool) -> None:
+    """M16, M6: `memory://` between the nodes: a resume in the same process goes on with it."""
+    bench.give(numbered(60))
+    fail = True
+
+    def work(item: Any) -> Any:
+        if fail and item["n"] == 30:
+            raise RuntimeError
+        return item
+
+    settings = {"default_protocol": "memory://", "streaming": streaming, "parallel_size": 2}
+    pipeline = bench.pipeline([same, work], **settings).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    fail = False
+    bench.pipeline([same, work]).resume("a").run()
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(60))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, UnifiedPipeline
+from llm_datagen.runtime import RunFolder
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, write_jsonl
 from .zygote import JOB, calls_of, check_rows, committed, output_of, said
@@ -26,7 +26,7 @@ ROWS = 200
 
 
 class Item(BaseOperator):
-    """Tells when row `signal_at` is in it; naps."""
+    """Tells when it has come to row `signal_at`, and is slow from then on."""
 
     name = "work"
 
@@ -40,9 +40,10 @@ class Item(BaseOperator):
 
     def do(self, item: Any) -> Any:
         self.calls.note(item["_i"])
-        if item["n"] == self.signal_at and self.here:
+        if self.here and item["n"] >= self.signal_at:
             self.here.set()
-            time.sleep(0.01)
+            if self.nap < 0.005:  # there is to be something left when the cancel comes
+                time.sleep(0.005)
         return {"n": item["n"]}
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
@@ -73,10 +74,9 @@ def copy(item: Any) -> Any:
     return item
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize(
-    ("streaming", "async_mode", "parallel_size"), list(itertools.product([True, False], [True, False], [1, 4]))
-)
+@pytest.mark.parametrize(("parallel_size", "ordered"), [(1, False), (4, False), (4, True)])
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("async_mode", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_cancel_from_another_thread_saves_what_was_begun_and_a_resume_goes_on(
     bench: Bench, kind: str, streaming: bool, async_mode: bool, parallel_size: int, ordered: bool
@@ -243,6 +243,33 @@ def test_a_cancel_before_and_after_a_run_does_nothing(bench: Bench) -> None:
     pipeline.cancel("too late")
     pipeline.cancel("too late")
     assert pipeline.status == Status.COMPLETED
+
+
+@pytest.mark.xfail(
+    strict=True, reason="actors/supervisor.py: _cancel saves the image before it tells the nodes to stop"
+)
+def test_a_cancel_reaches_the_nodes_before_anything_is_saved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M7: no new call is begun after a cancel, however slow the disk is that the image lies on."""
+    bench.give(numbered(ROWS))
+    calls, here, saving = Calls(bench.folder / "calls"), threading.Event(), threading.Event()
+    save = RunFolder.save
+    begun = 0
+
+    def slow_save(folder: RunFolder, image: dict[str, Any]) -> None:
+        nonlocal begun
+        if image["status"] == "canceling" and not saving.is_set():
+            saving.set()
+            begun = sum(calls.all().values())
+            time.sleep(0.3)
+        save(folder, image)
+
+    monkeypatch.setattr(RunFolder, "save", slow_save)
+    pipeline = bench.pipeline([Item(calls, here, 10, nap=0.01)], parallel_size=2).create("a")
+    pipeline.start()
+    here.wait(PATIENCE_SECONDS)
+    pipeline.cancel()
+    pipeline.wait(PATIENCE_SECONDS)
+    assert sum(calls.all().values()) - begun <= 4  # who was between two calls at that moment
 
 
 # --- signals, in this process --------------------------------------------------------------------------------------

@@ -100,7 +100,10 @@ KINDS: dict[str, Callable[[Calls, BaseException | None], Item]] = {
     "async batch": AsyncBatch,
 }
 EXPECTED = [{**through({"n": n}), "_i": f"{n}_{k}"} for n in range(ROWS) for k in range(n % 3)]
-MODES = list(itertools.product([True, False], [True, False], [1, 4], [False, True]))
+MODES = [
+    (streaming, async_mode, *order)
+    for streaming, async_mode, order in itertools.product([True, False], [True, False], [(4, False), (1, True)])
+]
 
 
 def copier() -> Callable[[Any], Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from llm_datagen.streams.disk import LOCAL_DISK, HeldLock, LocalDisk
 
 FORMAT = 1
 """The version of runtime.json."""
+
+_TRIES = 5
+_TRY_SECONDS = 0.02
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -112,13 +116,15 @@ class RunFolder:
             PipelineBusyError: when somebody has it.
             DiskError: when the folder or the lock cannot be made.
         """
-        lock = self.disk.take_lock(str(self.lock_path))
-        if lock is None:
-            raise PipelineBusyError(
-                f"run {self.pipeline_id!r} in {self.path.parent} is being run{self._by_whom()}; wait for it, cancel "
-                f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
-            )
-        self._lock = lock
+        for _ in range(_TRIES):
+            self._lock = self.disk.take_lock(str(self.lock_path))
+            if self._lock is not None:
+                return
+            time.sleep(_TRY_SECONDS)  # who only looks, as `is_locked` does, has it for a moment
+        raise PipelineBusyError(
+            f"run {self.pipeline_id!r} in {self.path.parent} is being run{self._by_whom()}; wait for it, cancel "
+            f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
+        )
 
     def unlock(self) -> None:
         """Let others take the run. May be called more than once."""

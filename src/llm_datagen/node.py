@@ -104,7 +104,6 @@ class UnifiedNode:
         self._output: Stream | None = None
         self._opened: NodePlan | None = None
         self._run: Run | None = None
-        self._report: NodeReport | None = None
 
     def __repr__(self) -> str:
         return f"UnifiedNode({self.node_id!r})"
@@ -285,21 +284,26 @@ class UnifiedNode:
             StreamError: when a stream cannot be read or continued.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
         """
-        plan = self._opened or self.plan()
-        run = self._run = Run(
+        log = open_log(self._log_file)
+        try:
+            plan = self._opened or self.plan()
+        except BaseException:
+            log.close()
+            raise
+        self._run = Run(
             [plan],
             pipeline_id="",
             streaming=True,
             folder=None,
             image={"config": self.config()},
             hooks=self._hooks,
-            log=open_log(self._log_file),
+            log=log,
         )
-        try:
-            return run_in_foreground(run)
-        finally:
-            if run.is_over():
-                self._report = run.report().nodes[0]
+        return run_in_foreground(self._run)
+
+    def runs_in(self, run: Run) -> None:
+        """Take note of the run of a pipeline that this node is in, for `status` and `progress`."""
+        self._run = run
 
     def close(self) -> None:
         """After `open()`: seal the output if the node has succeeded, and let go of the streams."""
@@ -310,7 +314,7 @@ class UnifiedNode:
             # The writer has closed its files; what it committed is recovered and sealed.
             self.output.sink(source=self.input.uri, fsync=self.writer_config.fsync).seal()
         else:
-            plan.sink.close()
+            plan.close()
 
     def cancel(self) -> None:
         """Begin nothing new, end what was begun, commit it. Any thread may call it; returns at once."""
@@ -324,12 +328,16 @@ class UnifiedNode:
         """The status of the last run."""
         if self._run is not None and not self._run.is_over():
             return Status.RUNNING
-        return self._report.status if self._report is not None else Status.PENDING
+        return self.progress.status
 
     @property
     def progress(self) -> NodeReport:
         """How far the node was at the end of the last run."""
-        return self._report or NodeReport(node_id=self.node_id)
+        if self._run is not None and self._run.is_over():
+            for report in self._run.report().nodes:
+                if report.node_id == self.node_id:
+                    return report
+        return NodeReport(node_id=self.node_id)
 
     def get_runtime(self) -> dict[str, Any]:
         """Return the node's settings, status and progress as plain data."""

@@ -285,7 +285,11 @@ class BasePipeline:
             hooks=self.hooks,
             log=log,
         )
+        self._note_run(self._run)
         return self._run
+
+    def _note_run(self, run: Run) -> None:
+        """Take note of a run that is about to begin."""
 
     def _create_default(self) -> None:
         raise TypeError
@@ -500,6 +504,10 @@ class UnifiedNodePipeline(BasePipeline):
 
     def _create_default(self) -> None:
         self.create()
+
+    def _note_run(self, run: Run) -> None:
+        for node in self._given:
+            node.runs_in(run)
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         given = {node.node_id: node.operator for node in self._given}

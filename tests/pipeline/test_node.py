@@ -364,9 +364,6 @@ def test_nodes_wired_by_hand_resume_by_their_image(bench: Bench, streaming: bool
     assert sum(calls.all().values()) <= 100 + 60
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pipeline.py: nodes are made anew from the image; those that were given stay pending"
-)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_nodes_know_how_they_fared_in_a_pipeline(bench: Bench, streaming: bool) -> None:
     """M9: `status` and `progress` of a node that ran inside a UnifiedNodePipeline."""

@@ -245,9 +245,6 @@ def test_a_cancel_before_and_after_a_run_does_nothing(bench: Bench) -> None:
     assert pipeline.status == Status.COMPLETED
 
 
-@pytest.mark.xfail(
-    strict=True, reason="actors/supervisor.py: _cancel saves the image before it tells the nodes to stop"
-)
 def test_a_cancel_reaches_the_nodes_before_anything_is_saved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """M7: no new call is begun after a cancel, however slow the disk is that the image lies on."""
     bench.give(numbered(ROWS))

@@ -314,14 +314,14 @@ class SupervisorActor(Stage):
 
     def _cancel(self, reason: str) -> None:
         """Stop everything, sink first."""
+        for plan in reversed(self._plans):
+            if plan.node_id in self._groups:
+                self._stop_group(self._groups[plan.node_id])
         if self._status is Status.RUNNING:
             self._status = Status.CANCELING
             self._reason = reason
             self._log.info(events.CANCEL, reason=reason, because_of_failure=self._first_failure is not None)
             self._changed()
-        for plan in reversed(self._plans):
-            if plan.node_id in self._groups:
-                self._stop_group(self._groups[plan.node_id])
 
     def _stop_group(self, group: _Group) -> None:
         tell(group.node, Cancel())

@@ -1,3 +1,6 @@
 """placeholder"""
+
+
 class Forks:
-    def close(self): pass
+    def close(self):
+        pass

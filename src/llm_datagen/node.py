@@ -284,11 +284,11 @@ class UnifiedNode:
             StreamError: when a stream cannot be read or continued.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
         """
-        log = open_log(self._log_file)
+        plan = self._opened or self.plan()
         try:
-            plan = self._opened or self.plan()
+            log = open_log(self._log_file)
         except BaseException:
-            log.close()
+            plan.close()
             raise
         self._run = Run(
             [plan],

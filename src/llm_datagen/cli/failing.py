@@ -31,7 +31,8 @@ _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, Pipelin
 
 EXISTS_HINT = " (on the command line: --if-exists resume, --if-exists overwrite, or --id)"
 
-_NOT_THE_USERS = (str(Path(llm_datagen.__file__).parent), sysconfig.get_path("stdlib"))
+_OURS = str(Path(llm_datagen.__file__).parent)
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
 @contextlib.contextmanager
@@ -78,6 +79,7 @@ def users_traceback(error: BaseException) -> list[str]:
 
 def _is_the_users(frame: TracebackType) -> bool:
     path = frame.tb_frame.f_code.co_filename
-    if "site-packages" in path or "dist-packages" in path:
-        return True
-    return not path.startswith(("<frozen", *_NOT_THE_USERS))
+    if path.startswith(("<frozen", _OURS)):
+        return False
+    # What users install lies within the standard library's folder, and is theirs.
+    return "site-packages" in path or "dist-packages" in path or not path.startswith(_STANDARD_LIBRARY)

@@ -13,6 +13,7 @@ OnError = Literal["fail", "skip", "dead_letter"]
 DeliveryMode = Literal["exactly_once", "at_most_once"]
 IdScheme = Literal["path", "numeric"]
 IfExists = Literal["error", "resume", "overwrite"]
+Verify = Literal["tail", "full"]
 
 
 def check_count(name: str, value: Any) -> int:

@@ -26,6 +26,7 @@ from llm_datagen.config import (
     IfExists,
     NodeConfig,
     OnError,
+    Verify,
     WriterConfig,
     check_choice,
     check_flag,
@@ -125,7 +126,12 @@ class BasePipeline:
             raise
 
     def resume(
-        self, pipeline_id: str, *, on_error: OnError | None = None, max_errors: int | float | None = None
+        self,
+        pipeline_id: str,
+        *,
+        on_error: OnError | None = None,
+        max_errors: int | float | None = None,
+        verify: Verify = "tail",
     ) -> Self:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
@@ -137,6 +143,8 @@ class BasePipeline:
                 bad row has ended goes on with "dead_letter".
             max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
                 number.
+            verify: "tail" compares what the last flush of each stream added with its checksum (and the whole of streams
+                up to 64 MiB); "full" compares every byte that the run has written.
 
         Returns:
             The pipeline itself: call `run()` next.
@@ -154,10 +162,14 @@ class BasePipeline:
             FailurePolicy(on_error=on_error or "fail", max_errors=max_errors)
             for entry in image["nodes"]:
                 entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
+        check_choice("verify", verify, Verify)
         _check_operators(image, self._operators(image))
         nodes = self._nodes_of(image)
         folder.lock()
         try:
+            if verify == "full":
+                for node in nodes:
+                    node.output.verify()
             for node in nodes:
                 node.reopen()
             is_complete = all(node.is_finished() for node in nodes)

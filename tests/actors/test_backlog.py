@@ -204,6 +204,16 @@ def test_after_rows_that_are_done_already_a_batch_is_short_up_to_the_grid() -> N
     assert span(backlog.take(8)) == (8, 16)
 
 
+def test_a_batch_before_rows_that_are_done_already_does_not_wait_for_more() -> None:
+    """M14: there will be none: what follows is behind a gap."""
+    backlog = Backlog(4)
+    backlog.add(rows(4, 6))
+    assert backlog.take(100) is None
+    backlog.add(rows(9, 10))
+    assert span(backlog.take(100)) == (4, 6)
+    assert backlog.take(100) is None
+
+
 def test_rows_that_come_back_are_the_next_to_go_out() -> None:
     """R2: so that an ordered node is never stuck behind a row that nobody works on."""
     backlog = Backlog(0)

@@ -34,6 +34,7 @@ from llm_datagen.messages import Cancel, Subscribe
 from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import RunReport, Status
 from llm_datagen.streams.commits import CommitLog
+from llm_datagen.streams.letters import read_letters
 
 from ..support import bag, nothing_left, stored, write_jsonl
 from .helpers import DiskFullError
@@ -76,20 +77,46 @@ Model = Callable[[Row], Any]
 MODELS: list[Model] = [plus, in_place, drop, split]
 
 
-def expected(rows: list[Row], models: list[Model], parents: list[int]) -> list[list[Row]]:
-    """Return what each node's stream must hold, in input order; `parents` says which one each reads (-1: the input)."""
+class PoisonError(ValueError):
+    """A row that fails whenever it is tried."""
+
+
+def poisoned(model: Model) -> Model:
+    """Return a model that fails at some rows."""
+
+    def act(item: Row) -> Any:
+        if item["v"] % 7 == 5:
+            raise PoisonError(f"row {item['_i']} is bad")
+        return model(item)
+
+    return act
+
+
+def expected(
+    rows: list[Row], models: list[Model], parents: list[int]
+) -> tuple[list[list[Row]], list[list[dict[str, Any]]]]:
+    """Return what each node's stream must hold, in input order, and which rows fail in it.
+
+    `parents` says which stream each node reads (-1: the input).
+    """
     streams: list[list[Row]] = []
+    failed: list[list[dict[str, Any]]] = []
     for model, parent in zip(models, parents, strict=True):
         before = [{**row, "_i": number} for number, row in enumerate(rows)] if parent < 0 else streams[parent]
         after: list[Row] = []
+        failed.append([])
         for row in before:
-            result = model(dict(row))
+            try:
+                result = model(dict(row))
+            except PoisonError:
+                failed[-1].append({"_i": row["_i"], "v": row["v"]})
+                continue
             if isinstance(result, list):
                 after += [{**child, "_i": f"{row['_i']}_{k}"} for k, child in enumerate(result) if child is not None]
             elif result is not None:
                 after.append({**result, "_i": row["_i"]})
         streams.append(after)
-    return streams
+    return streams, failed
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
@@ -97,24 +124,25 @@ def expected(rows: list[Row], models: list[Model], parents: list[int]) -> list[l
 
 QUIET = ["nothing", "cancel", "tell cancel"]
 CAUSES: dict[str, type[BaseException]] = {"raise": ValueError, "exit": SystemExit, "fill disk": DiskFullError}
+RAISING = {"raise", "exit"}
 BAD_THINGS = [*QUIET, *CAUSES, "stop one", "stop one", "stop some", "stop all", "be rude", "twice"]
 
 
 class Chaos:
     """Does one bad thing, when the operators have been called often enough."""
 
-    def __init__(self, rng: random.Random, calls: int) -> None:
+    def __init__(self, rng: random.Random, calls: int, *, may_raise: bool) -> None:
         self._rng = rng
         self._lock = threading.Lock()
         self._left = rng.randint(0, max(1, calls))
-        self.what = rng.choice(BAD_THINGS)
+        self.what = rng.choice(BAD_THINGS if may_raise else [what for what in BAD_THINGS if what not in RAISING])
         self.is_disk_full = False
         self.pipeline: BasePipeline
         self.ref: pykka.ActorRef[Any]
 
     def at_start(self) -> None:
         """The run has just begun."""
-        if self._left == 0 and self.what not in {"raise", "exit"}:
+        if self._left == 0 and self.what not in RAISING:
             self.strike()
 
     def on_call(self) -> None:
@@ -258,7 +286,10 @@ class Trial:
         models = [rng.choice(MODELS) for _ in range(rng.randint(1, 4))]
         self.is_tree = rng.random() < 0.3
         self.parents = [rng.randint(-1, k - 1) if self.is_tree else k - 1 for k in range(len(models))]
-        self.expected = expected(self.rows, models, self.parents)
+        self.on_error = rng.choice(["fail", "fail", "skip", "dead_letter"])
+        if self.on_error != "fail":
+            models = [poisoned(model) for model in models]
+        self.expected, self.failed = expected(self.rows, models, self.parents)
         self.operators = [rng.choice(KINDS)(rng, model, f"op{k}") for k, model in enumerate(models)]
         self.strikes = rng.choice([1, 1, 2, 4])
         self.chaos: Chaos
@@ -275,6 +306,9 @@ class Trial:
             "parallel_size": rng.randint(1, 4),
             "batch_size": rng.randint(1, 4),
             "ordered": self.ordered,
+            "on_error": self.on_error,
+            "retries": rng.choice([0, 0, 2]) if self.on_error != "fail" else 0,
+            "retry_wait": 1e-4,
             "writer_config": {
                 "async_mode": rng.random() < 0.6,
                 "queue_size": rng.randint(1, 5),
@@ -320,7 +354,8 @@ class Trial:
 
     def struck_run(self, pipeline: BasePipeline) -> None:
         """Run, and be struck: it ends soon, leaves nothing, and seals nothing that is not finished."""
-        self.chaos = Chaos(self.rng, 1 + sum(map(len, self.expected)))
+        calls = 1 + sum(map(len, self.expected))
+        self.chaos = Chaos(self.rng, calls, may_raise=self.on_error == "fail")
         self.chaos.pipeline = pipeline
         for operator in self.operators:
             operator.chaos = self.chaos
@@ -347,7 +382,12 @@ class Trial:
         self.check_seals(pipeline)
         for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
             assert node.output.is_sealed()
+            failed = self.failed[int(node.node_id.removeprefix("node_"))]
             assert progress.rows_out == len(self.rows_of(node))
+            assert progress.skipped == (len(failed) if self.on_error == "skip" else 0)
+            assert progress.dead_letters == (len(failed) if self.on_error == "dead_letter" else 0)
+            letters = [{"_i": letter["_i"], "v": letter["input"]["v"]} for letter in read_letters(node.output)]
+            assert bag(letters) == bag(failed if self.on_error == "dead_letter" else [])
             if self.ordered:
                 assert stored(node.output.uri) == self.rows_of(node)
 

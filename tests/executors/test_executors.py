@@ -16,7 +16,7 @@ from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 
 from ..actors.helpers import aside, block_of, error_of, result_of
-from ..support import PATIENCE_SECONDS, eventually
+from ..support import PATIENCE_SECONDS
 from .helpers import Ctx, Outlet, kernel_of, rows_of, threads_of
 
 Make = Callable[..., ThreadExecutor | LoopExecutor]
@@ -97,9 +97,13 @@ def test_setup_comes_first_teardown_last_each_once_and_where_the_calls_are(opera
 @both
 def test_stop_waits_for_what_runs_delivers_it_and_then_tears_down(operator: type[Traced]) -> None:
     """M7: what was dispatched ends; a client is not closed under a call that uses it."""
-    began, may_end = threading.Event(), threading.Event()
+    began, may_end, torn_down = threading.Event(), threading.Event(), threading.Event()
 
     class SlowPlain(Plain):
+        def teardown(self) -> None:
+            torn_down.set()
+            super().teardown()
+
         def work(self, item: Any) -> Any:
             began.set()
             assert may_end.wait(PATIENCE_SECONDS)
@@ -107,6 +111,10 @@ def test_stop_waits_for_what_runs_delivers_it_and_then_tears_down(operator: type
             return item
 
     class SlowLater(Later):
+        async def teardown(self) -> None:
+            torn_down.set()
+            await super().teardown()
+
         async def work(self, item: Any) -> Any:
             began.set()
             while not may_end.is_set():
@@ -120,7 +128,7 @@ def test_stop_waits_for_what_runs_delivers_it_and_then_tears_down(operator: type
     executor.submit(1, block_of([{"n": 1}]))
     assert began.wait(PATIENCE_SECONDS)
     stopping = aside(executor.stop)
-    eventually(lambda: executor._tasks)
+    assert not torn_down.wait(0.05)
     may_end.set()
     result_of(stopping)
     assert it.names() == ["setup", "call", "end of call", "teardown"]

@@ -126,7 +126,7 @@ def test_input_and_output_may_be_csv(bench: Bench, streaming: bool) -> None:
         streaming=streaming,
         batch_size=3,
     ).run()
-    assert stored(output) == [{"_i": n, "id": str(n), "text": cell} for n, cell in enumerate(text)]
+    assert bag(stored(output)) == bag({"_i": n, "id": str(n), "text": cell} for n, cell in enumerate(text))
 
 
 @pytest.mark.parametrize("streaming", [True, False])

@@ -138,7 +138,7 @@ def check_counts(bench: Bench, report: RunReport, pipeline_id: str = "a") -> Non
 
 
 class Seen:
-    """Wraps fates, and notes which rows they are called with. (One atomic append a call: any thread may.)"""
+    """Wraps fates, and notes which rows they are called with. One atomic append a call: any thread may."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []

@@ -1,6 +1,145 @@
-"""placeholder"""
+"""The other end of `job.py`: jobs are started, killed, and what they have left is looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.audit import NodeLedger, verify
+
+from ..support import bag, eventually, lines, numbered, write_jsonl
+from .helpers import letters_of
+from .job import expected
+
+SERVER = Path(__file__).with_name("job.py")
 
 
 class Forks:
-    def close(self):
-        pass
+    """A process that has imported the package, and forks a child for every job."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _ask(self, request: Any) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def start(self, job: dict[str, Any]) -> int:
+        """Start a job; return its pid."""
+        return self._ask(job)
+
+    def wait(self, pid: int) -> int:
+        """Wait for the end of a job; return its exit status, negative for the signal that ended it."""
+        return os.waitstatus_to_exitcode(self._ask(pid))
+
+    def run(self, job: dict[str, Any]) -> int:
+        """Start a job and wait for its end."""
+        return self.wait(self.start(job))
+
+    def kill(self, pid: int) -> int:
+        """`kill -9` a job; return its exit status: it may have ended before."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return self.wait(pid)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+class Work:
+    """A folder in which a job is done, and killed.
+
+    Args:
+        forks: where jobs run.
+        folder: an empty folder.
+        rows: rows of the input.
+        job: what the job is like.
+    """
+
+    def __init__(self, forks: Forks, folder: Path, rows: int, **job: Any) -> None:
+        self.forks = forks
+        self.folder = folder
+        self.rows = rows
+        self.job = {"folder": str(folder), **job}
+        self.kills = 0
+        self.chance = random.Random(f"{rows} {job}")
+        write_jsonl(folder / "in.jsonl", numbered(rows))
+        (folder / "calls").touch()
+
+    @property
+    def output(self) -> Path:
+        """The output."""
+        return self.folder / "out.jsonl"
+
+    @property
+    def between(self) -> Path:
+        """What the first node writes."""
+        return self.folder / "between" / "a" / "node_0.jsonl"
+
+    def calls(self) -> Counter[str]:
+        """Return how often each row was handed to which operator."""
+        return Counter((self.folder / "calls").read_text().split())
+
+    def said(self) -> str:
+        """Return what the jobs have said."""
+        path = self.folder / "said"
+        return path.read_text() if path.exists() else ""
+
+    def kill_after(self, calls: int, **changes: Any) -> bool:
+        """Start the job, and kill it when so many further calls were made; return whether it was killed in time."""
+        before = self.calls().total()
+        pid = self.forks.start({**self.job, "seed": self.chance.random(), **changes})
+        ended = f"ended {self.said().count('ended')}"
+        eventually(lambda: self.calls().total() >= before + calls or self.said().count("ended") > int(ended[6:]))
+        time.sleep(self.chance.random() * 0.01)
+        was_killed = self.forks.kill(pid) == -signal.SIGKILL
+        self.kills += was_killed
+        self.check_image()
+        return was_killed
+
+    def finish(self, **changes: Any) -> None:
+        """Do the job to its end."""
+        assert self.forks.run({**self.job, "nap": 0.0, **changes}) == 0, self.said()
+
+    def check_image(self) -> None:
+        """See to it that the image and the checkpoint are whole: so they must be at every instant."""
+        for name in ("runtime.json", "checkpoint.json"):
+            path = self.folder / "results" / "a" / name
+            if path.exists():
+                json.loads(path.read_bytes())
+
+    def ledger(self) -> list[NodeLedger]:
+        """Recount the run: nothing must be wrong."""
+        ledgers = verify(json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes()))
+        assert [ledger.findings for ledger in ledgers] == [[], []]
+        return ledgers
+
+    def check(self, *, mended: bool = False) -> None:
+        """See to it that the finished job has made exactly what it must: rows and letters, once each (M21, C1)."""
+        rows, dead = expected(self.rows, mended=mended)
+        assert bag(lines(self.output)) == bag(rows)
+        for path, ids in zip((self.between, self.output), dead, strict=True):
+            assert sorted(letter["_i"] for letter in letters_of(path)) == ids
+            assert all(letter["error"]["text"] == f"row {letter['_i']} is bad" for letter in letters_of(path))
+            assert not Path(f"{path}.commits").exists()
+            assert not Path(f"{path}.dispatched").exists()
+        assert [ledger.dead for ledger in self.ledger()] == [len(ids) for ids in dead]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
+from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.streams.disk import LocalDisk
 
 
@@ -138,9 +138,27 @@ class Dying:
             setattr(LocalDisk, name, method)
 
 
-def pipeline_of(job: dict[str, Any]) -> UnifiedPipeline:
+def fan_of(job: dict[str, Any]) -> UnifiedNodePipeline:
+    """Return nodes that are wired by hand: one stream, which two nodes read at once."""
+    folder = job["folder"]
+    JsonlStream(f"jsonl://{folder}/in.jsonl").seal()
+    nodes = [UnifiedNode(name, 2, 2, writer_config={"fsync": "never", "queue_size": 20}) for name in ("a", "b", "c")]
+    nodes[0].bind_io(f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/middle.jsonl").set_operator(ItemWork(job, 0))
+    nodes[1].bind_io(f"jsonl://{folder}/middle.jsonl", f"jsonl://{folder}/out.jsonl").set_operator(ItemWork(job, 1))
+    nodes[2].bind_io(f"jsonl://{folder}/middle.jsonl", f"jsonl://{folder}/third.jsonl").set_operator(AsyncWork(job, 2))
+    return UnifiedNodePipeline(
+        nodes,
+        streaming=job.get("streaming", True),
+        results_dir=f"{folder}/results",
+        log_file=f"{folder}/platform.log",
+    )
+
+
+def pipeline_of(job: dict[str, Any]) -> UnifiedPipeline | UnifiedNodePipeline:
     """Return the job's pipeline."""
     folder = job["folder"]
+    if job.get("shape") == "fan":
+        return fan_of(job)
     make = {"item": ItemWork, "async": AsyncWork, "batch": BatchWork}[job.get("kind", "item")]
     protocol = job.get("protocol", "jsonl")
     return UnifiedPipeline(

@@ -394,6 +394,30 @@ def test_a_second_signal_ends_a_process_whose_operator_hangs(tmp_path: Path, kin
     assert len(calls_of(job)) - len(set(calls_of(job))) <= 2 * 4 * 8  # the task that hung, in each node
 
 
+LEAVE = """
+import sys
+from llm_datagen import UnifiedPipeline
+def work(item):
+    return item
+async def awork(item):
+    return item
+folder = sys.argv[1]
+UnifiedPipeline([work, awork], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", results_dir=folder,
+                base_path=folder, log_file=None, streaming=len(sys.argv) > 2, parallel_size=4).create("a").start()
+"""
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_script_that_ends_without_waiting_ends_when_its_run_does(tmp_path: Path, streaming: bool) -> None:
+    """M5, H13: the run's threads are no daemons: the rows are not lost when the main thread has nothing more to do."""
+    write_jsonl(tmp_path / "in.jsonl", numbered(3000))
+    arguments = [str(tmp_path), *["streaming"] * streaming]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", LEAVE, *arguments], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(lines(tmp_path / "out.jsonl")) == 3000
+    assert json.loads((tmp_path / "a" / "runtime.json").read_bytes())["status"] == "completed"
+
+
 def test_cancelled_pipelines_know_it_from_their_image(bench: Bench) -> None:
     """M8, M27: another object, of another process perhaps, reads the status from runtime.json."""
     bench.give(numbered(10))

@@ -20,7 +20,7 @@ ROWS = 200
 BAD = 50
 
 
-class Trouble(Exception):  # noqa: N818
+class Trouble(Exception):
     """What the operators of these tests raise."""
 
 
@@ -305,7 +305,7 @@ def test_a_teardown_that_raises_does_not_undo_a_run(bench: Bench) -> None:
     assert "[Teardown Failed]" in [line["event"] for line in bench.log_lines()]
 
 
-class BadText(Exception):  # noqa: N818
+class BadText(Exception):
     """An exception that cannot be printed."""
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..support import eventually, lines, numbered, write_jsonl
+from ..support import bag, eventually, lines, numbered, write_jsonl
 from .zygote import Zygote, calls_of, check_rows, committed, output_of, said
 
 CONFIGS = [
@@ -98,6 +98,27 @@ def test_every_kind_of_operator_survives_kills(tmp_path: Path, zygote: Zygote, k
         assert again <= 2 * bound(job, 3)  # and rows that waited for their turn
     else:
         assert again <= bound(job, 3)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_nodes_wired_by_hand_survive_kills(tmp_path: Path, zygote: Zygote, streaming: bool) -> None:
+    """M31, M21: one stream that two nodes read; killed four times, each branch has every row once."""
+    chance = random.Random(7)
+    job = {"folder": str(tmp_path), "shape": "fan", "streaming": streaming, "nap": 0.001}
+    write_jsonl(tmp_path / "in.jsonl", numbered(200))
+    ends = [tmp_path / f"{name}.jsonl" for name in ("middle", "out", "third")]
+    wanted = [0]
+    for number in range(4):
+        pid = zygote.start({**job, "seed": number, "if_exists": "resume"})
+        wanted.append(sum(map(committed, ends)) + 1 + chance.randrange(150))
+        eventually(lambda: sum(map(committed, ends)) >= wanted[-1] or "report" in said(job))
+        zygote.kill(pid)
+    assert zygote.run({**job, "if_exists": "resume", "nap": 0.0}) == 0, said(job)
+    check_rows(job, 200)
+    assert bag(lines(ends[2])) == bag(lines(ends[1]))
+    calls = calls_of(job)
+    assert set(calls) == {f"{node}:{n}" for node in (0, 1, 2) for n in range(200)}
+    assert len(calls) - 600 <= 4 * 3 * (4 * 20 + 20)
 
 
 def test_a_kill_costs_slow_operators_hardly_more_than_the_calls_in_flight(tmp_path: Path, zygote: Zygote) -> None:

@@ -16,7 +16,7 @@ from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.spans import START
 
 
-class Crash(OSError):  # noqa: N818 - the disk, or the process, is gone
+class Crash(OSError):
     """The disk does nothing from now on."""
 
 

@@ -39,7 +39,7 @@ class Death:
     text: str = ""
 
 
-class PlannedFailure(Exception):  # noqa: N818
+class PlannedFailure(Exception):
     """Raised by `work` when it failed as it was meant to."""
 
 

@@ -9,6 +9,7 @@ back, so that a slow row never holds up others that were grouped with it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -154,7 +155,8 @@ class Kernel:
                 pause = work.fail(error)
                 if pause is None:
                     break
-                await self.retries.sleep_async(pause, self.ctx)
+                with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
+                    await self.retries.sleep_async(pause, self.ctx)
         return work.done()
 
 

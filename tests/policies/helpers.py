@@ -13,10 +13,10 @@ from llm_datagen import RunReport, StreamFactory
 from llm_datagen.audit import NodeLedger, verify
 
 from ..pipeline.chains import Fate, bare
-from ..support import Bench, lines
+from ..support import Bench, eventually, lines
 
 
-class Poison(Exception):
+class PoisonError(Exception):
     """What a bad row does to an operator."""
 
 
@@ -38,7 +38,7 @@ def poisoned(bad: Collection[int], fate: Fate = double) -> Fate:
 
     def act(row: Any) -> Any:
         if int(row["n"]) in bad:
-            raise Poison(f"row {row['n']} is bad")
+            raise PoisonError(f"row {row['n']} is bad")
         return fate(row)
 
     act.__name__ = f"poisoned {fate.__name__}"
@@ -59,7 +59,7 @@ def modelled(rows: Sequence[Any], fates: Sequence[Fate]) -> tuple[list[dict[str,
         for row_id, row in current:
             try:
                 result = fate(row)
-            except Poison:
+            except PoisonError:
                 failed[-1].append((row_id, row))
                 continue
             if isinstance(result, list):
@@ -138,7 +138,7 @@ def check_counts(bench: Bench, report: RunReport, pipeline_id: str = "a") -> Non
 
 
 class Seen:
-    """Wraps fates, and notes which rows they are called with. One atomic append a call: any thread may."""
+    """Wraps fates, and notes which rows they are called with; any thread may call them."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -153,6 +153,10 @@ class Seen:
         act.__name__ = name
         return act
 
+    def reach(self, calls: int) -> None:
+        """Wait until so many calls were made."""
+        eventually(lambda: len(self.calls) >= calls)
+
     def by(self, name: str) -> list[int]:
         """Return the rows that one fate was called with, sorted."""
         return sorted(n for who, n in self.calls if who == name)
@@ -163,7 +167,7 @@ def failing_when(is_bad: Callable[[], bool], bad: Collection[int], fate: Fate = 
 
     def act(row: Any) -> Any:
         if int(row["n"]) in bad and is_bad():
-            raise Poison(f"row {row['n']} is bad")
+            raise PoisonError(f"row {row['n']} is bad")
         return fate(row)
 
     return act

@@ -21,7 +21,7 @@ from llm_datagen.streams.disk import MemoryDisk
 from ..actors.helpers import block_of, stream_on
 from ..executors.helpers import Ctx, left, rows_of
 from ..support import Bench, eventually, lines, numbered
-from .helpers import Poison, brief, check_counts, letters_of
+from .helpers import PoisonError, brief, check_counts, letters_of
 
 
 class Batches(BaseOperator):
@@ -34,7 +34,7 @@ class Batches(BaseOperator):
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         self.calls.append([item["n"] for item in items])
         if any(item["n"] in self.bad for item in items):
-            raise Poison("a row is bad")
+            raise PoisonError("a row is bad")
         return list(items)
 
 
@@ -124,7 +124,7 @@ class TooMuch(Batches):
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         self.calls.append([item["n"] for item in items])
         if len(items) > 10:
-            raise Poison("too long for the model")
+            raise PoisonError("too long for the model")
         return list(items)
 
 

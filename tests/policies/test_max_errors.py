@@ -14,7 +14,7 @@ from llm_datagen.config import FailurePolicy
 
 from ..pipeline.chains import operator
 from ..support import Bench, lines, numbered
-from .helpers import Poison, Seen, check_counts, ledger_of, letters_of, poisoned
+from .helpers import PoisonError, Seen, check_counts, ledger_of, letters_of, poisoned
 
 
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
@@ -31,9 +31,10 @@ def test_one_row_too_many_ends_the_run(bench: Bench, limit: int, style: str, on_
     error = caught.value.__cause__
     assert isinstance(error, TooManyErrorsError)
     assert str(error) == (
-        f"{limit + 1} rows failed, more than max_errors={limit} allows; the last one: Poison: row {bad[limit]} is bad"
+        f"{limit + 1} rows failed, more than max_errors={limit} allows; the last one: "
+        f"PoisonError: row {bad[limit]} is bad"
     )
-    assert isinstance(error.__cause__, Poison)
+    assert isinstance(error.__cause__, PoisonError)
     assert bench.image("a")["error"] == f"TooManyErrorsError: {error}"
     (ledger,) = ledger_of(bench)
     assert ledger.skipped + ledger.dead == limit

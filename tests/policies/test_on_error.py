@@ -17,7 +17,7 @@ from llm_datagen.testing import RecordingHooks
 from ..pipeline.chains import STYLES, bare, operator
 from ..support import Bench, bag, lines, numbered, stored
 from .helpers import (
-    Poison,
+    PoisonError,
     at_source,
     brief,
     brief_model,
@@ -80,9 +80,9 @@ def test_the_others_come_out_and_the_failed_are_accounted_for(
         letters = letters_of(out)
         assert brief(letters) == (brief_model(one) if is_dead else [])
         for letter in letters:
-            assert (letter["node_id"], letter["error"]["kind"]) == (f"node_{number}", "Poison")
+            assert (letter["node_id"], letter["error"]["kind"]) == (f"node_{number}", "PoisonError")
             assert letter["error"]["text"] == f"row {letter['input']['n']} is bad"
-            assert "Poison" in letter["error"]["trace"]
+            assert "PoisonError" in letter["error"]["trace"]
             at = at_source(letter, source_of(bench, "a", number))
             assert str(at["n"]) == str(letter["input"]["n"])
             if number == 0:
@@ -111,7 +111,7 @@ def test_a_run_that_failed_goes_on_with_another_policy(
     ).create("a")
     with pytest.raises(NodeFailedError, match="bad") as caught:
         pipeline.run()
-    assert isinstance(caught.value.__cause__, Poison)
+    assert isinstance(caught.value.__cause__, PoisonError)
     assert bench.image("a")["status"] == "failed"
     assert not letters_of(bench.between("a", 0, protocol))
     assert not letters_of(output)
@@ -244,7 +244,7 @@ def test_the_letter_holds_what_the_operator_was_given_and_not_what_it_made_of_it
         if isinstance(item, dict):
             item.get("tags", []).append("spoilt")
             item.clear()
-        raise Poison("always")
+        raise PoisonError("always")
 
     bench.pipeline([work], on_error="dead_letter").create("a").run()
     assert [letter["input"] for letter in letters_of(bench.output)] == [
@@ -290,7 +290,7 @@ def test_a_user_s_own_i_does_not_name_a_letter(bench: Bench) -> None:
 
 class Fragile(BaseOperator):
     def setup(self) -> None:
-        raise Poison("no model")
+        raise PoisonError("no model")
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         return item
@@ -302,7 +302,7 @@ def test_a_setup_that_fails_is_no_row_that_fails(bench: Bench, on_error: str) ->
     bench.give(numbered(5))
     with pytest.raises(NodeFailedError, match="no model") as caught:
         bench.pipeline([Fragile()], on_error=on_error).create("a").run()
-    assert isinstance(caught.value.__cause__, Poison)
+    assert isinstance(caught.value.__cause__, PoisonError)
     assert not letters_of(bench.output)
     assert not bench.is_sealed()
 
@@ -339,11 +339,11 @@ def test_hooks_and_log_hear_of_rows_that_fail(bench: Bench) -> None:
     bench.pipeline([poisoned(range(0, 60, 2))], on_error="skip", hooks=hooks).create("a").run()
     told = hooks.of("on_node_error")
     assert [bare(items[0])["n"] for _, _, _, items in told] == list(range(0, 60, 2))
-    assert all((cid, nid, type(error)) == ("a", "node_0", Poison) for cid, nid, error, _ in told)
+    assert all((cid, nid, type(error)) == ("a", "node_0", PoisonError) for cid, nid, error, _ in told)
     logged = [line for line in bench.log_lines() if line["event"] == "[Row Failed]"]
     assert 10 <= len(logged) <= 12
     assert [line["ids"] for line in logged[:10]] == [[str(n)] for n in range(0, 20, 2)]
-    assert (logged[0]["kind"], logged[9]["failed_in_run"]) == ("Poison", 10)
+    assert (logged[0]["kind"], logged[9]["failed_in_run"]) == ("PoisonError", 10)
     assert "s3cr3t" not in bench.log.read_text()
     last = hooks.of("on_node_progress")[-1]
     assert (last[2], last[4]["skipped"], last[4]["failed"], last[4]["dead_letters"]) == (60, 30, 30, 0)
@@ -369,7 +369,7 @@ class Counting(BaseOperator):
 
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         if any(item["n"] == 13 for item in items):
-            raise Poison("unlucky")
+            raise PoisonError("unlucky")
         return [{"sum": sum(item["n"] for item in items)}]
 
 

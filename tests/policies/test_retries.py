@@ -18,7 +18,7 @@ from llm_datagen.executors import work as work_module
 from llm_datagen.executors.retries import MAX_WAIT_SECONDS, Retries
 
 from ..support import Bench, bag, eventually, lines, numbered
-from .helpers import Poison, check_counts, letters_of, poisoned
+from .helpers import PoisonError, check_counts, letters_of, poisoned
 
 SOON: dict[str, Any] = {"retry_wait": 0.0001}
 """A wait before a retry that no test notices."""
@@ -42,7 +42,7 @@ class Attempts:
             self.made[n] += 1
             attempt = self.made[n]
         if attempt <= self.fails.get(n, 0):
-            raise Poison(f"attempt {attempt} at {n}")
+            raise PoisonError(f"attempt {attempt} at {n}")
         return {"n": n, "attempt": attempt}
 
 

@@ -1,0 +1,270 @@
+"""The ledger of a run, recounted from its files, finds nothing after honest runs, and every lie (C1)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import re
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import NodeFailedError, Status, UnifiedPipeline
+from llm_datagen.audit import FINDINGS_SHOWN, verify
+from llm_datagen.config import OnError
+
+from ..pipeline.chains import STYLES, Fate, operator
+from ..support import Bench, eventually, numbered
+from .helpers import Seen, check_counts, double, failing_when, ledger_of, no_fifths, poisoned, some_children
+
+FATES: list[Fate] = [double, no_fifths, some_children]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_after_whatever_happened_everything_is_accounted_for(bench: Bench, seed: int) -> None:
+    """C1: random chains, policies, failures, cancels, resumes, replays: at every stop, and at the end."""
+    chance = random.Random(seed)
+    bench.give(numbered(chance.randrange(0, 250)))
+    hurt = dict.fromkeys(range(3), True)
+    seen = Seen()
+    operators = []
+    for number in range(chance.randrange(1, 4)):
+        bad = {n for n in range(2000) if chance.random() < 0.06}
+        fate = failing_when(lambda number=number: hurt[number], bad, chance.choice(FATES))  # type: ignore[misc]
+        style = chance.choice([style for style in STYLES if style != "flat batch"])
+        operators.append(operator(style, seen.of(f"node_{number}", fate), name=str(number)))
+    pipeline = bench.pipeline(
+        operators,
+        streaming=chance.random() < 0.5,
+        ordered=chance.random() < 0.3,
+        parallel_size=chance.choice([1, 3]),
+        batch_size=chance.choice([1, 4, 16]),
+        on_error=chance.choice(["fail", "skip", "dead_letter"]),
+        max_errors=chance.choice([None, None, 3]),
+        retries=chance.choice([0, 0, 1]),
+        retry_wait=0.001,
+        delivery=chance.choice(["exactly_once", "at_most_once"]),
+        default_protocol=chance.choice(["jsonl://", "csv://"]),
+        writer_config={"async_mode": chance.random() < 0.5, "flush_batch_size": chance.choice([1, 1000])},
+    ).create("a")
+    for _ in range(chance.randrange(1, 5)):
+        pipeline.start()
+        if chance.random() < 0.6:
+            wanted = len(seen.calls) + chance.randrange(1, 60)
+            eventually(partial(_has_come, pipeline, seen, wanted))
+            pipeline.cancel()
+        _wait(pipeline)
+        ledger_of(bench)
+        change: OnError | None = chance.choice([None, "skip", "dead_letter"])
+        pipeline.resume("a", on_error=change)
+        ledger_of(bench)
+    hurt.update(dict.fromkeys(hurt, False))
+    pipeline.replay("a")
+    ledger_of(bench)
+    report = pipeline.run()
+    assert report.status == Status.COMPLETED
+    check_counts(bench, report)
+    assert all(ledger.pending == 0 and ledger.complete for ledger in ledger_of(bench))
+
+
+def _has_come(pipeline: UnifiedPipeline, seen: Seen, calls: int) -> bool:
+    return len(seen.calls) >= calls or _is_over(pipeline)
+
+
+def _is_over(pipeline: UnifiedPipeline) -> bool:
+    try:
+        return pipeline.wait(0) is not None
+    except NodeFailedError:
+        return True
+
+
+def _wait(pipeline: UnifiedPipeline) -> None:
+    with contextlib.suppress(NodeFailedError):
+        assert pipeline.wait(30) is not None
+
+
+def test_a_run_that_has_not_begun_has_an_empty_ledger(bench: Bench) -> None:
+    """C1: all rows are pending; a source that is not there yet is told as such."""
+    bench.give(numbered(7))
+    bench.pipeline([double, double]).create("a")
+    first, second = verify(bench.image("a"))
+    assert (first.rows_in, first.covered, first.pending, first.findings) == (7, 0, 7, [])
+    assert (second.rows_in, second.pending) == (None, None)
+    assert "cannot be read" in second.findings[0]
+
+
+# --- lies --------------------------------------------------------------------------------------------------------
+
+
+def edit_seal(**changes: Any) -> Callable[[Bench], None]:
+    def edit(bench: Bench) -> None:
+        path = Path(f"{bench.output}.done")
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), **changes}))
+
+    return edit
+
+
+def edit_rows(change: Callable[[list[bytes]], list[bytes]], *, of: str = "") -> Callable[[Bench], None]:
+    def edit(bench: Bench) -> None:
+        path = Path(f"{bench.output}{of}")
+        path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+
+    return edit
+
+
+def replace(name: str, data: bytes) -> Callable[[Bench], None]:
+    def edit(bench: Bench) -> None:
+        (bench.folder / name).write_bytes(data)
+
+    return edit
+
+
+def flip(lines: list[bytes], at: int = 5) -> list[bytes]:
+    """Change one byte, so that it still is a row."""
+    return [line.replace(b'"n":', b'"m":') if number == at else line for number, line in enumerate(lines)]
+
+
+LENGTH = r"out.jsonl has \d+ bytes, but \d+ when it was sealed"
+
+LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
+    "one byte": (edit_rows(flip), r"out.jsonl, bytes \d+ to \d+: the checksum is"),
+    "the last byte": (edit_rows(lambda rows: [*rows[:-1], rows[-1][:-1] + b" "]), "out.jsonl.*checksum"),
+    "a row removed": (
+        edit_rows(lambda rows: rows[:5] + rows[6:]),
+        r"out.jsonl has \d+ bytes, but \d+ when it was sealed",
+    ),
+    "a row twice": (edit_rows(lambda rows: [*rows, rows[3]]), LENGTH),
+    "two rows exchanged": (edit_rows(lambda rows: [*rows[1:2], *rows[:1], *rows[2:]]), "out.jsonl.*checksum"),
+    "the rows of the seal": (edit_seal(rows=3), "out.jsonl holds 25 different rows, and 3 were counted"),
+    "the filtered of the seal": (edit_seal(filtered=0), "30 source rows are done, but .* are 25"),
+    "the failed of the seal": (edit_seal(failed=[1, 2, 0]), "errors.jsonl holds 0 rows, and 2 were counted"),
+    "the skipped of the seal": (edit_seal(failed=[7, 0, 0]), "30 source rows are done, but .* are 37"),
+    "the size of the seal": (edit_seal(size=12), "out.jsonl has .* bytes, but 12 when it was sealed"),
+    "the checksum of the seal": (edit_seal(crc=12), "out.jsonl.*: the checksum is .*, 0000000c was committed"),
+    "the rows covered by the seal": (edit_seal(cover=[[0, 29, 0, 290]]), "29 source rows are done, but .* are 30"),
+    "the format of the seal": (edit_seal(format=99), "nothing accounts for it"),
+    "a seal by hand": (replace("out.jsonl.done", b""), "nothing accounts for it"),
+    "no seal": (lambda bench: Path(f"{bench.output}.done").unlink(), "nothing accounts for it"),
+    "the output removed": (lambda bench: bench.output.unlink(), "out.jsonl is gone"),
+    "the output emptied": (replace("out.jsonl", b""), "out.jsonl has 0 bytes"),
+    "the source shortened": (lambda bench: bench.give(numbered(12)), "the output is sealed, and -18 rows are pending"),
+    "the source removed": (lambda bench: bench.input.unlink(), "the source cannot be read: .*in.jsonl does not exist"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_every_lie_is_found_and_named(bench: Bench, lie: str) -> None:
+    """C1, S3: whatever was done to a finished run."""
+    bench.give(numbered(30))
+    bench.pipeline([operator("item", lambda row: None if row["n"] % 6 == 0 else row)]).create("a").run()
+    ledger_of(bench)
+    act, says = LIES[lie]
+    act(bench)
+    (ledger,) = verify(bench.image("a"))
+    assert any(re.search(says, finding) for finding in ledger.findings), ledger.findings
+
+
+LETTER_LIES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "deleted": (lambda letters: letters[:-1], r"errors.jsonl has \d+ bytes, but \d+ were committed"),
+    "all deleted": (lambda letters: [], r"errors.jsonl has 0 bytes"),
+    "torn": (lambda letters: [*letters[:-1], letters[-1][:40]], "were committed"),
+    "blanked": (
+        lambda letters: [letters[0][:-1] + b" " * len(letters[1]) + b"\n", *letters[2:]],
+        "holds 2 rows, and 3 were counted",
+    ),
+    "not a letter": (
+        lambda letters: [b"{" + b" " * (len(letters[0]) - 3) + b"}\n", *letters[1:]],
+        "errors.jsonl, line 1: not a dead letter",
+    ),
+    "of a row that came out": (
+        lambda letters: [letters[0].replace(b'"_i":4,', b'"_i":5,'), *letters[1:]],
+        "row 5 is dead-lettered, and in the output too",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LETTER_LIES)
+def test_a_letter_that_is_not_what_it_was_is_named(bench: Bench, lie: str) -> None:
+    """C1, S3: dead letters are accounted for like rows."""
+    bench.give(numbered(30))
+    bench.pipeline([poisoned({4, 7, 19})], on_error="dead_letter").create("a").run()
+    ledger_of(bench)
+    change, says = LETTER_LIES[lie]
+    edit_rows(change, of=".errors.jsonl")(bench)
+    (ledger,) = verify(bench.image("a"))
+    assert any(re.search(says, finding) for finding in ledger.findings), ledger.findings
+
+
+def test_a_stream_in_the_middle_that_was_changed_is_named_by_both_its_nodes(bench: Bench) -> None:
+    """C1: a row that was taken out of it comes from nowhere in the next one."""
+    bench.give(numbered(20))
+    bench.pipeline([double, some_children]).create("a").run()
+    between = bench.between("a")
+    rows = between.read_bytes().splitlines(keepends=True)
+    between.write_bytes(b"".join(rows[:3] + rows[4:]))
+    first, second = verify(bench.image("a"))
+    assert any("node_0.jsonl has" in finding for finding in first.findings)
+    assert any("cannot be read" in finding for finding in second.findings)
+
+
+def test_an_unfinished_run_is_checked_up_to_its_last_commit(bench: Bench) -> None:
+    """C1, S1: what lies behind it was promised to nobody; what lies before it was."""
+    bench.give(numbered(40))
+    with pytest.raises(NodeFailedError):
+        bench.pipeline([poisoned({30})]).create("a").run()
+    with bench.output.open("ab") as file:
+        file.write(b'{"n": 1, "_i": 3')
+    (ledger,) = ledger_of(bench)
+    assert (ledger.covered, ledger.pending, ledger.rows_out, ledger.complete) == (30, 10, 30, False)
+    edit_rows(flip)(bench)
+    (ledger,) = verify(bench.image("a"))
+    assert "the checksum is" in ledger.findings[0]
+    Path(f"{bench.output}.commits").unlink()
+    (ledger,) = verify(bench.image("a"))
+    assert "nothing accounts for it" in ledger.findings[0]
+
+
+def test_no_more_findings_are_kept_than_can_be_read(bench: Bench) -> None:
+    """C1: a damaged file gives one for each row; twenty of a node are told."""
+    bench.give(numbered(200))
+    bench.pipeline([double]).create("a").run()
+    seal = Path(f"{bench.output}.done")
+    manifest = json.loads(seal.read_bytes())
+    rows = [row.replace(b'"_i":', b'"_i":9') for row in bench.output.read_bytes().splitlines(keepends=True)]
+    data = b"".join(rows)
+    bench.output.write_bytes(data)
+    seal.write_text(json.dumps({**manifest, "size": len(data), "crc": zlib.crc32(data), "last": [0, 0]}))
+    (ledger,) = verify(bench.image("a"))
+    assert len(ledger.findings) == FINDINGS_SHOWN
+    assert "comes from no row of the source" in ledger.findings[0]
+
+
+@pytest.mark.parametrize("style", ["item", "batch", "async item"])
+def test_numeric_ids_are_recounted_by_what_the_node_has_made(bench: Bench, style: str) -> None:
+    """M14, C1: child 1 of row 0 has the id 1, and so has row 1: the seal says which ids are children's."""
+    bench.give(numbered(12))
+
+    def pairs(row: Any) -> Any:
+        return [row, row] if row["n"] % 3 == 0 else None
+
+    report = (
+        bench.pipeline([operator(style, pairs), operator(style, lambda row: row, name="same")], id_scheme="numeric")
+        .create("a")
+        .run()
+    )
+    check_counts(bench, report)
+    first, second = ledger_of(bench)
+    assert (first.kept, first.filtered, second.kept, second.rows_out) == (4, 8, 8, 8)
+
+
+def test_a_large_ledger_is_quick(bench: Bench) -> None:
+    """C1: the time grows with the rows, not with their square."""
+    bench.give(numbered(30_000))
+    bench.pipeline([lambda row: [row, row]]).create("a").run()
+    (ledger,) = ledger_of(bench)
+    assert (ledger.kept, ledger.rows_out) == (30_000, 60_000)

@@ -1,0 +1,425 @@
+"""Operators that hang and disks that freeze: runs end all the same (grace), and say what they wait for (M7, M10)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pykka
+import pytest
+
+from llm_datagen import MemoryStream, NodeFailedError, RunReport, Status
+from llm_datagen.executors import loop
+from llm_datagen.messages import GetStatus, Stalled, Subscribe
+from llm_datagen.report import NodeReport
+from llm_datagen.testing import Fault, RecordingHooks, inject
+
+from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
+from .helpers import PoisonError, check_counts, double, ledger_of, some_children
+
+GRACE = 0.2
+A_BIT = 4.0
+"""What a busy machine may add to a fifth of a second."""
+
+
+class Hang:
+    """Lets an operator hang at some rows until it is let go."""
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+        self.hanging: list[int] = []
+        self.gate = threading.Event()
+
+    def at(self, row: Any) -> bool:
+        """Return whether to hang."""
+        if row["n"] in self.rows and not self.gate.is_set():
+            self.hanging.append(row["n"])
+            return True
+        return False
+
+    def plain(self, row: Any) -> Any:
+        if self.at(row):
+            self.gate.wait()
+        return row
+
+    async def waiting(self, row: Any) -> Any:
+        if self.at(row):
+            await asyncio.sleep(3600)
+        return row
+
+    async def stubborn(self, row: Any) -> Any:
+        """Does not let itself be cancelled."""
+        if self.at(row):
+            while not self.gate.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+        return row
+
+    async def blocking(self, row: Any) -> Any:
+        """Blocks the loop, and with it all calls."""
+        await asyncio.sleep(0)
+        return self.plain(row)
+
+    async def threaded(self, row: Any) -> Any:
+        return await asyncio.to_thread(self.plain, row)
+
+
+@pytest.fixture
+def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
+    """Something that hangs, and is let go at the end, so that no thread is left."""
+    monkeypatch.setattr(loop, "GIVE_UP_SECONDS", 0.2)
+    hang = Hang(7)
+    yield hang
+    hang.gate.set()
+    no_thread_left()
+
+
+def no_thread_left() -> None:
+    eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("datagen-")])
+
+
+STYLES = ["plain", "waiting", "stubborn", "blocking", "threaded"]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("style", STYLES)
+def test_a_cancelled_run_does_not_wait_longer_than_its_grace(
+    bench: Bench, hang: Hang, style: str, ordered: bool
+) -> None:
+    """M7: the call that hangs is given up: its row is not done, nothing is sealed, and a resume does it."""
+    bench.give(numbered(30))
+    pipeline = bench.pipeline([getattr(hang, style), double], parallel_size=2, grace=GRACE, ordered=ordered).create("a")
+    pipeline.start()
+    eventually(lambda: hang.hanging)
+    time.sleep(0.05)  # others may be done meanwhile
+    started = time.monotonic()
+    pipeline.cancel("enough")
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert GRACE * 0.9 < time.monotonic() - started < GRACE + A_BIT
+    assert report is not None
+    assert (report.status, report.reason, report.failed) == (Status.CANCELED, "enough", 0)
+    assert 7 not in [row["n"] for row in lines(bench.between("a"))]
+    assert not list(bench.folder.rglob("*.done"))
+    (line,) = [line for line in bench.log_lines() if line["event"] == "[Grace Over]"]
+    assert "7" in line["ids"]
+    ledger_of(bench)
+
+    hang.gate.set()
+    no_thread_left()  # what a call that was given up returns at last goes nowhere
+    assert 7 not in [row["n"] for row in lines(bench.between("a"))]
+    report = pipeline.resume("a").run()
+    assert bag(lines(bench.output)) == bag({"n": 2 * n, "_i": n} for n in range(30))
+    check_counts(bench, report)
+
+
+@pytest.mark.parametrize("style", ["plain", "waiting"])
+def test_a_failure_does_not_wait_longer_than_the_grace_either(bench: Bench, hang: Hang, style: str) -> None:
+    """M24, F1: and it is the failure that is told."""
+    bench.give(numbered(20))
+    hang.rows = (0,)
+    act = getattr(hang, style)
+
+    def plain(row: Any) -> Any:
+        if row["n"] == 1:
+            eventually(lambda: hang.hanging)
+            raise PoisonError("one")
+        return act(row)
+
+    async def later(row: Any) -> Any:
+        if row["n"] == 1:
+            raise PoisonError("one")
+        return await act(row)
+
+    pipeline = bench.pipeline([plain if style == "plain" else later], parallel_size=2, grace=GRACE).create("a")
+    started = time.monotonic()
+    with pytest.raises(NodeFailedError, match="PoisonError: one"):
+        pipeline.run()
+    assert time.monotonic() - started < GRACE + A_BIT
+    assert bench.image("a")["status"] == "failed"
+
+
+def test_a_call_that_ends_within_the_grace_is_saved(bench: Bench, hang: Hang) -> None:
+    """M7: what is dispatched ends, and is committed; nothing is said of any grace."""
+    bench.give(numbered(20))
+    pipeline = bench.pipeline([hang.plain], grace=60).create("a")
+    pipeline.start()
+    eventually(lambda: hang.hanging)
+    pipeline.cancel()
+    time.sleep(0.05)
+    hang.gate.set()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status == Status.CANCELED
+    assert [row["n"] for row in lines(bench.output)] == list(range(8))
+    assert "[Grace Over]" not in bench.log.read_text()
+
+
+PROGRAM = """
+import asyncio, sys, threading, time
+from llm_datagen import UnifiedPipeline
+
+style, folder = sys.argv[1:]
+hanging = threading.Event()
+
+def plain(row):
+    hanging.set()
+    threading.Event().wait()
+
+async def blocking(row):
+    plain(row)
+
+async def threaded(row):
+    await asyncio.to_thread(plain, row)
+
+pipeline = UnifiedPipeline(
+    [globals()[style]], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", grace=0.1,
+    base_path=folder, results_dir=folder + "/results", log_file=None,
+)
+pipeline.create("a").start()
+hanging.wait()
+pipeline.cancel()
+print(pipeline.wait().status)
+"""
+
+
+@pytest.mark.parametrize("style", ["plain", "blocking", "threaded"])
+def test_a_call_that_never_returns_does_not_keep_the_process(bench: Bench, style: str) -> None:
+    """M25: when the run has given it up, the program can end."""
+    bench.give(numbered(3))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, style, str(bench.folder)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "canceled\n", "")
+
+
+# --- noticing that nothing moves ---------------------------------------------------------------------------------
+
+STALL = 0.2
+
+
+class Watch:
+    """Watches a run: what stalls, and what its status says."""
+
+    def __init__(self, bench: Bench, operators: list[Any], **settings: Any) -> None:
+        self.bench = bench
+        self.hooks = RecordingHooks()
+        self.pipeline = bench.pipeline(operators, hooks=self.hooks, **{"stall_after": STALL, **settings}).create("a")
+        self.ref = self.pipeline.start()
+
+    def node(self, number: int = 0) -> NodeReport:
+        """Return what the status says of a node."""
+        status: Any = self.ref.ask(GetStatus(), timeout=PATIENCE_SECONDS)
+        report: NodeReport = status.nodes[number]
+        return report
+
+    def stalls(self, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for so many stalls; what the hook and the log say of them must be the same."""
+        told = self.hooks.wait_for("on_stall", count=count, timeout=PATIENCE_SECONDS)
+        said = eventually(lambda: len(self.lines()) >= count and self.lines())
+        assert len(told) == len(said) == count
+        for (cid, nid, info), line in zip(told, said, strict=True):
+            assert (cid, nid) == ("a", line["node_id"])
+            assert (info["waits_on"], info["in_flight"]) == (line["waits_on"], line["in_flight"])
+            assert [str(row_id) for row_id in info["ids"]] == line["ids"]
+            assert round(info["seconds"], 3) == line["seconds"]
+            assert info["seconds"] >= STALL
+        return [dict(info) for _, _, info in told]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the log's lines of stalls."""
+        return [line for line in self.bench.log_lines() if line["event"] == "[Stalled]"]
+
+    def is_shown(self, number: int = 0) -> str | None:
+        """Return what the status and the image say of a node's stall, when they agree; else None."""
+        shown = self.node(number).stalled
+        return shown if self.bench.image("a")["nodes"][number]["stalled"] == shown else None
+
+    def clears(self, number: int = 0) -> None:
+        """Wait until neither the status nor the image speaks of a stall, while the run goes on."""
+        eventually(lambda: self.node(number).stalled is None)
+        eventually(lambda: self.bench.image("a")["nodes"][number]["stalled"] is None)
+        assert self.node(number).status == Status.RUNNING
+
+    def end(self) -> RunReport:
+        """Wait for the end."""
+        report = self.pipeline.wait(PATIENCE_SECONDS)
+        assert report is not None
+        assert all(node.stalled is None for node in report.nodes)
+        return report
+
+
+class Naps:
+    """Goes on slowly, until it is told that it need not. Calls that take so long have a task each."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+        self.hurry = threading.Event()
+
+    def __call__(self, row: Any) -> Any:
+        self.hurry.wait(0.02)
+        return self.act(row)
+
+
+@pytest.mark.parametrize("style", ["plain", "stubborn"])
+def test_an_operator_that_hangs_is_noticed_once(bench: Bench, hang: Hang, style: str) -> None:
+    """M27: one line, one call of the hook, with the rows in flight; the status says it, until something moves again."""
+    bench.give(numbered(300))
+    slow = Naps(hang.plain)
+
+    async def later(row: Any) -> Any:
+        if not slow.hurry.is_set():
+            await asyncio.sleep(0.02)
+        return await hang.stubborn(row)
+
+    watch = Watch(bench, [slow if style == "plain" else later], streaming=True)
+    (stall,) = watch.stalls()
+    assert stall["waits_on"] == "operator"
+    assert stall["ids"] == (7,)
+    assert stall["in_flight"] == 1
+    shown = eventually(watch.is_shown)
+    assert "waits on operator; 1 rows in flight: 7" in shown
+    time.sleep(3 * STALL)
+    assert len(watch.stalls()) == 1, "it is said once"
+    hang.gate.set()
+    watch.clears()
+    slow.hurry.set()
+    assert watch.end().status == Status.COMPLETED
+    assert len(watch.lines()) == 1
+
+
+def test_a_second_stall_is_noticed_as_well(bench: Bench) -> None:
+    """M27: each is told once, by the node that hangs, with its rows' own ids."""
+    bench.give(numbered(40))
+    first, second = Hang(3), Hang(6)
+    work = Naps(lambda row: second.plain(first.plain(row)))
+    watch = Watch(bench, [some_children, work], streaming=True)
+    try:
+        assert watch.stalls()[0]["ids"] == ("2_1",)
+        first.gate.set()
+        last = watch.stalls(2)[1]
+        assert (last["waits_on"], last["ids"], last["in_flight"]) == ("operator", ("6_0",), 1)
+        assert all(nid == "node_1" for _, nid, _ in watch.hooks.of("on_stall"))
+    finally:
+        work.hurry.set()
+        first.gate.set()
+        second.gate.set()
+    watch.end()
+
+
+def test_at_most_ten_rows_in_flight_are_named(bench: Bench) -> None:
+    """M27: and how many there are is told."""
+    bench.give(numbered(50))
+    hang = Hang(*range(50))
+    watch = Watch(bench, [hang.plain], parallel_size=16)
+    try:
+        (stall,) = watch.stalls()
+        assert (stall["ids"], stall["in_flight"]) == (tuple(range(10)), 16)
+    finally:
+        hang.gate.set()
+    watch.end()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"writer_config": {"async_mode": False}},
+        {"writer_config": {"async_mode": False}, "ordered": True, "parallel_size": 2},
+        {"writer_config": {"queue_size": 2, "flush_batch_size": 1}, "parallel_size": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_writer_that_is_frozen_is_noticed(bench: Bench, settings: dict[str, Any], is_async: bool) -> None:
+    """M20, M27: the workers wait for the disk, and the node says so; when it thaws, all goes on."""
+    bench.give(numbered(200))
+    slow = Naps(double)
+
+    async def later(row: Any) -> Any:
+        if not slow.hurry.is_set():
+            await asyncio.sleep(0.02)
+        return double(row)
+
+    with inject(Fault(operation="write", path="*out.jsonl", hit=3, action="delay", seconds=600)) as disk:
+        watch = Watch(bench, [later if is_async else slow], **settings)
+        (stall,) = watch.stalls()
+        assert stall["waits_on"] == "writer"
+        assert stall["in_flight"] >= 1
+        assert "waits on writer" in eventually(watch.is_shown)
+        disk.thaw()
+        watch.clears()
+        slow.hurry.set()
+        report = watch.end()
+    assert bag(lines(bench.output)) == bag({"n": 2 * n, "_i": n} for n in range(200))
+    check_counts(bench, report)
+
+
+def test_a_source_that_gives_nothing_is_noticed(bench: Bench) -> None:
+    """M18, M27: then the node waits for what is upstream, with nothing in flight."""
+    source = MemoryStream("memory://slow-source")
+    source.delete()
+    slow = Naps(double)
+    try:
+        sink = source.sink()
+        sink.append(b'{"n":0}\n', rows=1)
+        watch = Watch(bench, [slow, double], input_uri="memory://slow-source", follow_input=True)
+        (stall,) = watch.stalls()
+        assert (stall["waits_on"], stall["ids"], stall["in_flight"]) == ("upstream", (), 0)
+        assert "waits on upstream; 0 rows in flight" in eventually(watch.is_shown)
+        sink.append(b"".join(b'{"n":%d}\n' % n for n in range(1, 300)), rows=299)
+        watch.clears()
+        slow.hurry.set()
+        sink.seal()
+        assert watch.end().rows_out == 300
+    finally:
+        source.delete()
+
+
+def test_a_node_that_moves_slowly_is_not_stalled(bench: Bench) -> None:
+    """M27: however long it takes as a whole; nor is one that has nothing to do, because it has ended."""
+    bench.give(numbered(10))
+    hooks = RecordingHooks()
+
+    def work(row: Any) -> Any:
+        time.sleep(0.08)
+        return row
+
+    bench.pipeline([double, work], stall_after=1.0, hooks=hooks, streaming=True).create("a").run()
+    assert hooks.of("on_stall") == []
+    assert "[Stalled]" not in bench.log.read_text()
+
+
+def test_subscribers_hear_of_stalls(bench: Bench, hang: Hang) -> None:
+    """M30: an event like the others."""
+    bench.give(numbered(10))
+    heard: list[Any] = []
+
+    class Ears(pykka.ThreadingActor):
+        def on_receive(self, message: Any) -> Any:
+            heard.append(message)
+
+    pipeline = bench.pipeline([Naps(hang.plain)], stall_after=STALL).create("a")
+    ref = pipeline.start()
+    ears = Ears.start()
+    ref.tell(Subscribe(ears))
+    try:
+        (stalled,) = eventually(lambda: [one for one in heard if isinstance(one, Stalled)])
+        assert (stalled.pipeline_id, stalled.node_id, stalled.waits_on, stalled.ids) == (
+            "a",
+            "node_0",
+            "operator",
+            (7,),
+        )
+    finally:
+        hang.gate.set()
+        pipeline.wait(PATIENCE_SECONDS)
+        ears.stop()

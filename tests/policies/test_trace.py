@@ -1,0 +1,228 @@
+"""What a row comes from, and what came of it, through all streams of a run (M14)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from llm_datagen import BaseOperator, INodeContext, UnifiedNode, UnifiedNodePipeline
+from llm_datagen.lineage import trace
+
+from ..support import Bench, numbered
+from .helpers import double, poisoned, some_children
+
+
+def kin(bench: Bench, row_id: Any, pipeline_id: str = "a") -> list[tuple[str, Any, str, str]]:
+    """Return where each kin is, its id, what it is to the row, and whether it is dead."""
+    found = trace(bench.image(pipeline_id), row_id)
+    return sorted(((one.where, one.row_id, one.relation, one.state) for one in found), key=str)
+
+
+def rows(where: str, relation: str, *ids: Any) -> list[tuple[str, Any, str, str]]:
+    return [(where, row_id, relation, "row") for row_id in ids]
+
+
+def dead(where: str, relation: str, *ids: Any) -> list[tuple[str, Any, str, str]]:
+    return [(where, row_id, relation, "dead letter") for row_id in ids]
+
+
+def in_order(*kin: list[tuple[str, Any, str, str]]) -> list[tuple[str, Any, str, str]]:
+    return sorted((one for some in kin for one in some), key=str)
+
+
+def test_paths_lead_to_ancestors_and_descendants(bench: Bench) -> None:
+    """M14: a row with its family, in every stream; nobody else's."""
+    bench.give(numbered(35))
+    bench.pipeline([some_children, double, lambda row: [row, row]]).create("a").run()
+    assert kin(bench, "3_1") == in_order(
+        rows("input", "ancestor", 3),
+        rows("node_0", "itself", "3_1"),
+        rows("node_1", "itself", "3_1"),
+        rows("node_2", "descendant", "3_1_0", "3_1_1"),
+    )
+    assert kin(bench, 3) == in_order(
+        rows("input", "itself", 3),
+        rows("node_0", "descendant", "3_0", "3_1", "3_2"),
+        rows("node_1", "descendant", "3_0", "3_1", "3_2"),
+        rows("node_2", "descendant", *(f"3_{k}_{j}" for k in range(3) for j in range(2))),
+    )
+    assert kin(bench, "3_1_0") == in_order(
+        rows("input", "ancestor", 3),
+        rows("node_0", "ancestor", "3_1"),
+        rows("node_1", "ancestor", "3_1"),
+        rows("node_2", "itself", "3_1_0"),
+    )
+    assert kin(bench, 4) == rows("input", "itself", 4), "it has no children: 4 % 4 is 0"
+    assert kin(bench, 999) == kin(bench, "nobody") == []
+    assert kin(bench, "3_9") == rows("input", "ancestor", 3), "it may have been"
+
+
+def test_a_traced_row_is_shown_with_its_content_and_place(bench: Bench) -> None:
+    """M14: where, which stream, and what it was; of a dead letter, what it was given and why it failed."""
+    bench.give([{"n": 1, "_i": "own"}, {"n": 2}])
+    bench.pipeline([poisoned({2})], on_error="dead_letter").create("a").run()
+    given, made = trace(bench.image("a"), 0)
+    assert (given.where, given.uri, given.row_id) == ("input", f"jsonl://{bench.input}", 0)
+    assert (made.where, made.uri, made.item) == ("node_0", f"jsonl://{bench.output}", {"n": 2, "_i": 0})
+    _, letter = trace(bench.image("a"), 1)
+    assert (letter.state, letter.uri) == ("dead letter", f"{bench.output}.errors.jsonl")
+    assert letter.item["input"] == {"n": 2, "_i": 1}
+    assert letter.item["error"]["kind"] == "PoisonError"
+
+
+def test_dead_letters_are_kin(bench: Bench) -> None:
+    """M24: a row that failed is found where it failed; so are its ancestors from it."""
+    bench.give(numbered(20))
+    bench.input.write_text(bench.input.read_text().replace('{"n": 5}', "oops"))
+    bench.pipeline([poisoned({2}, some_children), poisoned({4})], on_error="dead_letter").create("a").run()
+    assert kin(bench, 2) == in_order(rows("input", "itself", 2), dead("node_0", "itself", 2))
+    assert kin(bench, "3_1") == in_order(
+        rows("input", "ancestor", 3), rows("node_0", "itself", "3_1"), dead("node_1", "itself", "3_1")
+    )
+    assert kin(bench, 3) == in_order(
+        rows("input", "itself", 3),
+        rows("node_0", "descendant", "3_0", "3_1", "3_2"),
+        rows("node_1", "descendant", "3_0", "3_2"),
+        dead("node_1", "descendant", "3_1"),
+    )
+    (line, letter) = trace(bench.image("a"), 5)
+    assert (line.item, letter.item["input"]) == ("oops", "oops")
+
+
+def test_numeric_ids_are_traced_by_what_each_node_has_made(bench: Bench) -> None:
+    """M14: the same number may be a row of the input and the child of another; rows that were kept have no parent."""
+    bench.give(numbered(20))
+    bench.pipeline([double, lambda row: [row, row], double], id_scheme="numeric").create("a").run()
+    assert kin(bench, 50_001) == in_order(
+        rows("input", "ancestor", 5),
+        rows("node_0", "ancestor", 5),
+        rows("node_1", "itself", 50_001),
+        rows("node_2", "itself", 50_001),
+    )
+    assert kin(bench, 7) == in_order(
+        rows("input", "itself", 7),
+        rows("node_0", "itself", 7),
+        rows("node_1", "descendant", 70_000, 70_001),
+        rows("node_2", "descendant", 70_000, 70_001),
+    )
+    # 1 is a row of the input, and the second child of row 0, too.
+    assert kin(bench, 1) == in_order(
+        rows("input", "itself", 1),
+        rows("input", "ancestor", 0),
+        rows("node_0", "itself", 1),
+        rows("node_0", "ancestor", 0),
+        rows("node_1", "itself", 1),
+        rows("node_1", "descendant", 10_000, 10_001),
+        rows("node_2", "itself", 1),
+        rows("node_2", "descendant", 10_000, 10_001),
+    )
+
+
+def test_numeric_ids_of_dead_letters_are_those_of_the_source(bench: Bench) -> None:
+    """M14, M24: a letter is named as the row was that failed, not as its children would have been."""
+    bench.give(numbered(10))
+    pipeline = bench.pipeline(
+        [lambda row: [row, row], poisoned({3}, lambda row: [row, row])], id_scheme="numeric", on_error="dead_letter"
+    )
+    pipeline.create("a").run()
+    assert kin(bench, 3) == in_order(
+        rows("input", "itself", 3),
+        rows("node_0", "descendant", 30_000, 30_001),
+        dead("node_1", "descendant", 30_000, 30_001),
+    )
+    assert kin(bench, 30_001) == in_order(
+        rows("input", "ancestor", 3), rows("node_0", "itself", 30_001), dead("node_1", "itself", 30_001)
+    )
+
+
+class Sums(BaseOperator):
+    """One row of a whole batch, or two."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        return [{"n": sum(item["n"] for item in items)}] * self.count
+
+
+def test_rows_of_a_batch_come_from_all_of_it(bench: Bench) -> None:
+    """M12, M14: ``first~last_k``, and their children; rows of other batches are no kin."""
+    bench.give(numbered(20))
+    bench.pipeline([Sums(2), lambda row: [row, row]], batch_size=5).create("a").run()
+    assert kin(bench, 7) == in_order(
+        rows("input", "itself", 7),
+        rows("node_0", "descendant", "5~9_0", "5~9_1"),
+        rows("node_1", "descendant", *(f"5~9_{k}_{j}" for k in range(2) for j in range(2))),
+    )
+    assert kin(bench, "5~9_1") == in_order(
+        rows("input", "ancestor", 5, 6, 7, 8, 9),
+        rows("node_0", "itself", "5~9_1"),
+        rows("node_1", "descendant", "5~9_1_0", "5~9_1_1"),
+    )
+    assert kin(bench, "5~9_1_0") == in_order(
+        rows("input", "ancestor", 5, 6, 7, 8, 9),
+        rows("node_0", "ancestor", "5~9_1"),
+        rows("node_1", "itself", "5~9_1_0"),
+    )
+
+
+def test_a_batch_of_children_comes_from_their_parents(bench: Bench) -> None:
+    """M12, M14: which rows a batch had, the order of its source says, not the order of their names."""
+    bench.give(numbered(12))
+
+    def reversed_pairs(items: Sequence[Any]) -> Any:
+        return [{**item, "k": k} for item in reversed(items) for k in (0, 1)]
+
+    from llm_datagen import FunctionOperator
+
+    pipeline = bench.pipeline([FunctionOperator(reversed_pairs, batch=True), Sums(), Sums()]).create(
+        "a", node_configs=[{"batch_size": 12}, {"batch_size": 6}, {"batch_size": 2}]
+    )
+    pipeline.run()
+    # Rows lie as 11_0, 11_1, 10_0, …, 0_1; batches of six are of three parents each.
+    assert kin(bench, "8_1") == in_order(
+        rows("input", "ancestor", 8),
+        rows("node_0", "itself", "8_1"),
+        rows("node_1", "descendant", "8_0~6_1_0"),
+        rows("node_2", "descendant", "11_0~9_1_0~8_0~6_1_0_0"),
+    )
+    assert kin(bench, "8_0~6_1_0") == in_order(
+        rows("input", "ancestor", 6, 7, 8),
+        rows("node_0", "ancestor", *(f"{n}_{k}" for n in (6, 7, 8) for k in (0, 1))),
+        rows("node_1", "itself", "8_0~6_1_0"),
+        rows("node_2", "descendant", "11_0~9_1_0~8_0~6_1_0_0"),
+    )
+    assert kin(bench, "11_0~9_1_0~8_0~6_1_0_0") == in_order(
+        rows("input", "ancestor", *range(6, 12)),
+        rows("node_0", "ancestor", *(f"{n}_{k}" for n in range(6, 12) for k in (0, 1))),
+        rows("node_1", "ancestor", "11_0~9_1_0", "8_0~6_1_0"),
+        rows("node_2", "itself", "11_0~9_1_0~8_0~6_1_0_0"),
+    )
+
+
+def test_nodes_that_were_wired_by_hand_are_traced_along_their_wires(bench: Bench) -> None:
+    """M9, M31: two nodes that read one stream."""
+    bench.give(numbered(6))
+    nodes = []
+    for name, source in (("first", bench.input), ("left", "first"), ("right", "first")):
+        node = UnifiedNode(name, follow_input=name != "first")
+        path = source if name == "first" else bench.folder / f"{source}.jsonl"
+        node.bind_io(f"jsonl://{path}", f"jsonl://{bench.folder / name}.jsonl")
+        nodes.append(node.set_operator(some_children if name == "first" else double))
+    UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=None).create("a").run()
+    assert kin(bench, 2) == in_order(
+        rows("input", "itself", 2),
+        rows("first", "descendant", "2_0", "2_1"),
+        rows("left", "descendant", "2_0", "2_1"),
+        rows("right", "descendant", "2_0", "2_1"),
+    )
+
+
+@pytest.mark.parametrize("id_scheme", ["path", "numeric"])
+def test_streams_that_are_not_there_are_passed_over(bench: Bench, id_scheme: str) -> None:
+    """M14: of a run that has not begun, only the input can be seen."""
+    bench.give(numbered(6))
+    bench.pipeline([double, double], id_scheme=id_scheme).create("a")
+    assert kin(bench, 2) == rows("input", "itself", 2)

@@ -10,12 +10,15 @@ import pykka
 import pytest
 
 from llm_datagen import BaseOperator, WriterConfig
+from llm_datagen import log as events
 from llm_datagen.actors import pace
 from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.pace import FIRST_WORKERS
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import join
+from llm_datagen.config import FailurePolicy
+from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.executors import work
 from llm_datagen.messages import (
     Batch,
@@ -24,9 +27,11 @@ from llm_datagen.messages import (
     EndOfSource,
     Feed,
     Finish,
+    Moved,
     OperatorFailed,
     Outcome,
     StageEnded,
+    Stalled,
     Write,
 )
 from llm_datagen.operators import Call, FunctionOperator
@@ -174,7 +179,7 @@ def test_a_node_fetches_ahead_but_not_without_a_bound(clock: SteppingClock, benc
             break
         demand = demands[-1]
     assert at <= 10
-    assert len(gates.begun) == 2
+    eventually(lambda: len(gates.begun) == 2)
     gates.let_through(*range(at))
     bench.ref.tell(Cancel())
     bench.ended()
@@ -340,3 +345,99 @@ def test_an_operator_can_see_that_it_should_give_up(bench: Bench) -> None:
     bench.ref.tell(Cancel())
     assert bench.ended().outcome is Outcome.STOPPED
     assert bench.written() == [0]
+
+
+# --- calls that do not come back -----------------------------------------------------------------------------------
+
+
+def test_calls_that_do_not_come_back_are_given_up_after_a_grace(clock: SteppingClock, bench: Bench) -> None:
+    """M7, F2: the run ends without them; their rows are not done; when they come back late it does no harm."""
+    gates = Gates()
+    bench.start(gates, parallel_size=2, grace=60.0, stall_after=1e6)
+    bench.feed()
+    bench.send(0, 10)
+    eventually(lambda: len(gates.begun) == 2)
+    bench.ref.tell(Cancel())
+    clock.settle(bench.ref)
+    clock.step(bench.ref, 59.9)
+    assert bench.boss.of(StageEnded) == []
+    gates.let_through(1)
+    eventually(lambda: len(bench.writer.actor_inbox._data) == 1)
+    clock.settle(bench.ref)
+    clock.advance(0.1)
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert [line["ids"] for line in bench.log.of(events.GRACE_OVER)] == [["0"]]
+    bench.writer.die()
+    gates.let_through(0)
+    eventually(lambda: not any(thread.name.startswith("datagen-") for thread in threading.enumerate()))
+
+
+def test_a_second_cancel_does_not_begin_the_grace_anew(clock: SteppingClock, bench: Bench) -> None:
+    """M7: whoever presses twice does not wait longer."""
+    gates = Gates()
+    bench.start(gates, grace=10.0, stall_after=1e6)
+    bench.feed()
+    bench.send(0, 1)
+    eventually(lambda: len(gates.begun) == 1)
+    bench.ref.tell(Cancel())
+    clock.settle(bench.ref)
+    clock.step(bench.ref, 9)
+    bench.ref.tell(Cancel())
+    clock.settle(bench.ref)
+    clock.advance(1)
+    assert bench.ended().outcome is Outcome.STOPPED
+    gates.let_through(0)
+    eventually(lambda: not any(thread.name.startswith("datagen-") for thread in threading.enumerate()))
+
+
+def test_a_node_in_which_nothing_moves_says_so_once(clock: SteppingClock, bench: Bench) -> None:
+    """M28: what it waits for: the operator, the writer, or rows; and when it moves again."""
+    gates = Gates()
+    bench.start(gates, stall_after=4.0)
+    bench.feed()
+    clock.settle(bench.ref)
+    for _ in range(8):
+        clock.step(bench.ref, 1)
+    bench.send(0, 1)
+    eventually(lambda: len(gates.begun) == 1)
+    clock.settle(bench.ref)
+    for _ in range(8):
+        clock.step(bench.ref, 1)
+    said = [(one.waits_on, one.ids) for one in bench.boss.of(Stalled)]
+    assert said == [("upstream", ()), ("operator", (0,))]
+    assert len(bench.boss.of(Moved)) == 1
+    gates.let_through(0)
+    bench.ref.tell(Cancel())
+    bench.ended()
+
+
+def test_rows_that_are_skipped_are_delivered_before_the_node_is_done(bench: Bench) -> None:
+    """M24, S2: they count as covered, and the writer hears of them before Finish."""
+
+    def act(item: Any) -> Any:
+        if item["n"] % 2:
+            raise ValueError("on purpose")
+        return item
+
+    bench.start(act, parallel_size=3, policy=FailurePolicy(on_error="skip"))
+    bench.feed()
+    bench.send(0, 20)
+    bench.ref.tell(EndOfSource(20, 2000))
+    assert bench.ended().outcome is Outcome.FINISHED
+    *writes, finish = bench.writer.taken()
+    assert isinstance(finish, Finish)
+    assert sorted(row for write in writes for row in range(*write.span[:2])) == list(range(20))
+    assert sum(write.skipped for write in writes) == 10
+    assert sum(write.rows for write in writes) == 10
+
+
+def test_too_many_rows_that_fail_are_a_failure_with_the_last_one_as_its_cause(bench: Bench) -> None:
+    """M24, F1: what is skipped before that stays skipped."""
+    bench.start(lambda item: 1 / 0, policy=FailurePolicy(on_error="skip", max_errors=3))
+    bench.feed()
+    bench.send(0, 20)
+    (failed,) = bench.boss.wait_for(OperatorFailed)
+    assert isinstance(failed.failure.error, TooManyErrorsError)
+    assert isinstance(failed.failure.error.__cause__, ZeroDivisionError)
+    assert bench.ended().outcome is Outcome.STOPPED
+    assert sum(write.skipped for write in bench.writer.writes()) == 3

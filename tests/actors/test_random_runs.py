@@ -30,13 +30,14 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.errors import DatagenError, NodeFailedError
+from llm_datagen.executors import loop
 from llm_datagen.messages import Cancel, Subscribe
 from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import RunReport, Status
 from llm_datagen.streams.commits import CommitLog
 from llm_datagen.streams.letters import read_letters
 
-from ..support import bag, nothing_left, stored, write_jsonl
+from ..support import bag, eventually, nothing_left, stored, write_jsonl
 from .helpers import DiskFullError
 
 pytestmark = [pytest.mark.usefixtures("restless"), pytest.mark.timeout(300)]
@@ -122,7 +123,7 @@ def expected(
 # --- what goes wrong -----------------------------------------------------------------------------------------------
 
 
-QUIET = ["nothing", "cancel", "tell cancel"]
+QUIET = ["nothing", "cancel", "tell cancel", "stick"]
 CAUSES: dict[str, type[BaseException]] = {"raise": ValueError, "exit": SystemExit, "fill disk": DiskFullError}
 RAISING = {"raise", "exit"}
 BAD_THINGS = [*QUIET, *CAUSES, "stop one", "stop one", "stop some", "stop all", "be rude", "twice"]
@@ -137,12 +138,13 @@ class Chaos:
         self._left = rng.randint(0, max(1, calls))
         self.what = rng.choice(BAD_THINGS if may_raise else [what for what in BAD_THINGS if what not in RAISING])
         self.is_disk_full = False
+        self.let_go = threading.Event()
         self.pipeline: BasePipeline
         self.ref: pykka.ActorRef[Any]
 
     def at_start(self) -> None:
         """The run has just begun."""
-        if self._left == 0 and self.what not in RAISING:
+        if self._left == 0 and self.what not in {*RAISING, "stick"}:
             self.strike()
 
     def on_call(self) -> None:
@@ -162,6 +164,9 @@ class Chaos:
                 raise SystemExit("chaos")
             case "fill disk":
                 self.is_disk_full = True
+            case "stick":  # a call that does not come back, until long after it was given up
+                self.pipeline.cancel("chaos")
+                self.let_go.wait(END_SECONDS)
             case "cancel":
                 self.pipeline.cancel("chaos")
             case "tell cancel":
@@ -307,6 +312,7 @@ class Trial:
             "batch_size": rng.randint(1, 4),
             "ordered": self.ordered,
             "on_error": self.on_error,
+            "grace": 0.02,
             "retries": rng.choice([0, 0, 2]) if self.on_error != "fail" else 0,
             "retry_wait": 1e-4,
             "writer_config": {
@@ -364,6 +370,8 @@ class Trial:
             self.chaos.ref = pipeline.start()
             self.chaos.at_start()
             report = self.outcome(pipeline)
+            self.chaos.let_go.set()
+            eventually(lambda: not any(thread.name.startswith("datagen-") for thread in threading.enumerate()))
         self.check_seals(pipeline)
         if report is not None:
             is_complete = all(node.output.is_sealed() for node in pipeline.nodes)
@@ -405,6 +413,7 @@ class Trial:
             append(log, *args)
 
         patch.setattr(CommitLog, "append", append_if_there_is_room)
+        patch.setattr(loop, "GIVE_UP_SECONDS", 0.02)
 
     def outcome(self, pipeline: BasePipeline) -> RunReport | None:
         """Wait for the end; return the report, or None when the run has failed."""

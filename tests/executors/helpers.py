@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from llm_datagen import BaseOperator
-from llm_datagen.config import IdScheme
+from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
@@ -64,7 +64,13 @@ def operator_of(shape: str, func: Callable[[Any], Any]) -> FunctionOperator:
 
 
 def kernel_of(
-    operator: Any, *, ctx: Ctx | None = None, batch_size: int = 2, id_scheme: IdScheme = "path", is_root: bool = True
+    operator: Any,
+    *,
+    ctx: Ctx | None = None,
+    batch_size: int = 2,
+    id_scheme: IdScheme = "path",
+    is_root: bool = True,
+    policy: FailurePolicy | None = None,
 ) -> Kernel:
     """Return a kernel for an operator, or for a function of one item."""
     operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
@@ -77,6 +83,7 @@ def kernel_of(
         batch_size=batch_size,
         id_scheme=id_scheme,
         is_root=is_root,
+        policy=policy,
     )
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator
+from llm_datagen.config import FailurePolicy
 from llm_datagen.executors import loop as loop_module
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 
 from ..actors.helpers import aside, block_of, error_of, result_of
-from ..support import PATIENCE_SECONDS
+from ..support import PATIENCE_SECONDS, eventually
 from .helpers import Ctx, Outlet, kernel_of, rows_of, threads_of
 
 Make = Callable[..., ThreadExecutor | LoopExecutor]
@@ -465,3 +466,95 @@ def test_a_thread_that_cannot_be_started_comes_out_of_start(
             executor.start()
     executor.stop()
     assert threads_of("") == []
+
+
+def test_an_operator_that_cancels_itself_and_fails_is_tried_again() -> None:
+    """H9, M24: the cancellation must not hit the wait before the retry, and take the task with it."""
+
+    class Cancelling(Later):
+        async def work(self, item: Any) -> Any:
+            if self.names().count("call") == 1:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                raise ValueError("on purpose")
+            return item
+
+    outlet, it = Outlet(), Cancelling()
+    kernel = kernel_of(it, policy=FailurePolicy(retries=1, retry_wait=0.01))
+    executor = LoopExecutor("n", it, kernel, outlet, 1)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    assert outlet.wait_for(1)[0].rows == 1
+    executor.stop()
+    assert it.names().count("call") == 2
+
+
+# --- what is given up ------------------------------------------------------------------------------------------------
+
+
+def test_threads_that_are_stuck_can_be_left_behind() -> None:
+    """F2, H13: without a teardown under their feet; when they come back they end, and what they did is delivered."""
+    began, may_end = threading.Event(), threading.Event()
+
+    class Stuck(Plain):
+        def work(self, item: Any) -> Any:
+            began.set()
+            assert may_end.wait(PATIENCE_SECONDS)
+            return item
+
+    outlet, it = Outlet(), Stuck()
+    executor = make(it, outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    assert began.wait(PATIENCE_SECONDS)
+    result_of(aside(lambda: executor.stop(wait=False)))
+    assert "teardown" not in it.names()
+    assert len(threads_of("worker-n")) >= 1
+    may_end.set()
+    assert outlet.wait_for(1)[0].rows == 1
+    eventually(lambda: threads_of("") == [])
+
+
+def test_calls_on_a_loop_are_cancelled_when_they_are_given_up() -> None:
+    """F2: then the teardown runs, for the loop is free."""
+    began = threading.Event()
+
+    class Slow(Later):
+        async def work(self, item: Any) -> Any:
+            began.set()
+            await asyncio.sleep(1000)
+
+    outlet, it = Outlet(), Slow()
+    executor = make(it, outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    assert began.wait(PATIENCE_SECONDS)
+    result_of(aside(lambda: executor.stop(wait=False)))
+    assert it.names() == ["setup", "call", "teardown"]
+    failure = outlet.wait_for(1)[0].failure
+    assert failure is not None
+    assert isinstance(failure.error, asyncio.CancelledError)
+    eventually(lambda: threads_of("") == [])
+
+
+def test_a_loop_that_is_blocked_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F2, H13: it ends by itself when the call comes back."""
+    monkeypatch.setattr(loop_module, "GIVE_UP_SECONDS", 0.01)
+    began, may_end = threading.Event(), threading.Event()
+
+    class Blocking(Later):
+        async def work(self, item: Any) -> Any:
+            began.set()
+            assert may_end.wait(PATIENCE_SECONDS)
+            return item
+
+    outlet, it = Outlet(), Blocking()
+    executor = make(it, outlet)
+    executor.start()
+    executor.submit(0, block_of([{"n": 0}]))
+    assert began.wait(PATIENCE_SECONDS)
+    assert isinstance(error_of(aside(lambda: executor.stop(wait=False))), TimeoutError)
+    may_end.set()
+    assert outlet.wait_for(1)[0].rows == 1
+    eventually(lambda: threads_of("") == [])

@@ -31,11 +31,16 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._idle = 0  # threads that wait, less the jobs that wait for them
+        self._is_stopped = False
 
     def submit(self, func: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run ``func(*args)`` on a thread; the future has its result or its exception."""
         future: Future[Any] = Future()
         with self._lock:
+            if self._is_stopped:  # a call that was left behind has come back: this thread ends with its job
+                job = future, func, args
+                threading.Thread(target=_do, args=job, name=f"{self._name}_late", daemon=True).start()
+                return future
             if self._idle > 0 or len(self._threads) >= self._size:
                 self._idle -= 1
             else:
@@ -43,12 +48,13 @@ class WorkerPool:
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        self._jobs.put((future, func, args))
+            self._jobs.put((future, func, args))
         return future
 
     def stop(self, *, wait: bool) -> None:
         """End the threads when they have done what was submitted; wait for that, or leave them behind."""
         with self._lock:
+            self._is_stopped = True
             threads = self._threads
         for _ in threads:
             self._jobs.put(None)
@@ -58,15 +64,18 @@ class WorkerPool:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            future, func, args = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(func(*args))
-                except BaseException as error:  # noqa: BLE001 - it is for whoever asks the future
-                    future.set_exception(error)
-            del future, func, args, job
+            _do(*job)
+            del job
             with self._lock:
                 self._idle += 1
+
+
+def _do(future: Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(func(*args))
+        except BaseException as error:  # noqa: BLE001 - it is for whoever asks the future
+            future.set_exception(error)
 
 
 class LoopThreads(ThreadPoolExecutor):

@@ -188,6 +188,24 @@ def test_an_input_that_was_edited_where_it_was_read_is_refused(bench: Bench, edi
     assert pipeline.resume("a").run().rows_out == 100, "restored, it goes on"
 
 
+def test_a_header_that_was_edited_is_refused(bench: Bench) -> None:
+    """M19, M22: it was read with the first row, however long it is."""
+    source = bench.folder / "in.csv"
+    source.write_text(f"n,{'x' * 300}\n" + "".join(f"{n},text\n" for n in range(50)))
+    hurt = [1]
+    pipeline = bench.pipeline([failing_when(lambda: bool(hurt), {30})], input_uri=f"csv://{source}").create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    hurt.clear()
+    text = source.read_text()
+    source.write_text(text.replace("xx", "yy", 1))
+    pipeline.resume("a")
+    with pytest.raises(StreamChangedError, match=f"{source}, bytes 0 to 64: the input was edited"):
+        pipeline.run()
+    source.write_text(text)
+    assert pipeline.resume("a").run().rows_out == 50
+
+
 def test_an_input_that_lost_a_row_where_it_was_read_is_refused(bench: Bench) -> None:
     """M22: all that follows has moved."""
     pipeline, hurt, _ = interrupted(bench)

@@ -384,6 +384,29 @@ def test_a_source_that_gives_nothing_is_noticed(bench: Bench) -> None:
         source.delete()
 
 
+def test_what_a_node_waited_for_is_not_shown_any_more_when_it_waits_for_something_else(bench: Bench) -> None:
+    """M27: rows that come are a movement, though none is done yet; the next stall is another one."""
+    source = MemoryStream("memory://late-source")
+    source.delete()
+    hang = Hang(0)
+    try:
+        sink = source.sink()
+        watch = Watch(bench, [hang.plain], input_uri="memory://late-source", follow_input=True, stall_after=0.6)
+        assert watch.stalls()[0]["waits_on"] == "upstream"
+        assert watch.node().stalled
+        sink.append(b'{"n":0}\n', rows=1)
+        watch.clears()
+        assert not bench.output.exists() or not bench.output.read_bytes()
+        last = watch.stalls(2)[1]
+        assert (last["waits_on"], last["ids"]) == ("operator", (0,))
+        hang.gate.set()
+        sink.seal()
+        assert watch.end().rows_out == 1
+    finally:
+        hang.gate.set()
+        source.delete()
+
+
 def test_a_node_that_moves_slowly_is_not_stalled(bench: Bench) -> None:
     """M27: however long it takes as a whole; nor is one that has nothing to do, because it has ended."""
     bench.give(numbered(10))

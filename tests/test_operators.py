@@ -43,7 +43,7 @@ CTX: INodeContext = Context()
 def called(thing: Any, argument: Any) -> Any:
     """Call a thing as a node does."""
     call = Call(as_operator(thing))
-    result = call.func(argument, CTX)
+    result = call(argument, CTX)
     assert inspect.iscoroutine(result) is call.is_async
     return asyncio.run(result) if call.is_async else result
 
@@ -149,7 +149,7 @@ def test_a_function_may_take_the_whole_batch() -> None:
     operator = FunctionOperator(lambda items: list(reversed(items)), batch=True, name="reversed")
     call = Call(as_operator(operator))
     assert call.batch
-    assert call.func([1, 2], CTX) == [2, 1]
+    assert call([1, 2], CTX) == [2, 1]
     assert operator_name(operator) == "reversed"
     assert repr(operator) == "FunctionOperator(reversed)"
     assert operator_name(as_operator(plain)) == "plain"

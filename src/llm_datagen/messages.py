@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llm_datagen.ids import Id
     from llm_datagen.report import PipelineStatus
     from llm_datagen.streams import Block, Span
+    from llm_datagen.streams.spill import Spill
 
 
 class Outcome(StrEnum):
@@ -109,7 +110,7 @@ class Write(Bulk):
 
     rows: int
     """Output rows."""
-    data: bytes = field(repr=False)
+    data: bytes | Spill = field(repr=False)
     """The output rows, encoded."""
     span: Span = field(repr=False)
     """The source rows that are done with this."""
@@ -141,6 +142,8 @@ class TaskDone:
     """Calls of the operator that were made."""
     seconds: float
     """Seconds that they took."""
+    cpu_seconds: float
+    """Seconds of these in which the worker's thread computed."""
     rest: Block | None = field(default=None, repr=False)
     """Rows of the task that were not processed, for whatever reason."""
     failure: OperatorFailure | None = None
@@ -164,6 +167,8 @@ class OperatorFailure:
     """How many source rows failed: the first ones of what was not processed."""
     letters: bytes = field(default=b"", repr=False)
     """Their dead letters, encoded, for a node that wants them."""
+    is_fatal: bool = False
+    """Whether it is no row's fault, and ends the node whatever the policy says."""
 
 
 @dataclass(frozen=True, slots=True)

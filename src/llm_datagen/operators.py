@@ -142,26 +142,23 @@ class Call:
     """How one operator is called: which function, over items or batches, awaited or not.
 
     Attributes:
-        func: ``f(argument, ctx)``.
+        func: ``f(argument, ctx)``, or ``f(argument)``.
+        takes_ctx: which of the two.
         batch: whether the argument is a list of items.
         is_async: whether the result must be awaited.
         bisect: whether a batch that fails may be called again in halves.
     """
 
-    __slots__ = ("batch", "bisect", "func", "is_async")
+    __slots__ = ("batch", "bisect", "func", "is_async", "takes_ctx")
 
     def __init__(self, operator: Any) -> None:
-        func: Callable[..., Any]
+        self.func: Callable[..., Any]
         if isinstance(operator, FunctionOperator):
-            func, self.batch = operator.func, operator.batch
-            if not operator.takes_ctx:
-                func = _without_ctx(func)
-            self.is_async = _is_async(operator.func)
+            self.func, self.batch, self.takes_ctx = operator.func, operator.batch, operator.takes_ctx
         else:
             self.batch = _overridden(operator, "process_batch")
-            func = operator.process_batch if self.batch else operator.process_item
-            self.is_async = _is_async(func)
-        self.func = func
+            self.func, self.takes_ctx = operator.process_batch if self.batch else operator.process_item, True
+        self.is_async = _is_async(self.func)
         setup = getattr(operator, "setup", None)
         if setup is not None and _is_async(setup) and not self.is_async:
             raise ConfigError(
@@ -169,6 +166,10 @@ class Call:
                 "awaited; make both async, or neither"
             )
         self.bisect = bool(getattr(operator, "bisect", True))
+
+    def __call__(self, argument: Any, ctx: INodeContext) -> Any:
+        """Call the operator."""
+        return self.func(argument, ctx) if self.takes_ctx else self.func(argument)
 
 
 def _overridden(operator: Any, *methods: str) -> bool:
@@ -206,9 +207,3 @@ def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
         wanted = "an item and ctx" if arguments == 2 else "an item, or an item and ctx,"
         raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
 
-
-def _without_ctx(func: Callable[..., Any]) -> Callable[..., Any]:
-    def call(argument: Any, _ctx: INodeContext) -> Any:
-        return func(argument)
-
-    return call

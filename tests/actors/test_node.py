@@ -19,7 +19,7 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import join
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import TooManyErrorsError
-from llm_datagen.executors import work
+from llm_datagen.executors import passes as work
 from llm_datagen.messages import (
     Batch,
     Cancel,

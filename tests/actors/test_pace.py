@@ -34,13 +34,13 @@ def test_slow_calls_have_a_task_each_and_slowing_down_is_believed_at_once() -> N
 def test_few_workers_begin_until_something_is_known() -> None:
     """M10: a thread for each row of a cheap operator would cost more than the rows."""
     known = Pace(100, 1, 10_000)
-    assert known.workers == pace.FIRST_WORKERS
+    assert known.tasks == pace.FIRST_WORKERS
     assert not known.is_known
     known.open_up()
-    assert known.workers == 100
+    assert known.tasks == 100
     assert known.rows_per_task == 1
     known.learn(1, 1e-6)
-    assert known.workers == 100
+    assert known.tasks == 100
 
 
 def test_what_is_known_is_not_forgotten_when_it_opens_up() -> None:
@@ -64,7 +64,7 @@ def test_tasks_stay_within_bounds(concurrency: int, step: int, queue: int, seen:
     known = Pace(concurrency, step, queue)
     for calls, seconds in seen:
         known.learn(calls, seconds)
-        assert 1 <= known.workers <= concurrency
+        assert 1 <= known.tasks <= concurrency
         assert known.rows_per_task % step == 0
         assert known.rows_per_task <= max(step, min(queue, pace.MAX_ROWS))
         assert known.rows_ahead >= max(2 * known.rows_per_task, concurrency * step)

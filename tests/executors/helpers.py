@@ -12,7 +12,8 @@ import orjson
 
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.executors.work import Done, Kernel
+from llm_datagen.executors.passes import Done
+from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
 from llm_datagen.streams.disk import MemoryDisk
@@ -97,9 +98,14 @@ def done_of(operator: Any, values: Iterable[Any], **settings: Any) -> Done:
     return run(kernel_of(operator, **settings), block_of(values))
 
 
+def data_of(done: Done) -> bytes:
+    """Return the output's bytes, wherever they are."""
+    return done.data if isinstance(done.data, bytes) else b"".join(done.data)
+
+
 def rows_of(done: Done) -> list[Any]:
     """Return the output rows; their counts and ids must agree with what is said of them."""
-    rows = [orjson.loads(line) for line in done.data.splitlines()]
+    rows = [orjson.loads(line) for line in data_of(done).splitlines()]
     assert len(rows) == done.rows
     ids = [row["_i"] for row in rows]
     assert done.ids == ((ids[0], ids[-1]) if ids else (None, None))

@@ -15,6 +15,7 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.executors import loop as loop_module
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
+from llm_datagen.operators import Call
 
 from ..actors.helpers import aside, block_of, error_of, result_of
 from ..support import PATIENCE_SECONDS, eventually
@@ -161,8 +162,7 @@ def test_stop_also_waits_where_there_is_no_teardown(operator: type[Traced]) -> N
 
     duck, outlet = (DuckLater() if operator is Later else DuckPlain()), Outlet()
     kernel = kernel_of(lambda item: item)
-    kernel.call.func = duck.process_item
-    kernel.call.is_async = operator is Later
+    kernel.call = Call(duck)
     executor = (LoopExecutor if operator is Later else ThreadExecutor)("n", duck, kernel, outlet, 2)
     executor.start()
     executor.submit(1, block_of([{"n": 1}]))

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator
 from llm_datagen.errors import IdError, RowFormatError
-from llm_datagen.executors import work
-from llm_datagen.executors.work import merged_marks
+from llm_datagen.executors import passes as work
+from llm_datagen.executors.numbers import merged_marks
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
 from ..actors.helpers import aside, block_of, result_of
-from .helpers import SHAPES, Ctx, done_of, kernel_of, left, operator_of, rows_of, run
+from .helpers import SHAPES, Ctx, data_of, done_of, kernel_of, left, operator_of, rows_of, run
 
 
 def batch(func: Callable[[list[Any]], Any]) -> FunctionOperator:
@@ -180,7 +180,7 @@ def test_an_object_that_has_only_data_stays_an_object(shape: str) -> None:
     identity = operator_of(shape, lambda item: item)
     seen: list[Any] = []
     first = done_of(identity, [{"data": 5}, {"data": 6, "_i": "mine"}])
-    for record in first.data.splitlines():
+    for record in data_of(first).splitlines():
         assert record.startswith(b'{"data":')
 
     def look(item: Any) -> Any:
@@ -436,7 +436,7 @@ def test_a_task_that_is_cancelled_gives_the_rest_back(shape: str) -> None:
     done = done_of(operator_of(shape, act), [{"n": n} for n in range(100)], ctx=ctx)
     assert done.failure is None
     assert done.rows == done.span.end
-    assert 1 <= done.rows <= work._LOOK_EVERY
+    assert 1 <= done.rows <= 16
     assert left(done) == 100 - done.rows
     before = done_of(operator_of(shape, act), [{"n": 1}], ctx=ctx)
     assert (before.rows, before.calls, left(before)) == (0, 0, 1)
@@ -485,7 +485,7 @@ def test_the_rest_of_a_rest_is_the_same_as_all_at_once(seed: int) -> None:
                 break
             ctx.cancelled = False
             done = run(kernel, block)
-            data += done.data
+            data += data_of(done)
             block = done.rest
         assert data == whole.data
 

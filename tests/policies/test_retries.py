@@ -14,7 +14,7 @@ import pytest
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors import work as work_module
+from llm_datagen.executors import passes as work_module
 from llm_datagen.executors.retries import MAX_WAIT_SECONDS, Retries
 
 from ..support import Bench, bag, eventually, lines, numbered

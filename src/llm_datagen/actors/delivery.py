@@ -15,7 +15,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.executors.work import Done
+from llm_datagen.executors.passes import Done
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
 
@@ -128,7 +128,8 @@ class OrderedDelivery(Delivery):
 
 
 def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:
-    return TaskDone(task, done.span.end - done.span.start, done.calls, done.seconds, done.rest, done.failure, lost)
+    rows = done.span.end - done.span.start
+    return TaskDone(task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, lost)
 
 
 def _write(done: Done, ack: Future[None] | None) -> Write:

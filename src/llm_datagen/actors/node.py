@@ -12,14 +12,15 @@ from llm_datagen import log as events
 from llm_datagen.actors.backlog import Backlog
 from llm_datagen.actors.context import NodeContext
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
-from llm_datagen.actors.pace import Pace
+from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
-from llm_datagen.executors.work import Done, Kernel
+from llm_datagen.executors.passes import Done
+from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import Id
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
@@ -59,6 +60,21 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True)
+class _Late:
+    """Timer: see whether a task is late."""
+
+
+@dataclass(slots=True)
+class _Task:
+    """Rows that were handed out."""
+
+    block: Block
+    since: float
+    held: int = 0
+    """Bytes that count as in flight."""
+
+
+@dataclass(frozen=True, slots=True)
 class _GraceOver:
     """Timer: calls in flight were waited for long enough."""
 
@@ -88,9 +104,14 @@ class NodeActor(Stage):
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
         self._pace = Pace(
-            plan.concurrency, plan.step, plan.step if plan.dispatched is not None else plan.writer.queue_size
+            plan.concurrency,
+            plan.step,
+            plan.step if plan.dispatched is not None else plan.writer.queue_size,
+            spare=self._executor.spare_tasks,
+            is_gil_bound=self._executor.is_gil_bound,
         )
-        self._running: dict[int, Block] = {}  # by task; an empty block for a task without a call
+        self._running: dict[int, _Task] = {}
+        self._bytes_running = 0
         self._moved = self.clock.monotonic()
         self._is_stalled = False
         self._is_given_up = False
@@ -100,6 +121,7 @@ class NodeActor(Stage):
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
+        self._is_looking_for_late = False
         self._is_stopping = False
 
     def _make_delivery(self) -> Delivery:
@@ -131,7 +153,7 @@ class NodeActor(Stage):
         self._moved = self.clock.monotonic()
         self._look_later()
 
-    def handle(self, message: NodeMessage | _Patience | _Look | _GraceOver) -> None:
+    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
@@ -148,6 +170,8 @@ class NodeActor(Stage):
                 self._take(message)
             case _Patience():
                 self._pace.open_up()
+            case _Late():
+                self._cut_late()
             case _Look():
                 self._look()
             case _GraceOver():
@@ -170,17 +194,11 @@ class NodeActor(Stage):
 
     def _go_on(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""
-        while not self._is_stopping and len(self._running) < self._pace.workers:
+        while not self._is_stopping and self._has_room():
             block = self._next_block()
             if block is None:
                 break
-            self._tasks += 1
-            if self._tasks == 1:
-                self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
-            self._running[self._tasks] = block
-            if self._plan.dispatched is not None:
-                self._plan.dispatched.handed_out(_span(block))
-            self._executor.submit(self._tasks, block)
+            self._hand_out(block)
         if self._is_stopping:
             if not self._running:
                 self.end(Outcome.STOPPED)
@@ -190,24 +208,73 @@ class NodeActor(Stage):
         else:
             self._demand()
 
+    def _has_room(self) -> bool:
+        """Return whether another task may run: there is a worker, and what cheap tasks hold in memory is bounded."""
+        is_much = self._pace.is_grouping and self._bytes_running >= BYTES_AHEAD and len(self._running) > 1
+        return len(self._running) < self._pace.tasks and not is_much
+
     def _next_block(self) -> Block | None:
         start = self._backlog.start
         if isinstance(self._delivery, OrderedDelivery) and start - self._delivery.next_row >= self._pace.ordered_span:
             return None
         return self._backlog.take(self._pace.rows_per_task)
 
+    def _hand_out(self, block: Block) -> None:
+        self._tasks += 1
+        if self._tasks == 1:
+            self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
+        self._running[self._tasks] = _Task(block, self.clock.monotonic(), block.size)
+        self._bytes_running += block.size
+        if self._plan.dispatched is not None:
+            self._plan.dispatched.handed_out(_span(block))
+        self._executor.submit(self._tasks, block)
+        if len(block.records) > self._plan.step:
+            self._look_for_late_tasks()
+
     def _demand(self) -> None:
         if self._is_demanding or self._total is not None or self._reader is None:
             return
-        rows = self._pace.rows_ahead - self._backlog.rows
-        if rows > 0 and (self._backlog.bytes < self._pace.bytes_ahead or self._backlog.rows < self._plan.step):
+        ahead = self._pace.rows_ahead
+        if self._backlog.rows > ahead // 2:
+            return
+        if self._backlog.bytes < BYTES_AHEAD or self._backlog.rows < self._plan.step:
             self._is_demanding = True
-            tell(self._reader, Demand(rows))
+            tell(self._reader, Demand(ahead - self._backlog.rows))
+
+    # A slow row holds up no others: what was grouped with it and not begun is taken back.
+
+    def _look_for_late_tasks(self) -> None:
+        if not self._is_looking_for_late:
+            self._is_looking_for_late = True
+            self.mailbox.wake_after(LATE_SECONDS, _Late(), key="late")
+
+    def _cut_late(self) -> None:
+        self._is_looking_for_late = False
+        now = self.clock.monotonic()
+        is_any_left = False
+        for number, task in self._running.items():
+            if len(task.block.records) > self._plan.step:
+                if now - task.since >= LATE_SECONDS:
+                    self._cut(number, task)
+                else:
+                    is_any_left = True
+        if is_any_left:
+            self._look_for_late_tasks()
+
+    def _cut(self, number: int, task: _Task) -> None:
+        kept = self._executor.cut(number)
+        self._bytes_running -= task.held
+        task.held = 0
+        if kept is not None:
+            task.block, rest = task.block.split_at(kept)
+            self._backlog.put_back(rest)
 
     def _take(self, done: TaskDone) -> None:
-        self._running.pop(done.task, None)
+        task = self._running.pop(done.task, None)
+        if task is not None:
+            self._bytes_running -= task.held
         self._moved = self.clock.monotonic()
-        self._pace.learn(done.calls, done.seconds)
+        self._pace.learn(done.calls, done.seconds, done.cpu_seconds)
         if done.calls:  # else these are rows that failed, and were counted then
             self._rows_done += done.rows
         rest = done.rest
@@ -223,7 +290,7 @@ class NodeActor(Stage):
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
         policy = self._plan.policy
-        if policy.on_error == "fail":
+        if policy.on_error == "fail" or failure.is_fatal:
             self._give_up(failure)
             return rest
         self._rows_failed += failure.rows
@@ -240,7 +307,7 @@ class NodeActor(Stage):
         tell(self._supervisor, RowsFailed(self.node_id, failure, is_letter))
         failed, rest = rest.split_at(failure.rows)
         self._tasks += 1
-        self._running[self._tasks] = failed
+        self._running[self._tasks] = _Task(failed, self.clock.monotonic())
         self._executor.deliver(
             self._tasks,
             Done.without_rows(
@@ -261,6 +328,8 @@ class NodeActor(Stage):
             self.mailbox.wake_after(self._plan.grace, _GraceOver(), key="grace")
         self._is_stopping = True
         self._ctx.cancel()
+        for number, task in self._running.items():
+            self._cut(number, task)
 
     def _give_up_calls(self) -> None:
         """End without the calls that are still in flight: their rows are not done."""
@@ -282,7 +351,7 @@ class NodeActor(Stage):
                 tell(self._supervisor, Moved(self.node_id))
         elif not self._is_stalled:
             if self._running:
-                is_writer = self._delivery.waiting >= len(self._running)
+                is_writer = self._delivery.waiting >= min(len(self._running), self._plan.concurrency)
                 self._say_stalled(still, "writer" if is_writer else "operator")
             elif self._is_demanding:
                 self._say_stalled(still, "upstream")
@@ -290,7 +359,7 @@ class NodeActor(Stage):
 
     def _say_stalled(self, seconds: float, waits_on: str) -> None:
         self._is_stalled = True
-        in_flight = sum(len(block.records) for block in self._running.values())
+        in_flight = sum(len(task.block.records) for task in self._running.values())
         tell(
             self._supervisor,
             Stalled(self._ctx.pipeline_id, self.node_id, seconds, waits_on, self._ids_in_flight(), in_flight),
@@ -299,7 +368,7 @@ class NodeActor(Stage):
     def _ids_in_flight(self) -> tuple[Id, ...]:
         """Return the ids of the first rows in flight: the only time that the node looks into rows."""
         ids: list[Id] = []
-        for block in self._running.values():
+        for block in [task.block for task in self._running.values()]:
             for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):
                 row_id: Id = block.start + number
                 with contextlib.suppress(ValueError):

@@ -3,9 +3,17 @@
 A task costs a few messages and thread switches, about 0.1 ms. An operator that takes microseconds must not pay that
 for every row, so a task of a cheap operator carries many calls, about `TASK_SECONDS` worth of them; a task of a slow
 one (a model call) carries one. `batch_size` is what the operator gets, and has no part in this.
+
+What a wrong guess costs is bounded: the node takes from a task that is late what was not begun (`LATE_SECONDS`).
+
+Threads that compute hold Python's global lock. A third one would not make a cheap operator faster, and has memory of
+its own, so such an operator has two threads, and one more whenever they are seen not to stand in each other's way. One
+that mostly waits has all that it may have.
 """
 
 from __future__ import annotations
+
+import os
 
 TASK_SECONDS = 0.004
 """How long a task of a cheap operator should take."""
@@ -16,11 +24,20 @@ SLOW_SECONDS = TASK_SECONDS / 2
 MAX_ROWS = 4096
 """Rows a task, at most (unless a single batch is larger)."""
 
-FIRST_WORKERS = 4
-"""Workers before anything is known of the operator."""
+FIRST_WORKERS = 2
+"""Workers before anything is known of the operator, and of one that computes."""
+
+WAITS_BELOW = 0.15
+"""A worker that computes for a smaller share of its time mostly waits: more workers do more."""
+
+COMPUTES_ABOVE = 0.8
+"""A worker that computes for a larger share of its time is not held up by the others."""
 
 BYTES_AHEAD = 4 * 1024 * 1024
-"""Rows fetched ahead take at most about so many bytes."""
+"""Rows fetched ahead take at most about so many bytes; so do those of the tasks of a cheap operator."""
+
+LATE_SECONDS = 0.05
+"""A task of several calls that takes longer is late."""
 
 
 class Pace:
@@ -30,28 +47,44 @@ class Pace:
         concurrency: calls at once, at most.
         step: rows a call.
         queue_size: rows that the writer holds, at most; a task is never larger.
+        spare: tasks of a cheap operator that may wait for a worker, so that none is idle between two tasks.
+        is_gil_bound: whether workers that compute hold one another up.
     """
 
-    def __init__(self, concurrency: int, step: int, queue_size: int) -> None:
+    def __init__(
+        self, concurrency: int, step: int, queue_size: int, *, spare: int = 0, is_gil_bound: bool = False
+    ) -> None:
         self._concurrency = concurrency
+        self._spare = spare
+        self._is_gil_bound = is_gil_bound
+        self._cheap_workers = FIRST_WORKERS
+        self._share = 0.5
         self._step = step
         self._max_calls = max(1, min(MAX_ROWS, queue_size) // step)
         self._seconds_per_call: float | None = None
         self._calls = 1
-        self.bytes_ahead = BYTES_AHEAD
 
-    def learn(self, calls: int, seconds: float) -> None:
-        """Take note that `calls` calls took `seconds`."""
+    def learn(self, calls: int, seconds: float, cpu_seconds: float = 0.0) -> None:
+        """Take note that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
         if not calls:
             return
         now = seconds / calls
         known = self._seconds_per_call
-        # Slowing down is believed at once, speeding up by and by.
-        self._seconds_per_call = now if known is None or now > known else 0.5 * known + 0.5 * now
+        # That it is slow is believed at once; anything else by and by: a busy machine makes many a call look slower.
+        self._seconds_per_call = now if known is None or now >= SLOW_SECONDS else 0.5 * known + 0.5 * now
         if self._seconds_per_call >= SLOW_SECONDS:
             self._calls = 1
         else:
             self._calls = max(1, min(self._max_calls, int(TASK_SECONDS / max(self._seconds_per_call, 1e-9))))
+            self._weigh(cpu_seconds / max(seconds, 1e-9))
+
+    def _weigh(self, share: float) -> None:
+        """Decide how many workers a cheap operator has, which computes for `share` of its time."""
+        self._share += 0.2 * (min(share, 1.0) - self._share)
+        if self._share < WAITS_BELOW:
+            self._cheap_workers = self._concurrency
+        elif self._share > COMPUTES_ABOVE and self._cheap_workers < (os.cpu_count() or 1):
+            self._cheap_workers += 1
 
     def open_up(self) -> None:
         """Stop being careful: nothing came back for a while, so the operator is slow."""
@@ -64,9 +97,19 @@ class Pace:
         return self._seconds_per_call is not None
 
     @property
-    def workers(self) -> int:
+    def is_grouping(self) -> bool:
+        """Whether a task carries several calls."""
+        return self._calls > 1
+
+    @property
+    def tasks(self) -> int:
         """Tasks at once, at most."""
-        return self._concurrency if self.is_known else min(self._concurrency, FIRST_WORKERS)
+        if not self.is_known:
+            return min(self._concurrency, FIRST_WORKERS)
+        if not self.is_grouping:
+            return self._concurrency
+        workers = min(self._concurrency, self._cheap_workers) if self._is_gil_bound else self._concurrency
+        return workers + self._spare
 
     @property
     def rows_per_task(self) -> int:
@@ -75,7 +118,7 @@ class Pace:
 
     @property
     def rows_ahead(self) -> int:
-        """Rows that should wait to be handed out."""
+        """Rows that should wait to be handed out. More are fetched when half of them are left."""
         return max(2 * self.rows_per_task, self._concurrency * self._step)
 
     @property

@@ -11,7 +11,7 @@ from llm_datagen import log as events
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import StreamCorruptError
-from llm_datagen.executors.work import merged_marks
+from llm_datagen.executors.numbers import merged_marks
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Attach,
@@ -25,6 +25,7 @@ from llm_datagen.messages import (
     WriterMessage,
 )
 from llm_datagen.streams import Sink
+from llm_datagen.streams.spill import Spill
 
 REPORT_SECONDS = 0.1
 """How often the supervisor hears of progress, at most."""
@@ -109,11 +110,14 @@ class WriterActor(Stage):
         self._report_progress()
 
     def _take(self, write: Write) -> None:
+        if isinstance(write.data, Spill):  # it is not joined with others
+            self._flush()
         if not self._waiting:
             self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
         self._waiting.append(write)
         self._waiting_rows += write.rows
-        if self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
+        is_enough = self._waiting_rows >= self._config.flush_batch_size or isinstance(write.data, Spill)
+        if is_enough or not self.mailbox.has_data:
             self._flush()
 
     def _flush(self) -> None:
@@ -122,7 +126,7 @@ class WriterActor(Stage):
             return
         writes = self._waiting
         self._sink.append(
-            writes[0].data if len(writes) == 1 else b"".join([write.data for write in writes]),
+            _joined([write.data for write in writes]),
             rows=self._waiting_rows,
             spans=[write.span for write in writes],
             filtered=sum(write.filtered for write in writes),
@@ -199,6 +203,11 @@ class WriterActor(Stage):
 
     def _on_wait(self, waited: float | None, held: int) -> None:
         self._meter.note(waited, held, self.clock.monotonic())
+
+
+def _joined(pieces: list[bytes | Spill]) -> bytes | Spill:
+    """Return what is written at once. A spill is alone: see `_take`."""
+    return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 
 def _acknowledge(write: Write, error: Exception | None = None) -> None:

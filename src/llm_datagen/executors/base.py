@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llm_datagen.executors.work import Done
+from llm_datagen.executors.passes import Done
 from llm_datagen.streams import Block
 
 
@@ -19,13 +19,28 @@ class Outlet(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once."""
+    """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once.
+
+    Attributes:
+        spare_tasks: tasks that it may be given beyond its number of workers; they wait until one is free.
+        is_gil_bound: whether its workers are threads that hold Python's global lock while they compute.
+    """
+
+    spare_tasks: int
+    is_gil_bound: bool
 
     def start(self) -> None:
         """Get ready, and call the operator's `setup`; what that raises comes out here."""
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` and put the result into the outlet. Returns at once; never raises later."""
+
+    def cut(self, task: int) -> int | None:
+        """Take the rows that were not begun away from a task.
+
+        Returns:
+            How many rows the task keeps, and whose results will come; None when it keeps all.
+        """
 
     def deliver(self, task: int, done: Done) -> None:
         """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from llm_datagen.executors.base import Outlet
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
-from llm_datagen.executors.work import Done, Kernel
+from llm_datagen.executors.passes import Claims, Done
+from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
 
 PATIENCE_SECONDS = 5.0
@@ -34,6 +35,9 @@ class LoopExecutor:
         workers: tasks at once, at most.
     """
 
+    spare_tasks = 0
+    is_gil_bound = False
+
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
         self._operator = operator
         self._kernel = kernel
@@ -43,6 +47,7 @@ class LoopExecutor:
         # A daemon: a call that blocks the loop must not keep the process from ending.
         self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claims: dict[int, Claims] = {}
         self._is_set_up = False
         self._is_stopping = False
         self._is_given_up = False
@@ -61,7 +66,13 @@ class LoopExecutor:
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` as a task of the loop."""
-        self._loop.call_soon_threadsafe(self._begin, task, block)
+        claims = self._claims[task] = Claims(len(block.records))
+        self._loop.call_soon_threadsafe(self._begin, task, block, claims)
+
+    def cut(self, task: int) -> int | None:
+        """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
+        claims = self._claims.get(task)
+        return None if claims is None else claims.take_rest()
 
     def deliver(self, task: int, done: Done) -> None:
         """Put a result into the outlet, on a thread that may wait."""
@@ -124,13 +135,14 @@ class LoopExecutor:
         for task in self._tasks:
             task.cancel()
 
-    def _begin(self, number: int, block: Block) -> None:
-        task = self._loop.create_task(self._work(number, block))
+    def _begin(self, number: int, block: Block, claims: Claims) -> None:
+        task = self._loop.create_task(self._work(number, block, claims))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, number: int, block: Block) -> None:
-        done = await self._kernel.run_async(block)
+    async def _work(self, number: int, block: Block, claims: Claims) -> None:
+        done = await self._kernel.run_async(block, claims)
+        del self._claims[number]
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
         if not self._outlet.try_put(number, done):
             self._waiting_room.submit(self._outlet.put, number, done)

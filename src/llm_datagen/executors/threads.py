@@ -8,7 +8,8 @@ from typing import Any
 
 from llm_datagen.executors.base import Outlet
 from llm_datagen.executors.pool import WorkerPool
-from llm_datagen.executors.work import Done, Kernel
+from llm_datagen.executors.passes import Claims, Done
+from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
 
 
@@ -23,12 +24,16 @@ class ThreadExecutor:
         workers: threads at most.
     """
 
+    spare_tasks = 1
+    is_gil_bound = True
+
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
+        self._claims: dict[int, Claims] = {}
         self._is_set_up = False
 
     def start(self) -> None:
@@ -40,16 +45,24 @@ class ThreadExecutor:
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` on a thread of the pool."""
-        future = self._pool.submit(self._work, task, block)
+        claims = self._claims[task] = Claims(len(block.records))
+        future = self._pool.submit(self._work, task, block, claims)
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
+
+    def cut(self, task: int) -> int | None:
+        """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
+        claims = self._claims.get(task)
+        return None if claims is None else claims.take_rest()
 
     def deliver(self, task: int, done: Done) -> None:
         """Put a result into the outlet, on a thread of the pool."""
         self._pool.submit(self._outlet.put, task, done)
 
-    def _work(self, task: int, block: Block) -> None:
-        self._outlet.put(task, self._kernel.run(block))
+    def _work(self, task: int, block: Block, claims: Claims) -> None:
+        done = self._kernel.run(block, claims)
+        del self._claims[task]
+        self._outlet.put(task, done)
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, call `teardown`, and join the threads; or leave behind those that are stuck."""

@@ -32,8 +32,12 @@ class Split(NamedTuple):
 class Encoder(Protocol):
     """Turns rows into bytes. Any thread may call it."""
 
-    def encode(self, row: dict[str, Any]) -> bytes:
-        """Return the row's record with its terminator.
+    @property
+    def encode(self) -> Callable[[dict[str, Any]], bytes]:
+        """What returns the record of a row without its newline; it raises a TypeError for what `encode_other` may do."""
+
+    def encode_other(self, row: dict[str, Any]) -> bytes:
+        """Return the record of a row that holds more than plain values, without its newline.
 
         Raises:
             TypeError, ValueError: when the format cannot hold the row.
@@ -41,6 +45,14 @@ class Encoder(Protocol):
 
     def preamble(self) -> bytes:
         """Return what an empty file must begin with, once rows have been encoded."""
+
+
+def lines_of(records: list[bytes]) -> bytes:
+    """Return records, each with its newline."""
+    records.append(b"")
+    lines = b"\n".join(records)
+    records.pop()
+    return lines
 
 
 class Codec(Protocol):

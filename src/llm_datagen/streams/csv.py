@@ -77,7 +77,7 @@ class CsvEncoder:
             self._header["columns"] = tuple(columns)
 
     def encode(self, row: dict[str, Any]) -> bytes:
-        """Return the row as a record.
+        """Return the row as a record, without its newline.
 
         Raises:
             ColumnError: when the row has a column that the header lacks.
@@ -91,15 +91,17 @@ class CsvEncoder:
             )
         return _record(row.get(name) for name in columns)
 
+    encode_other = encode
+
     def preamble(self) -> bytes:
         """Return the header."""
-        return _record(self._header.get("columns", ()))
+        return _record(self._header.get("columns", ())) + b"\n"
 
 
 def _record(values: Any) -> bytes:
     # The writer quotes what is part of its line terminator, and a bare \r in a cell has to be quoted too.
     line: str = csv.writer(_Echo, lineterminator="\r\n").writerow([_text(value) for value in values])
-    return line[:-2].encode("utf-8") + b"\n"
+    return line[:-2].encode("utf-8")
 
 
 def _text(value: Any) -> str:

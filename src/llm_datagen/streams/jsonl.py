@@ -9,7 +9,6 @@ import orjson
 from llm_datagen.streams.codec import Decoder, Encoder, Split
 
 _BOM = b"\xef\xbb\xbf"
-_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 
 
 def split_lines(data: bytes, *, final: bool) -> Split:
@@ -45,9 +44,11 @@ def without_blanks(lines: list[bytes], consumed: int) -> Split:
 class JsonlEncoder:
     """Rows as JSON lines."""
 
-    def encode(self, row: dict[str, Any]) -> bytes:
-        """Return the row as a line."""
-        return orjson.dumps(row, None, _OPTIONS)
+    encode = staticmethod(orjson.dumps)  # as it is: a Python function around it would cost a tenth of a cheap node
+
+    def encode_other(self, row: dict[str, Any]) -> bytes:
+        """Return a row that may hold NumPy's values as a line."""
+        return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def preamble(self) -> bytes:
         """Return nothing: JSON lines have no header."""

@@ -20,6 +20,7 @@ from llm_datagen.streams.commits import CommitLog, Position, check_data, read_lo
 from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.spans import Span
+from llm_datagen.streams.spill import Spill
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
@@ -121,7 +122,7 @@ class Sink:
 
     def append(
         self,
-        data: bytes,
+        data: bytes | Spill,
         *,
         rows: int,
         spans: Sequence[Span] = (),
@@ -135,7 +136,7 @@ class Sink:
         """Write `data`, then commit it.
 
         Args:
-            data: encoded rows.
+            data: encoded rows; a spill is written piece by piece, so that it is never all in memory.
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.
@@ -158,13 +159,9 @@ class Sink:
                 raise StreamCorruptError(
                     f"{self.stream.uri}: source rows {span.start} to {span.end} were delivered twice; this is a bug"
                 )
-        if data and not before.bytes:
-            data = self.encoder.preamble() + data
         position = replace(
             before,
             rows=before.rows + rows,
-            bytes=before.bytes + len(data),
-            crc=zlib.crc32(data, before.crc),
             filtered=before.filtered + filtered,
             skipped=before.skipped + skipped,
             dead=before.dead + dead,
@@ -177,7 +174,10 @@ class Sink:
         self._broken = True  # until both writes have come back
         if data:
             position.last_bytes, position.last_crc = before.bytes, before.crc
-            self._file.append(data)
+            if not before.bytes:
+                self._write(self.encoder.preamble(), position)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                self._write(piece, position)
             if self._fsync == "flush":
                 self._file.sync()
         if letters:
@@ -185,6 +185,13 @@ class Sink:
         self._log.append(position, spans)
         self.position = position  # what is said of the stream is never more than what is committed
         self._broken = False
+
+    def _write(self, data: bytes, position: Position) -> None:
+        assert self._file is not None
+        if data:
+            self._file.append(data)
+            position.bytes += len(data)
+            position.crc = zlib.crc32(data, position.crc)
 
     def _append_letters(self, letters: bytes) -> None:
         if self._letters is None:

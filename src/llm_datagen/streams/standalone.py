@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.config import check_count, check_seconds
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.ids import ID_FIELD, Id
-from llm_datagen.streams.codec import Block
+from llm_datagen.streams.codec import Block, lines_of
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.rows import as_row, item_of
 from llm_datagen.streams.sink import Sink
@@ -45,9 +45,9 @@ class StreamWriter:
             known = row.get(ID_FIELD) if isinstance(row, dict) else None
             row_id: Id = self._sink.position.rows + len(encoded) if known is None else known
             ids.append(row_id)
-            encoded.append(self._sink.encoder.encode(as_row(row, row_id)))
+            encoded.append(self._sink.encoder.encode_other(as_row(row, row_id)))
         if encoded:
-            self._sink.append(b"".join(encoded), rows=len(encoded), ids=(ids[0], ids[-1]))
+            self._sink.append(lines_of(encoded), rows=len(encoded), ids=(ids[0], ids[-1]))
 
     def close(self) -> None:
         """Seal the stream."""

@@ -108,7 +108,7 @@ def _watched(operator: Any, before: Callable[[Sequence[Any]], None], *, bisect: 
         (True, False): _WatchedBatch,
         (True, True): _WatchedAsyncBatch,
     }[call.batch, call.is_async]
-    watched = kind(inner, call.func, before)
+    watched = kind(inner, call, before)
     watched.bisect = call.bisect and bisect
     return watched
 

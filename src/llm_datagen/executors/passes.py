@@ -1,0 +1,384 @@
+"""A pass: one worker's way through one block of rows."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Self
+
+from llm_datagen.errors import FailureRecord
+from llm_datagen.executors.output import Output
+from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.messages import OperatorFailure
+from llm_datagen.operators import Call
+from llm_datagen.streams import Block, Span
+from llm_datagen.streams.letters import UNPARSED, letter
+from llm_datagen.streams.rows import named
+from llm_datagen.streams.spill import Spill, SpillError
+
+if TYPE_CHECKING:
+    from llm_datagen.executors.work import Kernel
+
+SLICE_SECONDS = 0.02
+"""How long a worker goes on through a block before it hands the rest back."""
+
+_NOTHING = object()
+
+_CAN_BE_CUT = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of a block.
+
+    Attributes:
+        span: the source rows that are done; they are the first rows of the block.
+        rows: output rows.
+        data: the output rows, encoded.
+        filtered: source rows that gave no row.
+        ids: ids of the first and the last output row.
+        marks: what the id scheme must remember, or None.
+        rest: the rows that were not processed.
+        failure: why not, if the operator failed: the first rows of `rest` are those that failed.
+        skipped: source rows that failed and are left out.
+        dead: source rows that failed and are dead-lettered.
+        letters: the dead letters, encoded.
+        calls: calls of the operator that were made.
+        seconds: seconds that they took, with decoding and encoding.
+        cpu_seconds: seconds of these in which the worker's thread computed.
+    """
+
+    span: Span
+    rows: int
+    data: bytes | Spill = field(repr=False)
+    filtered: int
+    ids: tuple[Id | None, Id | None]
+    marks: dict[str, Any] | None
+    rest: Block | None
+    failure: OperatorFailure | None
+    calls: int
+    seconds: float
+    skipped: int = 0
+    dead: int = 0
+    letters: bytes = field(default=b"", repr=False)
+    cpu_seconds: float = 0.0
+
+    @classmethod
+    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, letters: bytes = b"") -> Self:
+        """Return the outcome of source rows that failed and are done with all the same."""
+        return cls(
+            span=span,
+            rows=0,
+            data=b"",
+            filtered=0,
+            ids=(None, None),
+            marks=None,
+            rest=None,
+            failure=None,
+            calls=0,
+            seconds=0.0,
+            skipped=skipped,
+            dead=dead,
+            letters=letters,
+        )
+
+
+class Claims:
+    """Which rows of a block were begun. The worker claims them; the node may take away those that are left.
+
+    Both take from one iterator, in a single call of C code each, which no other thread can interrupt: a row has one
+    taker, without a lock for each row. (Where Python runs without its global lock, nothing is taken away.)
+
+    Args:
+        rows: rows of the block.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.numbers = iter(range(rows))
+
+    def take_rest(self) -> int | None:
+        """Take all rows that were not begun, and return the number of the first; None when there is none. Any thread."""
+        rest = list(self.numbers) if _CAN_BE_CUT else ()
+        return rest[0] if rest else None
+
+
+class Pass:
+    """One way through one block. Used by one worker.
+
+    Args:
+        kernel: what is done.
+        block: the rows.
+        claims: which of them are left to this worker.
+    """
+
+    def __init__(self, kernel: Kernel, block: Block, claims: Claims) -> None:
+        self._kernel = kernel
+        self._block = block
+        self._numbers = claims.numbers
+        self._claimed = 0  # records that were begun, or will be
+        self._settled = 0  # records whose outcome is known
+        self._output = Output(kernel.encoder, kernel.id_scheme, kernel.spill_folder)
+        self._calls = 0
+        self._given: tuple[Sequence[Id], list[Any]] = ((), [])
+        self._failure: OperatorFailure | None = None
+        self._attempts = 0  # of the call that is being made, or is to be made again
+        self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
+        self._started, self._cpu_started = time.perf_counter(), time.thread_time()
+        self._deadline = self._started + SLICE_SECONDS
+
+    def _goes_on(self) -> bool:
+        """Return whether another call may be made: time is left, and nobody cancelled."""
+        if self._failure or self._kernel.ctx.is_cancelled():
+            return False
+        is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
+        return not self._settled or is_begun or time.perf_counter() < self._deadline
+
+    # Items.
+
+    def run_items(self, call: Call) -> None:
+        """Process items one by one: the loop that decides how fast a cheap operator runs.
+
+        It does what `take_item` and `settle_item` do, with the common case (an object in, an object out) inline.
+        """
+        if not self._goes_on():
+            return
+        records, decode, start = self._block.records, self._block.decode, self._block.start
+        func, takes_ctx = call.func, call.takes_ctx
+        ctx, is_root, look = self._kernel.ctx, self._kernel.is_root, self._kernel.calls_a_look - 1
+        output = self._output
+        settle, add, encode = output.settle, output.records.append, self._kernel.encoder.encode
+        is_plain, first, last = output.marks is None, output.first, output.last
+        settled_before = self._settled
+        number = settled_before - 1
+        row_id: Id = start
+        item: Any = _NOTHING
+        try:
+            for number in chain(range(settled_before, self._claimed), self._numbers):
+                row_id, item = start + number, _NOTHING
+                try:
+                    value = decode(records[number])
+                except ValueError as error:
+                    raise self._row_error(error, number) from error
+                if value.__class__ is not dict or (len(value) <= 2 and DATA_FIELD in value):
+                    row_id, item = self._named(number, value)
+                elif is_root:
+                    value[ID_FIELD] = row_id
+                    item = value
+                elif (found := value.get(ID_FIELD)).__class__ is int or found.__class__ is str:
+                    row_id, item = found, value
+                else:
+                    row_id, item = self._named(number, value)
+                result = func(item, ctx) if takes_ctx else func(item)
+                if result is item and is_plain and result.__class__ is dict and (
+                    len(result) > 2 or DATA_FIELD not in result
+                ):
+                    result[ID_FIELD] = row_id
+                    try:
+                        add(encode(result))
+                    except TypeError:
+                        add(output.encode(result))
+                    last = row_id
+                    if first is None:
+                        output.first = first = row_id
+                else:
+                    output.last = last
+                    settle(row_id, item, result)
+                    first, last = output.first, output.last
+                if not number & look:
+                    self._settled, self._attempts = number + 1, 0
+                    if not self._goes_on():
+                        break
+        except BaseException:
+            is_called = item is not _NOTHING
+            self._given = ((row_id,), [item] if is_called else [])
+            self._calls += is_called
+            self._settled = number
+            raise
+        else:
+            self._settled = number + 1
+        finally:
+            output.last = last
+            self._claimed = max(self._claimed, number + 1)
+            self._calls += self._settled - settled_before
+            if self._settled > settled_before:
+                self._attempts = 0
+
+    def take_item(self) -> tuple[Id, Any] | None:
+        """Return the next row's id and item; None when there is nothing more to do."""
+        if not self._begin(1):
+            return None
+        row_id, item = self._decode(self._settled)
+        self._given = ((row_id,), [item])
+        self._calls += 1
+        return row_id, item
+
+    def settle_item(self, row_id: Id, item: Any, result: Any) -> None:
+        """Take what the operator returned for one item."""
+        self._output.settle(row_id, item, result)
+        self._settled += 1
+        self._attempts = 0
+
+    # Batches.
+
+    def take_batch(self) -> list[Any] | None:
+        """Return the items of the next batch, or of the next part of a batch that failed; None when there is none.
+
+        A row that cannot be parsed ends the batch before it: it fails alone, and costs the others nothing.
+        """
+        if not self._begin(self._kernel.step):
+            return None
+        begin = self._settled
+        end = begin + self._parts[-1] if self._parts else self._claimed
+        ids, items = self._decode_fast(begin, end) or self._decode_each(begin, end)
+        self._given = (ids, items)
+        self._calls += 1
+        return items.copy()  # the list is the operator's own
+
+    def _decode_fast(self, begin: int, end: int) -> tuple[list[Id], list[Any]] | None:
+        """Return the ids and items of rows that are common objects; None when one of them is not."""
+        start, is_root = self._block.start, self._kernel.is_root
+        try:
+            items = list(map(self._block.decode, self._block.records[begin:end]))
+        except ValueError:
+            return None
+        ids: list[Id] = list(range(start + begin, start + end))
+        for number, item in enumerate(items):
+            if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
+                return None
+            if is_root:
+                item[ID_FIELD] = ids[number]
+            elif (found := item.get(ID_FIELD)).__class__ is int or found.__class__ is str:
+                ids[number] = found
+            else:
+                return None
+        return ids, items
+
+    def _decode_each(self, begin: int, end: int) -> tuple[list[Id], list[Any]]:
+        """Return the ids and items of rows, up to the first that cannot be parsed; raise when that is the first one."""
+        ids: list[Id] = []
+        items: list[Any] = []
+        for number in range(begin, end):
+            try:
+                row_id, item = self._decode(number)
+            except ValueError:
+                if not ids:
+                    raise
+                break
+            ids.append(row_id)
+            items.append(item)
+        return ids, items
+
+    def settle_batch(self, results: Any) -> None:
+        """Take what the operator returned for a batch."""
+        ids, items = self._given
+        self._output.settle_all(ids, items, results)
+        self._settled += len(ids)
+        self._attempts = 0
+        self._take_off(len(ids))
+
+    def _take_off(self, rows: int) -> None:
+        """Take rows off the parts that are still to be called."""
+        if self._parts:
+            self._parts[-1] -= rows
+            if not self._parts[-1]:
+                self._parts.pop()
+
+    # Both.
+
+    def _begin(self, count: int) -> bool:
+        """Claim the next rows, unless some that were claimed are left; return whether there is a call to be made."""
+        if not self._goes_on():
+            return False
+        if self._claimed == self._settled:
+            self._claimed += len(list(islice(self._numbers, count)))
+        return self._claimed > self._settled
+
+    def _decode(self, number: int) -> tuple[Id, Any]:
+        self._given = ((self._block.start + number,), [])
+        try:
+            value = self._block.decode(self._block.records[number])
+        except ValueError as error:
+            raise self._row_error(error, number) from error
+        return self._named(number, value)
+
+    def _named(self, number: int, value: Any) -> tuple[Id, Any]:
+        try:
+            return named(value, self._block.start + number, is_root=self._kernel.is_root)
+        except ValueError as error:
+            raise self._row_error(error, number) from error
+
+    def _row_error(self, error: ValueError, number: int) -> ValueError:
+        return self._kernel.source.row_error(error, self._block.offset_after(number))
+
+    def fail(self, error: BaseException) -> float | None:
+        """Take note that the call that was being made failed. What was settled before it stays settled.
+
+        Returns:
+            Seconds to wait before going on: the same call again, or, when it was a batch, with half of it. None when
+            there is nothing more to try: then `failure` says why.
+        """
+        ids, items = self._given
+        rows = len(ids)
+        is_fatal = isinstance(error, SpillError)
+        # No items: the row could not be parsed.
+        may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal
+        if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
+            self._attempts += 1
+            pause = self._kernel.retries.pause_after(self._attempts)
+            if pause is not None:
+                return pause
+        if may_repeat and rows > 1 and self._kernel.call.bisect:
+            self._take_off(rows)
+            self._parts += [rows - rows // 2, rows // 2]
+            self._attempts = 0
+            return 0.0
+        record = FailureRecord.of(error)
+        attempts = max(self._attempts, 1) if items else 0
+        letters = [self._letter(number, record, attempts) for number in range(self._settled, self._settled + rows)]
+        self._failure = OperatorFailure(record, error, items, tuple(ids), rows, b"".join(letters), is_fatal)
+        return None
+
+    def _letter(self, number: int, error: FailureRecord, attempts: int) -> bytes:
+        """Return the dead letter of a record: what it was, and why it failed."""
+        block = self._block
+        ordinal = block.start + number
+        row_id: Id = ordinal
+        item: Any = UNPARSED
+        with contextlib.suppress(ValueError):
+            row_id, item = named(block.decode(block.records[number]), ordinal, is_root=self._kernel.is_root)
+        return letter(
+            row_id,
+            item,
+            record=block.records[number],
+            node_id=self._kernel.ctx.node_id,
+            error=error,
+            attempts=attempts,
+            source=Span(ordinal, ordinal + 1, block.offset_after(number), block.offset_after(number + 1)),
+        )
+
+    def done(self) -> Done:
+        """Return what became of the rows that this worker claimed. It has the block's others, too, if nobody took them."""
+        block, output = self._block, self._output
+        end = self._claimed + len(list(self._numbers))
+        rest: Block | None = None
+        if end < len(block.records):
+            block, _ = block.split_at(end)  # what follows was taken away
+        if self._settled < end:
+            block, rest = block.split_at(self._settled)
+        return Done(
+            span=Span(block.start, block.end, block.offset, block.offset_end),
+            rows=output.rows,
+            data=output.data(),
+            filtered=output.filtered,
+            ids=(output.first, output.last),
+            marks=None if output.marks is None else output.marks.ranges,
+            rest=rest,
+            failure=self._failure,
+            calls=self._calls,
+            seconds=time.perf_counter() - self._started,
+            cpu_seconds=time.thread_time() - self._cpu_started,
+        )

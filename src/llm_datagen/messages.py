@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_datagen.errors import FailureRecord
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llm_datagen.ids import Id
     from llm_datagen.report import PipelineStatus
     from llm_datagen.streams import Block, Span
-    from llm_datagen.streams.spill import Spill
+    from llm_datagen.streams.spool import Spool
 
 
 class Outcome(StrEnum):
@@ -44,12 +44,24 @@ class Outcome(StrEnum):
     """It is itself the place of a failure."""
 
 
+class Load(NamedTuple):
+    """What a message holds in memory."""
+
+    rows: int
+    bytes: int
+
+
 class Bulk:
-    """A message of the data lane. `rows` is what it counts for in a bounded mailbox; with 0 it never blocks."""
+    """A message of the data lane. `load` is what it counts for in a bounded mailbox; with no rows it never blocks."""
 
     __slots__ = ()
 
     rows: int
+
+    @property
+    def load(self) -> Load:
+        """Rows and bytes that it holds in memory."""
+        return Load(self.rows, 0)
 
 
 # --- wiring ------------------------------------------------------------------------------------------------------
@@ -110,7 +122,7 @@ class Write(Bulk):
 
     rows: int
     """Output rows."""
-    data: bytes | Spill = field(repr=False)
+    data: bytes | Spool = field(repr=False)
     """The output rows, encoded."""
     span: Span = field(repr=False)
     """The source rows that are done with this."""
@@ -128,6 +140,12 @@ class Write(Bulk):
     """What the id scheme must remember."""
     ack: Future[None] | None = field(default=None, repr=False)
     """Resolved when the rows are committed; a worker in sync mode waits for it."""
+
+    @property
+    def load(self) -> Load:
+        """Rows that went in or came out, whichever are more: a disk that is slow also holds up a node that filters."""
+        size = len(self.data) if isinstance(self.data, bytes) else self.data.held
+        return Load(max(self.rows, self.span.end - self.span.start), size + len(self.letters))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ Pykka asks an inbox for three methods: `put`, `get`, `empty`. This one adds:
 they never block and are served first. So Cancel overtakes any amount of data, and the end of data, being Bulk with
 no rows, does not.
 
-**A bound in rows.** Rows that were put and not yet `release`d count as held. A put that would exceed the capacity
-blocks its thread, first come, first served. One message larger than the capacity is admitted when nothing is held.
+**A bound in rows, and one in bytes.** What was put and not yet `release`d counts as held. A put that would exceed a
+bound blocks its thread, first come, first served. One message larger than the bound is admitted when nothing is held.
 
 **Timers.** `wake_after` delivers a message to the actor itself after some seconds, without a thread; a later call
 for the same key replaces an earlier one, so no stale timer is ever seen.
@@ -21,6 +21,7 @@ Any thread may call `put`, `close` and the properties; only the actor's own thre
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,11 +31,14 @@ import pykka
 from pykka._envelope import Envelope
 
 from llm_datagen.clock import Clock, SystemClock
-from llm_datagen.messages import Bulk
+from llm_datagen.messages import Bulk, Load
 
 WaitListener = Callable[[float | None, int], None]
 """Called by a thread that is blocked, outside the mailbox's lock: with None when it begins to wait, with the seconds
 waited when it goes on; and the rows held at that moment."""
+
+
+_NOTHING = Load(0, 0)
 
 
 class Mailbox:
@@ -50,22 +54,22 @@ class Mailbox:
         self._data: deque[Envelope[Any]] = deque()
         self._blocked: deque[object] = deque()
         self._timers: dict[str, tuple[float, Any]] = {}
-        self._capacity: int | None = None
-        self._held = 0
+        self._capacity: Load | None = None
+        self._held = _NOTHING
         self._closed = False
         self._on_wait: WaitListener | None = None
         self.thread: threading.Thread | None = None
         """The thread of the actor that reads this mailbox; set when it is started."""
 
-    def bound(self, capacity: int, on_wait: WaitListener | None = None) -> None:
-        """Set how many rows may be held; `on_wait` is told when a thread has to wait."""
-        self._capacity = capacity
+    def bound(self, rows: int, on_wait: WaitListener | None = None, *, size: int = sys.maxsize) -> None:
+        """Set how many rows, and how many bytes, may be held; `on_wait` is told when a thread has to wait."""
+        self._capacity = Load(rows, size)
         self._on_wait = on_wait
 
     @property
     def held(self) -> int:
         """Rows put and not yet released."""
-        return self._held
+        return self._held.rows
 
     @property
     def has_data(self) -> bool:
@@ -79,20 +83,20 @@ class Mailbox:
             pykka.ActorDeadError: when the mailbox is, or while waiting becomes, closed (and nobody awaits a reply).
         """
         message = envelope.message
-        rows = message.rows if isinstance(message, Bulk) else None
+        load = message.load if isinstance(message, Bulk) else None
         waited: float | None = None
         with self._lock:
-            if rows and not self._has_room(rows):
-                waited = self._wait_for_room(rows)
+            if load is not None and load.rows and not self._has_room(load):
+                waited = self._wait_for_room(load)
             is_closed = self._closed
             if not is_closed:
-                if rows is None:
+                if load is None:
                     self._control.append(envelope)
                 else:
-                    self._held += rows
+                    self._hold(load)
                     self._data.append(envelope)
                 self._readable.notify()
-            held = self._held
+            held = self._held.rows
         if waited is not None and self._on_wait is not None:
             self._on_wait(waited, held)
         if is_closed:
@@ -104,24 +108,30 @@ class Mailbox:
         Raises:
             pykka.ActorDeadError: when the mailbox is closed (and nobody awaits a reply).
         """
-        rows = envelope.message.rows
+        load = envelope.message.load
         with self._lock:
             if not self._closed:
-                if not self._has_room(rows):
+                if not self._has_room(load):
                     return False
-                self._held += rows
+                self._hold(load)
                 self._data.append(envelope)
                 self._readable.notify()
                 return True
         refuse(envelope)
         return True
 
-    def _has_room(self, rows: int) -> bool:
-        if self._closed or self._capacity is None:
-            return True
-        return not self._blocked and (self._held == 0 or self._held + rows <= self._capacity)
+    def _hold(self, load: Load) -> None:
+        self._held = Load(self._held.rows + load.rows, self._held.bytes + load.bytes)
 
-    def _wait_for_room(self, rows: int) -> float:
+    def _has_room(self, load: Load) -> bool:
+        return self._closed or self._capacity is None or (not self._blocked and self._fits(load, self._capacity))
+
+    def _fits(self, load: Load, capacity: Load) -> bool:
+        held = self._held
+        is_within = held.rows + load.rows <= capacity.rows and held.bytes + load.bytes <= capacity.bytes
+        return held == _NOTHING or is_within
+
+    def _wait_for_room(self, load: Load) -> float:
         """Wait, holding the lock, behind those who wait already; return the seconds waited."""
         assert self._capacity is not None
         started = self.clock.monotonic()
@@ -129,7 +139,7 @@ class Mailbox:
         self._blocked.append(ticket)
         try:
             if self._on_wait is not None:
-                held = self._held
+                held = self._held.rows
                 self._lock.release()
                 try:
                     self._on_wait(None, held)
@@ -137,7 +147,7 @@ class Mailbox:
                     self._lock.acquire()
             while not self._closed:
                 is_first = self._blocked[0] is ticket
-                if is_first and (self._held == 0 or self._held + rows <= self._capacity):
+                if is_first and self._fits(load, self._capacity):
                     break
                 self._writable.wait()
         finally:
@@ -145,11 +155,11 @@ class Mailbox:
             self._writable.notify_all()  # the next one is first now
         return self.clock.monotonic() - started
 
-    def release(self, rows: int) -> None:
-        """Count `rows` as no longer held: there is room for others."""
-        if rows:
+    def release(self, rows: int, size: int = 0) -> None:
+        """Count rows and bytes as no longer held: there is room for others."""
+        if rows or size:
             with self._lock:
-                self._held -= rows
+                self._held = Load(self._held.rows - rows, self._held.bytes - size)
                 self._writable.notify_all()
 
     def wake_after(self, seconds: float, message: Any, key: str = "") -> None:

@@ -18,6 +18,7 @@ from llm_datagen.messages import (
     Committed,
     Drain,
     Finish,
+    Load,
     Outcome,
     RowsCommitted,
     Sealed,
@@ -25,10 +26,13 @@ from llm_datagen.messages import (
     WriterMessage,
 )
 from llm_datagen.streams import Sink
-from llm_datagen.streams.spill import Spill
+from llm_datagen.streams.spool import Spool
 
 REPORT_SECONDS = 0.1
 """How often the supervisor hears of progress, at most."""
+
+QUEUE_BYTES = 32 * 1024 * 1024
+"""Results that wait for the writer take at most so many bytes, however few rows they are (but for a single one)."""
 
 BACKPRESSURE_LOG_SECONDS = 1.0
 """How often the log speaks of workers that wait, at most."""
@@ -71,10 +75,11 @@ class WriterActor(Stage):
         self._readers: list[Recipient] = []
         self._waiting: list[Write] = []
         self._waiting_rows = 0
+        self._waiting_load = Load(0, 0)
         self._last_report = float("-inf")
         self._is_report_due = False
         self._meter = _BackpressureMeter(log.bind(node_id=node_id, stream=sink.stream.uri), config.queue_size)
-        self.mailbox.bound(config.queue_size, self._on_wait)
+        self.mailbox.bound(config.queue_size, self._on_wait, size=QUEUE_BYTES)
 
     def handle(self, message: WriterMessage | _FlushNow | _ReportNow) -> None:
         """Handle a message."""
@@ -110,13 +115,15 @@ class WriterActor(Stage):
         self._report_progress()
 
     def _take(self, write: Write) -> None:
-        if isinstance(write.data, Spill):  # it is not joined with others
+        if isinstance(write.data, Spool):  # it is not joined with others
             self._flush()
         if not self._waiting:
             self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
         self._waiting.append(write)
         self._waiting_rows += write.rows
-        is_enough = self._waiting_rows >= self._config.flush_batch_size or isinstance(write.data, Spill)
+        rows, size = write.load
+        self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
+        is_enough = self._waiting_rows >= self._config.flush_batch_size or isinstance(write.data, Spool)
         if is_enough or not self.mailbox.has_data:
             self._flush()
 
@@ -142,8 +149,8 @@ class WriterActor(Stage):
         for write in writes:
             _acknowledge(write)
         self._waiting = []
-        self.mailbox.release(self._waiting_rows)
-        self._waiting_rows = 0
+        self.mailbox.release(*self._waiting_load)
+        self._waiting_rows, self._waiting_load = 0, Load(0, 0)
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes))
         self._progressed()
@@ -205,8 +212,8 @@ class WriterActor(Stage):
         self._meter.note(waited, held, self.clock.monotonic())
 
 
-def _joined(pieces: list[bytes | Spill]) -> bytes | Spill:
-    """Return what is written at once. A spill is alone: see `_take`."""
+def _joined(pieces: list[bytes | Spool]) -> bytes | Spool:
+    """Return what is written at once. A spool is alone: see `_take`."""
     return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 

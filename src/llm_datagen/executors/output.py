@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from llm_datagen.config import IdScheme
 from llm_datagen.executors.numbers import Marks
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
-from llm_datagen.streams.codec import Encoder, lines_of
+from llm_datagen.streams.codec import Encoder
 from llm_datagen.streams.rows import as_row
-from llm_datagen.streams.spill import SPILL_BYTES, Spill
+from llm_datagen.streams.spool import Spool
 
-_CHILDREN_A_LOOK = 256  # children that are encoded between two looks at the memory that they take
+STOW_ROWS = 256
+"""Records are joined when they are so many: each one is a piece of memory far larger than itself (orjson's buffer)."""
 
 
 class Mark(NamedTuple):
@@ -32,16 +33,16 @@ class Output:
     Args:
         encoder: how a row becomes a record.
         id_scheme: how children are named.
-        spill_folder: where children go that are too many to be held in memory; None holds them all the same.
+        spool_folder: where children go that are too many to be held in memory; None holds them all the same.
 
     Attributes:
-        records: the records that are in memory, without their newlines.
+        records: the last records, without their newlines, which are not yet in the spool.
         filtered: source rows that gave no row.
         first, last: ids of the first and the last row.
         marks: what the scheme "numeric" must remember; None for "path".
     """
 
-    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spill_folder: str | None) -> None:
+    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spool_folder: str | None) -> None:
         self._encoder = encoder
         self.records: list[bytes] = []
         self.filtered = 0
@@ -50,8 +51,7 @@ class Output:
         self.marks = Marks() if id_scheme == "numeric" else None
         self._id_scheme = id_scheme
         self._child = child_maker(id_scheme)
-        self._spill_folder = spill_folder
-        self._spill: Spill | None = None
+        self._spool = Spool(spool_folder)
 
     def encode(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row."""
@@ -63,14 +63,23 @@ class Output:
     @property
     def rows(self) -> int:
         """Rows so far."""
-        return len(self.records) + (0 if self._spill is None else self._spill.rows)
+        return self._spool.rows + len(self.records)
 
-    def data(self) -> bytes | Spill:
+    def stow(self, *, may_file: bool = False) -> None:
+        """Join the last records, so that they take less memory.
+
+        Raises:
+            SpoolError: when they, and those before, were to be put into a file, and it cannot be written.
+        """
+        records = self.records.copy()
+        self.records.clear()
+        self._spool.append(records, may_file=may_file)
+
+    def data(self) -> bytes | Spool:
         """Return all records, in order."""
-        if self._spill is None:
-            return lines_of(self.records)
-        self._spill.tail = lines_of(self.records)
-        return self._spill
+        if self.records:
+            self.stow()
+        return self._spool if self._spool.is_filed else self._spool.read_all()
 
     def mark(self) -> Mark:
         """Return the present state."""
@@ -79,11 +88,8 @@ class Output:
 
     def back_to(self, mark: Mark) -> None:
         """Forget what came after `mark`: rows of a call that failed half-way."""
-        spilled = 0 if self._spill is None else self._spill.rows
-        if self._spill is not None and spilled > mark.rows:
-            self._spill.truncate(mark.rows)
-            spilled = mark.rows
-        del self.records[mark.rows - spilled :]
+        self._spool.truncate(mark.rows)
+        del self.records[mark.rows - self._spool.rows :]
         self.filtered = mark.filtered
         self.first, self.last = mark.ids
         if self.marks is not None and mark.ranges is not None:
@@ -120,6 +126,8 @@ class Output:
             results = list(results)
         elif not isinstance(results, list | tuple):
             raise TypeError(f"process_batch must return a list, not a {type(results).__name__}")
+        if len(self.records) >= STOW_ROWS:
+            self.stow()
         before = self.mark()
         try:
             if len(results) != len(ids):
@@ -178,21 +186,13 @@ class Output:
                         self.marks.made(child_id)
                     self._put(child_id, as_row(child, child_id))
                     kept += 1
-                    if not kept % _CHILDREN_A_LOOK:
-                        self._look_at_memory()
+                    if len(self.records) >= STOW_ROWS:
+                        self.stow(may_file=True)
         except BaseException:
             self.back_to(before)
             raise
         if not kept:
             self.filtered += 1
-
-    def _look_at_memory(self) -> None:
-        """Put what is in memory into a file when it is much: a row may have a million children."""
-        if self._spill_folder is not None and sum(map(len, self.records)) >= SPILL_BYTES:
-            if self._spill is None:
-                self._spill = Spill(self._spill_folder)
-            self._spill.append(self.records)
-            self.records.clear()
 
     def _settle_flat(self, ids: Sequence[Id], results: Sequence[Any]) -> None:
         """Take a flat list: rows that carry their item's id are attributed to it, others to the whole batch."""

@@ -11,14 +11,14 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.executors.output import Output
+from llm_datagen.executors.output import STOW_ROWS, Output
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block, Span
 from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import named
-from llm_datagen.streams.spill import Spill, SpillError
+from llm_datagen.streams.spool import Spool, SpoolError
 
 if TYPE_CHECKING:
     from llm_datagen.executors.work import Kernel
@@ -54,7 +54,7 @@ class Done:
 
     span: Span
     rows: int
-    data: bytes | Spill = field(repr=False)
+    data: bytes | Spool = field(repr=False)
     filtered: int
     ids: tuple[Id | None, Id | None]
     marks: dict[str, Any] | None
@@ -121,7 +121,7 @@ class Pass:
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
-        self._output = Output(kernel.encoder, kernel.id_scheme, kernel.spill_folder)
+        self._output = Output(kernel.encoder, kernel.id_scheme, kernel.spool_folder)
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failure: OperatorFailure | None = None
@@ -150,7 +150,7 @@ class Pass:
         func, takes_ctx = call.func, call.takes_ctx
         ctx, is_root, look = self._kernel.ctx, self._kernel.is_root, self._kernel.calls_a_look - 1
         output = self._output
-        settle, add, encode = output.settle, output.records.append, self._kernel.encoder.encode
+        settle, made, add, encode = output.settle, output.records, output.records.append, self._kernel.encoder.encode
         is_plain, first, last = output.marks is None, output.first, output.last
         settled_before = self._settled
         number = settled_before - 1
@@ -192,6 +192,8 @@ class Pass:
                     self._settled, self._attempts = number + 1, 0
                     if not self._goes_on():
                         break
+                    if len(made) >= STOW_ROWS:
+                        output.stow()
         except BaseException:
             is_called = item is not _NOTHING
             self._given = ((row_id,), [item] if is_called else [])
@@ -323,7 +325,7 @@ class Pass:
         """
         ids, items = self._given
         rows = len(ids)
-        is_fatal = isinstance(error, SpillError)
+        is_fatal = isinstance(error, SpoolError)
         # No items: the row could not be parsed.
         may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal
         if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault

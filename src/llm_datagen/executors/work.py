@@ -32,7 +32,7 @@ class Kernel:
         id_scheme: how children are named.
         is_root: whether the source is the pipeline's input, whose rows are named by their number.
         policy: how often a call that raised is made again.
-        spill_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
+        spool_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
         calls_a_look: cheap calls between two looks at the time, and whether the run is being cancelled: 1, or 2, 4, 8…
     """
 
@@ -47,7 +47,7 @@ class Kernel:
         id_scheme: IdScheme = "path",
         is_root: bool = False,
         policy: FailurePolicy | None = None,
-        spill_folder: str | None = None,
+        spool_folder: str | None = None,
         calls_a_look: int = 16,
     ) -> None:
         self.call = call
@@ -58,7 +58,7 @@ class Kernel:
         self.id_scheme = id_scheme
         self.is_root = is_root
         self.retries = Retries(policy or FailurePolicy())
-        self.spill_folder = spill_folder
+        self.spool_folder = spool_folder
         self.calls_a_look = calls_a_look
 
     def run(self, block: Block, claims: Claims | None = None) -> Done:

@@ -20,7 +20,7 @@ from llm_datagen.streams.commits import CommitLog, Position, check_data, read_lo
 from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.spans import Span
-from llm_datagen.streams.spill import Spill
+from llm_datagen.streams.spool import Spool
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
@@ -122,7 +122,7 @@ class Sink:
 
     def append(
         self,
-        data: bytes | Spill,
+        data: bytes | Spool,
         *,
         rows: int,
         spans: Sequence[Span] = (),
@@ -136,7 +136,7 @@ class Sink:
         """Write `data`, then commit it.
 
         Args:
-            data: encoded rows; a spill is written piece by piece, so that it is never all in memory.
+            data: encoded rows; a spool is written piece by piece, so that it is never all in memory.
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.

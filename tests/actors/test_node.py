@@ -216,8 +216,8 @@ def test_at_most_parallel_size_batches_are_in_the_operator(
     bench.ended()
 
 
-def test_cancel_begins_nothing_new_and_delivers_what_was_begun(bench: Bench) -> None:
-    """M7: the writer is not told to finish; the supervisor drains it."""
+def test_cancel_begins_nothing_new_and_delivers_what_was_begun(clock: SteppingClock, bench: Bench) -> None:
+    """M7: not even what waits for a worker; the writer is not told to finish; the supervisor drains it."""
     gates = Gates()
     bench.start(gates, parallel_size=2)
     bench.feed()
@@ -225,6 +225,7 @@ def test_cancel_begins_nothing_new_and_delivers_what_was_begun(bench: Bench) -> 
     eventually(lambda: len(gates.begun) == 2)
     bench.ref.tell(Cancel())
     bench.ref.tell(Cancel())
+    clock.settle(bench.ref)
     gates.let_through(*range(10))
     assert bench.ended().outcome is Outcome.STOPPED
     assert sorted(bench.written()) == [0, 1]

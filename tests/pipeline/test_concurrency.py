@@ -53,9 +53,6 @@ def test_the_items_of_a_batch_are_processed_concurrently(
     assert len(lines(bench.output)) == 3 * at_once
 
 
-@pytest.mark.xfail(
-    strict=True, reason="actors/node.py: rows that share a task because calls were cheap wait for one another"
-)
 def test_items_are_processed_concurrently_also_after_many_cheap_ones(bench: Bench) -> None:
     """M11: an operator that was fast and becomes slow has all its workers, at once."""
     bench.give(numbered(1000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import pykka
@@ -69,9 +70,10 @@ class _Task:
     """Rows that were handed out."""
 
     block: Block
-    since: float
     held: int = 0
     """Bytes that count as in flight."""
+    left: int = -1
+    """Rows that were not begun when it was last looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,14 @@ class NodeActor(Stage):
         self._delivery = self._make_delivery()
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
+        # What waits for a worker could be abandoned, or fail beyond the limit, or overtake what a single worker gives back.
+        may_queue = plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
         self._pace = Pace(
             plan.concurrency,
             plan.step,
             plan.step if plan.dispatched is not None else plan.writer.queue_size,
-            spare=self._executor.spare_tasks,
+            spare=self._executor.spare_tasks if may_queue else 0,
+            may_queue=may_queue,
             is_gil_bound=self._executor.is_gil_bound,
         )
         self._running: dict[int, _Task] = {}
@@ -223,7 +228,7 @@ class NodeActor(Stage):
         self._tasks += 1
         if self._tasks == 1:
             self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
-        self._running[self._tasks] = _Task(block, self.clock.monotonic(), block.size)
+        self._running[self._tasks] = _Task(block, block.size)
         self._bytes_running += block.size
         if self._plan.dispatched is not None:
             self._plan.dispatched.handed_out(_span(block))
@@ -249,17 +254,17 @@ class NodeActor(Stage):
             self.mailbox.wake_after(LATE_SECONDS, _Late(), key="late")
 
     def _cut_late(self) -> None:
+        """Cut the tasks that have been in one and the same call since the last look."""
         self._is_looking_for_late = False
-        now = self.clock.monotonic()
-        is_any_left = False
         for number, task in self._running.items():
             if len(task.block.records) > self._plan.step:
-                if now - task.since >= LATE_SECONDS:
+                left = self._executor.left(number)
+                if left and left == task.left:
+                    self._pace.slow_down()
                     self._cut(number, task)
                 else:
-                    is_any_left = True
-        if is_any_left:
-            self._look_for_late_tasks()
+                    self._look_for_late_tasks()
+                task.left = left if left < len(task.block.records) else -1  # one that waits for a worker is not late
 
     def _cut(self, number: int, task: _Task) -> None:
         kept = self._executor.cut(number)
@@ -267,7 +272,7 @@ class NodeActor(Stage):
         task.held = 0
         if kept is not None:
             task.block, rest = task.block.split_at(kept)
-            self._backlog.put_back(rest)
+            self._put_back(rest)
 
     def _take(self, done: TaskDone) -> None:
         task = self._running.pop(done.task, None)
@@ -283,9 +288,12 @@ class NodeActor(Stage):
         elif done.failure is not None and rest is not None and not self._is_stopping:
             rest = self._without_failed(rest, done.failure)
         if rest is not None and rest.records:
-            self._backlog.put_back(rest)
-            if self._plan.dispatched is not None:
-                self._plan.dispatched.came_back(_span(rest))
+            self._put_back(rest)
+
+    def _put_back(self, rest: Block) -> None:
+        self._backlog.put_back(rest)
+        if self._plan.dispatched is not None:
+            self._plan.dispatched.came_back(_span(rest))
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
@@ -307,7 +315,7 @@ class NodeActor(Stage):
         tell(self._supervisor, RowsFailed(self.node_id, failure, is_letter))
         failed, rest = rest.split_at(failure.rows)
         self._tasks += 1
-        self._running[self._tasks] = _Task(failed, self.clock.monotonic())
+        self._running[self._tasks] = _Task(failed)
         self._executor.deliver(
             self._tasks,
             Done.without_rows(
@@ -359,16 +367,20 @@ class NodeActor(Stage):
 
     def _say_stalled(self, seconds: float, waits_on: str) -> None:
         self._is_stalled = True
-        in_flight = sum(len(task.block.records) for task in self._running.values())
+        in_flight = sum(len(block.records) for block in self._blocks_begun())
         tell(
             self._supervisor,
             Stalled(self._ctx.pipeline_id, self.node_id, seconds, waits_on, self._ids_in_flight(), in_flight),
         )
 
+    def _blocks_begun(self) -> list[Block]:
+        """Return what the workers have; other tasks wait for one of them."""
+        return [task.block for task in islice(self._running.values(), self._plan.concurrency)]
+
     def _ids_in_flight(self) -> tuple[Id, ...]:
         """Return the ids of the first rows in flight: the only time that the node looks into rows."""
         ids: list[Id] = []
-        for block in [task.block for task in self._running.values()]:
+        for block in self._blocks_begun():
             for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):
                 row_id: Id = block.start + number
                 with contextlib.suppress(ValueError):

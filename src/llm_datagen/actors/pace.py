@@ -36,8 +36,8 @@ COMPUTES_ABOVE = 0.8
 BYTES_AHEAD = 4 * 1024 * 1024
 """Rows fetched ahead take at most about so many bytes; so do those of the tasks of a cheap operator."""
 
-LATE_SECONDS = 0.05
-"""A task of several calls that takes longer is late."""
+LATE_SECONDS = 0.025
+"""A task of several calls in which one takes longer is late."""
 
 
 class Pace:
@@ -47,15 +47,17 @@ class Pace:
         concurrency: calls at once, at most.
         step: rows a call.
         queue_size: rows that the writer holds, at most; a task is never larger.
-        spare: tasks of a cheap operator that may wait for a worker, so that none is idle between two tasks.
+        spare: tasks of a slow operator that may wait for one of many workers, so that none is idle between two tasks.
+        may_queue: whether a task of a cheap operator may wait for a worker.
         is_gil_bound: whether workers that compute hold one another up.
     """
 
     def __init__(
-        self, concurrency: int, step: int, queue_size: int, *, spare: int = 0, is_gil_bound: bool = False
+        self, concurrency: int, step: int, queue_size: int, *, spare: int = 0, may_queue: bool = False, is_gil_bound: bool = False
     ) -> None:
         self._concurrency = concurrency
         self._spare = spare
+        self._may_queue = may_queue
         self._is_gil_bound = is_gil_bound
         self._cheap_workers = FIRST_WORKERS
         self._share = 0.5
@@ -89,7 +91,12 @@ class Pace:
     def open_up(self) -> None:
         """Stop being careful: nothing came back for a while, so the operator is slow."""
         if self._seconds_per_call is None:
-            self._seconds_per_call = SLOW_SECONDS
+            self.slow_down()
+
+    def slow_down(self) -> None:
+        """Take note that a call takes long: from now on each has a task of its own, until more is known."""
+        self._seconds_per_call = SLOW_SECONDS
+        self._calls = 1
 
     @property
     def is_known(self) -> bool:
@@ -107,9 +114,9 @@ class Pace:
         if not self.is_known:
             return min(self._concurrency, FIRST_WORKERS)
         if not self.is_grouping:
-            return self._concurrency
+            return self._concurrency + self._spare
         workers = min(self._concurrency, self._cheap_workers) if self._is_gil_bound else self._concurrency
-        return workers + self._spare
+        return workers + self._may_queue
 
     @property
     def rows_per_task(self) -> int:

@@ -8,6 +8,10 @@ from llm_datagen.executors.passes import Done
 from llm_datagen.streams import Block
 
 
+MAX_SPARE_TASKS = 8
+"""Tasks that wait for one of many workers, at most."""
+
+
 class Outlet(Protocol):
     """Where the results of tasks go."""
 
@@ -22,7 +26,7 @@ class Executor(Protocol):
     """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once.
 
     Attributes:
-        spare_tasks: tasks that it may be given beyond its number of workers; they wait until one is free.
+        spare_tasks: tasks that it may be given beyond its number of workers; they wait until one is free, in order.
         is_gil_bound: whether its workers are threads that hold Python's global lock while they compute.
     """
 
@@ -34,6 +38,9 @@ class Executor(Protocol):
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` and put the result into the outlet. Returns at once; never raises later."""
+
+    def left(self, task: int) -> int:
+        """Return how many rows of a task were not begun; 0 when that is not known."""
 
     def cut(self, task: int) -> int | None:
         """Take the rows that were not begun away from a task.

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import inspect
 import threading
+from collections import deque
 from typing import Any
 
-from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.base import MAX_SPARE_TASKS, Outlet
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
 from llm_datagen.executors.passes import Claims, Done
 from llm_datagen.executors.work import Kernel
@@ -35,10 +36,11 @@ class LoopExecutor:
         workers: tasks at once, at most.
     """
 
-    spare_tasks = 0
     is_gil_bound = False
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+        self.spare_tasks = min(workers // 8, MAX_SPARE_TASKS)
+        self._workers = workers
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
@@ -47,6 +49,8 @@ class LoopExecutor:
         # A daemon: a call that blocks the loop must not keep the process from ending.
         self._thread = threading.Thread(target=self._run_loop, name=f"datagen-loop-{name}", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calling = 0
+        self._waiting: deque[tuple[int, Block, Claims]] = deque()
         self._claims: dict[int, Claims] = {}
         self._is_set_up = False
         self._is_stopping = False
@@ -67,7 +71,12 @@ class LoopExecutor:
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` as a task of the loop."""
         claims = self._claims[task] = Claims(len(block.records))
-        self._loop.call_soon_threadsafe(self._begin, task, block, claims)
+        self._loop.call_soon_threadsafe(self._begin, (task, block, claims))
+
+    def left(self, task: int) -> int:
+        """Return how many rows of a task were not begun."""
+        claims = self._claims.get(task)
+        return 0 if claims is None else claims.left
 
     def cut(self, task: int) -> int | None:
         """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
@@ -135,14 +144,20 @@ class LoopExecutor:
         for task in self._tasks:
             task.cancel()
 
-    def _begin(self, number: int, block: Block, claims: Claims) -> None:
-        task = self._loop.create_task(self._work(number, block, claims))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, *tasks: tuple[int, Block, Claims]) -> None:
+        """Start tasks, and those that have waited, as many as there may be at once."""
+        self._waiting.extend(tasks)
+        while self._waiting and self._calling < self._workers:
+            self._calling += 1
+            task = self._loop.create_task(self._work(*self._waiting.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _work(self, number: int, block: Block, claims: Claims) -> None:
         done = await self._kernel.run_async(block, claims)
-        del self._claims[number]
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
+        del self._claims[number]
+        self._calling -= 1
+        self._begin()
         if not self._outlet.try_put(number, done):
             self._waiting_room.submit(self._outlet.put, number, done)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.errors import FailureRecord
@@ -100,6 +101,11 @@ class Claims:
     def __init__(self, rows: int) -> None:
         self.numbers = iter(range(rows))
 
+    @property
+    def left(self) -> int:
+        """Rows that were not begun."""
+        return length_hint(self.numbers)
+
     def take_rest(self) -> int | None:
         """Take all rows that were not begun, and return the number of the first; None when there is none. Any thread."""
         rest = list(self.numbers) if _CAN_BE_CUT else ()
@@ -131,8 +137,8 @@ class Pass:
         self._deadline = self._started + SLICE_SECONDS
 
     def _goes_on(self) -> bool:
-        """Return whether another call may be made: time is left, and nobody cancelled."""
-        if self._failure or self._kernel.ctx.is_cancelled():
+        """Return whether another call may be made: time is left, nothing has failed, and nobody cancelled."""
+        if self._failure or self._kernel.is_halted or self._kernel.ctx.is_cancelled():
             return False
         is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
         return not self._settled or is_begun or time.perf_counter() < self._deadline
@@ -338,6 +344,8 @@ class Pass:
             self._parts += [rows - rows // 2, rows // 2]
             self._attempts = 0
             return 0.0
+        if is_fatal or self._kernel.policy.on_error == "fail":
+            self._kernel.is_halted = True
         record = FailureRecord.of(error)
         attempts = max(self._attempts, 1) if items else 0
         letters = [self._letter(number, record, attempts) for number in range(self._settled, self._settled + rows)]

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.base import MAX_SPARE_TASKS, Outlet
 from llm_datagen.executors.pool import WorkerPool
 from llm_datagen.executors.passes import Claims, Done
 from llm_datagen.executors.work import Kernel
@@ -24,10 +24,10 @@ class ThreadExecutor:
         workers: threads at most.
     """
 
-    spare_tasks = 1
     is_gil_bound = True
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+        self.spare_tasks = min(workers // 8, MAX_SPARE_TASKS)
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
@@ -49,6 +49,11 @@ class ThreadExecutor:
         future = self._pool.submit(self._work, task, block, claims)
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
+
+    def left(self, task: int) -> int:
+        """Return how many rows of a task were not begun."""
+        claims = self._claims.get(task)
+        return 0 if claims is None else claims.left
 
     def cut(self, task: int) -> int | None:
         """Take the rows that were not begun away from a task; return how many it keeps, None for all."""

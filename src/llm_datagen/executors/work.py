@@ -57,7 +57,10 @@ class Kernel:
         self.step = batch_size if call.batch else 1
         self.id_scheme = id_scheme
         self.is_root = is_root
-        self.retries = Retries(policy or FailurePolicy())
+        self.policy = policy or FailurePolicy()
+        self.retries = Retries(self.policy)
+        self.is_halted = False
+        """Whether a call has failed that ends the node: no worker begins another one."""
         self.spool_folder = spool_folder
         self.calls_a_look = calls_a_look
 

@@ -86,13 +86,14 @@ class Run:
             return self._start()
         except BaseException as error:
             if self._ref is None:
-                self._end_unstarted(error)
+                self.abandon(error)
             else:  # the actor lives: it cleans up itself, and only once
                 self._ref.stop(block=False)
                 join(self._ref, LAST_WAIT_SECONDS)
             raise
 
-    def _end_unstarted(self, error: BaseException) -> None:
+    def abandon(self, error: BaseException) -> None:
+        """End a run that was never started, as failed of `error`: what the caller has opened is closed."""
         failure = FailureRecord.of(error)
         self._image.update(error=str(failure), ended_at=now_text())
         try:
@@ -227,7 +228,12 @@ def run_in_foreground(run: Run) -> RunReport:
     """
     news: SimpleQueue[int] = SimpleQueue()  # a signal; or 0: the run has ended
     came = 0
-    with _signals_told(news):
+    with contextlib.ExitStack() as put_back:
+        try:
+            put_back.enter_context(_signals_told(news))
+        except BaseException as error:
+            run.abandon(error)
+            raise
         run.start()
         run.when_over(lambda: news.put(0))
         while not run.is_over():

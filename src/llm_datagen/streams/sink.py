@@ -46,14 +46,14 @@ def check_recoverable(stream: Stream, source: str) -> Position:
         StreamError: when it cannot be; see `Sink`.
     """
     disk, path = stream.disk, stream.path
-    size = disk.size(path)
     found = position_of(stream)
     if found is None:
-        if size:
-            raise StreamExistsError(
-                f"{path} has {size} bytes that no commit log accounts for, so nothing is written to it; "
-                "choose another path, or move or delete the file"
-            )
+        for there in (path, stream.errors_path):
+            if size := disk.size(there):
+                raise StreamExistsError(
+                    f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
+                    "choose another path, or move or delete the file"
+                )
         return Position()
     made_from, position = found
     if made_from != source:
@@ -128,9 +128,10 @@ class Sink:
     def _cut_letters(self, length: int) -> None:
         """Cut the dead letters to what was committed."""
         disk, path = self.stream.disk, self.stream.errors_path
-        if not length:
+        size = disk.size(path)
+        if size is not None and not length:
             disk.remove(path)
-        elif (disk.size(path) or 0) > length:
+        elif size is not None and size > length:
             letters = disk.open_append(path)
             try:
                 letters.truncate(length)

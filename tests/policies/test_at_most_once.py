@@ -75,7 +75,7 @@ def test_the_same_kills_with_exactly_once_abandon_nothing(tmp_path: Path, forks:
 
 def test_abandoned_rows_can_be_replayed(tmp_path: Path, forks: Forks) -> None:
     """M24: whoever knows that they may be done again, says so: then every row is there."""
-    work = Work(forks, tmp_path, 80, nap=0.002, mended=True, settings={**ONCE, "parallel_size": 4})
+    work = Work(forks, tmp_path, 80, nap=0.02, mended=True, settings={**ONCE, "parallel_size": 4})
     assert work.kill_after(20)
     work.finish()
     assert letters_of(work.between) or letters_of(work.output)

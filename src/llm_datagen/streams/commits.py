@@ -214,6 +214,12 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
     return source, position
 
 
+def is_torn(disk: Disk, path: str) -> bool:
+    """Return whether the last line of a log is whole, and was yet changed: `read_log` passes it over."""
+    lines = (disk.read_all(path) or b"").split(b"\n")
+    return len(lines) > 1 and _parse(lines[-2]) is None
+
+
 def check_data(disk: Disk, path: str, position: Position, *, whole: bool) -> None:
     """Compare the bytes of a stream with the checksums of its position (S3, M22).
 

@@ -18,7 +18,7 @@ from llm_datagen.errors import StreamError
 from llm_datagen.ids import Id
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.commits import Position, is_torn
 from llm_datagen.streams.disk import MemoryDisk

@@ -53,8 +53,8 @@ class Trace:
 def trace(image: dict[str, Any], row_id: Id) -> Iterator[Trace]:
     """Yield a row's ancestors, itself and its descendants, through every stream of a run in order, and where they end.
 
-    Nothing comes when the row is in no stream of the run. Under the scheme "numeric", rows of different streams can have
-    the same id; then the kin of all of them come.
+    Nothing comes when the row is in no stream of the run. Under the scheme "numeric", rows of different streams can
+    have the same id; then the kin of all of them come.
 
     Args:
         image: the run's image.

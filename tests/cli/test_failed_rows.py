@@ -152,7 +152,7 @@ def test_dead_letters_are_tried_again_as_often_as_one_likes(shell: Shell, comman
     run_picky(shell, command)
     again = command("replay", "a").stdout
     assert again.startswith(f"run a: 18 rows to be tried again (node_1 picky: 18), {shell.folder}/p.yaml\n")
-    assert "node_1 picky: running, 82/100 rows, 0.0 rows/s, 0 filtered, 0 errors\n" in again
+    assert "node_1 picky: running, 82/100 rows, 0.0 rows/s, 0 filtered, 0 errors, 18 pending\n" in again
     assert "  errors  out.jsonl.errors.jsonl (18 rows)\n" in again
     shell.mend()
     again = command("replay", "a", "p.yaml").stdout

@@ -124,14 +124,15 @@ class _Check:
 
     def _explain_nothing(self) -> None:
         """There is neither a seal nor a commit log."""
-        path = self._output.path
-        if self._output.disk.size(path):
+        path, disk = self._output.path, self._output.disk
+        size, done = disk.size(path), self._entry.get("rows_in", 0)
+        if self._output.is_sealed() and (size or self._has_begun):
+            self.ledger.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
+        elif size:
             self.ledger.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
-        elif self._has_begun and not isinstance(self._output.disk, MemoryDisk):
-            gone = "with its commit log and its seal" if self._output.disk.size(path) is None else "but for its name"
-            self.ledger.find(
-                f"{path} is gone, {gone}, and {self._entry.get('rows_in', 0)} source rows were done; restore it"
-            )
+        elif self._has_begun and not isinstance(disk, MemoryDisk):
+            what = f"{path} is gone, with" if size is None else f"{path} is empty, without"
+            self.ledger.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
     def _source_ids(self) -> dict[Id, int] | None:
         """Return the rows of the source: their ids, and their numbers; None when they cannot be had."""
@@ -202,6 +203,9 @@ class _Check:
                 self.ledger.find(
                     f"{path}, line {number}: row {row_id!r} is not row {letter['source'][0]} of the source"
                 )
+        size = self._output.disk.size(path) or 0
+        if self.ledger.complete and size != position.errors_bytes:
+            self.ledger.find(f"{path} has {size} bytes, but {position.errors_bytes} when the output was sealed")
         if len(found) != position.dead:
             self.ledger.find(f"{path} holds {len(found)} rows, and {position.dead} were counted")
         return found

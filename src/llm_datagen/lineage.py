@@ -10,21 +10,17 @@ found, and their batches, not for the streams.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.ids import Id
-from llm_datagen.kin import Done, batch_ends, numeric_source, parent_of, rows_of
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.kin import Done, batch_ends, parent_of
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.disk import MemoryDisk
-from llm_datagen.streams.letters import position_of, read_letters
-
-_NEEDLES = 50
-"""Ids that are looked for in undecoded records; when there are more, all records are decoded."""
+from llm_datagen.streams.letters import read_letters
+from llm_datagen.topology import Step, steps_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,83 +59,9 @@ def trace(image: dict[str, Any], row_id: Id) -> Iterator[Trace]:
     Raises:
         StreamError: when a stream cannot be read.
     """
-    family = _Family(_steps(image), row_id)
+    family = _Family(steps_of(image), row_id)
     if family.is_known():
         yield from family.members()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Step:
-    """A stream of a run.
-
-    Attributes:
-        where: "input", or the id of the node that writes it.
-        stream: the stream.
-        source: the step that it is made from; None for an input.
-        is_root: whether its rows are named by their number.
-        is_numeric: whether the node that writes it names children by the scheme "numeric".
-        batch_size: rows a batch of that node has, at most.
-        position: how far it has come; None when nothing says so.
-    """
-
-    where: str
-    stream: Stream
-    source: _Step | None = None
-    is_root: bool = False
-    is_numeric: bool = False
-    batch_size: int = 1
-    position: Position | None = None
-
-    @property
-    def is_there(self) -> bool:
-        return self.stream.disk.size(self.stream.path) is not None
-
-    def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
-        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
-        if not self.is_there:
-            return
-        for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted):
-            yield (number if self.is_root else row_id), item, number
-
-    def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
-        """Yield rows among which are all that have one of some ids, and all whose record matches a pattern."""
-        texts = [str(name) for name in names]
-        if self.is_root:
-            return self.rows(lambda number, _: number in names)
-        if len(texts) > _NEEDLES or not all(re.fullmatch(r"[\w~-]+", text, re.ASCII) for text in texts):
-            return self.rows()
-        found = re.compile(b"|".join([*(re.escape(text.encode()) for text in texts), *filter(None, [pattern])])).search
-        return self.rows(lambda _, record: found(record))
-
-    def made(self, row_id: Id) -> Id:
-        """Return the source row of a row, under the scheme "numeric"."""
-        marks = self.position.marks if self.position else {}
-        return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
-
-
-def _steps(image: dict[str, Any]) -> list[_Step]:
-    """Return the streams of a run, each behind the one that it is made from."""
-    steps: dict[tuple[str, str], _Step] = {}
-    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
-    waiting = list(image["nodes"])
-    while waiting:
-        entry = waiting.pop(0)
-        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
-        if source.place not in steps:
-            if source.place in written and waiting:  # nodes may be wired in any order
-                waiting.append(entry)
-                continue
-            steps[source.place] = _Step("input", source, is_root=entry["is_root"])
-        found = position_of(output)
-        steps[output.place] = _Step(
-            entry["node_id"],
-            output,
-            steps[source.place],
-            is_numeric=entry["id_scheme"] == "numeric",
-            batch_size=entry["batch_size"],
-            position=found[1] if found else None,
-        )
-    return list(steps.values())
 
 
 class _Family:
@@ -150,12 +72,12 @@ class _Family:
         asked: the row's id.
     """
 
-    def __init__(self, steps: list[_Step], asked: Id) -> None:
+    def __init__(self, steps: list[Step], asked: Id) -> None:
         self._steps = steps
         self._asked = asked
         self._holders = [step for step in steps if self._holds(step)]
-        self._ancestors: dict[_Step, set[Id]] = {step: set() for step in steps}
-        self._heirs: dict[_Step, dict[Id, int | None]] = {step: {} for step in steps}
+        self._ancestors: dict[Step, set[Id]] = {step: set() for step in steps}
+        self._heirs: dict[Step, dict[Id, int | None]] = {step: {} for step in steps}
         """Of each step, the row itself and its descendants, with their numbers."""
         for holder in self._holders:
             self._climb(holder)
@@ -166,12 +88,12 @@ class _Family:
             letter["_i"] == self._asked for step in self._steps if step.source for letter in read_letters(step.stream)
         )
 
-    def _holds(self, step: _Step) -> bool:
+    def _holds(self, step: Step) -> bool:
         return any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
 
     # Up.
 
-    def _climb(self, step: _Step) -> None:
+    def _climb(self, step: Step) -> None:
         names: set[Id] = {self._asked}
         while step.source is not None:
             names = _parents(step, step.source, names)
@@ -200,14 +122,14 @@ class _Family:
                 yield from self._letters(step, step.source, origin)
                 yield from self._ends(step, origin)
 
-    def _relation(self, step: _Step, row_id: Id, *, is_heir: bool) -> str:
+    def _relation(self, step: Step, row_id: Id, *, is_heir: bool) -> str:
         if row_id == self._asked:
             return "itself"
         if row_id in self._ancestors[step]:
             return "ancestor"
         return "descendant" if is_heir else ""
 
-    def _letters(self, step: _Step, source: _Step, origin: _Origin) -> Iterator[Trace]:
+    def _letters(self, step: Step, source: Step, origin: _Origin) -> Iterator[Trace]:
         for letter in read_letters(step.stream):
             row_id = letter["_i"]
             relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
@@ -216,7 +138,7 @@ class _Family:
                 item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
                 yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
 
-    def _ends(self, step: _Step, origin: _Origin) -> Iterator[Trace]:
+    def _ends(self, step: Step, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
         if isinstance(step.stream.disk, MemoryDisk) and not step.is_there:
             return  # it may have gone with its process
@@ -233,7 +155,7 @@ def _end(position: Position | None, number: int) -> str:
     return " or ".join(ends) or "missing"
 
 
-def _parents(step: _Step, source: _Step, names: set[Id]) -> set[Id]:
+def _parents(step: Step, source: Step, names: set[Id]) -> set[Id]:
     """Return ids among which are all rows of the source that some rows of a step come from."""
     if step.is_numeric:
         return {step.made(name) for name in names}
@@ -249,7 +171,7 @@ def _parents(step: _Step, source: _Step, names: set[Id]) -> set[Id]:
     return found
 
 
-def _between(source: _Step, batches: set[tuple[Id, Id]], batch_size: int) -> Iterator[Id]:
+def _between(source: Step, batches: set[tuple[Id, Id]], batch_size: int) -> Iterator[Id]:
     """Yield the rows from the first to the last of some batches."""
     begun: dict[tuple[Id, Id], list[Id]] = {}
     for row_id, _, _ in source.rows():
@@ -270,7 +192,7 @@ class _Origin:
         heirs: the rows of the source, with their numbers.
     """
 
-    def __init__(self, step: _Step, heirs: dict[Id, int | None]) -> None:
+    def __init__(self, step: Step, heirs: dict[Id, int | None]) -> None:
         self._step = step
         self.heirs = heirs
         self.fruitful: set[Id] = set()

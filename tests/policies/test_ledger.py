@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from llm_datagen import NodeFailedError, Status, UnifiedPipeline
+from llm_datagen import NodeFailedError, Status, StreamFactory, UnifiedPipeline
 from llm_datagen.audit import FINDINGS_SHOWN, verify
 from llm_datagen.config import OnError
 from llm_datagen.streams.checked import with_check
@@ -97,6 +97,29 @@ def test_a_run_that_has_not_begun_has_an_empty_ledger(bench: Bench) -> None:
     first, second = verify(bench.image("a"))
     assert (first.rows_in, first.covered, first.pending, first.findings) == (7, 0, 7, [])
     assert (second.rows_in, second.pending, second.findings) == (None, None, [])
+
+
+def test_what_has_gone_with_the_memory_of_its_process_is_nothing_wrong(bench: Bench) -> None:
+    """C1: what cannot be counted is None; what can, is."""
+    bench.give(numbered(12))
+    bench.pipeline([no_fifths, double], default_protocol="memory://").create("a").run()
+    assert [(one.rows_in, one.kept, one.pending) for one in ledger_of(bench)] == [(12, 9, 0), (9, 9, 0)]
+    StreamFactory.create(bench.image("a")["nodes"][0]["output_uri"]).delete()
+    first, second = verify(bench.image("a"))
+    assert (first.findings, first.rows_in, first.kept) == ([], 12, None)
+    assert (second.findings, second.rows_in, second.kept, second.pending) == ([], None, None, None)
+    assert (second.covered, second.rows_out, second.complete) == (9, 9, True)
+
+
+def test_a_stream_between_two_nodes_that_vanished_is_named_by_both(bench: Bench) -> None:
+    """C1: with all that belonged to it; what was made of it is still there, and cannot be checked."""
+    bench.give(numbered(12))
+    bench.pipeline([no_fifths, double]).create("a").run()
+    for path in bench.between("a").parent.glob("node_0.jsonl*"):
+        path.unlink()
+    first, second = verify(bench.image("a"))
+    assert "node_0.jsonl is gone, with its commit log and its seal, and 12 source rows were done" in first.findings[0]
+    assert re.search(r"the source cannot be read: .*node_0\.jsonl", second.findings[0])
 
 
 # --- lies --------------------------------------------------------------------------------------------------------

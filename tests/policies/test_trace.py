@@ -339,3 +339,13 @@ def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: st
         tracemalloc.stop()
         assert {one.where for one in found} == {"input", "node_0", "node_1"}
         assert peak < 6_000_000, "a set of all ids would take more"
+
+
+def test_the_children_of_row_0_are_found_under_the_numeric_scheme(bench: Bench) -> None:
+    """M14: they are 0, 1, 2: their numbers do not begin with their parent's."""
+    bench.give(numbered(3))
+    bench.pipeline([lambda row: [{"m": "x"}] * 3, lambda row: row], id_scheme="numeric").create("a").run()
+    assert kin(bench, 0) == in_order(
+        *(rows(where, "itself", 0) for where in ("input", "node_0", "node_1")),
+        *(rows(where, "descendant", 1, 2) for where in ("node_0", "node_1")),
+    )

@@ -83,7 +83,7 @@ class NodeLedger:
 
 
 def verify(image: dict[str, Any]) -> list[NodeLedger]:
-    """Recount a run from its files, checksums and all. Memory: about 150 bytes for each row of a node.
+    """Recount a run from its files, checksums and all. Memory: about 250 bytes for each row of a node.
 
     What is not there yet, because its node has not begun, and what has gone with the memory of its process
     (``memory://``), is nothing wrong: then the counts are None.

@@ -116,9 +116,9 @@ def _line(value: dict[str, Any]) -> bytes:
 def _parse(line: bytes) -> dict[str, Any] | None:
     """Return the value of a line, or None when the line is not valid."""
     crc, _, text = line.partition(b" ")
+    if crc != b"%08x" % zlib.crc32(text):
+        return None
     try:
-        if int(crc, 16) != zlib.crc32(text):
-            return None
         value = orjson.loads(text)
     except ValueError:
         return None

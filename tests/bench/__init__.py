@@ -29,5 +29,6 @@ Before a ratio is believed, results are compared: the rows of the engine, with t
 The data is made once, with a fixed seed, and kept in `--folder`; what is over a gigabyte is deleted after use.
 
 To add a workload: a function in `operators.py`, an entry in `workloads.py`. `kinds.py` says what is compared and
-what the figures are, `child.py` is the process that is measured, `measure.py` starts it, `compare.py` runs them in turn.
+what the figures are, `child.py` is the process that is measured, `measure.py` starts it, `compare.py` runs them in
+turn.
 """

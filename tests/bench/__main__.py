@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             that=that,
             peer=Side(python=given.peer_python),
         )
+        for side in (bench.this, *([that[1]] if that else [])):
+            side.compile()
         return _measure(bench, chosen, found, given.json)
 
 

@@ -109,6 +109,7 @@ def resume(job: Job) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     is_over.set()
     watcher.join()
+    assert operator.first_call is not None or job.stop_at < 0, "nothing was left to do"
     return {
         "seconds": committed[0] - began if committed else seconds,
         "first_call": operator.first_call - began if operator.first_call is not None else seconds,

@@ -129,7 +129,7 @@ class Resume(Workload):
 
     def runs(self, scale: Scale) -> dict[str, Run]:
         """Return what is to be measured, by side."""
-        left = min(self.left, scale.of(10 * self.left))
+        left = max(100, scale.of(self.left)) if self.left else 0  # not too few: a cancelled task ends some
         found = {}
         for side, rows in self.done.items():
             done = scale.of(rows) - left * (rows >= 1_000_000)  # a million in all: a file that others read, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import resource
@@ -40,6 +41,11 @@ class Side:
     def environment(self) -> dict[str, str]:
         """The environment of its processes."""
         return {**os.environ, "PYTHONPATH": f"{self.source}{os.pathsep}{ROOT}"}
+
+    def compile(self) -> None:
+        """Compile the engine, as an installed package is: else some revisions would pay for it and others not."""
+        compileall.compile_dir(self.source, quiet=2)
+        compileall.compile_dir(Path(__file__).parent, quiet=2)
 
 
 def sample(job: Job, side: Side) -> Sample:

@@ -19,7 +19,7 @@ ENDED: list[float] = []
 """...when they ended, in seconds of `time.perf_counter`."""
 
 _NOISE = re.compile(r"[^\w\s.,'-]+")
-_SPACES = re.compile(r"\s+")
+_SPACES = re.compile(r"\s\s+")
 
 
 def identity(row: Any) -> Any:

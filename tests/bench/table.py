@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .compare import Result
+from .compare import OLD, Result
 
 _WIDTHS = (24, 14, 9, 20, 11, 8, 9)
 _HEADER = ("workload", "side", "work s", "(from - to)", "process s", "cpu s", "peak MB")
@@ -37,7 +37,7 @@ def lines(result: Result) -> str:
         )
         name = ""
     figures = "  ".join(f"{key} {_number(value)}" for key, value in result.figures.items())
-    goal = f"    goal: {result.workload.goal}" if result.workload.goal else ""
+    goal = f"    goal: {result.workload.goal}" if result.workload.goal and OLD not in "".join(result.samples) else ""
     if figures:
         rows.append(f"    {figures}{goal}")
     return "\n".join(rows)

@@ -26,7 +26,8 @@ resumable. The engine runs with its default settings: commits, checksums, ids, r
 Before a ratio is believed, results are compared: the rows of the engine, with their ids, must be those of the loop.
 `--vs` compares this tree with another one: ratio = that one's time / this one's, so above 1 this one is faster.
 
-The data is made once, with a fixed seed, and kept in `--folder`; what is over a gigabyte is deleted after use.
+The data is made once, with a fixed seed, and kept in `--folder`; what is over a gigabyte is deleted after use,
+and what is kept is deleted to make room for a big workload.
 
 To add a workload: a function in `operators.py`, an entry in `workloads.py`. `kinds.py` says what is compared and
 what the figures are, `child.py` is the process that is measured, `measure.py` starts it, `compare.py` runs them in

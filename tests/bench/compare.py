@@ -19,6 +19,9 @@ OLD = "@"
 """In the names of sides: what the other revision has measured, as in ``engine@HEAD~1``."""
 
 
+_CHECKED = {"plain", "engine", "resume"}
+
+
 @dataclass(slots=True)
 class Result:
     """What came of a workload.
@@ -81,6 +84,8 @@ class Bench:
         result = Result(workload)
         work = self.folder / "work"
         shutil.rmtree(work, ignore_errors=True)
+        if workload.is_big:
+            shutil.rmtree(self.folder / "data", ignore_errors=True)
         inputs = []
         try:
             runs = {}
@@ -113,6 +118,10 @@ class Bench:
         return found
 
     def _take_turns(self, workload: Workload, runs: Mapping[str, _Measured], result: Result) -> None:
+        operators = workload.reference or workload.operators
+        for job in (measured.job for measured in runs.values()):
+            if job.what in _CHECKED:  # before there are results: one of the two takes room at a time
+                self._references.expected(Path(job.input), operators)
         for turn in range(self.repeat):
             for name, measured in runs.items():
                 if name in result.skipped:
@@ -124,12 +133,11 @@ class Bench:
                     result.skipped[name] = str(error)
                     self.say(f"  {name}: skipped, {error}")
                     continue
-                if not turn and measured.job.what in {"plain", "engine", "resume"}:
-                    job = measured.job
-                    operators = workload.reference or workload.operators
+                job = measured.job
+                if not turn and job.what in _CHECKED:
                     self._references.check(job.output, Path(job.input), operators)
-                if measured.job.what != "resume":
-                    shutil.rmtree(measured.job.folder)
+                if job.what != "resume":
+                    shutil.rmtree(job.folder)
 
     def _figures(self, workload: Workload, result: Result) -> Figures:
         medians = result.medians

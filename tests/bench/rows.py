@@ -51,12 +51,8 @@ class References:
         self._folder = folder
         self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
 
-    def check(self, output: Path, given: Path, operators: tuple[str, ...]) -> None:
-        """See to it that `output` is what `operators` make of `given`.
-
-        Raises:
-            WrongResultError: if it is not.
-        """
+    def expected(self, given: Path, operators: tuple[str, ...]) -> tuple[int, int]:
+        """Return the digest of what `operators` make of `given`."""
         key = (given, *(OPERATORS[name].function for name in operators))
         if key not in self._known:
             job = Job(what="plain", input=str(given), folder=str(self._folder), operators=operators)
@@ -64,9 +60,17 @@ class References:
             plain.run(job)
             self._known[key] = digest(job.output)
             job.output.unlink()
-        found = digest(output)
-        if found != self._known[key]:
+        return self._known[key]
+
+    def check(self, output: Path, given: Path, operators: tuple[str, ...]) -> None:
+        """See to it that `output` is what `operators` make of `given`.
+
+        Raises:
+            WrongResultError: if it is not.
+        """
+        expected, found = self.expected(given, operators), digest(output)
+        if found != expected:
             raise WrongResultError(
-                f"{output} has {found[0]} rows, which are not the {self._known[key][0]} that the plain loop makes of "
-                f"{given} with {', '.join(operators)}"
+                f"{output} has {found[0]} rows, which are not the {expected[0]} that the plain loop makes of {given} "
+                f"with {', '.join(operators)}"
             )

@@ -206,4 +206,3 @@ def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
     except TypeError as error:
         wanted = "an item and ctx" if arguments == 2 else "an item, or an item and ctx,"
         raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
-

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llm_datagen.actors import delivery as module
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.errors import FailureRecord
-from llm_datagen.executors.passes import Done
+from llm_datagen.executors.done import Done
 from llm_datagen.messages import OperatorFailure, TaskDone
 from llm_datagen.streams import Block, Segment, Span
 
@@ -82,7 +82,9 @@ def test_the_writer_gets_the_results_and_then_the_node_the_word(writer: FakeWrit
     (write,) = writer.writes()
     assert (write.rows, write.span[:2], write.filtered, write.ids) == (3, (0, 3), 1, (0, 2))
     assert (write.data, write.marks, write.ack) == (b"0\n1\n2\n", {"kept": [0, 2]}, None)
-    assert node.messages == [TaskDone(7, rows=3, calls=3, seconds=0.5, cpu_seconds=0.0, rest=rest, failure=failure, lost=False)]
+    assert node.messages == [
+        TaskDone(7, rows=3, calls=3, seconds=0.5, cpu_seconds=0.0, rest=rest, failure=failure, lost=False)
+    ]
     assert order == ["after"]
 
 

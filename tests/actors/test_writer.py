@@ -17,7 +17,7 @@ from llm_datagen.actors.stage import join, tell
 from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import FailureRecord, IdError, StreamCorruptError
-from llm_datagen.executors.passes import Done
+from llm_datagen.executors.done import Done
 from llm_datagen.messages import (
     Attach,
     Committed,

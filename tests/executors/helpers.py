@@ -12,7 +12,7 @@ import orjson
 
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.executors.passes import Done
+from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block

@@ -281,6 +281,21 @@ class Batched(BaseOperator):
             ],
             id="rows of items and of the batch",
         ),
+        pytest.param(
+            lambda items: [None, *reversed(items[1:])] if len(items) == 4 else items,
+            [{"n": n, "_i": n} for n in (1, 2, 3, 4, 5)],
+            id="the items in another order, but for one",
+        ),
+        pytest.param(
+            lambda items: [*items[1:], {"shared": True}],
+            [*({"n": n, "_i": n} for n in (1, 2, 3, 5)), *({"shared": True, "_i": i} for i in ("0~3_0", "4~5_0"))],
+            id="as many rows as items, of which one is the batch's",
+        ),
+        pytest.param(
+            lambda items: [[{"k": 0}], *({"n": 9, "_i": items[0]["_i"]} for _ in items[1:])],
+            [{"k": 0, "_i": "0_0"}, {"k": 0, "_i": "4_0"}, *({"n": 9, "_i": i} for i in (1, 2, 3, 5))],
+            id="one result an item, with an id that somebody copied",
+        ),
         pytest.param(lambda items: [], [], id="nothing"),
         pytest.param(
             lambda items: [[{"k": 0}, {"k": 1}], None, {"k": 2}, []][: len(items)],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.passes import Done
+from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call
 from llm_datagen.streams.disk import MemoryDisk

@@ -43,7 +43,7 @@ def csv_tables(draw: st.DrawFn) -> tuple[list[str], list[dict[str, str]]]:
 
 def csv_bytes(columns: list[str], rows: list[dict[str, str]]) -> list[bytes]:
     encoder = CsvEncoder(columns)
-    return [encoder.preamble(), *map(encoder.encode, rows)]
+    return [encoder.preamble()[:-1], *map(encoder.encode, rows)]
 
 
 @many

@@ -15,7 +15,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.executors.passes import Done
+from llm_datagen.executors.done import Done
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
 

@@ -18,9 +18,9 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
 from llm_datagen.executors.base import Executor
+from llm_datagen.executors.done import Done
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
-from llm_datagen.executors.passes import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import Id
 from llm_datagen.log import PlatformLog
@@ -105,7 +105,7 @@ class NodeActor(Stage):
         self._delivery = self._make_delivery()
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
-        # What waits for a worker could be abandoned, or fail beyond the limit, or overtake what a single worker gives back.
+        # What waits for a worker could be abandoned, fail beyond the limit, or overtake what a single worker gives back.
         may_queue = plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
         self._pace = Pace(
             plan.concurrency,

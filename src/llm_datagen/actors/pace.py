@@ -53,7 +53,14 @@ class Pace:
     """
 
     def __init__(
-        self, concurrency: int, step: int, queue_size: int, *, spare: int = 0, may_queue: bool = False, is_gil_bound: bool = False
+        self,
+        concurrency: int,
+        step: int,
+        queue_size: int,
+        *,
+        spare: int = 0,
+        may_queue: bool = False,
+        is_gil_bound: bool = False,
     ) -> None:
         self._concurrency = concurrency
         self._spare = spare

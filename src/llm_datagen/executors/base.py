@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llm_datagen.executors.passes import Done
+from llm_datagen.executors.done import Done
 from llm_datagen.streams import Block
-
 
 MAX_SPARE_TASKS = 8
 """Tasks that wait for one of many workers, at most."""

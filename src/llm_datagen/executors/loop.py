@@ -10,8 +10,9 @@ from collections import deque
 from typing import Any
 
 from llm_datagen.executors.base import MAX_SPARE_TASKS, Outlet
+from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
-from llm_datagen.executors.passes import Claims, Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
 

@@ -133,7 +133,7 @@ class Output:
             if len(results) != len(ids):
                 self._settle_flat(ids, results)
             elif not self._settle_rows(ids, results):
-                if _is_reordered(ids, results):
+                if _is_out_of_place(ids, results):
                     self._settle_flat(ids, results)
                 else:
                     for row_id, item, result in zip(ids, items, results, strict=True):
@@ -235,9 +235,14 @@ def _owner(row: Any, known: set[Id]) -> Id | None:
     return owner if isinstance(owner, int | str) and owner in known else None
 
 
-def _is_reordered(ids: Sequence[Id], results: Sequence[Any]) -> bool:
-    """Return whether every result carries an id of the batch, but not each its own place's."""
+def _is_out_of_place(ids: Sequence[Id], results: Sequence[Any]) -> bool:
+    """Return whether a result carries the id of another item of the batch than the one whose place it has.
+
+    Not when there are lists among them: these are results of an item each, so the others are, too.
+    """
     if all(isinstance(row, dict) and row.get(ID_FIELD) == row_id for row, row_id in zip(results, ids, strict=True)):
         return False
+    if any(isinstance(row, list | GeneratorType) for row in results):
+        return False
     known = set(ids)
-    return all(_owner(row, known) is not None for row in results)
+    return any(_owner(row, known) not in (None, row_id) for row, row_id in zip(results, ids, strict=True))

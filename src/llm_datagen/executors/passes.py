@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain, islice
-from operator import length_hint
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import FailureRecord
+from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.done import Done
 from llm_datagen.executors.output import STOW_ROWS, Output
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
 from llm_datagen.messages import OperatorFailure
@@ -19,7 +18,7 @@ from llm_datagen.operators import Call
 from llm_datagen.streams import Block, Span
 from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import named
-from llm_datagen.streams.spool import Spool, SpoolError
+from llm_datagen.streams.spool import SpoolError
 
 if TYPE_CHECKING:
     from llm_datagen.executors.work import Kernel
@@ -28,88 +27,6 @@ SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it hands the rest back."""
 
 _NOTHING = object()
-
-_CAN_BE_CUT = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-
-
-@dataclass(slots=True)
-class Done:
-    """What became of a block.
-
-    Attributes:
-        span: the source rows that are done; they are the first rows of the block.
-        rows: output rows.
-        data: the output rows, encoded.
-        filtered: source rows that gave no row.
-        ids: ids of the first and the last output row.
-        marks: what the id scheme must remember, or None.
-        rest: the rows that were not processed.
-        failure: why not, if the operator failed: the first rows of `rest` are those that failed.
-        skipped: source rows that failed and are left out.
-        dead: source rows that failed and are dead-lettered.
-        letters: the dead letters, encoded.
-        calls: calls of the operator that were made.
-        seconds: seconds that they took, with decoding and encoding.
-        cpu_seconds: seconds of these in which the worker's thread computed.
-    """
-
-    span: Span
-    rows: int
-    data: bytes | Spool = field(repr=False)
-    filtered: int
-    ids: tuple[Id | None, Id | None]
-    marks: dict[str, Any] | None
-    rest: Block | None
-    failure: OperatorFailure | None
-    calls: int
-    seconds: float
-    skipped: int = 0
-    dead: int = 0
-    letters: bytes = field(default=b"", repr=False)
-    cpu_seconds: float = 0.0
-
-    @classmethod
-    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, letters: bytes = b"") -> Self:
-        """Return the outcome of source rows that failed and are done with all the same."""
-        return cls(
-            span=span,
-            rows=0,
-            data=b"",
-            filtered=0,
-            ids=(None, None),
-            marks=None,
-            rest=None,
-            failure=None,
-            calls=0,
-            seconds=0.0,
-            skipped=skipped,
-            dead=dead,
-            letters=letters,
-        )
-
-
-class Claims:
-    """Which rows of a block were begun. The worker claims them; the node may take away those that are left.
-
-    Both take from one iterator, in a single call of C code each, which no other thread can interrupt: a row has one
-    taker, without a lock for each row. (Where Python runs without its global lock, nothing is taken away.)
-
-    Args:
-        rows: rows of the block.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self.numbers = iter(range(rows))
-
-    @property
-    def left(self) -> int:
-        """Rows that were not begun."""
-        return length_hint(self.numbers)
-
-    def take_rest(self) -> int | None:
-        """Take all rows that were not begun, and return the number of the first; None when there is none. Any thread."""
-        rest = list(self.numbers) if _CAN_BE_CUT else ()
-        return rest[0] if rest else None
 
 
 class Pass:
@@ -145,7 +62,7 @@ class Pass:
 
     # Items.
 
-    def run_items(self, call: Call) -> None:
+    def run_items(self, call: Call) -> None:  # noqa: PLR0915 - a call for each step would cost more than the step
         """Process items one by one: the loop that decides how fast a cheap operator runs.
 
         It does what `take_item` and `settle_item` do, with the common case (an object in, an object out) inline.
@@ -179,8 +96,11 @@ class Pass:
                 else:
                     row_id, item = self._named(number, value)
                 result = func(item, ctx) if takes_ctx else func(item)
-                if result is item and is_plain and result.__class__ is dict and (
-                    len(result) > 2 or DATA_FIELD not in result
+                if (
+                    result is item
+                    and is_plain
+                    and result.__class__ is dict
+                    and (len(result) > 2 or DATA_FIELD not in result)
                 ):
                     result[ID_FIELD] = row_id
                     try:
@@ -371,7 +291,7 @@ class Pass:
         )
 
     def done(self) -> Done:
-        """Return what became of the rows that this worker claimed. It has the block's others, too, if nobody took them."""
+        """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
         block, output = self._block, self._output
         end = self._claimed + len(list(self._numbers))
         rest: Block | None = None

@@ -14,7 +14,9 @@ import asyncio
 import contextlib
 
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.executors.passes import Claims, Done, Pass
+from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.done import Done
+from llm_datagen.executors.passes import Pass
 from llm_datagen.executors.retries import Retries
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Stream

@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
     @property
     def encode(self) -> Callable[[dict[str, Any]], bytes]:
-        """What returns the record of a row without its newline; it raises a TypeError for what `encode_other` may do."""
+        """What returns the record of a row, without its newline. A TypeError means: ask `encode_other`."""
 
     def encode_other(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row that holds more than plain values, without its newline.

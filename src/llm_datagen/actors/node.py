@@ -105,7 +105,7 @@ class NodeActor(Stage):
         self._delivery = self._make_delivery()
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
-        # What waits for a worker could be abandoned, fail beyond the limit, or overtake what a single worker gives back.
+        # What waits for a worker could be abandoned, exceed a limit, or overtake what a single worker gives back.
         may_queue = plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
         self._pace = Pace(
             plan.concurrency,
@@ -148,6 +148,7 @@ class NodeActor(Stage):
             id_scheme=plan.id_scheme,
             is_root=plan.is_root,
             policy=plan.policy,
+            spool_folder=plan.sink.stream.folder,
         )
         make = LoopExecutor if plan.call.is_async else ThreadExecutor
         return make(plan.node_id, plan.operator, kernel, self._delivery, plan.concurrency)

@@ -38,6 +38,11 @@ class FileStream(Stream):
         if "codec" not in self.__dict__ and not hasattr(type(self), "codec"):
             self.codec = self._codec_by_extension()
 
+    @property
+    def folder(self) -> str | None:
+        """The folder that it lies in."""
+        return str(Path(self.path).parent)
+
     def place_of(self, path: str) -> tuple[str, str]:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.disk).__name__, os.path.realpath(path)

@@ -75,6 +75,11 @@ class Stream:
         return type(self.disk).__name__, path
 
     @property
+    def folder(self) -> str | None:
+        """The folder of this machine that it lies in; None when it lies in none."""
+        return None
+
+    @property
     def done_path(self) -> str:
         """Where the seal lies."""
         return f"{self.path}.done"

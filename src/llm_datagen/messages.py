@@ -164,6 +164,10 @@ class OperatorFailure:
     """How many source rows failed: the first ones of what was not processed."""
     letters: bytes = field(default=b"", repr=False)
     """Their dead letters, encoded, for a node that wants them."""
+    is_fatal: bool = False
+    """Whether no call can be made any more: the node fails, whatever its policy."""
+    is_unknown: bool = False
+    """Whether nobody knows if the operator has seen them, and so they may not be called again (at_most_once)."""
 
 
 @dataclass(frozen=True, slots=True)

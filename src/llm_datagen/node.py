@@ -10,6 +10,7 @@ from typing import Any, Self
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.config import (
     DeliveryMode,
+    ExecutorKind,
     FailurePolicy,
     IdScheme,
     OnError,
@@ -20,6 +21,7 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
+from llm_datagen.executors.transport import check_operator, pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
@@ -51,6 +53,7 @@ class UnifiedNode:
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
@@ -76,6 +79,7 @@ class UnifiedNode:
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        executor: ExecutorKind = "auto",
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
         follow_input: bool = True,
@@ -93,6 +97,7 @@ class UnifiedNode:
         self.delivery: DeliveryMode = check_choice("delivery", delivery, DeliveryMode)
         self.grace = check_seconds("grace", grace)
         self.stall_after = check_seconds("stall_after", stall_after)
+        self.executor: ExecutorKind = check_choice("executor", executor, ExecutorKind)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self.follow_input = check_flag("follow_input", follow_input)
@@ -123,14 +128,24 @@ class UnifiedNode:
         return self
 
     def set_processor(self, func: Any) -> Self:
-        """Say what the node does: ``func(items, ctx) -> list``, or an operator."""
+        """Say what the node does: ``func(items, ctx) -> list``, or an operator.
+
+        Raises:
+            ConfigError: when it is neither, or the node's `executor` cannot run it.
+        """
         is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
-        self._operator = as_operator(func) if is_operator else FunctionOperator(func, batch=True)
-        return self
+        return self.set_operator(func if is_operator else FunctionOperator(func, batch=True))
 
     def set_operator(self, operator: Any) -> Self:
-        """Say what the node does: an operator, or a function of one item."""
-        self._operator = as_operator(operator)
+        """Say what the node does: an operator, or a function of one item.
+
+        Raises:
+            ConfigError: when it is neither, or the node's `executor` cannot run it.
+        """
+        operator = as_operator(operator)
+        if self.executor == "process":
+            check_operator(operator, self.node_id)
+        self._operator = operator
         return self
 
     @property
@@ -181,6 +196,7 @@ class UnifiedNode:
             "delivery": self.delivery,
             "grace": self.grace,
             "stall_after": self.stall_after,
+            "executor": self.executor,
         }
 
     # Running.
@@ -216,12 +232,14 @@ class UnifiedNode:
         """Open the node's streams, recover the output, and return what its stages need to know.
 
         Raises:
+            ConfigError: when the operator cannot be sent to worker processes.
             StreamMissingError: when the input must be there and is not.
             StreamError: when the output cannot be continued; see `Sink`.
         """
         source, output = self.input, self.output
         call = Call(self.operator)
         sink: Sink | None = None
+        packed: bytes | None = None
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
@@ -230,6 +248,8 @@ class UnifiedNode:
         else:
             if not self.follow_input:
                 _check_input(source)
+            if self.executor == "process":
+                packed = pack(self.operator, output.codec)
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
             position = sink.position
@@ -261,6 +281,7 @@ class UnifiedNode:
             dispatched=self._dispatch_log() if sink is not None else None,
             grace=self.grace,
             stall_after=self.stall_after,
+            packed=packed,
             seal=seal,
             config=self.config(),
         )

@@ -18,6 +18,7 @@ from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
+from llm_datagen.executors.processes import ProcessExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.ids import Id
@@ -88,7 +89,10 @@ class NodeActor(Stage):
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
         self._pace = Pace(
-            plan.concurrency, plan.step, plan.step if plan.dispatched is not None else plan.writer.queue_size
+            plan.concurrency,
+            plan.step,
+            plan.step if plan.dispatched is not None else plan.writer.queue_size,
+            self._executor.task_seconds,
         )
         self._running: dict[int, Block] = {}  # by task; an empty block for a task without a call
         self._moved = self.clock.monotonic()
@@ -122,6 +126,16 @@ class NodeActor(Stage):
             is_root=plan.is_root,
             policy=plan.policy,
         )
+        if plan.packed is not None:
+            return ProcessExecutor(
+                plan.node_id,
+                plan.packed,
+                kernel,
+                self._delivery,
+                plan.concurrency,
+                policy=plan.policy,
+                may_repeat=plan.dispatched is None,
+            )
         make = LoopExecutor if plan.call.is_async else ThreadExecutor
         return make(plan.node_id, plan.operator, kernel, self._delivery, plan.concurrency)
 
@@ -217,13 +231,14 @@ class NodeActor(Stage):
             rest = self._without_failed(rest, done.failure)
         if rest is not None and rest.records:
             self._backlog.put_back(rest)
-            if self._plan.dispatched is not None:
+            is_unknown = done.failure is not None and done.failure.is_unknown
+            if self._plan.dispatched is not None and not is_unknown:
                 self._plan.dispatched.came_back(_span(rest))
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
         policy = self._plan.policy
-        if policy.on_error == "fail":
+        if policy.on_error == "fail" or failure.is_fatal:
             self._give_up(failure)
             return rest
         self._rows_failed += failure.rows

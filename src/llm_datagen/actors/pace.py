@@ -7,11 +7,7 @@ one (a model call) carries one. `batch_size` is what the operator gets, and has 
 
 from __future__ import annotations
 
-TASK_SECONDS = 0.004
-"""How long a task of a cheap operator should take."""
-
-SLOW_SECONDS = TASK_SECONDS / 2
-"""A call that takes longer has a task of its own."""
+from llm_datagen.executors.base import TASK_SECONDS
 
 MAX_ROWS = 4096
 """Rows a task, at most (unless a single batch is larger)."""
@@ -30,14 +26,18 @@ class Pace:
         concurrency: calls at once, at most.
         step: rows a call.
         queue_size: rows that the writer holds, at most; a task is never larger.
+        task_seconds: how long a task of a cheap operator should take; a call that
+            takes half of it has a task of its own.
     """
 
-    def __init__(self, concurrency: int, step: int, queue_size: int) -> None:
+    def __init__(self, concurrency: int, step: int, queue_size: int, task_seconds: float = TASK_SECONDS) -> None:
         self._concurrency = concurrency
         self._step = step
         self._max_calls = max(1, min(MAX_ROWS, queue_size) // step)
         self._seconds_per_call: float | None = None
         self._calls = 1
+        self._task_seconds = task_seconds
+        self._slow_seconds = task_seconds / 2
         self.bytes_ahead = BYTES_AHEAD
 
     def learn(self, calls: int, seconds: float) -> None:
@@ -48,15 +48,15 @@ class Pace:
         known = self._seconds_per_call
         # Slowing down is believed at once, speeding up by and by.
         self._seconds_per_call = now if known is None or now > known else 0.5 * known + 0.5 * now
-        if self._seconds_per_call >= SLOW_SECONDS:
+        if self._seconds_per_call >= self._slow_seconds:
             self._calls = 1
         else:
-            self._calls = max(1, min(self._max_calls, int(TASK_SECONDS / max(self._seconds_per_call, 1e-9))))
+            self._calls = max(1, min(self._max_calls, int(self._task_seconds / max(self._seconds_per_call, 1e-9))))
 
     def open_up(self) -> None:
         """Stop being careful: nothing came back for a while, so the operator is slow."""
         if self._seconds_per_call is None:
-            self._seconds_per_call = SLOW_SECONDS
+            self._seconds_per_call = self._slow_seconds
 
     @property
     def is_known(self) -> bool:

@@ -7,6 +7,9 @@ from typing import Protocol
 from llm_datagen.executors.work import Done
 from llm_datagen.streams import Block
 
+TASK_SECONDS = 0.004
+"""How long a task of a cheap operator should take on a thread: it costs about 0.1 ms."""
+
 
 class Outlet(Protocol):
     """Where the results of tasks go."""
@@ -19,7 +22,13 @@ class Outlet(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once."""
+    """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once.
+
+    Attributes:
+        task_seconds: how long a task of a cheap operator should take.
+    """
+
+    task_seconds: float
 
     def start(self) -> None:
         """Get ready, and call the operator's `setup`; what that raises comes out here."""

@@ -8,7 +8,7 @@ import inspect
 import threading
 from typing import Any
 
-from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.base import TASK_SECONDS, Outlet
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
@@ -33,6 +33,8 @@ class LoopExecutor:
         outlet: where results go; when it is full, a thread waits in place of the loop.
         workers: tasks at once, at most.
     """
+
+    task_seconds = TASK_SECONDS
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
         self._operator = operator

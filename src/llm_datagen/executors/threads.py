@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.base import TASK_SECONDS, Outlet
 from llm_datagen.executors.pool import WorkerPool
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.streams import Block
@@ -22,6 +22,8 @@ class ThreadExecutor:
         outlet: where results go.
         workers: threads at most.
     """
+
+    task_seconds = TASK_SECONDS
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
         self._operator = operator

@@ -9,7 +9,6 @@ back, so that a slow row never holds up others that were grouped with it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -102,6 +101,7 @@ class Kernel:
         id_scheme: how children are named.
         is_root: whether the source is the pipeline's input, whose rows are named by their number.
         policy: how often a call that raised is made again.
+        slice_seconds: how long a worker goes on through a block before it hands the rest back.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class Kernel:
         id_scheme: IdScheme = "path",
         is_root: bool = False,
         policy: FailurePolicy | None = None,
+        slice_seconds: float = SLICE_SECONDS,
     ) -> None:
         self.call = call
         self.source = source
@@ -124,6 +125,7 @@ class Kernel:
         self.id_scheme = id_scheme
         self.is_root = is_root
         self.retries = Retries(policy or FailurePolicy())
+        self.slice_seconds = slice_seconds
 
     def run(self, block: Block) -> Done:
         """Process `block` in this thread."""
@@ -143,6 +145,8 @@ class Kernel:
 
     async def run_async(self, block: Block) -> Done:
         """Process `block` with an async operator, on the event loop."""
+        import asyncio
+
         work = Pass(self, block)
         while work.goes_on():
             try:
@@ -180,7 +184,7 @@ class Pass:
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
         self._started = time.perf_counter()
-        self._deadline = self._started + SLICE_SECONDS
+        self._deadline = self._started + kernel.slice_seconds
 
     def goes_on(self) -> bool:
         """Return whether another call is to be made: rows are left, time is left, nobody cancelled."""

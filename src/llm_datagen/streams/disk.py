@@ -14,8 +14,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
 from llm_datagen.errors import DiskError, StreamBusyError
 
 try:
@@ -176,6 +174,8 @@ class LocalDisk:
 
         The lock goes with the process, whatever ends it.
         """
+        from filelock import Timeout
+
         try:
             self.make_folder(str(Path(path).parent))
             return self.lock_path(path)
@@ -252,6 +252,8 @@ class LocalDisk:
         Raises:
             Timeout: when another has it.
         """
+        from filelock import FileLock
+
         lock = FileLock(path, timeout=0, thread_local=False)
         lock.acquire()
         return lock

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import llm_datagen
 from llm_datagen.errors import FailureRecord, WorkerDiedError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.salvage import failed_items
@@ -177,7 +176,7 @@ class WorkerProcess:
 
 def _start(fds: tuple[int, int]) -> subprocess.Popen[bytes]:
     """Start a worker process at the other end of a channel."""
-    code = _START.format(str(Path(llm_datagen.__file__).parents[1]))
+    code = _START.format(str(Path(__file__).parents[2]))
     command = [sys.executable, "-c", code, *map(str, fds), str(os.getpid())]
     # A new process inherits the mask: no signal reaches it before it can ignore it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -20,7 +20,7 @@ from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import named
 
 PARTS = 16
-"""So many parts is a task divided into when its process died: a death costs a start, and a small part hardly anything."""
+"""A task whose process died is divided into so many parts: a death costs a start, a small part hardly anything."""
 
 
 class _Part(NamedTuple):
@@ -78,7 +78,7 @@ class Salvage:
         """Take note that the rows that `next` has returned were in a process that died."""
         part = self._parts.pop()
         call = self._kernel.call
-        rows, step = len(block.records), self._kernel.step
+        rows, step = len(part.block.records), self._kernel.step
         if not self._may_repeat:
             self._fail(part, error, is_unknown=True)
         elif rows > step:

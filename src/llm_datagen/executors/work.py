@@ -15,17 +15,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from types import GeneratorType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.errors import FailureRecord, IdError
 from llm_datagen.executors.retries import Retries
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
-from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Span, Stream
 from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import as_row, named
+
+if TYPE_CHECKING:
+    from llm_datagen.messages import OperatorFailure
 
 SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it looks whether to hand the rest back."""
@@ -101,7 +103,7 @@ class Kernel:
         id_scheme: how children are named.
         is_root: whether the source is the pipeline's input, whose rows are named by their number.
         policy: how often a call that raised is made again.
-        slice_seconds: how long a worker goes on through a block before it hands the rest back.
+        slice_seconds: how long a worker goes on through a block before it hands the rest back; None: `SLICE_SECONDS`.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Kernel:
         id_scheme: IdScheme = "path",
         is_root: bool = False,
         policy: FailurePolicy | None = None,
-        slice_seconds: float = SLICE_SECONDS,
+        slice_seconds: float | None = None,
     ) -> None:
         self.call = call
         self.source = source
@@ -125,7 +127,7 @@ class Kernel:
         self.id_scheme = id_scheme
         self.is_root = is_root
         self.retries = Retries(policy or FailurePolicy())
-        self.slice_seconds = slice_seconds
+        self.slice_seconds = SLICE_SECONDS if slice_seconds is None else slice_seconds
 
     def run(self, block: Block) -> Done:
         """Process `block` in this thread."""
@@ -427,6 +429,8 @@ class Pass:
             self._parts += [rows - rows // 2, rows // 2]
             self._attempts = 0
             return 0.0
+        from llm_datagen.messages import OperatorFailure  # worker processes start without
+
         record = FailureRecord.of(error)
         attempts = max(self._attempts, 1) if items else 0
         letters = [self._letter(number, record, attempts) for number in range(self._settled, self._settled + rows)]

@@ -37,7 +37,9 @@ SOON = FailurePolicy(retries=1, retry_wait=0.001)
 class Bench:
     """An executor, with what it needs."""
 
-    def __init__(self, operator: Any, *, workers: int = 1, codec: Any = None, may_repeat: bool = True, **kernel: Any):
+    def __init__(
+        self, operator: Any, *, workers: int = 1, codec: Any = None, may_repeat: bool = True, **kernel: Any
+    ) -> None:
         self.outlet = Outlet()
         self.ctx = kernel.pop("ctx", None) or Ctx()
         operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
@@ -190,14 +192,14 @@ def test_an_exception_that_cannot_be_brought_over_is_told_in_words(error: Except
 def test_an_operator_that_cannot_be_pickled_is_refused_with_what_to_do() -> None:
     lock = threading.Lock()
     with pytest.raises(ConfigError, match=r"cannot be sent to a worker process .*setup\(\)"):
-        Bench(lambda item: lock and item)
+        Bench(lambda item: (lock, item))
 
 
 def test_an_async_operator_is_refused_by_name() -> None:
     async def later(item: Any) -> Any:
         return item
 
-    with pytest.raises(ConfigError, match="node_0: executor='process' is for plain operators, and .*later is `async"):
+    with pytest.raises(ConfigError, match=r"node_0: executor='process' is for plain operators, and .*later is `async"):
         check_operator(FunctionOperator(later), "node_0")
 
 
@@ -585,7 +587,7 @@ def workers_of(pid: int) -> list[int]:
 
 
 def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_call(tmp_path: Path) -> None:
-    """F2: no process is left, not even one that holds the interpreter's lock. And a script needs no `__main__` guard."""
+    """F2: not even one that holds the interpreter's lock is left. And a script needs no `__main__` guard."""
     job = start_job(tmp_path, ["sleep", "spin"])
     assert job.stdout is not None
     assert job.stderr is not None

@@ -137,8 +137,8 @@ def test_an_async_operator_in_processes_is_refused_before_anything_is_touched(be
 def test_an_operator_that_cannot_be_pickled_is_refused_by_run(bench: Bench) -> None:
     bench.give(numbered(1))
     lock = threading.Lock()
-    with pytest.raises(ConfigError, match="operator .*lambda.* cannot be sent to a worker process"):
-        bench.pipeline([lambda row: lock and row], executor="process").create("a").run()
+    with pytest.raises(ConfigError, match=r"operator .*lambda.* cannot be sent to a worker process"):
+        bench.pipeline([lambda row: (lock, row)], executor="process").create("a").run()
     assert not bench.output.exists()
 
 
@@ -212,7 +212,7 @@ def test_usage_and_log_of_workers_reach_report_hooks_and_log(bench: Bench) -> No
     bench.give(numbered(30))
     hooks = RecordingHooks()
     report = bench.pipeline([Talkative()], executor="process", parallel_size=2, hooks=hooks).create("a").run()
-    assert report.usage["/m"]["tokens"] == 90 if "/m" in report.usage else "90" in str(report.usage)
+    assert [used["tokens"] for used in report.usage] == [90]
     seen = [line["number"] for line in bench.log_lines() if line.get("message") == "seen"]
     assert sorted(seen) == list(range(30))
 

@@ -18,7 +18,6 @@ from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
-from llm_datagen.executors.processes import ProcessExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.executors.work import Done, Kernel
 from llm_datagen.ids import Id
@@ -127,6 +126,8 @@ class NodeActor(Stage):
             policy=plan.policy,
         )
         if plan.packed is not None:
+            from llm_datagen.executors.processes import ProcessExecutor
+
             return ProcessExecutor(
                 plan.node_id,
                 plan.packed,

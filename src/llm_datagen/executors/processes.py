@@ -92,6 +92,10 @@ class ProcessExecutor:
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
 
+    def cut(self, task: int) -> Block | None:
+        """Return None: rows that were handed to a process stay there."""
+        return None
+
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, have `teardown` called in each process, and end them; or kill them.
 

@@ -187,12 +187,21 @@ def main() -> None:
     """Be a worker, until the engine says that it is enough, or goes."""
     read_fd, write_fd, parent = map(int, sys.argv[1:])
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        # Not SIG_IGN: programs that the operator starts would inherit that.
+        signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
     _die_with(parent)
     channel = Channel(read_fd, write_fd)
+    os.register_at_fork(after_in_child=channel.close)  # a child of the operator must not seem to be this process
+    try:
+        _serve(channel)
+    except BrokenPipeError:
+        os._exit(1)  # the engine has gone
+
+
+def _serve(channel: Channel) -> None:
     engine = Engine(channel)
     equipment: Equipment = channel.receive()
     engine.listen()

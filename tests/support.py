@@ -160,10 +160,13 @@ def _handlers() -> Mapping[int, Any]:
     return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
-def worker_processes() -> list[int]:
-    """Return the ids of the worker processes of this one."""
-    children = [pid for tasks in Path("/proc/self/task").glob("*/children") for pid in tasks.read_text().split()]
-    return [int(pid) for pid in children if is_worker(int(pid))]
+def worker_processes(pid: int | str = "self") -> list[int]:
+    """Return the ids of the worker processes of a process, this one unless said."""
+    children: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - Path looks at each, and threads may end meanwhile
+        with contextlib.suppress(OSError):
+            children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return [child for child in children if is_worker(child)]
 
 
 def is_worker(pid: int) -> bool:

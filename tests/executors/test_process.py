@@ -384,7 +384,7 @@ def test_a_process_that_is_killed_while_idle_costs_nothing(tmp_path: Path) -> No
     with running(Traced(tmp_path / "calls"), policy=FailurePolicy()) as bench:
         pid = rows_of(bench.done_of([{}]))[0]["pid"]
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+        eventually(lambda: not bench.executor._idle[0].is_alive())
         done = bench.done_of([{}])
     assert done.failure is None
     assert rows_of(done)[0]["pid"] != pid
@@ -581,11 +581,6 @@ def start_job(folder: Path, how: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-def workers_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
 def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_call(tmp_path: Path) -> None:
     """F2: not even one that holds the interpreter's lock is left. And a script needs no `__main__` guard."""
     job = start_job(tmp_path, ["sleep", "spin"])
@@ -593,7 +588,7 @@ def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_c
     assert job.stderr is not None
     for _ in range(2):
         assert job.stdout.readline() == "begun\n"
-    workers = workers_of(job.pid)
+    workers = worker_processes(job.pid)
     assert len(workers) == 2
     job.kill()
     job.wait()

@@ -127,9 +127,8 @@ def test_a_call_that_outlives_its_run_keeps_its_stream(bench: Bench, monkeypatch
         ref.stop(block=False)
         with pytest.raises(NodeFailedError, match="stopped from outside"):
             pipeline.wait(PATIENCE_SECONDS)
-    pipeline.resume("p")
     with pytest.raises(StreamBusyError):
-        pipeline.run()
+        pipeline.resume("p")
     gate.is_open.set()
     assert all(join(one, PATIENCE_SECONDS) for one in crew)
     assert pipeline.resume("p").run().rows_out == 5
@@ -284,7 +283,7 @@ def test_the_pipeline_answers_at_once_whatever_runs(bench: Bench) -> None:
     pipeline = bench.pipeline([until_cancelled], hooks=Stuck()).create("p")
     ref = pipeline.start()
     assert is_here.wait(PATIENCE_SECONDS)
-    assert status_of(ref) == Status.RUNNING
+    eventually(lambda: status_of(ref) == Status.RUNNING)  # the word of it may be slower than the first row
     ref.tell(Cancel("enough"))
     stuck.set()
     report = pipeline.wait(PATIENCE_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import warnings
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
@@ -20,6 +21,9 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows has no flock; there, a stream has no writer lock
     fcntl = None  # type: ignore[assignment]
+
+
+_NO_LOCKS = "This file system has no locks, so nothing would keep two runs apart; put results_dir on one that has"
 
 
 class ReadFile(Protocol):
@@ -45,7 +49,7 @@ class AppendFile(Protocol):
         """Cut the file to `length` bytes; what is appended next goes there."""
 
     def sync(self) -> None:
-        """Return when the operating system has put the file on the medium."""
+        """Return when the operating system has put the file on the medium, and that it is in its folder."""
 
     def close(self) -> None:
         """Close the file and let other writers have it. May be called more than once."""
@@ -252,10 +256,18 @@ class LocalDisk:
         Raises:
             Timeout: when another has it.
         """
-        from filelock import FileLock
+        from filelock import FileLock, SoftFileLock
 
         lock = FileLock(path, timeout=0, thread_local=False)
-        lock.acquire()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                lock.acquire()
+        except NotImplementedError:
+            raise OSError(errno.ENOLCK, _NO_LOCKS, path) from None
+        if isinstance(lock, SoftFileLock):  # a file that is there or not: left by a dead process, it would stay locked
+            lock.release()
+            raise OSError(errno.ENOLCK, _NO_LOCKS, path)
         return lock
 
 
@@ -286,6 +298,7 @@ class _LocalAppendFile:
         self._disk = disk
         self._file = file
         self._path = path
+        self._is_entered = False  # the file may be new, or made by a process that died before it said so
 
     def append(self, data: bytes) -> None:
         try:
@@ -308,6 +321,9 @@ class _LocalAppendFile:
     def sync(self) -> None:
         try:
             self._disk.sync_file(self._file)
+            if not self._is_entered:
+                self._disk.sync_folder(str(Path(self._path).parent))
+                self._is_entered = True
         except OSError as error:
             raise _named(error, self._path) from error
 

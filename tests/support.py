@@ -160,9 +160,25 @@ def _handlers() -> Mapping[int, Any]:
     return {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
+def worker_processes(pid: int | str = "self") -> list[int]:
+    """Return the ids of the worker processes of a process, this one unless said."""
+    children: list[int] = []
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - Path looks at each, and threads may end meanwhile
+        with contextlib.suppress(OSError):
+            children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return [child for child in children if is_worker(child)]
+
+
+def is_worker(pid: int) -> bool:
+    """Return whether there is such a process, and it is a worker."""
+    with contextlib.suppress(OSError):
+        return b"executors.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
-    """See to it that no actor, thread, open file or signal handler of ours is left (F2)."""
+    """See to it that no actor, thread, process, open file or signal handler of ours is left (F2)."""
     before = set(pykka.ActorRegistry.get_all()), set(threading.enumerate())
     files, handlers = _open_files(), _handlers()
     yield
@@ -173,6 +189,7 @@ def nothing_left() -> Iterator[None]:
         if thread not in before[1] and thread.name.startswith("datagen-")
     ]
     leaked = {fd: target for fd, target in _open_files().items() if files.get(fd) != target}
+    assert not worker_processes(), "worker processes are left"
     assert not actors, f"actors are left: {actors}"
     assert not threads, f"threads are left: {threads}"
     assert not leaked, f"files are left open: {leaked}"

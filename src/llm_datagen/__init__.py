@@ -8,39 +8,47 @@ Layers, from what users hold to what it stands on:
 * `llm_datagen.operators`, `hooks`, `config`, `errors`: what users write, watch, set and catch
 """
 
-from llm_datagen import actors, messages
-from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
-from llm_datagen.errors import (
-    ColumnError,
-    ConfigError,
-    DatagenError,
-    DiskError,
-    FailureRecord,
-    IdError,
-    ImageError,
-    ImageMismatchError,
-    NodeFailedError,
-    PipelineBusyError,
-    PipelineExistsError,
-    PipelineNotFoundError,
-    RowFormatError,
-    StreamBusyError,
-    StreamChangedError,
-    StreamCorruptError,
-    StreamError,
-    StreamExistsError,
-    StreamIdleError,
-    StreamMissingError,
-    StreamSealedError,
-    TooManyErrorsError,
-    UnknownProtocolError,
-)
-from llm_datagen.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
-from llm_datagen.node import UnifiedNode
-from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
-from llm_datagen.pipeline import UnifiedNodePipeline, UnifiedPipeline
-from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
-from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_datagen import actors, messages
+    from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
+    from llm_datagen.errors import (
+        ColumnError,
+        ConfigError,
+        DatagenError,
+        DiskError,
+        FailureRecord,
+        IdError,
+        ImageError,
+        ImageMismatchError,
+        NodeFailedError,
+        PipelineBusyError,
+        PipelineExistsError,
+        PipelineNotFoundError,
+        RemoteError,
+        RowFormatError,
+        StreamBusyError,
+        StreamChangedError,
+        StreamCorruptError,
+        StreamError,
+        StreamExistsError,
+        StreamIdleError,
+        StreamMissingError,
+        StreamSealedError,
+        TooManyErrorsError,
+        UnknownProtocolError,
+        WorkerDiedError,
+    )
+    from llm_datagen.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
+    from llm_datagen.node import UnifiedNode
+    from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
+    from llm_datagen.pipeline import UnifiedNodePipeline, UnifiedPipeline
+    from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+    from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
 
 __all__ = [
     "BaseOperator",
@@ -70,6 +78,7 @@ __all__ = [
     "PipelineExistsError",
     "PipelineNotFoundError",
     "PipelineStatus",
+    "RemoteError",
     "RowFormatError",
     "RunReport",
     "Status",
@@ -87,7 +96,62 @@ __all__ = [
     "UnifiedNodePipeline",
     "UnifiedPipeline",
     "UnknownProtocolError",
+    "WorkerDiedError",
     "WriterConfig",
     "actors",
     "messages",
 ]
+
+_HOMES = {
+    "config": ("FailurePolicy", "NodeConfig", "WriterConfig"),
+    "errors": (
+        "ColumnError",
+        "ConfigError",
+        "DatagenError",
+        "DiskError",
+        "FailureRecord",
+        "IdError",
+        "ImageError",
+        "ImageMismatchError",
+        "NodeFailedError",
+        "PipelineBusyError",
+        "PipelineExistsError",
+        "PipelineNotFoundError",
+        "RemoteError",
+        "RowFormatError",
+        "StreamBusyError",
+        "StreamChangedError",
+        "StreamCorruptError",
+        "StreamError",
+        "StreamExistsError",
+        "StreamIdleError",
+        "StreamMissingError",
+        "StreamSealedError",
+        "TooManyErrorsError",
+        "UnknownProtocolError",
+        "WorkerDiedError",
+    ),
+    "hooks": ("CompositePipelineHooks", "DefaultPipelineHooks", "IPipelineHooks"),
+    "node": ("UnifiedNode",),
+    "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
+    "pipeline": ("UnifiedNodePipeline", "UnifiedPipeline"),
+    "report": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
+    "streams": ("CsvStream", "FileStream", "JsonlStream", "MemoryStream", "StreamFactory"),
+}
+"""Where each name is defined. A module is imported when one of its names is asked for: workers need few of them."""
+
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in {"actors", "messages", *_HOMES}:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,7 @@ from typing import Any
 
 from llm_datagen.config import (
     DeliveryMode,
+    ExecutorKind,
     FailurePolicy,
     IdScheme,
     NodeConfig,
@@ -53,6 +54,7 @@ class Settings:
     delivery: DeliveryMode
     grace: float
     stall_after: float
+    executor: ExecutorKind
     follow_input: bool
     idle_timeout: float | None
 
@@ -73,6 +75,7 @@ class Settings:
         check_choice("delivery", self.delivery, DeliveryMode)
         check_seconds("grace", self.grace)
         check_seconds("stall_after", self.stall_after)
+        check_choice("executor", self.executor, ExecutorKind)
         check_flag("follow_input", self.follow_input)
         if self.idle_timeout is not None:
             check_seconds("idle_timeout", self.idle_timeout)
@@ -152,6 +155,7 @@ def image_of_line(
         delivery=settings.delivery,
         grace=settings.grace,
         stall_after=settings.stall_after,
+        executor=settings.executor,
     )
     uris = _uris(settings, configs, pipeline_id)
     nodes = []
@@ -176,6 +180,7 @@ def image_of_line(
                 "delivery": filled.delivery,
                 "grace": filled.grace,
                 "stall_after": filled.stall_after,
+                "executor": filled.executor,
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": settings.id_scheme,
                 "follow_input": settings.follow_input if number == 0 else True,
@@ -260,6 +265,7 @@ def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
         delivery=entry["delivery"],
         grace=entry["grace"],
         stall_after=entry["stall_after"],
+        executor=entry["executor"],
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],

@@ -13,6 +13,7 @@ OnError = Literal["fail", "skip", "dead_letter"]
 DeliveryMode = Literal["exactly_once", "at_most_once"]
 IdScheme = Literal["path", "numeric"]
 IfExists = Literal["error", "resume", "overwrite"]
+ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]
 
 
@@ -204,6 +205,7 @@ class NodeConfig:
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which the node is reported as stalled.
+        executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
     """
 
     input_uri: str | None = None
@@ -220,6 +222,7 @@ class NodeConfig:
     delivery: DeliveryMode | None = None
     grace: float | None = None
     stall_after: float | None = None
+    executor: ExecutorKind | None = None
 
     def __post_init__(self) -> None:
         if self.input_uri is not None:
@@ -247,6 +250,8 @@ class NodeConfig:
             check_seconds("grace", self.grace)
         if self.stall_after is not None:
             check_seconds("stall_after", self.stall_after)
+        if self.executor is not None:
+            check_choice("executor", self.executor, ExecutorKind)
         if self.writer_config is not None:
             object.__setattr__(self, "writer_config", WriterConfig.of(self.writer_config))
 

@@ -61,6 +61,14 @@ class TooManyErrorsError(DatagenError):
     """Raised when more rows failed than `max_errors` allows; `__cause__` is the last one's error."""
 
 
+class WorkerDiedError(DatagenError):
+    """Raised when a worker process (``executor="process"``) died: killed, crashed, or ended by its operator."""
+
+
+class RemoteError(DatagenError):
+    """Raised in place of an operator's exception that cannot be brought over from a worker process."""
+
+
 class DiskError(DatagenError, OSError):
     """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
 

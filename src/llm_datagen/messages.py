@@ -186,7 +186,9 @@ class OperatorFailure:
     letters: bytes = field(default=b"", repr=False)
     """Their dead letters, encoded, for a node that wants them."""
     is_fatal: bool = False
-    """Whether it is no row's fault, and ends the node whatever the policy says."""
+    """Whether it is no row's fault, or no call can be made any more: the node fails, whatever its policy."""
+    is_unknown: bool = False
+    """Whether nobody knows if the operator has seen them, and so they may not be called again (at_most_once)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Self
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.config import (
     DeliveryMode,
+    ExecutorKind,
     FailurePolicy,
     IdScheme,
     OnError,
@@ -20,6 +21,7 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
+from llm_datagen.executors.transport import check_operator, pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
@@ -53,6 +55,7 @@ class UnifiedNode:
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
@@ -78,6 +81,7 @@ class UnifiedNode:
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        executor: ExecutorKind = "auto",
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
         follow_input: bool = True,
@@ -95,6 +99,7 @@ class UnifiedNode:
         self.delivery: DeliveryMode = check_choice("delivery", delivery, DeliveryMode)
         self.grace = check_seconds("grace", grace)
         self.stall_after = check_seconds("stall_after", stall_after)
+        self.executor: ExecutorKind = check_choice("executor", executor, ExecutorKind)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self.follow_input = check_flag("follow_input", follow_input)
@@ -102,6 +107,7 @@ class UnifiedNode:
         self._hooks = check_hooks(hooks)
         self._log_file = log_file
         self._operator: Any = None
+        self._packed: bytes | None = None  # by `check`, for `plan`
         self._input: Stream | None = None
         self._output: Stream | None = None
         self._opened: NodePlan | None = None
@@ -125,14 +131,24 @@ class UnifiedNode:
         return self
 
     def set_processor(self, func: Any) -> Self:
-        """Say what the node does: ``func(items, ctx) -> list``, or an operator."""
+        """Say what the node does: ``func(items, ctx) -> list``, or an operator.
+
+        Raises:
+            ConfigError: when it is neither, or the node's `executor` cannot run it.
+        """
         is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
-        self._operator = as_operator(func) if is_operator else FunctionOperator(func, batch=True)
-        return self
+        return self.set_operator(func if is_operator else FunctionOperator(func, batch=True))
 
     def set_operator(self, operator: Any) -> Self:
-        """Say what the node does: an operator, or a function of one item."""
-        self._operator = as_operator(operator)
+        """Say what the node does: an operator, or a function of one item.
+
+        Raises:
+            ConfigError: when it is neither, or the node's `executor` cannot run it.
+        """
+        operator = as_operator(operator)
+        if self.executor == "process":
+            check_operator(operator, self.node_id)
+        self._operator = operator
         return self
 
     @property
@@ -183,6 +199,7 @@ class UnifiedNode:
             "delivery": self.delivery,
             "grace": self.grace,
             "stall_after": self.stall_after,
+            "executor": self.executor,
         }
 
     # Running.
@@ -218,6 +235,7 @@ class UnifiedNode:
         """See to it that the node can go on where it was. Only reads: what is refused stays as it is (M22).
 
         Raises:
+            ConfigError: when the operator cannot be sent to worker processes.
             StreamMissingError: when the input must be there and is not.
             StreamError: when the output cannot be continued; see `Sink`.
         """
@@ -226,6 +244,8 @@ class UnifiedNode:
         if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
             return
+        if self.executor == "process":
+            self._packed = self._pack()
         if not self.follow_input:
             _check_input(source)
         output.check_free()
@@ -234,6 +254,9 @@ class UnifiedNode:
         position = check_recoverable(output, source.uri)
         _check_source(source, position)
         abandoned(output, position)
+
+    def _pack(self) -> bytes:
+        return pack(self.operator, self.output.codec)
 
     def plan(self, *, seal: bool = True) -> NodePlan:
         """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.
@@ -245,11 +268,14 @@ class UnifiedNode:
         call = Call(self.operator)
         manifest = output.manifest()
         sink: Sink | None = None
+        packed: bytes | None = None
         dispatched: DispatchLog | None = None
         if manifest is not None and self.is_finished():
             output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
             position = manifest.position()
         else:
+            if self.executor == "process":
+                packed, self._packed = self._packed or self._pack(), None
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
             try:
@@ -280,6 +306,7 @@ class UnifiedNode:
             dispatched=dispatched,
             grace=self.grace,
             stall_after=self.stall_after,
+            packed=packed,
             seal=seal,
             config=self.config(),
         )

@@ -61,7 +61,7 @@ class BaseOperator:
 
     When both are overridden, `process_batch` is used. `setup` and `teardown` may be overridden too (async if
     the operator is), for clients and models: they are called once a run, before the first and after the last
-    call, on a thread (or event loop) of the node.
+    call, on a thread (or event loop) of the node; with ``executor="process"``, once in each worker process.
 
     Attributes:
         name: the operator's identity, stored in the image; the class's name unless set.

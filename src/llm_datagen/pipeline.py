@@ -22,6 +22,7 @@ from llm_datagen.blueprint import (
 )
 from llm_datagen.config import (
     DeliveryMode,
+    ExecutorKind,
     FailurePolicy,
     IdScheme,
     IfExists,
@@ -390,6 +391,8 @@ class UnifiedPipeline(BasePipeline):
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        executor: where plain operators are called: "thread", in worker "process"es (for calls that keep a core busy),
+            or "auto", which is "thread". Async operators run on an event loop.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         log_file: the platform log, relative to the working directory when the run starts; None for none.
@@ -423,6 +426,7 @@ class UnifiedPipeline(BasePipeline):
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        executor: ExecutorKind = "auto",
         follow_input: bool = False,
         idle_timeout: float | None = None,
         log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
@@ -448,6 +452,7 @@ class UnifiedPipeline(BasePipeline):
             delivery=delivery,
             grace=grace,
             stall_after=stall_after,
+            executor=executor,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
         )

@@ -226,3 +226,12 @@ def test_rows_that_come_back_are_the_next_to_go_out() -> None:
     assert backlog.start == 0
     assert span(backlog.take(5)) == (0, 5)
     assert span(backlog.take(5)) == (5, 10)
+
+
+def test_items_of_several_blocks_are_handed_out_together_but_not_across_a_gap() -> None:
+    """M10: how many rows a task has is not decided by how the reader happened to cut them."""
+    backlog = Backlog(0)
+    for block in (rows(0, 3), rows(3, 6), rows(6, 9), rows(20, 25)):
+        backlog.add(block)
+    assert [span(backlog.take(7)) for _ in range(4)] == [(0, 7), (7, 9), (20, 25), None]
+    assert (backlog.rows, backlog.bytes) == (0, 0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.actors import pace
 from llm_datagen.actors.pace import Pace
+from llm_datagen.executors.base import TASK_SECONDS
 
 
 def test_cheap_calls_are_grouped_until_a_task_is_worth_its_messages() -> None:
@@ -15,7 +16,7 @@ def test_cheap_calls_are_grouped_until_a_task_is_worth_its_messages() -> None:
     known = Pace(4, 1, 10_000)
     assert known.rows_per_task == 1
     known.learn(1, 1e-5)
-    assert known.rows_per_task == round(pace.TASK_SECONDS / 1e-5)
+    assert known.rows_per_task == round(TASK_SECONDS / 1e-5)
     for _ in range(50):
         known.learn(1000, 1e-3)
     assert known.rows_per_task > 3000
@@ -25,7 +26,7 @@ def test_slow_calls_have_a_task_each_and_slowing_down_is_believed_at_once() -> N
     """M10: rows grouped with a slow one would wait for it."""
     known = Pace(4, 1, 10_000)
     known.learn(1000, 0.001)
-    known.learn(1, pace.SLOW_SECONDS)
+    known.learn(1, TASK_SECONDS / 2)
     assert known.rows_per_task == 1
     known.learn(1, 1e-6)
     assert known.rows_per_task < 10, "one quick call among slow ones, such as one from a cache, changes little"

@@ -71,7 +71,7 @@ class Later(Traced):
 
 def make(operator: Any, outlet: Outlet, *, workers: int = 2, ctx: Ctx | None = None) -> ThreadExecutor | LoopExecutor:
     """Return the executor for an operator."""
-    kernel = kernel_of(operator, ctx=ctx)
+    kernel = kernel_of(operator, ctx=ctx, policy=FailurePolicy(on_error="skip"))  # with "fail", no worker goes on
     kind = LoopExecutor if kernel.call.is_async else ThreadExecutor
     return kind("n", operator, kernel, outlet, workers)
 

@@ -30,10 +30,13 @@ class Work(BaseOperator):
         self.node = node
         self.nap = job.get("nap", 0.0)
         self.hang_at = job.get("hang_at", -1)
-        self.calls = os.open(Path(job["folder"], "calls"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.path = str(Path(job["folder"], "calls"))
+        self.calls = -1
         self.chance = random.Random(job.get("seed", 0))
 
     def note(self, item: Any) -> None:
+        if self.calls < 0:  # not before: it may be sent to another process first
+            self.calls = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(self.calls, f"{self.node}:{item['_i']}\n".encode())
 
     def seconds(self, item: Any) -> float:
@@ -175,6 +178,7 @@ def pipeline_of(job: dict[str, Any]) -> UnifiedPipeline | UnifiedNodePipeline:
             "fsync": "never",
         },
         ordered=job.get("ordered", False),
+        executor=job.get("executor", "auto"),
         base_path=f"{folder}/between",
         default_protocol=f"{protocol}://",
         results_dir=f"{folder}/results",

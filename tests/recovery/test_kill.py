@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..support import bag, eventually, lines, numbered, write_jsonl
+from ..support import bag, eventually, is_worker, lines, numbered, write_jsonl
 from .zygote import Zygote, calls_of, check_rows, committed, output_of, said
 
 CONFIGS = [
@@ -98,6 +98,17 @@ def test_every_kind_of_operator_survives_kills(tmp_path: Path, zygote: Zygote, k
         assert again <= 2 * bound(job, 3)  # and rows that waited for their turn
     else:
         assert again <= bound(job, 3)
+
+
+@pytest.mark.parametrize("config", [{"kind": "item", "ordered": True}, {"kind": "batch", "protocol": "csv"}])
+def test_worker_processes_die_with_the_run_that_is_killed(
+    tmp_path: Path, zygote: Zygote, config: dict[str, Any]
+) -> None:
+    """M21, R2, F2: with operators in processes of their own the promises are the same, and none of these is left."""
+    job = {"folder": str(tmp_path), "nap": 0.001, "executor": "process", **config}
+    again = kill_again_and_again(zygote, job, 3, 200, random.Random(5))
+    assert again <= 2 * bound(job, 3)  # ordered: and rows that waited for their turn
+    eventually(lambda: not [path for path in Path("/proc").glob("[0-9]*") if is_worker(int(path.name))])
 
 
 @pytest.mark.parametrize("streaming", [True, False])

@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="kills in all; seeds are used up until they are done")
     parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
     parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
+    parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
     parser.add_argument("--jobs", type=int, default=1, help="drivers side by side; more of them make timing wilder")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after so many seconds")
     parser.add_argument("--folder", type=Path, help="where to work; what fails is left there")
@@ -92,7 +93,14 @@ def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> i
             left = given.seconds - (time.monotonic() - began)
             if left <= 0:
                 break
-            tally = torture(seed, given.a_seed, folder / f"seed-{seed}", exhaustive=given.every, seconds=left)
+            tally = torture(
+                seed,
+                given.a_seed,
+                folder / f"seed-{seed}",
+                exhaustive=given.every,
+                seconds=left,
+                processes=given.processes,
+            )
             kills += tally.kills
             file.write(json.dumps({"seed": seed, **asdict(tally)}) + "\n")
             file.flush()

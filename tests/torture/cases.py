@@ -7,12 +7,12 @@ import random
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
-from llm_datagen.config import IfExists
+from llm_datagen.config import ExecutorKind, IfExists
 from llm_datagen.testing import CallCounter, crash_at
 
 from ..support import write_jsonl
@@ -68,6 +68,7 @@ class Case:
     output: str
     id_scheme: str
     wide: bool
+    executor: ExecutorKind = "auto"
 
     def __str__(self) -> str:
         nodes = " → ".join(
@@ -123,6 +124,7 @@ class Case:
             results_dir=folder / "results",
             log_file=folder / "logs" / "platform.log" if log else None,
             streaming=self.streaming,
+            executor=self.executor,
             id_scheme="numeric" if self.id_scheme == "numeric" else "path",
             writer_config={
                 "async_mode": self.async_mode,
@@ -180,6 +182,11 @@ class Case:
 
     def _child(self, row_id: str, k: int) -> str:
         return str(int(row_id) * 10_000 + k) if self.id_scheme == "numeric" else f"{row_id}_{k}"
+
+    def in_processes(self) -> Case:
+        """Return the same case with plain operators in worker processes."""
+        nodes = tuple(replace(node, style=node.style.removeprefix("async ")) for node in self.nodes)
+        return replace(self, nodes=nodes, executor="process")
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""

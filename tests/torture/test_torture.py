@@ -42,6 +42,13 @@ def test_no_row_is_lost_repeated_or_torn_by_kills_at_random_times_and_failpoints
     assert tally["kills"] >= 200
 
 
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_the_same_with_operators_in_worker_processes() -> None:
+    """M21, R2: their start takes longer than a whole run of the others, so the short form leaves them out."""
+    assert torture("--processes", "--seed", "3", "--kills", "200", "--jobs", "2", timeout=3500)["kills"] >= 200
+
+
 def test_a_disk_that_is_full_or_broken_fails_the_run_and_a_resume_mends_it() -> None:
     """M24, S2, F2: a DatagenError that names the file, nothing unfinished is sealed, nothing is left open."""
     tally = torture("full", "--share", "0.08")

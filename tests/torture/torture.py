@@ -77,10 +77,14 @@ class Torture:
         folder: where.
         tally: where the results go.
         rows: rows of the input; None leaves it to the seed.
+        processes: whether its operators run in worker processes.
     """
 
-    def __init__(self, seed: int, folder: Path, tally: Tally, *, rows: int | None = None) -> None:
-        self.case = random_case(seed, rows=rows)
+    def __init__(
+        self, seed: int, folder: Path, tally: Tally, *, rows: int | None = None, processes: bool = False
+    ) -> None:
+        case = random_case(seed, rows=rows)
+        self.case = case.in_processes() if processes else case
         self.tally = tally
         self.lab = Lab(self.case, folder)
         self.dice = random.Random(f"kills {seed}")
@@ -278,7 +282,9 @@ def _fault(dice: random.Random, operation: str, hit: int, late: bool) -> Fault:
     return Fault(hit=hit, when="after" if late else "before")
 
 
-def torture(seed: int, kills: int, folder: Path, *, exhaustive: bool = False, seconds: float = 1e9) -> Tally:
+def torture(
+    seed: int, kills: int, folder: Path, *, exhaustive: bool = False, seconds: float = 1e9, processes: bool = False
+) -> Tally:
     """Torture the case of a seed with about `kills` kills.
 
     Args:
@@ -287,10 +293,11 @@ def torture(seed: int, kills: int, folder: Path, *, exhaustive: bool = False, se
         folder: where.
         exhaustive: whether to kill at every failpoint, not at some.
         seconds: after which no further run is begun.
+        processes: whether its operators run in worker processes.
     """
     tally = Tally()
     until = time.monotonic() + seconds
-    work = Torture(seed, folder, tally, rows=EXHAUSTIVE_ROWS if exhaustive else None)
+    work = Torture(seed, folder, tally, rows=EXHAUSTIVE_ROWS if exhaustive else None, processes=processes)
     length = work.baseline()
     if not tally.findings:
         work.at_times(max(1, kills // 2), length, until)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 
 from llm_datagen.streams import Block
+
+JOINED_BYTES = 512 * 1024
+"""Blocks of items are joined until they take so many bytes."""
 
 
 class Backlog:
@@ -54,22 +58,29 @@ class Backlog:
         return self._pop(rows)
 
     def _pop(self, rows: int) -> Block:
-        block = self._blocks.popleft()
+        block = self._joined_up_to(rows, JOINED_BYTES)
         if len(block.records) > rows:
             block, rest = block.split_at(rows)
             self._blocks.appendleft(rest)
         self._count(block, -1)
         return block
 
-    def _take_batches(self, rows: int) -> Block | None:
-        """Take whole batches, or what is left before a gap or the end."""
+    def _joined_up_to(self, rows: int, max_bytes: int = sys.maxsize) -> Block:
+        """Take off the first block, joined with those that follow it at once until it is so large."""
         block = self._blocks.popleft()
-        to_grid = -block.start % self._step  # not 0 only behind rows that an earlier run has done
-        wanted = to_grid or max(rows // self._step, 1) * self._step
-        while len(block.records) < wanted and self._blocks and self._blocks[0].start == block.end:
+        while len(block.records) < rows and self._blocks and self._blocks[0].start == block.end:
+            if block.size >= max_bytes:
+                break
             after = self._blocks.popleft()
             self.bytes += after.offset - block.offset_end  # of blank lines between them
             block = block.joined(after)
+        return block
+
+    def _take_batches(self, rows: int) -> Block | None:
+        """Take whole batches, or what is left before a gap or the end."""
+        to_grid = -self.start % self._step  # not 0 only behind rows that an earlier run has done
+        wanted = to_grid or max(rows // self._step, 1) * self._step
+        block = self._joined_up_to(wanted)
         have = min(len(block.records), wanted)
         is_all = self._is_closed or bool(self._blocks)  # what follows, if anything, does not follow at once
         self._blocks.appendleft(block)

@@ -114,6 +114,7 @@ class NodeActor(Stage):
             spare=self._executor.spare_tasks if may_queue else 0,
             may_queue=may_queue,
             is_gil_bound=self._executor.is_gil_bound,
+            task_seconds=self._executor.task_seconds,
         )
         self._running: dict[int, _Task] = {}
         self._bytes_running = 0
@@ -148,8 +149,20 @@ class NodeActor(Stage):
             id_scheme=plan.id_scheme,
             is_root=plan.is_root,
             policy=plan.policy,
-            spool_folder=plan.sink.stream.folder,
+            spool_folder=plan.sink.stream.spool_folder,
         )
+        if plan.packed is not None:
+            from llm_datagen.executors.processes import ProcessExecutor
+
+            return ProcessExecutor(
+                plan.node_id,
+                plan.packed,
+                kernel,
+                self._delivery,
+                plan.concurrency,
+                policy=plan.policy,
+                may_repeat=plan.dispatched is None,
+            )
         make = LoopExecutor if plan.call.is_async else ThreadExecutor
         return make(plan.node_id, plan.operator, kernel, self._delivery, plan.concurrency)
 
@@ -289,11 +302,11 @@ class NodeActor(Stage):
         elif done.failure is not None and rest is not None and not self._is_stopping:
             rest = self._without_failed(rest, done.failure)
         if rest is not None and rest.records:
-            self._put_back(rest)
+            self._put_back(rest, is_unknown=done.failure is not None and done.failure.is_unknown)
 
-    def _put_back(self, rest: Block) -> None:
+    def _put_back(self, rest: Block, *, is_unknown: bool = False) -> None:
         self._backlog.put_back(rest)
-        if self._plan.dispatched is not None:
+        if self._plan.dispatched is not None and not is_unknown:
             self._plan.dispatched.came_back(_span(rest))
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:

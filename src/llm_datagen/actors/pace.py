@@ -15,11 +15,7 @@ from __future__ import annotations
 
 import os
 
-TASK_SECONDS = 0.004
-"""How long a task of a cheap operator should take."""
-
-SLOW_SECONDS = TASK_SECONDS / 2
-"""A call that takes longer has a task of its own."""
+from llm_datagen.executors.base import TASK_SECONDS
 
 MAX_ROWS = 4096
 """Rows a task, at most (unless a single batch is larger)."""
@@ -50,6 +46,7 @@ class Pace:
         spare: tasks of a slow operator that may wait for one of many workers, so that none is idle between two tasks.
         may_queue: whether a task of a cheap operator may wait for a worker.
         is_gil_bound: whether workers that compute hold one another up.
+        task_seconds: how long a task of a cheap operator should take; half of that is a slow call, with its own task.
     """
 
     def __init__(
@@ -61,6 +58,7 @@ class Pace:
         spare: int = 0,
         may_queue: bool = False,
         is_gil_bound: bool = False,
+        task_seconds: float = TASK_SECONDS,
     ) -> None:
         self._concurrency = concurrency
         self._spare = spare
@@ -70,6 +68,8 @@ class Pace:
         self._share = 0.5
         self._step = step
         self._max_calls = max(1, min(MAX_ROWS, queue_size) // step)
+        self._task_seconds = task_seconds
+        self._slow_seconds = task_seconds / 2
         self._seconds_per_call: float | None = None
         self._calls = 1
 
@@ -80,11 +80,11 @@ class Pace:
         now = seconds / calls
         known = self._seconds_per_call
         # That it is slow is believed at once; anything else by and by: a busy machine makes many a call look slower.
-        self._seconds_per_call = now if known is None or now >= SLOW_SECONDS else 0.5 * known + 0.5 * now
-        if self._seconds_per_call >= SLOW_SECONDS:
+        self._seconds_per_call = now if known is None or now >= self._slow_seconds else 0.5 * known + 0.5 * now
+        if self._seconds_per_call >= self._slow_seconds:
             self._calls = 1
         else:
-            self._calls = max(1, min(self._max_calls, int(TASK_SECONDS / max(self._seconds_per_call, 1e-9))))
+            self._calls = max(1, min(self._max_calls, int(self._task_seconds / max(self._seconds_per_call, 1e-9))))
             self._weigh(cpu_seconds / max(seconds, 1e-9))
 
     def _weigh(self, share: float) -> None:
@@ -102,7 +102,7 @@ class Pace:
 
     def slow_down(self) -> None:
         """Take note that a call takes long: from now on each has a task of its own, until more is known."""
-        self._seconds_per_call = SLOW_SECONDS
+        self._seconds_per_call = self._slow_seconds
         self._calls = 1
 
     @property

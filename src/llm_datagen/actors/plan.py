@@ -37,6 +37,7 @@ class NodePlan:
         dispatched: the record of rows handed out, for "at_most_once".
         grace: seconds that a cancelled node waits for calls in flight.
         stall_after: seconds without movement after which the node says that it is stalled.
+        packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the image and for hooks.
     """
@@ -61,6 +62,7 @@ class NodePlan:
     dispatched: DispatchLog | None = None
     grace: float = 60.0
     stall_after: float = 300.0
+    packed: bytes | None = field(default=None, repr=False)
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -73,8 +75,12 @@ class NodePlan:
 
     @property
     def concurrency(self) -> int:
-        """Calls of the operator at once, at most: items of all batches for `process_item`, else batches."""
-        return self.parallel_size if self.call.batch else self.parallel_size * self.batch_size
+        """Calls of the operator at once, at most: items of all batches for `process_item`, else batches.
+
+        In worker processes, the items of a batch are processed one after the other.
+        """
+        is_alone = self.call.batch or self.packed is not None
+        return self.parallel_size if is_alone else self.parallel_size * self.batch_size
 
     @property
     def step(self) -> int:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from llm_datagen.cli.problems import describe
-from llm_datagen.config import DeliveryMode, Fsync, IdScheme, OnError, check_max_errors
+from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, IdScheme, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 
 
@@ -80,6 +80,7 @@ class OperatorPart(_Part):
     delivery: DeliveryMode = "exactly_once"
     grace: Seconds = 1
     stall_after: Seconds = 1
+    executor: ExecutorKind = "auto"
     idle_timeout: Seconds | None = None
 
     def node_config(self) -> dict[str, Any]:
@@ -115,6 +116,7 @@ class PipelinePart(_Part):
     delivery: DeliveryMode = "exactly_once"
     grace: Seconds = 1
     stall_after: Seconds = 1
+    executor: ExecutorKind = "auto"
     follow_input: bool = False
     idle_timeout: Seconds | None = None
     log_file: Text | None = None

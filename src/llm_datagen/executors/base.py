@@ -7,6 +7,9 @@ from typing import Protocol
 from llm_datagen.executors.done import Done
 from llm_datagen.streams import Block
 
+TASK_SECONDS = 0.004
+"""How long a task of a cheap operator should take on a thread: it costs about 0.1 ms."""
+
 MAX_SPARE_TASKS = 8
 """Tasks that wait for one of many workers, at most."""
 
@@ -26,10 +29,12 @@ class Executor(Protocol):
 
     Attributes:
         spare_tasks: tasks that it may be given beyond its number of workers; they wait until one is free, in order.
+        task_seconds: how long a task of a cheap operator should take.
         is_gil_bound: whether its workers are threads that hold Python's global lock while they compute.
     """
 
     spare_tasks: int
+    task_seconds: float
     is_gil_bound: bool
 
     def start(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.ids import Id
-from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block, Span
 from llm_datagen.streams.spool import Spool
+
+if TYPE_CHECKING:
+    from llm_datagen.messages import OperatorFailure
 
 
 @dataclass(slots=True)

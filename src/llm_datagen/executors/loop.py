@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from llm_datagen.executors.base import MAX_SPARE_TASKS, Outlet
+from llm_datagen.executors.base import MAX_SPARE_TASKS, TASK_SECONDS, Outlet
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
@@ -37,6 +37,7 @@ class LoopExecutor:
         workers: tasks at once, at most.
     """
 
+    task_seconds = TASK_SECONDS
     is_gil_bound = False
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:

@@ -13,7 +13,6 @@ from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.output import STOW_ROWS, Output
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
-from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block, Span
 from llm_datagen.streams.letters import UNPARSED, letter
@@ -22,6 +21,7 @@ from llm_datagen.streams.spool import SpoolError
 
 if TYPE_CHECKING:
     from llm_datagen.executors.work import Kernel
+    from llm_datagen.messages import OperatorFailure
 
 SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it hands the rest back."""
@@ -51,7 +51,7 @@ class Pass:
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
         self._started, self._cpu_started = time.perf_counter(), time.thread_time()
-        self._deadline = self._started + SLICE_SECONDS
+        self._deadline = self._started + (SLICE_SECONDS if kernel.slice_seconds is None else kernel.slice_seconds)
 
     def _goes_on(self) -> bool:
         """Return whether another call may be made: time is left, nothing has failed, and nobody cancelled."""
@@ -264,6 +264,8 @@ class Pass:
             self._parts += [rows - rows // 2, rows // 2]
             self._attempts = 0
             return 0.0
+        from llm_datagen.messages import OperatorFailure  # a worker process that never fails need not import it
+
         if is_fatal or self._kernel.policy.on_error == "fail":
             self._kernel.is_halted = True
         record = FailureRecord.of(error)

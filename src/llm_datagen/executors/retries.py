@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
@@ -48,6 +47,8 @@ class Retries:
     @staticmethod
     async def sleep_async(seconds: float, ctx: INodeContext) -> None:
         """Wait on the event loop; less when the run is cancelled meanwhile."""
+        import asyncio
+
         until = time.monotonic() + seconds
         while not ctx.is_cancelled() and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, _SLICE_SECONDS))

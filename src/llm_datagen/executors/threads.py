@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from llm_datagen.executors.base import MAX_SPARE_TASKS, Outlet
+from llm_datagen.executors.base import MAX_SPARE_TASKS, TASK_SECONDS, Outlet
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import WorkerPool
@@ -25,6 +25,7 @@ class ThreadExecutor:
         workers: threads at most.
     """
 
+    task_seconds = TASK_SECONDS
     is_gil_bound = True
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:

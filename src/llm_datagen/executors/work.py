@@ -10,7 +10,6 @@ and hands the rest back.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from llm_datagen.config import FailurePolicy, IdScheme
@@ -35,6 +34,7 @@ class Kernel:
         is_root: whether the source is the pipeline's input, whose rows are named by their number.
         policy: how often a call that raised is made again.
         spool_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
+        slice_seconds: how long a worker goes on through a block before it hands the rest back; None: `SLICE_SECONDS`.
         calls_a_look: cheap calls between two looks at the time, and whether the run is being cancelled: 1, or 2, 4, 8…
     """
 
@@ -50,6 +50,7 @@ class Kernel:
         is_root: bool = False,
         policy: FailurePolicy | None = None,
         spool_folder: str | None = None,
+        slice_seconds: float | None = None,
         calls_a_look: int = 16,
     ) -> None:
         self.call = call
@@ -64,6 +65,7 @@ class Kernel:
         self.is_halted = False
         """Whether a call has failed that ends the node: no worker begins another one."""
         self.spool_folder = spool_folder
+        self.slice_seconds = slice_seconds
         self.calls_a_look = calls_a_look
 
     def run(self, block: Block, claims: Claims | None = None) -> Done:
@@ -87,6 +89,8 @@ class Kernel:
 
     async def run_async(self, block: Block, claims: Claims | None = None) -> Done:
         """Process `block`, as far as its rows can be claimed, with an async operator, on the event loop."""
+        import asyncio
+
         work = Pass(self, block, claims or Claims(len(block.records)))
         call, ctx = self.call, self.ctx
         while True:

@@ -15,8 +15,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, SoftFileLock, Timeout
-
 from llm_datagen.errors import DiskError, StreamBusyError
 
 try:
@@ -180,6 +178,8 @@ class LocalDisk:
 
         The lock goes with the process, whatever ends it.
         """
+        from filelock import Timeout
+
         try:
             self.make_folder(str(Path(path).parent))
             return self.lock_path(path)
@@ -256,6 +256,8 @@ class LocalDisk:
         Raises:
             Timeout: when another has it.
         """
+        from filelock import FileLock, SoftFileLock
+
         lock = FileLock(path, timeout=0, thread_local=False)
         try:
             with warnings.catch_warnings():

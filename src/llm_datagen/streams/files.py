@@ -39,7 +39,7 @@ class FileStream(Stream):
             self.codec = self._codec_by_extension()
 
     @property
-    def folder(self) -> str | None:
+    def spool_folder(self) -> str | None:
         """The folder that it lies in."""
         return str(Path(self.path).parent)
 

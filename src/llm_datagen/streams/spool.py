@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from array import array
 from collections.abc import Iterator
 from typing import IO
@@ -106,6 +105,8 @@ class Spool:
         yield from self._pieces
 
     def _to_file(self, folder: str) -> None:
+        import tempfile
+
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=folder, prefix=".datagen-", buffering=0)  # noqa: SIM115

@@ -75,8 +75,8 @@ class Stream:
         return type(self.disk).__name__, path
 
     @property
-    def folder(self) -> str | None:
-        """The folder of this machine that it lies in; None when it lies in none."""
+    def spool_folder(self) -> str | None:
+        """Where to put what is too much for memory, before it is written; None: nowhere but in memory."""
         return None
 
     @property

@@ -28,9 +28,9 @@ def crash_at(
     Args:
         calls: at which calls, from 1, before the operator gets to see the item.
         file: where calls are counted; it is made when it is not there.
-        error: makes what is raised; None kills the process (SIGKILL): what the operating system was given to write
-            survives that, as it does any death of a process, but not a loss of power. A batch that `error` is raised
-            for fails as a whole: it is not called again in halves.
+        error: makes what is raised; None kills the process (SIGKILL), with executor="process" the worker process: what
+            the operating system was given to write survives that, as it does any death of a process, but not a loss
+            of power. A batch that `error` is raised for fails as a whole: it is not called again in halves.
 
     Raises:
         ConfigError: on a number below 1, or when what is wrapped is no operator.
@@ -38,13 +38,9 @@ def crash_at(
     for call in calls:
         check_count("crash_at", call)
     due = frozenset(calls)
-    lock = threading.Lock()
 
     def before(_items: Sequence[Any]) -> None:
-        with lock:
-            _append(file, b".")
-            number = Path(file).stat().st_size
-        if number in due:
+        if _append(file, b".") in due:
             if error is not None:
                 raise error()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -91,10 +87,12 @@ def _key(item: Any) -> Any:
     return f"value {json.dumps(item, sort_keys=True, default=str)}"
 
 
-def _append(path: str | os.PathLike[str], data: bytes) -> None:
+def _append(path: str | os.PathLike[str], data: bytes) -> int:
+    """Append to a file; return how long it was then. Any thread of any process may call it."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         os.write(fd, data)
+        return os.lseek(fd, 0, os.SEEK_CUR)
     finally:
         os.close(fd)
 

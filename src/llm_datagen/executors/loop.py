@@ -159,7 +159,18 @@ class LoopExecutor:
         done = await self._kernel.run_async(block, claims)
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
         del self._claims[number]
+        if self._outlet.try_put(number, done):
+            self._delivered()
+        else:
+            self._waiting_room.submit(self._put, number, done)
+
+    def _put(self, number: int, done: Done) -> None:
+        """Wait in place of the loop."""
+        self._outlet.put(number, done)
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: that was the last one
+            self._loop.call_soon_threadsafe(self._delivered)
+
+    def _delivered(self) -> None:
+        """A task has ended, and its results are where they belong: another one may begin."""
         self._calling -= 1
         self._begin()
-        if not self._outlet.try_put(number, done):
-            self._waiting_room.submit(self._outlet.put, number, done)

@@ -22,7 +22,6 @@ def with_check(text: bytes) -> bytes:
 
 
 def is_unaltered(line: bytes) -> bool:
-    """Return whether a line, with or without its newline, is as `with_check` made it."""
-    line = line.removesuffix(b"\n")
-    head = line[:-_LENGTH]
-    return line[-_LENGTH:] == _TAIL % zlib.crc32(head)
+    """Return whether a line, with its newline, is as `with_check` made it."""
+    head = line[: -_LENGTH - 1]
+    return line[-_LENGTH - 1 :] == _TAIL % zlib.crc32(head) + b"\n"

@@ -7,7 +7,7 @@ from collections import deque
 
 from llm_datagen.streams import Block
 
-JOINED_BYTES = 512 * 1024
+JOINED_BYTES = 1024 * 1024
 """Blocks of items are joined until they take so many bytes."""
 
 

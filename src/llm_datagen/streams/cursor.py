@@ -13,7 +13,7 @@ from llm_datagen.streams.spans import START, Segment
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
 
-READ_BYTES = 512 * 1024
+READ_BYTES = 1024 * 1024
 """A block is about so large; a longer record makes a longer block."""
 
 

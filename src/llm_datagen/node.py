@@ -226,6 +226,7 @@ class UnifiedNode:
         if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
             output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
+            output.disk.remove(output.dispatched_path)
             position = manifest.position()
         else:
             if not self.follow_input:

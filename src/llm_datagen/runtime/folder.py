@@ -101,9 +101,14 @@ class RunFolder:
         return dict(image)
 
     def save(self, image: dict[str, Any]) -> None:
-        """Replace the image, atomically; `updated_at` is set."""
+        """Replace the image, atomically; `updated_at` is set.
+
+        A resume needs the image. So where commits are to survive a loss of power (a node with fsync="flush"), it is put
+        on the medium, too. Each time: a file that was not must not take the place of one that was.
+        """
         image["updated_at"] = now_text()
-        self.disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=False)
+        sync = any(node.get("writer_config", {}).get("fsync") == "flush" for node in image["nodes"])
+        self.disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""

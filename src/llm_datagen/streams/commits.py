@@ -227,6 +227,13 @@ def check_data(disk: Disk, path: str, position: Position, *, whole: bool) -> Non
         StreamChangedError: when the stream is too short.
         StreamCorruptError: when a checksum differs; the message says where.
     """
+    if disk.size(path) is None:
+        if not position.bytes:
+            return
+        raise StreamChangedError(
+            f"{path} is gone, but {position.bytes} bytes of it were committed; restore it, or start afresh with "
+            "if_exists='overwrite'"
+        )
     file = disk.open_read(path)
     try:
         if file.size() < position.bytes:

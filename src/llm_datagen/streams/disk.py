@@ -47,7 +47,7 @@ class AppendFile(Protocol):
         """Cut the file to `length` bytes; what is appended next goes there."""
 
     def sync(self) -> None:
-        """Return when the operating system has put the file on the medium."""
+        """Return when the operating system has put the file on the medium, and that it is in its folder."""
 
     def close(self) -> None:
         """Close the file and let other writers have it. May be called more than once."""
@@ -284,6 +284,7 @@ class _LocalAppendFile:
         self._disk = disk
         self._file = file
         self._path = path
+        self._is_entered = False  # the file may be new, or made by a process that died before it said so
 
     def append(self, data: bytes) -> None:
         try:
@@ -306,6 +307,9 @@ class _LocalAppendFile:
     def sync(self) -> None:
         try:
             self._disk.sync_file(self._file)
+            if not self._is_entered:
+                self._disk.sync_folder(str(Path(self._path).parent))
+                self._is_entered = True
         except OSError as error:
             raise _named(error, self._path) from error
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
+from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.spans import Coverage, Span
@@ -49,12 +50,24 @@ class DispatchLog:
 
 
 def abandoned(stream: Stream, position: Position) -> list[Span]:
-    """Return the rows that were handed out, did not come back, and are not covered."""
+    """Return the rows that were handed out, did not come back, and are not covered. Only reads.
+
+    Raises:
+        StreamCorruptError: when the dispatch log cannot be read.
+    """
     data = stream.disk.read_all(stream.dispatched_path) or b""
     out = Coverage()
-    for line in data.split(b"\n")[:-1]:
-        sign, *numbers = line.decode("ascii").split(" ")
-        span = Span(*map(int, numbers))
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            sign, start, end, offset, offset_end = line.decode("ascii").split(" ")
+            span = Span(int(start), int(end), int(offset), int(offset_end))
+            if sign not in {"+", "-"}:
+                raise ValueError(f"{sign!r} is neither + nor -")
+        except ValueError as error:
+            raise StreamCorruptError(
+                f"{stream.dispatched_path}, line {number}: this does not say which rows were handed out ({error}); "
+                "restore the file, or start afresh with if_exists='overwrite'"
+            ) from error
         if sign == "+":
             out.add(span)
         else:

@@ -211,13 +211,19 @@ class Sink:
             )
         if self._fsync != "never":
             self._file.sync()
-            if self._letters is not None:
-                self._letters.sync()
+            self._sync_letters()
         self._log.close()
         manifest = Manifest.of(self.position, self._source, complete=complete, source_size=source_size)
         self.stream.write_seal(manifest, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
         return manifest
+
+    def _sync_letters(self) -> None:
+        """Put the dead letters on the medium, also those of a process before this one."""
+        if self.position.errors_bytes:
+            if self._letters is None:
+                self._letters = self.stream.disk.open_append(self.stream.errors_path)
+            self._letters.sync()
 
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""

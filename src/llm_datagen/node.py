@@ -26,8 +26,10 @@ from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.streams import Sink, Span, Stream, StreamFactory
-from llm_datagen.streams.dispatch import DispatchLog
-from llm_datagen.streams.letters import bury_abandoned, position_of
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.dispatch import DispatchLog, abandoned
+from llm_datagen.streams.letters import bury_abandoned
+from llm_datagen.streams.sink import check_recoverable, position_of
 
 
 class UnifiedNode:
@@ -212,35 +214,52 @@ class UnifiedNode:
         found = position_of(self.output)
         return list(found[1].coverage) if found else []
 
-    def plan(self, *, seal: bool = True) -> NodePlan:
-        """Open the node's streams, recover the output, and return what its stages need to know.
+    def check(self) -> None:
+        """See to it that the node can go on where it was. Only reads: what is refused stays as it is (M22).
 
         Raises:
             StreamMissingError: when the input must be there and is not.
             StreamError: when the output cannot be continued; see `Sink`.
         """
         source, output = self.input, self.output
-        call = Call(self.operator)
-        sink: Sink | None = None
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
+            return
+        if not self.follow_input:
+            _check_input(source)
+        output.check_free()
+        if output.is_sealed():
+            output.verify(whole=False)
+        position = check_recoverable(output, source.uri)
+        _check_source(source, position)
+        abandoned(output, position)
+
+    def plan(self, *, seal: bool = True) -> NodePlan:
+        """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.
+
+        Raises:
+            StreamError: when the output cannot be continued; see `Sink`.
+        """
+        source, output = self.input, self.output
+        call = Call(self.operator)
+        manifest = output.manifest()
+        sink: Sink | None = None
+        dispatched: DispatchLog | None = None
+        if manifest is not None and self.is_finished():
             output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
             output.disk.remove(output.dispatched_path)
             position = manifest.position()
         else:
-            if not self.follow_input:
-                _check_input(source)
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
-            position = sink.position
             try:
-                _check_source(source, sink)
                 bury_abandoned(sink, source, self.node_id, is_root=self.is_root)
-                position = sink.position
+                dispatched = self._dispatch_log()
             except BaseException:
                 sink.close()
                 raise
+            position = sink.position
         return NodePlan(
             node_id=self.node_id,
             operator=self.operator,
@@ -259,7 +278,7 @@ class UnifiedNode:
             idle_timeout=self.idle_timeout,
             policy=self.policy,
             delivery=self.delivery,
-            dispatched=self._dispatch_log() if sink is not None else None,
+            dispatched=dispatched,
             grace=self.grace,
             stall_after=self.stall_after,
             seal=seal,
@@ -274,6 +293,7 @@ class UnifiedNode:
     def open(self) -> Self:
         """Open the streams and recover the output. Only needed to run and close in separate steps."""
         if self._opened is None:
+            self.check()
             self._opened = self.plan(seal=False)
         return self
 
@@ -285,6 +305,8 @@ class UnifiedNode:
             StreamError: when a stream cannot be read or continued.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
         """
+        if self._opened is None:
+            self.check()
         plan = self._opened or self.plan()
         try:
             log = open_log(self._log_file)
@@ -384,9 +406,9 @@ def _check_finished(output: Stream, size: int, made_from: str, source_uri: str) 
         )
 
 
-def _check_source(source: Stream, sink: Sink) -> None:
+def _check_source(source: Stream, position: Position) -> None:
     """See to it that the rows which were read before are still there (M22)."""
-    _, offset = sink.position.coverage.end()
+    _, offset = position.coverage.end()
     size = source.disk.size(source.path)
     if offset and (size is None or size < offset):
         what = "is gone" if size is None else f"has {size} bytes"
@@ -394,7 +416,7 @@ def _check_source(source: Stream, sink: Sink) -> None:
             f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
             "restore it, or start afresh with if_exists='overwrite'"
         )
-    for segment in sink.position.coverage.gaps():
+    for segment in position.coverage.gaps():
         if not source.is_row_start(segment.offset):
             raise StreamChangedError(
                 f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import pykka
@@ -31,16 +32,24 @@ from llm_datagen.config import (
     check_choice,
     check_flag,
 )
-from llm_datagen.errors import ConfigError, ImageError, ImageMismatchError, PipelineExistsError, StreamMissingError
+from llm_datagen.errors import (
+    ConfigError,
+    ImageError,
+    ImageMismatchError,
+    PipelineBusyError,
+    PipelineExistsError,
+    StreamMissingError,
+)
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
+from llm_datagen.outputs import delete_outputs, why_refused
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
-from llm_datagen.streams.letters import release_letters
+from llm_datagen.streams.letters import check_letters, release_letters
 
 ENDED = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
 
@@ -84,6 +93,7 @@ class BasePipeline:
 
     def _create(self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists) -> Self:
         check_choice("if_exists", if_exists, IfExists)
+        self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
         image["pipeline_id"] = folder.pipeline_id
         nodes = self._nodes_of(image)
@@ -92,7 +102,7 @@ class BasePipeline:
         try:
             old = self._old_image(folder, if_exists)
             if if_exists == "overwrite":
-                _delete_outputs([*old["nodes"], *image["nodes"]] if old else image["nodes"], nodes)
+                delete_outputs([*old["nodes"], *image["nodes"]] if old else image["nodes"], nodes, folder)
             elif old and not _is_untouched(old, nodes):
                 if if_exists == "resume":
                     folder.unlock()
@@ -104,11 +114,7 @@ class BasePipeline:
                 )
             for node in nodes:
                 if node.output.exists():
-                    raise PipelineExistsError(
-                        f"the output of {node.node_id}, {node.output.path}, is there already, and was not made by a "
-                        f"run of the id {folder.pipeline_id!r}; to continue an earlier run, give create() its id and "
-                        "if_exists='resume'; else choose another output, or say if_exists='overwrite' (it is deleted)"
-                    )
+                    raise PipelineExistsError(why_refused(node, folder))
             folder.save(image)
         finally:
             folder.unlock()
@@ -156,29 +162,8 @@ class BasePipeline:
             PipelineBusyError: when it is running.
             StreamError: when its files were changed meanwhile.
         """
-        folder = RunFolder(self.results_dir, pipeline_id)
-        image = folder.load()
-        if on_error is not None or max_errors is not None:
-            FailurePolicy(on_error=on_error or "fail", max_errors=max_errors)
-            for entry in image["nodes"]:
-                entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
-        check_choice("verify", verify, Verify)
-        _check_operators(image, self._operators(image))
-        nodes = self._nodes_of(image)
-        folder.lock()
-        try:
-            if verify == "full":
-                for node in nodes:
-                    node.output.verify()
-            for node in nodes:
-                node.reopen()
-            is_complete = all(node.is_finished() for node in nodes)
-            image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
-            folder.save(image)
-        finally:
-            folder.unlock()
-        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
-        self.streaming = bool(image["config"]["streaming"])
+        with self._held(pipeline_id) as (folder, image):
+            self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify)
         return self
 
     def replay(self, pipeline_id: str) -> Self:
@@ -191,21 +176,64 @@ class BasePipeline:
             The pipeline itself: call `run()` next. Rows that fail again are dead-lettered again.
 
         Raises:
-            StreamCorruptError: when dead letters cannot be read.
+            StreamCorruptError: when dead letters cannot be read; nothing is changed then.
             DatagenError: as `resume`.
         """
-        self.resume(pipeline_id)
-        assert self._folder is not None
-        self._folder.lock()
-        try:
+        with self._held(pipeline_id) as (folder, image):
+            for entry in image["nodes"]:
+                check_letters(StreamFactory.create(entry["output_uri"]))
+            self._resume(folder, image)
             for node in self.nodes:
                 release_letters(node.output)
             if not all(node.is_finished() for node in self.nodes):
-                self._image["status"] = str(Status.RESUMING)
-            self._folder.save(self._image)
-        finally:
-            self._folder.unlock()
+                image["status"] = str(Status.RESUMING)
+            folder.save(image)
         return self
+
+    @contextlib.contextmanager
+    def _held(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+        """Hold the lock of a run, with its image as it is once nobody else can change it."""
+        self._refuse_running()
+        folder = RunFolder(self.results_dir, pipeline_id)
+        folder.load()  # when there is no such run, no folder is made for its lock
+        folder.lock()
+        try:
+            yield folder, folder.load()
+        finally:
+            folder.unlock()
+
+    def _resume(
+        self,
+        folder: RunFolder,
+        image: dict[str, Any],
+        *,
+        on_error: OnError | None = None,
+        max_errors: int | float | None = None,
+        verify: Verify = "tail",
+    ) -> None:
+        """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
+        check_choice("verify", verify, Verify)
+        _change_policy(image, on_error, max_errors)
+        _check_operators(image, self._operators(image))
+        nodes = self._nodes_of(image)
+        if verify == "full":
+            for node in nodes:
+                node.output.verify()
+        _check_nodes(nodes, image)
+        for node in nodes:
+            node.reopen()
+        is_complete = all(node.is_finished() for node in nodes)
+        image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
+        folder.save(image)
+        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self.streaming = bool(image["config"]["streaming"])
+
+    def _refuse_running(self) -> None:
+        if self._run is not None and not self._run.is_over():
+            raise PipelineBusyError(
+                f"this object is still running {self.pipeline_id!r}; wait() for it, or cancel() it and wait(), or use "
+                "another object"
+            )
 
     # Running.
 
@@ -265,7 +293,7 @@ class BasePipeline:
     def _prepare(self) -> Run:
         if self._folder is None:
             self._create_default()
-        folder, image = self._folder, self._image
+        folder = self._folder
         assert folder is not None
         if self._run is not None:
             if not self._run.is_over():
@@ -273,21 +301,19 @@ class BasePipeline:
             raise PipelineExistsError(
                 f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
             )
-        folder.lock()
-        plans = []
-        try:
+        with contextlib.ExitStack() as undo:
+            folder.lock()
+            undo.callback(folder.unlock)
+            image = self._catch_up(folder)
+            _check_nodes(self.nodes, image)
+            plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
                 if not node.follow_input and not node.is_finished():
-                    Fingerprint.check(node.input, entry.get("input_fingerprint"), node.read_before())
                     entry["input_fingerprint"] = Fingerprint.of(node.input)
-                _check_output_is_there(node, entry)
                 plans.append(node.plan())  # what was opened must be closed if the next one fails
+                undo.callback(plans[-1].close)
             log = open_log(self.log_file)
-        except BaseException:
-            for plan in plans:
-                plan.close()
-            folder.unlock()
-            raise
+            undo.pop_all()  # from here on, the run lets go of it all
         self._run = Run(
             plans,
             pipeline_id=folder.pipeline_id,
@@ -299,6 +325,15 @@ class BasePipeline:
         )
         self._note_run(self._run)
         return self._run
+
+    def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
+        """Return the image as it is now: others may have run, resumed or replaced the run since this object read it."""
+        image = folder.load()
+        if image["updated_at"] != self._image["updated_at"]:
+            _check_operators(image, self._operators(image))
+            self.nodes, self._image = self._nodes_of(image), image
+            self.streaming = bool(image["config"]["streaming"])
+        return self._image
 
     def _note_run(self, run: Run) -> None:
         """Take note of a run that is about to begin."""
@@ -547,6 +582,34 @@ def _check_operators(image: dict[str, Any], operators: list[Any]) -> None:
         )
 
 
+def _change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: int | float | None) -> None:
+    """Write into an image what becomes of rows that fail from now on.
+
+    Raises:
+        ConfigError: on a wrong value, or when only a limit is given, and no node goes on after a row that fails.
+    """
+    if on_error is None and max_errors is None:
+        return
+    FailurePolicy(on_error=on_error or "fail", max_errors=max_errors)
+    changed = [entry for entry in image["nodes"] if on_error is not None or entry["on_error"] != "fail"]
+    if not changed:
+        raise ConfigError(
+            f"max_errors={max_errors} changes nothing by itself: in this run, the first row that fails ends it "
+            "(on_error='fail'); say on_error='skip' or 'dead_letter', too"
+        )
+    for entry in changed:
+        entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
+
+
+def _check_nodes(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> None:
+    """See to it that all nodes can go on, before anything is changed (M22)."""
+    for node, entry in zip(nodes, image["nodes"], strict=True):
+        if not node.follow_input and not node.is_finished():
+            Fingerprint.check(node.input, entry.get("input_fingerprint"), node.read_before())
+        _check_output_is_there(node, entry)
+        node.check()
+
+
 def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
     """See to it that what the image says was written has not gone, with all that accounted for it (M22)."""
     rows = entry.get("rows_in", 0)
@@ -559,26 +622,3 @@ def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
 
 def _is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:
     return image["status"] == Status.PENDING and not any(node.output.exists() for node in nodes)
-
-
-def _delete_outputs(entries: list[dict[str, Any]], nodes: list[UnifiedNode]) -> None:
-    """Delete what the nodes of a run have written, but never what the new run is to read.
-
-    Raises:
-        PipelineExistsError: when an output that is to be deleted is an input of the new run.
-        StreamBusyError: when an output is being written by another run.
-    """
-    written = {node.output.place for node in nodes}
-    inputs = {node.input.place: node for node in nodes if node.input.place not in written}
-    outputs = [StreamFactory.create(entry["output_uri"]) for entry in entries]
-    for output in outputs:
-        for path in output.files:
-            node = inputs.get(output.place_of(path))
-            if node is not None:
-                raise PipelineExistsError(
-                    f"{path} was written by the run that is to be overwritten, and is the input of {node.node_id}: it "
-                    "is not deleted; choose another pipeline_id"
-                )
-        output.check_deletable()
-    for output in outputs:
-        output.delete()

@@ -6,8 +6,10 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -19,7 +21,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
-from llm_datagen.errors import NodeFailedError
+from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import Cancel, Settled
@@ -71,32 +73,50 @@ class Run:
         self._started = time.monotonic()
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
+        self._cancelled: str | None = None
+        self._status = PipelineStatus(
+            pipeline_id=pipeline_id,
+            status=Status.PENDING,
+            nodes=tuple(NodeReport(node_id=plan.node_id) for plan in plans),
+        )
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
-        """Start the actors; returns at once. When that fails, nothing is left open."""
+        """Start the actors; returns at once. When that fails, the run has ended: failed, with nothing left open."""
         try:
             return self._start()
-        except BaseException:
-            self._clean_up()
+        except BaseException as error:
+            if self._ref is None:
+                self.abandon(error)
+            else:  # the actor lives: it cleans up itself, and only once
+                self._ref.stop(block=False)
+                join(self._ref, LAST_WAIT_SECONDS)
             raise
+
+    def abandon(self, error: BaseException) -> None:
+        """End a run that was never started, as failed of `error`: what the caller has opened is closed."""
+        failure = FailureRecord.of(error)
+        self._image.update(error=str(failure), ended_at=now_text())
+        try:
+            self._clean_up()
+        except BaseException as second:  # noqa: BLE001 - what comes after the first failure never replaces it (F1)
+            error.add_note(f"then cleaning up failed, too: {FailureRecord.of(second)}")
+        status = replace(self._status, status=Status.FAILED, error=str(failure))
+        self._settled.set_result(Settled(status, "", failure, error))
 
     def _start(self) -> pykka.ActorRef[PipelineActor]:
         self._image.update(started_at=now_text(), ended_at=None, error=None, **whoami())
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=[plan.node_id for plan in self._plans])
-        status = PipelineStatus(
-            pipeline_id=self._pipeline_id,
-            status=Status.PENDING,
-            nodes=tuple(NodeReport(node_id=plan.node_id) for plan in self._plans),
-        )
         subscribers: list[Recipient] = []
         if self._watcher is not None:
             self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)
             subscribers.append(self._hooks)
         config = self._image.get("config", {})
         self._ref = PipelineActor.start(
-            status, config, self._start_supervisor, subscribers, self._settled, self._clean_up
+            self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up
         )
-        self._ref.tell(RunMessage())
+        tell(self._ref, RunMessage())
+        if self._cancelled is not None:  # it came before there was anybody to hear it
+            tell(self._ref, Cancel(self._cancelled))
         return self._ref
 
     def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[SupervisorActor]:
@@ -114,7 +134,8 @@ class Run:
         return supervisor
 
     def cancel(self, reason: str = "") -> None:
-        """Cancel. Any thread may call it, also after the end."""
+        """Cancel. Any thread may call it, also before the start and after the end."""
+        self._cancelled = reason
         tell(self._ref, Cancel(reason))
 
     @property
@@ -126,6 +147,10 @@ class Run:
         """Return whether the run has ended."""
         return self._settled.done()
 
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the run has ended, in the thread that ends it; at once when it has already."""
+        self._settled.add_done_callback(lambda _: call())
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait, at most `timeout` seconds, until the run has ended; return whether it has."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -135,8 +160,8 @@ class Run:
             with contextlib.suppress(TimeoutError):
                 self._settled.result(left)
             if self._settled.done():
-                assert self._ref is not None
-                join(self._ref, LAST_WAIT_SECONDS)
+                if self._ref is not None:
+                    join(self._ref, LAST_WAIT_SECONDS)
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -201,35 +226,49 @@ def run_in_foreground(run: Run) -> RunReport:
         KeyboardInterrupt: after Ctrl+C, when everything is saved.
         SystemExit: with 143 after SIGTERM, when everything is saved.
     """
-    came: list[int] = []
-    with _signals_noted(came):
+    news: SimpleQueue[int] = SimpleQueue()  # a signal; or 0: the run has ended
+    came = 0
+    with contextlib.ExitStack() as put_back:
+        try:
+            put_back.enter_context(_signals_told(news))
+        except BaseException as error:
+            run.abandon(error)
+            raise
         run.start()
-        while not run.wait(_SLICE_SECONDS):
-            if came:
-                run.cancel(signal.Signals(came[0]).name)
+        run.when_over(lambda: news.put(0))
+        while not run.is_over():
+            with contextlib.suppress(Empty):
+                number = news.get(timeout=_SLICE_SECONDS)
+                if number and not came:
+                    came = number
+                    run.cancel(signal.Signals(came).name)
+        run.wait()
     run.raise_failure()
     if came:
-        raise KeyboardInterrupt if came[0] == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt if came == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
     return run.report()
 
 
 @contextlib.contextmanager
-def _signals_noted(came: list[int]) -> Iterator[None]:
+def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    came: list[int] = []
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        # Only a note: any lock may be held by the code that is interrupted here.
         came.append(number)
         if len(came) > 1:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+        # Any lock may be held by the code that is interrupted here. A SimpleQueue needs none: its put() may come in the
+        # middle of its own get(), and wakes it at once.
+        news.put(number)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with contextlib.ExitStack() as put_back:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            if before is not None:  # one that Python did not install cannot be put back by it, so it stays
+                put_back.callback(signal.signal, number, before)
+                signal.signal(number, on_signal)
         yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that Python did not install cannot be put back by it
-                signal.signal(number, handler)

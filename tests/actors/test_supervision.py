@@ -127,9 +127,8 @@ def test_a_call_that_outlives_its_run_keeps_its_stream(bench: Bench, monkeypatch
         ref.stop(block=False)
         with pytest.raises(NodeFailedError, match="stopped from outside"):
             pipeline.wait(PATIENCE_SECONDS)
-    pipeline.resume("p")
     with pytest.raises(StreamBusyError):
-        pipeline.run()
+        pipeline.resume("p")
     gate.is_open.set()
     assert all(join(one, PATIENCE_SECONDS) for one in crew)
     assert pipeline.resume("p").run().rows_out == 5

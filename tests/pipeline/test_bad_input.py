@@ -457,10 +457,13 @@ def test_a_second_run_of_an_id_is_refused_in_one_process(bench: Bench) -> None:
             lambda: bench.pipeline([work]).create("a", if_exists="resume"),
             lambda: bench.pipeline([work]).create("a", if_exists="overwrite"),
             lambda: bench.pipeline([work]).resume("a"),
-            lambda: first.resume("a"),
         ):
             with pytest.raises(PipelineBusyError, match=r"'a'.*process \d+"):
                 attempt()
+        for attempt in (lambda: first.create("b"), lambda: first.resume("a"), lambda: first.replay("a")):
+            with pytest.raises(PipelineBusyError, match="this object is still running 'a'; wait"):
+                attempt()
+        assert first.status == Status.RUNNING, "it still holds on to its run"
         with pytest.raises(PipelineExistsError, match="running already"):
             first.run()
     finally:

@@ -253,10 +253,10 @@ def test_hooks_hear_of_a_failure_once_and_of_a_cancel_as_no_error(bench: Bench) 
     assert (nid, same, items) == ("node_0", error, [{"n": 0, "_i": 0}])
 
     hooks = Everything()
-    pipeline = bench.pipeline([lambda item: item], hooks=hooks, follow_input=True).create("b", if_exists="overwrite")
+    pipeline = bench.pipeline([lambda item: item], hooks=hooks, follow_input=True).create("a", if_exists="overwrite")
     pipeline.start()
     pipeline.cancel()
     pipeline.wait()
-    assert hooks.of("on_pipeline_end") == [("b", False, None)]
+    assert hooks.of("on_pipeline_end") == [("a", False, None)]
     assert hooks.of("on_node_error") == []
     assert hooks.of("on_node_finish") == []

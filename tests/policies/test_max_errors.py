@@ -14,7 +14,7 @@ from llm_datagen.config import FailurePolicy
 
 from ..pipeline.chains import operator
 from ..support import Bench, lines, numbered
-from .helpers import PoisonError, Seen, check_counts, ledger_of, letters_of, poisoned
+from .helpers import PoisonError, Seen, check_counts, double, ledger_of, letters_of, poisoned
 
 
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
@@ -141,6 +141,31 @@ def test_a_resume_with_a_wrong_policy_changes_nothing(bench: Bench, wrong: dict[
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         pipeline.resume("a", **wrong)
     assert bench.image("a") == before
+
+
+def test_a_limit_alone_is_refused_where_the_first_failure_ends_the_run(bench: Bench) -> None:
+    """M24: it would change nothing, and who gives it means something else."""
+    bench.give(numbered(5))
+    pipeline = bench.pipeline([poisoned({3})]).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    before = bench.image("a")
+    with pytest.raises(ConfigError, match="max_errors=5 changes nothing by itself"):
+        pipeline.resume("a", max_errors=5)
+    assert bench.image("a") == before
+    assert pipeline.resume("a", max_errors=5, on_error="skip").run().failed == 1
+
+
+def test_a_limit_alone_is_for_the_nodes_that_go_on(bench: Bench) -> None:
+    """M24: the others still end the run at their first failure."""
+    bench.give(numbered(50))
+    configs = [{"on_error": "skip", "max_errors": 1}, {}]
+    pipeline = bench.pipeline([poisoned({3, 4, 5}), double]).create("a", node_configs=configs)
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    assert pipeline.resume("a", max_errors=3).run().failed == 3
+    entries = bench.image("a")["nodes"]
+    assert [(entry["on_error"], entry["max_errors"]) for entry in entries] == [("skip", 3), ("fail", None)]
 
 
 def test_each_node_counts_for_itself(bench: Bench) -> None:

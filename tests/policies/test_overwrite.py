@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, MemoryStream, PipelineExistsError, UnifiedNode, UnifiedNodePipeline
+from llm_datagen import (
+    ConfigError,
+    JsonlStream,
+    MemoryStream,
+    NodeFailedError,
+    PipelineExistsError,
+    UnifiedNode,
+    UnifiedNodePipeline,
+)
 from llm_datagen.errors import StreamBusyError, StreamError
 
 from ..support import Bench, lines, numbered
@@ -200,6 +208,59 @@ def test_without_overwrite_nothing_is_deleted(bench: Bench) -> None:
         with pytest.raises(PipelineExistsError, match=say):
             bench.pipeline([double]).create(pipeline_id)
     assert contents(bench.folder) == before
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_what_another_run_made_is_not_deleted_by_overwriting_this_one(
+    bench: Bench, spelling: Spelling, is_finished: bool
+) -> None:
+    """M4: `overwrite` is about the run of that id; what was paid for in another one is not its own."""
+    (bench.folder / "x").mkdir()
+    bench.give(numbered(5))
+    paid = bench.pipeline([double if is_finished else poisoned({3})]).create("paid")
+    if is_finished:
+        paid.run()
+    else:
+        with pytest.raises(NodeFailedError):
+            paid.run()
+    before = contents(bench.folder)
+    for if_exists, says in (
+        ("overwrite", "made by the run 'paid', and .* deletes nothing"),
+        ("error", "'paid' made it"),
+    ):
+        new: Any = bench.pipeline([double, double], output_uri=f"jsonl://{spelling(bench.output)}")
+        with pytest.raises(PipelineExistsError, match=says):
+            new.create("new", if_exists=if_exists)
+        assert {name: data for name, data in contents(bench.folder).items() if name != "link.jsonl"} == before
+    bench.pipeline([double]).create("paid", if_exists="overwrite").run()
+    assert len(lines(bench.output)) == 5
+
+
+def test_of_several_runs_that_wrote_an_output_the_last_one_has_it(bench: Bench) -> None:
+    """M4: what the others had there, somebody has deleted."""
+    bench.give(numbered(5))
+    for pipeline_id in ("a", "b"):
+        bench.pipeline([double]).create(pipeline_id).run()
+        if pipeline_id == "a":
+            JsonlStream(f"jsonl://{bench.output}").delete()
+    with pytest.raises(PipelineExistsError, match="made by the run 'b'"):
+        bench.pipeline([double]).create("a", if_exists="overwrite")
+    assert len(lines(bench.output)) == 5
+    bench.pipeline([double]).create("b", if_exists="overwrite").run()
+    JsonlStream(f"jsonl://{bench.output}").delete()
+    bench.pipeline([double]).create("a", if_exists="overwrite").run()
+
+
+def test_a_run_that_was_created_and_never_run_has_made_nothing(bench: Bench) -> None:
+    """M4: its claim on a path keeps nobody out; what lies there without an owner is deleted, as was asked for."""
+    bench.give(numbered(5))
+    bench.pipeline([double]).create("idle")
+    bench.output.write_text("somebody's\n")
+    (bench.results / "broken").mkdir()
+    (bench.results / "broken" / "runtime.json").write_text("{")
+    bench.pipeline([double]).create("a", if_exists="overwrite").run()
+    assert len(lines(bench.output)) == 5
 
 
 def test_an_output_in_memory_is_told_apart_by_its_name(bench: Bench) -> None:

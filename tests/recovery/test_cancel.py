@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import llm_datagen.run as run_module
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, UnifiedPipeline
 from llm_datagen.runtime import RunFolder
 
@@ -300,7 +301,7 @@ def test_a_signal_cancels_saves_and_is_raised_at_the_end(
 
     other = threading.Thread(target=interrupt)
     other.start()
-    # Slow enough to be still at work when the signal is seen, which takes 0.2 s at most.
+    # Slow enough to be still at work when the signal is seen.
     work = Item(calls, here, signal_at=10, nap=0.01)
     pipeline = bench.pipeline([work, copy], streaming=streaming, parallel_size=2).create("a")
     with pytest.raises(error) as caught:
@@ -317,6 +318,22 @@ def test_a_signal_cancels_saves_and_is_raised_at_the_end(
     pipeline.resume("a").run()
     assert bag(lines(bench.output)) == bag(EXPECTED)
     assert calls.all() == {str(n): 1 for n in range(ROWS)}
+
+
+def test_a_signal_is_heard_at_once_and_not_at_the_next_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M25: the main thread is woken by it; what it does every now and then by itself is not waited for."""
+    monkeypatch.setattr(run_module, "_SLICE_SECONDS", 10 * PATIENCE_SECONDS)
+    bench.give(numbered(3))
+
+    def until_cancelled(item: Any, ctx: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        eventually(ctx.is_cancelled, "the run is cancelled")
+        return item
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.pipeline([until_cancelled]).create("a").run()
+    assert bench.image("a")["reason"] == "SIGINT"
+    assert len(lines(bench.output)) == 1
 
 
 def test_a_run_in_another_thread_touches_no_handler(bench: Bench, own_handlers: list[int]) -> None:

@@ -312,6 +312,8 @@ def test_on_this_machine_the_file_and_its_folder_are_synced(tmp_path: Path, monk
         writer.write([1])
     folder = tmp_path.name
     assert synced == [
-        "out.jsonl.commits.tmp", folder, "out.jsonl", "out.jsonl.commits", "out.jsonl", "out.jsonl.done.tmp", folder,
+        "out.jsonl.commits.tmp", folder,
+        "out.jsonl", folder, "out.jsonl.commits", folder,
+        "out.jsonl", "out.jsonl.done.tmp", folder,
     ]  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.done"]

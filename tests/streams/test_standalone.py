@@ -13,6 +13,7 @@ import pytest
 from llm_datagen.errors import (
     ColumnError,
     ConfigError,
+    DiskError,
     RowFormatError,
     StreamIdleError,
     StreamMissingError,
@@ -20,6 +21,7 @@ from llm_datagen.errors import (
 )
 from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, standalone
 from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.testing import Fault, inject
 
 from .disks import blocks_of, contents, grow, put, stream_of, stream_on
 
@@ -173,6 +175,34 @@ def test_a_writer_that_fails_leaves_an_unsealed_stream_that_is_continued(stream:
     with stream.get_writer() as writer:
         writer.write([{"a": "y"}])
     assert read_all(stream, 5) == [([{"_i": 0, "a": "x"}, {"_i": 1, "a": "y"}], [0, 1])]
+
+
+def test_a_writer_that_cannot_be_sealed_lets_go_of_its_file(tmp_path: Path) -> None:
+    """F2, M16: after a write that failed, `close()` says so, and the next writer goes on with what was committed."""
+    stream = JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}")
+    with inject(Fault(operation="write", path="*/out.jsonl", hit=2, action="tear", keep=3, error="ENOSPC")):
+        writer = JsonlStream(stream.uri).get_writer()
+        writer.write([{"n": 0}])
+        with pytest.raises(DiskError):
+            writer.write([{"n": 1}])
+        with pytest.raises(StreamSealedError, match="failed before; it cannot be sealed"):
+            writer.close()
+    assert not stream.is_sealed()
+    with stream.get_writer() as again:
+        again.write([{"n": 1}])
+    assert [row["n"] for rows, _ in stream.get_reader().read() for row in rows] == [0, 1]
+
+
+def test_a_seal_that_the_disk_refuses_lets_go_of_the_file(tmp_path: Path) -> None:
+    """F2, S2: what was committed is sealed by the next try."""
+    stream = JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}")
+    with inject(Fault(operation="rename", path="*.done", action="raise", error="EIO")):
+        writer = JsonlStream(stream.uri).get_writer()
+        writer.write([{"n": 0}])
+        with pytest.raises(DiskError):
+            writer.close()
+    stream.get_writer().close()
+    assert stream.is_sealed()
 
 
 def test_a_closed_writer_writes_no_more() -> None:

@@ -51,7 +51,7 @@ class FileStream(Stream):
         self._refuse_special()
         return super().sink(source=source, fsync=fsync)
 
-    def check_deletable(self) -> None:
+    def check_free(self) -> None:
         """See to it that this is a regular file, and that nobody is writing it.
 
         Raises:
@@ -59,7 +59,7 @@ class FileStream(Stream):
             StreamError: when the path is not a regular file's.
         """
         self._refuse_special()
-        super().check_deletable()
+        super().check_free()
 
     def _refuse_special(self) -> None:
         path = Path(self.path)

@@ -19,23 +19,17 @@ import orjson
 
 from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.ids import Id
-from llm_datagen.streams.commits import CommitLog, Position, read_log
+from llm_datagen.streams.commits import CommitLog, Position
 from llm_datagen.streams.dispatch import abandoned, forget
 from llm_datagen.streams.rows import named
-from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.sink import Sink, position_of
 from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Stream
 
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
-
-def position_of(stream: Stream) -> tuple[str, Position] | None:
-    """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
-    manifest = stream.manifest()
-    if manifest is not None and manifest.rows is not None:
-        return manifest.source, manifest.position()
-    return read_log(stream.disk, stream.commits_path)
+__all__ = ["UNPARSED", "bury_abandoned", "check_letters", "letter", "position_of", "read_letters", "release_letters"]
 
 
 def read_letters(stream: Stream) -> Iterator[dict[str, Any]]:
@@ -131,6 +125,17 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -
     return sum(span.end - span.start for span in spans)
 
 
+def check_letters(stream: Stream) -> None:
+    """See to it that the dead letters of a stream can be released. Only reads.
+
+    Raises:
+        StreamCorruptError: when they cannot be read, or are not those that were committed.
+    """
+    found = position_of(stream)
+    if found is not None:
+        _released(stream, found[1])
+
+
 def release_letters(stream: Stream) -> int:
     """Let the rows of all dead letters be done again by the node that is resumed next; return how many.
 
@@ -146,20 +151,7 @@ def release_letters(stream: Stream) -> int:
     source, position = found
     file = stream.disk.open_append(stream.path)  # nobody else may write meanwhile
     try:
-        coverage = Coverage(position.coverage)
-        released: list[Span] = []
-        for found_letter in read_letters(stream):
-            row, offset, offset_end = found_letter["source"]
-            released.append(Span(row, row + 1, offset, offset_end))
-            try:
-                coverage.remove(released[-1])
-            except LookupError as error:
-                raise StreamCorruptError(f"{stream.errors_path}: row {row}: {error}; restore the file") from error
-        if len(released) != position.dead:
-            raise StreamCorruptError(
-                f"{stream.errors_path} holds {len(released)} dead letters, and {position.dead} were committed; "
-                "restore the file"
-            )
+        released, coverage = _released(stream, position)
         # First: else, when the process dies in between, they would count as abandoned.
         forget(stream, released)
         position.coverage = coverage
@@ -169,3 +161,22 @@ def release_letters(stream: Stream) -> int:
         return len(released)
     finally:
         file.close()
+
+
+def _released(stream: Stream, position: Position) -> tuple[list[Span], Coverage]:
+    """Return the source rows of all dead letters, and what is covered without them."""
+    coverage = Coverage(position.coverage)
+    released: list[Span] = []
+    for found in read_letters(stream):
+        row, offset, offset_end = found["source"]
+        released.append(Span(row, row + 1, offset, offset_end))
+        try:
+            coverage.remove(released[-1])
+        except LookupError as error:
+            raise StreamCorruptError(f"{stream.errors_path}: row {row}: {error}; restore the file") from error
+    if len(released) != position.dead:
+        raise StreamCorruptError(
+            f"{stream.errors_path} holds {len(released)} dead letters, and {position.dead} were committed; "
+            "restore the file"
+        )
+    return released, coverage

@@ -27,6 +27,50 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 1 << 20
 
 
+def position_of(stream: Stream) -> tuple[str, Position] | None:
+    """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
+    manifest = stream.manifest()
+    if manifest is not None and manifest.rows is not None:
+        return manifest.source, manifest.position()
+    return read_log(stream.disk, stream.commits_path)
+
+
+def check_recoverable(stream: Stream, source: str) -> Position:
+    """Return the position that a stream can be continued from; a sealed one, once it is unsealed. Only reads.
+
+    Args:
+        stream: the stream.
+        source: the URI of what it is made from.
+
+    Raises:
+        StreamError: when it cannot be; see `Sink`.
+    """
+    disk, path = stream.disk, stream.path
+    found = position_of(stream)
+    if found is None:
+        for there in (path, stream.errors_path):
+            if size := disk.size(there):
+                raise StreamExistsError(
+                    f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
+                    "choose another path, or move or delete the file"
+                )
+        return Position()
+    made_from, position = found
+    if made_from != source:
+        raise StreamChangedError(
+            f"{path} was made from {made_from!r}, and is now to be continued from {source!r}; "
+            "bind the same input, or choose another output"
+        )
+    check_data(disk, path, position, whole=False)
+    letters = disk.size(stream.errors_path) or 0
+    if letters < position.errors_bytes:
+        raise StreamChangedError(
+            f"{stream.errors_path} has {letters} bytes, but {position.errors_bytes} bytes of dead letters were "
+            "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
+        )
+    return position
+
+
 class Sink:
     """A stream open for writing, recovered to its last valid commit. One thread at a time may use it.
 
@@ -54,6 +98,8 @@ class Sink:
         self._fsync = fsync
         self._broken = False
         self._letters: AppendFile | None = None
+        if stream.disk.size(stream.path) is None:  # what is refused makes no file
+            check_recoverable(stream, source)
         self._file: AppendFile | None = stream.disk.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
@@ -73,42 +119,24 @@ class Sink:
     def _recover(self, source: str) -> Position:
         stream = self.stream
         assert self._file is not None
-        size = stream.disk.size(stream.path) or 0
-        logged = read_log(stream.disk, stream.commits_path)
-        if logged is None:
-            if size:
-                raise StreamExistsError(
-                    f"{stream.path} has {size} bytes that no commit log accounts for, so nothing is written to it; "
-                    "choose another path, or move or delete the file"
-                )
-            return Position()
-        made_from, position = logged
-        if made_from != source:
-            raise StreamChangedError(
-                f"{stream.path} was made from {made_from!r}, and is now to be continued from {source!r}; "
-                "bind the same input, or choose another output"
-            )
-        check_data(stream.disk, stream.path, position, whole=False)
-        if size > position.bytes:  # the torn tail of a flush that was never committed
+        position = check_recoverable(stream, source)
+        if (stream.disk.size(stream.path) or 0) > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
-        self._recover_letters(position)
+        self._cut_letters(position.errors_bytes)
         return position
 
-    def _recover_letters(self, position: Position) -> None:
+    def _cut_letters(self, length: int) -> None:
         """Cut the dead letters to what was committed."""
-        path = self.stream.errors_path
-        size = self.stream.disk.size(path) or 0
-        if not position.errors_bytes:
-            self.stream.disk.remove(path)
-        elif size < position.errors_bytes:
-            raise StreamChangedError(
-                f"{path} has {size} bytes, but {position.errors_bytes} bytes of dead letters were committed: it was "
-                "shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
-            )
-        elif size > position.errors_bytes:
-            letters = self.stream.disk.open_append(path)
-            letters.truncate(position.errors_bytes)
-            letters.close()
+        disk, path = self.stream.disk, self.stream.errors_path
+        size = disk.size(path)
+        if size is not None and not length:
+            disk.remove(path)
+        elif size is not None and size > length:
+            letters = disk.open_append(path)
+            try:
+                letters.truncate(length)
+            finally:
+                letters.close()
 
     def _head(self) -> bytes:
         if not self.position.bytes:

@@ -50,8 +50,16 @@ class StreamWriter:
             self._sink.append(b"".join(encoded), rows=len(encoded), ids=(ids[0], ids[-1]))
 
     def close(self) -> None:
-        """Seal the stream."""
-        self._sink.seal()
+        """Seal the stream. When that is not possible, such as after a write that failed, it is closed unsealed.
+
+        Raises:
+            StreamError: when it cannot be sealed.
+            DiskError: when the disk refuses.
+        """
+        try:
+            self._sink.seal()
+        finally:
+            self._sink.close()
 
     def __enter__(self) -> StreamWriter:
         return self

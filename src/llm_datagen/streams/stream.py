@@ -186,11 +186,11 @@ class Stream:
         Raises:
             StreamBusyError: when it is being written.
         """
-        self.check_deletable()
+        self.check_free()
         for path in self.files:
             self.disk.remove(path)
 
-    def check_deletable(self) -> None:
+    def check_free(self) -> None:
         """See to it that nobody is writing the stream.
 
         Raises:

@@ -28,8 +28,9 @@ def crash_at(
     Args:
         calls: at which calls, from 1, before the operator gets to see the item.
         file: where calls are counted; it is made when it is not there.
-        error: makes what is raised; None kills the process (SIGKILL), as a loss of power would. A batch that it
-            is raised for fails as a whole: it is not called again in halves.
+        error: makes what is raised; None kills the process (SIGKILL): what the operating system was given to write
+            survives that, as it does any death of a process, but not a loss of power. A batch that `error` is raised
+            for fails as a whole: it is not called again in halves.
 
     Raises:
         ConfigError: on a number below 1, or when what is wrapped is no operator.

@@ -1,0 +1,74 @@
+"""What lies where a new run is to write: whose it is, and what of it may be deleted (M4)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llm_datagen.errors import DatagenError, PipelineExistsError
+from llm_datagen.node import UnifiedNode
+from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.folder import run_ids
+from llm_datagen.streams import Stream, StreamFactory
+
+
+def owner_of(output: Stream, folder: RunFolder) -> str | None:
+    """Return the id of the run that wrote `output`, of those in the same folder; None when it is none of them.
+
+    When several have, it is the one that was started last: what the others wrote there is gone.
+    """
+    started: dict[str, str] = {}
+    for pipeline_id in run_ids(folder.path.parent):
+        with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
+            image = RunFolder(folder.path.parent, pipeline_id).load()
+            uris = [entry["output_uri"] for entry in image["nodes"]]
+            if image["started_at"] and any(StreamFactory.create(uri).place == output.place for uri in uris):
+                started[pipeline_id] = image["started_at"]
+    return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
+
+
+def why_refused(node: UnifiedNode, folder: RunFolder) -> str:
+    """Return why a new run of `folder` does not write where `node` would write: something is there already."""
+    owner = owner_of(node.output, folder)
+    if owner is None or owner == folder.pipeline_id:
+        return (
+            f"the output of {node.node_id}, {node.output.path}, is there already, and was not made by a "
+            f"run of the id {folder.pipeline_id!r}; to continue an earlier run, give create() its id and "
+            "if_exists='resume'; else choose another output, or say if_exists='overwrite' (it is deleted)"
+        )
+    return (
+        f"the output of {node.node_id}, {node.output.path}, is there already: the run {owner!r} made it; to continue "
+        f"that one, or to start it afresh, give create() its id ({owner!r}) and if_exists='resume' or 'overwrite'; "
+        "else choose another output"
+    )
+
+
+def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[UnifiedNode], folder: RunFolder) -> None:
+    """Delete what the nodes of a run have written, but never what the new run is to read, or what another run made.
+
+    Raises:
+        PipelineExistsError: when an output that is to be deleted is an input of the new run, or another run's.
+        StreamBusyError: when an output is being written by another run.
+    """
+    written = {node.output.place for node in nodes}
+    inputs = {node.input.place: node for node in nodes if node.input.place not in written}
+    outputs = {output.place: output for output in (StreamFactory.create(entry["output_uri"]) for entry in entries)}
+    for output in outputs.values():
+        for path in output.files:
+            node = inputs.get(output.place_of(path))
+            if node is not None:
+                raise PipelineExistsError(
+                    f"{path} was written by the run that is to be overwritten, and is the input of {node.node_id}: it "
+                    "is not deleted; choose another pipeline_id"
+                )
+        output.check_free()
+        owner = owner_of(output, folder) if output.exists() else None
+        if owner is not None and owner != folder.pipeline_id:
+            raise PipelineExistsError(
+                f"{output.path} was made by the run {owner!r}, and if_exists='overwrite' of {folder.pipeline_id!r} "
+                f"deletes nothing of another run; to start that one afresh, give create() its id ({owner!r}); else "
+                "choose another output, or delete this one yourself"
+            )
+    for output in outputs.values():
+        output.delete()

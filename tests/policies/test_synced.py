@@ -1,0 +1,91 @@
+"""What a resume needs is on the medium when `fsync` says so, and nothing else costs anything (M20)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import NodeFailedError
+from llm_datagen.testing import FaultyDisk, record
+
+from ..support import Bench, numbered
+from .helpers import letters_of, poisoned
+
+
+def steps(disk: FaultyDisk, name: str) -> list[str]:
+    """Return what was done to a file, or to the folder that is called so, by the operations' names."""
+    return [point.operation for point in disk.hits if Path(point.path).name == name]
+
+
+def place(disk: FaultyDisk, operation: str, name: str, after: int = -1) -> int:
+    """Return when it was done for the first time, after another thing."""
+    return next(
+        number
+        for number, point in enumerate(disk.hits)
+        if number > after and (point.operation, Path(point.path).name) == (operation, name)
+    )
+
+
+def job(bench: Bench, fsync: str, **settings: Any) -> Any:
+    (bench.folder / "made").mkdir(exist_ok=True)
+    return bench.pipeline(
+        [poisoned({1, 4})],
+        output_uri=f"jsonl://{bench.folder / 'made' / 'out.jsonl'}",
+        on_error="dead_letter",
+        delivery="at_most_once",
+        writer_config={"fsync": fsync, "async_mode": False},
+        **settings,
+    )
+
+
+def test_new_files_are_in_their_folder_for_good(bench: Bench) -> None:
+    """M20: a file whose entry in the folder is lost is as lost as its content."""
+    bench.give(numbered(6))
+    with record() as disk:
+        job(bench, "flush").create("a").run()
+    appended = {"out.jsonl", "out.jsonl.commits", "out.jsonl.errors.jsonl", "out.jsonl.dispatched"}
+    replaced = {"out.jsonl.commits", "out.jsonl.done"}
+    assert all("fsync" in steps(disk, name) for name in appended)
+    assert steps(disk, "made").count("fsync") == len(appended) + len(replaced)
+    letters = place(disk, "fsync", "out.jsonl.errors.jsonl")
+    entered = place(disk, "fsync", "made", after=letters)
+    assert entered < place(disk, "write", "out.jsonl.commits", after=letters), "before the commit that speaks of them"
+
+
+def test_the_image_is_on_the_medium_whenever_it_is_replaced(bench: Bench) -> None:
+    """M20, M27: one that was not must not take the place of one that was; a resume needs it."""
+    bench.give(numbered(6))
+    with record() as disk:
+        job(bench, "flush").create("a").run()
+    image = steps(disk, "runtime.json.tmp")
+    assert image.count("fsync") == image.count("write") >= 3
+    assert steps(disk, "a").count("fsync") == image.count("fsync"), "and its name, in its folder"
+    assert "fsync" not in steps(disk, "checkpoint.json.tmp")
+
+
+@pytest.mark.parametrize(("fsync", "synced"), [("never", set()), ("close", {"out.jsonl", "out.jsonl.done.tmp"})])
+def test_what_need_not_be_synced_is_not(bench: Bench, fsync: str, synced: set[str]) -> None:
+    """M20: neither the image, nor letters, nor what was handed out; "close" waits once a node, "never" never."""
+    bench.give(numbered(6))
+    with record() as disk:
+        job(bench, fsync).create("a").run()
+    names = {Path(point.path).name for point in disk.hits if point.operation == "fsync"}
+    assert names == (synced | {"out.jsonl.errors.jsonl", "made"} if synced else set())
+
+
+@pytest.mark.parametrize("fsync", ["close", "flush"])
+def test_letters_of_an_earlier_process_are_on_the_medium_before_the_seal(bench: Bench, fsync: str) -> None:
+    """M20, S2: the process that seals the stream has written none itself."""
+    bench.give(numbered(6))
+    pipeline = job(bench, fsync, max_errors=1).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    bench.give([{"n": n if n != 4 else 9} for n in range(6)])
+    pipeline.resume("a", max_errors=9)
+    with record() as disk:
+        pipeline.run()
+    assert len(letters_of(bench.folder / "made" / "out.jsonl")) == 1
+    assert "write" not in steps(disk, "out.jsonl.errors.jsonl")
+    assert place(disk, "fsync", "out.jsonl.errors.jsonl") < place(disk, "rename", "out.jsonl.done")

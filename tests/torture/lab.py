@@ -89,7 +89,6 @@ class Lab:
             replay: whether the rows that were dead-lettered are mended, and done again.
             journal: whether its disk is one that may lose power, and keeps a journal.
         """
-
         self.journal.write_bytes(b"")  # it may be killed before its first step
 
         def work() -> None:
@@ -268,6 +267,11 @@ class Lab:
                     if count > 1 and row not in raised
                 ]
         return found
+
+    def is_bounded(self, number: int) -> bool:
+        """Return whether the settings of a node give a bound that is smaller than its source."""
+        rows = bound(self.case, self.case.nodes[number])
+        return rows is not None and rows < self.fates[number].rows_in
 
     def bounds(self) -> list[int]:
         """Return, for each node, how many rows a death can make the operator be given again, or abandon, at most."""

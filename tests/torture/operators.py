@@ -83,8 +83,8 @@ def failures_first(row: dict[str, Any], seed: int, flaky: int, retries: int) -> 
 class Meter(CallCounter):
     """Counts the rows that an operator is given; by default all of them, else each row once a process.
 
-    The latter is for operators whose calls fail: a call that is made again within a process, by a retry or with half of a
-    batch, is no call that a death has made necessary.
+    The latter is for operators whose calls fail: a call that is made again within a process, by a retry or with half
+    of a batch, is no call that a death has made necessary.
 
     Args:
         path: the file.

@@ -6,19 +6,19 @@ journal at some point, and puts into the folder what a medium could hold then. N
 
 The model, chosen at random within what is promised:
 
-* **A file's bytes.** What was written before an fsync of the file that has come back is there. Of what was written, or cut
-  off, after that: a prefix of these steps, the next one half; and in bytes that were not synced, blocks of 512 may be
-  zeros (the length was on the medium, the data was not).
-* **Names.** A file that is made, renamed or removed changes its folder. What was done in a folder before an fsync of the
-  folder that has come back is there; of what was done after that, a prefix. A rename may be there though the data of the
-  renamed file is not.
-* With ``ordered``, names are as on ext4 with its defaults, or XFS: one journal for all folders, so a prefix of what was
-  done in all of them; and an fsync of any file puts the names on the medium that were made before it. Else only what POSIX
-  promises: each folder by itself.
+* **A file's bytes.** What was written before an fsync of the file that has come back is there. Of what was written,
+  or cut off, after that: a prefix of these steps, the next one half; and in bytes that were not synced, a block of 512
+  may be zeros (the length was on the medium, the data was not).
+* **Names.** A file that is made, renamed or removed changes its folder. What was done in a folder before an fsync of
+  the folder that has come back is there; of what was done after that, a prefix. A rename may be there though the data
+  of the renamed file is not.
+* Half of the cuts are *ordered*: names are as on ext4 with its defaults, or XFS: one journal for all folders, so a
+  prefix of what was done in all of them; and an fsync of any file puts the names on the medium that were made before
+  it. The other half has only what POSIX promises: each folder by itself, and no name by the fsync of a file.
 
-Folders themselves are there once they were made. What was there when the child began is on the medium, and the input, too.
-The files outside the disk (which rows the operators were given) are the world: the cut ends them, and nothing takes
-them back.
+Folders themselves are there once they were made. What was there when the child began is on the medium, and the input,
+too. The files outside the disk (which rows the operators were given) are the world: the cut ends them, and nothing
+takes them back.
 """
 
 from __future__ import annotations

@@ -183,8 +183,8 @@ def between(page: str) -> str:
 def contradictions(said: dict[Cell, list[str]], tallies: dict[Cell, Tally]) -> list[str]:
     """Return where a page promises more than was found.
 
-    What is refused, or called twice, at times need not be in a small run; so a page may say worse than that found, but only
-    where the medium was not waited for.
+    What is refused, or called twice, at times need not be in a small run; so a page may say worse than that found, but
+    only where the medium was not waited for.
     """
     found = []
     for cell, tally in tallies.items():

@@ -291,7 +291,7 @@ class Torture:
                 if is_strict:
                     what = "given up" if gives_up else "to be done again"
                     self._note(f"node_{number}: {rows} rows are {what}, and the bound is {most}")
-            elif most < self.case.rows:
+            elif most and self.lab.is_bounded(number):
                 self.tally.take(rows, most, f"node_{number} of {self.case}")
         self._before = now
 

@@ -148,7 +148,7 @@ class BasePipeline:
             on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
                 bad row has ended goes on with "dead_letter".
             max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
-                number.
+                number. Alone, it changes the nodes that go on after a row that failed.
             verify: "tail" compares what the last flush of each stream added with its checksum (and the whole of streams
                 up to 64 MiB); "full" compares every byte that the run has written.
 
@@ -156,11 +156,12 @@ class BasePipeline:
             The pipeline itself: call `run()` next.
 
         Raises:
+            ConfigError: on a wrong value; on `max_errors` alone, when in all nodes the first row that fails ends the run.
             PipelineNotFoundError: when there is no such run.
             ImageError: when its image cannot be read.
             ImageMismatchError: when the operators are not those of the image.
-            PipelineBusyError: when it is running.
-            StreamError: when its files were changed meanwhile.
+            PipelineBusyError: when it is running, or this object is.
+            StreamError: when its files were changed meanwhile; nothing is changed then.
         """
         with self._held(pipeline_id) as (folder, image):
             self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify)
@@ -245,7 +246,7 @@ class BasePipeline:
 
         Raises:
             NodeFailedError: when a node failed; `__cause__` is the original exception.
-            StreamError: when a stream is missing or was changed; before anything runs.
+            StreamError: when a stream is missing or was changed; before anything runs, or is changed.
             PipelineBusyError: when the same id is running elsewhere.
             PipelineExistsError: when this run has ended; `resume()` it.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
@@ -465,7 +466,7 @@ class UnifiedPipeline(BasePipeline):
             pipeline_id: the run's id; made up unless given.
             node_configs: what differs from node to node, in their order.
             if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
-                deleted).
+                deleted, and what lies where the new run is to write, unless a run of another id made it).
             overrides: any argument of the constructor, in place of what it was given.
 
         Returns:
@@ -474,7 +475,7 @@ class UnifiedPipeline(BasePipeline):
         Raises:
             ConfigError: on a wrong value, or when adjacent nodes' URIs disagree; nothing was touched then.
             PipelineExistsError: when the id, or an output, is there already.
-            PipelineBusyError: when the id is running.
+            PipelineBusyError: when the id is running, or this object is.
         """
         before = dict(vars(self))
         try:
@@ -537,14 +538,14 @@ class UnifiedNodePipeline(BasePipeline):
         Args:
             pipeline_id: the run's id; made up unless given.
             if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
-                deleted).
+                deleted, and what lies where the new run is to write, unless a run of another id made it).
 
         Returns:
             The pipeline itself: call `run()` next.
 
         Raises:
             PipelineExistsError: when the id, or an output, is there already.
-            PipelineBusyError: when the id is running.
+            PipelineBusyError: when the id is running, or this object is.
         """
         image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
         return self._create(pipeline_id, image, if_exists)

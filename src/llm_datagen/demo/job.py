@@ -114,7 +114,10 @@ def run_demo(
     if is_resumed and folder.load()["status"] == Status.COMPLETED:
         say(console, f"The demo in {files.out_dir} has ended before: nothing to do.")
         show_results(files, console)
-        say(console, "To start afresh: llm-datagen demo --fresh (for the same directory), or choose another directory.")
+        say(
+            console,
+            f"To start afresh: remove {files.out_dir} (llm-datagen demo --fresh does), or choose another directory.",
+        )
         return None
     with local_server(fetch_weights()) as server:
         pipeline = build_pipeline(server, files, hooks=hooks)

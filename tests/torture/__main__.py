@@ -66,11 +66,15 @@ def main() -> int:
     for job in range(1, given.jobs):  # before anything else is in this process: drivers have one thread
         pid = os.fork()
         if pid == 0:
-            os._exit(_drive(given, folder, job, began))
+            code = 1
+            try:
+                code = _drive(given, folder, job, began)
+            finally:
+                os._exit(code)
         drivers.append(pid)
     _drive(given, folder, 0, began)
-    for pid in drivers:
-        os.waitpid(pid, 0)
+    if any(os.waitpid(pid, 0)[1] for pid in drivers):
+        raise RuntimeError("a driver has failed; see what it said above")
 
     tally, seeds = Tally(), []
     for path in sorted(folder.glob("tally-*.json")):

@@ -235,7 +235,14 @@ class Medium:
         self._names = left
 
     def found(self, dice: random.Random) -> dict[str, bytes]:
-        """Return what may be found after the power was cut now: the content of each file, by path."""
+        """Return what may be found after the power was cut now: the content of each file, by path.
+
+        In a third of the cuts, all is there but what was done to one file since it was synced, or a part of that.
+        """
+        unsynced = sorted(path for path, file in self._now.items() if file.steps)
+        if unsynced and dice.random() < 0.33:
+            unlucky = self._now[dice.choice(unsynced)]
+            return {path: file.found(dice) if file is unlucky else file.all() for path, file in self._now.items()}
         entries = dict(self._synced)
         groups: dict[str, list[list[_Name]]] = {}
         for step in self._names:
@@ -256,6 +263,20 @@ def _rename(entries: dict[str, _File], step: list[_Name]) -> None:
             entries.pop(path, None)
         else:
             entries[path] = file
+
+
+def choose_cut(events: list[Event], dice: random.Random) -> int:
+    """Return after how many steps to cut the power: often the last, else any kind of step is as likely as the others."""
+    if not events or dice.random() < 0.3:
+        return len(events)
+    kinds: dict[tuple[str, str], list[int]] = {}
+    names: dict[int, str] = {}
+    for number, event in enumerate(events, 1):
+        if event[0] == "open":
+            names[event[3]] = Path(event[1]).name
+        name = names[event[1]] if event[0] in {"write", "truncate", "sync"} else Path(event[1]).name
+        kinds.setdefault((event[0], name), []).append(number)
+    return dice.choice(kinds[dice.choice(list(kinds))])
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

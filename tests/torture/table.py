@@ -91,14 +91,16 @@ def measured(folder: Path, *, seed: int, accidents: int, jobs: int = 1) -> dict[
     for job in range(1, jobs):
         pid = os.fork()
         if pid == 0:
+            code = 1
             try:
                 measure(folder, seed=seed, accidents=accidents, job=job, jobs=jobs)
+                code = 0
             finally:
-                os._exit(0)  # what is missing then is missed below
+                os._exit(code)
         drivers.append(pid)
     measure(folder, seed=seed, accidents=accidents, jobs=jobs)
-    for pid in drivers:
-        os.waitpid(pid, 0)
+    if any(os.waitpid(pid, 0)[1] for pid in drivers):
+        raise RuntimeError("a driver has failed; see what it said above")
     found: dict[Cell, Tally] = {}
     for path in folder.glob("cells-*.json"):
         for key, values in map(json.loads, path.read_text().splitlines()):

@@ -17,7 +17,7 @@ from .choices import Choice, every, full_disk, slow_step, some_of_each
 from .forks import Death
 from .lab import Lab, calls_at_once, task_rows
 from .model import fates
-from .power import cut, files_of, read_journal
+from .power import choose_cut, cut, files_of, read_journal
 from .tally import Tally
 
 KILLS_A_ROUND = 4
@@ -203,7 +203,7 @@ class Torture:
         if death.how not in {"killed", "done"}:
             return self._may_be_refused(death)
         events = read_journal(self.lab.journal)
-        at = len(events) if self.dice.random() < 0.3 else self.dice.randint(0, len(events))
+        at = choose_cut(events, self.dice)
         self._how.append(cut(self.lab.folder, before, events, at, self.dice))
         self.tally.cuts += 1
         if self.case.fsync != "never":
@@ -316,8 +316,10 @@ class Torture:
             return
         for problem in self.lab.problems(mended=mended):
             self._note(problem)
+        if self.tally.findings:
+            return
         self.tally.letters += sum(len(self.lab.letters(number)) for number in range(len(self.case.nodes)))
-        if mended or self.tally.findings:
+        if mended:
             return
         twice = self.lab.called_twice()
         self.tally.twice += len(twice)

@@ -266,7 +266,7 @@ def _rename(entries: dict[str, _File], step: list[_Name]) -> None:
 
 
 def choose_cut(events: list[Event], dice: random.Random) -> int:
-    """Return after how many steps to cut the power: often the last, else any kind of step is as likely as the others."""
+    """Return after how many steps to cut the power: often the last; else each kind of step is as likely as another."""
     if not events or dice.random() < 0.3:
         return len(events)
     kinds: dict[tuple[str, str], list[int]] = {}

@@ -156,7 +156,7 @@ class BasePipeline:
             The pipeline itself: call `run()` next.
 
         Raises:
-            ConfigError: on a wrong value; on `max_errors` alone, when in all nodes the first row that fails ends the run.
+            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes.
             PipelineNotFoundError: when there is no such run.
             ImageError: when its image cannot be read.
             ImageMismatchError: when the operators are not those of the image.

@@ -8,14 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from typing import Any
 
 import pytest
 
+from llm_datagen import FunctionOperator, UnifiedPipeline
 from llm_datagen.cli.cancel import CannotCancelError, send_cancel
 from llm_datagen.cli.runs import look_at
 from llm_datagen.runtime import RunFolder
 
-from ..support import PATIENCE_SECONDS, eventually
+from ..support import PATIENCE_SECONDS, eventually, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -53,6 +56,30 @@ def test_status_of_a_run_tells_of_each_node(shell: Shell, command: Command) -> N
     assert json.loads(command("status", "b", "--json").stdout)["nodes"][1]["failed"] == 1
     assert "there is no run 'z' in tmp/results (runs there: b)" in command("status", "z", code=2).stderr
     assert "leave --watch away" in command("status", "b", "--watch", "--json", code=2).stderr
+
+
+def test_status_tells_of_a_node_in_which_nothing_moves(shell: Shell, command: Command) -> None:
+    """M27: which one, since when, what it waits for and with which rows; and no more when it has gone on."""
+    gate = threading.Event()
+
+    def hang(row: Any) -> Any:
+        assert gate.wait(PATIENCE_SECONDS)
+        return row
+
+    write_jsonl(shell.folder / "one.jsonl", [{"n": 1}])
+    operator = FunctionOperator(hang, name="hang")
+    pipeline = UnifiedPipeline([operator], "one.jsonl", "out.jsonl", stall_after=0.1, log_file=None).create("a")
+    pipeline.start()
+    try:
+        eventually(lambda: "a: running (node_0 stalled), " in command("status").stdout)
+        told = command("status", "a").stdout
+        assert "stalled: nothing has moved for " in told
+        assert "waits on operator; 1 rows in flight: 0" in told
+        assert json.loads(command("status", "--json").stdout)[0]["stalled"] == ["node_0"]
+    finally:
+        gate.set()
+        pipeline.wait(PATIENCE_SECONDS)
+    assert "stalled" not in command("status").stdout + command("status", "a").stdout
 
 
 def test_runs_are_looked_for_where_the_option_or_the_environment_says(

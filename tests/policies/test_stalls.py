@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -200,6 +201,43 @@ def test_a_call_that_never_returns_does_not_keep_the_process(bench: Bench, style
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "canceled\n", "")
+
+
+SIGNALLED = """
+import os, sys, threading
+from llm_datagen import UnifiedPipeline
+
+number, folder = int(sys.argv[1]), sys.argv[2]
+
+def work(row):
+    if row["n"] == 2:
+        os.kill(os.getpid(), number)
+        threading.Event().wait()
+    return row
+
+UnifiedPipeline(
+    [work], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", grace=0.1,
+    base_path=folder, results_dir=folder + "/results", log_file=None,
+).create("a").run()
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+def test_after_one_signal_a_process_ends_when_the_grace_is_over(bench: Bench, number: int, code: int) -> None:
+    """M7, M25: what was done is saved, the call that hangs is given up, and nobody has to send a second one."""
+    bench.give(numbered(5))
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(int(number)), str(bench.folder)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert [row["n"] for row in lines(bench.output)] == [0, 1]
+    assert not bench.is_sealed()
+    assert (bench.image("a")["status"], bench.image("a")["reason"]) == ("canceled", signal.Signals(number).name)
 
 
 # --- noticing that nothing moves ---------------------------------------------------------------------------------

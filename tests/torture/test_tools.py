@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError
+from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream
+from llm_datagen.streams.disk import LOCAL_DISK
 from llm_datagen.testing import (
     ENV,
     CallCounter,
@@ -150,6 +152,58 @@ def test_every_failpoint_of_a_run_is_recorded(bench: Bench) -> None:
         ("write", "out.jsonl.done.tmp"), ("rename", "out.jsonl.done"), ("remove", "out.jsonl.commits"),
         ("write", "runtime.json.tmp"), ("rename", "runtime.json"), ("rename", "checkpoint.json"),
     } <= found  # fmt: skip
+
+
+def test_what_recovery_cuts_off_is_cut_at_failpoints(bench: Bench) -> None:
+    """Point by point: the torn tails of the rows and of the dead letters."""
+    bench.give(numbered(5))
+
+    def work(item: Any) -> Any:
+        if item["n"] == 1:
+            raise ValueError
+        if item["n"] == 3 and not mended:
+            raise SystemExit
+        return item
+
+    mended: list[int] = []
+    pipeline = bench.pipeline([work], on_error="dead_letter", max_errors=1).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    mended.append(1)
+    for name in (str(bench.output), f"{bench.output}.errors.jsonl"):
+        with Path(name).open("a") as file:
+            file.write("torn")
+    pipeline.resume("a")
+    with record() as disk:
+        pipeline.run()
+    found = [Path(point.path).name for point in disk.hits if point.operation == "truncate"]
+    assert found == ["out.jsonl", "out.jsonl.errors.jsonl"]
+
+
+OFF = """
+import sys
+from llm_datagen import UnifiedPipeline
+from llm_datagen.runtime import RunFolder
+from llm_datagen.streams import FileStream
+from llm_datagen.streams.disk import LOCAL_DISK, LocalDisk
+UnifiedPipeline([lambda row: row], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None).create("a").run()
+assert not [name for name in sys.modules if name.startswith("llm_datagen.testing")]
+assert FileStream.disk is RunFolder.disk is LOCAL_DISK and type(LOCAL_DISK) is LocalDisk
+"""
+
+
+def test_faults_that_are_off_cost_nothing(bench: Bench) -> None:
+    """A run uses the plain disk, and the tools are not even imported, whatever the environment says."""
+    bench.give(numbered(3))
+    plan = FaultPlan((Fault(operation="write", action="kill"),))
+    env = {**os.environ, **plan.as_env()}
+    subprocess.run([sys.executable, "-c", OFF], env=env, cwd=bench.folder, check=True)
+
+
+def test_the_plain_disk_is_back_whatever_happened(tmp_path: Path) -> None:
+    with pytest.raises(DiskError), inject(Fault(operation="open", action="raise", error="EIO")):
+        JsonlStream(str(tmp_path / "out.jsonl")).get_writer()
+    assert FileStream.disk is RunFolder.disk is LOCAL_DISK
 
 
 KILLED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -227,10 +227,6 @@ class Case:
         """Return the pipeline, created, or loaded to be resumed when it is there already."""
         configs = [node.config() for node in self.nodes]
         return self.pipeline(folder, log=log, fail=fail).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def random_case(seed: int, *, rows: int | None = None, **fixed: Any) -> Case:

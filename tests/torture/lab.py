@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from llm_datagen import DatagenError, NodeFailedError, StreamError
-from llm_datagen.audit import verify
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.letters import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
 from llm_datagen.testing.disk import FaultyDisk
 
 from ..support import nothing_left
-from .cases import PIPELINE_ID, Case, Node
+from .bounds import bound
+from .cases import PIPELINE_ID, Case
+from .files import image_problems, key_of, rows_in, whole_lines
 from .forks import REFUSED_CODE, Death, PlannedFailure, fork
-from .model import Fate, Letter, Row, fates, text
+from .model import Fate, Letter, fates, text
 from .power import journaled
 
 FULL = "No space left"
-
-EXPECTED_OF = ("rows_in", "rows_out", "skipped", "dead_letters")
 
 
 class Lab:
@@ -175,7 +171,7 @@ class Lab:
         if left:
             found.append(f"left over: {left}")
         image = json.loads((self.folder / "results" / PIPELINE_ID / "runtime.json").read_bytes())
-        return found + _image_problems(image, wanted)
+        return found + image_problems(image, wanted)
 
     def node_problems(self, number: int, fate: Fate, *, mended: bool = False) -> list[str]:
         """Return what is wrong with the files of a node that has ended."""
@@ -199,9 +195,9 @@ class Lab:
         data = path.read_bytes()
         if data and not data.endswith(b"\n"):
             return ["the last line is torn"]
-        rows = _rows(path, data)
-        wanted = Counter(_key(row_id, row) for row_id, row in expected)
-        there = Counter(_key(row_id, row) for row_id, row in rows)
+        rows = rows_in(path, data)
+        wanted = Counter(key_of(row_id, row) for row_id, row in expected)
+        there = Counter(key_of(row_id, row) for row_id, row in rows)
         found = []
         if wanted - there:
             found.append(f"{(wanted - there).total()} rows lost, such as {next(iter(wanted - there))[:100]}")
@@ -250,7 +246,7 @@ class Lab:
     def _handed_out(self, number: int) -> set[int]:
         path = Path(self.stream(number).dispatched_path)
         out: set[int] = set()
-        for line in _lines(path):
+        for line in whole_lines(path):
             sign, first, end, *_ = line.split()
             rows = range(int(first), int(end))
             out = out | set(rows) if sign == b"+" else out - set(rows)
@@ -261,8 +257,8 @@ class Lab:
         found = []
         for number, node in enumerate(self.case.nodes):
             if node.delivery == "at_most_once":
-                raised = set(_lines(self.case.raised(self.folder, number)))
-                counts = Counter(_lines(self.case.counter(self.folder, number).path))
+                raised = set(whole_lines(self.case.raised(self.folder, number)))
+                counts = Counter(whole_lines(self.case.counter(self.folder, number).path))
                 found += [
                     f"node_{number}: row {row.decode().strip()}"
                     for row, count in counts.items()
@@ -282,81 +278,3 @@ class Lab:
             rows = bound(self.case, node)
             found.append(fate.rows_in if rows is None else min(rows, fate.rows_in))
         return found
-
-
-def bound(case: Case, node: Node) -> int | None:
-    """Return how many rows were given to an operator, and are not committed, at any instant, at most.
-
-    With c calls at once, s rows a call, and tasks of t rows (t is at most `queue_size`, or one call; with at_most_once,
-    one call):
-
-    * c x t rows are with workers: being processed, or processed and waiting for room in the queue, or (in sync mode)
-      for their commit;
-    * in async mode, `queue_size` rows (or one task that is larger) are in the writer's hands;
-    * an ordered node holds what finished early: it hands out no row that is 8 c s + 4 t ahead of the first that was
-      not delivered, and the last task handed out adds its t.
-
-    The queue counts the rows that come out. An operator that makes one row of a batch can have that many batches
-    there; for one that filters, or whose rows fail, the settings give no bound (its source has one).
-
-    Returns:
-        The bound, in rows that go in; None when there is none.
-    """
-    if case.async_mode and (node.kind in {"filter", "sieve", "fan"} or node.on_error != "fail"):
-        return None
-    step, calls = node.batch_size if node.takes_batches else 1, calls_at_once(node)
-    task = task_rows(case, node)
-    rows = calls * task
-    if case.async_mode:
-        rows += max(case.queue_size, task) * (step if node.kind == "fold" else 1)
-    if node.ordered:
-        rows += 8 * calls * step + 5 * task
-    return rows
-
-
-def task_rows(case: Case, node: Node) -> int:
-    """Return how many rows a task has, at most."""
-    step = node.batch_size if node.takes_batches else 1
-    return step if node.delivery == "at_most_once" else max(1, min(4096, case.queue_size) // step) * step
-
-
-def calls_at_once(node: Node) -> int:
-    """Return how many calls of the operator there are at once, at most."""
-    return node.parallel_size * (1 if node.takes_batches else node.batch_size)
-
-
-def _image_problems(image: dict[str, Any], wanted: list[Fate]) -> list[str]:
-    found = [f"verify: {what}" for ledger in verify(image) for what in ledger.findings]
-    if image["status"] != "completed":
-        found.append(f"runtime.json says {image['status']}")
-    for node, fate in zip(image["nodes"], wanted, strict=True):
-        there = tuple(node[name] for name in EXPECTED_OF)
-        right = (fate.rows_in, len(fate.rows), fate.skipped, fate.letters.total())
-        if there != right:
-            found.append(f"runtime.json: {node['node_id']} has in, out, skipped, dead {there}, not {right}")
-    return found
-
-
-def _lines(path: Path) -> list[bytes]:
-    """Return the whole lines of a file; none when it is not there."""
-    data = path.read_bytes() if path.exists() else b""
-    return [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _rows(path: Path, data: bytes) -> list[Row]:
-    """Return the rows of a file, read without the engine."""
-    found: list[dict[str, Any]]
-    if path.suffix == ".csv":
-        found = list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)) if data else []
-    else:
-        found = [json.loads(line) for line in data.splitlines()]
-    rows: list[Row] = []
-    for row in found:
-        if None in row or None in row.values():
-            raise ValueError(f"a row has too many or too few cells: {row}")
-        rows.append((str(row["_i"]), {key: value for key, value in row.items() if key != "_i"}))
-    return rows
-
-
-def _key(row_id: str, row: dict[str, Any]) -> str:
-    return json.dumps([row_id, row], sort_keys=True)

@@ -142,10 +142,8 @@ def render(tallies: dict[Cell, Tally], how: str) -> str:
 def _text(cell: Cell, tally: Tally) -> str:
     text = ", ".join(cell.claims(tally))
     rows, most = tally.peak
-    if tally.beyond:
+    if len(cell.claims(tally)) > 1 or tally.refused:
         text += f" ({tally.refused} of {tally.accidents} {NOUNS[cell.accident]} refused)"
-    elif tally.refused:
-        text += f" ({tally.refused} of {tally.accidents} {NOUNS[cell.accident]})"
     elif most:
         text += f", at most {rows} of {most} rows ({tally.accidents} {NOUNS[cell.accident]})"
     return text

@@ -15,9 +15,11 @@ from llm_datagen.testing import Fault
 from .cases import random_case
 from .choices import Choice, every, full_disk, slow_step, some_of_each
 from .forks import Death
-from .lab import Lab, calls_at_once, task_rows
+from .judge import Judge
+from .lab import Lab
+from .medium import choose_cut, cut, files_of
 from .model import fates
-from .power import choose_cut, cut, files_of, read_journal
+from .power import Event, read_journal
 from .tally import Tally
 
 KILLS_A_ROUND = 4
@@ -30,7 +32,7 @@ EXHAUSTIVE_ROWS = 8
 """Rows of the input when every failpoint is tried: they have some hundred steps of the disk."""
 
 
-class Torture:
+class Torture(Judge):
     """Tortures one case.
 
     Args:
@@ -45,30 +47,21 @@ class Torture:
     def __init__(
         self, seed: int, folder: Path, tally: Tally, *, until: float, rows: int | None = None, **fixed: Any
     ) -> None:
-        self.case = random_case(seed, rows=rows, **fixed)
-        self.tally = tally
+        case = random_case(seed, rows=rows, **fixed)
+        super().__init__(case, Lab(case, folder), tally)
         self.until = until
-        self.lab = Lab(self.case, folder)
         self.dice = random.Random(f"kills {seed}")
         self.seconds = 0.0
-        self._before = [0] * len(self.case.nodes)
-        self._how: list[str] = []
 
     def _may_go_on(self) -> bool:
         return time.monotonic() < self.until and not self.tally.findings
-
-    def reset(self) -> None:
-        """Start the case anew."""
-        self.lab.reset()
-        self._before = [0] * len(self.case.nodes)
-        self._how = []
 
     def baseline(self) -> None:
         """Run it in peace, and take the time."""
         death = self.lab.go()
         self.seconds = death.seconds
-        self._how.append("not killed")
-        self._judge(death)
+        self.how.append("not killed")
+        self.judge(death)
 
     # The death of the process.
 
@@ -82,8 +75,10 @@ class Torture:
                 if death.how == "done":
                     break
                 done += death.how == "killed"
-            self._finish()
-            if self.case.can_be_replayed and self.dice.random() < 0.4 and self._may_go_on():
+            is_replayed = self.case.can_be_replayed and self.dice.random() < 0.4
+            if not is_replayed or self.dice.random() < 0.5:  # a replay may come to the help of a run that was killed
+                self.finish()
+            if is_replayed and self._may_go_on():
                 self._replay()
 
     def _blow(self) -> Death:
@@ -94,14 +89,14 @@ class Torture:
             node = self.dice.choice(failing)
             call = self.dice.randint(1, max(1, self.case.rows // 2))
             death = self.lab.go(fail=(node, call))
-            self._how.append(f"{death.how} at call {call} of node_{node}")
+            self.how.append(f"{death.how} at call {call} of node_{node}")
         else:
             slow = slow_step(self.dice) if self.dice.random() < 0.35 else None
             after = self.dice.random() * self.seconds * (1.05 if slow is None else 3.0)
             number = signal.SIGTERM if 0.15 <= kind < 0.35 else signal.SIGKILL
             death = self.lab.go(kill_after=after, kill_with=number, plan=slow)
-            self._how.append(f"{death.how} by {number.name} after {after * 1000:.1f} ms, slow: {slow}")
-        self._weigh(death)
+            self.how.append(f"{death.how} by {number.name} after {after * 1000:.1f} ms, slow: {slow}")
+        self.weigh(death)
         return death
 
     def _replay(self) -> None:
@@ -111,14 +106,14 @@ class Torture:
             death = self.lab.go(replay=True, kill_after=after)
             self.tally.kills += death.how == "killed"
             self.tally.replays += 1
-            self._how.append(f"replay {death.how} after {after * 1000:.1f} ms")
+            self.how.append(f"replay {death.how} after {after * 1000:.1f} ms")
             if death.how not in {"killed", "done"}:
-                self._note(f"{death.how}: {death.text}")
+                self.note(f"{death.how}: {death.text}")
                 return
         death = self.lab.go(replay=True)
         self.tally.replays += 1
-        self._how.append("replay to its end")
-        self._judge(death, mended=True)
+        self.how.append("replay to its end")
+        self.judge(death, mended=True)
 
     def at_failpoints(self, choose: Choice) -> None:
         """Kill at failpoints of a whole run, then at some of the resume."""
@@ -129,7 +124,7 @@ class Torture:
                 return
             self.reset()
             self._strike(fault)
-            self._finish()
+            self.finish()
         # And the recovery of a run that was killed about half-way.
         for _ in range(5):
             self.reset()
@@ -139,31 +134,31 @@ class Torture:
         else:
             return
         self.lab.save_as(half)
-        self._before = base = self.lab.uncommitted()
-        self._how = ["killed at 2/3 of the failpoints", "recorded"]
+        self.before = base = self.lab.uncommitted()
+        self.how = ["killed at 2/3 of the failpoints", "recorded"]
         death, points = self.lab.record()
-        self._judge(death)
+        self.judge(death)
         for fault in choose(points):
             if not self._may_go_on():
                 break
             self.lab.restore(half)
-            self._before, self._how = list(base), ["killed at 2/3 of the failpoints"]
+            self.before, self.how = list(base), ["killed at 2/3 of the failpoints"]
             self._strike(fault)
-            self._finish()
+            self.finish()
         shutil.rmtree(half, ignore_errors=True)
 
     def _points(self) -> list[tuple[str, str]]:
         """Return the failpoints of a run."""
         self.reset()
         death, points = self.lab.record()
-        self._how.append("recorded")
-        self._judge(death)
+        self.how.append("recorded")
+        self.judge(death)
         return points
 
     def _strike(self, fault: Fault) -> None:
         death = self.lab.go(plan=fault)
-        self._how.append(f"{death.how} by {fault}")
-        self._weigh(death)
+        self.how.append(f"{death.how} by {fault}")
+        self.weigh(death)
 
     # A full disk.
 
@@ -176,10 +171,10 @@ class Torture:
             self.reset()
             fault = full_disk(self.dice, points)
             death = self.lab.go(plan=fault)
-            self._how.append(f"{death.how} by {fault}")
+            self.how.append(f"{death.how} by {fault}")
             self.tally.fills += death.how == "failed"
-            self._weigh(death, was_saved=False)
-            self._finish()
+            self.weigh(death, was_saved=False)
+            self.finish()
 
     # A loss of power.
 
@@ -198,13 +193,24 @@ class Torture:
     def _cut(self) -> bool:
         """Cut the power of a run; return whether it makes sense to go on with what is left."""
         before = files_of(self.lab.folder)
+        events: list[Event] = []
+        if self.dice.random() < 0.3:  # what a process before this one has not synced is lost as well
+            after = self.dice.random() * self.seconds
+            death = self.lab.go(kill_after=after, kill_with=signal.SIGTERM, journal=True)
+            self.how.append(f"{death.how} by SIGTERM")
+            if death.how in {"canceled", "done"}:
+                events += read_journal(self.lab.journal)
+            elif death.how == "killed":  # within a step, so the journal may say more than was done
+                before = files_of(self.lab.folder)
+            else:
+                return self._may_be_refused(death)
         after = self.dice.random() * self.seconds * 1.2 if self.dice.random() < 0.5 else None
         death = self.lab.go(kill_after=after, journal=True)
         if death.how not in {"killed", "done"}:
             return self._may_be_refused(death)
-        events = read_journal(self.lab.journal)
+        events += read_journal(self.lab.journal)
         at = choose_cut(events, self.dice)
-        self._how.append(cut(self.lab.folder, before, events, at, self.dice))
+        self.how.append(cut(self.lab.folder, before, events, at, self.dice))
         self.tally.cuts += 1
         if self.case.fsync != "never":
             self._check_finished(is_all=death.how == "done" and at == len(events))
@@ -212,125 +218,35 @@ class Torture:
             now = self.lab.uncommitted()
         except (OSError, ValueError, StreamError):  # the resume says what it thinks of it
             return True
-        self._compare(now, self.lab.bounds(), is_strict=self.case.fsync == "flush")
+        self.compare(now, self.lab.bounds(), is_strict=self.case.fsync == "flush")
         return True
 
     def _check_finished(self, *, is_all: bool) -> None:
         """See to it that finished streams have survived the loss of power, with their dead letters."""
         finished = self.lab.finished()
         if is_all and len(finished) < len(self.case.nodes):
-            self._note(f"the run had ended, and only the nodes {finished} are still finished")
+            self.note(f"the run had ended, and only the nodes {finished} are still finished")
         lost = [{row[0] for row in self.lab.letters(n) if row[1] == "Abandoned"} for n in finished]
         wanted = fates(self.case, [*lost, *[set()] * len(self.case.nodes)])
         for number in finished:
             for problem in self.lab.node_problems(number, wanted[number]):
-                self._note(f"after a loss of power, of a finished node: {problem}")
+                self.note(f"after a loss of power, of a finished node: {problem}")
 
     def _may_be_refused(self, death: Death) -> bool:
         """Take note of a resume after a loss of power that did not come to its end."""
         if death.how != "refused" or self.case.fsync == "flush":
-            self._note(f"{death.how}: {death.text}")
+            self.note(f"{death.how}: {death.text}")
         else:
             self.tally.refused += 1
         return False
 
     def _finish_after_cuts(self) -> None:
         death = self.lab.go()
-        self._how.append("run to its end")
+        self.how.append("run to its end")
         if death.how != "done":
             self._may_be_refused(death)
             return
-        self._judge(death, is_strict=self.case.fsync == "flush")
-
-    # Looking.
-
-    def _weigh(self, death: Death, *, was_saved: bool = True) -> None:
-        """Take note of a death, and compare what it makes the operators repeat with what it may.
-
-        Args:
-            death: the death.
-            was_saved: whether what was in flight was saved when the run ended in order.
-        """
-        if death.how in {"error", "hang", "refused"}:
-            self._note(f"{death.how}: {death.text}")
-            return
-        self.tally.kills += death.how == "killed"
-        self.tally.ends += was_saved and death.how in {"canceled", "failed"}
-        bounds = self.lab.bounds()
-        if death.how != "killed" and was_saved:
-            bounds = [self._bound_in_order(n, death.how, most) for n, most in enumerate(bounds)]
-        self._compare(self.lab.uncommitted(), bounds)
-
-    def _bound_in_order(self, number: int, how: str, most: int) -> int:
-        """Return how many rows a node may repeat, or give up, after an end in order.
-
-        Everything that an operator was given is saved, but for calls that raised; and for what an ordered node has
-        made of rows behind one that was not done, which cannot leave without it.
-        """
-        node = self.case.nodes[number]
-        if node.ordered:
-            return most
-        if node.delivery == "at_most_once":
-            return 0
-        if node.fails:
-            return calls_at_once(node) * task_rows(self.case, node)
-        return node.batch_size if how == "failed" else 0
-
-    def _compare(self, now: list[int], bounds: list[int], *, is_strict: bool = True) -> None:
-        for number, (before, after, most) in enumerate(zip(self._before, now, bounds, strict=True)):
-            rows, node = after - before, self.case.nodes[number]
-            gives_up = node.delivery == "at_most_once"
-            if gives_up:
-                self.tally.abandoned += max(0, rows)
-            else:
-                self.tally.again += max(0, rows)
-            if rows < 0 and is_strict:
-                self._note(f"node_{number}: {-rows} rows are {'not abandoned any more' if gives_up else 'never given'}")
-            if rows > most:
-                self.tally.beyond += 1
-                if is_strict:
-                    what = "given up" if gives_up else "to be done again"
-                    self._note(f"node_{number}: {rows} rows are {what}, and the bound is {most}")
-            elif most and self.lab.is_bounded(number):
-                self.tally.take(rows, most, f"node_{number} of {self.case}")
-        self._before = now
-
-    def _finish(self) -> None:
-        if self.tally.findings:
-            return
-        death = self.lab.go()
-        self._how.append("run to its end")
-        self._judge(death)
-
-    def _judge(self, death: Death, *, mended: bool = False, is_strict: bool = True) -> None:
-        """Compare what a run has left that should have ended.
-
-        Args:
-            death: how it ended.
-            mended: whether it was a replay; what the operators were given then is not compared.
-            is_strict: whether rows may be called, or given up, within the bound only.
-        """
-        self.tally.runs += 1
-        if death.how != "done":
-            self._note(f"{death.how}: {death.text}")
-            return
-        for problem in self.lab.problems(mended=mended):
-            self._note(problem)
-        if self.tally.findings:
-            return
-        self.tally.letters += sum(len(self.lab.letters(number)) for number in range(len(self.case.nodes)))
-        if mended:
-            return
-        twice = self.lab.called_twice()
-        self.tally.twice += len(twice)
-        again = self.lab.uncommitted()
-        if is_strict and twice:
-            self._note(f"{len(twice)} rows were given to an operator twice, such as {twice[0]}")
-        if is_strict and again != self._before:
-            self._note(f"rows given again, or up: {again}, {self._before} of them before the kill")
-
-    def _note(self, what: str) -> None:
-        self.tally.findings.append(f"{what}\n    in {self.case}\n    {'; '.join(self._how)}")
+        self.judge(death, is_strict=self.case.fsync == "flush")
 
 
 def torture(

@@ -195,8 +195,8 @@ class Torture(Judge):
         before = files_of(self.lab.folder)
         events: list[Event] = []
         if self.dice.random() < 0.3:  # what a process before this one has not synced is lost as well
-            after = self.dice.random() * self.seconds
-            death = self.lab.go(kill_after=after, kill_with=signal.SIGTERM, journal=True)
+            early = self.dice.random() * self.seconds
+            death = self.lab.go(kill_after=early, kill_with=signal.SIGTERM, journal=True)
             self.how.append(f"{death.how} by SIGTERM")
             if death.how in {"canceled", "done"}:
                 events += read_journal(self.lab.journal)

@@ -72,6 +72,8 @@ def test_a_page_that_promises_more_than_was_found_is_contradicted() -> None:
     assert len(contradictions(said, worse)) == 2
     assert contradictions(claims_of(page(worse)), worse) == []
     assert contradictions(claims_of(page(worse)), tallies()) == [], "a small run need not find it"
+    more = tallies(exactly_once_never_power=Tally(beyond=1), at_most_once_close_power=Tally(twice=1, beyond=1))
+    assert len(contradictions(claims_of(page(worse)), more)) == 1, "a refusal makes calls again, a row called twice not"
     assert len(contradictions(said, tallies(exactly_once_flush_kill=Tally(findings=["a row is lost"])))) == 1
 
 

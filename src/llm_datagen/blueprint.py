@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePosixPath
@@ -237,7 +237,7 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
         "ended_at": None,
         "updated_at": None,
         "config": config,
-        "nodes": [{**node, **asdict(NodeReport(node_id=node["node_id"]))} for node in nodes],
+        "nodes": [{**node, **NodeReport(node_id=node["node_id"]).as_dict()} for node in nodes],
     }
 
 

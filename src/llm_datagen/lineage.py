@@ -1,32 +1,41 @@
-"""Lineage: which rows of a run are kin to a row: what `llm-datagen trace` says.
+"""Lineage: what a row comes from, and what became of it: what `llm-datagen trace` says.
 
 Ids say most of it (see `ids`). What they do not say is in the streams: under the scheme "numeric", which ids a node
-has made and which it has kept; and which rows were in a batch whose results are named ``first~last_k``.
+has made and which it has kept; which rows were in a batch whose results are named ``first~last_k``; and which rows are
+done though nothing came of them.
+
+Streams are read from their beginning to their end, some of them twice or three times. Memory is for the rows that are
+found, and their batches, not for the streams.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.ids import NUMERIC_WIDTH, Id
-from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.letters import position_of, read_letters
-from llm_datagen.streams.rows import item_of
+from llm_datagen.ids import Id
+from llm_datagen.kin import Done, batch_ends, parent_of
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.letters import read_letters
+from llm_datagen.topology import Step, steps_of
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A row that has to do with the one that was asked for.
+    """A row that has to do with the one that was asked for, at one place.
 
     Attributes:
         where: "input", or a node's id.
-        uri: the stream that it is in.
+        uri: the stream that it is in, or that its results were to go to.
         row_id: its id.
         relation: "ancestor", "itself" or "descendant".
-        state: "row", or "dead letter".
-        item: its content.
+        state: "row": it is in the stream of `where`. Else it is in the source of that node, and nothing came of it:
+            "dead letter", "filtered", "skipped", "filtered or skipped" (the node did both, and which it was is not
+            written down), "pending" (not done yet), or "missing" (it should have been kept: see `audit`).
+        item: its content; None when nothing came of it, but for dead letters: what was given, and the error.
     """
 
     where: str
@@ -38,221 +47,197 @@ class Trace:
 
 
 def trace(image: dict[str, Any], row_id: Id) -> Iterator[Trace]:
-    """Yield a row's ancestors, itself and its descendants, through every stream of a run in order.
+    """Yield a row's ancestors, itself and its descendants, through every stream of a run in order, and where they end.
 
-    Under the scheme "numeric", rows of different streams can have the same id; then the kin of all of them come.
+    Nothing comes when the row is in no stream of the run. Under the scheme "numeric", rows of different streams can
+    have the same id; then the kin of all of them come.
 
     Args:
         image: the run's image.
         row_id: an id from any of its streams.
+
+    Raises:
+        StreamError: when a stream cannot be read.
     """
-    steps = _steps(image)
-    is_numeric = image["nodes"][0]["id_scheme"] == "numeric"
-    kin = _NumericKin(steps, row_id) if is_numeric else _PathKin(steps, row_id)
-    for number, step in enumerate(steps):
-        for found_id, item, _ in step.rows():
-            relation = kin.relation(number, found_id)
-            if relation:
-                yield Trace(step.where, step.stream.uri, found_id, relation, "row", item)
-        if step.source is None:
-            continue
-        for letter in read_letters(step.stream):
-            relation = kin.relation(step.source, letter["_i"])
-            if relation:
-                item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
-                yield Trace(step.where, step.stream.errors_path, letter["_i"], relation, "dead letter", item)
+    family = _Family(steps_of(image), row_id)
+    if family.is_known():
+        yield from family.members()
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A stream of a run.
-
-    Attributes:
-        where: "input", or the id of the node that writes it.
-        stream: the stream.
-        source: the number of the step that it is made from; None for an input.
-        is_root: whether its rows are named by their number.
-    """
-
-    where: str
-    stream: Stream
-    source: int | None
-    is_root: bool
-
-    def rows(self, containing: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
-        """Yield id, item and number of the rows whose record contains some bytes."""
-        if self.stream.disk.size(self.stream.path) is None:
-            return
-        for row_id, item, number in rows_of(self.stream, strict=False, containing=containing):
-            yield (number if self.is_root else row_id), item, number
-
-
-def _steps(image: dict[str, Any]) -> list[_Step]:
-    """Return the streams of a run, each behind the one that it is made from."""
-    steps: list[_Step] = []
-    numbers: dict[tuple[str, str], int] = {}
-    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
-    for entry in image["nodes"]:
-        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
-        if source.place not in written and source.place not in numbers:
-            numbers[source.place] = len(steps)
-            steps.append(_Step("input", source, None, entry["is_root"]))
-        numbers[output.place] = len(steps)
-        steps.append(_Step(entry["node_id"], output, numbers[source.place], is_root=False))
-    return steps
-
-
-class _PathKin:
-    """Who is kin to a row under the scheme "path": names say it; of rows made of a whole batch, the batch does."""
-
-    def __init__(self, steps: list[_Step], asked: Id) -> None:
-        self._batches: dict[str, frozenset[Id]] = {}
-        for step in steps:
-            if step.source is not None:
-                self._learn_batches(step, steps[step.source])
-        self._asked = asked
-        self._ancestors = set(self._lineage(asked))
-
-    def _learn_batches(self, step: _Step, source: _Step) -> None:
-        """Find out of which rows of the source ``first~last`` were made."""
-        made = {str(parent_of(row_id)) for row_id, _, _ in step.rows(containing=b"~")} - self._batches.keys()
-        made = {name for name in made if "~" in name}
-        if not made:
-            return
-        ids = [row_id for row_id, _, _ in source.rows()]
-        number = {row_id: at for at, row_id in enumerate(ids)}
-        for name in made:
-            parts = name.split("~")
-            for middle in range(1, len(parts)):  # the batch's rows may be of batches themselves
-                first, last = _id_of("~".join(parts[:middle])), _id_of("~".join(parts[middle:]))
-                if first in number and last in number:
-                    members = ids[number[first] : number[last] + 1]
-                    above = [ancestor for member in members for ancestor in self._lineage(member)]
-                    self._batches[name] = frozenset(members).union(above)
-
-    def _lineage(self, row_id: Id) -> Iterator[Id]:
-        parent = parent_of(row_id)
-        while parent is not None:
-            if isinstance(parent, str) and parent in self._batches:
-                yield from self._batches[parent]
-                return
-            yield parent
-            parent = parent_of(parent)
-
-    def relation(self, step: int, found: Id) -> str:
-        """Return what `found` is to the row: "ancestor", "itself", "descendant", or nothing."""
-        if found == self._asked:
-            return "itself"
-        if found in self._ancestors:
-            return "ancestor"
-        return "descendant" if self._asked in self._lineage(found) else ""
-
-
-class _NumericKin:
-    """Who is kin to a row under the scheme "numeric": which ids a node has made, its commit log or seal says."""
-
-    def __init__(self, steps: list[_Step], asked: Id) -> None:
-        self._sources = [step.source for step in steps]
-        self._made: list[list[int] | None] = []
-        self._asked = asked
-        self._ancestors: set[tuple[int, Id]] = set()
-        self._holders: set[int] = set()
-        for number, step in enumerate(steps):
-            found = position_of(step.stream) if step.source is not None else None
-            self._made.append(found[1].marks.get("made") if found else None)
-            wanted = b"" if step.is_root else str(asked).encode()
-            if any(row_id == asked for row_id, _, _ in step.rows(containing=wanted)):
-                self._holders.add(number)
-                self._ancestors.update(self._lineage(number, asked))
-
-    def _lineage(self, step: int, row_id: Id) -> Iterator[tuple[int, Id]]:
-        while (source := self._sources[step]) is not None and isinstance(row_id, int):
-            row_id = numeric_source(row_id, self._made[step])
-            step = source
-            yield step, row_id
-
-    def relation(self, step: int, found: Id) -> str:
-        """Return what `found`, of a step, is to the row: "ancestor", "itself", "descendant", or nothing."""
-        if found == self._asked:
-            return "itself"
-        if (step, found) in self._ancestors:
-            return "ancestor"
-        lineage = self._lineage(step, found)
-        return "descendant" if any(i == self._asked and s in self._holders for s, i in lineage) else ""
-
-
-def related(found: Id, asked: Id, *, numeric: bool = False) -> str:
-    """Return what `found` is to `asked`: "ancestor", "itself", "descendant", or nothing."""
-    if found == asked:
-        return "itself"
-    if asked in _lineage(found, numeric=numeric) or _is_in_batch(asked, found):
-        return "descendant"
-    if found in _lineage(asked, numeric=numeric) or _is_in_batch(found, asked):
-        return "ancestor"
-    return ""
-
-
-def _lineage(row_id: Id, *, numeric: bool) -> Iterator[Id]:
-    """Yield the ids that `row_id` may come from, by its form."""
-    parent = parent_of(row_id, numeric=numeric)
-    while parent is not None and parent != row_id:
-        yield parent
-        row_id, parent = parent, parent_of(parent, numeric=numeric)
-
-
-def _is_in_batch(member: Id, made: Id) -> bool:
-    """Return whether `made` (``first~last_k…``) was made of a batch of root rows that `member` is of."""
-    if not isinstance(member, int) or not isinstance(made, str) or "~" not in made:
-        return False
-    first, _, rest = made.partition("~")
-    last = rest.partition("_")[0]
-    return first.isdigit() and last.isdigit() and int(first) <= member <= int(last)
-
-
-def parent_of(row_id: Id, *, numeric: bool = False) -> Id | None:
-    """Return the id of the row that `row_id` is a child of, if it is one, by its form; see `ids`."""
-    if numeric and isinstance(row_id, int):
-        return row_id // NUMERIC_WIDTH
-    if not isinstance(row_id, str) or "_" not in row_id:
-        return None
-    return _id_of(row_id.rpartition("_")[0])
-
-
-def _id_of(text: str) -> Id:
-    return int(text) if text.isdigit() else text
-
-
-def numeric_source(row_id: int, made: list[int] | None) -> int:
-    """Return the source row of a row under the scheme "numeric", given the range of ids that its node has made."""
-    return row_id // NUMERIC_WIDTH if made is not None and made[0] <= row_id <= made[1] else row_id
-
-
-def rows_of(
-    stream: Stream, *, decode: bool = True, strict: bool = True, containing: bytes = b""
-) -> Iterator[tuple[Id, Any, int]]:
-    """Yield id, item and number of each row that may be read now.
+class _Family:
+    """The kin of a row.
 
     Args:
-        stream: the stream.
-        decode: False yields numbers only.
-        strict: False takes what is no row as text.
-        containing: records without these bytes are passed over.
+        steps: the streams of the run.
+        asked: the row's id.
     """
-    cursor = stream.cursor(follow=False)
-    try:
-        while (block := cursor.read(4096)) is not None:
-            for number, record in enumerate(block.records, start=block.start):
-                if not decode:
-                    yield number, None, number
-                    continue
-                if containing not in record:
-                    continue
-                try:
-                    row_id, item = item_of(block.decode(record), number)
-                except ValueError as error:
-                    if strict:
-                        raise stream.row_error(error, block.offset_after(number - block.start)) from error
-                    row_id, item = number, record.decode("utf-8", "backslashreplace")
-                yield row_id, item, number
-    finally:
-        cursor.close()
+
+    def __init__(self, steps: list[Step], asked: Id) -> None:
+        self._steps = steps
+        self._asked = asked
+        self._holders = [step for step in steps if self._holds(step)]
+        self._ancestors: dict[Step, set[Id]] = {step: set() for step in steps}
+        self._heirs: dict[Step, dict[Id, int | None]] = {step: {} for step in steps}
+        """Of each step, the row itself and its descendants, with their numbers."""
+        for holder in self._holders:
+            self._climb(holder)
+
+    def is_known(self) -> bool:
+        """Return whether any stream, or dead letter, has the row."""
+        return bool(self._holders) or any(
+            letter["_i"] == self._asked for step in self._steps if step.source for letter in read_letters(step.stream)
+        )
+
+    def _holds(self, step: Step) -> bool:
+        return any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
+
+    # Up.
+
+    def _climb(self, step: Step) -> None:
+        names: set[Id] = {self._asked}
+        while step.source is not None:
+            names = _parents(step, step.source, names)
+            step = step.source
+            self._ancestors[step] |= names
+
+    # Down.
+
+    def members(self) -> Iterator[Trace]:
+        """Yield all kin, and where they end."""
+        for step in self._steps:
+            origin = _Origin(step, self._heirs[step.source]) if step.source else None
+            if step.source and not step.is_there:
+                # Who is not there any more (memory://), or yet, has handed on its names.
+                self._heirs[step] = dict.fromkeys(self._heirs[step.source])
+            names = {self._asked, *self._ancestors[step]}
+            # Descendants have the name of the row in their own, or that of a batch.
+            for row_id, item, number in step.rows_named(names, pattern=b"~"):
+                owners = origin.owners(row_id) if origin else set()
+                relation = self._relation(step, row_id, is_heir=bool(owners))
+                if relation in {"itself", "descendant"}:
+                    self._heirs[step][row_id] = number
+                if relation:
+                    yield Trace(step.where, step.stream.uri, row_id, relation, "row", item)
+            if origin is not None and step.source is not None:
+                yield from self._letters(step, step.source, origin)
+                yield from self._ends(step, origin)
+
+    def _relation(self, step: Step, row_id: Id, *, is_heir: bool) -> str:
+        if row_id == self._asked:
+            return "itself"
+        if row_id in self._ancestors[step]:
+            return "ancestor"
+        return "descendant" if is_heir else ""
+
+    def _letters(self, step: Step, source: Step, origin: _Origin) -> Iterator[Trace]:
+        for letter in read_letters(step.stream):
+            row_id = letter["_i"]
+            relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
+            if relation:
+                origin.fruitful.add(row_id)
+                item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
+                yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
+
+    def _ends(self, step: Step, origin: _Origin) -> Iterator[Trace]:
+        """Say of which rows nothing came, and why."""
+        if isinstance(step.stream.disk, MemoryDisk) and not step.is_there:
+            return  # it may have gone with its process
+        for row_id, number in origin.heirs.items():
+            if number is not None and row_id not in origin.fruitful:
+                relation = "itself" if row_id == self._asked else "descendant"
+                yield Trace(step.where, step.stream.uri, row_id, relation, _end(step.position, number), None)
+
+
+def _end(position: Position | None, number: int) -> str:
+    if position is None or number not in Done(position.coverage):
+        return "pending"
+    ends = [name for name, count in (("filtered", position.filtered), ("skipped", position.skipped)) if count]
+    return " or ".join(ends) or "missing"
+
+
+def _parents(step: Step, source: Step, names: set[Id]) -> set[Id]:
+    """Return ids among which are all rows of the source that some rows of a step come from."""
+    if step.is_numeric:
+        return {step.made(name) for name in names}
+    parents = {parent for name in names if (parent := parent_of(name)) is not None}
+    batches = {ends for parent in parents for ends in batch_ends(parent)}
+    found = names | parents
+    if source.is_root:
+        for first, last in batches:
+            if isinstance(first, int) and isinstance(last, int) and last - first < step.batch_size:
+                found.update(range(first, last + 1))
+    elif batches:
+        found.update(_between(source, batches, step.batch_size))
+    return found
+
+
+def _between(source: Step, batches: set[tuple[Id, Id]], batch_size: int) -> Iterator[Id]:
+    """Yield the rows from the first to the last of some batches."""
+    begun: dict[tuple[Id, Id], list[Id]] = {}
+    for row_id, _, _ in source.rows():
+        begun.update({ends: [] for ends in batches if ends[0] == row_id})
+        for ends, rows in list(begun.items()):
+            rows.append(row_id)
+            if ends[1] == row_id:
+                yield from rows
+            if ends[1] == row_id or len(rows) >= batch_size:
+                del begun[ends]
+
+
+class _Origin:
+    """Which of some source rows the rows of a step come from.
+
+    Args:
+        step: the step; it has a source.
+        heirs: the rows of the source, with their numbers.
+    """
+
+    def __init__(self, step: Step, heirs: dict[Id, int | None]) -> None:
+        self._step = step
+        self.heirs = heirs
+        self.fruitful: set[Id] = set()
+        """Those of which something came."""
+        self._near: dict[Id, int] | None = None
+        self._numbers: list[tuple[int, Id]] = []
+
+    def owners(self, row_id: Id) -> set[Id]:
+        """Return the rows that a row comes from."""
+        owners: set[Id] = set()
+        if not self.heirs:
+            return owners
+        if self._step.is_numeric:
+            owners = {self._step.made(row_id)} & self.heirs.keys()
+        elif row_id in self.heirs:
+            owners = {row_id}
+        else:
+            parent = parent_of(row_id)
+            owners = {parent} & self.heirs.keys() or self._members(parent)  # type: ignore[assignment]
+            while not owners and parent is not None and not self._is_source_there():
+                parent = parent_of(parent)
+                owners = {parent} & self.heirs.keys()  # type: ignore[assignment]
+        self.fruitful |= owners
+        return owners
+
+    def _is_source_there(self) -> bool:
+        return self._step.source is not None and self._step.source.is_there
+
+    def _members(self, name: Id | None) -> set[Id]:
+        """Return the rows that are of a batch."""
+        for first, last in batch_ends(name):
+            near = self._neighbours()
+            if first in near and last in near:
+                begin = bisect_left(self._numbers, near[first], key=lambda pair: pair[0])
+                end = bisect_left(self._numbers, near[last] + 1, key=lambda pair: pair[0])
+                return {row_id for _, row_id in self._numbers[begin:end]}
+        return set()
+
+    def _neighbours(self) -> dict[Id, int]:
+        """Return the numbers of all rows that a batch can have in common with the rows. Batches lie on a grid."""
+        if self._near is None:
+            size, source = self._step.batch_size, self._step.source
+            self._numbers = sorted((number, row_id) for row_id, number in self.heirs.items() if number is not None)
+            cells = {number // size for number, _ in self._numbers}
+            assert source is not None
+            rows = source.rows(lambda number, _: number // size in cells)
+            self._near = {row_id: number for row_id, _, number in rows}
+        return self._near

@@ -23,6 +23,9 @@ class Status(StrEnum):
 class NodeReport:
     """A node, at one moment. Row counts are totals since its beginning, also over resumes.
 
+    The ledger (C1): each row of its source is exactly one of kept, filtered, skipped, dead-lettered or pending. So
+    ``rows_in = kept + filtered + skipped + dead_letters``, and ``total = rows_in + pending`` once `total` is exact.
+
     Attributes:
         node_id: its id.
         status: its status.
@@ -57,9 +60,19 @@ class NodeReport:
     stalled: str | None = None
     error: str | None = None
 
+    @property
+    def kept(self) -> int:
+        """Source rows that gave output rows, alone or with their batch."""
+        return self.rows_in - self.filtered - self.skipped - self.dead_letters
+
+    @property
+    def pending(self) -> int | None:
+        """Source rows that are not done; None while nobody has counted the source to its end."""
+        return self.total - self.rows_in if self.total is not None and self.total_is_exact else None
+
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
+        """Return it as plain data, `kept` and `pending` included."""
+        return {**asdict(self), "kept": self.kept, "pending": self.pending}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,17 @@ import io
 import signal
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from llm_datagen import NodeFailedError
 from llm_datagen.cli.board import Board
+from llm_datagen.cli.execute import _display
 from llm_datagen.cli.plain import PlainLines
 from llm_datagen.cli.tables import duration, node_line, node_table, one_line, rate
 from llm_datagen.cli.views import NodeView, tokens_in
 
+from ..support import Bench, numbered
 from .shell import Shell, Terminal
 
 
@@ -148,6 +152,28 @@ def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_no
 
 
 STALL = {"seconds": 300.2, "waits_on": "operator", "ids": (4, "5_1"), "in_flight": 2}
+
+
+def test_nodes_that_finished_in_an_earlier_run_are_done_and_their_tokens_count(bench: Bench) -> None:
+    bench.give(numbered(50))
+
+    def spends(row: Any, ctx: Any) -> Any:
+        ctx.report_usage({"model": "m", "total_tokens": 3})
+        return row
+
+    def fails(row: Any) -> Any:
+        return {**row, "by": 1 / (row["n"] - 7)}
+
+    pipeline = bench.pipeline([spends, fails], writer_config={"async_mode": False}).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    first, second = _display(pipeline.resume("a")).views()
+    assert (first.status, first.done, first.total, first.tokens) == ("completed", 50, 50, 150)
+    assert (second.status, second.done, second.total, second.pending) == ("pending", 7, 50, 43)
+    told = Board()  # who was not told of the nodes hears of them
+    told.on_pipeline_start("a", {"operators": ["ops:spends", "ops:no_seven"]})
+    told.on_node_progress("a", "node_0", 50, 50, meta(total_is_exact=True))
+    assert [view.status for view in told.views()] == ["completed", "pending"]
 
 
 def test_a_node_that_stalls_is_shown_to_until_it_moves() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from llm_datagen.cli.letters import _letters_of
 from llm_datagen.cli.target import find_target
 from llm_datagen.streams import Span, StreamFactory
+from llm_datagen.streams.letters import read_letters
 
 from ..support import bag, eventually
 from .conftest import Command
@@ -133,24 +133,26 @@ def test_millions_of_dead_letters_take_no_memory(tmp_path: Path, monkeypatch: py
     sink = stream.sink(source="x")
     text = "x" * 2000
     for n in range(0, 8000, 1000):
-        letters = [b'{"_i":%d,"error":{"kind":"K","text":"%s"}}\n' % (i, text.encode()) for i in range(n, n + 1000)]
+        letters = [
+            b'{"_i":%d,"error":{"kind":"K","text":"%s"},"source":[%d,0,0]}\n' % (i, text.encode(), i)
+            for i in range(n, n + 1000)
+        ]
         sink.append(b"", rows=0, spans=[Span(n, n + 1000, n, n + 1000)], dead=1000, letters=b"".join(letters))
     sink.close()
-    entry = {"node_id": "n", "rows_in": 8000}
     tracemalloc.start()
-    assert [letter["_i"] for letter in _letters_of(stream, entry)] == list(range(8000))
+    assert [letter["_i"] for letter in read_letters(stream)] == list(range(8000))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6_000_000, "of 16 MB"
-    monkeypatch.setattr("llm_datagen.cli.letters._CHUNK_BYTES", 777)
-    assert sum(1 for _ in _letters_of(stream, entry)) == 8000
+    monkeypatch.setattr("llm_datagen.streams.letters._CHUNK_BYTES", 777)
+    assert sum(1 for _ in read_letters(stream)) == 8000
 
 
 def test_dead_letters_are_tried_again_as_often_as_one_likes(shell: Shell, command: Command) -> None:
     run_picky(shell, command)
     again = command("replay", "a").stdout
     assert again.startswith(f"run a: 18 rows to be tried again (node_1 picky: 18), {shell.folder}/p.yaml\n")
-    assert "node_1 picky: running, 82/100 rows, 0.0 rows/s, 0 filtered, 0 errors\n" in again
+    assert "node_1 picky: running, 82/100 rows, 0.0 rows/s, 0 filtered, 0 errors, 18 pending\n" in again
     assert "  errors  out.jsonl.errors.jsonl (18 rows)\n" in again
     shell.mend()
     again = command("replay", "a", "p.yaml").stdout

@@ -102,7 +102,10 @@ def test_what_is_wrong_is_said_and_ends_with_1(
         path.unlink()
     told = command("verify", "a", code=1).stdout
     assert "node_3 picky: 48 rows in = ? kept + " in told
-    assert "  node_3: out.jsonl is gone, and 48 source rows were done; restore it\n" in told
+    assert (
+        "  node_3: out.jsonl is gone, with its commit log and its seal, and 48 source rows were done; restore it\n"
+        in told
+    )
     (shell.folder / "in.jsonl").unlink()
     assert "  node_0: the source cannot be read: " in command("verify", "a", code=1).stdout
     assert "there is no run 'z'" in command("verify", "z", code=2).stderr
@@ -163,9 +166,18 @@ def test_a_row_is_traced_through_all_streams(shell: Shell, command: Command) -> 
 def test_where_a_row_ends_is_said(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     run_all_fates(shell, command)
     monkeypatch.setattr("llm_datagen.cli.tracing.is_terminal", lambda: True)
-    end = "nothing comes of it: filtered, skipped, or not done yet"
-    assert command("trace", "a", "8").stdout.endswith(f"node_0 odd  jsonl://tmp/a/node_0.jsonl\n  itself  8  {end}\n")
-    assert command("trace", "a", "7").stdout.endswith(f"node_1.jsonl\n  itself  7  {end}\n")
+    assert command("trace", "a", "8").stdout.endswith(
+        "node_0 odd  jsonl://tmp/a/node_0.jsonl\n  itself  8  FILTERED: nothing comes of it\n"
+    )
+    assert command("trace", "a", "7").stdout.endswith(
+        "node_1.jsonl\n  itself  7  SKIPPED: it failed, and was left out\n"
+    )
+
+
+def test_a_row_that_is_not_done_yet_is_said_to_be_pending(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd", "ops:no_seven", "ops:twice"]), "--id", "a", code=1)
+    told = command("trace", "a", "9").stdout
+    assert told.endswith("node_1 no_seven  jsonl://tmp/a/node_1.jsonl\n  itself  9  PENDING: not done yet\n")
 
 
 def test_a_trace_is_given_to_programs_and_the_exit_code_says_whether_there_is_one(
@@ -183,8 +195,12 @@ def test_a_trace_is_given_to_programs_and_the_exit_code_says_whether_there_is_on
     ]
     assert told["found"][4]["item"]["error"]["kind"] == "ValueError"
     assert json.loads(command("trace", "a", "21", "--json").stdout)["row_id"] == 21
-    nothing = "run a: row 50 is in none of its streams, nor is anything that has to do with it\n"
+    nothing = "run a: there is no row 50 in any of its streams\n"
     assert command("trace", "a", "50", code=1).stdout == nothing
+    child = (
+        "run a: there is no row '1_9' in any of its streams; of row 1, whose child it would be: llm-datagen trace a 1\n"
+    )
+    assert command("trace", "a", "1_9", code=1).stdout == child
     assert json.loads(command("trace", "a", "x", "--json", code=1).stdout)["found"] == []
     assert "there is no run 'z'" in command("trace", "z", "1", code=2).stderr
 

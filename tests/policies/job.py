@@ -1,13 +1,15 @@
 """A pipeline to be killed. Run with ``python job.py``, it forks a child for every job that it is given on stdin.
 
 A job is a JSON object: `folder` (with `in.jsonl`), `do` ("run" or "replay"), settings of the pipeline, and how the
-operators behave. They note every call, durably, in `folder/calls`; what the job says is appended to `folder/said`.
+operators behave; after `hold` calls, they wait to be killed. They note every call, durably, in `folder/calls`; what the
+job says is appended to `folder/said`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import sys
@@ -48,10 +50,12 @@ class Work(BaseOperator):
         self.bad: set[int] = set() if job.get("mended") else BAD[node]
         self.calls = os.open(Path(job["folder"], "calls"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self.chance = random.Random(job.get("seed", 0))
+        self.job = job
 
     def note(self, items: Sequence[Any]) -> float:
         os.write(self.calls, "".join(f"{self.node}:{item['_i']}\n" for item in items).encode())
-        return self.nap * 2 * self.chance.random()
+        self.job["hold"] = self.job.get("hold", math.inf) - len(items)
+        return self.nap * 2 * self.chance.random() if self.job["hold"] > 0 else 3600.0
 
     def made_of(self, item: Any) -> Any:
         if item["n"] in self.bad:

@@ -104,9 +104,13 @@ class Work:
         path = self.folder / "said"
         return path.read_text() if path.exists() else ""
 
-    def kill_after(self, calls: int, **changes: Any) -> bool:
-        """Start the job, and kill it when so many further calls were made; return whether it was killed in time."""
+    def kill_after(self, calls: int, *, headstart: int = 40, **changes: Any) -> bool:
+        """Start the job, and kill it when so many further calls were made; return whether it was killed in time.
+
+        The kill comes late on a machine that is busy: `headstart` says how many calls the job makes meanwhile, at most.
+        """
         before = self.calls().total()
+        changes = {"hold": calls + headstart, **changes}
         pid = self.forks.start({**self.job, "seed": self.chance.random(), **changes})
         ended = f"ended {self.said().count('ended')}"
         eventually(lambda: self.calls().total() >= before + calls or self.said().count("ended") > int(ended[6:]))

@@ -36,10 +36,10 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     tmp_path: Path, forks: Forks, job: dict[str, Any]
 ) -> None:
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
-    work = Work(forks, tmp_path, 150, nap=0.01, mended=True, **job)
+    work = Work(forks, tmp_path, 200, nap=0.001, mended=True, **job)
     while work.kills < 5 and work.kill_after(work.chance.randrange(1, 25)):
         work.ledger()
-    assert work.kills >= 2, "on a machine that is busy with other things, a job may end before it is killed"
+    assert work.kills == 5
     work.finish()
     first, second = work.ledger()
     assert max(work.calls().values()) == 1
@@ -51,13 +51,13 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
         assert letter["attempts"] == 1
         assert letter["input"] == {"n": letter["_i"], "_i": letter["_i"]}
     out = {row["_i"].rpartition("_")[0] for row in lines(work.output)}
-    for n in range(150):
+    for n in range(work.rows):
         if n in lost or n % 4 == 0:
             assert str(n) not in out
             assert n not in lost_behind
         else:
             assert (n in lost_behind) != (str(n) in out)
-    rows, _ = expected(150, mended=True)
+    rows, _ = expected(work.rows, mended=True)
     assert bag(lines(work.output)) == bag(row for row in rows if row["n"] not in lost | lost_behind)
     assert (first.dead, second.dead) == (len(lost), len(lost_behind))
     # What is lost is what a kill can catch in flight: the calls that run, and results that wait for a flush.

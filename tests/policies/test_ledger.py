@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from llm_datagen import NodeFailedError, Status, UnifiedPipeline
+from llm_datagen import NodeFailedError, Status, StreamFactory, UnifiedPipeline
 from llm_datagen.audit import FINDINGS_SHOWN, verify
 from llm_datagen.config import OnError
+from llm_datagen.streams.checked import with_check
 
 from ..pipeline.chains import STYLES, Fate, operator
 from ..support import Bench, eventually, numbered
@@ -89,13 +91,35 @@ def _wait(pipeline: UnifiedPipeline) -> None:
 
 
 def test_a_run_that_has_not_begun_has_an_empty_ledger(bench: Bench) -> None:
-    """C1: all rows are pending; a source that is not there yet is told as such."""
+    """C1: all rows are pending; a source that is not there yet is nothing wrong, and cannot be counted."""
     bench.give(numbered(7))
     bench.pipeline([double, double]).create("a")
     first, second = verify(bench.image("a"))
     assert (first.rows_in, first.covered, first.pending, first.findings) == (7, 0, 7, [])
-    assert (second.rows_in, second.pending) == (None, None)
-    assert "cannot be read" in second.findings[0]
+    assert (second.rows_in, second.pending, second.findings) == (None, None, [])
+
+
+def test_what_has_gone_with_the_memory_of_its_process_is_nothing_wrong(bench: Bench) -> None:
+    """C1: what cannot be counted is None; what can, is."""
+    bench.give(numbered(12))
+    bench.pipeline([no_fifths, double], default_protocol="memory://").create("a").run()
+    assert [(one.rows_in, one.kept, one.pending) for one in ledger_of(bench)] == [(12, 9, 0), (9, 9, 0)]
+    StreamFactory.create(bench.image("a")["nodes"][0]["output_uri"]).delete()
+    first, second = verify(bench.image("a"))
+    assert (first.findings, first.rows_in, first.kept) == ([], 12, None)
+    assert (second.findings, second.rows_in, second.kept, second.pending) == ([], None, None, None)
+    assert (second.covered, second.rows_out, second.complete) == (9, 9, True)
+
+
+def test_a_stream_between_two_nodes_that_vanished_is_named_by_both(bench: Bench) -> None:
+    """C1: with all that belonged to it; what was made of it is still there, and cannot be checked."""
+    bench.give(numbered(12))
+    bench.pipeline([no_fifths, double]).create("a").run()
+    for path in bench.between("a").parent.glob("node_0.jsonl*"):
+        path.unlink()
+    first, second = verify(bench.image("a"))
+    assert "node_0.jsonl is gone, with its commit log and its seal, and 12 source rows were done" in first.findings[0]
+    assert re.search(r"the source cannot be read: .*node_0\.jsonl", second.findings[0])
 
 
 # --- lies --------------------------------------------------------------------------------------------------------
@@ -124,6 +148,20 @@ def replace(name: str, data: bytes) -> Callable[[Bench], None]:
     return edit
 
 
+def edit_image(**changes: Any) -> Callable[[Bench], None]:
+    def edit(bench: Bench) -> None:
+        image = bench.image("a")
+        image["nodes"][0].update(changes)
+        (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
+
+    return edit
+
+
+def remove_all(bench: Bench) -> None:
+    for path in bench.folder.glob("out.jsonl*"):
+        path.unlink()
+
+
 def flip(lines: list[bytes], at: int = 5) -> list[bytes]:
     """Change one byte, so that it still is a row."""
     return [line.replace(b'"n":', b'"m":') if number == at else line for number, line in enumerate(lines)]
@@ -147,8 +185,17 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
     "the size of the seal": (edit_seal(size=12), "out.jsonl has .* bytes, but 12 when it was sealed"),
     "the checksum of the seal": (edit_seal(crc=12), "out.jsonl.*: the checksum is .*, 0000000c was committed"),
     "the rows covered by the seal": (edit_seal(cover=[[0, 29, 0, 290]]), "29 source rows are done, but .* are 30"),
-    "the format of the seal": (edit_seal(format=99), "nothing accounts for it"),
-    "a seal by hand": (replace("out.jsonl.done", b""), "nothing accounts for it"),
+    "the format of the seal": (edit_seal(format=99), "out.jsonl.done is no seal .* nothing accounts for .*out.jsonl"),
+    "the time of the seal": (edit_seal(sealed_at="2020-01-01"), "out.jsonl.done: the checksum of the seal differs"),
+    "the seal written anew": (edit_seal(), "out.jsonl.done: the checksum of the seal differs"),
+    "a byte of the source": (
+        lambda bench: replace("in.jsonl", bench.input.read_bytes().replace(b'"n": 3', b'"n": 4', 1))(bench),
+        r"in.jsonl, bytes \d+ to \d+: the input was edited",
+    ),
+    "the source has grown": (lambda bench: bench.give(numbered(32)), "2 rows are pending: .*in.jsonl has grown since"),
+    "all of it removed": (remove_all, "out.jsonl is gone, with its commit log and its seal, and 30 source rows"),
+    "the rows of the image": (edit_image(rows_out=24), "runtime.json says of node_0: rows_out 24; its files say 25"),
+    "a seal by hand": (replace("out.jsonl.done", b""), "out.jsonl.done is no seal .* nothing accounts for"),
     "no seal": (lambda bench: Path(f"{bench.output}.done").unlink(), "nothing accounts for it"),
     "the output removed": (lambda bench: bench.output.unlink(), "out.jsonl is gone"),
     "the output emptied": (replace("out.jsonl", b""), "out.jsonl has 0 bytes"),
@@ -169,20 +216,39 @@ def test_every_lie_is_found_and_named(bench: Bench, lie: str) -> None:
     assert any(re.search(says, finding) for finding in ledger.findings), ledger.findings
 
 
+def forged(letter: bytes, **changes: Any) -> bytes:
+    """Return a letter that says something else, with the right checksum."""
+    value = {**json.loads(letter), **changes}
+    del value["check"]
+    return with_check(orjson.dumps(value))
+
+
 LETTER_LIES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "deleted": (lambda letters: letters[:-1], r"errors.jsonl has \d+ bytes, but \d+ were committed"),
     "all deleted": (lambda letters: [], r"errors.jsonl has 0 bytes"),
     "torn": (lambda letters: [*letters[:-1], letters[-1][:40]], "were committed"),
     "blanked": (
         lambda letters: [letters[0][:-1] + b" " * len(letters[1]) + b"\n", *letters[2:]],
-        "holds 2 rows, and 3 were counted",
+        "errors.jsonl, line 1: not a dead letter .*checksum",
+    ),
+    "twice": (
+        lambda letters: [letters[0], letters[0], letters[2]],
+        "errors.jsonl, line 2: row 4 is dead-lettered twice",
+    ),
+    "one byte": (
+        lambda letters: [*letters[:2], letters[2].replace(b"is bad", b"is mad")],
+        "errors.jsonl, line 3: not a dead letter .*checksum",
+    ),
+    "of another row": (
+        lambda letters: [*letters[:2], forged(letters[2], _i=18)],
+        "errors.jsonl, line 3: row 18 is not row 19 of the source",
     ),
     "not a letter": (
         lambda letters: [b"{" + b" " * (len(letters[0]) - 3) + b"}\n", *letters[1:]],
         "errors.jsonl, line 1: not a dead letter",
     ),
     "of a row that came out": (
-        lambda letters: [letters[0].replace(b'"_i":4,', b'"_i":5,'), *letters[1:]],
+        lambda letters: [forged(letters[0], _i=5), *letters[1:]],
         "row 5 is dead-lettered, and in the output too",
     ),
 }
@@ -241,7 +307,8 @@ def test_no_more_findings_are_kept_than_can_be_read(bench: Bench) -> None:
     seal.write_text(json.dumps({**manifest, "size": len(data), "crc": zlib.crc32(data), "last": [0, 0]}))
     (ledger,) = verify(bench.image("a"))
     assert len(ledger.findings) == FINDINGS_SHOWN
-    assert "comes from no row of the source" in ledger.findings[0]
+    assert "the checksum of the seal differs" in ledger.findings[0]
+    assert all("comes from no row of the source" in finding for finding in ledger.findings[1:])
 
 
 @pytest.mark.parametrize("style", ["item", "batch", "async item"])

@@ -309,13 +309,13 @@ def test_a_setup_that_fails_is_no_row_that_fails(bench: Bench, on_error: str) ->
 
 def test_all_rows_may_fail(bench: Bench) -> None:
     """M24, S2: then the output is empty, and sealed, and every row is accounted for."""
-    bench.give(numbered(3000))
-    pipeline = bench.pipeline([poisoned(range(3000)), double], parallel_size=4, streaming=True, on_error="dead_letter")
+    bench.give(numbered(1000))
+    pipeline = bench.pipeline([poisoned(range(1000)), double], parallel_size=4, streaming=True, on_error="dead_letter")
     report = pipeline.create("a").run()
     assert report.status == Status.COMPLETED
     assert lines(bench.output) == []
     letters = letters_of(bench.between("a"))
-    assert Counter(letter["_i"] for letter in letters) == Counter(range(3000))
+    assert Counter(letter["_i"] for letter in letters) == Counter(range(1000))
     check_counts(bench, report)
 
 

@@ -259,10 +259,10 @@ def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, forks: Forks, kind: 
     work = Work(forks, tmp_path, 150, kind=kind, nap=0.001, settings={"streaming": streaming})
     work.finish()
     work.check()
-    assert work.kill_after(5, do="replay", mended=True)
+    assert work.kill_after(5, headstart=10, do="replay", mended=True)
     for _ in range(3):
         work.ledger()
-        if not work.kill_after(work.chance.randrange(1, 12), mended=True):
+        if not work.kill_after(work.chance.randrange(1, 12), headstart=10, mended=True):
             break
     assert work.kills >= 2
     work.ledger()

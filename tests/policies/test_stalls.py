@@ -24,9 +24,9 @@ from llm_datagen.testing import Fault, RecordingHooks, inject
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
 from .helpers import PoisonError, check_counts, double, ledger_of, some_children
 
-GRACE = 0.2
+GRACE = 0.1
 A_BIT = 4.0
-"""What a busy machine may add to a fifth of a second."""
+"""What a busy machine may add to a tenth of a second."""
 
 
 class Hang:
@@ -74,7 +74,7 @@ class Hang:
 @pytest.fixture
 def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
     """Something that hangs, and is let go at the end, so that no thread is left."""
-    monkeypatch.setattr(loop, "GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr(loop, "GIVE_UP_SECONDS", 0.1)
     hang = Hang(7)
     yield hang
     hang.gate.set()

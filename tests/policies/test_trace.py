@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import tracemalloc
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, INodeContext, UnifiedNode, UnifiedNodePipeline
+from llm_datagen import BaseOperator, INodeContext, NodeFailedError, StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.lineage import trace
+from llm_datagen.streams import Span
+from llm_datagen.streams.manifest import Manifest
 
+from ..pipeline.chains import Fate
 from ..support import Bench, numbered
-from .helpers import double, poisoned, some_children
+from .helpers import double, ledger_of, no_fifths, poisoned, some_children
+
+FATES: list[Fate] = [double, no_fifths, some_children]
 
 
 def kin(bench: Bench, row_id: Any, pipeline_id: str = "a") -> list[tuple[str, Any, str, str]]:
@@ -26,6 +35,10 @@ def rows(where: str, relation: str, *ids: Any) -> list[tuple[str, Any, str, str]
 
 def dead(where: str, relation: str, *ids: Any) -> list[tuple[str, Any, str, str]]:
     return [(where, row_id, relation, "dead letter") for row_id in ids]
+
+
+def ends(where: str, relation: str, state: str, *ids: Any) -> list[tuple[str, Any, str, str]]:
+    return [(where, row_id, relation, state) for row_id in ids]
 
 
 def in_order(*kin: list[tuple[str, Any, str, str]]) -> list[tuple[str, Any, str, str]]:
@@ -54,9 +67,8 @@ def test_paths_lead_to_ancestors_and_descendants(bench: Bench) -> None:
         rows("node_1", "ancestor", "3_1"),
         rows("node_2", "itself", "3_1_0"),
     )
-    assert kin(bench, 4) == rows("input", "itself", 4), "it has no children: 4 % 4 is 0"
-    assert kin(bench, 999) == kin(bench, "nobody") == []
-    assert kin(bench, "3_9") == rows("input", "ancestor", 3), "it may have been"
+    assert kin(bench, 4) == in_order(rows("input", "itself", 4), ends("node_0", "itself", "filtered", 4)), "4 % 4 is 0"
+    assert kin(bench, 999) == kin(bench, "nobody") == kin(bench, "3_9") == []
 
 
 def test_a_traced_row_is_shown_with_its_content_and_place(bench: Bench) -> None:
@@ -222,7 +234,118 @@ def test_nodes_that_were_wired_by_hand_are_traced_along_their_wires(bench: Bench
 
 @pytest.mark.parametrize("id_scheme", ["path", "numeric"])
 def test_streams_that_are_not_there_are_passed_over(bench: Bench, id_scheme: str) -> None:
-    """M14: of a run that has not begun, only the input can be seen."""
+    """M14: of a run that has not begun, only the input can be seen, and that nothing came of it yet."""
     bench.give(numbered(6))
     bench.pipeline([double, double], id_scheme=id_scheme).create("a")
-    assert kin(bench, 2) == rows("input", "itself", 2)
+    assert kin(bench, 2) == in_order(rows("input", "itself", 2), ends("node_0", "itself", "pending", 2))
+
+
+def test_where_a_row_ends_is_said_of_each_of_its_descendants(bench: Bench) -> None:
+    """C1: filtered, skipped, or not done yet; where a node both filters and skips, which it was is not kept."""
+    bench.give(numbered(40))
+    pipeline = bench.pipeline([lambda row: [row] * 2, no_fifths], default_protocol="csv://").create(
+        "a", node_configs=[{}, {"on_error": "skip"}]
+    )
+    pipeline.run()
+    assert kin(bench, 5) == in_order(
+        rows("input", "itself", 5),
+        rows("node_0", "descendant", "5_0", "5_1"),
+        ends("node_1", "descendant", "filtered", "5_0", "5_1"),
+    )
+    skipping = bench.pipeline([poisoned({3}, no_fifths)], on_error="skip", output_uri=f"csv://{bench.folder}/b.csv")
+    skipping.create("b").run()
+    assert kin(bench, 3, "b")[1:] == ends("node_0", "itself", "filtered or skipped", 3)
+    only = bench.pipeline([poisoned({3})], on_error="skip", output_uri=f"jsonl://{bench.folder}/c.jsonl").create("c")
+    only.run()
+    assert kin(bench, 3, "c")[1:] == ends("node_0", "itself", "skipped", 3)
+
+
+def test_a_row_that_should_be_there_and_is_not_is_missing(bench: Bench) -> None:
+    """C1: it is done, the node filters and skips none, and nothing came of it: somebody took it away."""
+    bench.give(numbered(10))
+    bench.pipeline([double]).create("a").run()
+    (bench.folder / "out.jsonl.done").unlink()
+    kept = bench.output.read_bytes().splitlines(keepends=True)
+    bench.output.write_bytes(b"".join(kept[:4] + kept[5:]))
+    stream = StreamFactory.create(f"jsonl://{bench.output}")
+    stream.write_seal(
+        Manifest(size=bench.output.stat().st_size, rows=10, cover=(Span(0, 10, 0, 90),), complete=True), sync=False
+    )
+    assert kin(bench, 4)[1:] == ends("node_0", "itself", "missing", 4)
+
+
+@pytest.mark.parametrize("id_scheme", ["path", "numeric"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_ends_of_all_rows_are_the_ledger(bench: Bench, seed: int, id_scheme: Any) -> None:
+    """C1: traced one by one, the rows of the input end in as many ways as the ledger counts."""
+    chance = random.Random(seed)
+    bench.give(numbered(40))
+    fates = [poisoned({n for n in range(80) if chance.random() < 0.05}, chance.choice(FATES)) for _ in range(3)]
+    for number, fate in enumerate(fates):
+        fate.__name__ = f"fate {number}"
+    pipeline = bench.pipeline(
+        list(fates),
+        on_error=chance.choice(["fail", "skip", "dead_letter"]),
+        streaming=chance.random() < 0.5,
+        default_protocol=chance.choice(["jsonl://", "csv://"]),
+        id_scheme=id_scheme,
+        writer_config={"async_mode": False},
+    ).create("a")
+    with contextlib.suppress(NodeFailedError):
+        pipeline.run()
+    image = bench.image("a")
+    found: set[tuple[str, Any, str]] = set()
+    for n in range(40):
+        found.update((one.where, one.row_id, one.state) for one in trace(image, n) if one.relation != "ancestor")
+    for ledger in ledger_of(bench):
+        count = Counter(state for where, _, state in found if where == ledger.node_id)
+        assert count["row"] == ledger.rows_out
+        assert count["dead letter"] == ledger.dead
+        assert count["filtered"] + count["skipped"] + count["filtered or skipped"] == ledger.filtered + ledger.skipped
+        assert count["pending"] == (ledger.pending or 0)
+        assert not count["missing"]
+
+
+def test_descendants_are_found_behind_a_stream_that_has_gone_with_its_process(bench: Bench) -> None:
+    """M14: their names say it."""
+    bench.give(numbered(6))
+    pipeline = bench.pipeline([some_children, lambda row: [row, row]], default_protocol="memory://").create("a")
+    pipeline.run()
+    StreamFactory.create(bench.image("a")["nodes"][0]["output_uri"]).delete()
+    assert kin(bench, 2) == in_order(
+        rows("input", "itself", 2), rows("node_1", "descendant", *(f"2_{k}_{j}" for k in range(2) for j in range(2)))
+    )
+    assert kin(bench, "2_1_0") == in_order(rows("input", "ancestor", 2), rows("node_1", "itself", "2_1_0"))
+
+
+@pytest.mark.parametrize("kind", ["children", "batches", "numeric"])
+def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: str) -> None:
+    """M14: streams of many rows are read, not held: also to find the rows of a batch, and where a row ends."""
+    count = 60_000
+    bench.give(numbered(count))
+    operators = [Sums(2) if kind == "batches" else lambda row: [row, row], lambda row: None if row["n"] % 7 else row]
+    scheme: Any = "numeric" if kind == "numeric" else "path"
+    bench.pipeline(operators, batch_size=4, id_scheme=scheme, log_file=None).create("a").run()
+    image = bench.image("a")
+    last: dict[str, Any] = {
+        "children": f"{count - 1}_1",
+        "batches": f"{count - 4}~{count - 1}_1",
+        "numeric": (count - 1) * 10_000 + 1,
+    }
+    for asked in (count - 1, last[kind]):
+        tracemalloc.start()
+        found = list(trace(image, asked))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert {one.where for one in found} == {"input", "node_0", "node_1"}
+        assert peak < 6_000_000, "a set of all ids would take more"
+
+
+def test_the_children_of_row_0_are_found_under_the_numeric_scheme(bench: Bench) -> None:
+    """M14: they are 0, 1, 2: their numbers do not begin with their parent's."""
+    bench.give(numbered(3))
+    bench.pipeline([lambda row: [{"m": "x"}] * 3, lambda row: row], id_scheme="numeric").create("a").run()
+    assert kin(bench, 0) == in_order(
+        *(rows(where, "itself", 0) for where in ("input", "node_0", "node_1")),
+        *(rows(where, "descendant", 1, 2) for where in ("node_0", "node_1")),
+    )

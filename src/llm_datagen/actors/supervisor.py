@@ -7,6 +7,7 @@ is the cause; what follows from it never replaces it (F1).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +129,7 @@ class SupervisorActor(Stage):
     def begin(self) -> None:
         """Start all nodes, or the first."""
         for plan in self._plans:
+            self._size(plan)
             if plan.sink is None:
                 self._progress[plan.node_id].finished_before(plan.position)
                 self._tell_progress(self._progress[plan.node_id])
@@ -251,6 +253,10 @@ class SupervisorActor(Stage):
         status = Status.COMPLETED if success else Status.FAILED if is_cause else Status.CANCELED
         progress = self._progress[node_id]
         progress.end(status)
+        if success:
+            for plan in self._plans:
+                if group.plan.sink is not None and _same(plan.source, group.plan.sink.stream):
+                    self._size(plan)
         self._log.info(events.NODE_ENDED, **_brief(progress.report().as_dict()))
         error = self._first_failure[2] if is_cause and self._first_failure is not None else None
         self._tell_progress(progress)
@@ -387,6 +393,13 @@ class SupervisorActor(Stage):
                 expected = self._progress[other.plan.node_id].expected_rows_out() if is_upstream else None
                 if expected is not None:
                     progress.sized(SourceSized(group.plan.node_id, round(expected), is_exact=False))
+
+    def _size(self, plan: NodePlan) -> None:
+        """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
+        with contextlib.suppress(OSError):  # who reads it will say so
+            seal = plan.source.manifest()
+            if seal is not None and seal.complete and seal.rows is not None:
+                self._progress[plan.node_id].sized(SourceSized(plan.node_id, seal.rows, is_exact=True))
 
     def _now(self) -> PipelineStatus:
         return PipelineStatus(

@@ -102,8 +102,11 @@ class Board(DefaultPipelineHooks):
         """Keep the counts."""
         with self._guard:
             entry = self._entry(nid)
+            # Of a node that has finished in an earlier run, this is all that is heard.
+            is_old = entry.started is None and entry.view.status == Status.PENDING
             entry.view = replace(
                 entry.view,
+                status=Status.COMPLETED if is_old else entry.view.status,
                 done=curr,
                 total=total,
                 is_exact=bool(meta.get("total_is_exact")),

@@ -30,7 +30,7 @@ def send_cancel(folder: RunFolder) -> int:
     """
     run = look_at(folder)
     name = f"run {folder.pipeline_id!r}"
-    if not folder.is_locked():
+    if not folder.is_locked() and not run.is_live:
         raise CannotCancelError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
     host, pid = run.image.get("host"), run.image.get("pid")
     if host != socket.gethostname():

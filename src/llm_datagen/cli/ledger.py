@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import orjson
 from rich.console import Console
@@ -14,12 +13,9 @@ from rich.text import Text
 from llm_datagen.audit import FINDINGS_SHOWN, NodeLedger, verify
 from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
-from llm_datagen.cli.letters import is_in_memory
 from llm_datagen.cli.runs import RunView, enter_run
 from llm_datagen.cli.tables import number
-from llm_datagen.streams import StreamFactory
 
-_NO_SOURCE = "the source cannot be read"
 _ON_THE_MOVE = "it is running, so its last rows are on the move: what is found may be that; verify it when it has ended"
 
 
@@ -35,7 +31,7 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
         PipelineNotFoundError: when there is no such run.
     """
     run = enter_run(results_dir, pipeline_id)
-    ledgers = _ledgers(run.image)
+    ledgers = verify(run.image)
     findings = sum(len(ledger.findings) for ledger in ledgers)
     if as_json:
         nodes = [{**asdict(ledger), "pending": ledger.pending} for ledger in ledgers]
@@ -50,20 +46,6 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
                 write(_line(ledger, operator))
         _conclude(run, ledgers, findings)
     return FAILED if findings else 0
-
-
-def _ledgers(image: dict[str, Any]) -> list[NodeLedger]:
-    ledgers = verify(image)
-    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
-    for ledger, entry in zip(ledgers, image["nodes"], strict=True):
-        source, output = (StreamFactory.create(entry[key]) for key in ("input_uri", "output_uri"))
-        has_begun = output.exists()
-        if not has_begun and entry.get("rows_in") and not is_in_memory(output):
-            ledger.find(f"{output.path} is gone, and {entry['rows_in']} source rows were done; restore it")
-        elif not source.exists() and (is_in_memory(source) or (source.place in written and not has_begun)):
-            # A source that is not there yet, or has gone with its process, is nothing wrong.
-            ledger.findings = [text for text in ledger.findings if not text.startswith(_NO_SOURCE)]
-    return ledgers
 
 
 def _conclude(run: RunView, ledgers: list[NodeLedger], findings: int) -> None:

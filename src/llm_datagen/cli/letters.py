@@ -13,15 +13,13 @@ from llm_datagen.cli.execute import command_line, write
 from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.runs import RunView, enter_run
 from llm_datagen.cli.tables import line_width, one_line, rows_in_words
-from llm_datagen.errors import ConfigError, StreamCorruptError, StreamMissingError
+from llm_datagen.errors import ConfigError, StreamMissingError
 from llm_datagen.ids import Id
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.disk import MemoryDisk
-from llm_datagen.streams.letters import position_of
-
-_CHUNK_BYTES = 1 << 20
+from llm_datagen.streams.letters import position_of, read_letters
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,7 +89,7 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
     for entry in entries:
         stream = StreamFactory.create(entry["output_uri"])
         groups: dict[str, LetterGroup] = {}
-        for letter in _letters_of(stream, entry):
+        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
             error = letter["error"]
             if error["kind"] not in groups:
                 groups[error["kind"]] = LetterGroup(
@@ -130,43 +128,6 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
     if run.status == Status.FAILED:
         yield _foreign("  it failed: ", str(run.image.get("error")))
         yield f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
-
-
-def _letters_of(stream: Stream, entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the committed dead letters of a node, one after the other: no more than one is in memory."""
-    position = committed(stream, entry)
-    size = position.errors_bytes if position else 0
-    for line_number, line in enumerate(_lines_in(stream, size), start=1):
-        try:
-            letter = orjson.loads(line)
-            _ = letter["_i"], letter["error"]["kind"], letter["error"]["text"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StreamCorruptError(
-                f"{stream.errors_path}, line {line_number}: not a dead letter ({error!r}); restore the file"
-            ) from None
-        yield letter
-
-
-def _lines_in(stream: Stream, size: int) -> Iterator[bytes]:
-    if not size:
-        return
-    found = stream.disk.size(stream.errors_path) or 0
-    if found < size:
-        raise StreamCorruptError(f"{stream.errors_path} has {found} bytes, but {size} were committed; restore the file")
-    file = stream.disk.open_read(stream.errors_path)
-    try:
-        begun: list[bytes] = []
-        for at in range(0, size, _CHUNK_BYTES):
-            *ends, rest = file.read_at(at, min(_CHUNK_BYTES, size - at)).split(b"\n")
-            if ends:
-                yield b"".join([*begun, ends[0]])
-                yield from ends[1:]
-                begun = []
-            begun.append(rest)
-        if any(begun):  # no newline at the end: it is no dead letter
-            yield b"".join(begun)
-    finally:
-        file.close()
 
 
 def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:

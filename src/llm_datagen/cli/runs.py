@@ -91,7 +91,12 @@ def look_at(folder: RunFolder) -> RunView:
             return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True)
         image = folder.load()  # its last image is saved before the lock is free
     if image["status"] in _LIVE:
-        note = f"the process is gone; resume it: llm-datagen resume {folder.pipeline_id}"
+        owner = folder.owner()
+        if (far := folder.runs_elsewhere()) is not None:
+            note = f"by {far}, whose lock cannot be seen from here"
+            return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True, note=note)
+        who = f"process {owner.pid} on {owner.host}" if owner is not None and owner.is_elsewhere else "the process"
+        note = f"{who} is gone; resume it: llm-datagen resume {folder.pipeline_id}"
         return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, image=image, note=note)
     return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image)
 

@@ -102,6 +102,10 @@ def node_line(node: NodeView) -> str:
         parts.append(f"ETA {duration(node.seconds_left)}")
     of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
     parts += [f"{number(node.filtered)} filtered", f"{number(node.failed)} errors{of_which}"]
+    if node.pending is not None and node.status not in {Status.PENDING, Status.COMPLETED}:
+        parts.append(f"{number(node.pending)} pending")
+    elif node.status not in {Status.PENDING, Status.COMPLETED, Status.RUNNING}:  # it ended before its source did
+        parts.append("? pending")
     if node.tokens:
         parts.append(f"{number(node.tokens)} tokens")
     stalled = f"; stalled: {node.stalled}" if node.stalled else ""

@@ -13,15 +13,23 @@ from rich.text import Text
 
 from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
-from llm_datagen.cli.letters import is_in_memory
 from llm_datagen.cli.runs import enter_run
 from llm_datagen.cli.tables import line_width, one_line
 from llm_datagen.ids import Id, parse_id
-from llm_datagen.lineage import Trace, related, trace
-from llm_datagen.streams import StreamFactory
+from llm_datagen.kin import parent_of
+from llm_datagen.lineage import Trace, trace
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
+
+_ENDS = {
+    "filtered": "FILTERED: nothing comes of it",
+    "skipped": "SKIPPED: it failed, and was left out",
+    "filtered or skipped": "FILTERED OR SKIPPED: nothing comes of it; which it was is not kept",
+    "pending": "PENDING: not done yet",
+    "missing": "MISSING: it is done, and should be here; see llm-datagen verify",
+}
+"""What is said of a row of which nothing came."""
 
 
 def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) -> int:
@@ -45,7 +53,7 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
         data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows}
         write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     elif not found:
-        write(f"run {pipeline_id}: row {row_id!r} is in none of its streams, nor is anything that has to do with it")
+        write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.image, row_id)}")
     else:
         for line in _lines(run.image, row_id, found):
             if is_terminal():
@@ -55,21 +63,26 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
     return 0 if found else FAILED
 
 
+def _nearest(image: dict[str, Any], row_id: Id) -> str:
+    """Return what is to be said of the row that a row would be a child of, by its name."""
+    parent = parent_of(row_id)
+    while parent is not None:
+        if next(trace(image, parent), None) is not None:
+            return f"; of row {parent!r}, whose child it would be: llm-datagen trace {image['pipeline_id']} {parent}"
+        parent = parent_of(parent)
+    return ""
+
+
 def _lines(image: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
-    nodes = image["nodes"]
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
     yield Text(f"run {image['pipeline_id']}: row {row_id}")
-    yield from _stream("input", nodes[0]["input_uri"], [row for row in found if row.where == "input"], widths)
-    for entry in nodes:
-        given = [row for row in found if row.uri == entry["input_uri"] and row.state != _DEAD]
+    inputs = {row.uri: None for row in found if row.where == "input"} or {image["nodes"][0]["input_uri"]: None}
+    for uri in inputs:
+        yield from _stream("input", uri, [row for row in found if row.where == "input" and row.uri == uri], widths)
+    for entry in image["nodes"]:
         made = [row for row in found if row.where == entry["node_id"]]
-        if given or made:
+        if made:
             yield from _stream(f"{entry['node_id']} {entry['operator']}", entry["output_uri"], made, widths)
-        numeric = entry["id_scheme"] == "numeric"
-        is_lost = is_in_memory(StreamFactory.create(entry["output_uri"]))
-        for row in given if not is_lost else []:
-            if not any(related(one.row_id, row.row_id, numeric=numeric) in {"itself", "descendant"} for one in made):
-                yield _row(row, "nothing comes of it: filtered, skipped, or not done yet", widths, style="yellow")
 
 
 def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> Iterator[Text]:
@@ -79,6 +92,8 @@ def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> 
             error = row.item["error"]
             yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red")
             yield _row(row, f"it was given {_text(row.item['input'])}", widths)
+        elif row.state in _ENDS:
+            yield _row(row, _ENDS[row.state], widths, style="yellow")
         else:
             yield _row(row, _text(row.item), widths)
 

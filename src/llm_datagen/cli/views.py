@@ -46,6 +46,11 @@ class NodeView:
     stalled: str = ""
 
     @property
+    def pending(self) -> int | None:
+        """Source rows that are not done; None while nobody has counted the source to its end."""
+        return max(0, self.total - self.done) if self.total is not None and self.is_exact else None
+
+    @property
     def seconds_left(self) -> float | None:
         """About how many seconds it will go on; None while that is not known."""
         if self.total is None or self.rate <= 0 or self.status != Status.RUNNING:

@@ -2,10 +2,17 @@
 
     runtime.json     topology, settings, status, progress: the first truth of a resume (M6, M27)
     checkpoint.json  each node's position, derived from the streams, for people and tools
-    lock             held while the run is running
+    lock             locked, by the operating system, while a process has the run
+    owner.json       who has it: host, process, since when; gone when the lock was given back
 
 Files are replaced atomically: whoever reads them sees a whole one. Where the image and the streams differ, the
 streams are right (R1).
+
+Two runs of one id at once are refused (M23). The lock is one of the kernel: it ends with its process, whatever ends
+that, and reaches as far as the file system's locks do: over NFS with its locks (the default of v4; v3 with lockd) to
+other machines. `owner.json` is for the message. And where a file system says that it locks, but each machine does so
+for itself (NFS mounted with `nolock` or `local_lock`), it is the second line: what another host has, and whose image
+still moves, is not taken. A file system without locks is refused.
 """
 
 from __future__ import annotations
@@ -14,13 +21,15 @@ import contextlib
 import os
 import socket
 import time
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, PipelineNotFoundError
+from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
+from llm_datagen.report import Status
 from llm_datagen.streams.disk import LOCAL_DISK, HeldLock, LocalDisk
 
 FORMAT = 1
@@ -28,6 +37,12 @@ FORMAT = 1
 
 _TRIES = 5
 _TRY_SECONDS = 0.02
+
+WATCH_SECONDS = 2.0
+"""How long a run that another host has not given back is watched for signs of life: four times between two images."""
+
+FRESH_SECONDS = 10.0
+"""A run of another host whose image is not older is shown as running. By the clocks of both."""
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -49,6 +64,29 @@ def check_pipeline_id(pipeline_id: Any) -> str:
     return str(pipeline_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who has a run, or had it when its process died.
+
+    Attributes:
+        host: the machine's name.
+        pid: the process.
+        since: when it took the run, in UTC.
+    """
+
+    host: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is of another machine: then its process id says nothing here."""
+        return self.host != socket.gethostname()
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -68,6 +106,7 @@ class RunFolder:
         self.image_path = self.path / "runtime.json"
         self.checkpoint_path = self.path / "checkpoint.json"
         self.lock_path = self.path / "lock"
+        self.owner_path = self.path / "owner.json"
         self._lock: HeldLock | None = None
 
     def exists(self) -> bool:
@@ -119,11 +158,17 @@ class RunFolder:
 
         Raises:
             PipelineBusyError: when somebody has it.
-            DiskError: when the folder or the lock cannot be made.
+            DiskError: when the folder or the lock cannot be made, or the file system has no locks.
         """
         for _ in range(_TRIES):
-            self._lock = self.disk.take_lock(str(self.lock_path))
-            if self._lock is not None:
+            lock = self.disk.take_lock(str(self.lock_path))
+            if lock is not None:
+                try:
+                    self._own()
+                except BaseException:
+                    lock.release()
+                    raise
+                self._lock = lock
                 return
             time.sleep(_TRY_SECONDS)  # who only looks, as `is_locked` does, has it for a moment
         raise PipelineBusyError(
@@ -131,17 +176,67 @@ class RunFolder:
             f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
         )
 
+    def _own(self) -> None:
+        """Write down who has the lock now."""
+        owner = self.owner()
+        if owner is not None and owner.is_elsewhere and self._is_moving():
+            raise PipelineBusyError(
+                f"run {self.pipeline_id!r} in {self.path.parent} is being run by {owner}: its image moves, though its "
+                f"lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the file "
+                "system with its locks (for NFS: without nolock, local_lock), or two runs are not kept apart"
+            )
+        me = Owner(**whoami(), since=now_text())
+        self.disk.replace(str(self.owner_path), orjson.dumps(asdict(me), option=_OPTIONS), sync=False)
+
+    def _is_moving(self) -> bool:
+        """Return whether somebody saves the image of a run that is running, though nobody has its lock."""
+        before = self._moved_at()
+        deadline = time.monotonic() + WATCH_SECONDS
+        while before is not None and time.monotonic() < deadline:
+            time.sleep(WATCH_SECONDS / 10)
+            if self._moved_at() not in {None, before}:
+                return True
+        return False
+
+    def _moved_at(self) -> str | None:
+        """Return when the image of a run that is running was saved; None when it is not running."""
+        try:
+            image = self.load()
+        except (PipelineNotFoundError, ImageError):
+            return None
+        return image.get("updated_at") if image["status"] in {Status.RUNNING, Status.CANCELING} else None
+
     def unlock(self) -> None:
         """Let others take the run. May be called more than once."""
         if self._lock is not None:
+            with contextlib.suppress(DiskError):  # what is left says who had it last, and keeps nobody out
+                self.disk.remove(str(self.owner_path))
             self._lock.release()
             self._lock = None
+
+    def owner(self) -> Owner | None:
+        """Return who has the run, or had it when its process died; None when it was given back, or never taken."""
+        try:
+            data = self.disk.read_all(str(self.owner_path))
+            return None if data is None else Owner(**orjson.loads(data))
+        except (DiskError, ValueError, TypeError):
+            return None
+
+    def runs_elsewhere(self) -> Owner | None:
+        """Return who on another host has the run, by its image, where that host's locks cannot be seen from here."""
+        owner = self.owner()
+        moved_at = self._moved_at() if owner is not None and owner.is_elsewhere else None
+        if moved_at is None:
+            return None
+        age = datetime.now(UTC) - datetime.fromisoformat(moved_at)
+        return owner if abs(age.total_seconds()) <= FRESH_SECONDS else None
 
     def remove_if_unused(self) -> None:
         """Remove the folder if there is nothing in it but the lock, which nobody has."""
         if self.exists() or self.is_locked():
             return
-        self.disk.remove(str(self.path / "lock"))
+        self.disk.remove(str(self.owner_path))
+        self.disk.remove(str(self.lock_path))
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
@@ -157,11 +252,8 @@ class RunFolder:
         return lock is None
 
     def _by_whom(self) -> str:
-        try:
-            image = self.load()
-        except (PipelineNotFoundError, ImageError):
-            return ""
-        return f" by process {image.get('pid')} on {image.get('host')}"
+        owner = self.owner()
+        return "" if owner is None else f" by {owner}"
 
 
 def whoami() -> dict[str, Any]:

@@ -116,9 +116,9 @@ def _line(value: dict[str, Any]) -> bytes:
 def _parse(line: bytes) -> dict[str, Any] | None:
     """Return the value of a line, or None when the line is not valid."""
     crc, _, text = line.partition(b" ")
+    if crc != b"%08x" % zlib.crc32(text):
+        return None
     try:
-        if int(crc, 16) != zlib.crc32(text):
-            return None
         value = orjson.loads(text)
     except ValueError:
         return None
@@ -212,6 +212,12 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
             ) from error
         offset += len(line) + 1
     return source, position
+
+
+def is_torn(disk: Disk, path: str) -> bool:
+    """Return whether the last line of a log is whole, and was yet changed: `read_log` passes it over."""
+    lines = (disk.read_all(path) or b"").split(b"\n")
+    return len(lines) > 1 and _parse(lines[-2]) is None
 
 
 def check_data(disk: Disk, path: str, position: Position, *, whole: bool) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import warnings
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from llm_datagen.errors import DiskError, StreamBusyError
 
@@ -22,6 +23,9 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows has no flock; there, a stream has no writer lock
     fcntl = None  # type: ignore[assignment]
+
+
+_NO_LOCKS = "This file system has no locks, so nothing would keep two runs apart; put results_dir on one that has"
 
 
 class ReadFile(Protocol):
@@ -253,7 +257,15 @@ class LocalDisk:
             Timeout: when another has it.
         """
         lock = FileLock(path, timeout=0, thread_local=False)
-        lock.acquire()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                lock.acquire()
+        except NotImplementedError:
+            raise OSError(errno.ENOLCK, _NO_LOCKS, path) from None
+        if isinstance(lock, SoftFileLock):  # a file that is there or not: left by a dead process, it would stay locked
+            lock.release()
+            raise OSError(errno.ENOLCK, _NO_LOCKS, path)
         return lock
 
 

@@ -19,6 +19,7 @@ import orjson
 
 from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.ids import Id
+from llm_datagen.streams.checked import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.commits import CommitLog, Position
 from llm_datagen.streams.dispatch import abandoned, forget
 from llm_datagen.streams.rows import named
@@ -26,36 +27,64 @@ from llm_datagen.streams.sink import Sink, position_of
 from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Stream
 
+_CHUNK_BYTES = 1 << 20
+
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
 __all__ = ["UNPARSED", "bury_abandoned", "check_letters", "letter", "position_of", "read_letters", "release_letters"]
 
 
-def read_letters(stream: Stream) -> Iterator[dict[str, Any]]:
-    """Yield the dead letters beside a stream that are committed.
+def read_letters(
+    stream: Stream, *, position: Position | None = None, checked: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the dead letters beside a stream that are committed, one after the other: no more than one is in memory.
+
+    Args:
+        stream: the stream.
+        position: where it stands, if that is known; else its seal or its commit log is asked.
+        checked: whether to refuse letters that are not, byte for byte, what was written.
 
     Raises:
         StreamCorruptError: on a line that is none, or when committed ones are missing.
     """
-    found = position_of(stream)
-    size = found[1].errors_bytes if found else 0
-    if not size:
-        return
-    data = (stream.disk.read_all(stream.errors_path) or b"")[:size]
-    if len(data) < size:
-        raise StreamCorruptError(
-            f"{stream.errors_path} has {len(data)} bytes, but {size} were committed; restore the file"
-        )
-    for number, line in enumerate(data.splitlines(), start=1):
+    if position is None:
+        found = position_of(stream)
+        position = found[1] if found else Position()
+    for number, line in enumerate(_lines(stream, position.errors_bytes), start=1):
         try:
+            if checked and not is_unaltered(line):
+                raise ValueError("the checksum differs: it was changed")
             value = orjson.loads(line)
-            _ = value["_i"], value["error"]["kind"], value["source"][2]
+            _ = value["_i"], value["error"]["kind"], value["error"]["text"], value["source"][2]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise StreamCorruptError(
                 f"{stream.errors_path}, line {number}: not a dead letter ({error!r}); restore the file"
-            ) from error
+            ) from None
+        value.pop(CHECK_FIELD, None)
         yield value
+
+
+def _lines(stream: Stream, size: int) -> Iterator[bytes]:
+    """Yield the lines, newlines included, of the first `size` bytes of the dead letters."""
+    if not size:
+        return
+    found = stream.disk.size(stream.errors_path) or 0
+    if found < size:
+        raise StreamCorruptError(f"{stream.errors_path} has {found} bytes, but {size} were committed; restore the file")
+    file = stream.disk.open_read(stream.errors_path)
+    try:
+        begun: list[bytes] = []
+        for at in range(0, size, _CHUNK_BYTES):
+            *ends, rest = file.read_at(at, min(_CHUNK_BYTES, size - at)).split(b"\n")
+            for end in ends:
+                yield b"".join([*begun, end, b"\n"])
+                begun = []
+            begun.append(rest)
+        if any(begun):  # no newline at the end: it is no dead letter
+            yield b"".join(begun)
+    finally:
+        file.close()
 
 
 def letter(
@@ -82,11 +111,11 @@ def letter(
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     try:
-        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+        return with_check(orjson.dumps(value))
     except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
         del value["input"]
         value["raw"] = record.decode("utf-8", "backslashreplace")
-        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+        return with_check(orjson.dumps(value))
 
 
 def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -> int:

@@ -9,8 +9,11 @@ from typing import Any, Self
 import orjson
 
 from llm_datagen.ids import Id
+from llm_datagen.streams.checked import CHECK_FIELD, with_check
 from llm_datagen.streams.commits import FORMAT, Position
 from llm_datagen.streams.spans import Coverage, Span
+
+LEDGER_FIELD = "ledger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,8 @@ class Manifest:
             value = orjson.loads(data)
             if not isinstance(value, dict) or value.get("format") != FORMAT:
                 return None
+            for derived in (LEDGER_FIELD, CHECK_FIELD):
+                value.pop(derived, None)
             value["cover"] = tuple(Span(*span) for span in value["cover"])
             value["failed"] = tuple(value["failed"])
             value["ids"] = tuple(value["ids"])
@@ -86,7 +91,24 @@ class Manifest:
     def dump(self) -> bytes:
         """Return the manifest as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
-        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+        return with_check(orjson.dumps({**value, LEDGER_FIELD: self.ledger()}))
+
+    def ledger(self) -> dict[str, int | None] | None:
+        """Return what became of the source rows (C1), for people and tools; None when nobody counted them.
+
+        Of a stream whose writer has sealed it, no row is pending: that is what the seal means (S2).
+        """
+        if self.rows is None:
+            return None
+        done = sum(span.end - span.start for span in self.cover)
+        skipped, dead, _ = self.failed
+        return {
+            "kept": done - self.filtered - skipped - dead,
+            "filtered": self.filtered,
+            "skipped": skipped,
+            "dead_letters": dead,
+            "pending": 0 if self.complete else None,
+        }
 
     def position(self) -> Position:
         """Return where the stream stands, to go on writing after it was unsealed."""

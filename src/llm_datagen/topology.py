@@ -1,0 +1,93 @@
+"""The streams of a run, each with what it is made from, as its image tells; and the rows in them, for who looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.ids import Id
+from llm_datagen.kin import numeric_source, rows_of
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.letters import position_of
+
+_NEEDLES = 50
+"""Ids that are looked for in undecoded records; when there are more, all records are decoded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A stream of a run.
+
+    Attributes:
+        where: "input", or the id of the node that writes it.
+        stream: the stream.
+        source: the step that it is made from; None for an input.
+        is_root: whether its rows are named by their number.
+        is_numeric: whether the node that writes it names children by the scheme "numeric".
+        batch_size: rows a batch of that node has, at most.
+        position: how far it has come; None when nothing says so.
+    """
+
+    where: str
+    stream: Stream
+    source: Step | None = None
+    is_root: bool = False
+    is_numeric: bool = False
+    batch_size: int = 1
+    position: Position | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any data."""
+        return self.stream.disk.size(self.stream.path) is not None
+
+    def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
+        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
+        if not self.is_there:
+            return
+        for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted):
+            yield (number if self.is_root else row_id), item, number
+
+    def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
+        """Yield rows among which are all that have one of some ids, or are named after it, or match a pattern."""
+        texts = [str(name) for name in names]
+        if self.is_root:
+            return self.rows(lambda number, _: number in names)
+        is_hidden = self.is_numeric and 0 in names  # child 7 of row 0 is 7
+        if is_hidden or len(texts) > _NEEDLES or not all(re.fullmatch(r"[\w~-]+", text, re.ASCII) for text in texts):
+            return self.rows()
+        found = re.compile(b"|".join([*(re.escape(text.encode()) for text in texts), *filter(None, [pattern])])).search
+        return self.rows(lambda _, record: found(record))
+
+    def made(self, row_id: Id) -> Id:
+        """Return the source row of a row, under the scheme "numeric"."""
+        marks = self.position.marks if self.position else {}
+        return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
+
+
+def steps_of(image: dict[str, Any]) -> list[Step]:
+    """Return the streams of a run, each behind the one that it is made from."""
+    steps: dict[tuple[str, str], Step] = {}
+    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
+    waiting = list(image["nodes"])
+    while waiting:
+        entry = waiting.pop(0)
+        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
+        if source.place not in steps:
+            if source.place in written and waiting:  # nodes may be wired in any order
+                waiting.append(entry)
+                continue
+            steps[source.place] = Step("input", source, is_root=entry["is_root"])
+        found = position_of(output)
+        steps[output.place] = Step(
+            entry["node_id"],
+            output,
+            steps[source.place],
+            is_numeric=entry["id_scheme"] == "numeric",
+            batch_size=entry["batch_size"],
+            position=found[1] if found else None,
+        )
+    return list(steps.values())

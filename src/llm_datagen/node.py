@@ -28,9 +28,9 @@ from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.streams import Sink, Span, Stream, StreamFactory
-from llm_datagen.streams.commits import Position
+from llm_datagen.streams.commits import CHECK_WHOLE_BYTES, Position
 from llm_datagen.streams.dispatch import DispatchLog, abandoned
-from llm_datagen.streams.letters import bury_abandoned
+from llm_datagen.streams.letters import bury_abandoned, check_letters
 from llm_datagen.streams.sink import check_recoverable, position_of
 
 
@@ -243,6 +243,7 @@ class UnifiedNode:
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             _check_finished(output, manifest.size, manifest.source, source.uri)
+            _check_letters(output, manifest.position())
             return
         if self.executor == "process":
             self._packed = self._pack()
@@ -252,6 +253,7 @@ class UnifiedNode:
         if output.is_sealed():
             output.verify(whole=False)
         position = check_recoverable(output, source.uri)
+        _check_letters(output, position)
         _check_source(source, position)
         abandoned(output, position)
 
@@ -272,6 +274,7 @@ class UnifiedNode:
         dispatched: DispatchLog | None = None
         if manifest is not None and self.is_finished():
             output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
+            output.disk.remove(output.dispatched_path)
             position = manifest.position()
         else:
             if self.executor == "process":
@@ -430,6 +433,12 @@ def _check_finished(output: Stream, size: int, made_from: str, source_uri: str) 
             f"{output.path} is finished and was made from {made_from!r}, not from {source_uri!r}; choose another "
             "output, or delete it"
         )
+
+
+def _check_letters(output: Stream, position: Position) -> None:
+    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long."""
+    if position.errors_bytes <= CHECK_WHOLE_BYTES:
+        check_letters(output)
 
 
 def _check_source(source: Stream, position: Position) -> None:

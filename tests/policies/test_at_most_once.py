@@ -64,6 +64,18 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     assert len(lost) + len(lost_behind) <= 5 * 2 * (8 + 20)
 
 
+def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(
+    tmp_path: Path, forks: Forks
+) -> None:
+    """S2: the stream is finished, and nothing of its making is left over."""
+    work = Work(forks, tmp_path, 20, mended=True, settings=ONCE)
+    fault = {"operation": "remove", "path": "*.dispatched", "hit": 3}  # the first two are of the start
+    assert work.forks.run({**work.job, "fault": fault}) == -9
+    assert list(tmp_path.rglob("*.dispatched"))
+    work.finish()
+    assert not list(tmp_path.rglob("*.dispatched"))
+
+
 def test_the_same_kills_with_exactly_once_abandon_nothing(tmp_path: Path, forks: Forks) -> None:
     """R2: the default: every row comes out; calls may be repeated."""
     work = Work(forks, tmp_path, 100, nap=0.001, mended=True)

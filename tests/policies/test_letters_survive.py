@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import NodeFailedError, Status
-from llm_datagen.errors import StreamChangedError
+from llm_datagen.errors import StreamChangedError, StreamError
 
 from ..support import Bench, bag, lines, numbered
 from .helpers import PoisonError, Seen, check_counts, double, ledger_of, letters_of, poisoned
@@ -150,6 +150,29 @@ def test_letters_that_were_committed_and_are_gone_are_missed(bench: Bench, chang
         path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(StreamChangedError, match=f"{path} has .* were committed"):
         pipeline.resume("a", max_errors=10)
+
+
+@pytest.mark.parametrize("change", ["shortened", "removed", "zeros"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_letters_that_cannot_be_read_are_missed_also_beside_a_finished_output(
+    bench: Bench, change: str, ends: bool
+) -> None:
+    """M22, S3: what a loss of power leaves of a file that was not synced; the run would be called completed."""
+    bench.give(numbered(50))
+    pipeline = bench.pipeline([poisoned({3, 9})], on_error="dead_letter", max_errors=None if ends else 1).create("a")
+    if ends:
+        pipeline.run()
+    else:
+        with pytest.raises(NodeFailedError):
+            pipeline.run()
+    path = Path(f"{bench.output}.errors.jsonl")
+    data = path.read_bytes()
+    if change == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-5] if change == "shortened" else data[:20] + bytes(8) + data[28:])
+    with pytest.raises(StreamError, match=f"{path}"):
+        pipeline.resume("a").run()
 
 
 def test_what_stands_behind_the_committed_letters_is_cut_off(bench: Bench) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from .changes import changed_files
 from .faults import folders, frozen, full_and_broken
-from .torture import Tally, torture
+from .table import between, claims_of, contradictions, measured, render
+from .tally import Tally
+from .torture import torture
 
 
 def main() -> int:
@@ -24,20 +26,26 @@ def main() -> int:
         "what",
         nargs="?",
         default="kills",
-        choices=["kills", "full", "frozen", "folders", "changes"],
-        help="kills (the default); full: full and broken disks; frozen disks; folders taken away; changes: cut and "
-        "flipped files",
+        choices=["kills", "full", "frozen", "folders", "changes", "table"],
+        help="kills (the default), with losses of power and full disks; full: full and broken disks, at every step; "
+        "frozen disks; folders taken away; changes: cut and flipped files; table: the one of docs/guarantees.md, "
+        "measured with --kills accidents a cell",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of all faults or changes, how many to try (0 to 1)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; a seed is a pipeline and its kills")
     parser.add_argument("--seeds", type=int, default=1_000_000, help="how many seeds at most, one after the other")
     parser.add_argument("--kills", type=int, default=200, help="kills in all; seeds are used up until they are done")
     parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
+    parser.add_argument("--accident", default="", choices=["", "kill", "power", "full"], help="only that")
     parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
     parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
     parser.add_argument("--jobs", type=int, default=1, help="drivers side by side; more of them make timing wilder")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after so many seconds")
     parser.add_argument("--folder", type=Path, help="where to work; what fails is left there")
+    parser.add_argument("--delivery", help="this delivery for all nodes")
+    parser.add_argument("--fsync", help="this kind of fsync for all seeds")
+    parser.add_argument("--write", type=Path, help="of table: the page to put it into")
+    parser.add_argument("--check", type=Path, help="of table: the page that must not promise more than was found")
     parser.add_argument("--json", action="store_true", help="print the tally as one JSON object")
     given = parser.parse_args()
 
@@ -45,6 +53,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # for those who are nobody for a while
     began = time.monotonic()
+    if given.what == "table":
+        return _table(given, folder)
     if given.what != "kills":
         tally = {
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
@@ -57,20 +67,41 @@ def main() -> int:
     for job in range(1, given.jobs):  # before anything else is in this process: drivers have one thread
         pid = os.fork()
         if pid == 0:
-            os._exit(_drive(given, folder, job, began))
+            code = 1
+            try:
+                code = _drive(given, folder, job, began)
+            finally:
+                os._exit(code)
         drivers.append(pid)
     _drive(given, folder, 0, began)
-    for pid in drivers:
-        os.waitpid(pid, 0)
+    if any(os.waitpid(pid, 0)[1] for pid in drivers):
+        raise RuntimeError("a driver has failed; see what it said above")
 
     tally, seeds = Tally(), []
     for path in sorted(folder.glob("tally-*.json")):
         for line in path.read_text().splitlines():
             value = json.loads(line)
             seeds.append(value.pop("seed"))
-            tally.add(Tally(**value))
+            tally.add(value)
         path.unlink()
     return _tell(given, folder, tally, seeds, time.monotonic() - began)
+
+
+def _table(given: argparse.Namespace, folder: Path) -> int:
+    """Measure the table; print it, write it into a page, or compare it with the one that is there."""
+    tallies = measured(folder, seed=given.seed, accidents=given.kills, jobs=given.jobs)
+    section = render(tallies, f"python -m tests.torture table --seed {given.seed} --kills {given.kills}")
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    if given.write is not None:
+        page = given.write.read_text()
+        given.write.write_text(page.replace(between(page), section))
+    if given.check is not None:
+        total.findings += contradictions(claims_of(given.check.read_text()), tallies)
+    if not given.json:
+        print(section)
+    return _tell(given, folder, total, [given.seed], 0.0)
 
 
 def _tell(given: argparse.Namespace, folder: Path, tally: Tally, seeds: list[int], seconds: float) -> int:
@@ -93,15 +124,12 @@ def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> i
             left = given.seconds - (time.monotonic() - began)
             if left <= 0:
                 break
+            work = folder / f"seed-{seed}"
+            fixed = {"delivery": given.delivery, "fsync": given.fsync, "processes": given.processes}
             tally = torture(
-                seed,
-                given.a_seed,
-                folder / f"seed-{seed}",
-                exhaustive=given.every,
-                seconds=left,
-                processes=given.processes,
+                seed, given.a_seed, work, exhaustive=given.every, seconds=left, accident=given.accident, **fixed
             )
-            kills += tally.kills
+            kills += tally.accidents if given.accident else tally.kills
             file.write(json.dumps({"seed": seed, **asdict(tally)}) + "\n")
             file.flush()
             seed += given.jobs

@@ -1,30 +1,25 @@
-"""Random pipelines, made from a seed, and a plain Python model of what each of their nodes must write."""
+"""Random pipelines, made from a seed."""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import random
-import time
-import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
+from llm_datagen import UnifiedPipeline
 from llm_datagen.config import ExecutorKind, IfExists
-from llm_datagen.testing import CallCounter, crash_at
+from llm_datagen.testing import crash_at
 
-from ..support import write_jsonl
 from .forks import PlannedFailure
+from .operators import CLASSES, Meter
 
 PIPELINE_ID = "t"
 
 KINDS = ("map", "filter", "sieve", "fan", "fold")
 STYLES = ("item", "async item", "batch", "async batch", "flat batch")
-
-Rows = list[tuple[str, dict[str, Any]]]
-"""Rows with their ids (as text) in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +31,10 @@ class Node:
         style: how the operator is written: one of STYLES.
         parallel_size, batch_size, ordered: as in NodeConfig.
         nap: seconds that a call takes at most; 0 is no time at all.
+        on_error, retries, delivery: as in NodeConfig.
+        poison: about one row of so many fails, however often it is tried; 0 is none.
+        flaky: about one row of so many fails, up to `retries` times; 0 is none.
+        bisect: whether the engine may look for the row at fault in a batch.
     """
 
     kind: str
@@ -44,16 +43,48 @@ class Node:
     batch_size: int
     ordered: bool
     nap: float
+    on_error: str = "fail"
+    retries: int = 0
+    delivery: str = "exactly_once"
+    poison: int = 0
+    flaky: int = 0
+    bisect: bool = False
 
     @property
     def takes_batches(self) -> bool:
         """Whether the operator has process_batch."""
         return "batch" in self.style
 
+    @property
+    def fails(self) -> bool:
+        """Whether calls of the operator raise."""
+        return bool(self.poison or self.flaky)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether its rows come out in the same order in every run."""
+        return self.ordered or self.parallel_size * self.batch_size == 1
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings for the engine."""
+        names = ("parallel_size", "batch_size", "ordered", "on_error", "retries", "delivery")
+        return {"retry_wait": 0.001, **{name: getattr(self, name) for name in names}}
+
+    def __str__(self) -> str:
+        parts = [f"{self.kind}/{self.style} p{self.parallel_size} b{self.batch_size}"]
+        parts += ["ordered"] * self.ordered + ["at_most_once"] * (self.delivery == "at_most_once")
+        if self.on_error != "fail":
+            parts.append(f"{self.on_error} poison {self.poison} flaky {self.flaky} retries {self.retries}")
+            parts += ["bisect"] * (self.bisect and self.takes_batches)
+        return " ".join([*parts, f"{self.nap * 1000:g}ms"])
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A pipeline, its input and its settings. The same seed gives the same case."""
+    """A pipeline, its input and its settings. The same seed gives the same case.
+
+    `bad_lines`: about one line of so many of the input cannot be parsed; 0 is none. The rest is as in UnifiedPipeline.
+    """
 
     seed: int
     rows: int
@@ -68,33 +99,57 @@ class Case:
     output: str
     id_scheme: str
     wide: bool
+    bad_lines: int = 0
     executor: ExecutorKind = "auto"
 
     def __str__(self) -> str:
-        nodes = " → ".join(
-            f"{n.kind}/{n.style} p{n.parallel_size} b{n.batch_size}{' ordered' if n.ordered else ''} {n.nap * 1000:g}ms"
-            for n in self.nodes
-        )
         return (
-            f"seed {self.seed}: {self.rows} rows, {'streaming' if self.streaming else 'sequential'}, "
+            f"seed {self.seed}: {self.rows} rows{' (some bad)' if self.bad_lines else ''}, "
+            f"{'streaming' if self.streaming else 'sequential'}, "
             f"{'async' if self.async_mode else 'sync'}, queue {self.queue_size}, flush {self.flush_batch_size}, "
-            f"fsync {self.fsync}, {self.between} {self.output}, ids {self.id_scheme}: {nodes}"
+            f"fsync {self.fsync}, {self.between} {self.output}, ids {self.id_scheme}: "
+            + " → ".join(map(str, self.nodes))
         )
 
     @property
     def is_ordered(self) -> bool:
         """Whether the order of the output is determined."""
-        return all(node.ordered or node.parallel_size * node.batch_size == 1 for node in self.nodes)
+        return all(node.keeps_order for node in self.nodes)
+
+    @property
+    def can_be_replayed(self) -> bool:
+        """Whether what comes of a replay is determined: rows that come later change no batch that has been made."""
+        return any(
+            node.on_error == "dead_letter" or node.delivery == "at_most_once" for node in self.nodes
+        ) and not any(
+            node.kind == "fold" or (node.poison and node.takes_batches and not node.bisect) for node in self.nodes
+        )
 
     # The pipeline.
 
     def write_input(self, folder: Path) -> None:
         """Write the input file."""
-        write_jsonl(folder / "in.jsonl", self._input())
+        rows = self.input_rows()
+        (folder / "in.jsonl").write_text("".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in rows))
 
-    def _input(self) -> list[dict[str, str]]:
+    def input_rows(self) -> list[dict[str, str] | str]:
+        """Return the rows of the input; a line that is no row is text."""
         pad = 'two\nlines, and "quotes" ' * (60 if self.wide else 1)
-        return [{"k": f"row {n}", "v": str(n), "pad": pad[: n * 7 % len(pad)]} for n in range(self.rows)]
+        rows: list[dict[str, str] | str] = []
+        for n in range(self.rows):
+            if self.is_bad_line(n):
+                rows.append(f'{{"k": "line {n} is no row')
+            else:
+                rows.append({"k": f"row {n}", "v": str(n), "pad": pad[: n * 7 % len(pad)]})
+        return rows
+
+    def is_bad_line(self, number: int) -> bool:
+        """Return whether a line of the input cannot be parsed."""
+        return self.bad_lines > 0 and random.Random(f"{self.seed} line {number}").randrange(self.bad_lines) == 0
+
+    def child(self, row_id: str, k: int) -> str:
+        """Return the id of a child."""
+        return str(int(row_id) * 10_000 + k) if self.id_scheme == "numeric" else f"{row_id}_{k}"
 
     def stream_path(self, folder: Path, number: int) -> Path:
         """Return where node `number` writes."""
@@ -102,15 +157,42 @@ class Case:
             return folder / f"out.{self.output}"
         return folder / "between" / PIPELINE_ID / f"node_{number}.{self.between}"
 
-    def counter(self, folder: Path, number: int) -> CallCounter:
+    def counter(self, folder: Path, number: int) -> Meter:
         """Return the counter of what node `number` was given."""
-        return CallCounter(folder / f"calls_{number}")
+        return Meter(folder / f"calls_{number}", once=self.nodes[number].fails)
 
-    def pipeline(self, folder: Path, *, log: bool = False, fail: tuple[int, int] | None = None) -> UnifiedPipeline:
-        """Return the pipeline, all of it in `folder`; `fail` is the node, and its call in this run, that raises."""
-        operators = [
-            self.counter(folder, number)(operator(node, number, self.seed)) for number, node in enumerate(self.nodes)
-        ]
+    def raised(self, folder: Path, number: int) -> Path:
+        """Return the file with the ids of rows in calls of node `number` that raised."""
+        return folder / f"raised_{number}"
+
+    def pipeline(
+        self,
+        folder: Path,
+        *,
+        log: bool = False,
+        fail: tuple[int, int] | None = None,
+        mended: bool = False,
+    ) -> UnifiedPipeline:
+        """Return the pipeline, all of it in `folder`.
+
+        Args:
+            folder: where.
+            log: whether it writes a platform log.
+            fail: a node, and its call in this run, that raises.
+            mended: whether no row is poison any more, where rows are dead-lettered.
+            note: called before a call of an operator is counted, with the file where it is, and the items.
+        """
+        operators: list[Any] = []
+        for number, node in enumerate(self.nodes):
+            counter = self.counter(folder, number)
+            operator = CLASSES[node.style](
+                node,
+                number,
+                self.seed,
+                self.raised(folder, number),
+                mended=mended and node.on_error == "dead_letter",
+            )
+            operators.append(counter(operator))
         if fail is not None:
             file = folder.with_name(f"{folder.name}.failing")
             file.unlink(missing_ok=True)
@@ -145,190 +227,26 @@ class Case:
         fail: tuple[int, int] | None = None,
     ) -> UnifiedPipeline:
         """Return the pipeline, created, or loaded to be resumed when it is there already."""
-        configs = [
-            {"parallel_size": n.parallel_size, "batch_size": n.batch_size, "ordered": n.ordered} for n in self.nodes
-        ]
+        configs = [node.config() for node in self.nodes]
         return self.pipeline(folder, log=log, fail=fail).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)
 
-    # The model.
 
-    def expected(self) -> list[Rows]:
-        """Return what each node must write. The order counts where `is_ordered`."""
-        found: list[Rows] = []
-        rows: Rows = [(str(n), row) for n, row in enumerate(self._input())]
-        for number, node in enumerate(self.nodes):
-            rows = self._after(node, salt(self.seed, number), rows)
-            found.append(rows)
-        return found
+def random_case(seed: int, *, rows: int | None = None, processes: bool = False, **fixed: Any) -> Case:
+    """Return the case of a seed.
 
-    def _after(self, node: Node, seed: int, rows: Rows) -> Rows:
-        out: Rows = []
-        if node.kind == "fold":
-            for first in range(0, len(rows), node.batch_size):
-                batch = rows[first : first + node.batch_size]
-                row_id = batch[0][0] if len(batch) == 1 else f"{batch[0][0]}~{batch[-1][0]}_0"
-                out.append((row_id, folded([row for _, row in batch], seed)))
-            return out
-        if node.style == "flat batch":  # its author turns each batch round, and that stays so
-            size = node.batch_size
-            rows = [row for first in range(0, len(rows), size) for row in reversed(rows[first : first + size])]
-        for row_id, row in rows:
-            result = FATES[node.kind](row, seed)
-            if isinstance(result, list):
-                out += [(self._child(row_id, k), child) for k, child in enumerate(result)]
-            elif result is not None:
-                out.append((row_id, result))
-        return out
-
-    def _child(self, row_id: str, k: int) -> str:
-        return str(int(row_id) * 10_000 + k) if self.id_scheme == "numeric" else f"{row_id}_{k}"
-
-    def in_processes(self) -> Case:
-        """Return the same case with plain operators in worker processes."""
-        nodes = tuple(replace(node, style=node.style.removeprefix("async ")) for node in self.nodes)
-        return replace(self, nodes=nodes, executor="process")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
-
-
-def salt(seed: int, number: int) -> int:
-    """Return the seed of a node."""
-    return seed * 31 + number
-
-
-def _hash(row: dict[str, Any], seed: int) -> int:
-    return zlib.crc32(f"{seed} {row['k']} {row['v']}".encode())
-
-
-def _map(row: dict[str, Any], seed: int) -> Any:
-    return {**row, "v": str(_hash(row, seed))}
-
-
-def _filter(row: dict[str, Any], seed: int) -> Any:
-    return None if _hash(row, seed) % 3 == 0 else _map(row, seed)
-
-
-def _sieve(row: dict[str, Any], seed: int) -> Any:
-    return None if _hash(row, seed) % 10 else _map(row, seed)
-
-
-def _fan(row: dict[str, Any], seed: int) -> Any:
-    number = _hash(row, seed)
-    return [{**row, "v": f"{number}.{k}"} for k in range(number % 4)]
-
-
-FATES = {"map": _map, "filter": _filter, "sieve": _sieve, "fan": _fan}
-
-
-def folded(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Return the one row that a fold makes of a batch."""
-    total = zlib.crc32("|".join(f"{row['k']} {row['v']}" for row in rows).encode(), seed)
-    return {"k": f"fold of {len(rows)}", "v": str(total), "pad": rows[0]["pad"]}
-
-
-def bare(item: Any) -> dict[str, Any]:
-    """Return an item without its id."""
-    return {key: value for key, value in item.items() if key != "_i"}
-
-
-class _Operator(BaseOperator):
-    bisect = False  # what they make of a batch is compared with what a run makes in which nothing fails
-
-    def __init__(self, node: Node, number: int, seed: int) -> None:
-        self.name = f"{number} {node.kind} {node.style}"
-        self.kind = node.kind
-        self.flat = node.style == "flat batch"
-        self.seed = salt(seed, number)
-        self.nap = node.nap
-
-    def fate(self, item: Any) -> Any:
-        return FATES[self.kind](bare(item), self.seed)
-
-    def batch_fate(self, items: Sequence[Any]) -> list[Any]:
-        if self.kind == "fold":
-            return [folded([bare(item) for item in items], self.seed)]
-        if not self.flat:
-            return [self.fate(item) for item in items]
-        flat: list[Any] = []
-        for item in reversed(items):  # the rows say which item they are from
-            result = self.fate(item)
-            if result is not None:
-                flat.append({**result, "_i": item["_i"]})
-        return flat
-
-    def pause(self) -> float:
-        return random.random() * self.nap
-
-
-class _Item(_Operator):
-    def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        if self.nap:
-            time.sleep(self.pause())
-        return self.fate(item)
-
-
-class _AsyncItem(_Operator):
-    async def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        if self.nap:
-            await asyncio.sleep(self.pause())
-        return self.fate(item)
-
-
-class _Batch(_Operator):
-    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
-        if self.nap:
-            time.sleep(self.pause())
-        return self.batch_fate(items)
-
-
-class _AsyncBatch(_Operator):
-    async def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
-        if self.nap:
-            await asyncio.sleep(self.pause())
-        return self.batch_fate(items)
-
-
-def operator(node: Node, number: int, seed: int) -> BaseOperator:
-    """Return the operator of a node."""
-    classes = {
-        "item": _Item,
-        "async item": _AsyncItem,
-        "batch": _Batch,
-        "async batch": _AsyncBatch,
-        "flat batch": _Batch,
-    }
-    return classes[node.style](node, number, seed)
-
-
-def random_case(seed: int, *, rows: int | None = None) -> Case:
-    """Return the case of a seed."""
+    Args:
+        seed: the seed.
+        rows: rows of the input; None leaves it to the seed.
+        processes: whether its operators are plain, and run in worker processes.
+        fixed: `delivery` of all nodes, and `fsync`, if they are not left to the seed.
+    """
     dice = random.Random(seed)
     id_scheme = "numeric" if dice.random() < 0.15 else "path"
     all_ordered = dice.random() < 0.35
     nodes: list[Node] = []
-    is_determined = True  # whether the next node sees its rows in the same order in every run
     for _ in range(dice.choice((1, 2, 2, 3, 4))):
-        kind = dice.choice(("map", "map", "filter", "sieve", "fan", "fold"))
-        if kind == "fold" and (id_scheme == "numeric" or not is_determined):
-            kind = "map"
-        style = dice.choice(STYLES)
-        if kind == "fold":
-            style = dice.choice(("batch", "async batch"))
-        elif kind == "fan" and style == "flat batch":
-            style = "batch"
-        node = Node(
-            kind=kind,
-            style=style,
-            parallel_size=dice.randint(1, 4),
-            batch_size=dice.randint(1, 5),
-            ordered=all_ordered or dice.random() < 0.2,
-            nap=dice.choice((0.0, 0.0, 0.001, 0.004)),
-        )
-        nodes.append(node)
-        is_determined = is_determined and (node.ordered or node.parallel_size * node.batch_size == 1)
-    return Case(
+        nodes.append(_random_node(dice, nodes, id_scheme, all_ordered))
+    case = Case(
         seed=seed,
         rows=rows or dice.choice((dice.randint(8, 60), dice.randint(100, 300))),
         nodes=tuple(nodes),
@@ -343,3 +261,55 @@ def random_case(seed: int, *, rows: int | None = None) -> Case:
         id_scheme=id_scheme,
         wide=dice.random() < 0.25,
     )
+    case = _with_failures(case, random.Random(f"failures {seed}"), **fixed)
+    return _in_processes(case) if processes else case
+
+
+def _in_processes(case: Case) -> Case:
+    nodes = tuple(  # no failures: what counts once a process has no meaning there
+        replace(node, style=node.style.removeprefix("async "), poison=0, flaky=0, retries=0, on_error="fail")
+        for node in case.nodes
+    )
+    return replace(case, nodes=nodes, bad_lines=0, executor="process")
+
+
+def _random_node(dice: random.Random, before: Sequence[Node], id_scheme: str, all_ordered: bool) -> Node:
+    kind = dice.choice(("map", "map", "filter", "sieve", "fan", "fold"))
+    if kind == "fold" and (id_scheme == "numeric" or not all(node.keeps_order for node in before)):
+        kind = "map"
+    style = dice.choice(STYLES)
+    if kind == "fold":
+        style = dice.choice(("batch", "async batch"))
+    elif kind == "fan" and style == "flat batch":
+        style = "batch"
+    return Node(
+        kind=kind,
+        style=style,
+        parallel_size=dice.randint(1, 4),
+        batch_size=dice.randint(1, 5),
+        ordered=all_ordered or dice.random() < 0.2,
+        nap=dice.choice((0.0, 0.0, 0.001, 0.004)),
+    )
+
+
+def _with_failures(case: Case, dice: random.Random, *, delivery: str | None = None, fsync: str | None = None) -> Case:
+    """Return the case with calls that raise, policies, lines that are no rows, and another delivery: half of them."""
+    fails, few = dice.random() < 0.5, dice.random() < 0.3
+    nodes = []
+    for number, node in enumerate(case.nodes):
+        retries = dice.choice((0, 0, 1, 2))
+        some = replace(
+            node,
+            on_error=dice.choice(("skip", "dead_letter", "dead_letter")),
+            retries=retries,
+            poison=dice.choice((0, 3, 6, 12)),
+            flaky=dice.choice((0, 4)) if retries else 0,
+            # Which rows fall with a bad one depends on the batches, and so on the order of the rows before.
+            bisect=dice.random() < 0.75 or not all(other.keeps_order for other in case.nodes[:number]),
+        )
+        if not fails or dice.random() < 0.3:
+            some = node
+        how = "at_most_once" if few and dice.random() < 0.7 else "exactly_once"
+        nodes.append(replace(some, delivery=delivery or how))
+    bad_lines = dice.choice((0, 5, 15)) if nodes[0].on_error != "fail" else 0
+    return replace(case, nodes=tuple(nodes), bad_lines=bad_lines, fsync=fsync or case.fsync)

@@ -15,7 +15,7 @@ from .cases import Node
 from .faults import _case
 from .forks import fork
 from .lab import Lab
-from .torture import Tally
+from .tally import Tally
 
 REFUSED = "REFUSED"
 

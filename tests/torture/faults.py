@@ -22,7 +22,7 @@ from ..support import eventually, nothing_left
 from .cases import PIPELINE_ID, Case, Node
 from .forks import fork
 from .lab import Lab
-from .torture import Tally
+from .tally import Tally
 
 ANSWER_SECONDS = 1.0
 NOBODY = 65534
@@ -118,12 +118,12 @@ def _fail_and_mend(lab: Lab, fault: Fault) -> None:
 
 def nothing_unfinished_is_sealed(lab: Lab) -> None:
     """S2: what is sealed is all there."""
-    for number, expected in enumerate(lab.expected):
+    for number, fate in enumerate(lab.fates):
         stream = StreamFactory.create(str(lab.case.stream_path(lab.folder, number)))
         manifest = stream.manifest()
         if manifest is not None:
             assert manifest.complete
-            assert manifest.rows == len(expected), f"{stream.path} is sealed with {manifest.rows} rows"
+            assert manifest.rows == len(fate.rows), f"{stream.path} is sealed with {manifest.rows} rows"
             stream.verify()
 
 

@@ -29,7 +29,7 @@ class Death:
 
     Attributes:
         how: "done"; "killed" (by a signal, its own or ours); "canceled" (ended in order because of SIGTERM); "failed"
-            (as `PlannedFailure` says); "error"; or "hang".
+            (as `PlannedFailure` says); "refused" (by a DatagenError that names a file); "error"; or "hang".
         seconds: how long it lived.
         text: what it said last: its traceback, or the stacks of all its threads.
     """
@@ -43,7 +43,10 @@ class PlannedFailure(Exception):
     """Raised by `work` when it failed as it was meant to."""
 
 
-_CODES = {0: "done", 7: "failed", 128 + signal.SIGTERM: "canceled"}
+REFUSED_CODE = 8
+"""How a child exits when what it found was refused."""
+
+_CODES = {0: "done", 7: "failed", REFUSED_CODE: "refused", 128 + signal.SIGTERM: "canceled"}
 
 
 def fork(

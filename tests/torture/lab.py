@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from llm_datagen import NodeFailedError
-from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.commits import read_log
+from llm_datagen import DatagenError, NodeFailedError, StreamError
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.letters import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
+from llm_datagen.testing.disk import FaultyDisk
 
 from ..support import nothing_left
-from .cases import PIPELINE_ID, Case, Node, Rows
-from .forks import Death, PlannedFailure, fork
+from .bounds import bound
+from .cases import PIPELINE_ID, Case
+from .files import image_problems, key_of, rows_in, whole_lines
+from .forks import REFUSED_CODE, Death, PlannedFailure, fork
+from .model import Fate, Letter, fates, text
+from .power import journaled
+
+FULL = "No space left"
 
 
 class Lab:
@@ -32,8 +36,9 @@ class Lab:
     def __init__(self, case: Case, folder: Path) -> None:
         self.case = case
         self.folder = folder
-        self.expected = case.expected()
+        self.fates = fates(case)
         self.scratch = folder.with_name(f"{folder.name}.said")
+        self.journal = folder.with_name(f"{folder.name}.journal")
         self.reset()
 
     def reset(self) -> None:
@@ -52,6 +57,12 @@ class Lab:
         shutil.rmtree(self.folder)
         shutil.copytree(other, self.folder)
 
+    def clean(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in ("said", "journal", "points", "failing"):
+            self.folder.with_name(f"{self.folder.name}.{name}").unlink(missing_ok=True)
+
     # Running.
 
     def go(
@@ -61,145 +72,209 @@ class Lab:
         kill_with: int = signal.SIGKILL,
         plan: Fault | FaultPlan | None = None,
         fail: tuple[int, int] | None = None,
+        replay: bool = False,
+        journal: bool = False,
     ) -> Death:
-        """Create or resume the pipeline and run it, in a child; `fail` is the node, and its call, that raises."""
-        return fork(lambda: self._go(plan, fail=fail), self.scratch, kill_after=kill_after, kill_with=kill_with)
+        """Create or resume the pipeline and run it, in a child.
+
+        Args:
+            kill_after: seconds after which it is killed; None lets it live.
+            kill_with: the signal.
+            plan: what goes wrong with its disk. A disk that is full makes the death "failed".
+            fail: a node, and its call, that raises.
+            replay: whether the rows that were dead-lettered are mended, and done again.
+            journal: whether its disk is one that may lose power, and keeps a journal.
+        """
+        self.journal.write_bytes(b"")  # it may be killed before its first step
+
+        def work() -> None:
+            with journaled(self.journal) if journal else inject(plan) as disk:
+                self._go(disk, fail=fail, replay=replay)
+
+        return fork(work, self.scratch, kill_after=kill_after, kill_with=kill_with)
 
     def record(self) -> tuple[Death, list[tuple[str, str]]]:
         """Run it, and return the failpoints that it reached, in order."""
         found = self.folder.with_name(f"{self.folder.name}.points")
         found.unlink(missing_ok=True)
-        death = fork(lambda: self._go(None, found), self.scratch)
+
+        def work() -> None:
+            with inject(None) as disk:
+                self._go(disk)
+                found.write_text(json.dumps(disk.hits))
+
+        death = fork(work, self.scratch)
         return death, [tuple(point) for point in json.loads(found.read_text())] if found.exists() else []
 
-    def _go(
-        self, plan: Fault | FaultPlan | None, points: Path | None = None, fail: tuple[int, int] | None = None
-    ) -> None:
-        with nothing_left(), inject(plan) as disk:
+    def _go(self, disk: FaultyDisk, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
+        refusal = ""
+        status = "completed"
+        with nothing_left():
             try:
-                report = self.case.create(self.folder, fail=fail).run()
-            except NodeFailedError as error:
-                if isinstance(error.__cause__, PlannedFailure):
+                if replay:
+                    pipeline = self.case.pipeline(self.folder, mended=True).replay(PIPELINE_ID)
+                else:
+                    pipeline = self.case.create(self.folder, fail=fail)
+                status = str(pipeline.run().status)
+            except DatagenError as error:
+                if isinstance(error.__cause__, PlannedFailure) or (disk.fired and FULL in f"{error} {error.__cause__}"):
                     raise PlannedFailure from None
-                raise
-        assert str(report.status) == "completed", report
-        if points is not None:
-            points.write_text(json.dumps(disk.hits))
+                refusal = f"{error} {error.__cause__ or ''}"
+                if isinstance(error, NodeFailedError) and not isinstance(error.__cause__, DatagenError):
+                    raise
+        if refusal:
+            assert str(self.folder) in refusal, f"the error names no file: {refusal}"
+            print(refusal)
+            raise SystemExit(REFUSED_CODE)
+        assert status == "completed", status
 
     # Looking.
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with the files of a run that has ended: nothing lost, repeated, torn or left over."""
+    def stream(self, number: int) -> Stream:
+        """Return what node `number` writes."""
+        return StreamFactory.create(str(self.case.stream_path(self.folder, number)))
+
+    def letters(self, number: int) -> list[Letter]:
+        """Return the dead letters of a node that are committed; they are read without the engine."""
+        stream = self.stream(number)
+        found = position_of(stream)
+        path = Path(stream.errors_path)
+        size = found[1].errors_bytes if found else 0
+        letters: list[Letter] = []
+        for line in (path.read_bytes()[:size] if size and path.exists() else b"").splitlines():
+            value = json.loads(line)
+            row = value["raw"] if "raw" in value else {k: v for k, v in value["input"].items() if k != "_i"}
+            letters.append((str(value["_i"]), value["error"]["kind"], value["attempts"], text(row)))
+        return letters
+
+    def problems(self, *, mended: bool = False) -> list[str]:
+        """Return what is wrong with the files of a run that has ended: nothing lost, repeated, torn or left over.
+
+        Args:
+            mended: whether the dead letters were replayed by operators that fail no more.
+        """
+        try:
+            lost = [{row[0] for row in self.letters(n) if row[1] == "Abandoned"} for n in range(len(self.case.nodes))]
+        except (OSError, ValueError, KeyError, StreamError) as error:
+            return [f"dead letters cannot be read: {error!r}"]
+        wanted = fates(self.case, lost, mended=mended) if mended or any(lost) else self.fates
         found: list[str] = []
-        for number, expected in enumerate(self.expected):
-            path = self.case.stream_path(self.folder, number)
-            try:
-                found += [f"{path.name}: {what}" for what in self._differences(path, expected)]
-            except Exception as error:  # noqa: BLE001 - whatever cannot be read is a finding
-                found.append(f"{path.name} cannot be read: {error!r}")
-        left = [str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.suffix in {".tmp", ".commits"}]
+        for number in range(len(wanted)):
+            found += self.node_problems(number, wanted[number], mended=mended)
+            if lost[number] and self.case.nodes[number].delivery != "at_most_once":
+                found.append(f"node_{number} has abandoned {len(lost[number])} rows, and may not")
+        left = [
+            str(p.relative_to(self.folder))
+            for p in self.folder.rglob("*")
+            if p.suffix in {".tmp", ".commits", ".dispatched"}
+        ]
         if left:
             found.append(f"left over: {left}")
         image = json.loads((self.folder / "results" / PIPELINE_ID / "runtime.json").read_bytes())
-        if image["status"] != "completed":
-            found.append(f"runtime.json says {image['status']}")
-        for number, node in enumerate(image["nodes"]):
-            rows_in = self.case.rows if number == 0 else len(self.expected[number - 1])
-            if (node["rows_in"], node["rows_out"]) != (rows_in, len(self.expected[number])):
-                found.append(
-                    f"runtime.json: node_{number} has {node['rows_in']} → {node['rows_out']}, "
-                    f"not {rows_in} → {len(self.expected[number])}"
-                )
-        return found
+        return found + image_problems(image, wanted)
 
-    def _differences(self, path: Path, expected: Rows) -> list[str]:
+    def node_problems(self, number: int, fate: Fate, *, mended: bool = False) -> list[str]:
+        """Return what is wrong with the files of a node that has ended."""
+        path = self.case.stream_path(self.folder, number)
+        try:
+            found = self._differences(number, fate, may_be_disordered=mended)
+            there, wanted = Counter(self.letters(number)), fate.letters
+            if there != wanted:
+                lost, more = wanted - there, there - wanted
+                found.append(f"{lost.total()} dead letters lost {[*lost][:2]}, {more.total()} too many {[*more][:2]}")
+            file, place = Path(f"{path}.errors.jsonl"), position_of(self.stream(number))
+            size = file.stat().st_size if file.exists() else 0
+            if place is None or size != place[1].errors_bytes:
+                found.append(f"the dead letters' file has {size} bytes")
+        except Exception as error:  # noqa: BLE001 - whatever cannot be read is a finding
+            return [f"{path.name} cannot be read: {error!r}"]
+        return [f"{path.name}: {what}" for what in found]
+
+    def _differences(self, number: int, fate: Fate, *, may_be_disordered: bool) -> list[str]:
+        path, expected = self.case.stream_path(self.folder, number), fate.rows
         data = path.read_bytes()
         if data and not data.endswith(b"\n"):
             return ["the last line is torn"]
-        rows = _rows(path, data)
-        wanted = Counter(_key(row_id, row) for row_id, row in expected)
-        there = Counter(_key(row_id, row) for row_id, row in rows)
+        rows = rows_in(path, data)
+        wanted = Counter(key_of(row_id, row) for row_id, row in expected)
+        there = Counter(key_of(row_id, row) for row_id, row in rows)
         found = []
         if wanted - there:
             found.append(f"{(wanted - there).total()} rows lost, such as {next(iter(wanted - there))[:100]}")
         if there - wanted:
             repeated = sum((there - wanted)[key] for key in there if key in wanted)
             found.append(f"{repeated} rows repeated, {(there - wanted).total() - repeated} foreign")
-        if not found and self.case.is_ordered and rows != expected:
+        if not found and self.case.is_ordered and not may_be_disordered and rows != expected:
             found.append("the order is not that of the input")
-        stream = StreamFactory.create(str(path))
+        stream = self.stream(number)
         manifest = stream.manifest()
         if manifest is None or not manifest.complete or manifest.rows != len(expected):
             found.append(f"the seal is {manifest}")
+        elif manifest.failed[:2] != (fate.skipped, fate.letters.total()):
+            found.append(f"the seal counts {manifest.failed}, not {fate.skipped} and {fate.letters.total()}")
         stream.verify()
         return found
 
-    def uncommitted(self) -> list[int]:
-        """Return, for each node, the rows given to its operator so far (repeats included) that no commit covers."""
+    def finished(self) -> list[int]:
+        """Return the nodes whose output is sealed now, and complete."""
         found = []
         for number in range(len(self.case.nodes)):
-            stream = StreamFactory.create(str(self.case.stream_path(self.folder, number)))
-            manifest = stream.manifest()
-            logged = read_log(stream.disk, stream.commits_path) if manifest is None else None
-            position = manifest.position() if manifest is not None else logged[1] if logged is not None else None
-            covered = 0 if position is None else position.coverage.rows
-            found.append(self.case.counter(self.folder, number).total() - covered)
+            manifest = self.stream(number).manifest()
+            if manifest is not None and manifest.complete:
+                found.append(number)
         return found
+
+    def uncommitted(self) -> list[int]:
+        """Return, for each node, the rows given to its operator so far (repeats included) that no commit covers.
+
+        For a node that abandons rows: the rows that were abandoned so far, with those that a resume will abandon.
+        """
+        found = []
+        for number, node in enumerate(self.case.nodes):
+            place = position_of(self.stream(number))
+            spans = [] if place is None else [(span.start, span.end) for span in place[1].coverage]
+            if node.delivery == "at_most_once":
+                done = {n for first, end in spans for n in range(first, end)}
+                buried = sum(letter[1] == "Abandoned" for letter in self.letters(number))
+                found.append(buried + len(self._handed_out(number) - done))
+                continue
+            bad = self.case.is_bad_line if number == 0 else lambda _: False
+            given = sum(not bad(n) for first, end in spans for n in range(first, end))
+            found.append(self.case.counter(self.folder, number).total() - given)
+        return found
+
+    def _handed_out(self, number: int) -> set[int]:
+        path = Path(self.stream(number).dispatched_path)
+        out: set[int] = set()
+        for line in whole_lines(path):
+            sign, first, end, *_ = line.split()
+            rows = range(int(first), int(end))
+            out = out | set(rows) if sign == b"+" else out - set(rows)
+        return out
+
+    def called_twice(self) -> list[str]:
+        """Return the rows that a node with at_most_once was given twice, though no call with them has raised."""
+        found = []
+        for number, node in enumerate(self.case.nodes):
+            if node.delivery == "at_most_once":
+                raised = set(whole_lines(self.case.raised(self.folder, number)))
+                counts = Counter(whole_lines(self.case.counter(self.folder, number).path))
+                found += [
+                    f"node_{number}: row {row.decode().strip()}"
+                    for row, count in counts.items()
+                    if count > 1 and row not in raised
+                ]
+        return found
+
+    def is_bounded(self, number: int) -> bool:
+        """Return whether the settings of a node give a bound that is smaller than its source."""
+        rows = bound(self.case, self.case.nodes[number])
+        return rows is not None and rows < self.fates[number].rows_in
 
     def bounds(self) -> list[int]:
-        """Return, for each node, how many rows a kill can make the operator be given again, at most."""
-        sizes = [self.case.rows, *(len(rows) for rows in self.expected)]
+        """Return, for each node, how many rows a death can make the operator be given again, or abandon, at most."""
         found = []
-        for size, node in zip(sizes, self.case.nodes, strict=False):
+        for node, fate in zip(self.case.nodes, self.fates, strict=True):
             rows = bound(self.case, node)
-            found.append(size if rows is None else min(rows, size))
+            found.append(fate.rows_in if rows is None else min(rows, fate.rows_in))
         return found
-
-
-def bound(case: Case, node: Node) -> int | None:
-    """Return how many rows were given to an operator, and are not committed, at any instant, at most.
-
-    With c calls at once, s rows a call, and tasks of t rows (t is at most `queue_size`, or one call):
-
-    * c x t rows are with workers: being processed, or processed and waiting for room in the queue, or (in sync mode)
-      for their commit;
-    * in async mode, `queue_size` rows (or one task that is larger) are in the writer's hands;
-    * an ordered node holds what finished early: it hands out no row that is 8 c s + 4 t ahead of the first that was
-      not delivered, and the last task handed out adds its t.
-
-    The queue counts the rows that come out. An operator that makes one row of a batch can have that many batches
-    there; for one that filters, the settings give no bound (its source has one).
-
-    Returns:
-        The bound, in rows that go in; None when there is none.
-    """
-    if case.async_mode and node.kind in {"filter", "sieve", "fan"}:
-        return None
-    step = node.batch_size if node.takes_batches else 1
-    calls = node.parallel_size * (1 if node.takes_batches else node.batch_size)
-    task = max(1, min(4096, case.queue_size) // step) * step
-    rows = calls * task
-    if case.async_mode:
-        rows += max(case.queue_size, task) * (step if node.kind == "fold" else 1)
-    if node.ordered:
-        rows += 8 * calls * step + 5 * task
-    return rows
-
-
-def _rows(path: Path, data: bytes) -> Rows:
-    """Return the rows of a file, read without the engine."""
-    found: list[dict[str, Any]]
-    if path.suffix == ".csv":
-        found = list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)) if data else []
-    else:
-        found = [json.loads(line) for line in data.splitlines()]
-    rows: Rows = []
-    for row in found:
-        if None in row or None in row.values():
-            raise ValueError(f"a row has too many or too few cells: {row}")
-        rows.append((str(row["_i"]), {key: value for key, value in row.items() if key != "_i"}))
-    return rows
-
-
-def _key(row_id: str, row: dict[str, Any]) -> str:
-    return json.dumps([row_id, row], sort_keys=True)

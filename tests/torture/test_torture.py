@@ -36,10 +36,17 @@ def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
     return tally
 
 
-def test_no_row_is_lost_repeated_or_torn_by_kills_at_random_times_and_failpoints() -> None:
-    """M21, S1, S2, R2: two hundred kills of random pipelines; calls are repeated within the bound of `lab.bound`."""
+def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() -> None:
+    """M21, M24, S1, S2, R2, C1: random pipelines, with rows that fail; calls are repeated within `bounds.py`."""
     tally = torture("--seed", "1", "--kills", "200", "--jobs", "2", "--seconds", "90")
     assert tally["kills"] >= 200
+    assert min(tally[name] for name in ("cuts", "fills", "replays", "letters", "again", "abandoned")) > 0
+
+
+def test_the_page_of_guarantees_promises_what_is_measured() -> None:
+    """M21, M24: every combination of delivery, fsync and accident, some times each."""
+    tally = torture("table", "--seed", "60", "--kills", "4", "--jobs", "2", "--check", "docs/guarantees.md")
+    assert tally["kills"] + tally["cuts"] + tally["fills"] >= 18 * 4
 
 
 @pytest.mark.torture
@@ -75,7 +82,7 @@ def test_files_that_were_cut_or_changed_give_the_right_result_or_a_refusal() -> 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", LONG_SEEDS)
 def test_long_kills(seed: int) -> None:
-    """M21, S1, S2, R2: five hundred kills a seed."""
+    """M21, M24, S1, S2, R2, C1: five hundred kills a seed, and some 250 losses of power and 100 full disks."""
     tally = torture("--seed", str(seed), "--kills", "500", "--jobs", "2", timeout=1200)
     assert tally["kills"] >= 500
 
@@ -86,6 +93,25 @@ def test_long_kills(seed: int) -> None:
 def test_long_every_failpoint(seed: int) -> None:
     """M21: a kill before and after every step of the disk, and torn writes, in a run and in its recovery."""
     torture("--seed", str(seed), "--seeds", "1", "--every", "--a-seed", "8", timeout=1200)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+def test_long_table() -> None:
+    """M21, M24: every combination of delivery, fsync and accident; the page promises no more than is found."""
+    torture("table", "--seed", "500", "--kills", "60", "--jobs", "2", "--check", "docs/guarantees.md", timeout=1200)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("fsync", ["never", "close", "flush"])
+def test_long_power(fsync: str) -> None:
+    """M21, M24: losses of power at every kind of step, also of recoveries, with each kind of fsync."""
+    tally = torture(
+        "--accident", "power", "--fsync", fsync, "--seed", "60000", "--kills", "500", "--jobs", "2", timeout=1200
+    )
+    assert tally["cuts"] >= 500
+    assert bool(tally["refused"]) == (fsync != "flush")
 
 
 @pytest.mark.torture

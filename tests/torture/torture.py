@@ -1,4 +1,4 @@
-"""The torture itself: kill, look, resume, until done; then compare."""
+"""The torture itself: kill, cut the power, fill the disk, look, resume, until done; then compare."""
 
 from __future__ import annotations
 
@@ -6,306 +6,282 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from llm_datagen import StreamError
 from llm_datagen.testing import Fault
 
 from .cases import random_case
+from .choices import Choice, every, full_disk, slow_step, some_of_each
 from .forks import Death
+from .judge import Judge
 from .lab import Lab
+from .medium import choose_cut, cut, files_of
+from .model import fates
+from .power import Event, read_journal
+from .tally import Tally
 
 KILLS_A_ROUND = 4
 """Kills of one run, before it is let run to its end."""
 
+CUTS_A_ROUND = 2
+"""Losses of power in one run."""
 
 EXHAUSTIVE_ROWS = 8
 """Rows of the input when every failpoint is tried: they have some hundred steps of the disk."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What the torture did, and what it found.
-
-    Attributes:
-        kills: processes killed.
-        ends: runs that ended early in order: cancelled by SIGTERM, or failed by an operator.
-        refused: resumes that were refused.
-        runs: runs that were brought to their end and compared.
-        again: rows that operators were given again.
-        ratio: the largest share of its bound that a kill made one node repeat.
-        worst: where that was.
-        findings: what was wrong, each with what is needed to do it again.
-    """
-
-    kills: int = 0
-    ends: int = 0
-    refused: int = 0
-    runs: int = 0
-    again: int = 0
-    ratio: float = 0.0
-    worst: str = ""
-    findings: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        text = f"{self.kills} kills, {self.ends} early ends, {self.refused} refusals, {self.runs} runs compared"
-        if self.again:
-            text += (
-                f"; {self.again} rows given to operators again, in one kill at most {self.ratio:.0%} of the bound "
-                f"({self.worst})"
-            )
-        return text
-
-    def add(self, other: Tally) -> None:
-        """Add what another one found."""
-        self.kills += other.kills
-        self.ends += other.ends
-        self.refused += other.refused
-        self.runs += other.runs
-        self.again += other.again
-        self.findings += other.findings
-        if other.ratio > self.ratio:
-            self.ratio, self.worst = other.ratio, other.worst
-
-
-class Torture:
+class Torture(Judge):
     """Tortures one case.
 
     Args:
-        seed: the seed of the case, and of the kills.
+        seed: the seed of the case, and of what happens to it.
         folder: where.
         tally: where the results go.
+        until: the time after which nothing more is begun.
         rows: rows of the input; None leaves it to the seed.
-        processes: whether its operators run in worker processes.
+        fixed: settings that are not left to the seed (`random_case`).
     """
 
     def __init__(
-        self, seed: int, folder: Path, tally: Tally, *, rows: int | None = None, processes: bool = False
+        self, seed: int, folder: Path, tally: Tally, *, until: float, rows: int | None = None, **fixed: Any
     ) -> None:
-        case = random_case(seed, rows=rows)
-        self.case = case.in_processes() if processes else case
-        self.tally = tally
-        self.lab = Lab(self.case, folder)
+        case = random_case(seed, rows=rows, **fixed)
+        super().__init__(case, Lab(case, folder), tally)
+        self.until = until
         self.dice = random.Random(f"kills {seed}")
-        self._before = [0] * len(self.case.nodes)
-        self._how: list[str] = []
+        self.seconds = 0.0
 
-    def reset(self) -> None:
-        """Start the case anew."""
-        self.lab.reset()
-        self._before = [0] * len(self.case.nodes)
-        self._how = []
+    def _may_go_on(self) -> bool:
+        return time.monotonic() < self.until and not self.tally.findings
 
-    def baseline(self) -> float:
-        """Run it without a kill; return how long that takes."""
+    def baseline(self) -> None:
+        """Run it in peace, and take the time."""
         death = self.lab.go()
-        self._how.append("not killed")
-        self._judge(death)
-        return death.seconds
+        self.seconds = death.seconds
+        self.how.append("not killed")
+        self.judge(death)
 
-    def at_times(self, kills: int, seconds: float, until: float) -> None:
-        """Kill at random times of a run that takes `seconds`, `kills` times in all; not after the time `until`."""
+    # The death of the process.
+
+    def at_times(self, kills: int) -> None:
+        """Kill at random times, `kills` times in all; end some runs in order; replay the dead letters of some."""
         done = 0
-        while done < kills and time.monotonic() < until and not self.tally.findings:
+        while done < kills and self._may_go_on():
             self.reset()
             for _ in range(KILLS_A_ROUND):
-                death = self._blow(seconds)
+                death = self._blow()
                 if death.how == "done":
                     break
                 done += death.how == "killed"
-            self._finish()
+            is_replayed = self.case.can_be_replayed and self.dice.random() < 0.4
+            if not is_replayed or self.dice.random() < 0.5:  # a replay may come to the help of a run that was killed
+                self.finish()
+            if is_replayed and self._may_go_on():
+                self._replay()
 
-    def _blow(self, seconds: float) -> Death:
+    def _blow(self) -> Death:
         """Kill a run at a random time, or have it end early in order: by SIGTERM, or by an operator that raises."""
         kind = self.dice.random()
-        if kind < 0.15:
-            node = self.dice.randrange(len(self.case.nodes))
+        failing = [number for number, node in enumerate(self.case.nodes) if node.on_error == "fail"]
+        if kind < 0.15 and failing:
+            node = self.dice.choice(failing)
             call = self.dice.randint(1, max(1, self.case.rows // 2))
             death = self.lab.go(fail=(node, call))
-            self._how.append(f"{death.how} at call {call} of node_{node}")
+            self.how.append(f"{death.how} at call {call} of node_{node}")
         else:
-            slow = self._slow_step() if self.dice.random() < 0.35 else None
-            after = self.dice.random() * seconds * (1.05 if slow is None else 3.0)
-            number = signal.SIGTERM if kind < 0.35 else signal.SIGKILL
+            slow = slow_step(self.dice) if self.dice.random() < 0.35 else None
+            after = self.dice.random() * self.seconds * (1.05 if slow is None else 3.0)
+            number = signal.SIGTERM if 0.15 <= kind < 0.35 else signal.SIGKILL
             death = self.lab.go(kill_after=after, kill_with=number, plan=slow)
-            self._how.append(f"{death.how} by {number.name} after {after * 1000:.1f} ms, slow: {slow}")
-        self._weigh(death)
+            self.how.append(f"{death.how} by {number.name} after {after * 1000:.1f} ms, slow: {slow}")
+        self.weigh(death)
         return death
 
-    def _slow_step(self) -> Fault:
-        """Return a disk that is slow at some step: it makes the moment before that step longer, and easier to hit."""
-        operation, path = self.dice.choice(
-            (
-                ("write", "*.commits"),
-                ("write", "*/node_?.*.commits"),
-                ("write", "*/node_?.*"),
-                ("write", "*/out.*"),
-                ("rename", "*.commits"),
-                ("rename", "*.done"),
-                ("remove", "*"),
-                ("rename", "*/runtime.json"),
-                ("read", "*"),
-            )
-        )
-        seconds = self.dice.choice((0.002, 0.01, 0.02))
-        return Fault(operation=operation, path=path, action="delay", seconds=seconds, times=None)  # type: ignore[arg-type]
+    def _replay(self) -> None:
+        """Mend the operators, and have the dead letters done again, with kills meanwhile."""
+        for _ in range(self.dice.randint(0, 2)):
+            after = self.dice.random() * self.seconds
+            death = self.lab.go(replay=True, kill_after=after)
+            self.tally.kills += death.how == "killed"
+            self.tally.replays += 1
+            self.how.append(f"replay {death.how} after {after * 1000:.1f} ms")
+            if death.how not in {"killed", "done"}:
+                self.note(f"{death.how}: {death.text}")
+                return
+        death = self.lab.go(replay=True)
+        self.tally.replays += 1
+        self.how.append("replay to its end")
+        self.judge(death, mended=True)
 
-    def at_failpoints(self, choose: Callable[[list[tuple[str, str]]], Iterator[Fault]], until: float) -> None:
-        """Kill at failpoints of a whole run, then at some of the resume.
-
-        Args:
-            choose: from the failpoints of a run to the faults to try, each in a run of its own.
-            until: the time after which no more is begun.
-        """
-        self.reset()
-        death, points = self.lab.record()
-        self._how.append("recorded")
-        self._judge(death)
-        faults = list(choose(points))
+    def at_failpoints(self, choose: Choice) -> None:
+        """Kill at failpoints of a whole run, then at some of the resume."""
+        points = self._points()
         half = self.lab.folder.with_name(f"{self.lab.folder.name}.half")
-        snapshot = False
-        for fault in faults:
-            if time.monotonic() > until or self.tally.findings:
-                break
+        for fault in choose(points):
+            if not self._may_go_on():
+                return
             self.reset()
             self._strike(fault)
-            self._finish()
+            self.finish()
         # And the recovery of a run that was killed about half-way.
-        self.reset()
         for _ in range(5):
+            self.reset()
             death = self.lab.go(plan=Fault(hit=max(1, len(points) * 2 // 3)))
             if death.how == "killed":
-                snapshot = True
                 break
-            self.reset()
-        if not snapshot:
+        else:
             return
         self.lab.save_as(half)
-        base = self.lab.uncommitted()
+        self.before = base = self.lab.uncommitted()
+        self.how = ["killed at 2/3 of the failpoints", "recorded"]
         death, points = self.lab.record()
-        self._how = ["killed at 2/3 of the failpoints", "recorded"]
-        self._before = base
-        self._judge(death)
+        self.judge(death)
         for fault in choose(points):
-            if time.monotonic() > until or self.tally.findings:
+            if not self._may_go_on():
                 break
             self.lab.restore(half)
-            self._before, self._how = list(base), ["killed at 2/3 of the failpoints"]
+            self.before, self.how = list(base), ["killed at 2/3 of the failpoints"]
             self._strike(fault)
-            self._finish()
+            self.finish()
         shutil.rmtree(half, ignore_errors=True)
+
+    def _points(self) -> list[tuple[str, str]]:
+        """Return the failpoints of a run."""
+        self.reset()
+        death, points = self.lab.record()
+        self.how.append("recorded")
+        self.judge(death)
+        return points
 
     def _strike(self, fault: Fault) -> None:
         death = self.lab.go(plan=fault)
-        self._how.append(f"{death.how} by {fault}")
-        self._weigh(death)
+        self.how.append(f"{death.how} by {fault}")
+        self.weigh(death)
 
-    def _weigh(self, death: Death) -> None:
-        """Take note of a death, and compare what it makes the operators repeat with what it may."""
-        if death.how in {"error", "hang"}:
-            self._note(f"{death.how}: {death.text}")
-            return
-        self.tally.kills += death.how == "killed"
-        self.tally.ends += death.how in {"canceled", "failed"}
-        now = self.lab.uncommitted()
-        for number, (before, after, kill_bound) in enumerate(zip(self._before, now, self.lab.bounds(), strict=True)):
-            again = after - before
-            # After an end in order everything that an operator was given is saved, but for the call that raised; and
-            # for what an ordered node has made of rows behind one that was not done, which cannot leave without it.
-            node = self.case.nodes[number]
-            bound = kill_bound
-            if death.how != "killed" and not node.ordered:
-                bound = node.batch_size if death.how == "failed" else 0
-            self.tally.again += max(0, again)
-            if again < 0:
-                self._note(f"node_{number}: {-again} rows are covered that its operator was never given")
-            if again > bound:
-                self._note(f"node_{number}: {again} rows are to be done again, and the bound is {bound}")
-            if death.how == "killed" and again / max(1, bound) > self.tally.ratio and bound < self.case.rows:
-                self.tally.ratio = again / bound
-                self.tally.worst = f"{again} of {bound} rows, node_{number} of {self.case}"
-        self._before = now
+    # A full disk.
 
-    def _finish(self) -> None:
+    def at_full_disks(self, times: int) -> None:
+        """Let the disk be full from some write on; then there is room again."""
+        points = self._points()
+        for _ in range(times):
+            if not self._may_go_on():
+                return
+            self.reset()
+            fault = full_disk(self.dice, points)
+            death = self.lab.go(plan=fault)
+            self.how.append(f"{death.how} by {fault}")
+            self.tally.fills += death.how == "failed"
+            self.weigh(death, was_saved=False)
+            self.finish()
+
+    # A loss of power.
+
+    def at_cuts(self, cuts: int) -> None:
+        """Cut the power at random steps of the disk."""
+        for first in range(0, cuts, CUTS_A_ROUND):
+            self.reset()
+            for _ in range(min(CUTS_A_ROUND, cuts - first)):
+                if not self._may_go_on():
+                    return
+                if not self._cut():
+                    break
+            else:
+                self._finish_after_cuts()
+
+    def _cut(self) -> bool:
+        """Cut the power of a run; return whether it makes sense to go on with what is left."""
+        before = files_of(self.lab.folder)
+        events: list[Event] = []
+        if self.dice.random() < 0.3:  # what a process before this one has not synced is lost as well
+            early = self.dice.random() * self.seconds
+            death = self.lab.go(kill_after=early, kill_with=signal.SIGTERM, journal=True)
+            self.how.append(f"{death.how} by SIGTERM")
+            if death.how in {"canceled", "done"}:
+                events += read_journal(self.lab.journal)
+            elif death.how == "killed":  # within a step, so the journal may say more than was done
+                before = files_of(self.lab.folder)
+            else:
+                return self._may_be_refused(death)
+        after = self.dice.random() * self.seconds * 1.2 if self.dice.random() < 0.5 else None
+        death = self.lab.go(kill_after=after, journal=True)
+        if death.how not in {"killed", "done"}:
+            return self._may_be_refused(death)
+        events += read_journal(self.lab.journal)
+        at = choose_cut(events, self.dice)
+        self.how.append(cut(self.lab.folder, before, events, at, self.dice))
+        self.tally.cuts += 1
+        if self.case.fsync != "never":
+            self._check_finished(is_all=death.how == "done" and at == len(events))
+        try:
+            now = self.lab.uncommitted()
+        except (OSError, ValueError, StreamError):  # the resume says what it thinks of it
+            return True
+        self.compare(now, self.lab.bounds(), is_strict=self.case.fsync == "flush")
+        return True
+
+    def _check_finished(self, *, is_all: bool) -> None:
+        """See to it that finished streams have survived the loss of power, with their dead letters."""
+        finished = self.lab.finished()
+        if is_all and len(finished) < len(self.case.nodes):
+            self.note(f"the run had ended, and only the nodes {finished} are still finished")
+        lost = [{row[0] for row in self.lab.letters(n) if row[1] == "Abandoned"} for n in finished]
+        wanted = fates(self.case, [*lost, *[set()] * len(self.case.nodes)])
+        for number in finished:
+            for problem in self.lab.node_problems(number, wanted[number]):
+                self.note(f"after a loss of power, of a finished node: {problem}")
+
+    def _may_be_refused(self, death: Death) -> bool:
+        """Take note of a resume after a loss of power that did not come to its end."""
+        if death.how != "refused" or self.case.fsync == "flush":
+            self.note(f"{death.how}: {death.text}")
+        else:
+            self.tally.refused += 1
+        return False
+
+    def _finish_after_cuts(self) -> None:
         death = self.lab.go()
-        self._how.append("run to its end")
-        self._judge(death)
-
-    def _judge(self, death: Death) -> None:
-        self.tally.runs += 1
+        self.how.append("run to its end")
         if death.how != "done":
-            self._note(f"{death.how}: {death.text}")
+            self._may_be_refused(death)
             return
-        for problem in self.lab.problems():
-            self._note(problem)
-        again = self.lab.uncommitted()
-        if again != self._before:
-            self._note(f"operators were given {again} rows more than there are, {self._before} of them before the kill")
-
-    def _note(self, what: str) -> None:
-        self.tally.findings.append(f"{what}\n    in {self.case}\n    {'; '.join(self._how)}")
-
-
-def some_of_each(dice: random.Random, most: int) -> Callable[[list[tuple[str, str]]], Iterator[Fault]]:
-    """Return a choice of `most` faults that takes each kind of failpoint in turn, at a random hit of it."""
-
-    def choose(points: list[tuple[str, str]]) -> Iterator[Fault]:
-        kinds: dict[tuple[str, str], list[int]] = {}
-        for number, (operation, path) in enumerate(points, 1):
-            kinds.setdefault((operation, Path(path).name), []).append(number)
-        order = list(kinds)
-        dice.shuffle(order)
-        for number in range(most):
-            kind = order[number % len(order)]
-            yield _fault(dice, kind[0], dice.choice(kinds[kind]), dice.random() < 0.5)
-
-    return choose
-
-
-def every(dice: random.Random) -> Callable[[list[tuple[str, str]]], Iterator[Fault]]:
-    """Return the choice of all failpoints, before and after each; of writes, also torn."""
-
-    def choose(points: list[tuple[str, str]]) -> Iterator[Fault]:
-        for number, (operation, _) in enumerate(points, 1):
-            yield Fault(hit=number, when="before")
-            yield Fault(hit=number, when="after")
-            if operation == "write":
-                yield _fault(dice, operation, number, True)
-
-    return choose
-
-
-def _fault(dice: random.Random, operation: str, hit: int, late: bool) -> Fault:
-    if operation == "write" and dice.random() < 0.6:
-        return Fault(hit=hit, action="tear", keep=dice.choice((0, 1, 2, 9, 40, 200)))
-    return Fault(hit=hit, when="after" if late else "before")
+        self.judge(death, is_strict=self.case.fsync == "flush")
 
 
 def torture(
-    seed: int, kills: int, folder: Path, *, exhaustive: bool = False, seconds: float = 1e9, processes: bool = False
+    seed: int,
+    kills: int,
+    folder: Path,
+    *,
+    exhaustive: bool = False,
+    seconds: float = 1e9,
+    accident: str = "",
+    **fixed: Any,
 ) -> Tally:
-    """Torture the case of a seed with about `kills` kills.
+    """Torture the case of a seed.
 
     Args:
         seed: the seed.
-        kills: how many; with `exhaustive`, only those at random times are counted.
+        kills: about how many kills; half as many losses of power and a fifth as many full disks come to that.
         folder: where.
-        exhaustive: whether to kill at every failpoint, not at some.
-        seconds: after which no further run is begun.
-        processes: whether its operators run in worker processes.
+        exhaustive: kill at every failpoint, not at some; and nothing else.
+        seconds: after which nothing more is begun.
+        accident: "kill", "power" or "full": only that, `kills` times.
+        fixed: settings that are not left to the seed (`random_case`).
     """
     tally = Tally()
-    until = time.monotonic() + seconds
-    work = Torture(seed, folder, tally, rows=EXHAUSTIVE_ROWS if exhaustive else None, processes=processes)
-    length = work.baseline()
-    if not tally.findings:
-        work.at_times(max(1, kills // 2), length, until)
-    if not tally.findings:
-        dice = random.Random(f"failpoints {seed}")
-        work.at_failpoints(every(dice) if exhaustive else some_of_each(dice, max(1, kills // 4)), until)
+    rows = EXHAUSTIVE_ROWS if exhaustive else None
+    work = Torture(seed, folder, tally, until=time.monotonic() + seconds, rows=rows, **fixed)
+    work.baseline()
+    dice = random.Random(f"failpoints {seed}")
+    if accident in {"", "kill"}:
+        work.at_times(max(1, kills // 2))
+        work.at_failpoints(every(dice) if exhaustive else some_of_each(dice, max(1, kills // 4)))
+    if accident in {"", "power"} and not exhaustive:
+        work.at_cuts(kills if accident else max(1, kills // 2))
+    if accident in {"", "full"} and not exhaustive:
+        work.at_full_disks(kills if accident else max(1, kills // 5))
     if not tally.findings:  # what is left is for looking at
-        shutil.rmtree(folder, ignore_errors=True)
-        work.lab.scratch.unlink(missing_ok=True)
-        folder.with_name(f"{folder.name}.points").unlink(missing_ok=True)
+        work.lab.clean()
     return tally

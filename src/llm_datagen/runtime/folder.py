@@ -142,11 +142,11 @@ class RunFolder:
     def save(self, image: dict[str, Any]) -> None:
         """Replace the image, atomically; `updated_at` is set.
 
-        A resume needs the image. So where commits are to survive a loss of power (a node with fsync="flush"), it is put
-        on the medium, too. Each time: a file that was not must not take the place of one that was.
+        A resume needs the image. So unless every node has fsync="never", it is put on the medium, too. Each time: a
+        file that was not must not take the place of one that was.
         """
         image["updated_at"] = now_text()
-        sync = any(node.get("writer_config", {}).get("fsync") == "flush" for node in image["nodes"])
+        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in image["nodes"])
         self.disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

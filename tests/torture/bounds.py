@@ -1,0 +1,46 @@
+"""How much a death can make a node repeat, or give up: derived from its settings."""
+
+from __future__ import annotations
+
+from .cases import Case, Node
+
+
+def bound(case: Case, node: Node) -> int | None:
+    """Return how many rows were given to an operator, and are not committed, at any instant, at most.
+
+    With c calls at once, s rows a call, and tasks of t rows (t is at most `queue_size`, or one call; with at_most_once,
+    one call):
+
+    * c x t rows are with workers: being processed, or processed and waiting for room in the queue, or (in sync mode)
+      for their commit;
+    * in async mode, `queue_size` rows (or one task that is larger) are in the writer's hands;
+    * an ordered node holds what finished early: it hands out no row that is 8 c s + 4 t ahead of the first that was
+      not delivered, and the last task handed out adds its t.
+
+    The queue counts the rows that come out. An operator that makes one row of a batch can have that many batches
+    there; for one that filters, or whose rows fail, the settings give no bound (its source has one).
+
+    Returns:
+        The bound, in rows that go in; None when there is none.
+    """
+    if case.async_mode and (node.kind in {"filter", "sieve", "fan"} or node.on_error != "fail"):
+        return None
+    step, calls = node.batch_size if node.takes_batches else 1, calls_at_once(node)
+    task = task_rows(case, node)
+    rows = calls * task
+    if case.async_mode:
+        rows += max(case.queue_size, task) * (step if node.kind == "fold" else 1)
+    if node.ordered:
+        rows += 8 * calls * step + 5 * task
+    return rows
+
+
+def task_rows(case: Case, node: Node) -> int:
+    """Return how many rows a task has, at most."""
+    step = node.batch_size if node.takes_batches else 1
+    return step if node.delivery == "at_most_once" else max(1, min(4096, case.queue_size) // step) * step
+
+
+def calls_at_once(node: Node) -> int:
+    """Return how many calls of the operator there are at once, at most."""
+    return node.parallel_size * (1 if node.takes_batches else node.batch_size)

@@ -1,0 +1,52 @@
+"""What lies on disk, read without the engine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.audit import verify
+
+from .model import Fate, Row
+
+EXPECTED_OF = ("rows_in", "rows_out", "skipped", "dead_letters")
+
+
+def image_problems(image: dict[str, Any], wanted: list[Fate]) -> list[str]:
+    found = [f"verify: {what}" for ledger in verify(image) for what in ledger.findings]
+    if image["status"] != "completed":
+        found.append(f"runtime.json says {image['status']}")
+    for node, fate in zip(image["nodes"], wanted, strict=True):
+        there = tuple(node[name] for name in EXPECTED_OF)
+        right = (fate.rows_in, len(fate.rows), fate.skipped, fate.letters.total())
+        if there != right:
+            found.append(f"runtime.json: {node['node_id']} has in, out, skipped, dead {there}, not {right}")
+    return found
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Return the whole lines of a file; none when it is not there."""
+    data = path.read_bytes() if path.exists() else b""
+    return [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def rows_in(path: Path, data: bytes) -> list[Row]:
+    """Return the rows of a file, read without the engine."""
+    found: list[dict[str, Any]]
+    if path.suffix == ".csv":
+        found = list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)) if data else []
+    else:
+        found = [json.loads(line) for line in data.splitlines()]
+    rows: list[Row] = []
+    for row in found:
+        if None in row or None in row.values():
+            raise ValueError(f"a row has too many or too few cells: {row}")
+        rows.append((str(row["_i"]), {key: value for key, value in row.items() if key != "_i"}))
+    return rows
+
+
+def key_of(row_id: str, row: dict[str, Any]) -> str:
+    return json.dumps([row_id, row], sort_keys=True)

@@ -31,7 +31,10 @@ from llm_datagen.streams.spool import Spool
 REPORT_SECONDS = 0.1
 """How often the supervisor hears of progress, at most."""
 
-QUEUE_BYTES = 32 * 1024 * 1024
+FLUSH_BYTES = 4 * 1024 * 1024
+"""Results are flushed when they take so many bytes, however few rows they are."""
+
+QUEUE_BYTES = 16 * 1024 * 1024
 """Results that wait for the writer take at most so many bytes, however few rows they are (but for a single one)."""
 
 BACKPRESSURE_LOG_SECONDS = 1.0
@@ -51,8 +54,8 @@ class _ReportNow:
 class WriterActor(Stage):
     """Writes the results of a node to its stream.
 
-    A flush (one write of data, one commit) is made when `flush_batch_size` rows wait, when the oldest has waited for
-    `flush_interval`, and at once when no further write is waiting. So rows that come slowly are on disk at once, and
+    A flush (one write of data, one commit) is made when `flush_batch_size` rows (or `FLUSH_BYTES`) wait, when the oldest
+    has waited for `flush_interval`, and at once when no further write is waiting. So rows that come slowly are on disk at once, and
     rows that come fast share a flush.
 
     Args:
@@ -123,8 +126,8 @@ class WriterActor(Stage):
         self._waiting_rows += write.rows
         rows, size = write.load
         self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
-        is_enough = self._waiting_rows >= self._config.flush_batch_size or isinstance(write.data, Spool)
-        if is_enough or not self.mailbox.has_data:
+        is_large = self._waiting_load.bytes >= FLUSH_BYTES or isinstance(write.data, Spool)
+        if is_large or self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
             self._flush()
 
     def _flush(self) -> None:

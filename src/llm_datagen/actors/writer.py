@@ -54,9 +54,9 @@ class _ReportNow:
 class WriterActor(Stage):
     """Writes the results of a node to its stream.
 
-    A flush (one write of data, one commit) is made when `flush_batch_size` rows (or `FLUSH_BYTES`) wait, when the oldest
-    has waited for `flush_interval`, and at once when no further write is waiting. So rows that come slowly are on disk at once, and
-    rows that come fast share a flush.
+    A flush (one write of data, one commit) is made when `flush_batch_size` rows (or `FLUSH_BYTES`) wait, when the
+    oldest has waited for `flush_interval`, and at once when no further write is waiting. So rows that come slowly are
+    on disk at once, and rows that come fast share a flush.
 
     Args:
         node_id: the node's id.

@@ -302,7 +302,7 @@ class Pass:
         if self._settled < end:
             block, rest = block.split_at(self._settled)
         return Done(
-            span=Span(block.start, block.end, block.offset, block.offset_end),
+            span=block.span,
             rows=output.rows,
             data=output.data(),
             filtered=output.filtered,

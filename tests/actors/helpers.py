@@ -310,6 +310,9 @@ class _FailingFile:
     def sync(self) -> None:
         self._file.sync()
 
+    def begin_sync(self, offset: int, length: int) -> None:
+        self._file.begin_sync(offset, length)
+
     def close(self) -> None:
         self._file.close()
         if self._disk.on_close is not None:

@@ -85,6 +85,9 @@ class _CrashFile:
     def sync(self) -> None:
         self._disk.change()
 
+    def begin_sync(self, offset: int, length: int) -> None:
+        self._file.begin_sync(offset, length)
+
     def close(self) -> None:
         self._file.close()
 
@@ -134,6 +137,9 @@ class _RecordingFile:
     def sync(self) -> None:
         self._disk.done.append(("sync", self._path))
         self._file.sync()
+
+    def begin_sync(self, offset: int, length: int) -> None:
+        self._file.begin_sync(offset, length)
 
     def close(self) -> None:
         self._disk.done.append(("close", self._path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import zlib
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_datagen.config import Fsync
 from llm_datagen.errors import (
     StreamBusyError,
     StreamChangedError,
@@ -537,3 +539,21 @@ def test_the_commit_log_is_kept_short_and_right(monkeypatch: pytest.MonkeyPatch)
     state = state_of(sink)
     sink.close()
     assert reopened(stream) == state
+
+
+def test_a_long_stream_is_on_its_way_to_the_medium_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M20: with fsync="close" the last sync has little left to wait for; the other kinds ask for nothing."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, offset, length, advice: asked.append((offset, length)))
+    kinds: tuple[Fsync, ...] = ("never", "close", "flush")
+    for fsync in kinds:
+        sink = JsonlStream(f"jsonl://{tmp_path}/{fsync}.jsonl").sink(fsync=fsync)
+        for _ in range(20):
+            sink.append(b'"' + b"x" * (1 << 20) + b'"\n', rows=1)
+        sink.seal()
+        ends = [offset + length for offset, length in asked]
+        assert [offset for offset, _ in asked] == [0, *ends[:-1]][: len(asked)], "all of it, and nothing twice"
+        assert len(asked) == (2 if fsync == "close" else 0)
+        asked.clear()

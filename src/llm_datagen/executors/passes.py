@@ -25,6 +25,7 @@ SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it hands the rest back."""
 
 _NOTHING = object()
+_SETTLED = object()
 
 
 class Pass:
@@ -62,14 +63,14 @@ class Pass:
     # Items.
 
     def run_items(self, call: Call) -> None:  # noqa: PLR0915 - a call for each step would cost more than the step
-        """Process items one by one: the loop that decides how fast a cheap operator runs.
+        """Process items, or batches of one, one by one: the loop that decides how fast a cheap operator runs.
 
         It does what `take_item` and `settle_item` do, with the common case (an object in, an object out) inline.
         """
         if not self._goes_on():
             return
         records, decode, start = self._block.records, self._block.decode, self._block.start
-        func, takes_ctx = call.func, call.takes_ctx
+        func, takes_ctx, is_batch = call.func, call.takes_ctx, call.batch
         ctx, is_root, look = self._kernel.ctx, self._kernel.is_root, self._kernel.calls_a_look - 1
         output = self._output
         settle, made, add, encode = output.settle, output.records, output.records.append, self._kernel.encoder.encode
@@ -94,7 +95,17 @@ class Pass:
                     row_id, item = found, value
                 else:
                     row_id, item = self._input.named(number, value)
-                result = func(item, ctx) if takes_ctx else func(item)
+                if is_batch:
+                    result = call([item], ctx)
+                    if result.__class__ is list and len(result) == 1:
+                        result = result[0]
+                    else:  # no result, or several rows; or nothing that an operator may return
+                        output.last = last
+                        output.settle_all((row_id,), (item,), result)
+                        first, last = output.first, output.last
+                        result = _SETTLED
+                else:
+                    result = func(item, ctx) if takes_ctx else func(item)
                 if (
                     result is item
                     and is_plain
@@ -109,7 +120,7 @@ class Pass:
                     last = row_id
                     if first is None:
                         output.first = first = row_id
-                else:
+                elif result is not _SETTLED:
                     output.last = last
                     settle(row_id, item, result)
                     first, last = output.first, output.last

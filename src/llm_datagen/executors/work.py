@@ -74,7 +74,7 @@ class Kernel:
         call, ctx = self.call, self.ctx
         while True:
             try:
-                if self.call.batch:
+                if call.batch and self.step > 1:
                     while (items := work.take_batch()) is not None:
                         work.settle_batch(call(items, ctx))
                 else:

@@ -51,6 +51,9 @@ class AppendFile(Protocol):
     def sync(self) -> None:
         """Return when the operating system has put the file on the medium, and that it is in its folder."""
 
+    def begin_sync(self, offset: int, length: int) -> None:
+        """Have the operating system begin to put some bytes on the medium, so that a `sync` has less to wait for."""
+
     def close(self) -> None:
         """Close the file and let other writers have it. May be called more than once."""
 
@@ -327,6 +330,12 @@ class _LocalAppendFile:
         except OSError as error:
             raise _named(error, self._path) from error
 
+    def begin_sync(self, offset: int, length: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            # Linux begins to write such pages at once, without waiting; those that are not written yet stay in memory.
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._file.fileno(), offset, length, os.POSIX_FADV_DONTNEED)
+
     def close(self) -> None:
         self._file.close()  # lets go of the lock, too
 
@@ -408,6 +417,9 @@ class _MemoryAppendFile:
         del self._data[length:]
 
     def sync(self) -> None:
+        pass
+
+    def begin_sync(self, offset: int, length: int) -> None:
         pass
 
     def close(self) -> None:

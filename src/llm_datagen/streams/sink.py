@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
 
 _HEAD_BYTES = 1 << 20
+_AHEAD_BYTES = 8 << 20
 
 
 def position_of(stream: Stream) -> tuple[str, Position] | None:
@@ -98,6 +99,7 @@ class Sink:
         self._source = source
         self._fsync = fsync
         self._broken = False
+        self._begun = 0  # bytes that are on the medium, or on their way to it
         self._letters: AppendFile | None = None
         if stream.disk.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
@@ -105,6 +107,7 @@ class Sink:
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
             self.position = self._recover(source)
+            self._begun = self.position.bytes
             self._log = CommitLog(stream.disk, stream.commits_path, source, sync=fsync == "flush")
             self._log.start(self.position)
             self.encoder: Encoder = stream.codec.encoder(self._head())
@@ -219,7 +222,14 @@ class Sink:
         if data:
             self._file.append(data)
             position.bytes += len(data)
+            self._sync_by_and_by(position.bytes)
             position.crc = zlib.crc32(data, position.crc)
+
+    def _sync_by_and_by(self, size: int) -> None:
+        """Spare the end of a long stream a long wait: begin to put it on the medium while it is written."""
+        if self._fsync == "close" and self._file is not None and size - self._begun >= _AHEAD_BYTES:
+            self._file.begin_sync(self._begun, size - self._begun)
+            self._begun = size
 
     def _append_letters(self, letters: bytes) -> None:
         if self._letters is None:

@@ -18,6 +18,7 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.executors.done import Done
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
+from llm_datagen.streams.spool import Spool
 
 _LIVENESS_SECONDS = 1.0
 
@@ -50,6 +51,7 @@ class Delivery:
                 if not inbox.offer(Envelope(_write(done, None))):
                     return False
             except pykka.ActorDeadError:
+                _let_go(done)
                 lost = True
         tell(self._node, _task_done(task, done, lost=lost))
         return True
@@ -61,12 +63,16 @@ class Delivery:
         self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
 
+    def close(self) -> None:
+        """Let go of what will not be delivered any more. Called when the workers have ended."""
+
     def _write(self, done: Done) -> bool:
         """Return whether the writer has taken (in sync mode: committed) the results."""
         if done.span.start == done.span.end:
             return True
         ack: Future[None] | None = Future() if self._sync else None
         if not tell(self._writer, _write(done, ack)):
+            _let_go(done)
             return False
         while ack is not None:
             try:
@@ -120,11 +126,24 @@ class OrderedDelivery(Delivery):
         self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
 
+    def close(self) -> None:
+        """Let go of what has waited for rows that will not come."""
+        with self._lock:
+            for done in self._early.values():
+                _let_go(done)
+            self._early.clear()
+
     def _advance(self, row: int) -> None:
         if len(self._segments) > 1 and row == self._segments[0].end:
             self._segments.pop(0)  # the end of a hole: go on behind the rows that are done already
             row = self._segments[0].start
         self.next_row = row
+
+
+def _let_go(done: Done) -> None:
+    """Close the file of a result that has one."""
+    if isinstance(done.data, Spool):
+        done.data.close()
 
 
 def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:

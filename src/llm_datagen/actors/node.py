@@ -151,6 +151,8 @@ class NodeActor(Stage):
             self._executor.stop(wait=not self._is_given_up)
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=repr(error))
+        if not self._is_given_up:
+            self._delivery.close()
 
     def _go_on(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""

@@ -1,4 +1,4 @@
-"""A row that becomes very many: streamed by way of a file, kept whole or not at all, whatever happens (M12, M24, M29)."""
+"""A row that becomes very many: streamed by way of a file, whole or not at all, whatever happens (M12, M24, M29)."""
 
 from __future__ import annotations
 

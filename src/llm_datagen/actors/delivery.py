@@ -6,7 +6,7 @@ The one place where a thread of ours may be blocked for long: by a full writer, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,9 +30,19 @@ class Delivery:
         writer: the writer's ref.
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
+        on_lost: called, by the worker, when the writer was dead: before the next call begins, whose results would be
+            lost, too. The node hears of it later.
     """
 
-    def __init__(self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool) -> None:
+    def __init__(
+        self,
+        writer: pykka.ActorRef[Any],
+        node: Recipient,
+        *,
+        sync: bool,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_lost = on_lost
         self._writer = writer
         self._node = node
         self._sync = sync
@@ -52,6 +62,7 @@ class Delivery:
                     return False
             except pykka.ActorDeadError:
                 _let_go(done)
+                self._on_lost()
                 lost = True
         tell(self._node, _task_done(task, done, lost=lost))
         return True
@@ -60,6 +71,8 @@ class Delivery:
         """Deliver; blocks while the writer is full."""
         self.waiting += 1
         lost = not self._write(done)
+        if lost:
+            self._on_lost()
         self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
 
@@ -97,12 +110,19 @@ class OrderedDelivery(Delivery):
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
         segments: the parts of the source that are not done, in order.
+        on_lost: as in `Delivery`.
     """
 
     def __init__(
-        self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool, segments: Sequence[Segment]
+        self,
+        writer: pykka.ActorRef[Any],
+        node: Recipient,
+        *,
+        sync: bool,
+        segments: Sequence[Segment],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(writer, node, sync=sync)
+        super().__init__(writer, node, sync=sync, on_lost=on_lost)
         self._lock = threading.Lock()
         self._early: dict[int, Done] = {}
         self._segments = list(segments)
@@ -123,6 +143,8 @@ class OrderedDelivery(Delivery):
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
                 lost = not self._write(due)
                 self._advance(due.span.end)
+        if lost:
+            self._on_lost()
         self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
 

@@ -82,7 +82,7 @@ class NodeActor(Stage):
         self._reader: Recipient | None = None
         self._log = log.bind(node_id=plan.node_id)
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log)
-        self._delivery = make_delivery(plan, writer, self.actor_ref)
+        self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
         self._executor = make_executor(plan, self._ctx, self._delivery)
         self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, is_root=plan.is_root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
@@ -176,9 +176,10 @@ class NodeActor(Stage):
         return len(self._tasks) < self._pace.tasks and not is_much
 
     def _next_block(self) -> Block | None:
-        start = self._backlog.start
-        if isinstance(self._delivery, OrderedDelivery) and start - self._delivery.next_row >= self._pace.ordered_span:
-            return None
+        if isinstance(self._delivery, OrderedDelivery):
+            ahead = self._backlog.start - self._delivery.next_row
+            if ahead >= self._pace.ordered_span() and ahead >= self._pace.ordered_span(self._tasks.largest):
+                return None
         return self._backlog.take(self._pace.rows_per_task)
 
     def _hand_out(self, block: Block) -> None:
@@ -266,8 +267,6 @@ class NodeActor(Stage):
         self._log.warning(events.GRACE_OVER, grace_s=self._plan.grace, ids=[str(i) for i in self._tasks.ids_begun()])
         self._is_given_up = True
         self._tasks.give_up()
-
-    # Noticing that nothing moves.
 
     def _look_later(self) -> None:
         self.mailbox.wake_after(self._plan.stall_after / 4, _Look(), key="look")

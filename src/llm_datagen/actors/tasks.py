@@ -117,6 +117,11 @@ class Tasks:
         return [rest for number in self._running if (rest := self.cut(number)) is not None]
 
     @property
+    def largest(self) -> int:
+        """Rows of the largest task; 0 when there is none."""
+        return max((len(task.block.records) for task in self._running.values()), default=0)
+
+    @property
     def rows_begun(self) -> int:
         """Rows that the workers have."""
         return sum(len(block.records) for block in self._begun())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pykka
 
+from llm_datagen.actors.context import NodeContext
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient
@@ -13,18 +14,17 @@ from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.executors.work import Kernel
-from llm_datagen.operators import INodeContext
 
 
-def make_delivery(plan: NodePlan, writer: pykka.ActorRef[Any], node: Recipient) -> Delivery:
+def make_delivery(plan: NodePlan, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
     """Return how results get to the writer, and the word of it to the node."""
     sync = not plan.writer.async_mode
     if plan.ordered:
-        return OrderedDelivery(writer, node, sync=sync, segments=plan.segments)
-    return Delivery(writer, node, sync=sync)
+        return OrderedDelivery(writer, node, sync=sync, segments=plan.segments, on_lost=ctx.cancel)
+    return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
 
 
-def make_executor(plan: NodePlan, ctx: INodeContext, delivery: Delivery) -> Executor:
+def make_executor(plan: NodePlan, ctx: NodeContext, delivery: Delivery) -> Executor:
     """Return the executor for the node's operator; not yet started."""
     assert plan.sink is not None
     kernel = Kernel(

@@ -229,10 +229,9 @@ def test_workers_wait_for_a_writer_that_is_full_though_all_rows_are_filtered() -
     assert bench.ended().outcome is Outcome.STOPPED
 
 
-@pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
 def test_nothing_is_called_once_a_worker_has_seen_that_the_writer_is_dead(
-    monkeypatch: pytest.MonkeyPatch, ordered: bool, is_async: bool
+    monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
     """M24, R2: a task that waits for a worker would be called, and paid for, in vain; the node may hear of it late."""
     bench, calls = Bench(), list[int]()
@@ -267,9 +266,7 @@ def test_nothing_is_called_once_a_worker_has_seen_that_the_writer_is_dead(
         assert go_on.wait(PATIENCE_SECONDS)
         return act(items)
 
-    bench.start(
-        FunctionOperator(wait_then_act if is_async else wait_and_act, batch=True), parallel_size=16, ordered=ordered
-    )
+    bench.start(FunctionOperator(wait_then_act if is_async else wait_and_act, batch=True), parallel_size=16)
     bench.feed()
     bench.send(0, 40)
     eventually(lambda: len(handed_out) == 16 + 2)  # two wait for a worker

@@ -6,7 +6,7 @@ The one place where a thread of ours may be blocked for long: by a full writer, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,6 +18,7 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.executors.done import Done
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
+from llm_datagen.streams.spool import Spool
 
 _LIVENESS_SECONDS = 1.0
 
@@ -29,9 +30,19 @@ class Delivery:
         writer: the writer's ref.
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
+        on_lost: called, by the worker, when the writer was dead: before the next call begins, whose results would be
+            lost, too. The node hears of it later.
     """
 
-    def __init__(self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool) -> None:
+    def __init__(
+        self,
+        writer: pykka.ActorRef[Any],
+        node: Recipient,
+        *,
+        sync: bool,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_lost = on_lost
         self._writer = writer
         self._node = node
         self._sync = sync
@@ -50,6 +61,8 @@ class Delivery:
                 if not inbox.offer(Envelope(_write(done, None))):
                     return False
             except pykka.ActorDeadError:
+                _let_go(done)
+                self._on_lost()
                 lost = True
         tell(self._node, _task_done(task, done, lost=lost))
         return True
@@ -58,8 +71,13 @@ class Delivery:
         """Deliver; blocks while the writer is full."""
         self.waiting += 1
         lost = not self._write(done)
+        if lost:
+            self._on_lost()
         self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
+
+    def close(self) -> None:
+        """Let go of what will not be delivered any more. Called when the workers have ended."""
 
     def _write(self, done: Done) -> bool:
         """Return whether the writer has taken (in sync mode: committed) the results."""
@@ -67,6 +85,7 @@ class Delivery:
             return True
         ack: Future[None] | None = Future() if self._sync else None
         if not tell(self._writer, _write(done, ack)):
+            _let_go(done)
             return False
         while ack is not None:
             try:
@@ -91,12 +110,19 @@ class OrderedDelivery(Delivery):
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
         segments: the parts of the source that are not done, in order.
+        on_lost: as in `Delivery`.
     """
 
     def __init__(
-        self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool, segments: Sequence[Segment]
+        self,
+        writer: pykka.ActorRef[Any],
+        node: Recipient,
+        *,
+        sync: bool,
+        segments: Sequence[Segment],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(writer, node, sync=sync)
+        super().__init__(writer, node, sync=sync, on_lost=on_lost)
         self._lock = threading.Lock()
         self._early: dict[int, Done] = {}
         self._segments = list(segments)
@@ -117,14 +143,29 @@ class OrderedDelivery(Delivery):
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
                 lost = not self._write(due)
                 self._advance(due.span.end)
+        if lost:
+            self._on_lost()
         self.waiting -= 1
         tell(self._node, _task_done(task, done, lost=lost))
+
+    def close(self) -> None:
+        """Let go of what has waited for rows that will not come."""
+        with self._lock:
+            for done in self._early.values():
+                _let_go(done)
+            self._early.clear()
 
     def _advance(self, row: int) -> None:
         if len(self._segments) > 1 and row == self._segments[0].end:
             self._segments.pop(0)  # the end of a hole: go on behind the rows that are done already
             row = self._segments[0].start
         self.next_row = row
+
+
+def _let_go(done: Done) -> None:
+    """Close the file of a result that has one."""
+    if isinstance(done.data, Spool):
+        done.data.close()
 
 
 def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:

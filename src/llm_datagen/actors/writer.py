@@ -108,6 +108,7 @@ class WriterActor(Stage):
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
         if isinstance(message, Write):
+            _let_go(message)
             _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
@@ -150,6 +151,7 @@ class WriterActor(Stage):
             marks=self._marks(writes),
         )
         for write in writes:
+            _let_go(write)
             _acknowledge(write)
         self._waiting = []
         self.mailbox.release(*self._waiting_load)
@@ -218,6 +220,12 @@ class WriterActor(Stage):
 def _joined(pieces: list[bytes | Spool]) -> bytes | Spool:
     """Return what is written at once. A spool is alone: see `_take`."""
     return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
+
+
+def _let_go(write: Write) -> None:
+    """Close the file of a write that has one."""
+    if isinstance(write.data, Spool):
+        write.data.close()
 
 
 def _acknowledge(write: Write, error: Exception | None = None) -> None:

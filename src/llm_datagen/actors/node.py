@@ -16,6 +16,7 @@ from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.times import WorkerTimes
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.done import Done
@@ -124,6 +125,7 @@ class NodeActor(Stage):
         self._tasks = 0
         self._rows_done = plan.position.coverage.rows  # with those that failed
         self._rows_failed = plan.position.skipped + plan.position.dead
+        self._times = WorkerTimes(plan.node_id, plan.concurrency, boss)
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
@@ -204,6 +206,7 @@ class NodeActor(Stage):
     def release(self) -> None:
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
+        self._times.tell()
         if self._plan.dispatched is not None:
             self._plan.dispatched.close()
         try:
@@ -294,6 +297,7 @@ class NodeActor(Stage):
             self._bytes_running -= task.held
         self._moved = self.clock.monotonic()
         self._pace.learn(done.calls, done.seconds, done.cpu_seconds)
+        self._times.add(done, self.clock.monotonic())
         if done.calls:  # else these are rows that failed, and were counted then
             self._rows_done += done.rows
         rest = done.rest

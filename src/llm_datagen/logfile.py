@@ -144,10 +144,12 @@ class Lines:
         if self._max_bytes is None or not held or held + size + self._is_torn <= self._max_bytes:
             return
         with contextlib.suppress(OSError):  # what cannot be renamed grows on
-            for number in range(self._backups - 1, 0, -1):
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")  # noqa: PTH105
-            os.replace(self.path, f"{self.path}.1")  # noqa: PTH105
+            free = 1  # a number that is free, such as one that a rotation has left that was killed; or the last one
+            while free < self._backups and Path(f"{self.path}.{free}").exists():
+                free += 1
+            names = [str(self.path), *(f"{self.path}.{number}" for number in range(1, free + 1))]
+            for number in range(free, 0, -1):
+                os.replace(names[number - 1], names[number])  # noqa: PTH105
             self._open()
 
 

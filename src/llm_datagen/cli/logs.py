@@ -96,7 +96,8 @@ def show_summary(
     if not found.runs:
         write(f"{path}: nothing of {'any run' if pipeline_id is None else f'run {pipeline_id}'} is in it")
     if found.unreadable:
-        write(f"{found.unreadable} lines of {path} are no events, and are left out: torn, or written by somebody else")
+        count = "1 line" if found.unreadable == 1 else f"{number(found.unreadable)} lines"
+        write(f"{count} of {path} left out: no event, but torn or written by somebody else")
 
 
 def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> Path:
@@ -124,7 +125,7 @@ def _line(event: logs.LogEvent, *, is_named: bool) -> str:
     at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     who = [*([event.pipeline_id] if is_named and event.pipeline_id else []), *filter(None, [event.node_id])]
     own = [f"{name}={_text(value)}" for name, value in event.fields.items()]
-    text = " ".join([at, f"{event.level:<7}", *who, event.event, *own])
+    text = " ".join([at, event.level, *who, event.event, *own])
     return one_line(text, line_width() if is_terminal() else len(text))
 
 

@@ -133,8 +133,8 @@ def step(item):
     if kill and item["n"] == 30:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
-made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", results_dir=folder + "/results",
-                       base_path=folder, log_file=folder + "/platform.log")
+made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", base_path=folder,
+                       results_dir=folder + "/results", log_file=folder + "/platform.log")
 (made.create("a") if kill else made.resume("a")).run()
 """
 

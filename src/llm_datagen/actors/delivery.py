@@ -6,6 +6,7 @@ The one place where a thread of ours may be blocked for long: by a full writer, 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -70,34 +71,48 @@ class Delivery:
     def put(self, task: int, done: Done) -> None:
         """Deliver; blocks while the writer is full."""
         self.waiting += 1
-        lost = not self._write(done)
-        if lost:
+        waited = self._write(done)
+        if waited is None:
             self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_done(task, done, lost=lost))
+        tell(self._node, _task_done(task, done, lost=waited is None, held_back=waited or 0.0))
 
     def close(self) -> None:
         """Let go of what will not be delivered any more. Called when the workers have ended."""
 
-    def _write(self, done: Done) -> bool:
-        """Return whether the writer has taken (in sync mode: committed) the results."""
+    def _write(self, done: Done) -> float | None:
+        """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
         if done.span.start == done.span.end:
-            return True
+            return 0.0
         ack: Future[None] | None = Future() if self._sync else None
-        if not tell(self._writer, _write(done, ack)):
+        write = _write(done, ack)
+        started = time.perf_counter()
+        if self._has_taken(write):
+            if ack is None:
+                return 0.0
+        elif not tell(self._writer, write):  # which blocks while it is full
             _let_go(done)
-            return False
+            return None
         while ack is not None:
             try:
                 ack.result(timeout=_LIVENESS_SECONDS)
             except TimeoutError:
                 if self._writer.is_alive() or ack.done():
                     continue
-                return False
+                return None
             except pykka.ActorDeadError:
-                return False
-            return True
-        return True
+                return None
+            break
+        return time.perf_counter() - started
+
+    def _has_taken(self, write: Write) -> bool:
+        """Return whether the writer lives, has room, and was given the results: without a wait."""
+        inbox = self._writer.actor_inbox
+        assert isinstance(inbox, Mailbox)
+        try:
+            return self._writer.is_alive() and inbox.offer(Envelope(write))
+        except pykka.ActorDeadError:
+            return False
 
 
 class OrderedDelivery(Delivery):
@@ -137,16 +152,28 @@ class OrderedDelivery(Delivery):
         """Deliver `done`, and all that has waited for it; or let it wait."""
         lost = False
         self.waiting += 1
-        with self._lock:
+        held_back = self._enter()
+        try:
             if done.span.start < done.span.end:
                 self._early[done.span.start] = done
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
-                lost = not self._write(due)
+                waited = self._write(due)
+                lost, held_back = waited is None, held_back + (waited or 0.0)
                 self._advance(due.span.end)
+        finally:
+            self._lock.release()
         if lost:
             self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_done(task, done, lost=lost))
+        tell(self._node, _task_done(task, done, lost=lost, held_back=held_back))
+
+    def _enter(self) -> float:
+        """Take the lock; return the seconds waited: another worker has it as long as it waits for the writer."""
+        if self._lock.acquire(blocking=False):
+            return 0.0
+        started = time.perf_counter()
+        self._lock.acquire()
+        return time.perf_counter() - started
 
     def close(self) -> None:
         """Let go of what has waited for rows that will not come."""
@@ -168,9 +195,9 @@ def _let_go(done: Done) -> None:
         done.data.close()
 
 
-def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:
+def _task_done(task: int, done: Done, *, lost: bool, held_back: float = 0.0) -> TaskDone:
     rows = done.span.end - done.span.start
-    return TaskDone(task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, lost)
+    return TaskDone(task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, lost, held_back)
 
 
 def _write(done: Done, ack: Future[None] | None) -> Write:

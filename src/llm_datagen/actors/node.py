@@ -17,6 +17,7 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.stall import StallWatch
 from llm_datagen.actors.tasks import Tasks
+from llm_datagen.actors.times import WorkerTimes
 from llm_datagen.actors.workers import make_delivery, make_executor
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
@@ -101,6 +102,7 @@ class NodeActor(Stage):
         self._is_given_up = False
         position = plan.position
         self._failed = FailedRows(plan.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
+        self._times = WorkerTimes(plan.node_id, plan.concurrency, boss)
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
@@ -145,6 +147,7 @@ class NodeActor(Stage):
     def release(self) -> None:
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
+        self._times.tell()
         if self._plan.dispatched is not None:
             self._plan.dispatched.close()
         try:
@@ -224,6 +227,7 @@ class NodeActor(Stage):
         self._tasks.take(done.task)
         self._stall.moved()
         self._pace.learn(done.calls, done.seconds, done.cpu_seconds)
+        self._times.add(done, self.clock.monotonic())
         if done.calls:  # else these are rows that failed, and were counted then
             self._failed.count_done(done.rows)
         rest = done.rest

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from llm_datagen import NodeFailedError, StreamFactory
 from llm_datagen.audit import verify
+from llm_datagen.errors import StreamCorruptError
+from llm_datagen.streams.commits import read_log
+from llm_datagen.streams.disk import LOCAL_DISK
 from llm_datagen.streams.letters import position_of
 
 from ..pipeline.chains import Fate
@@ -109,6 +112,17 @@ def promised(bench: Bench) -> list[tuple[Path, int]]:
     return [(path, size) for path, size in found if size]
 
 
+def said_by(path: Path) -> dict[str, Any] | None:
+    """Return what a commit log accounts for; None when that is no log, or cannot be read."""
+    if not path.name.endswith(".commits"):
+        return None
+    try:
+        found = read_log(LOCAL_DISK, str(path))
+    except StreamCorruptError:
+        return None
+    return None if found is None else {"source": found[0], **found[1].as_record(found[1].coverage)}
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObject) -> None:
@@ -132,7 +146,10 @@ def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObjec
         is_tail = is_tail or (not is_sealed and (changed + whole[size:]).startswith(whole[:size]))
         if changed == whole[:size] or is_tail:
             return
+        before = said_by(path)
         path.write_bytes(changed + whole[size:])
+        if before is not None and said_by(path) == before:
+            return  # such as a log without its first, empty commit: it accounts for the same rows
         findings = [finding for ledger in verify(bench.image("a")) for finding in ledger.findings]
         named = [finding for finding in findings if path.name in finding]
         assert named, (path.name, change.kind, findings)

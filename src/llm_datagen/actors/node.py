@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ from llm_datagen import log as events
 from llm_datagen.actors.backlog import Backlog
 from llm_datagen.actors.context import NodeContext
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
+from llm_datagen.actors.holding import HOLD_SECONDS, Holding, HoldOver
 from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
@@ -25,17 +27,20 @@ from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import Id
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
+    AllowCalls,
     Batch,
     Cancel,
     Demand,
     EndOfSource,
     Feed,
     Finish,
+    HoldCalls,
     Moved,
     NodeMessage,
     OperatorFailed,
     OperatorFailure,
     Outcome,
+    Resize,
     RowsFailed,
     Stalled,
     TaskDone,
@@ -103,16 +108,16 @@ class NodeActor(Stage):
         self._log = log.bind(node_id=plan.node_id)
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log)
         self._delivery = self._make_delivery()
+        self._kernel = self._make_kernel()
+        self._holding = Holding(self._kernel)
         self._executor = self._make_executor()
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
-        # What waits for a worker could be abandoned, exceed a limit, or overtake what a single worker gives back.
-        may_queue = plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
         self._pace = Pace(
             plan.concurrency,
             plan.step,
             plan.step if plan.dispatched is not None else plan.writer.queue_size,
-            spare=self._executor.spare_tasks if may_queue else 0,
-            may_queue=may_queue,
+            spare=self._executor.spare_tasks if self._may_queue else 0,
+            may_queue=self._may_queue,
             is_gil_bound=self._executor.is_gil_bound,
             task_seconds=self._executor.task_seconds,
         )
@@ -130,6 +135,12 @@ class NodeActor(Stage):
         self._is_looking_for_late = False
         self._is_stopping = False
 
+    @property
+    def _may_queue(self) -> bool:
+        """Whether tasks may wait for a worker: they could be abandoned, exceed a limit, or overtake a single worker."""
+        plan = self._plan
+        return plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
+
     def _make_delivery(self) -> Delivery:
         plan = self._plan
         sync = not plan.writer.async_mode
@@ -137,10 +148,10 @@ class NodeActor(Stage):
             return OrderedDelivery(self._writer, self.actor_ref, sync=sync, segments=plan.segments)
         return Delivery(self._writer, self.actor_ref, sync=sync)
 
-    def _make_executor(self) -> Executor:
+    def _make_kernel(self) -> Kernel:
         plan = self._plan
         assert plan.sink is not None
-        kernel = Kernel(
+        return Kernel(
             plan.call,
             source=plan.source,
             encoder=plan.sink.encoder,
@@ -151,6 +162,9 @@ class NodeActor(Stage):
             policy=plan.policy,
             spool_folder=plan.sink.stream.spool_folder,
         )
+
+    def _make_executor(self) -> Executor:
+        plan, kernel = self._plan, self._kernel
         if plan.packed is not None:
             from llm_datagen.executors.processes import ProcessExecutor
 
@@ -172,7 +186,7 @@ class NodeActor(Stage):
         self._moved = self.clock.monotonic()
         self._look_later()
 
-    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver) -> None:
+    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver | HoldOver) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
@@ -195,15 +209,29 @@ class NodeActor(Stage):
                 self._look()
             case _GraceOver():
                 self._give_up_calls()
+            case HoldCalls(held=held):
+                self._hold(held)
+            case AllowCalls():
+                self._holding.end()
+            case HoldOver():
+                self._holding.answer()
+            case Resize():
+                self._resize()
             case Cancel():
                 self._wind_down()
             case _:
                 refuse_unknown(message)
         self._go_on()
 
+    def drop(self, message: Any) -> None:
+        """Let nobody wait for calls of a node that has ended."""
+        if isinstance(message, HoldCalls):
+            message.held.set_result(None)
+
     def release(self) -> None:
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
+        self._holding.answer()
         if self._plan.dispatched is not None:
             self._plan.dispatched.close()
         try:
@@ -213,7 +241,9 @@ class NodeActor(Stage):
 
     def _go_on(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""
-        while not self._is_stopping and self._has_room():
+        if not self._running:
+            self._holding.answer()
+        while not self._is_stopping and not self._holding.is_on and self._has_room():
             block = self._next_block()
             if block is None:
                 break
@@ -259,6 +289,19 @@ class NodeActor(Stage):
         if self._backlog.bytes < BYTES_AHEAD or self._backlog.rows < self._plan.step:
             self._is_demanding = True
             tell(self._reader, Demand(ahead - self._backlog.rows))
+
+    # Being steered.
+
+    def _hold(self, held: Future[None]) -> None:
+        self._holding.begin(held)
+        for number, task in self._running.items():
+            self._cut(number, task)
+        self.mailbox.wake_after(HOLD_SECONDS, HoldOver(), key="hold")
+
+    def _resize(self) -> None:
+        self._executor.resize(self._plan.concurrency)
+        spare = self._executor.spare_tasks if self._may_queue else 0
+        self._pace.resize(self._plan.concurrency, spare=spare, may_queue=self._may_queue)
 
     # A slow row holds up no others: what was grouped with it and not begun is taken back.
 
@@ -366,6 +409,8 @@ class NodeActor(Stage):
 
     def _look(self) -> None:
         """Say once that nothing moves, and once that something does again."""
+        if self._holding.is_on:
+            self._moved = self.clock.monotonic()
         still = self.clock.monotonic() - self._moved
         if still < self._plan.stall_after:
             if self._is_stalled:

@@ -9,11 +9,13 @@ from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
+    AllowCalls,
     Batch,
     Cancel,
     Committed,
     Demand,
     EndOfSource,
+    HoldCalls,
     Outcome,
     ReaderMessage,
     Sealed,
@@ -70,6 +72,7 @@ class ReaderActor(Stage):
         self._last_said = float("-inf")
         self._said = False
         self._last_sized = float("-inf")
+        self._is_held = False
 
     def handle(self, message: ReaderMessage | _LookAgain) -> None:
         """Handle a message."""
@@ -82,6 +85,10 @@ class ReaderActor(Stage):
                 self._serve()
             case Sealed() | _LookAgain():
                 self._serve()
+            case HoldCalls():
+                self._is_held = True
+            case AllowCalls():
+                self._is_held = False
             case Cancel():
                 self.end(Outcome.STOPPED)
             case _:
@@ -121,7 +128,7 @@ class ReaderActor(Stage):
 
     def _wait(self) -> None:
         now = self.clock.monotonic()
-        if self._waiting_since is None:
+        if self._waiting_since is None or self._is_held:  # while the run is paused, who feeds the source may be, too
             self._waiting_since = now
             self._tries = 0
             self._said = now - self._last_said >= LOG_AGAIN_SECONDS

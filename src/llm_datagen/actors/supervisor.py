@@ -8,7 +8,8 @@ is the cause; what follows from it never replaces it (F1).
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pykka
@@ -19,8 +20,9 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.progress import NodeProgress
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.steering import Steering
 from llm_datagen.actors.writer import WriterActor
-from llm_datagen.errors import DatagenError, FailureRecord
+from llm_datagen.errors import ConfigError, DatagenError, FailureRecord
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Attach,
@@ -37,6 +39,8 @@ from llm_datagen.messages import (
     OperatorFailure,
     OperatorLogged,
     Outcome,
+    Pause,
+    Reconfigure,
     RowDeadLettered,
     RowsCommitted,
     RowsFailed,
@@ -45,7 +49,9 @@ from llm_datagen.messages import (
     StageEnded,
     Stalled,
     StatusChanged,
+    Steer,
     SupervisorMessage,
+    Unpause,
     UsageReported,
 )
 from llm_datagen.report import PipelineStatus, Status
@@ -123,6 +129,7 @@ class SupervisorActor(Stage):
         self._reason = ""
         self._first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
         self._failures = _FailureLog(log)
+        self._steering = Steering(plans, image, log)
         self._told_totals: dict[str, tuple[int | None, bool]] = {}
         self._last_save = float("-inf")
 
@@ -161,6 +168,8 @@ class SupervisorActor(Stage):
                 self._operator_failed(node_id, message)
             case StageEnded():
                 self._stage_ended(message)
+            case Steer(order=order, answer=answer):
+                self._steer(order, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
             case _Tick():
@@ -169,6 +178,11 @@ class SupervisorActor(Stage):
                 refuse_unknown(message)
         if isinstance(message, StageEnded | Cancel | OperatorFailed):
             self._go_on()
+
+    def drop(self, message: Any) -> None:
+        """Let nobody wait for an answer that will not come."""
+        if isinstance(message, Steer):
+            message.answer.set_exception(pykka.ActorDeadError("the run has ended"))
 
     def release(self) -> None:
         """See to it that no stage outlives the supervisor, whatever ended it."""
@@ -222,7 +236,31 @@ class SupervisorActor(Stage):
         for group in self._groups.values():
             if _same(group.plan.source, sink.stream):
                 tell(writer, Attach(group.reader))
+        self._steering.begin(node, reader)
         tell(node, Feed(reader))
+
+    # Steering.
+
+    def _steer(self, order: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+        stages = [(group.node, group.reader) for group in self._groups.values()]
+        is_running = self._status is Status.RUNNING
+        match order:
+            case Pause() if is_running:
+                self._steering.pause(stages, replace(self._now(), paused=True), answer)
+            case Unpause() if is_running:
+                self._steering.unpause(stages)
+                answer.set_result(self._now())
+            case Reconfigure(node_id=node_id):
+                group = self._groups.get(node_id)
+                is_over = not is_running or (group is not None and "node" in group.ended)
+                try:
+                    node = group.node if group else None
+                    answer.set_result(self._steering.reconfigure(order, node, is_over=is_over))
+                except ConfigError as error:
+                    answer.set_exception(error)
+            case _:  # it ends: no call begins
+                answer.set_result(self._now())
+        self._changed()
 
     # Ending.
 
@@ -408,6 +446,7 @@ class SupervisorActor(Stage):
             nodes=tuple(self._progress[plan.node_id].report() for plan in self._plans),
             reason=self._reason,
             error=str(self._first_failure[1]) if self._first_failure else None,
+            paused=self._steering.is_paused and self._status is Status.RUNNING,
         )
 
     def _save(self, *, final: bool = False) -> None:
@@ -418,6 +457,7 @@ class SupervisorActor(Stage):
         self._image["status"] = str(now.status)
         self._image["reason"] = now.reason
         self._image["error"] = now.error
+        self._image["paused"] = now.paused
         if final:
             self._image["ended_at"] = now_text()
         for node, report in zip(self._image["nodes"], now.nodes, strict=True):

@@ -29,7 +29,6 @@ def no_run_outlives_its_test() -> Iterator[None]:
         ref.tell(Cancel("the test is over"))
 
 
-
 class Counted(BaseOperator):
     """Notes each row durably when its call begins; then naps."""
 
@@ -222,7 +221,7 @@ class FailingAsync(Failing):
 def test_a_wait_before_a_retry_ends_with_a_pause(
     bench: Bench, make: Callable[[Calls, float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """M24, M30: the row is handed back; after Unpause it is called anew. (The wait alone would take an hour.)"""
+    """M24, M30: the row is handed back; after Unpause it is called anew. The wait alone would take an hour."""
     monkeypatch.setattr(Retries, "pause_after", lambda self, attempts: 3600.0 if attempts <= 1 else None)
     bench.give(numbered(5))
     calls = Calls(bench.folder / "calls")

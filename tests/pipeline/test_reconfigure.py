@@ -156,7 +156,9 @@ def test_the_items_of_a_batch_count_for_operators_that_take_items(bench: Bench) 
         (Reconfigure("node_0", parallel_size=2, batch_size=7), "takes batches"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_word_and_changes_nothing(bench: Bench, order: Reconfigure, words: str) -> None:
+def test_what_cannot_be_is_refused_with_a_word_and_changes_nothing(
+    bench: Bench, order: Reconfigure, words: str
+) -> None:
     """M30: the run goes on; the grid of batches, and with it the ids of what is made of them, never changes (M14)."""
     gauge = Gauge(Calls(bench.folder / "calls"))
     bench.give(numbered(100))

@@ -89,6 +89,8 @@ class ReaderActor(Stage):
                 self._is_held = True
             case AllowCalls():
                 self._is_held = False
+                if self._waiting_since is not None:
+                    self._waiting_since = self.clock.monotonic()
             case Cancel():
                 self.end(Outcome.STOPPED)
             case _:

@@ -93,10 +93,16 @@ class Listener(pykka.ThreadingActor):
         self.heard.append(message)
 
 
+def asked(ref: pykka.ActorRef[Any], order: Any) -> PipelineStatus:
+    """Ask a run; the reply is its status."""
+    status = ref.ask(order, timeout=PATIENCE_SECONDS)
+    assert isinstance(status, PipelineStatus)
+    return status
+
+
 def paused(ref: pykka.ActorRef[Any]) -> PipelineStatus:
     """Pause a run."""
-    status = ref.ask(Pause(), timeout=PATIENCE_SECONDS)
-    assert isinstance(status, PipelineStatus)
+    status = asked(ref, Pause())
     assert status.paused
     return status
 
@@ -130,10 +136,10 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
         time.sleep(1.0)
         assert [each.path.read_text() for each in calls] == made
         assert not heard
-        status = ref.ask(GetStatus(), timeout=PATIENCE_SECONDS)
+        status = asked(ref, GetStatus())
         assert (status.status, status.paused) == (Status.RUNNING, True)
         assert bench.image("a")["paused"]
-        assert not ref.ask(Unpause(), timeout=PATIENCE_SECONDS).paused
+        assert not asked(ref, Unpause()).paused
         report = pipeline.wait(PATIENCE_SECONDS)
     eventually(lambda: heard and isinstance(heard[-1], PipelineFinished))
     listener.stop()
@@ -171,7 +177,7 @@ def test_the_answer_does_not_wait_for_calls_that_run_and_they_are_saved(bench: B
     paused(ref)
     paused(ref)  # again is no error
     operator.go_on.set()
-    eventually(lambda: ref.ask(GetStatus(), timeout=PATIENCE_SECONDS).nodes[0].rows_in == 3)
+    eventually(lambda: asked(ref, GetStatus()).nodes[0].rows_in == 3)
     assert operator.begun == 3
     ref.tell(Unpause())
     pipeline.wait(PATIENCE_SECONDS)
@@ -188,7 +194,7 @@ def test_a_node_that_begins_while_the_run_is_paused_makes_no_call(bench: Bench) 
     eventually(lambda: first.begun)
     paused(ref)
     first.go_on.set()
-    eventually(lambda: ref.ask(GetStatus(), timeout=PATIENCE_SECONDS).nodes[1].status is Status.RUNNING)
+    eventually(lambda: asked(ref, GetStatus()).nodes[1].status is Status.RUNNING)
     paused(ref)
     time.sleep(0.2)
     assert not second.begun

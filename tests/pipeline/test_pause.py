@@ -203,6 +203,29 @@ def test_a_node_that_begins_while_the_run_is_paused_makes_no_call(bench: Bench) 
     assert lines(bench.output) == [{"n": 0, "_i": 0}]
 
 
+class SlowToSetUp(Blocked):
+    """Waits in its setup, not in its calls."""
+
+    def setup(self) -> None:
+        assert self.go_on.wait(PATIENCE_SECONDS)
+
+
+def test_the_answer_does_not_wait_for_a_setup_and_no_call_follows_it(bench: Bench) -> None:
+    """M30: within a second, whatever the operators do."""
+    bench.give(numbered(5))
+    operator = SlowToSetUp()
+    pipeline = bench.pipeline([operator]).create("a")
+    ref = pipeline.start()
+    paused(ref)
+    assert not operator.go_on.is_set()
+    operator.go_on.set()
+    time.sleep(0.3)
+    assert operator.begun == 0
+    ref.tell(Unpause())
+    pipeline.wait(PATIENCE_SECONDS)
+    assert operator.begun == 5
+
+
 class Failing(Counted):
     """Fails at the first call of a row."""
 

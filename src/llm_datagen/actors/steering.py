@@ -6,8 +6,10 @@ begins any more.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen import log as events
@@ -22,6 +24,24 @@ from llm_datagen.report import PipelineStatus
 
 Stages = Iterable[tuple[Recipient, Recipient]]
 """The node and the reader of each node that has begun."""
+
+
+ANSWER_SECONDS = 0.75
+"""When a pause is answered at the latest: a node that has not heard of it by then is in its operator's `setup`, and
+hears of it before it gets rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAnswer:
+    """Timer: a pause must be answered now."""
+
+    answer: Future[Any] = field(repr=False)
+    status: PipelineStatus
+
+    def give(self) -> None:
+        """Answer, unless that was done. Any thread."""
+        with contextlib.suppress(InvalidStateError):
+            self.answer.set_result(self.status)
 
 
 class Steering:
@@ -56,7 +76,7 @@ class Steering:
             order = HoldCalls()
             if tell(node, order):
                 held.append(order.held)
-        when_all(held, lambda: answer.set_result(status))
+        when_all(held, PauseAnswer(answer, status).give)
 
     def unpause(self, stages: Stages) -> None:
         """Let calls begin again."""

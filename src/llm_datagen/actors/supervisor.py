@@ -20,7 +20,7 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.progress import NodeProgress
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
-from llm_datagen.actors.steering import Steering
+from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, Steering
 from llm_datagen.actors.writer import WriterActor
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord
 from llm_datagen.log import PlatformLog
@@ -143,7 +143,7 @@ class SupervisorActor(Stage):
         self._go_on()
         self._look_around()
 
-    def handle(self, message: SupervisorMessage | _Tick) -> None:
+    def handle(self, message: SupervisorMessage | PauseAnswer | _Tick) -> None:
         """Handle a message."""
         match message:
             case RowsCommitted(node_id=node_id):
@@ -172,6 +172,8 @@ class SupervisorActor(Stage):
                 self._steer(order, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
+            case PauseAnswer():
+                message.give()
             case _Tick():
                 self._look_around()
             case _:
@@ -246,7 +248,9 @@ class SupervisorActor(Stage):
         is_running = self._status is Status.RUNNING
         match order:
             case Pause() if is_running:
-                self._steering.pause(stages, replace(self._now(), paused=True), answer)
+                status = replace(self._now(), paused=True)
+                self.mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
+                self._steering.pause(stages, status, answer)
             case Unpause() if is_running:
                 self._steering.unpause(stages)
                 answer.set_result(self._now())

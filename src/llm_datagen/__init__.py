@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_datagen import actors, messages
+    from llm_datagen import actors, logs, messages
     from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         WorkerDiedError,
     )
     from llm_datagen.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
+    from llm_datagen.logfile import LogFile
     from llm_datagen.node import UnifiedNode
     from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
     from llm_datagen.pipeline import UnifiedNodePipeline, UnifiedPipeline
@@ -70,6 +71,7 @@ __all__ = [
     "ImageError",
     "ImageMismatchError",
     "JsonlStream",
+    "LogFile",
     "MemoryStream",
     "NodeConfig",
     "NodeFailedError",
@@ -99,6 +101,7 @@ __all__ = [
     "WorkerDiedError",
     "WriterConfig",
     "actors",
+    "logs",
     "messages",
 ]
 
@@ -132,6 +135,7 @@ _HOMES = {
         "WorkerDiedError",
     ),
     "hooks": ("CompositePipelineHooks", "DefaultPipelineHooks", "IPipelineHooks"),
+    "logfile": ("LogFile",),
     "node": ("UnifiedNode",),
     "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
     "pipeline": ("UnifiedNodePipeline", "UnifiedPipeline"),
@@ -148,7 +152,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value
-    if name in {"actors", "messages", *_HOMES}:
+    if name in {"actors", "logs", "messages", *_HOMES}:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

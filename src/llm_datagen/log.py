@@ -1,21 +1,18 @@
 """platform.log: one JSON object a line, for people with grep and for programs (M28).
 
-Built with structlog, rendered with orjson, without touching structlog's or logging's global configuration. A line is
-one write to a file opened for appending, so that several pipelines, and processes, can share a file without tearing
-lines. Events are constants; rows and secrets are never logged.
+Built with structlog, rendered with orjson, without touching structlog's or logging's global configuration. Several
+pipelines, and processes, can share a file (`logfile.py`). Events are constants; rows and secrets are never logged.
+`llm_datagen.logs` reads it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 
-from llm_datagen.errors import DiskError
+from llm_datagen.logfile import Lines, LogFile
 
 DEFAULT_LOG = "logs/platform.log"
 
@@ -45,6 +42,10 @@ TEARDOWN_FAILED = "[Teardown Failed]"
 class PlatformLog(Protocol):
     """Where events go. Safe to use from any thread; never raises."""
 
+    @property
+    def path(self) -> str | None:
+        """The file, absolute; None when there is none."""
+
     def info(self, event: str, **fields: Any) -> Any:
         """Log that something happened."""
 
@@ -61,37 +62,14 @@ class PlatformLog(Protocol):
         """Close the file."""
 
 
-class _Lines:
-    """A file to which lines are appended, each in one write."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        except OSError as error:
-            what = f"the platform log cannot be written (log_file=None turns it off): {error.strerror}"
-            raise DiskError(error.errno, what, str(path)) from error
-
-        self._lock = threading.Lock()  # no line may go to a number that was closed, and is another file's now
-
-    def msg(self, line: bytes) -> None:
-        # A full disk must not end a run because of its log.
-        with self._lock, contextlib.suppress(OSError):
-            os.write(self._fd, line + b"\n")
-
-    debug = info = warning = error = critical = msg
-
-    def close(self) -> None:
-        with self._lock:
-            fd, self._fd = self._fd, -1
-            if fd >= 0:
-                os.close(fd)
-
-
 class _FileLog:
-    def __init__(self, lines: _Lines, logger: Any) -> None:
+    def __init__(self, lines: Lines, logger: Any) -> None:
         self._lines = lines
         self._logger = logger
+
+    @property
+    def path(self) -> str:
+        return str(self._lines.path)
 
     def info(self, event: str, **fields: Any) -> None:
         self._logger.info(event, **fields)
@@ -111,6 +89,9 @@ class _FileLog:
 
 class NullLog:
     """A log that keeps nothing."""
+
+    path = None
+    """There is no file."""
 
     def info(self, event: str, **fields: Any) -> None:
         """Do nothing."""
@@ -133,7 +114,7 @@ def open_log(path: str | os.PathLike[str] | None) -> PlatformLog:
     """Open a platform log.
 
     Args:
-        path: the file, relative to the working directory of this moment; None for no log.
+        path: the file, relative to the working directory of this moment, or a `LogFile`; None for no log.
 
     Raises:
         DiskError: when the file cannot be opened.
@@ -142,7 +123,7 @@ def open_log(path: str | os.PathLike[str] | None) -> PlatformLog:
         return NullLog()
     import structlog
 
-    lines = _Lines(Path(path))
+    lines = Lines(path if isinstance(path, LogFile) else LogFile(path))
     logger = structlog.wrap_logger(
         lines,
         processors=[

@@ -189,6 +189,8 @@ class TaskDone:
     """Why the operator stopped, if it failed."""
     lost: bool = False
     """Whether the writer was dead when the results were to be delivered."""
+    held_back: float = field(default=0.0, compare=False)
+    """Seconds that the worker waited for the writer (in sync mode, for the commit) to deliver them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +290,15 @@ class RowsCommitted:
     """The byte at which it begins."""
     holes: int
     """Source rows before the last covered one that are not covered: those in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpent:
+    """Node or reader to supervisor: where its time went in this run, so far. Once a second at most, and at the end."""
+
+    node_id: str
+    figures: Mapping[str, float]
+    """Fields of a `NodeReport`, such as `busy_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -539,6 +550,7 @@ SupervisorMessage = (
     StageEnded
     | SourceSized
     | RowsCommitted
+    | TimeSpent
     | OperatorFailed
     | RowsFailed
     | Stalled

@@ -39,6 +39,12 @@ class NodeReport:
         total_is_exact: whether `total` is counted, not estimated.
         rows_per_second: source rows a second, over the last seconds.
         seconds: how long it ran, in this run.
+        workers: tasks that it has at once, at most.
+        busy_s: seconds that its workers were in tasks, in this run, together: at most `seconds` times `workers`.
+        held_back_s: seconds that they waited for the writer, in this run, together.
+        held_back_times: how often one of them did.
+        starved_s: seconds in which rows were asked for and the source had none yet, in this run.
+        starved_times: how often that was so.
         usage: sums of what operators reported, a dict for each provider and model.
         stalled: since when nothing has moved and what it waits for, while that is so.
         error: what it failed of.
@@ -56,6 +62,12 @@ class NodeReport:
     total_is_exact: bool = False
     rows_per_second: float = 0.0
     seconds: float = 0.0
+    workers: int = 0
+    busy_s: float = 0.0
+    held_back_s: float = 0.0
+    held_back_times: int = 0
+    starved_s: float = 0.0
+    starved_times: int = 0
     usage: list[dict[str, Any]] = field(default_factory=list)
     stalled: str | None = None
     error: str | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import signal
 import threading
 import time
@@ -65,6 +67,7 @@ class Run:
         self._streaming = streaming
         self._folder = folder
         self._image = image
+        log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
         self._hooks: HookRunner | None = None
@@ -105,7 +108,9 @@ class Run:
 
     def _start(self) -> pykka.ActorRef[PipelineActor]:
         self._image.update(started_at=now_text(), ended_at=None, error=None, paused=False, **whoami())
-        self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=[plan.node_id for plan in self._plans])
+        self._image["log_file"] = self._log.path
+        nodes = [plan.node_id for plan in self._plans]
+        self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
         subscribers: list[Recipient] = []
         if self._watcher is not None:
             self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)

@@ -144,6 +144,8 @@ class FakeWriter:
 class Log:
     """A platform log in memory."""
 
+    path = None
+
     def __init__(
         self, lines: list[tuple[str, dict[str, Any]]] | None = None, bound: dict[str, Any] | None = None
     ) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import pykka
 import pytest
 from pykka._envelope import Envelope
 
+from llm_datagen import messages
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.clock import ManualClock
-from llm_datagen.messages import Drain, EndOfSource, Finish
+from llm_datagen.messages import Bulk, Drain, EndOfSource, Finish
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Load, SteppingClock, aside, error_of, got, put, result_of
@@ -134,6 +136,51 @@ def test_a_message_that_is_larger_than_the_bound_is_admitted_alone(mailbox: Mail
     mailbox.release(50)
     result_of(small)
     assert mailbox.held == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Heavy(Bulk):
+    """A row of many bytes."""
+
+    size: int
+    rows: int = 1
+
+    @property
+    def load(self) -> messages.Load:
+        """What it counts for."""
+        return messages.Load(self.rows, self.size)
+
+
+def test_bytes_are_bounded_however_few_rows_they_are(waits: Waits) -> None:
+    """M29: by what was put and not yet released; rows and bytes each by themselves."""
+    box = Mailbox()
+    box.bound(10, waits, size=100)
+    put(box, Heavy(60))
+    put(box, Heavy(40))
+    blocked = blocked_put(box, waits, Heavy(1))
+    got(box)
+    assert not blocked.done(), "what was taken out is still in memory"
+    box.release(1, 0)
+    assert not blocked.done()
+    assert not box.offer(Envelope(Heavy(1)))
+    box.release(0, 60)
+    result_of(blocked)
+    assert box.offer(Envelope(Heavy(59)))
+    assert not box.offer(Envelope(Heavy(1)))
+    assert box.held == 3
+
+
+def test_a_row_of_more_bytes_than_the_bound_is_admitted_alone(waits: Waits) -> None:
+    """H2: it must not wait for ever; and whoever comes behind it waits."""
+    box = Mailbox()
+    box.bound(10, waits, size=100)
+    put(box, Heavy(1))
+    large = blocked_put(box, waits, Heavy(1000))
+    box.release(1, 1)
+    result_of(large)
+    small = blocked_put(box, waits, Heavy(1))
+    box.release(1, 1000)
+    result_of(small)
 
 
 def test_whoever_waits_longest_goes_first_and_a_large_one_is_not_starved(mailbox: Mailbox, waits: Waits) -> None:

@@ -6,26 +6,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pykka
 import pytest
 
-from llm_datagen import BaseOperator, WriterConfig
 from llm_datagen import log as events
 from llm_datagen.actors import pace
 from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
-from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.pace import FIRST_WORKERS
-from llm_datagen.actors.plan import NodePlan
-from llm_datagen.actors.stage import join
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.executors import passes as work
 from llm_datagen.messages import (
-    Batch,
     Cancel,
     Demand,
     EndOfSource,
-    Feed,
     Finish,
     Moved,
     OperatorFailed,
@@ -34,83 +27,11 @@ from llm_datagen.messages import (
     Stalled,
     Write,
 )
-from llm_datagen.operators import Call, FunctionOperator
-from llm_datagen.streams.disk import MemoryDisk
-from llm_datagen.streams.spans import START
+from llm_datagen.operators import FunctionOperator
 
 from ..support import PATIENCE_SECONDS, eventually
-from .helpers import Desk, FakeWriter, Log, SteppingClock, block_of, stream_on
-
-
-class Gates:
-    """An operator whose calls wait until they are let through, one by one."""
-
-    def __init__(self) -> None:
-        self.begun: list[int] = []
-        self._open: dict[int, threading.Event] = {}
-        self._lock = threading.Lock()
-
-    def gate(self, number: int) -> threading.Event:
-        """Return the gate of a row."""
-        with self._lock:
-            return self._open.setdefault(number, threading.Event())
-
-    def __call__(self, item: Any) -> Any:
-        self.begun.append(item["n"])
-        assert self.gate(item["n"]).wait(PATIENCE_SECONDS)
-        return item
-
-    def let_through(self, *numbers: int) -> None:
-        """Open gates."""
-        for number in numbers:
-            self.gate(number).set()
-
-
-class Bench:
-    """A node between desks."""
-
-    def __init__(self) -> None:
-        self.boss, self.reader, self.log = Desk(), Desk(), Log()
-        self.writer = FakeWriter()
-        self.sink = stream_on(MemoryDisk()).sink()
-        self.ref: pykka.ActorRef[NodeActor]
-
-    def start(self, operator: Any, **settings: Any) -> None:
-        """Start the node."""
-        operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
-        plan = NodePlan(
-            node_id="n",
-            operator=operator,
-            call=Call(operator),
-            source=stream_on(MemoryDisk(), "in.jsonl"),
-            sink=self.sink,
-            position=self.sink.position,
-            segments=[START],
-            writer=WriterConfig(),
-            is_root=True,
-            **settings,
-        )
-        self.ref = NodeActor.start(plan, "p", self.boss, self.writer, self.log)
-
-    def feed(self) -> Demand:
-        """Give the node its reader; return what it demands."""
-        self.ref.tell(Feed(self.reader))
-        return self.reader.wait_for(Demand)[-1]
-
-    def send(self, start: int, end: int) -> None:
-        """Answer a demand."""
-        block = block_of([{"n": n} for n in range(start, end)], start, 100 * start)
-        self.ref.tell(Batch(end - start, block))
-
-    def ended(self) -> StageEnded:
-        """Wait for the end."""
-        (ended,) = self.boss.wait_for(StageEnded)
-        assert join(self.ref, PATIENCE_SECONDS)
-        return ended
-
-    def written(self) -> list[int]:
-        """Return the source rows that were delivered, in that order; nothing else may have been sent."""
-        return [row for write in self.writer.writes() for row in range(write.span.start, write.span.end)]
+from .helpers import SteppingClock
+from .nodes import Bench, Gates
 
 
 @pytest.fixture

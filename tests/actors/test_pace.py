@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +71,7 @@ def test_tasks_stay_within_bounds(concurrency: int, step: int, queue: int, seen:
         assert known.rows_per_task % step == 0
         assert known.rows_per_task <= max(step, min(queue, pace.MAX_ROWS))
         assert known.rows_ahead >= max(2 * known.rows_per_task, concurrency * step)
-        assert known.ordered_span >= known.rows_per_task + step, "else an ordered node could not go on"
+        assert known.ordered_span() >= known.rows_per_task + step, "else an ordered node could not go on"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-12])
@@ -78,3 +80,82 @@ def test_a_call_that_takes_no_time_is_no_problem(seconds: float) -> None:
     known = Pace(1, 1, 10_000)
     known.learn(5, seconds)
     assert known.rows_per_task == pace.MAX_ROWS
+
+
+def test_a_tasks_length_follows_what_the_executor_says_a_task_should_take() -> None:
+    """M10: processes cost more a task than threads do; half of it is a slow call."""
+    short, long = Pace(4, 1, 10_000), Pace(4, 1, 10_000, task_seconds=10 * TASK_SECONDS)
+    for known in (short, long):
+        known.learn(10, 10 * 1e-5)
+    assert long.rows_per_task == pytest.approx(10 * short.rows_per_task, abs=10)
+    for known in (short, long):
+        known.learn(1, TASK_SECONDS / 2)
+    assert (short.is_grouping, long.is_grouping) == (False, True)
+
+
+def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
+    """M10: a worker that has ended one finds the next one there; those of a cheap one wait one at a time."""
+    known = Pace(16, 1, 10_000, spare=2, may_queue=True)
+    assert known.tasks == pace.FIRST_WORKERS
+    known.open_up()
+    assert known.tasks == 16 + 2
+    known.learn(1000, 1e-3)
+    assert known.tasks == 16 + 1
+    known.slow_down()
+    assert known.tasks == 16 + 2
+    never = Pace(16, 1, 10_000)
+    never.learn(1000, 1e-3)
+    assert never.tasks == 16
+
+
+def gil_bound(concurrency: int = 16, *, may_queue: bool = True) -> Pace:
+    """Return the pace of a cheap operator on threads."""
+    known = Pace(concurrency, 1, 10_000, may_queue=may_queue, is_gil_bound=True)
+    known.learn(1000, 1e-3)
+    return known
+
+
+def test_a_cheap_operator_that_computes_has_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M10: others would wait for Python's lock, each with memory of its own."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    known = gil_bound()
+    for _ in range(50):
+        known.learn(1000, 1e-3, 0.5e-3)  # each has the lock for half of its time
+    assert known.tasks == pace.FIRST_WORKERS + 1
+    assert Pace(1, 1, 10_000, is_gil_bound=True).tasks == 1
+
+
+def test_a_cheap_operator_that_gives_up_the_lock_has_a_thread_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M10: as NumPy does; they compute all the time, and are not seen to stand in each other's way."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    known = gil_bound(may_queue=False)
+    seen = []
+    for _ in range(50):
+        known.learn(1000, 1e-3, 1e-3)
+        seen.append(known.tasks)
+    assert seen[0] == pace.FIRST_WORKERS, "one look is not enough"
+    assert seen[-1] == 5
+    few = gil_bound(3, may_queue=False)
+    for _ in range(50):
+        few.learn(1000, 1e-3, 1e-3)
+    assert few.tasks == 3
+
+
+def test_a_cheap_operator_that_waits_has_all_that_it_may_have() -> None:
+    """M10: a look into a cache on the network takes a millisecond, and no core."""
+    known = gil_bound()
+    for _ in range(20):
+        known.learn(1000, 1e-3, 0.01e-3)
+    assert known.tasks == 16 + 1
+
+
+def test_a_call_that_takes_long_frees_the_rows_behind_it_until_more_is_known() -> None:
+    """M10: the node says so before the call has come back; then each call has a task, and they may group again."""
+    known = Pace(4, 5, 10_000)
+    known.learn(1000, 1e-3)
+    assert known.is_grouping
+    known.slow_down()
+    assert (known.is_grouping, known.rows_per_task) == (False, 5)
+    for _ in range(30):
+        known.learn(1, 1e-6)
+    assert known.is_grouping

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -30,7 +32,7 @@ from llm_datagen.messages import (
     TaskDone,
     Write,
 )
-from llm_datagen.streams import Span
+from llm_datagen.streams import Span, spool
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, DiskFullError, FailingDisk, Log, SteppingClock, aside, error_of, result_of, stream_on
@@ -217,6 +219,42 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
     bench.ended()
     assert reader.messages[2:] == [Sealed()]
     assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "load"),
+    [
+        ({}, (5, 50)),
+        ({"rows": 9, "data": b"x" * 90}, (9, 90)),
+        ({"rows": 0, "data": b""}, (5, 0)),
+        ({"rows": 1, "data": b"x", "letters": b"y" * 70}, (5, 71)),
+        ({"rows": 0, "data": b"", "span": Span(3, 3, 0, 0)}, (0, 0)),
+    ],
+)
+def test_a_write_counts_for_the_rows_that_went_in_or_came_out_and_for_its_bytes(
+    changes: dict[str, Any], load: tuple[int, int]
+) -> None:
+    """M20, M29: a node that filters everything, or dead-letters it, waits for a slow disk like any other."""
+    assert write(0, 5, **{"data": b"x" * 50, **changes}).load == load
+
+
+def test_of_a_spool_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """M29: else a row that became very many would never get into the queue beside others."""
+    monkeypatch.setattr(spool, "SPOOL_BYTES", 1000)
+    with contextlib.closing(spool.Spool(str(tmp_path))) as records:
+        records.append([b"x" * 99] * 30, may_file=True)
+        records.append([b"x" * 99] * 2, may_file=True)
+        assert write(0, 1, data=records, rows=32).load == (32, 200)
+
+
+def test_what_has_waited_is_given_free_when_it_is_committed(bench: Bench) -> None:
+    """M20: rows and bytes, or the next worker would wait for ever."""
+    bench.start(flush_batch_size=7)
+    for round_ in range(20):
+        bench.tell(write(3 * round_, 3 * round_ + 3, letters=b"{}\n", dead=0))
+    assert bench.inbox._held == (0, 0)
+    bench.ref.stop()
+    bench.ended()
 
 
 def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:

@@ -72,6 +72,7 @@ def kernel_of(
     id_scheme: IdScheme = "path",
     is_root: bool = True,
     policy: FailurePolicy | None = None,
+    spool_folder: str | None = None,
 ) -> Kernel:
     """Return a kernel for an operator, or for a function of one item."""
     operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
@@ -85,6 +86,7 @@ def kernel_of(
         id_scheme=id_scheme,
         is_root=is_root,
         policy=policy,
+        spool_folder=spool_folder,
     )
 
 

@@ -270,6 +270,58 @@ def test_at_most_so_many_calls_are_made_at_once() -> None:
     executor.stop()
 
 
+# --- taking rows back ----------------------------------------------------------------------------------------------
+
+
+class Gated(Plain):
+    """Waits in row 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def work(self, item: Any) -> Any:
+        if item["n"] == 3:
+            assert self.gate.wait(PATIENCE_SECONDS)
+        return item
+
+
+class GatedLater(Later):
+    """Waits in row 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    async def work(self, item: Any) -> Any:
+        while item["n"] == 3 and not self.gate.is_set():
+            await asyncio.sleep(0.001)
+        return item
+
+
+@pytest.mark.parametrize("operator", [Gated, GatedLater])
+def test_rows_that_were_not_begun_can_be_taken_back_once(operator: type[Gated]) -> None:
+    """M10, R2: from a task that runs, and from one that waits for a worker; the results are of the others."""
+    it, outlet = operator(), Outlet()
+    executor = make(it, outlet, workers=1)
+    executor.start()
+    executor.submit(1, block_of([{"n": n} for n in range(10)]))
+    eventually(lambda: len(it.calls) == 5)  # with the setup
+    executor.submit(2, block_of([{"n": n} for n in range(10, 15)], 10))
+    assert (executor.left(1), executor.left(2), executor.left(99)) == (6, 5, 0)
+    assert (executor.cut(1), executor.cut(2), executor.cut(99)) == (4, 0, None)
+    assert (executor.left(1), executor.left(2)) == (0, 0)
+    assert (executor.cut(1), executor.cut(2)) == (None, None)
+    it.gate.set()
+    done = outlet.wait_for(2)
+    assert (done[1].span[:2], done[1].rest) == ((0, 4), None)
+    assert [row["n"] for row in rows_of(done[1])] == [0, 1, 2, 3]
+    assert (done[2].span[:2], done[2].rows, done[2].rest, done[2].calls) == ((10, 10), 0, None, 0)
+    assert (executor.left(1), executor.cut(1)) == (0, None)
+    executor.stop()
+    assert it.names() == ["setup", *["call"] * 4, "teardown"]
+
+
 # --- the event loop --------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +351,36 @@ def test_the_loop_goes_on_while_the_writer_is_full() -> None:
     executor.stop()
     assert sorted(outlet.done) == [0, 1]
     assert all(thread.startswith("datagen-delivery-n") for thread in outlet.threads.values())
+
+
+def test_tasks_that_wait_for_the_loop_begin_only_when_another_one_is_delivered() -> None:
+    """M10, M20: never more calls at once than workers; while the writer is full, no more results than these."""
+    outlet = Outlet(is_full=True)
+    outlet.gate.clear()
+    now, most, made = 0, 0, 0
+
+    class Counted(Later):
+        async def work(self, item: Any) -> Any:
+            nonlocal now, most, made
+            now, made = now + 1, made + 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+            return item
+
+    executor = make(Counted(), outlet, workers=3)
+    executor.start()
+    for number in range(3 + 8):
+        executor.submit(number, block_of([{"n": number}], number))
+    for _ in range(3):
+        assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    for _ in range(50):  # the loop goes on meanwhile
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), executor._loop).result(PATIENCE_SECONDS)  # type: ignore[union-attr]
+    assert (made, outlet.done) == (3, {})
+    outlet.gate.set()
+    outlet.wait_for(11)
+    executor.stop()
+    assert (made, most) == (11, 3)
 
 
 def test_when_there_is_room_no_other_thread_is_needed() -> None:

@@ -519,3 +519,31 @@ def test_a_kernel_may_be_used_by_many_threads() -> None:
     dones = [result_of(one) for one in [aside(kernel.run, block_of(range(30))) for _ in range(4)]]
     assert len({done.data for done in dones}) == 1
     assert all(done.marks == {"made": [0, 290_001]} for done in dones)
+
+
+@shapes
+def test_values_of_numpy_may_be_in_any_result(shape: str) -> None:
+    """M15: alone, in the row that was given, in a new one, in children; others beside them."""
+    numpy = pytest.importorskip("numpy")
+
+    def act(item: Any) -> Any:
+        match item["n"]:
+            case 0:
+                return {**item, "v": numpy.arange(3)}
+            case 1:
+                item["v"] = numpy.float32(0.5)
+                return item
+            case 2:
+                return [{"v": numpy.int64(9)}, {"v": 1}]
+        return item
+
+    for batch_size in (1, 2, 4):
+        done = done_of(operator_of(shape, act), [{"n": n} for n in range(4)], batch_size=batch_size)
+        assert done.failure is None
+        assert rows_of(done) == [
+            {"n": 0, "v": [0, 1, 2], "_i": 0},
+            {"n": 1, "v": 0.5, "_i": 1},
+            {"v": 9, "_i": "2_0"},
+            {"v": 1, "_i": "2_1"},
+            {"n": 3, "_i": 3},
+        ]

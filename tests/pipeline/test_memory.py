@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 MEMORY = Path(__file__).with_name("memory.py")
+PEAKS = Path(__file__).with_name("peaks.py")
 
 
 def check(tmp_path: Path, rows: int) -> None:
@@ -36,3 +38,57 @@ def test_memory_is_flat_over_150_000_rows(tmp_path: Path) -> None:
 def test_memory_is_flat_over_a_million_rows(tmp_path: Path) -> None:
     """500 MB through two nodes at once: the same bounds."""
     check(tmp_path, 1_000_000)
+
+
+def peak(folder: Path, kind: str, count: int, **settings: Any) -> float:
+    """Return the most memory that a run took, in MB."""
+    done = subprocess.run(
+        [sys.executable, str(PEAKS), str(folder), kind, str(count), json.dumps(settings)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    print(kind, count, settings, figures)
+    assert figures["rows"] == count
+    for path in folder.glob("out.jsonl*"):
+        path.unlink()
+    return float(figures["peak"])
+
+
+GROUPS = [("items", 1, 1, 80), ("items", 1, 8, 80), ("items", 500, 1, 100), ("batches", 500, 1, 80)]
+"""Kinds, batch and parallel sizes, and MB. A busy machine makes a call look slow: then all 500 threads are started."""
+
+
+@pytest.mark.parametrize(("kind", "batch_size", "parallel_size", "limit"), GROUPS)
+def test_a_node_takes_little_memory_however_its_rows_are_grouped(
+    tmp_path: Path, kind: str, batch_size: int, parallel_size: int, limit: int
+) -> None:
+    """M29: 50 MB of input, which would show if they were held."""
+    assert peak(tmp_path, kind, 100_000, batch_size=batch_size, parallel_size=parallel_size) < limit
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(("kind", "batch_size", "parallel_size", "limit"), GROUPS)
+def test_a_node_takes_no_more_memory_for_more_rows(
+    tmp_path: Path, kind: str, batch_size: int, parallel_size: int, limit: int
+) -> None:
+    """M29: 150 MB of input."""
+    assert peak(tmp_path, kind, 300_000, batch_size=batch_size, parallel_size=parallel_size) < limit
+
+
+def test_rows_of_a_megabyte_wait_for_a_slow_disk_in_bounded_memory(tmp_path: Path) -> None:
+    """M20, M29: 500 of them are within `queue_size`, and would be 500 MB; the bound in bytes is what holds."""
+    assert peak(tmp_path, "wide", 500) < 350
+
+
+def test_a_row_that_becomes_very_many_is_not_held(tmp_path: Path) -> None:
+    """M29: 300,000 children, some 40 MB as bytes, and several times that as objects."""
+    assert peak(tmp_path, "children", 300_000) < 120
+
+
+@pytest.mark.torture
+def test_a_row_that_becomes_a_million_is_not_held(tmp_path: Path) -> None:
+    """M29: 130 MB as bytes."""
+    assert peak(tmp_path, "children", 1_000_000) < 200

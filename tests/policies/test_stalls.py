@@ -204,7 +204,7 @@ def test_a_call_that_never_returns_does_not_keep_the_process(bench: Bench, style
 
 
 SIGNALLED = """
-import os, sys, threading
+import os, sys, threading, time
 from llm_datagen import UnifiedPipeline
 
 number, folder = int(sys.argv[1]), sys.argv[2]
@@ -213,6 +213,7 @@ def work(row):
     if row["n"] == 2:
         os.kill(os.getpid(), number)
         threading.Event().wait()
+    time.sleep(0.01)  # so that each row has a task of its own
     return row
 
 UnifiedPipeline(

@@ -349,3 +349,26 @@ def test_a_value_that_cannot_be_written_is_an_error(encoder: Any, value: Any) ->
     for encode in (encoder.encode, encoder.encode_other):
         with pytest.raises((TypeError, ValueError)):
             encode({"a": value})
+
+
+def test_a_row_of_plain_values_is_encoded_by_orjson_itself() -> None:
+    """M15: nothing of ours is between, and what it cannot hold is said with a TypeError."""
+    encoder = JsonlCodec().encoder(b"")
+    assert encoder.encode is orjson.dumps
+    for value in (object(), {1, 2}, 2**70, "a lone \ud800"):
+        with pytest.raises(TypeError):
+            encoder.encode({"x": value})
+        with pytest.raises(TypeError):
+            encoder.encode_other({"x": value})
+
+
+def test_values_of_numpy_are_rows_like_others() -> None:
+    """M15: scalars and arrays, deep inside; only by the second way, which is tried when the first refuses."""
+    numpy = pytest.importorskip("numpy")
+    encoder = JsonlCodec().encoder(b"")
+    row = {"a": numpy.float64(0.5), "b": [numpy.int32(7)], "c": {"d": numpy.arange(4).reshape(2, 2)}, "_i": 3}
+    with pytest.raises(TypeError):
+        encoder.encode(row)
+    assert orjson.loads(encoder.encode_other(row)) == {"a": 0.5, "b": [7], "c": {"d": [[0, 1], [2, 3]]}, "_i": 3}
+    with pytest.raises(TypeError):
+        encoder.encode_other({"x": numpy.array([object()])})

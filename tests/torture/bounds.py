@@ -5,7 +5,7 @@ from __future__ import annotations
 from .cases import Case, Node
 
 
-def bound(case: Case, node: Node) -> int | None:
+def bound(case: Case, node: Node) -> int:
     """Return how many rows were given to an operator, and are not committed, at any instant, at most.
 
     With c calls at once, s rows a call, and tasks of t rows (t is at most `queue_size`, or one call; with at_most_once,
@@ -17,19 +17,22 @@ def bound(case: Case, node: Node) -> int | None:
     * an ordered node holds what finished early: it hands out no row that is 8 c s + 4 t ahead of the first that was
       not delivered, and the last task handed out adds its t.
 
-    The queue counts the rows that come out. An operator that makes one row of a batch can have that many batches
-    there; for one that filters, or whose rows fail, the settings give no bound (its source has one).
+    * rows that failed, and are skipped or dead-lettered, are delivered by themselves, as tasks of s rows: as many as
+      may wait for a worker, c / 8 (8 at most) and one more.
+
+    The queue counts the rows that went in or came out, whichever are more: operators that filter, or make one row of
+    many, have the same bound.
 
     Returns:
-        The bound, in rows that go in; None when there is none.
+        The bound, in rows that go in.
     """
-    if case.async_mode and (node.kind in {"filter", "sieve", "fan"} or node.on_error != "fail"):
-        return None
     step, calls = node.batch_size if node.takes_batches else 1, calls_at_once(node)
     task = task_rows(case, node)
     rows = calls * task
     if case.async_mode:
-        rows += max(case.queue_size, task) * (step if node.kind == "fold" else 1)
+        rows += max(case.queue_size, task)
+    if node.on_error != "fail":
+        rows += (min(calls // 8, 8) + 1) * step
     if node.ordered:
         rows += 8 * calls * step + 5 * task
     return rows

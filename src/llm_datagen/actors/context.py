@@ -10,7 +10,7 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import OperatorLogged, UsageReported
 
-_TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "self"})
+_TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "run", "self"})
 """Fields of a log line that are not an operator's to set: its own ones of these names get a ``_`` at the end."""
 
 

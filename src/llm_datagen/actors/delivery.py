@@ -6,7 +6,8 @@ The one place where a thread of ours may be blocked for long: by a full writer, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,6 +19,7 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.executors.done import Done
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
+from llm_datagen.streams.spool import Spool
 
 _LIVENESS_SECONDS = 1.0
 
@@ -29,9 +31,19 @@ class Delivery:
         writer: the writer's ref.
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
+        on_lost: called, by the worker, when the writer was dead: before the next call begins, whose results would be
+            lost, too. The node hears of it later.
     """
 
-    def __init__(self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool) -> None:
+    def __init__(
+        self,
+        writer: pykka.ActorRef[Any],
+        node: Recipient,
+        *,
+        sync: bool,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_lost = on_lost
         self._writer = writer
         self._node = node
         self._sync = sync
@@ -50,6 +62,8 @@ class Delivery:
                 if not inbox.offer(Envelope(_write(done, None))):
                     return False
             except pykka.ActorDeadError:
+                _let_go(done)
+                self._on_lost()
                 lost = True
         tell(self._node, _task_done(task, done, lost=lost))
         return True
@@ -57,28 +71,48 @@ class Delivery:
     def put(self, task: int, done: Done) -> None:
         """Deliver; blocks while the writer is full."""
         self.waiting += 1
-        lost = not self._write(done)
+        waited = self._write(done)
+        if waited is None:
+            self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_done(task, done, lost=lost))
+        tell(self._node, _task_done(task, done, lost=waited is None, held_back=waited or 0.0))
 
-    def _write(self, done: Done) -> bool:
-        """Return whether the writer has taken (in sync mode: committed) the results."""
+    def close(self) -> None:
+        """Let go of what will not be delivered any more. Called when the workers have ended."""
+
+    def _write(self, done: Done) -> float | None:
+        """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
         if done.span.start == done.span.end:
-            return True
+            return 0.0
         ack: Future[None] | None = Future() if self._sync else None
-        if not tell(self._writer, _write(done, ack)):
-            return False
+        write = _write(done, ack)
+        started = time.perf_counter()
+        if self._has_taken(write):
+            if ack is None:
+                return 0.0
+        elif not tell(self._writer, write):  # which blocks while it is full
+            _let_go(done)
+            return None
         while ack is not None:
             try:
                 ack.result(timeout=_LIVENESS_SECONDS)
             except TimeoutError:
                 if self._writer.is_alive() or ack.done():
                     continue
-                return False
+                return None
             except pykka.ActorDeadError:
-                return False
-            return True
-        return True
+                return None
+            break
+        return time.perf_counter() - started
+
+    def _has_taken(self, write: Write) -> bool:
+        """Return whether the writer lives, has room, and was given the results: without a wait."""
+        inbox = self._writer.actor_inbox
+        assert isinstance(inbox, Mailbox)
+        try:
+            return self._writer.is_alive() and inbox.offer(Envelope(write))
+        except pykka.ActorDeadError:
+            return False
 
 
 class OrderedDelivery(Delivery):
@@ -91,12 +125,19 @@ class OrderedDelivery(Delivery):
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
         segments: the parts of the source that are not done, in order.
+        on_lost: as in `Delivery`.
     """
 
     def __init__(
-        self, writer: pykka.ActorRef[Any], node: Recipient, *, sync: bool, segments: Sequence[Segment]
+        self,
+        writer: pykka.ActorRef[Any],
+        node: Recipient,
+        *,
+        sync: bool,
+        segments: Sequence[Segment],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(writer, node, sync=sync)
+        super().__init__(writer, node, sync=sync, on_lost=on_lost)
         self._lock = threading.Lock()
         self._early: dict[int, Done] = {}
         self._segments = list(segments)
@@ -111,14 +152,35 @@ class OrderedDelivery(Delivery):
         """Deliver `done`, and all that has waited for it; or let it wait."""
         lost = False
         self.waiting += 1
-        with self._lock:
+        held_back = self._enter()
+        try:
             if done.span.start < done.span.end:
                 self._early[done.span.start] = done
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
-                lost = not self._write(due)
+                waited = self._write(due)
+                lost, held_back = waited is None, held_back + (waited or 0.0)
                 self._advance(due.span.end)
+        finally:
+            self._lock.release()
+        if lost:
+            self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_done(task, done, lost=lost))
+        tell(self._node, _task_done(task, done, lost=lost, held_back=held_back))
+
+    def _enter(self) -> float:
+        """Take the lock; return the seconds waited: another worker has it as long as it waits for the writer."""
+        if self._lock.acquire(blocking=False):
+            return 0.0
+        started = time.perf_counter()
+        self._lock.acquire()
+        return time.perf_counter() - started
+
+    def close(self) -> None:
+        """Let go of what has waited for rows that will not come."""
+        with self._lock:
+            for done in self._early.values():
+                _let_go(done)
+            self._early.clear()
 
     def _advance(self, row: int) -> None:
         if len(self._segments) > 1 and row == self._segments[0].end:
@@ -127,9 +189,15 @@ class OrderedDelivery(Delivery):
         self.next_row = row
 
 
-def _task_done(task: int, done: Done, *, lost: bool) -> TaskDone:
+def _let_go(done: Done) -> None:
+    """Close the file of a result that has one."""
+    if isinstance(done.data, Spool):
+        done.data.close()
+
+
+def _task_done(task: int, done: Done, *, lost: bool, held_back: float = 0.0) -> TaskDone:
     rows = done.span.end - done.span.start
-    return TaskDone(task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, lost)
+    return TaskDone(task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, lost, held_back)
 
 
 def _write(done: Done, ack: Future[None] | None) -> Write:

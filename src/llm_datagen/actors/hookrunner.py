@@ -73,7 +73,8 @@ class HookRunner:
             self._thread.join(PATIENCE_SECONDS)
         is_stuck = self._thread.is_alive()
         if is_stuck:
-            self._log.error(events.HOOK_FAILED, error=f"a hook has not returned within {PATIENCE_SECONDS} s")
+            what = f"a hook has not returned within {PATIENCE_SECONDS} s"
+            self._log.error(events.HOOK_FAILED, event_kind=None, error=what)
         return not is_stuck
 
     def _conflate(self) -> None:

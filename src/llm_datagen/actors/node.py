@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 import pykka
@@ -13,18 +11,16 @@ import pykka
 from llm_datagen import log as events
 from llm_datagen.actors.backlog import Backlog
 from llm_datagen.actors.context import NodeContext
-from llm_datagen.actors.delivery import Delivery, OrderedDelivery
+from llm_datagen.actors.delivery import OrderedDelivery
+from llm_datagen.actors.failed import FailedRows
 from llm_datagen.actors.holding import HOLD_SECONDS, Holding, HoldOver
 from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
-from llm_datagen.errors import FailureRecord, TooManyErrorsError
-from llm_datagen.executors.base import Executor
-from llm_datagen.executors.done import Done
-from llm_datagen.executors.loop import LoopExecutor
-from llm_datagen.executors.threads import ThreadExecutor
-from llm_datagen.executors.work import Kernel
-from llm_datagen.ids import Id
+from llm_datagen.actors.stall import StallWatch
+from llm_datagen.actors.tasks import Tasks
+from llm_datagen.actors.times import WorkerTimes
+from llm_datagen.actors.workers import make_delivery, make_executor, make_kernel
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     AllowCalls,
@@ -45,11 +41,7 @@ from llm_datagen.messages import (
     Stalled,
     TaskDone,
 )
-from llm_datagen.streams import Block, Span
-from llm_datagen.streams.rows import named
-
-IDS_SHOWN = 10
-"""Ids of rows in flight that a stalled node names, at most."""
+from llm_datagen.streams import Block
 
 PATIENCE_SECONDS = 0.002
 """An operator whose first calls take longer is slow: all workers may begin."""
@@ -68,17 +60,6 @@ class _Look:
 @dataclass(frozen=True, slots=True)
 class _Late:
     """Timer: see whether a task is late."""
-
-
-@dataclass(slots=True)
-class _Task:
-    """Rows that were handed out."""
-
-    block: Block
-    held: int = 0
-    """Bytes that count as in flight."""
-    left: int = -1
-    """Rows that were not begun when it was last looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +88,11 @@ class NodeActor(Stage):
         self._reader: Recipient | None = None
         self._log = log.bind(node_id=plan.node_id)
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log)
-        self._delivery = self._make_delivery()
-        self._kernel = self._make_kernel()
-        self._holding = Holding(self._kernel)
-        self._executor = self._make_executor()
+        self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
+        kernel = make_kernel(plan, self._ctx)
+        self._holding = Holding(kernel)
+        self._executor = make_executor(plan, kernel, self._delivery)
+        self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, is_root=plan.is_root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
         self._pace = Pace(
             plan.concurrency,
@@ -121,14 +103,11 @@ class NodeActor(Stage):
             is_gil_bound=self._executor.is_gil_bound,
             task_seconds=self._executor.task_seconds,
         )
-        self._running: dict[int, _Task] = {}
-        self._bytes_running = 0
-        self._moved = self.clock.monotonic()
-        self._is_stalled = False
+        self._stall = StallWatch(self.clock, plan.stall_after)
         self._is_given_up = False
-        self._tasks = 0
-        self._rows_done = plan.position.coverage.rows  # with those that failed
-        self._rows_failed = plan.position.skipped + plan.position.dead
+        position = plan.position
+        self._failed = FailedRows(plan.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
+        self._times = WorkerTimes(plan.node_id, plan.concurrency, boss)
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
@@ -141,49 +120,10 @@ class NodeActor(Stage):
         plan = self._plan
         return plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
 
-    def _make_delivery(self) -> Delivery:
-        plan = self._plan
-        sync = not plan.writer.async_mode
-        if plan.ordered:
-            return OrderedDelivery(self._writer, self.actor_ref, sync=sync, segments=plan.segments)
-        return Delivery(self._writer, self.actor_ref, sync=sync)
-
-    def _make_kernel(self) -> Kernel:
-        plan = self._plan
-        assert plan.sink is not None
-        return Kernel(
-            plan.call,
-            source=plan.source,
-            encoder=plan.sink.encoder,
-            ctx=self._ctx,
-            batch_size=plan.batch_size,
-            id_scheme=plan.id_scheme,
-            is_root=plan.is_root,
-            policy=plan.policy,
-            spool_folder=plan.sink.stream.spool_folder,
-        )
-
-    def _make_executor(self) -> Executor:
-        plan, kernel = self._plan, self._kernel
-        if plan.packed is not None:
-            from llm_datagen.executors.processes import ProcessExecutor
-
-            return ProcessExecutor(
-                plan.node_id,
-                plan.packed,
-                kernel,
-                self._delivery,
-                plan.concurrency,
-                policy=plan.policy,
-                may_repeat=plan.dispatched is None,
-            )
-        make = LoopExecutor if plan.call.is_async else ThreadExecutor
-        return make(plan.node_id, plan.operator, kernel, self._delivery, plan.concurrency)
-
     def begin(self) -> None:
         """Start the workers; the operator's `setup` runs."""
         self._executor.start()
-        self._moved = self.clock.monotonic()
+        self._stall.moved()
         self._look_later()
 
     def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver | HoldOver) -> None:
@@ -192,7 +132,7 @@ class NodeActor(Stage):
             case Feed(reader=reader):
                 self._reader = reader
             case Batch(block=block):
-                self._moved = self.clock.monotonic()
+                self._stall.moved()
                 self._is_demanding = False
                 self._backlog.add(block)
             case EndOfSource(total=total, size=size):
@@ -232,16 +172,19 @@ class NodeActor(Stage):
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
         self._holding.answer()
+        self._times.tell()
         if self._plan.dispatched is not None:
             self._plan.dispatched.close()
         try:
             self._executor.stop(wait=not self._is_given_up)
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=repr(error))
+        if not self._is_given_up:
+            self._delivery.close()
 
     def _go_on(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""
-        if not self._running:
+        if not self._tasks:
             self._holding.answer()
         while not self._is_stopping and not self._holding.is_on and self._has_room():
             block = self._next_block()
@@ -249,9 +192,9 @@ class NodeActor(Stage):
                 break
             self._hand_out(block)
         if self._is_stopping:
-            if not self._running:
+            if not self._tasks:
                 self.end(Outcome.STOPPED)
-        elif self._total is not None and not self._running and not self._backlog.rows:
+        elif self._total is not None and not self._tasks and not self._backlog.rows:
             tell(self._writer, Finish(self._total, self._source_size))
             self.end(Outcome.FINISHED)
         else:
@@ -259,24 +202,22 @@ class NodeActor(Stage):
 
     def _has_room(self) -> bool:
         """Return whether another task may run: there is a worker, and what cheap tasks hold in memory is bounded."""
-        is_much = self._pace.is_grouping and self._bytes_running >= BYTES_AHEAD and len(self._running) > 1
-        return len(self._running) < self._pace.tasks and not is_much
+        is_much = self._pace.is_grouping and self._tasks.bytes >= BYTES_AHEAD and len(self._tasks) > 1
+        return len(self._tasks) < self._pace.tasks and not is_much
 
     def _next_block(self) -> Block | None:
-        start = self._backlog.start
-        if isinstance(self._delivery, OrderedDelivery) and start - self._delivery.next_row >= self._pace.ordered_span:
-            return None
+        if isinstance(self._delivery, OrderedDelivery):
+            ahead = self._backlog.start - self._delivery.next_row
+            if ahead >= self._pace.ordered_span() and ahead >= self._pace.ordered_span(self._tasks.largest):
+                return None
         return self._backlog.take(self._pace.rows_per_task)
 
     def _hand_out(self, block: Block) -> None:
-        self._tasks += 1
-        if self._tasks == 1:
-            self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
-        self._running[self._tasks] = _Task(block, block.size)
-        self._bytes_running += block.size
         if self._plan.dispatched is not None:
-            self._plan.dispatched.handed_out(_span(block))
-        self._executor.submit(self._tasks, block)
+            self._plan.dispatched.handed_out(block.span)
+        self._tasks.hand_out(block)
+        if self._tasks.made == 1:
+            self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
         if len(block.records) > self._plan.step:
             self._look_for_late_tasks()
 
@@ -294,14 +235,16 @@ class NodeActor(Stage):
 
     def _hold(self, held: Future[None]) -> None:
         self._holding.begin(held)
-        for number, task in self._running.items():
-            self._cut(number, task)
+        for rest in self._tasks.cut_all():
+            self._put_back(rest)
         self.mailbox.wake_after(HOLD_SECONDS, HoldOver(), key="hold")
 
     def _resize(self) -> None:
-        self._executor.resize(self._plan.concurrency)
+        workers = self._plan.concurrency
+        self._executor.resize(workers)
+        self._tasks.workers = self._times.workers = workers
         spare = self._executor.spare_tasks if self._may_queue else 0
-        self._pace.resize(self._plan.concurrency, spare=spare, may_queue=self._may_queue)
+        self._pace.resize(workers, spare=spare, may_queue=self._may_queue)
 
     # A slow row holds up no others: what was grouped with it and not begun is taken back.
 
@@ -313,32 +256,22 @@ class NodeActor(Stage):
     def _cut_late(self) -> None:
         """Cut the tasks that have been in one and the same call since the last look."""
         self._is_looking_for_late = False
-        for number, task in self._running.items():
-            if len(task.block.records) > self._plan.step:
-                left = self._executor.left(number)
-                if left and left == task.left:
-                    self._pace.slow_down()
-                    self._cut(number, task)
-                else:
-                    self._look_for_late_tasks()
-                task.left = left if left < len(task.block.records) else -1  # one that waits for a worker is not late
-
-    def _cut(self, number: int, task: _Task) -> None:
-        kept = self._executor.cut(number)
-        self._bytes_running -= task.held
-        task.held = 0
-        if kept is not None:
-            task.block, rest = task.block.split_at(kept)
-            self._put_back(rest)
+        late = self._tasks.late()
+        if len(late) < self._tasks.grouped:
+            self._look_for_late_tasks()
+        for number in late:
+            self._pace.slow_down()
+            rest = self._tasks.cut(number)
+            if rest is not None:
+                self._put_back(rest)
 
     def _take(self, done: TaskDone) -> None:
-        task = self._running.pop(done.task, None)
-        if task is not None:
-            self._bytes_running -= task.held
-        self._moved = self.clock.monotonic()
+        self._tasks.take(done.task)
+        self._stall.moved()
         self._pace.learn(done.calls, done.seconds, done.cpu_seconds)
+        self._times.add(done, self.clock.monotonic())
         if done.calls:  # else these are rows that failed, and were counted then
-            self._rows_done += done.rows
+            self._failed.count_done(done.rows)
         rest = done.rest
         if done.lost:  # the writer has failed, and says why itself
             self._wind_down()
@@ -350,38 +283,17 @@ class NodeActor(Stage):
     def _put_back(self, rest: Block, *, is_unknown: bool = False) -> None:
         self._backlog.put_back(rest)
         if self._plan.dispatched is not None and not is_unknown:
-            self._plan.dispatched.came_back(_span(rest))
+            self._plan.dispatched.came_back(rest.span)
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
-        policy = self._plan.policy
-        if policy.on_error == "fail" or failure.is_fatal:
-            self._give_up(failure)
+        fatal = self._failed.end_by(failure)
+        if fatal is not None:
+            self._give_up(fatal)
             return rest
-        self._rows_failed += failure.rows
-        self._rows_done += failure.rows
-        if policy.is_exceeded(self._rows_failed, self._rows_done):
-            error = TooManyErrorsError(
-                f"{self._rows_failed} rows failed, more than max_errors={policy.max_errors} allows; the last one: "
-                f"{failure.record}"
-            )
-            error.__cause__ = failure.error
-            self._give_up(replace(failure, record=FailureRecord.of(error), error=error))
-            return rest
-        is_letter = policy.on_error == "dead_letter"
-        tell(self._supervisor, RowsFailed(self.node_id, failure, is_letter))
+        tell(self._supervisor, RowsFailed(self.node_id, failure, self._failed.is_letter))
         failed, rest = rest.split_at(failure.rows)
-        self._tasks += 1
-        self._running[self._tasks] = _Task(failed)
-        self._executor.deliver(
-            self._tasks,
-            Done.without_rows(
-                _span(failed),
-                skipped=0 if is_letter else failure.rows,
-                dead=failure.rows if is_letter else 0,
-                letters=failure.letters if is_letter else b"",
-            ),
-        )
+        self._tasks.deliver(failed, self._failed.outcome(failed, failure))
         return rest
 
     def _give_up(self, failure: OperatorFailure) -> None:
@@ -393,16 +305,14 @@ class NodeActor(Stage):
             self.mailbox.wake_after(self._plan.grace, _GraceOver(), key="grace")
         self._is_stopping = True
         self._ctx.cancel()
-        for number, task in self._running.items():
-            self._cut(number, task)
+        for rest in self._tasks.cut_all():
+            self._put_back(rest)
 
     def _give_up_calls(self) -> None:
         """End without the calls that are still in flight: their rows are not done."""
-        self._log.warning(events.GRACE_OVER, grace_s=self._plan.grace, ids=[str(i) for i in self._ids_in_flight()])
+        self._log.warning(events.GRACE_OVER, grace_s=self._plan.grace, ids=[str(i) for i in self._tasks.ids_begun()])
         self._is_given_up = True
-        self._running.clear()
-
-    # Noticing that nothing moves.
+        self._tasks.give_up()
 
     def _look_later(self) -> None:
         self.mailbox.wake_after(self._plan.stall_after / 4, _Look(), key="look")
@@ -410,43 +320,27 @@ class NodeActor(Stage):
     def _look(self) -> None:
         """Say once that nothing moves, and once that something does again."""
         if self._holding.is_on:
-            self._moved = self.clock.monotonic()
-        still = self.clock.monotonic() - self._moved
-        if still < self._plan.stall_after:
-            if self._is_stalled:
-                self._is_stalled = False
-                tell(self._supervisor, Moved(self.node_id))
-        elif not self._is_stalled:
-            if self._running:
-                is_writer = self._delivery.waiting >= min(len(self._running), self._plan.concurrency)
-                self._say_stalled(still, "writer" if is_writer else "operator")
-            elif self._is_demanding:
-                self._say_stalled(still, "upstream")
+            self._stall.moved()
+        waits_on = self._waits_on()
+        if self._stall.is_over():
+            tell(self._supervisor, Moved(self.node_id))
+        elif waits_on and self._stall.has_begun():
+            tell(
+                self._supervisor,
+                Stalled(
+                    pipeline_id=self._ctx.pipeline_id,
+                    node_id=self.node_id,
+                    seconds=self._stall.still,
+                    waits_on=waits_on,
+                    ids=self._tasks.ids_begun(),
+                    in_flight=self._tasks.rows_begun,
+                ),
+            )
         self._look_later()
 
-    def _say_stalled(self, seconds: float, waits_on: str) -> None:
-        self._is_stalled = True
-        in_flight = sum(len(block.records) for block in self._blocks_begun())
-        tell(
-            self._supervisor,
-            Stalled(self._ctx.pipeline_id, self.node_id, seconds, waits_on, self._ids_in_flight(), in_flight),
-        )
-
-    def _blocks_begun(self) -> list[Block]:
-        """Return what the workers have; other tasks wait for one of them."""
-        return [task.block for task in islice(self._running.values(), self._plan.concurrency)]
-
-    def _ids_in_flight(self) -> tuple[Id, ...]:
-        """Return the ids of the first rows in flight: the only time that the node looks into rows."""
-        ids: list[Id] = []
-        for block in self._blocks_begun():
-            for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):
-                row_id: Id = block.start + number
-                with contextlib.suppress(ValueError):
-                    row_id = named(block.decode(record), block.start + number, is_root=self._plan.is_root)[0]
-                ids.append(row_id)
-        return tuple(ids)
-
-
-def _span(block: Block) -> Span:
-    return Span(block.start, block.end, block.offset, block.offset_end)
+    def _waits_on(self) -> str:
+        """Return what a node in which nothing moves waits for; "" when there is nothing to be done."""
+        if self._tasks:
+            is_writer = self._delivery.waiting >= min(len(self._tasks), self._plan.concurrency)
+            return "writer" if is_writer else "operator"
+        return "upstream" if self._is_demanding else ""

@@ -139,7 +139,11 @@ class Pace:
         """Rows that should wait to be handed out. More are fetched when half of them are left."""
         return max(2 * self.rows_per_task, self._concurrency * self._step)
 
-    @property
-    def ordered_span(self) -> int:
-        """How far ahead of the first undelivered row a node that keeps the order may hand out rows."""
-        return 8 * self._concurrency * self._step + 4 * self.rows_per_task
+    def ordered_span(self, largest: int = 0) -> int:
+        """Return how far ahead of the first undelivered row a node that keeps the order may hand out rows.
+
+        Args:
+            largest: rows of the largest task in flight. One that was grouped, and has come to a slow row, holds rows
+                before it: these must not fill the window.
+        """
+        return 8 * self._concurrency * self._step + 4 * max(self.rows_per_task, largest)

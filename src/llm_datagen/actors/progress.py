@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
-from llm_datagen.messages import RowsCommitted, SourceSized, UsageReported
+from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageReported
 from llm_datagen.report import NodeReport, Status, UsageSums
 from llm_datagen.streams.commits import Position
 
@@ -37,6 +37,7 @@ class NodeProgress:
         self._skipped = int(image.get("skipped", 0))
         self._dead = int(image.get("dead_letters", 0))
         self._usage = UsageSums(image.get("usage") or [])
+        self._times: dict[str, Any] = {}
         self._rows_before = self._rows_in  # when this run began
         self._started: float | None = None
         self._ended: float | None = None
@@ -86,6 +87,10 @@ class NodeProgress:
         """An operator reported usage."""
         self._usage.add(message.provider, message.model, message.metrics)
 
+    def spent(self, message: TimeSpent) -> None:
+        """The node's time went so, until now."""
+        self._times.update(message.figures)
+
     def expected_rows_out(self) -> float | None:
         """Return about how many rows the node will have written in the end."""
         total = self.source_total
@@ -117,6 +122,7 @@ class NodeProgress:
             total_is_exact=self.source_is_exact,
             rows_per_second=round(rate, 3),
             seconds=round(seconds, 3),
+            **self._times,
             usage=self._usage.as_list(),
             stalled=self.stalled,
             error=self.error,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llm_datagen import log as events
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.times import SourceTimes
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
@@ -68,6 +69,7 @@ class ReaderActor(Stage):
         self._supervisor = boss
         self._wanted = 0
         self._waiting_since: float | None = None
+        self._times = SourceTimes(node_id, boss)
         self._tries = 0
         self._last_said = float("-inf")
         self._said = False
@@ -98,6 +100,8 @@ class ReaderActor(Stage):
 
     def release(self) -> None:
         """Close the source."""
+        self._stop_waiting()
+        self._times.tell()
         self._cursor.close()
 
     def _serve(self) -> None:
@@ -163,5 +167,8 @@ class ReaderActor(Stage):
             )
 
     def _stop_waiting(self) -> None:
+        if self._waiting_since is not None:
+            now = self.clock.monotonic()
+            self._times.add(now - self._waiting_since, now)
         self._waiting_since = None
         self.mailbox.cancel_wake()

@@ -8,6 +8,7 @@ is the cause; what follows from it never replaces it (F1).
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,6 +52,7 @@ from llm_datagen.messages import (
     StatusChanged,
     Steer,
     SupervisorMessage,
+    TimeSpent,
     Unpause,
     UsageReported,
 )
@@ -64,6 +66,9 @@ TICK_SECONDS = 0.25
 
 FAILURES_LOGGED = 10
 """Rows that failed of which each has a line in the log; of more, one a second."""
+
+IDS_SHOWN = 10
+"""Ids of rows that failed in a line of the log, at most."""
 
 SAVE_SECONDS = 0.5
 """How often the image is saved while rows move; a change of status is saved at once."""
@@ -155,6 +160,8 @@ class SupervisorActor(Stage):
             case UsageReported(node_id=node_id):
                 self._progress[node_id].used(message)
                 tell(self._pipeline, message)
+            case TimeSpent(node_id=node_id):
+                self._progress[node_id].spent(message)
             case OperatorLogged():
                 tell(self._pipeline, message)
             case Stalled():
@@ -343,14 +350,22 @@ class SupervisorActor(Stage):
         failure = message.failure
         self._progress[node_id].failed += 1
         if self._status is Status.RUNNING:
-            self._failed(node_id, failure.record, failure.error, failure.items, ids=[str(i) for i in failure.ids[:10]])
+            self._failed(node_id, failure.record, failure.error, failure.items, ids=_shown(failure))
         else:  # it failed because, or while, it was being cancelled; the row is done again on resume
-            self._log.warning(events.NODE_FAILED, node_id=node_id, kind=failure.record.kind, while_canceling=True)
+            self._log.warning(
+                events.NODE_FAILED, node_id=node_id, kind=failure.record.kind, ids=_shown(failure), while_canceling=True
+            )
 
     def _failed(
-        self, node_id: str, failure: FailureRecord, error: BaseException | None, items: list[Any], **fields: Any
+        self,
+        node_id: str,
+        failure: FailureRecord,
+        error: BaseException | None,
+        items: list[Any],
+        *,
+        ids: Sequence[str] = (),
     ) -> None:
-        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, **fields)
+        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, ids=ids, while_canceling=False)
         if self._first_failure is None:
             self._first_failure = (node_id, failure, error)
             self._progress[node_id].error = str(failure)
@@ -493,7 +508,7 @@ class _FailureLog:
         self._log.warning(
             events.ROW_FAILED,
             node_id=node_id,
-            ids=[str(row_id) for row_id in failure.ids[:10]],
+            ids=_shown(failure),
             kind=failure.record.kind,
             failed_in_run=count,
         )
@@ -501,6 +516,10 @@ class _FailureLog:
 
 def _same(source: Stream, written: Stream) -> bool:
     return source.place == written.place
+
+
+def _shown(failure: OperatorFailure) -> list[str]:
+    return [str(row_id) for row_id in failure.ids[:IDS_SHOWN]]
 
 
 def _brief(report: dict[str, Any]) -> dict[str, Any]:

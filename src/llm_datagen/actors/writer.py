@@ -31,7 +31,10 @@ from llm_datagen.streams.spool import Spool
 REPORT_SECONDS = 0.1
 """How often the supervisor hears of progress, at most."""
 
-QUEUE_BYTES = 32 * 1024 * 1024
+FLUSH_BYTES = 4 * 1024 * 1024
+"""Results are flushed when they take so many bytes, however few rows they are."""
+
+QUEUE_BYTES = 16 * 1024 * 1024
 """Results that wait for the writer take at most so many bytes, however few rows they are (but for a single one)."""
 
 BACKPRESSURE_LOG_SECONDS = 1.0
@@ -51,9 +54,9 @@ class _ReportNow:
 class WriterActor(Stage):
     """Writes the results of a node to its stream.
 
-    A flush (one write of data, one commit) is made when `flush_batch_size` rows wait, when the oldest has waited for
-    `flush_interval`, and at once when no further write is waiting. So rows that come slowly are on disk at once, and
-    rows that come fast share a flush.
+    A flush (one write of data, one commit) is made when `flush_batch_size` rows (or `FLUSH_BYTES`) wait, when the
+    oldest has waited for `flush_interval`, and at once when no further write is waiting. So rows that come slowly are
+    on disk at once, and rows that come fast share a flush.
 
     Args:
         node_id: the node's id.
@@ -105,6 +108,7 @@ class WriterActor(Stage):
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
         if isinstance(message, Write):
+            _let_go(message)
             _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
@@ -123,8 +127,8 @@ class WriterActor(Stage):
         self._waiting_rows += write.rows
         rows, size = write.load
         self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
-        is_enough = self._waiting_rows >= self._config.flush_batch_size or isinstance(write.data, Spool)
-        if is_enough or not self.mailbox.has_data:
+        is_large = self._waiting_load.bytes >= FLUSH_BYTES or isinstance(write.data, Spool)
+        if is_large or self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
             self._flush()
 
     def _flush(self) -> None:
@@ -147,6 +151,7 @@ class WriterActor(Stage):
             marks=self._marks(writes),
         )
         for write in writes:
+            _let_go(write)
             _acknowledge(write)
         self._waiting = []
         self.mailbox.release(*self._waiting_load)
@@ -215,6 +220,12 @@ class WriterActor(Stage):
 def _joined(pieces: list[bytes | Spool]) -> bytes | Spool:
     """Return what is written at once. A spool is alone: see `_take`."""
     return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
+
+
+def _let_go(write: Write) -> None:
+    """Close the file of a write that has one."""
+    if isinstance(write.data, Spool):
+        write.data.close()
 
 
 def _acknowledge(write: Write, error: Exception | None = None) -> None:

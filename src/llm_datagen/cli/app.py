@@ -14,6 +14,7 @@ from llm_datagen.cli.execute import run_watched, write
 from llm_datagen.cli.failing import FAILED, exit_codes
 from llm_datagen.cli.ledger import verify_run
 from llm_datagen.cli.letters import show_errors
+from llm_datagen.cli.logs import show_events, show_summary
 from llm_datagen.cli.options import (
     IdArgument,
     IfExistsOption,
@@ -218,6 +219,53 @@ def trace(
     """
     with exit_codes(full_traceback=traceback):
         raise typer.Exit(trace_row(results_dir or Path(default_results()), pipeline_id, row_id, as_json=as_json))
+
+
+@app.command()
+def logs(
+    pipeline_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The id of a run; the whole log without.", show_default=False)
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EVENT",
+            help="Only this event, such as Backpressure; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Only from then on: 90s, 15m, 2h or 3d ago, or an ISO 8601 time.", show_default=False
+        ),
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Show where the time of each node went, and what limits the run.")
+    ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The log: this, or that of the run's image, or logs/platform.log.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what platform.log says of a run, or of all that are in it: its events, or a summary.
+
+    Rotated files are read as well. The log may still be written to.
+    """
+    with exit_codes(full_traceback=traceback):
+        results = results_dir or Path(default_results())
+        if summary:
+            show_summary(results, pipeline_id, log_file, since, event or [], node, as_json=as_json)
+        else:
+            show_events(results, pipeline_id, log_file, since, event or [], node, as_json=as_json)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from llm_datagen.cli.problems import describe
 from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, IdScheme, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
+from llm_datagen.logfile import LogFile
 
 
 def _max_errors(value: Any) -> Any:
@@ -92,6 +93,14 @@ def _spelled_out(entry: Any) -> Any:
     return {"use": entry} if isinstance(entry, str) else entry
 
 
+class LogPart(_Part):
+    """`LogFile`."""
+
+    path: Text
+    max_bytes: Count | None = None
+    backups: Count = 5
+
+
 class PipelinePart(_Part):
     """A whole file."""
 
@@ -119,11 +128,14 @@ class PipelinePart(_Part):
     executor: ExecutorKind = "auto"
     follow_input: bool = False
     idle_timeout: Seconds | None = None
-    log_file: Text | None = None
+    log_file: Text | LogPart | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `UnifiedPipeline` without the operators."""
-        return self.given("operators", "pipeline_id")
+        settings = self.given("operators", "pipeline_id")
+        if isinstance(self.log_file, LogPart):
+            settings["log_file"] = LogFile(**self.log_file.given())
+        return settings
 
 
 class _Loader(yaml.SafeLoader):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors import FailureRecord
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
+from llm_datagen.executors.input import Input
 from llm_datagen.executors.output import STOW_ROWS, Output
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
 from llm_datagen.operators import Call
-from llm_datagen.streams import Block, Span
-from llm_datagen.streams.letters import UNPARSED, letter
-from llm_datagen.streams.rows import named
+from llm_datagen.streams import Block
 from llm_datagen.streams.spool import SpoolError
 
 if TYPE_CHECKING:
@@ -42,6 +40,7 @@ class Pass:
     def __init__(self, kernel: Kernel, block: Block, claims: Claims) -> None:
         self._kernel = kernel
         self._block = block
+        self._input = Input(block, kernel.source, is_root=kernel.is_root)
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
@@ -87,16 +86,16 @@ class Pass:
                 try:
                     value = decode(records[number])
                 except ValueError as error:
-                    raise self._row_error(error, number) from error
+                    raise self._input.error(error, number) from error
                 if value.__class__ is not dict or (len(value) <= 2 and DATA_FIELD in value):
-                    row_id, item = self._named(number, value)
+                    row_id, item = self._input.named(number, value)
                 elif is_root:
                     value[ID_FIELD] = row_id
                     item = value
                 elif (found := value.get(ID_FIELD)).__class__ is int or found.__class__ is str:
                     row_id, item = found, value
                 else:
-                    row_id, item = self._named(number, value)
+                    row_id, item = self._input.named(number, value)
                 if is_batch:
                     result = call([item], ctx)
                     if result.__class__ is list and len(result) == 1:
@@ -151,7 +150,8 @@ class Pass:
         """Return the next row's id and item; None when there is nothing more to do."""
         if not self._begin(1):
             return None
-        row_id, item = self._decode(self._settled)
+        self._given = ((self._block.start + self._settled,), [])  # if it cannot be parsed
+        row_id, item = self._input.one(self._settled)
         self._given = ((row_id,), [item])
         self._calls += 1
         return row_id, item
@@ -173,44 +173,10 @@ class Pass:
             return None
         begin = self._settled
         end = begin + self._parts[-1] if self._parts else self._claimed
-        ids, items = self._decode_fast(begin, end) or self._decode_each(begin, end)
-        self._given = (ids, items)
+        self._given = ((self._block.start + begin,), [])  # if not even the first one can be parsed
+        self._given = self._input.batch(begin, end)
         self._calls += 1
-        return items.copy()  # the list is the operator's own
-
-    def _decode_fast(self, begin: int, end: int) -> tuple[list[Id], list[Any]] | None:
-        """Return the ids and items of rows that are common objects; None when one of them is not."""
-        start, is_root = self._block.start, self._kernel.is_root
-        try:
-            items = list(map(self._block.decode, self._block.records[begin:end]))
-        except ValueError:
-            return None
-        ids: list[Id] = list(range(start + begin, start + end))
-        for number, item in enumerate(items):
-            if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
-                return None
-            if is_root:
-                item[ID_FIELD] = ids[number]
-            elif (found := item.get(ID_FIELD)).__class__ is int or found.__class__ is str:
-                ids[number] = found
-            else:
-                return None
-        return ids, items
-
-    def _decode_each(self, begin: int, end: int) -> tuple[list[Id], list[Any]]:
-        """Return the ids and items of rows, up to the first that cannot be parsed; raise when that is the first one."""
-        ids: list[Id] = []
-        items: list[Any] = []
-        for number in range(begin, end):
-            try:
-                row_id, item = self._decode(number)
-            except ValueError:
-                if not ids:
-                    raise
-                break
-            ids.append(row_id)
-            items.append(item)
-        return ids, items
+        return self._given[1].copy()  # the list is the operator's own
 
     def settle_batch(self, results: Any) -> None:
         """Take what the operator returned for a batch."""
@@ -236,23 +202,6 @@ class Pass:
         if self._claimed == self._settled:
             self._claimed += len(list(islice(self._numbers, count)))
         return self._claimed > self._settled
-
-    def _decode(self, number: int) -> tuple[Id, Any]:
-        self._given = ((self._block.start + number,), [])
-        try:
-            value = self._block.decode(self._block.records[number])
-        except ValueError as error:
-            raise self._row_error(error, number) from error
-        return self._named(number, value)
-
-    def _named(self, number: int, value: Any) -> tuple[Id, Any]:
-        try:
-            return named(value, self._block.start + number, is_root=self._kernel.is_root)
-        except ValueError as error:
-            raise self._row_error(error, number) from error
-
-    def _row_error(self, error: ValueError, number: int) -> ValueError:
-        return self._kernel.source.row_error(error, self._block.offset_after(number))
 
     def fail(self, error: BaseException) -> float | None:
         """Take note that the call that was being made failed. What was settled before it stays settled.
@@ -282,27 +231,11 @@ class Pass:
             self._kernel.is_halted = True
         record = FailureRecord.of(error)
         attempts = max(self._attempts, 1) if items else 0
-        letters = [self._letter(number, record, attempts) for number in range(self._settled, self._settled + rows)]
+        numbers = range(self._settled, self._settled + rows)
+        node_id = self._kernel.ctx.node_id
+        letters = [self._input.letter(n, node_id=node_id, error=record, attempts=attempts) for n in numbers]
         self._failure = OperatorFailure(record, error, items, tuple(ids), rows, b"".join(letters), is_fatal)
         return None
-
-    def _letter(self, number: int, error: FailureRecord, attempts: int) -> bytes:
-        """Return the dead letter of a record: what it was, and why it failed."""
-        block = self._block
-        ordinal = block.start + number
-        row_id: Id = ordinal
-        item: Any = UNPARSED
-        with contextlib.suppress(ValueError):
-            row_id, item = named(block.decode(block.records[number]), ordinal, is_root=self._kernel.is_root)
-        return letter(
-            row_id,
-            item,
-            record=block.records[number],
-            node_id=self._kernel.ctx.node_id,
-            error=error,
-            attempts=attempts,
-            source=Span(ordinal, ordinal + 1, block.offset_after(number), block.offset_after(number + 1)),
-        )
 
     def done(self) -> Done:
         """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
@@ -314,7 +247,7 @@ class Pass:
         if self._settled < end:
             block, rest = block.split_at(self._settled)
         return Done(
-            span=Span(block.start, block.end, block.offset, block.offset_end),
+            span=block.span,
             rows=output.rows,
             data=output.data(),
             filtered=output.filtered,

@@ -122,7 +122,7 @@ class Salvage:
         firsts = [done.ids[0] for done in dones if done.rows]
         lasts = [done.ids[1] for done in dones if done.rows]
         return Done(
-            span=Span(head.start, head.end, head.offset, head.offset_end),
+            span=head.span,
             rows=sum(done.rows for done in dones),
             data=b"".join(done.data for done in dones if isinstance(done.data, bytes)),
             filtered=sum(done.filtered for done in dones),

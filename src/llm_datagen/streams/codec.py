@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from llm_datagen.streams.spans import Span
+
 Decoder = Callable[[bytes], Any]
 """Turns one record into a row. Raises ValueError when it is none. Any thread may call it."""
 
@@ -106,6 +108,11 @@ class Block:
     def end(self) -> int:
         """The ordinal after the last record."""
         return self.start + len(self.records)
+
+    @property
+    def span(self) -> Span:
+        """Where the records lie in the stream."""
+        return Span(self.start, self.end, self.offset, self.offset_end)
 
     @property
     def size(self) -> int:

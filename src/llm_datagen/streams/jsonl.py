@@ -13,11 +13,11 @@ _BOM = b"\xef\xbb\xbf"
 
 def split_lines(data: bytes, *, final: bool) -> Split:
     """Split `data` at newlines into lines that are not blank."""
-    consumed = len(data) if final else data.rfind(b"\n") + 1
-    if not consumed:
-        return Split([], None, 0)
-    lines = (data if consumed == len(data) else data[:consumed]).split(b"\n")
-    if not lines[-1]:
+    lines = data.split(b"\n")
+    consumed = len(data)
+    if not final:
+        consumed -= len(lines.pop())  # what follows the last newline is not whole yet
+    elif not lines[-1]:
         lines.pop()
     if b"" not in lines and b"\r" not in lines:
         return Split(lines, None, consumed)

@@ -137,7 +137,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -
                 item: Any = UNPARSED
                 with contextlib.suppress(ValueError):
                     row_id, item = named(block.decode(block.records[0]), block.start, is_root=is_root)
-                place = Span(block.start, block.end, block.offset, block.offset_end)
+                place = block.span
                 line = letter(
                     row_id,
                     item,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator
 from typing import IO
@@ -21,9 +20,10 @@ class SpoolError(DiskError):
 
 
 class Spool:
-    """Records, in order. The file has no name, and goes with its last user, whatever ends that.
+    """Records, in order. The file has no name, and goes with its process, whatever ends that.
 
-    One thread at a time may use it: the worker fills it, then the writer reads it.
+    One thread at a time may use it: the worker fills it, then the writer reads it, and closes it: an exception that
+    somebody keeps may hold the spool for long.
 
     Args:
         folder: where the file lies: where the output does, so that there is room for both. None: there is no file.
@@ -83,9 +83,10 @@ class Spool:
         del self._lengths[rows:]
         size = sum(self._lengths) + rows
         if self._file is not None and size < self._filed:
-            self._file.seek(size)
-            self._file.truncate()
+            self._file.truncate(size)
             self._filed = size
+        if not size:
+            self._close_file()
         kept = b"".join(self._pieces)[: size - self._filed]
         self._pieces, self._held = [kept] if kept else [], len(kept)
 
@@ -97,12 +98,23 @@ class Spool:
         """Yield all bytes, in pieces."""
         at = 0
         while self._file is not None and at < self._filed:
-            piece = os.pread(self._file.fileno(), min(_READ_BYTES, self._filed - at), at)
+            self._file.seek(at)
+            piece = self._file.read(min(_READ_BYTES, self._filed - at))
             if not piece:
                 raise SpoolError(None, "the file is shorter than what was written to it", self._folder)
             at += len(piece)
             yield piece
         yield from self._pieces
+
+    def close(self) -> None:
+        """Let go of all records, and of the file. May be called more than once."""
+        self.truncate(0)
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file, self._filed = None, 0
 
     def _to_file(self, folder: str) -> None:
         import tempfile
@@ -110,6 +122,7 @@ class Spool:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=folder, prefix=".datagen-", buffering=0)  # noqa: SIM115
+            self._file.seek(self._filed)  # what failed half-way is written over
             for piece in self._pieces:
                 view = memoryview(piece)
                 while view:

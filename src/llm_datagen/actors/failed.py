@@ -1,0 +1,60 @@
+"""Rows that failed: how many, whether the node survives it, and how they are done with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llm_datagen.config import FailurePolicy
+from llm_datagen.errors import FailureRecord, TooManyErrorsError
+from llm_datagen.executors.done import Done
+from llm_datagen.messages import OperatorFailure
+from llm_datagen.streams import Block
+
+
+class FailedRows:
+    """Counts the rows that failed in a node, and does with them what its policy says.
+
+    Args:
+        policy: the node's.
+        done: rows that are done, from earlier runs; with those that failed.
+        failed: rows that failed, in earlier runs.
+    """
+
+    def __init__(self, policy: FailurePolicy, *, done: int, failed: int) -> None:
+        self._policy = policy
+        self._done = done
+        self._failed = failed
+
+    def count_done(self, rows: int) -> None:
+        """Count rows that did not fail."""
+        self._done += rows
+
+    def end_by(self, failure: OperatorFailure) -> OperatorFailure | None:
+        """Count the rows of a failure; return what ends the node because of it, None when the node goes on."""
+        policy = self._policy
+        if policy.on_error == "fail" or failure.is_fatal:
+            return failure
+        self._failed += failure.rows
+        self._done += failure.rows
+        if not policy.is_exceeded(self._failed, self._done):
+            return None
+        error = TooManyErrorsError(
+            f"{self._failed} rows failed, more than max_errors={policy.max_errors} allows; the last one: "
+            f"{failure.record}"
+        )
+        error.__cause__ = failure.error
+        return replace(failure, record=FailureRecord.of(error), error=error)
+
+    @property
+    def is_letter(self) -> bool:
+        """Whether they are dead-lettered; else they are skipped."""
+        return self._policy.on_error == "dead_letter"
+
+    def outcome(self, block: Block, failure: OperatorFailure) -> Done:
+        """Return the outcome of rows that failed, and are done with all the same."""
+        return Done.without_rows(
+            block.span,
+            skipped=0 if self.is_letter else failure.rows,
+            dead=failure.rows if self.is_letter else 0,
+            letters=failure.letters if self.is_letter else b"",
+        )

@@ -1,0 +1,179 @@
+"""What both kinds of pipelines share: they are run, waited for, cancelled and watched."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pykka
+
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.blueprint import draw
+from llm_datagen.embedding import run_beside, run_during
+from llm_datagen.errors import ConfigError, PipelineExistsError
+from llm_datagen.log import open_log
+from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.resumable import check_nodes, check_operators
+from llm_datagen.run import Run, run_in_foreground
+from llm_datagen.runtime import RunFolder
+from llm_datagen.stored_pipeline import StoredPipeline
+from llm_datagen.streams import Fingerprint
+
+
+class BasePipeline(StoredPipeline):
+    """A pipeline that can be run: from the image to the report."""
+
+    # Running.
+
+    def run(self) -> RunReport:
+        """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
+
+        Returns:
+            The report, when the run is completed or was cancelled.
+
+        Raises:
+            NodeFailedError: when a node failed; `__cause__` is the original exception.
+            StreamError: when a stream is missing or was changed; before anything runs, or is changed.
+            PipelineBusyError: when the same id is running elsewhere.
+            PipelineExistsError: when this run has ended; `resume()` it.
+            KeyboardInterrupt: after Ctrl+C, when everything is saved.
+            SystemExit: with 143 after SIGTERM, when everything is saved.
+        """
+        return run_in_foreground(self._prepare())
+
+    def start(self) -> pykka.ActorRef[PipelineActor]:
+        """Run without blocking.
+
+        Returns:
+            The pipeline's actor, for `tell(Cancel(reason))`, `ask(GetStatus(), timeout=…)`, `tell(Subscribe(ref))`.
+            It ends with the run; `wait()` gives the report.
+
+        Raises:
+            StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+        """
+        return self._prepare().start()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[pykka.ActorRef[PipelineActor]]:
+        """Run while a ``with`` block runs, which gets the pipeline's actor; behind the block, wait for the end.
+
+        A block that raises cancels the run first. `wait()` gives the report.
+
+        Raises:
+            NodeFailedError: when a node failed, and the block has not raised.
+            StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+        """
+        with run_during(self._prepare()) as ref:
+            yield ref
+
+    async def run_async(self) -> RunReport:
+        """Run to the end, as a task of an event loop, which is not blocked. Other threads do the work.
+
+        Cancelling the task cancels the run: when the task has ended, everything is saved. The streams are opened, and
+        after a crash recovered, on the loop; so are `create()` and `resume()`.
+
+        Returns:
+            The report, when the run is completed or was cancelled by another way.
+
+        Raises:
+            NodeFailedError, StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+            CancelledError: when the task was cancelled.
+        """
+        return await run_beside(self._prepare())
+
+    def wait(self, timeout: float | None = None) -> RunReport | None:
+        """Wait for the end of what `start()` began.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            The report; None when the time is over first.
+
+        Raises:
+            NodeFailedError: when a node failed.
+            ConfigError: when nothing was started.
+        """
+        if self._run is None:
+            raise ConfigError("nothing was started: call start() first")
+        if not self._run.wait(timeout):
+            return None
+        self._run.raise_failure()
+        return self._run.report()
+
+    def cancel(self, reason: str = "") -> None:
+        """Begin nothing new, end what was begun, save it (M7). Any thread may call it; returns at once."""
+        if self._run is not None:
+            self._run.cancel(reason)
+
+    def _prepare(self) -> Run:
+        if self._folder is None:
+            self._create_default()
+        folder = self._folder
+        assert folder is not None
+        if self._run is not None:
+            if not self._run.is_over():
+                raise PipelineExistsError(f"run {folder.pipeline_id!r} is running already, started by this object")
+            raise PipelineExistsError(
+                f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
+            )
+        with contextlib.ExitStack() as undo:
+            folder.lock()
+            undo.callback(folder.unlock)
+            image = self._catch_up(folder)
+            check_nodes(self.nodes, image)
+            plans = []
+            for node, entry in zip(self.nodes, image["nodes"], strict=True):
+                if not node.follow_input and not node.is_finished():
+                    entry["input_fingerprint"] = Fingerprint.of(node.input)
+                plans.append(node.plan())  # what was opened must be closed if the next one fails
+                undo.callback(plans[-1].close)
+            log = open_log(self.log_file)
+            undo.pop_all()  # from here on, the run lets go of it all
+        self._run = Run(
+            plans,
+            pipeline_id=folder.pipeline_id,
+            streaming=self.streaming,
+            folder=folder,
+            image=image,
+            hooks=self.hooks,
+            log=log,
+        )
+        self._note_run(self._run)
+        return self._run
+
+    def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
+        """Return the image as it is now: others may have run, resumed or replaced the run since this object read it."""
+        image = folder.load()
+        if image["updated_at"] != self._image["updated_at"]:
+            check_operators(image, self._operators(image))
+            self.nodes, self._image = self._nodes_of(image), image
+            self.streaming = bool(image["config"]["streaming"])
+        return self._image
+
+    def _note_run(self, run: Run) -> None:
+        """Take note of a run that is about to begin."""
+
+    def _create_default(self) -> None:
+        raise TypeError
+
+    # Watching.
+
+    @property
+    def status(self) -> Status:
+        """The status (M8)."""
+        return Status(self._image.get("status", Status.PENDING))
+
+    @property
+    def progress(self) -> list[NodeReport]:
+        """Each node's progress, as last saved to the image."""
+        known = NodeReport.__dataclass_fields__
+        return [
+            NodeReport(**{key: value for key, value in node.items() if key in known})
+            for node in self._image.get("nodes", [])
+        ]
+
+    def describe(self) -> str:
+        """Return the topology as text: a line a node."""
+        return draw(self.nodes)

@@ -1,0 +1,166 @@
+"""platform.log, for people: its events, filtered; or where the time of a run went."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from llm_datagen import logs
+from llm_datagen.cli.execute import is_terminal, write
+from llm_datagen.cli.runs import look_at
+from llm_datagen.cli.tables import duration, line_width, number, one_line
+from llm_datagen.errors import ConfigError
+from llm_datagen.log import DEFAULT_LOG
+from llm_datagen.logs.views import NodeSummary, RunState, RunSummary, percent
+from llm_datagen.runtime import RunFolder
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_STATES = {
+    RunState.ENDED: "ended",
+    RunState.OPEN: "its end is not in the log: it goes on, or was killed",
+    RunState.KILLED: "its end is not in the log, and it was run again later: it was killed",
+}
+
+
+def show_events(
+    results_dir: Path,
+    pipeline_id: str | None,
+    log_file: Path | None,
+    since: str | None,
+    events: list[str],
+    node: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Show events, in the order in which they were logged.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: only events of this run; None for all.
+        log_file: the log; None for that of the run's image, or the default one.
+        since: only events from then on.
+        events: only these events, by name; empty for all.
+        node: the id of a node, or its number; None for all.
+        as_json: whether to print the lines as they are in the log.
+
+    Raises:
+        ConfigError: when there is no such event, or no such time.
+        DiskError: when there is no log, or it cannot be read.
+        PipelineNotFoundError: when there is no such run, and no log was given.
+    """
+    found = logs.read(
+        _path(results_dir, pipeline_id, log_file),
+        pipeline_id=pipeline_id,
+        event=events or None,
+        node=f"node_{node}" if node is not None and node.isdecimal() else node,
+        since=_time(since),
+    )
+    for event in found:
+        write(event.line.decode(errors="replace") if as_json else _line(event, is_named=pipeline_id is None))
+
+
+def show_summary(
+    results_dir: Path,
+    pipeline_id: str | None,
+    log_file: Path | None,
+    since: str | None,
+    events: list[str],
+    node: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Show where the time of each node went; the arguments are those of `show_events`.
+
+    Raises:
+        ConfigError: when it was asked for events, too; or there is no such time.
+        DiskError: when there is no log, or it cannot be read.
+        PipelineNotFoundError: when there is no such run, and no log was given.
+    """
+    if events or node is not None:
+        raise ConfigError("--summary is of whole runs: leave out --event and --node")
+    path = _path(results_dir, pipeline_id, log_file)
+    found = logs.summary(path, pipeline_id=pipeline_id, since=_time(since))
+    if as_json:
+        data = {"log_file": str(path), "unreadable": found.unreadable, "runs": [run.as_dict() for run in found.runs]}
+        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+        return
+    for run in found.runs:
+        for line in _lines(run):
+            write(line)
+    if not found.runs:
+        write(f"{path}: nothing of {'any run' if pipeline_id is None else f'run {pipeline_id}'} is in it")
+    if found.unreadable:
+        count = "1 line" if found.unreadable == 1 else f"{number(found.unreadable)} lines"
+        write(f"{count} of {path} left out: no event, but torn or written by somebody else")
+
+
+def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> Path:
+    if log_file is not None or pipeline_id is None:
+        return log_file or Path(DEFAULT_LOG)
+    image = look_at(RunFolder(results_dir, pipeline_id)).image
+    if "log_file" in image and image["log_file"] is None:
+        raise ConfigError(f"run {pipeline_id} keeps no log (log_file: null)")
+    return Path(image.get("log_file", DEFAULT_LOG))
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    try:
+        if ago is not None:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        return datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"--since {text}: give 90s, 15m, 2h, 3d, or a time such as 2026-01-31T12:00") from None
+
+
+def _line(event: logs.LogEvent, *, is_named: bool) -> str:
+    at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    who = [*([event.pipeline_id] if is_named and event.pipeline_id else []), *filter(None, [event.node_id])]
+    own = [f"{name}={_text(value)}" for name, value in event.fields.items()]
+    text = " ".join([at, event.level, *who, event.event, *own])
+    return one_line(text, line_width() if is_terminal() else len(text))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _lines(run: RunSummary) -> Iterator[str]:
+    name = f"run {run.pipeline_id}" if run.pipeline_id else "a node by itself"
+    began = run.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    cut = "" if run.is_whole else "; its beginning is not in the log any more"
+    yield f"{name}: {began}, {_took(run.seconds)}; {_STATES[run.state]}{cut}"
+    for node in run.nodes:
+        yield f"  {_node(node)}"
+    if run.bottleneck:
+        yield f"  {run.bottleneck}"
+
+
+def _node(node: NodeSummary) -> str:
+    held = f"{_times(node.held_back_times)}, {number(round(node.held_back_s, 2))} s"
+    starved = f"{_times(node.starved_times)}, {number(round(node.starved_s, 2))} s"
+    if not node.is_exact:
+        return (
+            f"{node.node_id}: its end is not in the log; so far {_took(node.seconds)}; at least: workers held back "
+            f"{held}; the reader waited {starved}"
+        )
+    return (
+        f"{node.node_id}: {node.status}, {_took(node.seconds)}, workers {node.workers}: busy {percent(node.busy)}; "
+        f"held back {percent(node.held_back)} ({held}); the reader waited {starved}"
+    )
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{number(count)} times"

@@ -1,0 +1,113 @@
+"""The input of a pass: records of a block as items with ids (M14, M15)."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from llm_datagen.errors import FailureRecord
+from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.streams import Block, Span, Stream
+from llm_datagen.streams.letters import UNPARSED, letter
+from llm_datagen.streams.rows import named
+
+
+class Input:
+    """Decodes the records of a block. Records are known by their numbers in it.
+
+    Args:
+        block: the records.
+        source: the stream that they come from, for error messages.
+        is_root: whether rows are named by their ordinal.
+    """
+
+    def __init__(self, block: Block, source: Stream, *, is_root: bool) -> None:
+        self._block = block
+        self._source = source
+        self._is_root = is_root
+
+    def one(self, number: int) -> tuple[Id, Any]:
+        """Return a row's id and item.
+
+        Raises:
+            RowFormatError: when it cannot be parsed.
+        """
+        try:
+            value = self._block.decode(self._block.records[number])
+        except ValueError as error:
+            raise self.error(error, number) from error
+        return self.named(number, value)
+
+    def named(self, number: int, value: Any) -> tuple[Id, Any]:
+        """Return the id and item of a row that was decoded.
+
+        Raises:
+            RowFormatError: when it is none.
+        """
+        try:
+            return named(value, self._block.start + number, is_root=self._is_root)
+        except ValueError as error:
+            raise self.error(error, number) from error
+
+    def error(self, error: ValueError, number: int) -> ValueError:
+        """Return the error of a row that cannot be parsed, with its place."""
+        return self._source.row_error(error, self._block.offset_after(number))
+
+    def batch(self, begin: int, end: int) -> tuple[list[Id], list[Any]]:
+        """Return ids and items, up to the first row that cannot be parsed.
+
+        Raises:
+            RowFormatError: when that is the first one.
+        """
+        return self._common(begin, end) or self._each(begin, end)
+
+    def _common(self, begin: int, end: int) -> tuple[list[Id], list[Any]] | None:
+        """Return the ids and items of rows that are common objects; None when one of them is not."""
+        start = self._block.start
+        try:
+            items = list(map(self._block.decode, self._block.records[begin:end]))
+        except ValueError:
+            return None
+        ids: list[Id] = list(range(start + begin, start + end))
+        for number, item in enumerate(items):
+            if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
+                return None
+            if self._is_root:
+                item[ID_FIELD] = ids[number]
+            elif (found := item.get(ID_FIELD)).__class__ is int or found.__class__ is str:
+                ids[number] = found
+            else:
+                return None
+        return ids, items
+
+    def _each(self, begin: int, end: int) -> tuple[list[Id], list[Any]]:
+        ids: list[Id] = []
+        items: list[Any] = []
+        for number in range(begin, end):
+            try:
+                row_id, item = self.one(number)
+            except ValueError:
+                if not ids:
+                    raise
+                break
+            ids.append(row_id)
+            items.append(item)
+        return ids, items
+
+    def letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
+        """Return the dead letter of a record: what it was, and why it failed."""
+        block = self._block
+        ordinal = block.start + number
+        row_id: Id = ordinal
+        item: Any = UNPARSED
+        with contextlib.suppress(ValueError):
+            row_id, item = named(block.decode(block.records[number]), ordinal, is_root=self._is_root)
+        return letter(
+            row_id,
+            item,
+            record=block.records[number],
+            node_id=node_id,
+            error=error,
+            attempts=attempts,
+            source=Span(ordinal, ordinal + 1, block.offset_after(number), block.offset_after(number + 1)),
+        )

@@ -1,0 +1,178 @@
+"""What a log says of runs, as plain data; and in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RunState(StrEnum):
+    """How a run stands, by the log alone."""
+
+    ENDED = "ended"
+    """It has logged its end."""
+    OPEN = "open"
+    """It has not: it goes on, or it was killed."""
+    KILLED = "killed"
+    """It has not, and the pipeline was run again later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSummary:
+    """Where the time of a node went, in one run.
+
+    Attributes:
+        node_id: its id.
+        status: how it ended; ``"running"`` when the log does not say.
+        is_exact: whether it has logged its end, and so these figures are its own. Else they are what its other lines
+            tell, which are not written for each wait: at least so much.
+        seconds: how long it ran; until the last line of its run, if its end is not in the log.
+        workers: tasks that it had at once, at most; 0 when not known.
+        busy_s: seconds that its workers were in tasks, together; None when not known.
+        held_back_s: seconds that they waited for the writer, together.
+        held_back_times: how often one of them did.
+        starved_s: seconds in which rows were asked for and its source had none yet.
+        starved_times: how often that was so.
+    """
+
+    node_id: str
+    status: str = "running"
+    is_exact: bool = False
+    seconds: float = 0.0
+    workers: int = 0
+    busy_s: float | None = None
+    held_back_s: float = 0.0
+    held_back_times: int = 0
+    starved_s: float = 0.0
+    starved_times: int = 0
+
+    @property
+    def busy(self) -> float | None:
+        """The share of their time that its workers were busy, from 0 to 1; None when not known."""
+        return None if self.busy_s is None else self._of_workers(self.busy_s)
+
+    @property
+    def held_back(self) -> float | None:
+        """The share of their time that its workers waited for the writer, from 0 to 1; None when not known."""
+        return self._of_workers(self.held_back_s)
+
+    @property
+    def starved(self) -> float | None:
+        """The share of its time in which its workers had nothing to do for want of rows; None when not known.
+
+        Rows are asked for before they are needed: what was waited for while the workers were busy does not count.
+        """
+        if self.busy is None or self.held_back is None:
+            return None
+        return min(self.starved_s / self.seconds, max(0.0, 1 - self.busy - self.held_back))
+
+    @property
+    def own_s(self) -> float:
+        """Seconds in which it had rows to work on."""
+        return self.seconds * (1 - (self.starved or 0.0))
+
+    def _of_workers(self, seconds: float) -> float | None:
+        total = self.workers * self.seconds
+        return min(1.0, seconds / total) if total > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What the log says of one run.
+
+    Attributes:
+        pipeline_id: the pipeline's id; empty for a node by itself.
+        run: which run of it.
+        state: how it stands.
+        started: when it began; its first line that there is, if its beginning was rotated away.
+        last: when it logged its last line that there is.
+        seconds: how long it took, or until `last`.
+        is_whole: whether its beginning is in the log.
+        nodes: its nodes, in their order.
+        bottleneck: what limits it, in a sentence.
+    """
+
+    pipeline_id: str
+    run: str
+    state: RunState
+    started: datetime
+    last: datetime
+    seconds: float
+    is_whole: bool = True
+    nodes: tuple[NodeSummary, ...] = ()
+    bottleneck: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, with the shares of the nodes."""
+        nodes = [
+            {**asdict(node), "busy": node.busy, "held_back": node.held_back, "starved": node.starved}
+            for node in self.nodes
+        ]
+        times = {"started": self.started.isoformat(), "last": self.last.isoformat()}
+        return {**asdict(self), "state": str(self.state), **times, "nodes": nodes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSummary:
+    """What a log says.
+
+    Attributes:
+        runs: the runs, in the order in which they began.
+        unreadable: lines that are no events, such as one that was torn by the death of a process.
+    """
+
+    runs: tuple[RunSummary, ...] = field(default=())
+    unreadable: int = 0
+
+
+_NOTABLE = 0.05  # a share of its time that is worth a word
+
+
+def bottleneck_of(nodes: tuple[NodeSummary, ...]) -> str:
+    """Return what limits a run, in a sentence.
+
+    It is the node that had rows to work on for the longest time, whether the nodes ran one after the other or at once:
+    the others ended before it, or waited for it. What it did in that time says why.
+    """
+    if not nodes or not all(node.is_exact for node in nodes):
+        waits = [
+            f"{node.node_id} was held back at least {node.held_back_times} times, {node.held_back_s:.1f} s"
+            for node in nodes
+            if node.held_back_times
+        ]
+        return "; ".join(["what limits it shows when its nodes have ended", *waits])
+    most = max(nodes, key=lambda node: node.own_s)
+    others = [_others(node) for node in nodes if node is not most]
+    return "; ".join([_limit(most, nodes[0]), *filter(None, others)])
+
+
+def _limit(most: NodeSummary, first: NodeSummary) -> str:
+    busy, held = most.busy or 0.0, most.held_back or 0.0
+    if most.own_s < most.seconds / 2:
+        return f"the input limits: {first.node_id} waited for rows {percent(first.starved)} of the time"
+    if held > max(busy, 0.5):
+        return f"{most.node_id} limits: its workers waited for its writer {percent(held)} of the time"
+    if busy > 0.5:
+        text = f"{most.node_id} limits: its workers were busy {percent(busy)} of the time"
+    else:  # such as one that holds the interpreter's lock, so that of many workers one is busy
+        text = (
+            f"{most.node_id} limits: it had rows to work on for {most.own_s:.1f} s, though of its workers "
+            f"({most.workers}) only {busy * most.workers:.1f} were busy on average"
+        )
+    return text + (f", and held back by its writer {percent(held)}" if held >= _NOTABLE else "")
+
+
+def _others(node: NodeSummary) -> str:
+    said = []
+    if (node.held_back or 0.0) >= _NOTABLE:
+        said.append(f"was held back {percent(node.held_back)}")
+    if (node.starved or 0.0) >= _NOTABLE:
+        said.append(f"waited for rows {percent(node.starved)}")
+    return f"{node.node_id} {' and '.join(said)}" if said else ""
+
+
+def percent(share: float | None) -> str:
+    """Return a share in words."""
+    return "?" if share is None else f"{100 * share:.0f} %"

@@ -1,0 +1,204 @@
+"""A pipeline as it lies on disk: from the blueprint to the image, and from the image back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, Self
+
+from llm_datagen.blueprint import check_topology, new_pipeline_id
+from llm_datagen.config import IfExists, OnError, Verify, check_choice, check_flag
+from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
+from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.node import UnifiedNode
+from llm_datagen.outputs import delete_outputs, why_refused
+from llm_datagen.report import Status
+from llm_datagen.resumable import change_policy, check_nodes, check_operators, is_untouched
+from llm_datagen.run import Run
+from llm_datagen.runtime import RunFolder
+from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.letters import check_letters, release_letters
+
+
+class StoredPipeline:
+    """A pipeline as it lies in its results folder: made, found again, and made ready to go on."""
+
+    def __init__(
+        self,
+        *,
+        streaming: bool,
+        results_dir: str | os.PathLike[str],
+        hooks: IPipelineHooks | None,
+        log_file: str | os.PathLike[str] | None,
+    ) -> None:
+        self.streaming = check_flag("streaming", streaming)
+        self.results_dir = os.fspath(results_dir)
+        self.hooks = check_hooks(hooks)
+        self.log_file = log_file
+        self.nodes: list[UnifiedNode] = []
+        self._folder: RunFolder | None = None
+        self._image: dict[str, Any] = {}
+        self._run: Run | None = None
+
+    # What the kinds differ in.
+
+    def _operators(self, image: dict[str, Any]) -> list[Any]:
+        """Return the operators in the code, in the order of the image's nodes."""
+        raise TypeError
+
+    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+        """Return the nodes that an image describes, with the operators in the code."""
+        raise TypeError
+
+    # Blueprint.
+
+    @property
+    def pipeline_id(self) -> str:
+        """The id; empty before `create()` or `resume()`."""
+        return self._folder.pipeline_id if self._folder else ""
+
+    def _create(self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists) -> Self:
+        check_choice("if_exists", if_exists, IfExists)
+        self._refuse_running()
+        folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
+        image["pipeline_id"] = folder.pipeline_id
+        nodes = self._nodes_of(image)
+        check_topology(nodes)
+        folder.lock()
+        try:
+            old = self._old_image(folder, if_exists)
+            if if_exists == "overwrite":
+                delete_outputs([*old["nodes"], *image["nodes"]] if old else image["nodes"], nodes, folder)
+            elif old and not is_untouched(old, nodes):
+                if if_exists == "resume":
+                    folder.unlock()
+                    return self.resume(folder.pipeline_id)
+                raise PipelineExistsError(
+                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({old['status']}); continue it "
+                    "with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
+                    "deleted), or choose another pipeline_id"
+                )
+            for node in nodes:
+                if node.output.exists():
+                    raise PipelineExistsError(why_refused(node, folder))
+            folder.save(image)
+        finally:
+            folder.unlock()
+            folder.remove_if_unused()
+        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        return self
+
+    def _old_image(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
+        """Return the image that is there already, if one is. To be overwritten, it need not be readable."""
+        try:
+            return folder.load() if folder.exists() else None
+        except ImageError:
+            if if_exists == "overwrite":
+                return None
+            raise
+
+    def resume(
+        self,
+        pipeline_id: str,
+        *,
+        on_error: OnError | None = None,
+        max_errors: int | float | None = None,
+        verify: Verify = "tail",
+    ) -> Self:
+        """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
+
+        Paths, settings and ids come from the image; only the operators come from the code.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+            on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
+                bad row has ended goes on with "dead_letter".
+            max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
+                number. Alone, it changes the nodes that go on after a row that failed.
+            verify: "tail" compares what the last flush of each stream added with its checksum (and the whole of streams
+                up to 64 MiB); "full" compares every byte that the run has written.
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes.
+            PipelineNotFoundError: when there is no such run.
+            ImageError: when its image cannot be read.
+            ImageMismatchError: when the operators are not those of the image.
+            PipelineBusyError: when it is running, or this object is.
+            StreamError: when its files were changed meanwhile; nothing is changed then.
+        """
+        with self._held(pipeline_id) as (folder, image):
+            self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify)
+        return self
+
+    def replay(self, pipeline_id: str) -> Self:
+        """Like `resume`, and every dead-lettered row is done again, by the same nodes, with the same id.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+
+        Returns:
+            The pipeline itself: call `run()` next. Rows that fail again are dead-lettered again.
+
+        Raises:
+            StreamCorruptError: when dead letters cannot be read; nothing is changed then.
+            DatagenError: as `resume`.
+        """
+        with self._held(pipeline_id) as (folder, image):
+            for entry in image["nodes"]:
+                check_letters(StreamFactory.create(entry["output_uri"]))
+            self._resume(folder, image)
+            for node in self.nodes:
+                release_letters(node.output)
+            if not all(node.is_finished() for node in self.nodes):
+                image["status"] = str(Status.RESUMING)
+            folder.save(image)
+        return self
+
+    @contextlib.contextmanager
+    def _held(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+        """Hold the lock of a run, with its image as it is once nobody else can change it."""
+        self._refuse_running()
+        folder = RunFolder(self.results_dir, pipeline_id)
+        folder.load()  # when there is no such run, no folder is made for its lock
+        folder.lock()
+        try:
+            yield folder, folder.load()
+        finally:
+            folder.unlock()
+
+    def _resume(
+        self,
+        folder: RunFolder,
+        image: dict[str, Any],
+        *,
+        on_error: OnError | None = None,
+        max_errors: int | float | None = None,
+        verify: Verify = "tail",
+    ) -> None:
+        """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
+        check_choice("verify", verify, Verify)
+        change_policy(image, on_error, max_errors)
+        check_operators(image, self._operators(image))
+        nodes = self._nodes_of(image)
+        if verify == "full":
+            for node in nodes:
+                node.output.verify()
+        check_nodes(nodes, image)
+        for node in nodes:
+            node.reopen()
+        is_complete = all(node.is_finished() for node in nodes)
+        image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
+        folder.save(image)
+        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self.streaming = bool(image["config"]["streaming"])
+
+    def _refuse_running(self) -> None:
+        if self._run is not None and not self._run.is_over():
+            raise PipelineBusyError(
+                f"this object is still running {self.pipeline_id!r}; wait() for it, or cancel() it and wait(), or use "
+                "another object"
+            )

@@ -1,0 +1,148 @@
+"""Every line of a log has exactly the fields that docs/reference.md names for its event (M28)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from llm_datagen import BaseOperator, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedNode
+from llm_datagen.logs.reading import EVENTS
+from llm_datagen.messages import Cancel
+from llm_datagen.testing import Fault, inject
+
+from ..examples.pages import DOCS, names_in, table
+from ..support import PATIENCE_SECONDS, QUICK, Bench, eventually, numbered
+
+REFERENCE = DOCS / "reference.md"
+SECTION = "platform.log"
+COMMON = {"event", "level", "timestamp", "run"}
+OPERATORS_OWN = {"mood"}
+
+
+def documented() -> dict[str, set[str]]:
+    """Return the fields of each event, by the tables of the reference."""
+    fields = {}
+    for cell, (_, shown) in table(REFERENCE, SECTION, "event").items():
+        fields[cell.strip("`")] = set(names_in(shown.replace("[`NodeReport`]", ""))) | COMMON
+    of_report = {name for cell in table(REFERENCE, "Reports", "field of NodeReport") for name in names_in(cell)}
+    fields["[Node Ended]"] = {"node_id", *COMMON, *of_report} - {"usage", "error"}
+    fields["[Operator]"] |= OPERATORS_OWN
+    return fields
+
+
+class Moody(BaseOperator):
+    """Logs, fails at a row, and cannot end in peace."""
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        if item["n"] == 0:
+            ctx.log("hello", mood="good")
+        if item["n"] == 1:
+            raise ValueError(item)
+        return item
+
+    def teardown(self) -> None:
+        raise OSError("no peace")
+
+
+class Grumpy(DefaultPipelineHooks):
+    def on_node_start(self, cid: str, nid: str, config: Any) -> None:
+        raise LookupError(nid)
+
+
+def moody_run(bench: Bench) -> None:
+    """Rows that fail, a hook and a teardown that do, a line of the operator's."""
+    bench.pipeline([Moody()], on_error="skip", hooks=Grumpy()).create("moody").run()
+
+
+def failing_run(bench: Bench) -> None:
+    """A node that fails."""
+    with pytest.raises(NodeFailedError):
+        bench.pipeline([Moody()], output_uri="memory://schema").create("failing").run()
+
+
+def slow_disk_run(bench: Bench) -> None:
+    """A writer that holds its workers back."""
+    bench.give(numbered(40))
+    with inject(Fault(operation="write", path="*slow.jsonl", action="delay", seconds=0.02, times=None)):
+        bench.pipeline(
+            [lambda item: item],
+            output_uri=f"jsonl://{bench.folder}/slow.jsonl",
+            writer_config={"queue_size": 1, "flush_batch_size": 1},
+        ).create("slow").run()
+
+
+def hanging_run(bench: Bench) -> None:
+    """A source that gives nothing, then an operator that hangs: stalled, cancelled, given up."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def hang(item: Any) -> Any:
+        if item["n"] == 39:
+            begun.set()
+            gate.wait(PATIENCE_SECONDS)
+        return item
+
+    pipeline = bench.pipeline(
+        [hang], output_uri=f"jsonl://{bench.folder}/hung.jsonl", follow_input=True, grace=0.1, stall_after=0.2
+    ).create("hanging")
+    ref = pipeline.start()
+    eventually(lambda: "[EOF Waiting]" in bench.log.read_text())
+    eventually(begun.is_set)
+    eventually(lambda: "[Stalled]" in bench.log.read_text())
+    ref.tell(Cancel("enough"))
+    pipeline.wait(PATIENCE_SECONDS)
+    gate.set()
+    JsonlStream(f"jsonl://{bench.input}").seal()
+
+
+def lone_run(bench: Bench) -> None:
+    """A node by itself."""
+    node = UnifiedNode("alone", log_file=bench.log, writer_config=QUICK)
+    node.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.folder}/alone.jsonl").set_operator(lambda item: item).run()
+
+
+def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
+    """M28: runs in which everything happens that is logged; what programs read of the log is what is written there."""
+    bench.give(numbered(5))
+    moody_run(bench)
+    failing_run(bench)
+    slow_disk_run(bench)
+    hanging_run(bench)
+    lone_run(bench)
+    expected = documented()
+    lines = bench.log_lines()
+    assert {line["event"] for line in lines} == set(EVENTS) == set(expected)
+    for line in lines:
+        is_alone = line.get("node_id") == "alone" or "pipeline_id" not in line
+        assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
+    alone = [line for line in lines if "pipeline_id" not in line]
+    assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
+    assert len({line["run"] for line in lines}) == 5
+    assert len({line["run"] for line in alone}) == 1
+
+
+def test_each_field_of_an_event_is_explained_and_has_its_unit() -> None:
+    rows = table(REFERENCE, SECTION, "field of a line")
+    explained = {name: unit for cell, (unit, _) in rows.items() for name in names_in(cell)}
+    used = {"pipeline_id"}
+    for event, fields in documented().items():
+        if event not in ("[Node Ended]", "[Node Started]"):  # these are explained where reports and settings are
+            used |= fields
+    assert set(explained) == used - OPERATORS_OWN
+    for name, unit in explained.items():
+        assert (unit == "seconds") == (name == "seconds" or name.endswith("_s")), name
+
+
+def test_the_fields_of_what_reads_a_log_are_documented() -> None:
+    from dataclasses import fields
+
+    from llm_datagen import LogFile, logs
+    from llm_datagen.logs import LogEvent, LogSummary, NodeSummary, RunSummary
+
+    for cls in (LogFile, LogEvent, LogSummary, RunSummary, NodeSummary):
+        shown = [name for cell in table(REFERENCE, SECTION, f"field of {cls.__name__}") for name in names_in(cell)]
+        derived = [name for name, value in vars(cls).items() if isinstance(value, property)]
+        assert sorted(shown) == sorted([*(field.name for field in fields(cls)), *derived]), cls
+    rows = table(REFERENCE, SECTION, "function of llm_datagen.logs")
+    assert [cell.strip("`").partition("(")[0] for cell in rows] == [name for name in logs.__all__ if name.islower()]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pykka
 
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.blueprint import draw
+from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
 from llm_datagen.log import open_log
 from llm_datagen.report import NodeReport, RunReport, Status
@@ -51,6 +53,34 @@ class BasePipeline(StoredPipeline):
             StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
         """
         return self._prepare().start()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[pykka.ActorRef[PipelineActor]]:
+        """Run while a ``with`` block runs, which gets the pipeline's actor; behind the block, wait for the end.
+
+        A block that raises cancels the run first. `wait()` gives the report.
+
+        Raises:
+            NodeFailedError: when a node failed, and the block has not raised.
+            StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+        """
+        with run_during(self._prepare()) as ref:
+            yield ref
+
+    async def run_async(self) -> RunReport:
+        """Run to the end, as a task of an event loop, which is not blocked. Other threads do the work.
+
+        Cancelling the task cancels the run: when the task has ended, everything is saved. The streams are opened, and
+        after a crash recovered, on the loop; so are `create()` and `resume()`.
+
+        Returns:
+            The report, when the run is completed or was cancelled by another way.
+
+        Raises:
+            NodeFailedError, StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+            CancelledError: when the task was cancelled.
+        """
+        return await run_beside(self._prepare())
 
     def wait(self, timeout: float | None = None) -> RunReport | None:
         """Wait for the end of what `start()` began.

@@ -234,6 +234,7 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
         "pipeline_id": pipeline_id,
         "status": str(Status.PENDING),
         "reason": "",
+        "paused": False,
         "error": None,
         "pid": None,
         "host": None,

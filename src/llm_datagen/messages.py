@@ -14,6 +14,9 @@ Who MUST do what:
   It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
 * Every **stage** MUST send its boss exactly one `StageEnded`, after it has let go of its files.
 * `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
+* A **node** that is told `HoldCalls` MUST resolve `held` when no further call of the operator begins, within a second,
+  without waiting for calls that run; and begins none until `AllowCalls`.
+* A **pipeline** MUST answer every order that is asked, within a second, whatever the operators do.
 """
 
 from __future__ import annotations
@@ -81,6 +84,24 @@ class Attach:
 
     reader: Any
     """The reader's ref."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldCalls:
+    """Supervisor to node: no call of the operator begins from now on. To a reader: a source that rests is not idle."""
+
+    held: Future[None] = field(default_factory=Future, repr=False)
+    """Resolved by the node when that is so."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowCalls:
+    """Supervisor to node and reader: go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Supervisor to node: the plan's concurrency has changed."""
 
 
 # --- between reader and node -----------------------------------------------------------------------------------
@@ -365,6 +386,52 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """To a pipeline: begin no call of an operator until `Unpause`.
+
+    Asked, the reply is a `report.PipelineStatus`, and no call begins after it: calls that run are not waited for, they
+    end and are saved. Pausing what is paused is no error.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Unpause:
+    """To a pipeline: go on. The reply is a `report.PipelineStatus`. Ignored when it is not paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """To a pipeline: change a node while it runs, and in the image, so that a resume keeps it.
+
+    Asked, the reply is `Reconfigured`, or a ConfigError is raised, with nothing changed; told, that is only logged.
+    """
+
+    node_id: str
+    parallel_size: int | None = None
+    """Batches in the operator at once, at most; None leaves it as it is. Calls that run are not broken off."""
+    batch_size: int | None = None
+    """Items a batch. Refused for operators that take batches: which rows share a call must not change in a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The reply to `Reconfigure`: what holds from now on."""
+
+    node_id: str
+    parallel_size: int
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Pipeline to supervisor: somebody's order, and where the answer goes."""
+
+    order: Pause | Unpause | Reconfigure
+    answer: Future[Any] = field(repr=False)
+    """Resolved, or failed with what is raised to whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
 class GetStatus:
     """Ask a pipeline (with a timeout): the reply is a `report.PipelineStatus`. Answered at once, whatever runs."""
 
@@ -375,6 +442,8 @@ class Subscribe:
 
     ref: Any
     """An actor's ref, or anything with `tell(message)`; it MUST NOT block."""
+    kinds: tuple[type, ...] = ()
+    """The classes of events to be told of; none: all."""
 
 
 # --- events, for subscribers (public) ---------------------------------------------------------------------------
@@ -474,8 +543,8 @@ class PipelineFinished:
     error: BaseException | None = field(default=None, repr=False)
 
 
-NodeMessage = Feed | Batch | EndOfSource | TaskDone | Cancel
-ReaderMessage = Demand | Committed | Sealed | Cancel
+NodeMessage = Feed | Batch | EndOfSource | TaskDone | HoldCalls | AllowCalls | Resize | Cancel
+ReaderMessage = Demand | Committed | Sealed | HoldCalls | AllowCalls | Cancel
 WriterMessage = Attach | Write | Finish | Drain
 SupervisorMessage = (
     StageEnded
@@ -488,6 +557,7 @@ SupervisorMessage = (
     | Moved
     | UsageReported
     | OperatorLogged
+    | Steer
     | Cancel
 )
 Event = (
@@ -503,4 +573,6 @@ Event = (
     | OperatorLogged
     | PipelineFinished
 )
-PipelineMessage = Run | Cancel | GetStatus | Subscribe | StatusChanged | Settled | StageEnded | Event
+PipelineMessage = (
+    Run | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe | StatusChanged | Settled | StageEnded | Event
+)

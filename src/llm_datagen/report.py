@@ -97,6 +97,7 @@ class PipelineStatus:
         nodes: its nodes.
         reason: why it was cancelled, if somebody said so.
         error: what it failed of.
+        paused: whether it was told to pause: no call of an operator begins.
     """
 
     pipeline_id: str
@@ -104,6 +105,7 @@ class PipelineStatus:
     nodes: tuple[NodeReport, ...] = ()
     reason: str = ""
     error: str | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

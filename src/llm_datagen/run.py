@@ -107,7 +107,7 @@ class Run:
         self._settled.set_result(Settled(status, "", failure, error))
 
     def _start(self) -> pykka.ActorRef[PipelineActor]:
-        self._image.update(started_at=now_text(), ended_at=None, error=None, **whoami())
+        self._image.update(started_at=now_text(), ended_at=None, error=None, paused=False, **whoami())
         self._image["log_file"] = self._log.path
         nodes = [plan.node_id for plan in self._plans]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())

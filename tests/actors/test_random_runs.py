@@ -8,6 +8,7 @@ says its seed, and `DATAGEN_SEED` runs that one alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import os
 import random
@@ -29,9 +30,9 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
-from llm_datagen.errors import DatagenError, NodeFailedError
+from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError
 from llm_datagen.executors import loop
-from llm_datagen.messages import Cancel, Subscribe
+from llm_datagen.messages import Cancel, Pause, Reconfigure, Subscribe, Unpause
 from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import RunReport, Status
 from llm_datagen.streams.commits import CommitLog
@@ -203,6 +204,41 @@ class Chaos:
             pass
 
 
+@contextlib.contextmanager
+def steered(ref: pykka.ActorRef[Any], seed: int, nodes: int) -> Iterator[None]:
+    """Have somebody pause, unpause and reconfigure a run, in random order; in the end it is not paused."""
+    rng = random.Random(seed)
+    orders: list[Any] = []
+    for _ in range(rng.choice([0, 0, 5, 20])):
+        node_id = f"node_{rng.randrange(nodes)}"
+        orders.append(
+            rng.choice(
+                [
+                    Pause(),
+                    Pause(),
+                    Unpause(),
+                    Reconfigure(node_id, parallel_size=rng.randint(1, 5)),
+                    Reconfigure(node_id, batch_size=rng.randint(1, 5)),
+                ]
+            )
+        )
+
+    def steer() -> None:
+        with contextlib.suppress(pykka.ActorDeadError):
+            for order in [*orders, Unpause()]:
+                if rng.random() < 0.5:
+                    ref.tell(order)
+                else:
+                    with contextlib.suppress(ConfigError):
+                        ref.ask(order, timeout=END_SECONDS)
+                time.sleep(rng.choice([0.0, 0.001, 0.01]))
+
+    thread = threading.Thread(target=steer)
+    thread.start()
+    yield
+    thread.join()
+
+
 class Calm:
     """Does nothing bad."""
 
@@ -369,7 +405,8 @@ class Trial:
             self.fill_disks(patch)
             self.chaos.ref = pipeline.start()
             self.chaos.at_start()
-            report = self.outcome(pipeline)
+            with steered(self.chaos.ref, self.rng.randrange(10**6), len(self.operators)):
+                report = self.outcome(pipeline)
             self.chaos.let_go.set()
             eventually(lambda: not any(thread.name.startswith("datagen-") for thread in threading.enumerate()))
         self.check_seals(pipeline)
@@ -382,8 +419,7 @@ class Trial:
         """Run to the end, and see to it that exactly the right rows are there."""
         for operator in self.operators:
             operator.chaos = Calm()
-        with nothing_left():
-            pipeline.start()
+        with nothing_left(), steered(pipeline.start(), self.rng.randrange(10**6), len(self.operators)):
             report = self.outcome(pipeline)
         assert report is not None
         assert report.status is Status.COMPLETED

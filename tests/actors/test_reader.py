@@ -13,11 +13,13 @@ from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import join
 from llm_datagen.errors import FailureRecord, StreamChangedError, StreamIdleError
 from llm_datagen.messages import (
+    AllowCalls,
     Batch,
     Cancel,
     Committed,
     Demand,
     EndOfSource,
+    HoldCalls,
     Outcome,
     Sealed,
     SourceSized,
@@ -293,6 +295,23 @@ def test_a_new_row_begins_the_idle_time_anew(bench: Bench) -> None:
         bench.tell(Committed(0))
         assert bench.sent()[-1] == row
     bench.end()
+
+
+def test_a_source_is_not_idle_while_the_run_is_paused(bench: Bench) -> None:
+    """M18, M30: who feeds it may be paused, too; the idle time begins anew when the run goes on."""
+    bench.write()
+    bench.start(idle_timeout=1.0)
+    bench.tell(Demand(1))
+    bench.clock.step(bench.ref, 0.9)
+    bench.tell(HoldCalls())
+    for _ in range(20):
+        bench.clock.step(bench.ref, 0.5)
+    bench.tell(AllowCalls())
+    bench.clock.step(bench.ref, 0.9)
+    assert bench.boss.of(StageEnded) == []
+    bench.ref.tell(Demand(1))
+    bench.clock.advance(0.2)
+    assert isinstance(bench.ended().error, StreamIdleError)
 
 
 def test_cancel_is_heard_while_waiting(bench: Bench) -> None:

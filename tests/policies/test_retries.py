@@ -200,9 +200,9 @@ def test_each_attempt_is_followed_by_the_wait_of_its_number(
     """M24: the number begins anew with every row."""
     waited: list[float] = []
     monkeypatch.setattr(Retries, "pause_after", lambda self, attempts: float(attempts) if attempts <= 3 else None)
-    monkeypatch.setattr(Retries, "sleep", staticmethod(lambda seconds, ctx: waited.append(seconds)))
+    monkeypatch.setattr(Retries, "sleep", staticmethod(lambda seconds, is_interrupted: waited.append(seconds)))
 
-    async def sleep_async(seconds: float, ctx: INodeContext) -> None:
+    async def sleep_async(seconds: float, is_interrupted: Callable[[], bool]) -> None:
         waited.append(seconds)
 
     monkeypatch.setattr(Retries, "sleep_async", staticmethod(sleep_async))

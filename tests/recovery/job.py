@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+from llm_datagen.messages import Pause
 from llm_datagen.streams.disk import LocalDisk
 
 
@@ -202,12 +203,25 @@ def main(job: dict[str, Any]) -> None:
     else:
         pipeline.create("job", if_exists=job.get("if_exists", "error"))
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    if "pause_at" in job:
+        run_until_paused(pipeline, job)
     try:
         report = pipeline.run()
         say(job, f"report {report.status}")
     finally:
         after = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         say(job, "handlers put back" if after == before else f"handlers are {after}")
+
+
+def run_until_paused(pipeline: UnifiedPipeline | UnifiedNodePipeline, job: dict[str, Any]) -> None:
+    """Run until so many calls were made; then pause, say so, and wait to be killed."""
+    ref = pipeline.start()
+    calls = Path(job["folder"], "calls")
+    while len(calls.read_text().split()) < job["pause_at"]:
+        time.sleep(0.002)
+    ref.ask(Pause(), timeout=30)
+    say(job, "paused")
+    pipeline.wait()
 
 
 def be_zygote() -> NoReturn:

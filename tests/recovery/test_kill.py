@@ -206,3 +206,23 @@ def test_sixty_kills(tmp_path: Path, zygote: Zygote, config: dict[str, Any], see
     again = kill_again_and_again(zygote, job, 60, 4000, chance)
     print(f"{config} {job['kind']} {job['parallel_size']}x{job['batch_size']}: {again} calls repeated by 60 kills")
     assert again <= bound(job, 60)
+
+
+@pytest.mark.parametrize("kind", ["item", "async", "batch"])
+def test_a_run_that_is_killed_while_it_is_paused_goes_on_with_a_resume(
+    tmp_path: Path, zygote: Zygote, kind: str
+) -> None:
+    """M21, M30: no call was made between the answer and the kill; a resume is not paused, and gives the right rows."""
+    job: dict[str, Any] = {"folder": str(tmp_path), "kind": kind, "nap": 0.002, "pause_at": 60}
+    write_jsonl(tmp_path / "in.jsonl", numbered(200))
+    Path(tmp_path / "calls").touch()
+    pid = zygote.start(job)
+    eventually(lambda: "paused" in said(job))
+    made = Path(tmp_path / "calls").read_text()
+    time.sleep(0.3)
+    assert Path(tmp_path / "calls").read_text() == made
+    eventually(lambda: json.loads((tmp_path / "results" / "job" / "runtime.json").read_bytes())["paused"])
+    zygote.kill(pid)
+    del job["pause_at"]
+    assert zygote.run({**job, "resume": True, "nap": 0.0}) == 0, said(job)
+    check_rows(job, 200)

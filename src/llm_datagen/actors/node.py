@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +13,30 @@ from llm_datagen.actors.backlog import Backlog
 from llm_datagen.actors.context import NodeContext
 from llm_datagen.actors.delivery import OrderedDelivery
 from llm_datagen.actors.failed import FailedRows
+from llm_datagen.actors.holding import HOLD_SECONDS, Holding, HoldOver
 from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.stall import StallWatch
 from llm_datagen.actors.tasks import Tasks
 from llm_datagen.actors.times import WorkerTimes
-from llm_datagen.actors.workers import make_delivery, make_executor
+from llm_datagen.actors.workers import make_delivery, make_executor, make_kernel
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
+    AllowCalls,
     Batch,
     Cancel,
     Demand,
     EndOfSource,
     Feed,
     Finish,
+    HoldCalls,
     Moved,
     NodeMessage,
     OperatorFailed,
     OperatorFailure,
     Outcome,
+    Resize,
     RowsFailed,
     Stalled,
     TaskDone,
@@ -84,17 +89,17 @@ class NodeActor(Stage):
         self._log = log.bind(node_id=plan.node_id)
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log)
         self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
-        self._executor = make_executor(plan, self._ctx, self._delivery)
+        kernel = make_kernel(plan, self._ctx)
+        self._holding = Holding(kernel)
+        self._executor = make_executor(plan, kernel, self._delivery)
         self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, is_root=plan.is_root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
-        # What waits for a worker could be abandoned, exceed a limit, or overtake what a single worker gives back.
-        may_queue = plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
         self._pace = Pace(
             plan.concurrency,
             plan.step,
             plan.step if plan.dispatched is not None else plan.writer.queue_size,
-            spare=self._executor.spare_tasks if may_queue else 0,
-            may_queue=may_queue,
+            spare=self._executor.spare_tasks if self._may_queue else 0,
+            may_queue=self._may_queue,
             is_gil_bound=self._executor.is_gil_bound,
             task_seconds=self._executor.task_seconds,
         )
@@ -109,13 +114,19 @@ class NodeActor(Stage):
         self._is_looking_for_late = False
         self._is_stopping = False
 
+    @property
+    def _may_queue(self) -> bool:
+        """Whether tasks may wait for a worker: they could be abandoned, exceed a limit, or overtake a single worker."""
+        plan = self._plan
+        return plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
+
     def begin(self) -> None:
         """Start the workers; the operator's `setup` runs."""
         self._executor.start()
         self._stall.moved()
         self._look_later()
 
-    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver) -> None:
+    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver | HoldOver) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
@@ -138,15 +149,29 @@ class NodeActor(Stage):
                 self._look()
             case _GraceOver():
                 self._give_up_calls()
+            case HoldCalls(held=held):
+                self._hold(held)
+            case AllowCalls():
+                self._holding.end()
+            case HoldOver():
+                self._holding.answer()
+            case Resize():
+                self._resize()
             case Cancel():
                 self._wind_down()
             case _:
                 refuse_unknown(message)
         self._go_on()
 
+    def drop(self, message: Any) -> None:
+        """Let nobody wait for calls of a node that has ended."""
+        if isinstance(message, HoldCalls):
+            message.held.set_result(None)
+
     def release(self) -> None:
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
+        self._holding.answer()
         self._times.tell()
         if self._plan.dispatched is not None:
             self._plan.dispatched.close()
@@ -159,7 +184,9 @@ class NodeActor(Stage):
 
     def _go_on(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""
-        while not self._is_stopping and self._has_room():
+        if not self._tasks:
+            self._holding.answer()
+        while not self._is_stopping and not self._holding.is_on and self._has_room():
             block = self._next_block()
             if block is None:
                 break
@@ -203,6 +230,21 @@ class NodeActor(Stage):
         if self._backlog.bytes < BYTES_AHEAD or self._backlog.rows < self._plan.step:
             self._is_demanding = True
             tell(self._reader, Demand(ahead - self._backlog.rows))
+
+    # Being steered.
+
+    def _hold(self, held: Future[None]) -> None:
+        self._holding.begin(held)
+        for rest in self._tasks.cut_all():
+            self._put_back(rest)
+        self.mailbox.wake_after(HOLD_SECONDS, HoldOver(), key="hold")
+
+    def _resize(self) -> None:
+        workers = self._plan.concurrency
+        self._executor.resize(workers)
+        self._tasks.workers = self._times.workers = workers
+        spare = self._executor.spare_tasks if self._may_queue else 0
+        self._pace.resize(workers, spare=spare, may_queue=self._may_queue)
 
     # A slow row holds up no others: what was grouped with it and not begun is taken back.
 
@@ -277,6 +319,8 @@ class NodeActor(Stage):
 
     def _look(self) -> None:
         """Say once that nothing moves, and once that something does again."""
+        if self._holding.is_on:
+            self._stall.moved()
         waits_on = self._waits_on()
         if self._stall.is_over():
             tell(self._supervisor, Moved(self.node_id))

@@ -73,6 +73,10 @@ class Pace:
         self._seconds_per_call: float | None = None
         self._calls = 1
 
+    def resize(self, concurrency: int, *, spare: int, may_queue: bool) -> None:
+        """Take other limits from now on; what was learned of the operator stays."""
+        self._concurrency, self._spare, self._may_queue = concurrency, spare, may_queue
+
     def learn(self, calls: int, seconds: float, cpu_seconds: float = 0.0) -> None:
         """Take note that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
         if not calls:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pykka
 
+from llm_datagen.actors.answers import AnsweringMailbox
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import DatagenError, FailureRecord
@@ -22,16 +23,20 @@ from llm_datagen.messages import (
     NodeStarted,
     OperatorLogged,
     Outcome,
+    Pause,
     PipelineFinished,
     PipelineMessage,
     PipelineStarted,
+    Reconfigure,
     RowDeadLettered,
     Run,
     Settled,
     StageEnded,
     Stalled,
     StatusChanged,
+    Steer,
     Subscribe,
+    Unpause,
     UsageReported,
 )
 from llm_datagen.report import PipelineStatus, Status
@@ -65,10 +70,14 @@ class PipelineActor(Stage):
         self._config = config
         self._start_supervisor = start_supervisor
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
-        self._subscribers = subscribers
+        self._subscribers: list[tuple[Recipient, tuple[type, ...]]] = [(ref, ()) for ref in subscribers]
         self._settled = settled
         self._clean_up = clean_up
         self._result: Settled | None = None
+
+    @staticmethod
+    def _create_actor_inbox() -> AnsweringMailbox:
+        return AnsweringMailbox()
 
     def handle(self, message: PipelineMessage) -> PipelineStatus | None:
         """Handle a message."""
@@ -79,8 +88,10 @@ class PipelineActor(Stage):
                 self._run()
             case Cancel():
                 self._cancel(message)
-            case Subscribe(ref=ref):
-                self._subscribers.append(ref)
+            case Pause() | Unpause() | Reconfigure():
+                self._steer(message)
+            case Subscribe(ref=ref, kinds=kinds):
+                self._subscribers.append((ref, tuple(kinds)))
             case StatusChanged(status=status):
                 self._status = status
             case Settled(status=status):
@@ -131,6 +142,16 @@ class PipelineActor(Stage):
             self._run()
         tell(self._supervisor, cancel)
 
+    def _steer(self, order: Pause | Unpause | Reconfigure) -> None:
+        """Pass an order on; the supervisor answers it, so that this actor always answers."""
+        if self._supervisor is None:
+            self._run()
+        inbox = self.mailbox
+        assert isinstance(inbox, AnsweringMailbox)
+        answer = inbox.answer()
+        if not tell(self._supervisor, Steer(order, answer)):
+            answer.set_exception(pykka.ActorDeadError("the run has ended"))
+
     def _supervisor_ended(self, ended: StageEnded) -> None:
         if self._result is None:
             error = ended.error or DatagenError("the supervisor was stopped from outside")
@@ -138,7 +159,11 @@ class PipelineActor(Stage):
         self.end(Outcome.FINISHED)
 
     def _publish(self, event: Event) -> None:
-        self._subscribers = [ref for ref in self._subscribers if _was_told(ref, event)]
+        self._subscribers = [
+            (ref, kinds)
+            for ref, kinds in self._subscribers
+            if (kinds and not isinstance(event, kinds)) or _was_told(ref, event)
+        ]
 
 
 def _was_told(subscriber: Recipient, event: Event) -> bool:

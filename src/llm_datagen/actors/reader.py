@@ -10,11 +10,13 @@ from llm_datagen.actors.times import SourceTimes
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
+    AllowCalls,
     Batch,
     Cancel,
     Committed,
     Demand,
     EndOfSource,
+    HoldCalls,
     Outcome,
     ReaderMessage,
     Sealed,
@@ -72,6 +74,7 @@ class ReaderActor(Stage):
         self._last_said = float("-inf")
         self._said = False
         self._last_sized = float("-inf")
+        self._is_held = False
 
     def handle(self, message: ReaderMessage | _LookAgain) -> None:
         """Handle a message."""
@@ -84,6 +87,12 @@ class ReaderActor(Stage):
                 self._serve()
             case Sealed() | _LookAgain():
                 self._serve()
+            case HoldCalls():
+                self._is_held = True
+            case AllowCalls():
+                self._is_held = False
+                if self._waiting_since is not None:
+                    self._waiting_since = self.clock.monotonic()
             case Cancel():
                 self.end(Outcome.STOPPED)
             case _:
@@ -125,7 +134,7 @@ class ReaderActor(Stage):
 
     def _wait(self) -> None:
         now = self.clock.monotonic()
-        if self._waiting_since is None:
+        if self._waiting_since is None or self._is_held:  # while the run is paused, who feeds the source may be, too
             self._waiting_since = now
             self._tries = 0
             self._said = now - self._last_said >= LOG_AGAIN_SECONDS

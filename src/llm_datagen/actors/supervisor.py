@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pykka
@@ -20,8 +21,9 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.progress import NodeProgress
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, Steering
 from llm_datagen.actors.writer import WriterActor
-from llm_datagen.errors import DatagenError, FailureRecord
+from llm_datagen.errors import ConfigError, DatagenError, FailureRecord
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Attach,
@@ -38,6 +40,8 @@ from llm_datagen.messages import (
     OperatorFailure,
     OperatorLogged,
     Outcome,
+    Pause,
+    Reconfigure,
     RowDeadLettered,
     RowsCommitted,
     RowsFailed,
@@ -46,8 +50,10 @@ from llm_datagen.messages import (
     StageEnded,
     Stalled,
     StatusChanged,
+    Steer,
     SupervisorMessage,
     TimeSpent,
+    Unpause,
     UsageReported,
 )
 from llm_datagen.report import PipelineStatus, Status
@@ -128,6 +134,7 @@ class SupervisorActor(Stage):
         self._reason = ""
         self._first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
         self._failures = _FailureLog(log)
+        self._steering = Steering(plans, image, log)
         self._told_totals: dict[str, tuple[int | None, bool]] = {}
         self._last_save = float("-inf")
 
@@ -141,7 +148,7 @@ class SupervisorActor(Stage):
         self._go_on()
         self._look_around()
 
-    def handle(self, message: SupervisorMessage | _Tick) -> None:
+    def handle(self, message: SupervisorMessage | PauseAnswer | _Tick) -> None:
         """Handle a message."""
         match message:
             case RowsCommitted(node_id=node_id):
@@ -168,14 +175,23 @@ class SupervisorActor(Stage):
                 self._operator_failed(node_id, message)
             case StageEnded():
                 self._stage_ended(message)
+            case Steer(order=order, answer=answer):
+                self._steer(order, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
+            case PauseAnswer():
+                message.give()
             case _Tick():
                 self._look_around()
             case _:
                 refuse_unknown(message)
         if isinstance(message, StageEnded | Cancel | OperatorFailed):
             self._go_on()
+
+    def drop(self, message: Any) -> None:
+        """Let nobody wait for an answer that will not come."""
+        if isinstance(message, Steer):
+            message.answer.set_exception(pykka.ActorDeadError("the run has ended"))
 
     def release(self) -> None:
         """See to it that no stage outlives the supervisor, whatever ended it."""
@@ -229,7 +245,33 @@ class SupervisorActor(Stage):
         for group in self._groups.values():
             if _same(group.plan.source, sink.stream):
                 tell(writer, Attach(group.reader))
+        self._steering.begin(node, reader)
         tell(node, Feed(reader))
+
+    # Steering.
+
+    def _steer(self, order: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+        stages = [(group.node, group.reader) for group in self._groups.values()]
+        is_running = self._status is Status.RUNNING
+        match order:
+            case Pause() if is_running:
+                status = replace(self._now(), paused=True)
+                self.mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
+                self._steering.pause(stages, status, answer)
+            case Unpause() if is_running:
+                self._steering.unpause(stages)
+                answer.set_result(self._now())
+            case Reconfigure(node_id=node_id):
+                group = self._groups.get(node_id)
+                is_over = not is_running or (group is not None and "node" in group.ended)
+                try:
+                    node = group.node if group else None
+                    answer.set_result(self._steering.reconfigure(order, node, is_over=is_over))
+                except ConfigError as error:
+                    answer.set_exception(error)
+            case _:  # it ends: no call begins
+                answer.set_result(self._now())
+        self._changed()
 
     # Ending.
 
@@ -423,6 +465,7 @@ class SupervisorActor(Stage):
             nodes=tuple(self._progress[plan.node_id].report() for plan in self._plans),
             reason=self._reason,
             error=str(self._first_failure[1]) if self._first_failure else None,
+            paused=self._steering.is_paused and self._status is Status.RUNNING,
         )
 
     def _save(self, *, final: bool = False) -> None:
@@ -433,6 +476,7 @@ class SupervisorActor(Stage):
         self._image["status"] = str(now.status)
         self._image["reason"] = now.reason
         self._image["error"] = now.error
+        self._image["paused"] = now.paused
         if final:
             self._image["ended_at"] = now_text()
         for node, report in zip(self._image["nodes"], now.nodes, strict=True):

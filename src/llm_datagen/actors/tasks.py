@@ -47,7 +47,7 @@ class Tasks:
     def __init__(self, executor: Executor, *, step: int, workers: int, is_root: bool) -> None:
         self._executor = executor
         self._step = step
-        self._workers = workers
+        self.workers = workers
         self._is_root = is_root
         self._running: dict[int, _Task] = {}
         self.made = 0
@@ -139,4 +139,4 @@ class Tasks:
 
     def _begun(self) -> list[Block]:
         """Return what the workers have; other tasks wait for one of them."""
-        return [task.block for task in islice(self._running.values(), self._workers)]
+        return [task.block for task in islice(self._running.values(), self.workers)]

@@ -20,7 +20,7 @@ class WorkerTimes:
 
     def __init__(self, node_id: str, workers: int, supervisor: Recipient) -> None:
         self._node_id = node_id
-        self._workers = workers
+        self.workers = workers
         self._supervisor = supervisor
         self._busy = self._held_back = 0.0
         self._times_held = 0
@@ -39,7 +39,7 @@ class WorkerTimes:
     def tell(self) -> None:
         """Tell the supervisor."""
         figures = {
-            "workers": self._workers,
+            "workers": self.workers,
             "busy_s": round(self._busy, 3),
             "held_back_s": round(self._held_back, 3),
             "held_back_times": self._times_held,

@@ -24,10 +24,10 @@ def make_delivery(plan: NodePlan, writer: pykka.ActorRef[Any], node: Recipient, 
     return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
 
 
-def make_executor(plan: NodePlan, ctx: NodeContext, delivery: Delivery) -> Executor:
-    """Return the executor for the node's operator; not yet started."""
+def make_kernel(plan: NodePlan, ctx: NodeContext) -> Kernel:
+    """Return how the node's rows are processed."""
     assert plan.sink is not None
-    kernel = Kernel(
+    return Kernel(
         plan.call,
         source=plan.source,
         encoder=plan.sink.encoder,
@@ -38,6 +38,10 @@ def make_executor(plan: NodePlan, ctx: NodeContext, delivery: Delivery) -> Execu
         policy=plan.policy,
         spool_folder=plan.sink.stream.spool_folder,
     )
+
+
+def make_executor(plan: NodePlan, kernel: Kernel, delivery: Delivery) -> Executor:
+    """Return the executor for the node's operator; not yet started."""
     if plan.packed is not None:
         from llm_datagen.executors.processes import ProcessExecutor
 

@@ -176,7 +176,8 @@ def run_lines(run: RunView) -> list[str]:
 def headline(run: RunView) -> str:
     """Return how a run is, in a line."""
     why = run.note or run.image.get("error") or run.image.get("reason") or ""
-    return f"run {run.pipeline_id}: {run.status}" + (f" ({why})" if why else "")
+    paused = ", paused" if run.is_live and run.image.get("paused") else ""
+    return f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else "")
 
 
 def _details(run: RunView) -> str:

@@ -14,6 +14,11 @@ MAX_SPARE_TASKS = 8
 """Tasks that wait for one of many workers, at most."""
 
 
+def spare_tasks_of(workers: int) -> int:
+    """Return how many tasks may wait for one of so many workers."""
+    return min(workers // 8, MAX_SPARE_TASKS)
+
+
 class Outlet(Protocol):
     """Where the results of tasks go."""
 
@@ -52,6 +57,9 @@ class Executor(Protocol):
         Returns:
             How many rows the task keeps, and whose results will come; None when it keeps all.
         """
+
+    def resize(self, workers: int) -> None:
+        """Have another number of workers, and of `spare_tasks`. What runs is not broken off. Returns at once."""
 
     def deliver(self, task: int, done: Done) -> None:
         """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""

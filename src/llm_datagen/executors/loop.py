@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from llm_datagen.executors.base import MAX_SPARE_TASKS, TASK_SECONDS, Outlet
+from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
@@ -41,7 +41,7 @@ class LoopExecutor:
     is_gil_bound = False
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
-        self.spare_tasks = min(workers // 8, MAX_SPARE_TASKS)
+        self.spare_tasks = spare_tasks_of(workers)
         self._workers = workers
         self._operator = operator
         self._kernel = kernel
@@ -84,6 +84,13 @@ class LoopExecutor:
         """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
         claims = self._claims.get(task)
         return None if claims is None else claims.take_rest()
+
+    def resize(self, workers: int) -> None:
+        """Have another number of tasks on the loop at once."""
+        self.spare_tasks = spare_tasks_of(workers)
+        self._waiting_room.resize(workers)
+        self._workers = workers
+        self._loop.call_soon_threadsafe(self._begin)
 
     def deliver(self, task: int, done: Done) -> None:
         """Put a result into the outlet, on a thread that may wait."""

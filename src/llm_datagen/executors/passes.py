@@ -54,8 +54,9 @@ class Pass:
         self._deadline = self._started + (SLICE_SECONDS if kernel.slice_seconds is None else kernel.slice_seconds)
 
     def _goes_on(self) -> bool:
-        """Return whether another call may be made: time is left, nothing has failed, and nobody cancelled."""
-        if self._failure or self._kernel.is_halted or self._kernel.ctx.is_cancelled():
+        """Return whether another call may be made: time is left, nothing has failed, nobody paused or cancelled."""
+        kernel = self._kernel
+        if self._failure or kernel.is_halted or kernel.is_held or kernel.ctx.is_cancelled():
             return False
         is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
         return not self._settled or is_begun or time.perf_counter() < self._deadline

@@ -30,6 +30,8 @@ class WorkerPool:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._staying = 0  # threads that were started, less those that were told to end
+        self._started = 0
         self._idle = 0  # threads that wait, less the jobs that wait for them
         self._is_stopped = False
 
@@ -41,15 +43,30 @@ class WorkerPool:
                 job = future, func, args
                 threading.Thread(target=_do, args=job, name=f"{self._name}_late", daemon=True).start()
                 return future
-            if self._idle > 0 or len(self._threads) >= self._size:
+            if self._idle > 0 or self._staying >= self._size:
                 self._idle -= 1
             else:
-                name = f"{self._name}_{len(self._threads)}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                thread = threading.Thread(target=self._work, name=f"{self._name}_{self._started}", daemon=True)
                 thread.start()
                 self._threads.append(thread)
+                self._staying += 1
+                self._started += 1
             self._jobs.put((future, func, args))
         return future
+
+    def resize(self, size: int) -> None:
+        """Have another number of threads, at most. Those that are too many end, each when it is its turn.
+
+        A thread that is to end is given that as a job, behind those that were submitted: so what is submitted from now
+        on runs on `size` threads.
+        """
+        with self._lock:
+            self._size = size
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            while self._staying > size and not self._is_stopped:
+                self._staying -= 1
+                self._idle -= 1
+                self._jobs.put(None)
 
     def stop(self, *, wait: bool) -> None:
         """End the threads when they have done what was submitted; wait for that, or leave them behind."""

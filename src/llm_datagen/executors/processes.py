@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from typing import Any
 
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import WorkerDiedError
@@ -76,6 +77,10 @@ class ProcessExecutor:
         self._changed = threading.Condition()
         self._idle: list[WorkerProcess] = []
         self._workers: set[WorkerProcess] = set()
+        self._size = self._threads = workers
+        self._busy = 0  # threads that have a process, or are about to
+        self._retiring = 0
+        self._error: BaseException | None = None  # of the first process that retired and whose teardown failed
         self._is_given_up = False
 
     def start(self) -> None:
@@ -86,12 +91,27 @@ class ProcessExecutor:
         """Run the operator over `block` in a process."""
         self._submit(self._work, task, block)
 
+    def resize(self, workers: int) -> None:
+        """Have another number of processes, at most; those that are too many end when they have nothing to do.
+
+        Threads only get more: a process must not outlive the thread that has started it.
+        """
+        with self._changed:
+            self._size = workers
+            self._threads = max(workers, self._threads)
+            self._changed.notify_all()
+            surplus = [self._idle.pop() for _ in range(min(self._too_many(), len(self._idle)))]
+            self._retiring += len(surplus)
+        self._pool.resize(self._threads)
+        for worker in surplus:
+            self._submit(self._retire, worker)
+
     def deliver(self, task: int, done: Done) -> None:
         """Put a result into the outlet, on a thread of the pool."""
         self._submit(self._outlet.put, task, done)
 
-    def _submit(self, work: Callable[..., None], task: int, what: Block | Done) -> None:
-        future = self._pool.submit(work, task, what)
+    def _submit(self, work: Callable[..., None], *args: Any) -> None:
+        future = self._pool.submit(work, *args)
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
 
@@ -112,6 +132,7 @@ class ProcessExecutor:
         if not wait:
             with self._changed:
                 self._is_given_up = True
+                self._changed.notify_all()
                 workers = list(self._workers)
             for worker in workers:
                 worker.kill()
@@ -126,6 +147,8 @@ class ProcessExecutor:
             for worker in idle:
                 worker.close()
             self._pool.stop(wait=not left)
+        if wait and self._error is not None:
+            raise self._error
 
     def _work(self, task: int, block: Block) -> None:
         salvage = Salvage(self._kernel, block, may_repeat=self._may_repeat)
@@ -137,20 +160,43 @@ class ProcessExecutor:
         self._outlet.put(task, salvage.done())
 
     def _run(self, salvage: Salvage) -> None:
-        while (part := salvage.next()) is not None and not self._is_given_up:
-            worker = self._take()
-            try:
-                done = worker.run(part)
-            except WorkerDiedError as error:
-                self._lose(worker)
-                if not self._is_given_up:
-                    salvage.died(error)
-                continue
-            except BaseException:
-                self._lose(worker)
-                raise
+        while True:
+            with self._seat():  # before `next`: whoever waits for it may be paused or cancelled meanwhile
+                part = None if self._is_given_up else salvage.next()
+                if part is None:
+                    return
+                self._run_part(salvage, part)
+
+    def _run_part(self, salvage: Salvage, part: Block) -> None:
+        worker = self._take()
+        if self._kernel.is_interrupted():  # it has taken its time to start
+            self._give_back(worker)
+            return
+        try:
+            done = worker.run(part)
+        except WorkerDiedError as error:
+            self._lose(worker)
+            if not self._is_given_up:
+                salvage.died(error)
+        except BaseException:
+            self._lose(worker)
+            raise
+        else:
             self._give_back(worker)
             salvage.came(done)
+
+    @contextlib.contextmanager
+    def _seat(self) -> Iterator[None]:
+        """Be one of the threads that may have a process at once."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._busy < self._size or self._is_given_up)
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
 
     # Processes.
 
@@ -180,8 +226,29 @@ class ProcessExecutor:
 
     def _give_back(self, worker: WorkerProcess) -> None:
         with self._changed:
-            self._idle.append(worker)
-            self._changed.notify()
+            is_surplus = bool(self._too_many())
+            if is_surplus:
+                self._retiring += 1
+            else:
+                self._idle.append(worker)
+                self._changed.notify_all()
+        if is_surplus:
+            self._retire(worker)
+
+    def _too_many(self) -> int:
+        """Return how many processes there are beyond what there may be."""
+        return max(0, len(self._workers) - self._retiring - self._size)
+
+    def _retire(self, worker: WorkerProcess) -> None:
+        """End a process whose place is gone."""
+        try:
+            _end([worker])
+        except BaseException as error:  # noqa: BLE001 - of its teardown, or it has died: its rows are done
+            self._error = self._error or error
+        with self._changed:
+            self._retiring -= 1
+            self._workers.discard(worker)
+        worker.close()
 
     def _lose(self, worker: WorkerProcess) -> None:
         with self._changed:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from llm_datagen.config import FailurePolicy
-from llm_datagen.operators import INodeContext
 
 MAX_WAIT_SECONDS = 60.0
 _SLICE_SECONDS = 0.05
@@ -38,17 +38,17 @@ class Retries:
         return float(self._schedule(state))
 
     @staticmethod
-    def sleep(seconds: float, ctx: INodeContext) -> None:
-        """Wait on a worker thread; less when the run is cancelled meanwhile."""
+    def sleep(seconds: float, is_interrupted: Callable[[], bool]) -> None:
+        """Wait on a worker thread; less when the run is paused or cancelled meanwhile."""
         until = time.monotonic() + seconds
-        while not ctx.is_cancelled() and (left := until - time.monotonic()) > 0:
+        while not is_interrupted() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _SLICE_SECONDS))
 
     @staticmethod
-    async def sleep_async(seconds: float, ctx: INodeContext) -> None:
-        """Wait on the event loop; less when the run is cancelled meanwhile."""
+    async def sleep_async(seconds: float, is_interrupted: Callable[[], bool]) -> None:
+        """Wait on the event loop; less when the run is paused or cancelled meanwhile."""
         import asyncio
 
         until = time.monotonic() + seconds
-        while not ctx.is_cancelled() and (left := until - time.monotonic()) > 0:
+        while not is_interrupted() and (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, _SLICE_SECONDS))

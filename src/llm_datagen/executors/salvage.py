@@ -57,8 +57,8 @@ class Salvage:
         self._is_over = False
 
     def next(self) -> Block | None:
-        """Return the rows to be done next; None when there are none, or a call has failed, or the run is cancelled."""
-        if self._is_over or not self._parts or self._kernel.ctx.is_cancelled():
+        """Return the rows to be done next; None when there are none, or a call has failed, or no call may begin now."""
+        if self._is_over or not self._parts or self._kernel.is_interrupted():
             return None
         return self._parts[-1].block
 
@@ -86,7 +86,7 @@ class Salvage:
             self._divide(part, max(step, -(-rows // (PARTS * step)) * step))
         elif (not part.is_divided or rows == 1) and (pause := self._pause_after(part.attempts + 1)) is not None:
             self._parts.append(part._replace(attempts=part.attempts + 1))
-            self._kernel.retries.sleep(pause, self._kernel.ctx)
+            self._kernel.retries.sleep(pause, self._kernel.is_interrupted)
         elif rows > 1 and call.bisect:
             self._divide(part._replace(is_divided=True), rows // 2)
         else:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from llm_datagen.executors.base import MAX_SPARE_TASKS, TASK_SECONDS, Outlet
+from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import WorkerPool
@@ -29,7 +29,7 @@ class ThreadExecutor:
     is_gil_bound = True
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
-        self.spare_tasks = min(workers // 8, MAX_SPARE_TASKS)
+        self.spare_tasks = spare_tasks_of(workers)
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
@@ -61,6 +61,11 @@ class ThreadExecutor:
         """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
         claims = self._claims.get(task)
         return None if claims is None else claims.take_rest()
+
+    def resize(self, workers: int) -> None:
+        """Have another number of threads; those that are too many end when they have nothing to do."""
+        self.spare_tasks = spare_tasks_of(workers)
+        self._pool.resize(workers)
 
     def deliver(self, task: int, done: Done) -> None:
         """Put a result into the outlet, on a thread of the pool."""

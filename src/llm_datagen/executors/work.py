@@ -64,9 +64,15 @@ class Kernel:
         self.retries = Retries(self.policy)
         self.is_halted = False
         """Whether a call has failed that ends the node: no worker begins another one."""
+        self.is_held = False
+        """Whether the node is paused: no worker begins another call, and what was not called is handed back."""
         self.spool_folder = spool_folder
         self.slice_seconds = slice_seconds
         self.calls_a_look = calls_a_look
+
+    def is_interrupted(self) -> bool:
+        """Return whether no call is to be made now: the run is paused, or being cancelled."""
+        return self.is_held or self.ctx.is_cancelled()
 
     def run(self, block: Block, claims: Claims | None = None) -> Done:
         """Process `block`, as far as its rows can be claimed, in this thread."""
@@ -84,7 +90,7 @@ class Kernel:
                 pause = work.fail(error)
                 if pause is None:
                     break
-                self.retries.sleep(pause, ctx)
+                self.retries.sleep(pause, self.is_interrupted)
         return work.done()
 
     async def run_async(self, block: Block, claims: Claims | None = None) -> Done:
@@ -108,5 +114,5 @@ class Kernel:
                 if pause is None:
                     break
                 with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
-                    await self.retries.sleep_async(pause, ctx)
+                    await self.retries.sleep_async(pause, self.is_interrupted)
         return work.done()

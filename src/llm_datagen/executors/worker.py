@@ -86,6 +86,8 @@ class Engine:
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.is_canceling = False
+        self.kernel: Kernel | None = None
+        """What begins no call while it is held."""
 
     def listen(self) -> None:
         """Take what comes, on a thread of its own, for as long as this process lives."""
@@ -97,10 +99,18 @@ class Engine:
                 message = self._channel.receive()
                 if message[0] == "cancel":
                     self.is_canceling = True
+                elif message[0] == "hold":
+                    self._hold(True)
                 else:
+                    if message[0] == "task":
+                        self._hold(False)
                     self._inbox.put(message)
         except (EOFError, OSError):
             os._exit(1)  # the engine has gone: nobody wants what is being done here
+
+    def _hold(self, is_held: bool) -> None:
+        if self.kernel is not None:
+            self.kernel.is_held = is_held
 
     def next(self) -> tuple[Any, ...]:
         """Return the next task or answer; wait for it."""
@@ -216,6 +226,7 @@ def _serve(channel: Channel) -> None:
         sys.path[:] = equipment.sys_path
         operator, codec = pickle.loads(equipment.packed)
         kernel, encoder = _kernel(engine, equipment, operator, codec)
+        engine.kernel = kernel
         _call(operator, "setup")
     except BaseException as error:  # noqa: BLE001 - whatever it is, the engine hears of it
         engine.tell("failed", FailureRecord.of(error), pack_error(error))

@@ -1,0 +1,69 @@
+"""Answers that come later: an actor that was asked something goes on, and the reply is set when it is known.
+
+Pykka sets the reply as soon as a message was handled. Here the reply is taken off the envelope first, so that nobody
+waits but the one who asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pykka
+from pykka._envelope import Envelope
+
+from llm_datagen.actors.mailbox import Mailbox
+
+
+class AnsweringMailbox(Mailbox):
+    """A mailbox that knows which message is being handled. Only the actor's own thread calls these methods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._current: Envelope[Any] | None = None
+
+    def get(self) -> Envelope[Any]:
+        """Return the next message."""
+        self._current = super().get()
+        return self._current
+
+    def answer(self) -> Future[Any]:
+        """Return the answer to the message that is being handled: resolve it or fail it, once, from any thread.
+
+        Whoever asked gets the result, or has the exception raised. When nobody has asked, it goes nowhere.
+        """
+        answer: Future[Any] = Future()
+        envelope = self._current
+        if envelope is not None and envelope.reply_to is not None:
+            reply, envelope.reply_to = envelope.reply_to, None
+            answer.add_done_callback(lambda done: _pass_on(done, reply))
+        return answer
+
+
+def _pass_on(done: Future[Any], reply: pykka.Future[Any]) -> None:
+    error = done.exception()
+    if error is None:
+        reply.set(done.result())
+    else:
+        reply.set_exception((type(error), error, None))
+
+
+def when_all(futures: Sequence[Future[None]], call: Callable[[], None]) -> None:
+    """Have `call` called once, when the last of `futures` is resolved, in that thread; at once if all are."""
+    lock = threading.Lock()
+    left = len(futures)
+
+    def one_less(_: Future[None]) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            is_last = not left
+        if is_last:
+            call()
+
+    for future in futures:
+        future.add_done_callback(one_less)
+    if not futures:
+        call()

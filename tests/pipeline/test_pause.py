@@ -1,0 +1,297 @@
+"""Pause: no call of an operator begins after the answer. Unpause goes on (M30)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pykka
+import pytest
+
+from llm_datagen import BaseOperator, INodeContext, PipelineStatus, Status
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.executors.retries import Retries
+from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
+
+from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered
+
+ROWS = 400
+
+
+@pytest.fixture(autouse=True)
+def no_run_outlives_its_test() -> Iterator[None]:
+    """End runs that a failing test has left paused: they would wait forever."""
+    yield
+    for ref in pykka.ActorRegistry.get_by_class(PipelineActor):
+        ref.tell(Cancel("the test is over"))
+
+
+class Counted(BaseOperator):
+    """Notes each row durably when its call begins; then naps."""
+
+    name = "counted"
+
+    def __init__(self, calls: Calls, nap: float) -> None:
+        self.calls = calls
+        self.nap = nap
+
+
+class Items(Counted):
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        self.calls.note(item["n"])
+        time.sleep(self.nap)
+        return item
+
+
+class Batches(Counted):
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        for item in items:
+            self.calls.note(item["n"])
+        time.sleep(self.nap)
+        return items
+
+
+class AsyncItems(Counted):
+    async def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        self.calls.note(item["n"])
+        await asyncio.sleep(self.nap)
+        return item
+
+
+class AsyncBatches(Counted):
+    async def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        for item in items:
+            self.calls.note(item["n"])
+        await asyncio.sleep(self.nap)
+        return items
+
+
+KINDS: dict[str, tuple[Callable[[Calls, float], Any], float, dict[str, Any]]] = {
+    "cheap items": (Items, 0.0, {}),
+    "slow items": (Items, 0.01, {}),
+    "batches": (Batches, 0.01, {"batch_size": 3}),
+    "ordered": (Items, 0.005, {"ordered": True}),
+    "at most once": (Items, 0.005, {"delivery": "at_most_once"}),
+    "async items": (AsyncItems, 0.01, {}),
+    "async batches": (AsyncBatches, 0.01, {"batch_size": 3}),
+    "processes": (Items, 0.005, {"executor": "process"}),
+    "cheap in processes": (Items, 0.0, {"executor": "process"}),
+}
+
+
+class Listener(pykka.ThreadingActor):
+    """An actor of the user's, which keeps what it is told."""
+
+    def __init__(self, heard: list[Any]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def on_receive(self, message: Any) -> Any:
+        self.heard.append(message)
+
+
+def asked(ref: pykka.ActorRef[Any], order: Any) -> PipelineStatus:
+    """Ask a run; the reply is its status."""
+    status = ref.ask(order, timeout=PATIENCE_SECONDS)
+    assert isinstance(status, PipelineStatus)
+    return status
+
+
+def paused(ref: pykka.ActorRef[Any]) -> PipelineStatus:
+    """Pause a run."""
+    status = asked(ref, Pause())
+    assert status.paused
+    return status
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("streaming", [True, False])
+def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: str, streaming: bool) -> None:
+    """M30, M21: what was handed out and not called is given back; no row is lost, none is called twice."""
+    if kind.endswith("processes"):
+        pytest.importorskip("cloudpickle")
+    make, nap, settings = KINDS[kind]
+    rows = ROWS if nap else 40 * ROWS
+    bench.give(numbered(rows))
+    calls = [Calls(bench.folder / "first"), Calls(bench.folder / "second")]
+    heard: list[Any] = []
+    listener = Listener.start(heard)
+    with nothing_left():
+        pipeline = bench.pipeline(
+            [make(each, nap) for each in calls],
+            streaming=streaming,
+            parallel_size=4,
+            stall_after=0.4 if nap else 300.0,
+            **settings,
+        ).create("a")
+        ref = pipeline.start()
+        ref.tell(Subscribe(listener, (Stalled, PipelineFinished)))
+        eventually(lambda: sum(calls[0].all().values()) >= 20)
+        paused(ref)
+        made = [each.path.read_text() for each in calls]
+        del heard[:]
+        time.sleep(1.0)
+        assert [each.path.read_text() for each in calls] == made
+        assert not heard
+        status = asked(ref, GetStatus())
+        assert (status.status, status.paused) == (Status.RUNNING, True)
+        assert bench.image("a")["paused"]
+        assert not asked(ref, Unpause()).paused
+        report = pipeline.wait(PATIENCE_SECONDS)
+    eventually(lambda: heard and isinstance(heard[-1], PipelineFinished))
+    listener.stop()
+    assert report is not None
+    assert (report.status, report.paused) == (Status.COMPLETED, False)
+    assert not bench.image("a")["paused"]
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(rows))
+    assert [set(each.all().values()) for each in calls] == [{1}, {1}]
+    said = [line["event"] for line in bench.log_lines()]
+    assert (said.count("[Paused]"), said.count("[Unpaused]")) == (1, 1)
+
+
+class Blocked(BaseOperator):
+    """Waits in each call until the test lets it go."""
+
+    name = "blocked"
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.go_on = threading.Event()
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        self.begun += 1
+        self.go_on.wait(PATIENCE_SECONDS)
+        return item
+
+
+def test_the_answer_does_not_wait_for_calls_that_run_and_they_are_saved(bench: Bench) -> None:
+    """M30: every worker is blocked; the rows of calls that end while the run is paused are committed."""
+    bench.give(numbered(10))
+    operator = Blocked()
+    pipeline = bench.pipeline([operator], parallel_size=3).create("a")
+    ref = pipeline.start()
+    eventually(lambda: operator.begun == 3)
+    paused(ref)
+    paused(ref)  # again is no error
+    operator.go_on.set()
+    eventually(lambda: asked(ref, GetStatus()).nodes[0].rows_in == 3)
+    assert operator.begun == 3
+    ref.tell(Unpause())
+    pipeline.wait(PATIENCE_SECONDS)
+    assert [row["n"] for row in sorted(lines(bench.output), key=lambda row: int(row["n"]))] == list(range(10))
+
+
+def test_a_node_that_begins_while_the_run_is_paused_makes_no_call(bench: Bench) -> None:
+    """M30: one node after the other: the first one ends with the call that was running."""
+    bench.give(numbered(1))
+    first, second = Blocked(), Blocked()
+    second.go_on.set()
+    pipeline = bench.pipeline([first, second]).create("a")
+    ref = pipeline.start()
+    eventually(lambda: first.begun)
+    paused(ref)
+    first.go_on.set()
+    eventually(lambda: asked(ref, GetStatus()).nodes[1].status is Status.RUNNING)
+    paused(ref)
+    time.sleep(0.2)
+    assert not second.begun
+    ref.tell(Unpause())
+    pipeline.wait(PATIENCE_SECONDS)
+    assert lines(bench.output) == [{"n": 0, "_i": 0}]
+
+
+class SlowToSetUp(Blocked):
+    """Waits in its setup, not in its calls."""
+
+    def setup(self) -> None:
+        assert self.go_on.wait(PATIENCE_SECONDS)
+
+
+def test_the_answer_does_not_wait_for_a_setup_and_no_call_follows_it(bench: Bench) -> None:
+    """M30: within a second, whatever the operators do."""
+    bench.give(numbered(5))
+    operator = SlowToSetUp()
+    pipeline = bench.pipeline([operator]).create("a")
+    ref = pipeline.start()
+    paused(ref)
+    assert not operator.go_on.is_set()
+    operator.go_on.set()
+    time.sleep(0.3)
+    assert operator.begun == 0
+    ref.tell(Unpause())
+    pipeline.wait(PATIENCE_SECONDS)
+    assert operator.begun == 5
+
+
+class Failing(Counted):
+    """Fails at the first call of a row."""
+
+    def attempt(self, item: Any) -> Any:
+        self.calls.note(item["n"])
+        if item["n"] == 2 and self.calls.all()["2"] == 1:
+            raise ValueError("once")
+        return item
+
+
+class FailingItems(Failing):
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return self.attempt(item)
+
+
+class FailingAsync(Failing):
+    async def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return self.attempt(item)
+
+
+@pytest.mark.parametrize("make", [FailingItems, FailingAsync])
+def test_a_wait_before_a_retry_ends_with_a_pause(
+    bench: Bench, make: Callable[[Calls, float], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M24, M30: the row is handed back; after Unpause it is called anew. The wait alone would take an hour."""
+    monkeypatch.setattr(Retries, "pause_after", lambda self, attempts: 3600.0 if attempts <= 1 else None)
+    bench.give(numbered(5))
+    calls = Calls(bench.folder / "calls")
+    pipeline = bench.pipeline([make(calls, 0.0)], retries=1).create("a")
+    ref = pipeline.start()
+    eventually(lambda: calls.all()["2"] == 1)
+    paused(ref)
+    assert calls.all()["2"] == 1
+    ref.tell(Unpause())
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status is Status.COMPLETED
+    assert calls.all()["2"] == 2
+
+
+def test_a_paused_run_can_be_cancelled_and_resumed(bench: Bench) -> None:
+    """M7, M30: Cancel counts more than Pause; a resume is not paused."""
+    bench.give(numbered(ROWS))
+    calls = Calls(bench.folder / "calls")
+    with nothing_left():
+        pipeline = bench.pipeline([Items(calls, 0.002)], parallel_size=3).create("a")
+        ref = pipeline.start()
+        eventually(lambda: sum(calls.all().values()) >= 20)
+        paused(ref)
+        made = calls.all()
+        ref.tell(Cancel("enough"))
+        ref.tell(Unpause())
+        report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert (report.status, report.reason, report.paused) == (Status.CANCELED, "enough", False)
+    assert calls.all() == made
+    pipeline.resume("a").run()
+    assert len(lines(bench.output)) == ROWS
+    assert set(calls.all().values()) == {1}
+
+
+def test_whoever_asks_when_the_run_has_ended_hears_so(bench: Bench) -> None:
+    """M30: nobody waits for an answer that will not come."""
+    bench.give(numbered(1))
+    pipeline = bench.pipeline([lambda row: row]).create("a")
+    ref = pipeline.start()
+    pipeline.wait(PATIENCE_SECONDS)
+    with pytest.raises(pykka.ActorDeadError):
+        ref.ask(Pause(), timeout=PATIENCE_SECONDS)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedNode
+from llm_datagen import BaseOperator, ConfigError, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedNode
 from llm_datagen.logs.reading import EVENTS
-from llm_datagen.messages import Cancel
+from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
 from llm_datagen.testing import Fault, inject
 
 from ..examples.pages import DOCS, names_in, table
@@ -102,12 +102,28 @@ def lone_run(bench: Bench) -> None:
     node.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.folder}/alone.jsonl").set_operator(lambda item: item).run()
 
 
+def steered_run(bench: Bench) -> None:
+    """A run that is paused, changed, refused a change, and goes on."""
+    output = f"jsonl://{bench.folder}/steered.jsonl"
+    pipeline = bench.pipeline([lambda item: item], output_uri=output, follow_input=True).create("steered")
+    ref = pipeline.start()
+    ref.ask(Pause())
+    ref.ask(Reconfigure("node_0", parallel_size=2))
+    with pytest.raises(ConfigError):
+        ref.ask(Reconfigure("node_0", parallel_size=0))
+    ref.ask(Unpause())
+    JsonlStream(f"jsonl://{bench.input}").seal()
+    pipeline.wait(PATIENCE_SECONDS)
+
+
 def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     """M28: runs in which everything happens that is logged; what programs read of the log is what is written there."""
     bench.give(numbered(5))
     moody_run(bench)
     failing_run(bench)
     slow_disk_run(bench)
+    steered_run(bench)
+    JsonlStream(f"jsonl://{bench.input}").unseal()
     hanging_run(bench)
     lone_run(bench)
     expected = documented()
@@ -118,7 +134,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
     alone = [line for line in lines if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in lines}) == 5
+    assert len({line["run"] for line in lines}) == 6
     assert len({line["run"] for line in alone}) == 1
 
 

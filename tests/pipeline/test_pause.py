@@ -107,8 +107,19 @@ def paused(ref: pykka.ActorRef[Any]) -> PipelineStatus:
     return status
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("streaming", [True, False])
+OFTEN = ("slow items", "cheap items", "async items", "processes")
+"""Kinds that are looked at in every run of the suite, each for more than a second; the others in its long form."""
+
+
+def _kinds() -> list[Any]:
+    return [
+        pytest.param(kind, streaming, marks=() if kind in OFTEN and streaming else (pytest.mark.torture,))
+        for kind in KINDS
+        for streaming in (True, False)
+    ]
+
+
+@pytest.mark.parametrize(("kind", "streaming"), _kinds())
 def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: str, streaming: bool) -> None:
     """M30, M21: what was handed out and not called is given back; no row is lost, none is called twice."""
     if kind.endswith("processes"):

@@ -93,7 +93,9 @@ KINDS: dict[str, tuple[Callable[[Calls], Any], tuple[int, int, int], dict[str, A
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=(pytest.mark.torture,) if kind == "processes" else ()) for kind in KINDS]
+)
 def test_the_number_of_calls_at_once_follows(bench: Bench, kind: str) -> None:
     """M30, M10: 4, then 16, then 2; never more than that, and every row once."""
     if kind == "processes":

@@ -246,9 +246,12 @@ class _Check:
         if ledger.kept is not None:
             total = ledger.kept + ledger.filtered + ledger.skipped + ledger.dead
             if total != ledger.covered:
+                output = self._output
+                account = output.done_path if output.is_sealed() else output.commits_path
                 ledger.find(
-                    f"{ledger.covered} source rows are done, but {ledger.kept} kept + {ledger.filtered} filtered + "
-                    f"{ledger.skipped} skipped + {ledger.dead} dead-lettered are {total}"
+                    f"{account}: {ledger.covered} source rows are done, but {ledger.kept} kept + "
+                    f"{ledger.filtered} filtered + {ledger.skipped} skipped + {ledger.dead} dead-lettered are "
+                    f"{total} rows"
                 )
         if ledger.pending is not None and (ledger.pending < 0 or (ledger.complete and ledger.pending)):
             size = self._source.disk.size(self._source.path) or 0

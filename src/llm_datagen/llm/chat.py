@@ -1,0 +1,78 @@
+"""What a call to a model is, and who makes one: the protocol that everything between operator and network implements.
+
+A *caller* takes a request and returns an answer. Callers are put around one another, each with one concern: answers that
+were paid for already (the journal), which endpoint (the pool), tries again, limits, budget, and at the bottom HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llm_datagen.operators import INodeContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """One call that is wanted.
+
+    Attributes:
+        messages: the messages, as chat completions have them.
+        params: the other fields of the request, without ``model`` and ``messages``.
+        model: the model's name; a pool puts another one in its place when it asks another.
+        sample: the number of this answer among those that are wanted of the same messages, from 0.
+        row: how errors name the row.
+        ctx: the context of the node, for usage and log lines.
+    """
+
+    messages: Sequence[Mapping[str, Any]] = field(repr=False)
+    params: Mapping[str, Any]
+    model: str
+    sample: int = 0
+    row: str = ""
+    ctx: INodeContext | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAnswer:
+    """What came back from a call.
+
+    Attributes:
+        text: the answer; None when the endpoint sent none.
+        finish_reason: why the model stopped, such as ``stop`` or ``length``; None when not said.
+        usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, and others by their names.
+        model: the model that answered.
+        endpoint: the URL that answered.
+        seconds: from the request to the last byte, of the try that succeeded.
+        attempts: tries, with the one that succeeded.
+        cost: US dollars; None when no price is known.
+        is_cached: whether it comes from the journal, and cost nothing now.
+    """
+
+    text: str | None = field(repr=False)
+    finish_reason: str | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    model: str = ""
+    endpoint: str = ""
+    seconds: float = 0.0
+    attempts: int = 1
+    cost: float | None = None
+    is_cached: bool = False
+
+
+class ChatCaller(Protocol):
+    """Makes calls. All methods run on the event loop of the node."""
+
+    async def open(self) -> None:
+        """Get ready. Called once, before the first call."""
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Make a call.
+
+        Raises:
+            LLMError: when there is no answer.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and files. Called once, after the last call; may be called more than once."""

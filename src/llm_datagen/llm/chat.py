@@ -1,7 +1,7 @@
 """What a call to a model is, and who makes one: the protocol that everything between operator and network implements.
 
-A *caller* takes a request and returns an answer. Callers are put around one another, each with one concern: answers that
-were paid for already (the journal), which endpoint (the pool), tries again, limits, budget, and at the bottom HTTP.
+A *caller* takes a request and returns an answer. Callers are put around one another, each with one concern: answers
+that were paid for already (the journal), tries again, limits, and at the bottom HTTP.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""For tests of operators and pipelines: faults on the disk, crashes at a chosen call, calls counted across crashes.
+"""For tests of operators and pipelines: faults on the disk, crashes at a chosen call, a fake endpoint of a model.
 
 * `FaultPlan`, `Fault`, `inject`, `inject_from_env`, `record`: break, tear, delay or kill at a step of the disk
 * `crash_at`, `CallCounter`: operators that crash, and calls that are counted, across processes
+* `FakeLLMServer`, `Latency`, `LLMFaults`: an OpenAI-compatible endpoint that is slow and faulty as it is told to be
 * `RecordingHooks`: what the hooks were told
 * `ManualClock`: time that moves when it is told to
 
@@ -10,8 +11,10 @@ Nothing of the engine imports this package, and nothing here needs pytest. docs/
 
 from llm_datagen.clock import ManualClock
 from llm_datagen.testing.disk import Failpoint, FaultyDisk, inject, inject_from_env, record
+from llm_datagen.testing.fake_llm import FakeLLMServer
 from llm_datagen.testing.faults import ENV, OPERATIONS, Fault, FaultPlan
 from llm_datagen.testing.hooks import RecordingHooks
+from llm_datagen.testing.llm_faults import Latency, LLMFaults
 from llm_datagen.testing.operators import CallCounter, crash_at
 
 __all__ = [
@@ -19,9 +22,12 @@ __all__ = [
     "OPERATIONS",
     "CallCounter",
     "Failpoint",
+    "FakeLLMServer",
     "Fault",
     "FaultPlan",
     "FaultyDisk",
+    "LLMFaults",
+    "Latency",
     "ManualClock",
     "RecordingHooks",
     "crash_at",

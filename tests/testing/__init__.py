@@ -1,0 +1,1 @@
+"""The aids for tests that users are given."""

@@ -314,10 +314,3 @@ def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
     except CycleError as error:
         names = " → ".join(node.node_id for node in error.args[1])
         raise ConfigError(f"the nodes form a cycle: {names}") from None
-
-
-def draw(nodes: Sequence[UnifiedNode]) -> str:
-    """Return the topology as text: a line a node."""
-    return "\n".join(
-        f"{node.input.uri} → {node.node_id} [{operator_name(node.operator)}] → {node.output.uri}" for node in nodes
-    )

@@ -18,6 +18,7 @@ from llm_datagen.config import (
     check_choice,
     check_count,
     check_flag,
+    check_rate,
     check_seconds,
 )
 from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
@@ -55,6 +56,7 @@ class UnifiedNode:
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        rate: rows that the node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
@@ -81,6 +83,7 @@ class UnifiedNode:
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        rate: float | None = None,
         executor: ExecutorKind = "auto",
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
@@ -99,6 +102,7 @@ class UnifiedNode:
         self.delivery: DeliveryMode = check_choice("delivery", delivery, DeliveryMode)
         self.grace = check_seconds("grace", grace)
         self.stall_after = check_seconds("stall_after", stall_after)
+        self.rate = None if rate is None else check_rate("rate", rate)
         self.executor: ExecutorKind = check_choice("executor", executor, ExecutorKind)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
@@ -199,6 +203,7 @@ class UnifiedNode:
             "delivery": self.delivery,
             "grace": self.grace,
             "stall_after": self.stall_after,
+            "rate": self.rate,
             "executor": self.executor,
         }
 
@@ -309,6 +314,7 @@ class UnifiedNode:
             dispatched=dispatched,
             grace=self.grace,
             stall_after=self.stall_after,
+            rate=self.rate,
             packed=packed,
             seal=seal,
             config=self.config(),

@@ -65,6 +65,7 @@ class UnifiedPipeline(BasePipeline):
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        rate: rows that each node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es (for calls that keep a core busy),
             or "auto", which is "thread". Async operators run on an event loop.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
@@ -100,6 +101,7 @@ class UnifiedPipeline(BasePipeline):
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        rate: float | None = None,
         executor: ExecutorKind = "auto",
         follow_input: bool = False,
         idle_timeout: float | None = None,
@@ -126,6 +128,7 @@ class UnifiedPipeline(BasePipeline):
             delivery=delivery,
             grace=grace,
             stall_after=stall_after,
+            rate=rate,
             executor=executor,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
@@ -232,8 +235,9 @@ class UnifiedNodePipeline(BasePipeline):
         log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
-        check_topology(nodes)
-        self._given = in_reading_order(nodes)
+        parts = [part for node in nodes for part in node.parts()]
+        check_topology(parts)
+        self._given = in_reading_order(parts)
 
     def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
         """Write the image.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
+        ControlError,
         DatagenError,
         DiskError,
         FailureRecord,
@@ -56,6 +57,7 @@ __all__ = [
     "ColumnError",
     "CompositePipelineHooks",
     "ConfigError",
+    "ControlError",
     "CsvStream",
     "DatagenError",
     "DefaultPipelineHooks",
@@ -110,6 +112,7 @@ _HOMES = {
     "errors": (
         "ColumnError",
         "ConfigError",
+        "ControlError",
         "DatagenError",
         "DiskError",
         "FailureRecord",

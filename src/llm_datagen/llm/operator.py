@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import check_seconds
+from llm_datagen.config import check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
@@ -42,7 +42,12 @@ class LLMOperator(BaseOperator):
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
-        timeout: seconds that one call may take in all.
+        timeout: seconds that one try of a call may take in all.
+        max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
+            connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
+        retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
+        max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
+            does not fit `output`.
         name: the operator's identity in the image.
 
     Raises:
@@ -61,6 +66,9 @@ class LLMOperator(BaseOperator):
         examples: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
         timeout: float = 120.0,
+        max_retries: int = 5,
+        retry_wait: float = 1.0,
+        max_repairs: int = 1,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -68,6 +76,9 @@ class LLMOperator(BaseOperator):
         self.model = model
         self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         self.timeout = check_seconds("timeout", timeout)
+        self._max_retries = check_whole("max_retries", max_retries)
+        self._retry_wait = check_seconds("retry_wait", retry_wait)
+        self._max_repairs = check_whole("max_repairs", max_repairs)
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
@@ -91,7 +102,13 @@ class LLMOperator(BaseOperator):
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
         key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
-        self._caller = build_caller(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+        self._caller = build_caller(
+            endpoint=self.endpoint,
+            api_key=key,
+            timeout=self.timeout,
+            max_retries=self._max_retries,
+            retry_wait=self._retry_wait,
+        )
         await self._caller.open()
 
     async def teardown(self) -> None:
@@ -110,13 +127,30 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        request = ChatRequest(
-            messages=self._messages(item), params=self._fields, model=self.model, row=row_label(item), ctx=ctx
-        )
-        answer = await self._caller.complete(request)
-        # Reported before the answer is looked at: what cannot be used was paid for as well.
-        ctx.report_usage({"provider": self.endpoint.host, "model": self.model, "requests": 1, **answer.usage})
-        return {**fields_of(item), **self._columns(answer, item)}
+        messages = self._messages(item)
+        answers = 0
+        while True:
+            request = ChatRequest(
+                messages=messages, params=self._fields, model=self.model, row=row_label(item), ctx=ctx
+            )
+            answer = await self._caller.complete(request)
+            # Reported before the answer is looked at: what cannot be used was paid for as well.
+            ctx.report_usage({"provider": self.endpoint.host, "model": self.model, "requests": 1, **answer.usage})
+            answers += 1
+            text = self._text(answer, item)
+            try:
+                return {**fields_of(item), **self._format.parse(text)}
+            except ValueError as error:
+                if answers > self._max_repairs:
+                    reason = answer.finish_reason
+                    asked = f" after {answers} answers" if answers > 1 else ""
+                    raise LLMAnswerError(
+                        f"the answer of {self._where(item)} cannot be used{asked}: {error} (finish_reason {reason!r}); "
+                        "change the prompt or the output",
+                        finish_reason=reason,
+                        answer=text,
+                    ) from error
+                messages = [*messages, *_repair(text, error)]
 
     def _messages(self, item: Any) -> list[dict[str, str]]:
         messages = [*self._examples, _message("user", self._prompt.render(item))]
@@ -124,29 +158,22 @@ class LLMOperator(BaseOperator):
             messages.insert(0, _message("system", self._system.render(item)))
         return messages
 
-    def _columns(self, answer: ChatAnswer, item: Any) -> Row:
-        where = f"{self.model} at {self.endpoint.label}, {row_label(item)}"
-        reason = answer.finish_reason
+    def _text(self, answer: ChatAnswer, item: Any) -> str:
+        reason, text, where = answer.finish_reason, answer.text, self._where(item)
         if reason == "length":
-            raise LLMAnswerError(
-                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less",
-                finish_reason=reason,
+            problem = (
+                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less"
             )
-        if reason == "content_filter":
-            raise LLMAnswerError(
-                f"the answer of {where} was withheld by the content filter: change or drop the row",
-                finish_reason=reason,
-            )
-        if answer.text is None:
-            raise LLMAnswerError(f"{where} sent no text (finish_reason {reason!r}): check params", finish_reason=reason)
-        try:
-            return self._format.parse(answer.text)
-        except ValueError as error:
-            raise LLMAnswerError(
-                f"the answer of {where} cannot be used: {error} (finish_reason {reason!r}); change the prompt or "
-                "the output",
-                finish_reason=reason,
-            ) from error
+        elif reason == "content_filter":
+            problem = f"the answer of {where} was withheld by the content filter: change or drop the row"
+        elif text is None:
+            problem = f"{where} sent no text (finish_reason {reason!r}): check params"
+        else:
+            return text
+        raise LLMAnswerError(problem, finish_reason=reason, answer=text)
+
+    def _where(self, item: Any) -> str:
+        return f"{self.model} at {self.endpoint.label}, {row_label(item)}"
 
     def _example(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
@@ -162,6 +189,15 @@ class LLMOperator(BaseOperator):
 
 def _message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
+
+
+def _repair(text: str, problem: ValueError) -> list[dict[str, str]]:
+    """Return the messages that ask for a better answer than `text`."""
+    ask = _message(
+        "user", f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
+    )
+    # Endpoints refuse a message without content.
+    return [_message("assistant", text), ask] if text.strip() else [ask]
 
 
 def _checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:

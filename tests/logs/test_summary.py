@@ -133,7 +133,7 @@ folder, kill = sys.argv[1], len(sys.argv) > 2
 def step(item):
     if kill and item["n"] == 30:
         while "[Node Started]" not in Path(folder, "platform.log").read_text():
-            time.sleep(0.01)  # the pipeline actor writes the log, meanwhile
+            time.sleep(0.01)  # the supervisor writes it, meanwhile
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", base_path=folder,

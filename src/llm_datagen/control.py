@@ -140,5 +140,6 @@ def _as_dict(answer: Any) -> dict[str, Any]:
             "node_id": answer.node_id,
             "parallel_size": answer.parallel_size,
             "batch_size": answer.batch_size,
+            "rate": answer.rate,
         }
     return {"status": str(answer.status), "paused": answer.paused}

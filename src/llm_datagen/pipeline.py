@@ -235,8 +235,9 @@ class UnifiedNodePipeline(BasePipeline):
         log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
-        check_topology(nodes)
-        self._given = in_reading_order(nodes)
+        parts = [part for node in nodes for part in node.parts()]
+        check_topology(parts)
+        self._given = in_reading_order(parts)
 
     def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
         """Write the image.

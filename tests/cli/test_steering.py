@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import time
 from dataclasses import replace
@@ -31,6 +32,9 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
         owner = folder.owner()
         assert owner is not None
         address = Path(owner.control)
+        with socket.socket(socket.AF_UNIX) as silent:  # who says nothing keeps nobody waiting for long
+            silent.connect(str(address))
+            assert ask(folder, "status")["paused"] is False
         assert (stat.S_IMODE(address.stat().st_mode), stat.S_IMODE(address.parent.stat().st_mode)) == (0o600, 0o700)
 
         assert "run a: paused" in command("pause", "a").stdout

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
+        ControlError,
         DatagenError,
         DiskError,
         FailureRecord,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
     from llm_datagen.pipeline import UnifiedNodePipeline, UnifiedPipeline
     from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+    from llm_datagen.routing import Route
     from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "ColumnError",
     "CompositePipelineHooks",
     "ConfigError",
+    "ControlError",
     "CsvStream",
     "DatagenError",
     "DefaultPipelineHooks",
@@ -81,6 +84,7 @@ __all__ = [
     "PipelineNotFoundError",
     "PipelineStatus",
     "RemoteError",
+    "Route",
     "RowFormatError",
     "RunReport",
     "Status",
@@ -110,6 +114,7 @@ _HOMES = {
     "errors": (
         "ColumnError",
         "ConfigError",
+        "ControlError",
         "DatagenError",
         "DiskError",
         "FailureRecord",
@@ -140,6 +145,7 @@ _HOMES = {
     "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
     "pipeline": ("UnifiedNodePipeline", "UnifiedPipeline"),
     "report": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
+    "routing": ("Route",),
     "streams": ("CsvStream", "FileStream", "JsonlStream", "MemoryStream", "StreamFactory"),
 }
 """Where each name is defined. A module is imported when one of its names is asked for: workers need few of them."""

@@ -5,6 +5,9 @@ Layout:
     prompts.py     Jinja2 templates over a row
     schemas.py     what an answer must look like, and the columns that it becomes
     validation.py  JSON schemas, checked
+    chat.py        what a call is, and what makes one: the protocol of callers
+    callers.py     an operator's caller, put together
+    retrying.py    tries again
     client.py      one HTTP call
     errors.py      what can go wrong with a call
 

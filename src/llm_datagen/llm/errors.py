@@ -19,21 +19,44 @@ class LLMRequestError(LLMError):
     Attributes:
         status: the HTTP status, or None when there was no response.
         body: the beginning of the response, without the key.
+        may_pass: whether the same request may succeed later.
+        retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, body: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str = "",
+        may_pass: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
+        self.may_pass = may_pass
+        self.retry_after = retry_after
 
 
 class LLMAnswerError(LLMError):
     """Raised when the model answered, and the answer cannot be used: cut off, withheld, or not to the schema.
 
+    The beginning of the answer is a note of the exception: it stands in the traceback that a dead letter holds, and not
+    in the message, which is logged.
+
     Attributes:
         finish_reason: why the model stopped, as the endpoint put it.
+        answer: what the model said; None when it sent no text.
     """
 
-    def __init__(self, message: str, *, finish_reason: str | None = None) -> None:
+    def __init__(self, message: str, *, finish_reason: str | None = None, answer: str | None = None) -> None:
         super().__init__(message)
         self.finish_reason = finish_reason
+        self.answer = answer
+        if answer is not None:
+            shown = answer if len(answer) <= _NOTE_CHARS else f"{answer[:_NOTE_CHARS]}…"
+            self.add_note(f"The answer, {len(answer)} characters:\n{shown}")
+
+
+_NOTE_CHARS = 4000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,11 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import check_seconds
+from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.client import ChatClient, Completion, Endpoint, checked_key
+from llm_datagen.llm.callers import build_caller
+from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.errors import LLMAnswerError, LLMError
 from llm_datagen.llm.prompts import Prompt, fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
@@ -24,8 +27,8 @@ _RESERVED = ("model", "messages", "response_format", "stream", "n")
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
-    One call a row, through any endpoint that speaks OpenAI's chat completions. All arguments are plain data, so
-    that a pipeline can be written in YAML. An instance serves one node at a time.
+    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions. All arguments are plain data,
+    so that a pipeline can be written in YAML. An instance serves one node at a time.
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
@@ -40,7 +43,14 @@ class LLMOperator(BaseOperator):
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
-        timeout: seconds that one call may take in all.
+        n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
+            fails, the row fails.
+        timeout: seconds that one try of a call may take in all.
+        max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
+            connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
+        retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
+        max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
+            does not fit `output`.
         name: the operator's identity in the image.
 
     Raises:
@@ -58,7 +68,11 @@ class LLMOperator(BaseOperator):
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
+        n: int = 1,
         timeout: float = 120.0,
+        max_retries: int = 5,
+        retry_wait: float = 1.0,
+        max_repairs: int = 1,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -66,53 +80,103 @@ class LLMOperator(BaseOperator):
         self.model = model
         self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         self.timeout = check_seconds("timeout", timeout)
+        self._n = check_count("n", n)
+        self._max_retries = check_whole("max_retries", max_retries)
+        self._retry_wait = check_seconds("retry_wait", retry_wait)
+        self._max_repairs = check_whole("max_repairs", max_repairs)
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
         self._prompt = Prompt(prompt)
         self._system = None if system is None else Prompt(system, label="system message")
         self._format = answer_format(output)
-        self._fields = {**_checked_params(params), "model": model, **self._format.request_fields()}
+        self._fields = {**_checked_params(params), **self._format.request_fields()}
         self._examples = [message for example in examples for message in self._example(example)]
-        self._client: ChatClient | None = None
+        self._caller: ChatCaller | None = None
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
         return f"LLMOperator(model={self.model!r}, endpoint={self.endpoint.label!r}, columns={columns!r})"
 
     async def setup(self) -> None:
-        """Open the HTTP client. Called on the event loop of the node.
+        """Open the caller. Called on the event loop of the node.
 
         Raises:
             LLMError: when another node is using this instance.
         """
-        if self._client is not None:
+        if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
         key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
-        self._client = ChatClient(self.endpoint, key, self.timeout)
+        self._caller = build_caller(
+            endpoint=self.endpoint,
+            api_key=key,
+            timeout=self.timeout,
+            max_retries=self._max_retries,
+            retry_wait=self._retry_wait,
+        )
+        await self._caller.open()
 
     async def teardown(self) -> None:
-        """Close the HTTP client and its connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        """Close the caller and its connections."""
+        caller, self._caller = self._caller, None
+        if caller is not None:
+            await caller.close()
 
-    async def process_item(self, item: Any, ctx: INodeContext) -> Row:
-        """Return the row with the answer's columns added.
+    async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
+        """Return the row with the answer's columns added; a list of such rows when `n` is more than 1.
 
         Raises:
             PromptError: when the prompt cannot be made of this row.
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
         """
-        if self._client is None:
+        if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        payload = self._fields | {"messages": self._messages(item)}
-        completion = await self._client.complete(payload, row=row_label(item))
-        # Reported before the answer is looked at: what cannot be used was paid for as well.
-        usage = {"provider": self.endpoint.host, "model": self.model, "requests": 1}
-        ctx.report_usage(usage | completion.usage)
-        return {**fields_of(item), **self._columns(completion, item)}
+        messages = self._messages(item)
+        if self._n == 1:
+            return await self._sample(self._caller, messages, item, 0, ctx)
+        # All are waited for when one fails: what is in flight is paid for, and its usage counts.
+        results = await asyncio.gather(
+            *(self._sample(self._caller, messages, item, number, ctx) for number in range(self._n)),
+            return_exceptions=True,
+        )
+        rows = [result for result in results if not isinstance(result, BaseException)]
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return rows
+
+    async def _sample(
+        self, caller: ChatCaller, messages: list[dict[str, str]], item: Any, number: int, ctx: INodeContext
+    ) -> Row:
+        answers = 0
+        while True:
+            request = ChatRequest(
+                messages=messages,
+                params=self._fields,
+                model=self.model,
+                sample=number,
+                row=row_label(item),
+                ctx=ctx,
+            )
+            answer = await caller.complete(request)
+            # Reported before the answer is looked at: what cannot be used was paid for as well.
+            ctx.report_usage({"provider": self.endpoint.host, "model": self.model, "requests": 1, **answer.usage})
+            answers += 1
+            text = self._text(answer, item)
+            try:
+                return {**fields_of(item), **self._format.parse(text)}
+            except ValueError as error:
+                if answers > self._max_repairs:
+                    reason = answer.finish_reason
+                    asked = f" after {answers} answers" if answers > 1 else ""
+                    raise LLMAnswerError(
+                        f"the answer of {self._where(item)} cannot be used{asked}: {error} (finish_reason {reason!r}); "
+                        "change the prompt or the output",
+                        finish_reason=reason,
+                        answer=text,
+                    ) from error
+                messages = [*messages, *_repair(text, error)]
 
     def _messages(self, item: Any) -> list[dict[str, str]]:
         messages = [*self._examples, _message("user", self._prompt.render(item))]
@@ -120,29 +184,22 @@ class LLMOperator(BaseOperator):
             messages.insert(0, _message("system", self._system.render(item)))
         return messages
 
-    def _columns(self, completion: Completion, item: Any) -> Row:
-        where = f"{self.model} at {self.endpoint.label}, {row_label(item)}"
-        reason = completion.finish_reason
+    def _text(self, answer: ChatAnswer, item: Any) -> str:
+        reason, text, where = answer.finish_reason, answer.text, self._where(item)
         if reason == "length":
-            raise LLMAnswerError(
-                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less",
-                finish_reason=reason,
+            problem = (
+                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less"
             )
-        if reason == "content_filter":
-            raise LLMAnswerError(
-                f"the answer of {where} was withheld by the content filter: change or drop the row",
-                finish_reason=reason,
-            )
-        if completion.text is None:
-            raise LLMAnswerError(f"{where} sent no text (finish_reason {reason!r}): check params", finish_reason=reason)
-        try:
-            return self._format.parse(completion.text)
-        except ValueError as error:
-            raise LLMAnswerError(
-                f"the answer of {where} cannot be used: {error} (finish_reason {reason!r}); change the prompt or "
-                "the output",
-                finish_reason=reason,
-            ) from error
+        elif reason == "content_filter":
+            problem = f"the answer of {where} was withheld by the content filter: change or drop the row"
+        elif text is None:
+            problem = f"{where} sent no text (finish_reason {reason!r}): check params"
+        else:
+            return text
+        raise LLMAnswerError(problem, finish_reason=reason, answer=text)
+
+    def _where(self, item: Any) -> str:
+        return f"{self.model} at {self.endpoint.label}, {row_label(item)}"
 
     def _example(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
@@ -158,6 +215,15 @@ class LLMOperator(BaseOperator):
 
 def _message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
+
+
+def _repair(text: str, problem: ValueError) -> list[dict[str, str]]:
+    """Return the messages that ask for a better answer than `text`."""
+    ask = _message(
+        "user", f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
+    )
+    # Endpoints refuse a message without content.
+    return [_message("assistant", text), ask] if text.strip() else [ask]
 
 
 def _checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:

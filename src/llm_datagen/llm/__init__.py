@@ -6,6 +6,8 @@ Layout:
     schemas.py     what an answer must look like, and the columns that it becomes
     validation.py  JSON schemas, checked
     client.py      one HTTP call
+    journal.py     answers that were paid for are kept
+    journalfile.py the file that they are kept in
     errors.py      what can go wrong with a call
 
 Needs the extra ``llm`` (httpx, Jinja2, pydantic).
@@ -20,6 +22,6 @@ except ModuleNotFoundError as error:
         f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
     ) from error
 
-from llm_datagen.llm.errors import LLMAnswerError, LLMError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
 
-__all__ = ["LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]
+__all__ = ["JournalError", "LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]

@@ -37,3 +37,7 @@ class LLMAnswerError(LLMError):
     def __init__(self, message: str, *, finish_reason: str | None = None) -> None:
         super().__init__(message)
         self.finish_reason = finish_reason
+
+
+class JournalError(LLMError):
+    """Raised when the file that keeps answers cannot be opened, read or written, or is something else."""

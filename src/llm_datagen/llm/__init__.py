@@ -5,6 +5,8 @@ Layout:
     prompts.py     Jinja2 templates over a row
     schemas.py     what an answer must look like, and the columns that it becomes
     validation.py  JSON schemas, checked
+    chat.py        what a call is, and what makes one: the protocol of callers
+    callers.py     an operator's caller, put together
     client.py      one HTTP call
     journal.py     answers that were paid for are kept
     journalfile.py the file that they are kept in

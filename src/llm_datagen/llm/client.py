@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import time
 
 import httpx
 import orjson
 from pydantic import SecretStr
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.errors import LLMError, LLMRequestError
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _BODY_CHARS = 300
@@ -24,21 +23,6 @@ _HINTS = {
     413: "the prompt is too long for this endpoint",
     429: "too many calls at once, or no credit left: lower parallel_size, then resume",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What came back from a call.
-
-    Attributes:
-        text: the answer; None when the endpoint sent none.
-        finish_reason: why the model stopped, such as ``stop`` or ``length``; None when not said.
-        usage: the token counts that the endpoint reported.
-    """
-
-    text: str | None
-    finish_reason: str | None
-    usage: dict[str, int]
 
 
 class Endpoint:
@@ -74,8 +58,8 @@ class Endpoint:
         return self.host in _LOOPBACK
 
 
-class ChatClient:
-    """An open HTTP client. Made and closed on the event loop that calls it.
+class HttpCaller:
+    """Makes every call by one HTTP request, tried once.
 
     Args:
         endpoint: where calls go.
@@ -87,26 +71,30 @@ class ChatClient:
         self._endpoint = endpoint
         self._api_key = api_key
         self._timeout = timeout
+        self._http: httpx.AsyncClient | None = None
+
+    async def open(self) -> None:
+        """Open the HTTP client. Connections are made by the calls."""
         self._http = httpx.AsyncClient(
-            headers={"Content-Type": "application/json"} | bearer(api_key),
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0), pool=None),
+            headers={"Content-Type": "application/json"} | bearer(self._api_key),
+            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0), pool=None),
             # How many calls are open at once is the node's affair.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             # A proxy of the environment cannot reach this machine's loopback.
-            trust_env=not endpoint.is_loopback,
+            trust_env=not self._endpoint.is_loopback,
         )
 
-    async def complete(self, payload: Mapping[str, Any], *, row: str) -> Completion:
-        """Send one request and return what came back.
-
-        Args:
-            payload: the body of the request.
-            row: how errors name the row.
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Send the request and return what came back.
 
         Raises:
             LLMRequestError: when no chat completion came back.
         """
-        where = f"{self._endpoint.label}, {row}"
+        if self._http is None:
+            raise LLMError("the caller was called before open()")
+        where = f"{self._endpoint.label}, {request.row}"
+        payload = {**request.params, "model": request.model, "messages": request.messages}
+        started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._http.post(self._endpoint.url, content=orjson.dumps(payload))
@@ -119,26 +107,30 @@ class ChatClient:
             raise LLMRequestError(
                 f"the connection failed: {detail} ({where}): check base_url and that the server is up"
             ) from error
-        body = self._safe(response.text)
+        seconds = time.perf_counter() - started
         if response.status_code != 200:
+            body = self._safe(response.text)
             hint = _HINTS.get(response.status_code, "the server failed: resume to try again")
             raise LLMRequestError(
                 f"HTTP {response.status_code} from {where}: {body or 'an empty body'} ({hint})",
                 status=response.status_code,
                 body=body,
             )
-        completion = _completion(response.content)
-        if completion is None:
+        answer = _answer(response.content, request.model, self._endpoint.label, seconds)
+        if answer is None:
+            body = self._safe(response.text)
             raise LLMRequestError(
                 f"{where} did not send a chat completion but: {body or 'an empty body'} (check base_url)",
                 status=response.status_code,
                 body=body,
             )
-        return completion
+        return answer
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
 
     def _safe(self, text: str) -> str:
         key = self._api_key.get_secret_value() if self._api_key else ""
@@ -165,7 +157,7 @@ def bearer(api_key: SecretStr | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
 
 
-def _completion(body: bytes) -> Completion | None:
+def _answer(body: bytes, model: str, endpoint: str, seconds: float) -> ChatAnswer | None:
     try:
         data = orjson.loads(body)
         choice = data["choices"][0]
@@ -176,7 +168,7 @@ def _completion(body: bytes) -> Completion | None:
         return None
     if text is not None and not isinstance(text, str):
         return None
-    return Completion(text=text, finish_reason=reason, usage=counts)
+    return ChatAnswer(text=text, finish_reason=reason, usage=counts, model=model, endpoint=endpoint, seconds=seconds)
 
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")

@@ -11,7 +11,9 @@ import orjson
 
 from llm_datagen.config import check_seconds
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.client import ChatClient, Completion, Endpoint, checked_key
+from llm_datagen.llm.callers import build_caller
+from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.errors import LLMAnswerError, LLMError
 from llm_datagen.llm.prompts import Prompt, fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
@@ -72,30 +74,31 @@ class LLMOperator(BaseOperator):
         self._prompt = Prompt(prompt)
         self._system = None if system is None else Prompt(system, label="system message")
         self._format = answer_format(output)
-        self._fields = {**_checked_params(params), "model": model, **self._format.request_fields()}
+        self._fields = {**_checked_params(params), **self._format.request_fields()}
         self._examples = [message for example in examples for message in self._example(example)]
-        self._client: ChatClient | None = None
+        self._caller: ChatCaller | None = None
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
         return f"LLMOperator(model={self.model!r}, endpoint={self.endpoint.label!r}, columns={columns!r})"
 
     async def setup(self) -> None:
-        """Open the HTTP client. Called on the event loop of the node.
+        """Open the caller. Called on the event loop of the node.
 
         Raises:
             LLMError: when another node is using this instance.
         """
-        if self._client is not None:
+        if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
         key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
-        self._client = ChatClient(self.endpoint, key, self.timeout)
+        self._caller = build_caller(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+        await self._caller.open()
 
     async def teardown(self) -> None:
-        """Close the HTTP client and its connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        """Close the caller and its connections."""
+        caller, self._caller = self._caller, None
+        if caller is not None:
+            await caller.close()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row:
         """Return the row with the answer's columns added.
@@ -105,14 +108,15 @@ class LLMOperator(BaseOperator):
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
         """
-        if self._client is None:
+        if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        payload = self._fields | {"messages": self._messages(item)}
-        completion = await self._client.complete(payload, row=row_label(item))
+        request = ChatRequest(
+            messages=self._messages(item), params=self._fields, model=self.model, row=row_label(item), ctx=ctx
+        )
+        answer = await self._caller.complete(request)
         # Reported before the answer is looked at: what cannot be used was paid for as well.
-        usage = {"provider": self.endpoint.host, "model": self.model, "requests": 1}
-        ctx.report_usage(usage | completion.usage)
-        return {**fields_of(item), **self._columns(completion, item)}
+        ctx.report_usage({"provider": self.endpoint.host, "model": self.model, "requests": 1, **answer.usage})
+        return {**fields_of(item), **self._columns(answer, item)}
 
     def _messages(self, item: Any) -> list[dict[str, str]]:
         messages = [*self._examples, _message("user", self._prompt.render(item))]
@@ -120,9 +124,9 @@ class LLMOperator(BaseOperator):
             messages.insert(0, _message("system", self._system.render(item)))
         return messages
 
-    def _columns(self, completion: Completion, item: Any) -> Row:
+    def _columns(self, answer: ChatAnswer, item: Any) -> Row:
         where = f"{self.model} at {self.endpoint.label}, {row_label(item)}"
-        reason = completion.finish_reason
+        reason = answer.finish_reason
         if reason == "length":
             raise LLMAnswerError(
                 f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less",
@@ -133,10 +137,10 @@ class LLMOperator(BaseOperator):
                 f"the answer of {where} was withheld by the content filter: change or drop the row",
                 finish_reason=reason,
             )
-        if completion.text is None:
+        if answer.text is None:
             raise LLMAnswerError(f"{where} sent no text (finish_reason {reason!r}): check params", finish_reason=reason)
         try:
-            return self._format.parse(completion.text)
+            return self._format.parse(answer.text)
         except ValueError as error:
             raise LLMAnswerError(
                 f"the answer of {where} cannot be used: {error} (finish_reason {reason!r}); change the prompt or "

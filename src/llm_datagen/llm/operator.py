@@ -15,6 +15,7 @@ from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.errors import LLMAnswerError, LLMError
+from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.prompts import Prompt, fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
@@ -43,6 +44,8 @@ class LLMOperator(BaseOperator):
             or an object as `output` asks for.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
         timeout: seconds that one call may take in all.
+        cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
+            is never paid for again, in this run or in another. Nodes and processes may share it.
         name: the operator's identity in the image.
 
     Raises:
@@ -61,6 +64,7 @@ class LLMOperator(BaseOperator):
         examples: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
         timeout: float = 120.0,
+        cache: str | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -68,6 +72,9 @@ class LLMOperator(BaseOperator):
         self.model = model
         self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         self.timeout = check_seconds("timeout", timeout)
+        if cache is not None and (not isinstance(cache, str) or not cache):
+            raise ConfigError(f"cache must be the path of a file, not {cache!r}")
+        self.cache = cache
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
@@ -77,6 +84,7 @@ class LLMOperator(BaseOperator):
         self._fields = {**_checked_params(params), **self._format.request_fields()}
         self._examples = [message for example in examples for message in self._example(example)]
         self._caller: ChatCaller | None = None
+        self._journal: JournaledCaller | None = None
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
@@ -87,16 +95,20 @@ class LLMOperator(BaseOperator):
 
         Raises:
             LLMError: when another node is using this instance.
+            JournalError: when the file of `cache` cannot be used.
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
         key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
         self._caller = build_caller(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+        if self.cache is not None:
+            self._caller = self._journal = JournaledCaller(self._caller, self.cache)
         await self._caller.open()
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
         caller, self._caller = self._caller, None
+        self._journal = None
         if caller is not None:
             await caller.close()
 
@@ -107,6 +119,7 @@ class LLMOperator(BaseOperator):
             PromptError: when the prompt cannot be made of this row.
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
+            JournalError: when the answer cannot be kept, or what was kept cannot be read.
         """
         if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
@@ -115,8 +128,14 @@ class LLMOperator(BaseOperator):
         )
         answer = await self._caller.complete(request)
         # Reported before the answer is looked at: what cannot be used was paid for as well.
-        ctx.report_usage({"provider": self.endpoint.host, "model": self.model, "requests": 1, **answer.usage})
-        return {**fields_of(item), **self._columns(answer, item)}
+        used = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
+        ctx.report_usage({"provider": self.endpoint.host, "model": self.model, **used})
+        try:
+            return {**fields_of(item), **self._columns(answer, item)}
+        except LLMAnswerError:
+            if self._journal is not None:  # else every later try of the row would get this answer again
+                await self._journal.discard(request)
+            raise
 
     def _messages(self, item: Any) -> list[dict[str, str]]:
         messages = [*self._examples, _message("user", self._prompt.render(item))]

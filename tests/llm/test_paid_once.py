@@ -1,0 +1,92 @@
+"""`cache=` through whole pipelines: nothing that was answered is paid for again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import UnifiedPipeline
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm import LLMAnswerError, LLMOperator
+
+from ..support import lines, write_jsonl
+from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
+
+JOB = Path(__file__).with_name("paid_once_job.py")
+
+
+def echo(seen: Seen) -> Reply:
+    return Reply(completion("answer to " + seen.body["messages"][-1]["content"]))
+
+
+def prompts(server: ChatServer) -> Counter[str]:
+    return Counter(seen.body["messages"][-1]["content"] for seen in server.seen)
+
+
+def test_no_call_is_made_again_after_kill_9_between_the_answer_and_the_commit(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    server.reply = echo
+    questions = [f"q{k}" for k in range(12)]
+    write_jsonl(tmp_path / "in.jsonl", [{"q": question} for question in questions])
+
+    def start(dies_after: int) -> int:
+        command = [sys.executable, str(JOB), server.base_url, str(dies_after)]
+        return subprocess.run(command, cwd=tmp_path, timeout=60, capture_output=True).returncode
+
+    assert start(7) == -signal.SIGKILL
+    assert prompts(server) == Counter(questions[:7])
+    assert start(0) == 0
+    assert prompts(server) == Counter(questions)
+    assert [row["answer"] for row in lines(tmp_path / "out.jsonl")] == [f"answer to {q}" for q in questions]
+
+
+def test_a_rerun_with_another_later_node_costs_nothing(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.reply = echo
+    write_jsonl(tmp_path / "in.jsonl", [{"q": f"q{k % 8}"} for k in range(10)])
+
+    def run(name: str, later: Any) -> Any:
+        ask = server.operator(cache="answers.sqlite", api_key="sk-canary-1234567890")
+        pipeline = UnifiedPipeline([ask, later], "jsonl://in.jsonl", f"jsonl://{name}.jsonl", parallel_size=10)
+        return pipeline.create(name).run()
+
+    first = run("first", lambda row: {**row, "n": 1})
+    assert max(prompts(server).values()) == 1, "equal prompts are asked once"
+    second = run("second", lambda row: {**row, "n": 2})
+    assert len(server.seen) == 8
+    assert first.usage[0] | {"cached": 2, "requests": 8, "total_tokens": 80} == first.usage[0]
+    assert [{key: entry[key] for key in entry if key not in ("provider", "model")} for entry in second.usage] == [
+        {"cached": 10}
+    ]
+    assert [row["answer"] for row in lines(tmp_path / "second.jsonl")] == [f"answer to q{k % 8}" for k in range(10)]
+    assert not any(b"sk-canary" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_an_answer_that_breaks_the_schema_is_asked_for_anew(server: ChatServer, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    operator = server.operator(output=schema, cache=str(tmp_path / "answers"))
+    server.always(completion("no JSON"))
+    for _ in range(2):
+        with pytest.raises(LLMAnswerError):
+            asyncio.run(run_rows(operator, [{"q": "x"}]))
+    server.always(completion('{"a": "b"}'))
+    ctx = Context()
+    assert asyncio.run(run_rows(operator, [{"q": "x"}, {"q": "x"}], ctx)) == [{"q": "x", "a": "b"}] * 2
+    assert [used.get("requests") for used in ctx.usage] == [1, None]
+    assert len(server.seen) == 3
+
+
+def test_cache_must_be_a_path() -> None:
+    for wrong in ("", 7, True):
+        with pytest.raises(ConfigError, match="cache must be the path"):
+            LLMOperator("x", model="m", cache=wrong)  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
     from llm_datagen.pipeline import UnifiedNodePipeline, UnifiedPipeline
     from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+    from llm_datagen.routing import Route
     from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "PipelineNotFoundError",
     "PipelineStatus",
     "RemoteError",
+    "Route",
     "RowFormatError",
     "RunReport",
     "Status",
@@ -140,6 +142,7 @@ _HOMES = {
     "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
     "pipeline": ("UnifiedNodePipeline", "UnifiedPipeline"),
     "report": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
+    "routing": ("Route",),
     "streams": ("CsvStream", "FileStream", "JsonlStream", "MemoryStream", "StreamFactory"),
 }
 """Where each name is defined. A module is imported when one of its names is asked for: workers need few of them."""

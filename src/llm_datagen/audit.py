@@ -20,7 +20,7 @@ from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.checked import is_unaltered
-from llm_datagen.streams.commits import Position, is_torn
+from llm_datagen.streams.commits import Position, flaws_of
 from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import position_of, read_letters
@@ -182,11 +182,9 @@ class _Check:
         seal = output.disk.read_all(output.done_path)
         if output.manifest() is not None and not is_unaltered(seal or b""):
             self.ledger.find(f"{output.done_path}: the checksum of the seal differs: it was edited; restore it")
-        elif seal is None and is_torn(output.disk, output.commits_path):
-            self.ledger.find(
-                f"{output.commits_path}: the checksum of the last line differs: it is passed over, and the rows that "
-                "it covered are done again by a resume (a loss of power may leave that behind)"
-            )
+        elif seal is None:
+            for flaw in flaws_of(output.disk, output.commits_path):
+                self.ledger.find(flaw)
 
     def _letters(self, position: Position) -> set[Id]:
         """Return the ids of the dead letters, which must be rows of the source that are done."""

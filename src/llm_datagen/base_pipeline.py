@@ -9,7 +9,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.pipeline import PipelineActor
-from llm_datagen.blueprint import draw
+from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
 from llm_datagen.log import open_log
@@ -174,6 +174,13 @@ class BasePipeline(StoredPipeline):
             for node in self._image.get("nodes", [])
         ]
 
-    def describe(self) -> str:
-        """Return the topology as text: a line a node."""
-        return draw(self.nodes)
+    def describe(self, format: DrawingFormat = "text") -> str:
+        """Return a drawing of the topology: each stream once, and the nodes between them. Opens and changes nothing.
+
+        Args:
+            format: "text", or "mermaid": a flowchart in the language of Mermaid.
+
+        Raises:
+            ConfigError: when `format` is another one.
+        """
+        return draw(self._image if self._folder else self._blueprint(), format)

@@ -21,6 +21,7 @@ from llm_datagen.config import (
     check_choice,
     check_count,
     check_flag,
+    check_rate,
     check_seconds,
 )
 from llm_datagen.errors import ConfigError
@@ -54,6 +55,7 @@ class Settings:
     delivery: DeliveryMode
     grace: float
     stall_after: float
+    rate: float | None
     executor: ExecutorKind
     follow_input: bool
     idle_timeout: float | None
@@ -75,6 +77,8 @@ class Settings:
         check_choice("delivery", self.delivery, DeliveryMode)
         check_seconds("grace", self.grace)
         check_seconds("stall_after", self.stall_after)
+        if self.rate is not None:
+            check_rate("rate", self.rate)
         check_choice("executor", self.executor, ExecutorKind)
         check_flag("follow_input", self.follow_input)
         if self.idle_timeout is not None:
@@ -155,6 +159,7 @@ def image_of_line(
         delivery=settings.delivery,
         grace=settings.grace,
         stall_after=settings.stall_after,
+        rate=settings.rate,
         executor=settings.executor,
     )
     uris = _uris(settings, configs, pipeline_id)
@@ -180,6 +185,7 @@ def image_of_line(
                 "delivery": filled.delivery,
                 "grace": filled.grace,
                 "stall_after": filled.stall_after,
+                "rate": filled.rate,
                 "executor": filled.executor,
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": settings.id_scheme,
@@ -266,6 +272,7 @@ def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
         delivery=entry["delivery"],
         grace=entry["grace"],
         stall_after=entry["stall_after"],
+        rate=entry.get("rate"),
         executor=entry["executor"],
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
@@ -307,10 +314,3 @@ def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
     except CycleError as error:
         names = " → ".join(node.node_id for node in error.args[1])
         raise ConfigError(f"the nodes form a cycle: {names}") from None
-
-
-def draw(nodes: Sequence[UnifiedNode]) -> str:
-    """Return the topology as text: a line a node."""
-    return "\n".join(
-        f"{node.input.uri} → {node.node_id} [{operator_name(node.operator)}] → {node.output.uri}" for node in nodes
-    )

@@ -39,6 +39,17 @@ def check_seconds(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_rate(name: str, value: Any) -> float:
+    """Return `value` if it is a positive number of rows a second.
+
+    Raises:
+        ConfigError: naming `name` and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigError(f"{name} must be a positive number of rows a second, not {value!r}")
+    return float(value)
+
+
 def check_choice(name: str, value: Any, choices: Any) -> Any:
     """Return `value` if it is one of the literals in `choices`.
 
@@ -205,6 +216,7 @@ class NodeConfig:
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which the node is reported as stalled.
+        rate: rows that the node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
     """
 
@@ -222,6 +234,7 @@ class NodeConfig:
     delivery: DeliveryMode | None = None
     grace: float | None = None
     stall_after: float | None = None
+    rate: float | None = None
     executor: ExecutorKind | None = None
 
     def __post_init__(self) -> None:
@@ -250,6 +263,8 @@ class NodeConfig:
             check_seconds("grace", self.grace)
         if self.stall_after is not None:
             check_seconds("stall_after", self.stall_after)
+        if self.rate is not None:
+            check_rate("rate", self.rate)
         if self.executor is not None:
             check_choice("executor", self.executor, ExecutorKind)
         if self.writer_config is not None:

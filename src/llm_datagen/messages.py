@@ -411,6 +411,8 @@ class Reconfigure:
     """Batches in the operator at once, at most; None leaves it as it is. Calls that run are not broken off."""
     batch_size: int | None = None
     """Items a batch. Refused for operators that take batches: which rows share a call must not change in a run."""
+    rate: float | None = None
+    """Rows a second that are handed to the operator, at most; 0 takes the limit off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +422,7 @@ class Reconfigured:
     node_id: str
     parallel_size: int
     batch_size: int
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from llm_datagen.config import (
     check_choice,
     check_count,
     check_flag,
+    check_rate,
     check_seconds,
 )
 from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
@@ -26,8 +27,9 @@ from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.routing import RoutingOperator, Rule, Selector, check_outputs
 from llm_datagen.run import Run, run_in_foreground
-from llm_datagen.streams import Sink, Span, Stream, StreamFactory
+from llm_datagen.streams import FileStream, Sink, Span, Stream, StreamFactory
 from llm_datagen.streams.commits import CHECK_WHOLE_BYTES, Position
 from llm_datagen.streams.dispatch import DispatchLog, abandoned
 from llm_datagen.streams.letters import bury_abandoned, check_letters
@@ -55,6 +57,7 @@ class UnifiedNode:
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        rate: rows that the node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
@@ -81,6 +84,7 @@ class UnifiedNode:
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        rate: float | None = None,
         executor: ExecutorKind = "auto",
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
@@ -99,6 +103,7 @@ class UnifiedNode:
         self.delivery: DeliveryMode = check_choice("delivery", delivery, DeliveryMode)
         self.grace = check_seconds("grace", grace)
         self.stall_after = check_seconds("stall_after", stall_after)
+        self.rate = None if rate is None else check_rate("rate", rate)
         self.executor: ExecutorKind = check_choice("executor", executor, ExecutorKind)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
@@ -110,6 +115,8 @@ class UnifiedNode:
         self._packed: bytes | None = None  # by `check`, for `plan`
         self._input: Stream | None = None
         self._output: Stream | None = None
+        self._named_outputs: dict[str, Stream] = {}
+        self._rule: Rule | None = None
         self._opened: NodePlan | None = None
         self._run: Run | None = None
 
@@ -118,15 +125,39 @@ class UnifiedNode:
 
     # Wiring.
 
-    def bind_io(self, input_bus: Stream | str, output_bus: Stream | str) -> Self:
+    def bind_io(
+        self,
+        input_bus: Stream | str,
+        output_bus: Stream | str | Mapping[str, Stream | str],
+        *,
+        route: Rule | None = None,
+    ) -> Self:
         """Say where the node reads and writes: streams, or URIs.
 
+        With several outputs, by their names, the operator returns a `Route` for each row, or `route` says where it
+        goes. Such a node is run by a UnifiedNodePipeline, as the nodes that `parts` returns.
+
+        Args:
+            input_bus: what is read.
+            output_bus: what is written; or a stream for each name.
+            route: given a row that is no `Route`, returns the name of its output; None drops the row.
+
         Raises:
-            ConfigError: when one of them is neither, or both are the same.
+            ConfigError: when something is neither, or two streams are the same.
         """
         self._input = _as_stream("input_bus", input_bus)
-        self._output = _as_stream("output_bus", output_bus)
-        if self._input.place == self._output.place:
+        self._named_outputs, self._rule = {}, route
+        if isinstance(output_bus, Mapping):
+            check_outputs(self.node_id, output_bus, route)
+            self._named_outputs = {name: _as_stream(f"output {name}", bus) for name, bus in output_bus.items()}
+            self._output = _routed(next(iter(self._named_outputs.values())))
+        elif route is not None:
+            raise ConfigError(
+                f"node {self.node_id}: route is for several outputs: give their names, with a stream each"
+            )
+        else:
+            self._output = _as_stream("output_bus", output_bus)
+        if self._input.place in {self._output.place, *(output.place for output in self._named_outputs.values())}:
             raise ConfigError(f"node {self.node_id} would read and write the same stream, {self._input.uri}")
         return self
 
@@ -160,7 +191,23 @@ class UnifiedNode:
         """
         if self._operator is None:
             raise ConfigError(f"node {self.node_id} has no operator; call set_processor() first")
+        if self._named_outputs:
+            return RoutingOperator(self._operator, list(self._named_outputs), self._rule)
         return self._operator
+
+    def parts(self) -> list[UnifiedNode]:
+        """Return the nodes that this one is run as: itself; and, behind it, one for each of several named outputs."""
+        return [self, *(self._selector(name, output) for name, output in self._named_outputs.items())]
+
+    def _selector(self, name: str, output: Stream) -> UnifiedNode:
+        node = UnifiedNode(
+            f"{self.node_id}.{name}",
+            writer_config=self.writer_config,
+            grace=self.grace,
+            stall_after=self.stall_after,
+            ordered=self.ordered,
+        )
+        return node.bind_io(self.output, output).set_operator(Selector(name))
 
     @property
     def input(self) -> Stream:
@@ -175,7 +222,7 @@ class UnifiedNode:
 
     @property
     def output(self) -> Stream:
-        """The stream that the node writes.
+        """The stream that the node writes; with several named outputs, the one from which they are copied.
 
         Raises:
             ConfigError: when none was bound.
@@ -199,6 +246,7 @@ class UnifiedNode:
             "delivery": self.delivery,
             "grace": self.grace,
             "stall_after": self.stall_after,
+            "rate": self.rate,
             "executor": self.executor,
         }
 
@@ -309,6 +357,7 @@ class UnifiedNode:
             dispatched=dispatched,
             grace=self.grace,
             stall_after=self.stall_after,
+            rate=self.rate,
             packed=packed,
             seal=seal,
             config=self.config(),
@@ -322,9 +371,17 @@ class UnifiedNode:
     def open(self) -> Self:
         """Open the streams and recover the output. Only needed to run and close in separate steps."""
         if self._opened is None:
+            self._refuse_several()
             self.check()
             self._opened = self.plan(seal=False)
         return self
+
+    def _refuse_several(self) -> None:
+        if self._named_outputs:
+            raise ConfigError(
+                f"node {self.node_id} has several outputs, so it does not run alone: run "
+                f"UnifiedNodePipeline([{self.node_id}])"
+            )
 
     def run(self) -> RunReport:
         """Run until the input has ended, or the node is cancelled. Blocks.
@@ -334,6 +391,7 @@ class UnifiedNode:
             StreamError: when a stream cannot be read or continued.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
         """
+        self._refuse_several()
         if self._opened is None:
             self.check()
         plan = self._opened or self.plan()
@@ -402,6 +460,12 @@ def _as_stream(name: str, value: Any) -> Stream:
     if not isinstance(value, Stream):
         raise ConfigError(f"{name} must be a stream (StreamFactory.create(uri)) or a URI, not {value!r}")
     return value
+
+
+def _routed(output: Stream) -> Stream:
+    """Return the stream from which several outputs are copied: beside the first of them."""
+    protocol = "jsonl" if isinstance(output, FileStream) else "memory"
+    return StreamFactory.create(f"{protocol}://{output.path}.routed")
 
 
 def _check_input(source: Stream) -> None:

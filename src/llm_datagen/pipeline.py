@@ -25,11 +25,15 @@ from llm_datagen.config import (
     OnError,
     WriterConfig,
 )
+from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ImageMismatchError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode
 from llm_datagen.run import Run
+
+UNKNOWN_ID = "PIPELINE_ID"
+"""What stands for the id of a run that was not created yet, where a topology is drawn."""
 
 __all__ = ["BasePipeline", "UnifiedNodePipeline", "UnifiedPipeline"]
 
@@ -61,6 +65,7 @@ class UnifiedPipeline(BasePipeline):
             never is; these rows are dead-lettered as abandoned.
         grace: seconds that a cancelled node waits for calls in flight; then they are given up.
         stall_after: seconds without any movement after which a node is reported as stalled.
+        rate: rows that each node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es (for calls that keep a core busy),
             or "auto", which is "thread". Async operators run on an event loop.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
@@ -96,6 +101,7 @@ class UnifiedPipeline(BasePipeline):
         delivery: DeliveryMode = "exactly_once",
         grace: float = 60.0,
         stall_after: float = 300.0,
+        rate: float | None = None,
         executor: ExecutorKind = "auto",
         follow_input: bool = False,
         idle_timeout: float | None = None,
@@ -122,6 +128,7 @@ class UnifiedPipeline(BasePipeline):
             delivery=delivery,
             grace=grace,
             stall_after=stall_after,
+            rate=rate,
             executor=executor,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
@@ -167,8 +174,32 @@ class UnifiedPipeline(BasePipeline):
             vars(self).update(before)  # what was refused leaves no trace
             raise
 
+    def describe(
+        self,
+        format: DrawingFormat = "text",
+        *,
+        node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
+    ) -> str:
+        """Return a drawing of the topology: each stream once, and the nodes between them. Opens and changes nothing.
+
+        Before `create()`, the streams between the nodes lie in a folder PIPELINE_ID.
+
+        Args:
+            format: "text", or "mermaid": a flowchart in the language of Mermaid.
+            node_configs: those that `create()` will be given; when it was called, they are known.
+
+        Raises:
+            ConfigError: when a value is wrong, or adjacent nodes' URIs disagree.
+        """
+        if self.pipeline_id or not node_configs:
+            return super().describe(format)
+        return draw(image_of_line(self._settings, node_configs, UNKNOWN_ID), format)
+
     def _create_default(self) -> None:
         self.create()
+
+    def _blueprint(self) -> dict[str, Any]:
+        return image_of_line(self._settings, [], UNKNOWN_ID)
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         return list(self._settings.operators)
@@ -204,8 +235,9 @@ class UnifiedNodePipeline(BasePipeline):
         log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
-        check_topology(nodes)
-        self._given = in_reading_order(nodes)
+        parts = [part for node in nodes for part in node.parts()]
+        check_topology(parts)
+        self._given = in_reading_order(parts)
 
     def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
         """Write the image.
@@ -227,6 +259,9 @@ class UnifiedNodePipeline(BasePipeline):
 
     def _create_default(self) -> None:
         self.create()
+
+    def _blueprint(self) -> dict[str, Any]:
+        return image_of_nodes(self._given, UNKNOWN_ID, streaming=self.streaming)
 
     def _note_run(self, run: Run) -> None:
         for node in self._given:

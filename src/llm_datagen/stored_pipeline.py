@@ -51,6 +51,10 @@ class StoredPipeline:
         """Return the nodes that an image describes, with the operators in the code."""
         raise TypeError
 
+    def _blueprint(self) -> dict[str, Any]:
+        """Return the image as `create()` would make it now, of an id that is not known yet."""
+        raise TypeError
+
     # Blueprint.
 
     @property

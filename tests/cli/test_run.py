@@ -179,3 +179,17 @@ def test_hooks_of_the_pipeline_are_called_besides_those_of_the_display(shell: Sh
     assert run_watched(pipeline) == 0
     assert own.ends == [True]
     assert isinstance(pipeline.hooks, CompositePipelineHooks)
+
+
+def test_a_file_and_a_run_are_drawn(shell: Shell, command: Command) -> None:
+    """`describe` takes both; the node's own settings are in it, and nothing is made."""
+    file = shell.yaml(["ops:odd", {"use": "ops:twice", "batch_size": 7}])
+    before = sorted(shell.folder.iterdir())
+    drawn = command("describe", file).stdout
+    assert "↓ node_0: odd (parallel_size=1, batch_size=1)" in drawn
+    assert "↓ node_1: twice (parallel_size=1, batch_size=7)" in drawn
+    assert [path for path in sorted(shell.folder.iterdir()) if path.name != "__pycache__"] == before
+    command("run", file, "--id", "a")
+    assert command("describe", "a").stdout == drawn.replace("PIPELINE_ID", "a")
+    assert command("describe", "a", "--format", "mermaid").stdout.startswith("flowchart TD\n")
+    assert "no-such" in command("describe", "no-such", code=2).stderr

@@ -104,7 +104,8 @@ def test_the_number_of_calls_at_once_follows(bench: Bench, kind: str) -> None:
     gauge = Gauge(Calls(bench.folder / "calls"))
     bench.give(numbered(3000))
     with nothing_left():
-        pipeline = bench.pipeline([make(gauge.calls)], parallel_size=before, **settings).create("a")
+        operator = make(gauge.calls)
+        pipeline = bench.pipeline([operator], parallel_size=before, **settings).create("a")
         ref = pipeline.start()
         eventually(lambda: gauge.now() == before)
         answer = changed(ref, parallel_size=more)
@@ -127,6 +128,7 @@ def test_the_number_of_calls_at_once_follows(bench: Bench, kind: str) -> None:
     eventually(lambda: len(gauge.history(since)) >= 20)
     assert max(gauge.history(since)) == few
     changed(ref, parallel_size=more)
+    operator.nap = 0.0  # enough is seen (a worker process has its own copy, and naps on)
     report = pipeline.wait(PATIENCE_SECONDS * 4)
     assert report is not None
     assert report.status is Status.COMPLETED
@@ -191,3 +193,34 @@ def test_a_node_that_has_not_begun_begins_with_the_new_value(bench: Bench) -> No
     assert max(first.history()) == 1
     assert max(second.history()) == 5
     assert bench.image("a")["nodes"][1]["parallel_size"] == 5
+
+
+def test_a_rate_holds_is_changed_and_taken_off_while_it_runs_and_is_kept_over_a_resume(bench: Bench) -> None:
+    """M30: lower bounds of the time only, so that a busy machine cannot fail it."""
+    gauge = Gauge(Calls(bench.folder / "calls"))
+    bench.give(numbered(3000))
+    began = time.monotonic()
+    pipeline = bench.pipeline([Items(gauge.calls, 0.0)], parallel_size=8, rate=100.0).create("a")
+    ref = pipeline.start()
+    eventually(lambda: len(gauge.history()) >= 80)
+    assert time.monotonic() - began >= (40 - 6) / 100
+    assert changed(ref, rate=20) == Reconfigured("node_0", 8, 1, 20)
+    began, since = time.monotonic(), len(gauge.history())
+    eventually(lambda: len(gauge.history(since)) >= 36)
+    assert time.monotonic() - began >= (18 - 8 - 2) / 20  # 8 may have been in flight
+    ref.ask(Pause(), timeout=PATIENCE_SECONDS)
+    with pytest.raises(ConfigError, match="rate must be a positive number of rows a second, not -1"):
+        changed(ref, rate=-1)
+    ref.tell(Cancel())
+    pipeline.wait(PATIENCE_SECONDS)
+    assert bench.image("a")["nodes"][0]["rate"] == 20
+    pipeline.resume("a")
+    began, since = time.monotonic(), len(gauge.history())
+    ref = pipeline.start()
+    eventually(lambda: len(gauge.history(since)) >= 24)
+    assert time.monotonic() - began >= (12 - 2) / 20
+    assert changed(ref, rate=0).rate is None
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status is Status.COMPLETED
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(3000))

@@ -16,6 +16,7 @@ from llm_datagen.actors.failed import FailedRows
 from llm_datagen.actors.holding import HOLD_SECONDS, Holding, HoldOver
 from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.rate import RateLimit
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.stall import StallWatch
 from llm_datagen.actors.tasks import Tasks
@@ -63,6 +64,11 @@ class _Late:
 
 
 @dataclass(frozen=True, slots=True)
+class _RateWait:
+    """Timer: the rate allows more rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class _GraceOver:
     """Timer: calls in flight were waited for long enough."""
 
@@ -103,6 +109,7 @@ class NodeActor(Stage):
             is_gil_bound=self._executor.is_gil_bound,
             task_seconds=self._executor.task_seconds,
         )
+        self._rate = RateLimit(self.clock, plan.rate)
         self._stall = StallWatch(self.clock, plan.stall_after)
         self._is_given_up = False
         position = plan.position
@@ -126,7 +133,7 @@ class NodeActor(Stage):
         self._stall.moved()
         self._look_later()
 
-    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _GraceOver | HoldOver) -> None:
+    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _RateWait | _GraceOver | HoldOver) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
@@ -147,6 +154,8 @@ class NodeActor(Stage):
                 self._cut_late()
             case _Look():
                 self._look()
+            case _RateWait():
+                pass  # what can be done now is done below
             case _GraceOver():
                 self._give_up_calls()
             case HoldCalls(held=held):
@@ -187,7 +196,11 @@ class NodeActor(Stage):
         if not self._tasks:
             self._holding.answer()
         while not self._is_stopping and not self._holding.is_on and self._has_room():
-            block = self._next_block()
+            rows = self._rate.rows()
+            if not rows:
+                self.mailbox.wake_after(self._rate.wait(), _RateWait(), key="rate")
+                break
+            block = self._next_block(rows)
             if block is None:
                 break
             self._hand_out(block)
@@ -205,17 +218,18 @@ class NodeActor(Stage):
         is_much = self._pace.is_grouping and self._tasks.bytes >= BYTES_AHEAD and len(self._tasks) > 1
         return len(self._tasks) < self._pace.tasks and not is_much
 
-    def _next_block(self) -> Block | None:
+    def _next_block(self, rows: int) -> Block | None:
         if isinstance(self._delivery, OrderedDelivery):
             ahead = self._backlog.start - self._delivery.next_row
             if ahead >= self._pace.ordered_span() and ahead >= self._pace.ordered_span(self._tasks.largest):
                 return None
-        return self._backlog.take(self._pace.rows_per_task)
+        return self._backlog.take(min(rows, self._pace.rows_per_task))
 
     def _hand_out(self, block: Block) -> None:
         if self._plan.dispatched is not None:
             self._plan.dispatched.handed_out(block.span)
         self._tasks.hand_out(block)
+        self._rate.spend(len(block.records))
         if self._tasks.made == 1:
             self.mailbox.wake_after(PATIENCE_SECONDS, _Patience())
         if len(block.records) > self._plan.step:
@@ -240,6 +254,7 @@ class NodeActor(Stage):
         self.mailbox.wake_after(HOLD_SECONDS, HoldOver(), key="hold")
 
     def _resize(self) -> None:
+        self._rate.change(self._plan.rate)
         workers = self._plan.concurrency
         self._executor.resize(workers)
         self._tasks.workers = self._times.workers = workers
@@ -282,6 +297,7 @@ class NodeActor(Stage):
 
     def _put_back(self, rest: Block, *, is_unknown: bool = False) -> None:
         self._backlog.put_back(rest)
+        self._rate.give_back(len(rest.records))
         if self._plan.dispatched is not None and not is_unknown:
             self._plan.dispatched.came_back(rest.span)
 

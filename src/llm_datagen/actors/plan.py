@@ -37,6 +37,7 @@ class NodePlan:
         dispatched: the record of rows handed out, for "at_most_once".
         grace: seconds that a cancelled node waits for calls in flight.
         stall_after: seconds without movement after which the node says that it is stalled.
+        rate: rows handed out a second, at most; None for no limit.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the image and for hooks.
@@ -62,6 +63,7 @@ class NodePlan:
     dispatched: DispatchLog | None = None
     grace: float = 60.0
     stall_after: float = 300.0
+    rate: float | None = None
     packed: bytes | None = field(default=None, repr=False)
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)

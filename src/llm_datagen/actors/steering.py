@@ -16,7 +16,7 @@ from llm_datagen import log as events
 from llm_datagen.actors.answers import when_all
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.config import check_count
+from llm_datagen.config import check_count, check_rate
 from llm_datagen.errors import ConfigError
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import AllowCalls, HoldCalls, Reconfigure, Reconfigured, Resize
@@ -100,24 +100,26 @@ class Steering:
             raise
         plan.parallel_size = order.parallel_size or plan.parallel_size
         plan.batch_size = order.batch_size or plan.batch_size
-        changed = {"parallel_size": plan.parallel_size, "batch_size": plan.batch_size}
+        if order.rate is not None:
+            plan.rate = order.rate or None
+        changed = {"parallel_size": plan.parallel_size, "batch_size": plan.batch_size, "rate": plan.rate}
         plan.config = {**plan.config, **changed}
         if order.node_id in self._entries:
             self._entries[order.node_id].update(changed)
-        self._log.info(
-            events.RECONFIGURED, node_id=order.node_id, parallel_size=plan.parallel_size, batch_size=plan.batch_size
-        )
+        self._log.info(events.RECONFIGURED, node_id=order.node_id, **changed)
         tell(node, Resize())
-        return Reconfigured(order.node_id, plan.parallel_size, plan.batch_size)
+        return Reconfigured(order.node_id, plan.parallel_size, plan.batch_size, plan.rate)
 
     def _checked(self, order: Reconfigure, *, is_over: bool) -> NodePlan:
         plan = self._plans.get(order.node_id)
         if plan is None:
             raise ConfigError(f"there is no node {order.node_id!r}; the nodes are {', '.join(self._plans)}")
-        if order.parallel_size is None and order.batch_size is None:
-            raise ConfigError("nothing to change: say parallel_size or batch_size")
+        if order.parallel_size is None and order.batch_size is None and order.rate is None:
+            raise ConfigError("nothing to change: say parallel_size, batch_size or rate")
         if order.parallel_size is not None:
             check_count("parallel_size", order.parallel_size)
+        if order.rate:
+            check_rate("rate", order.rate)
         if order.batch_size is not None:
             check_count("batch_size", order.batch_size)
             if plan.call.batch and order.batch_size != plan.batch_size:

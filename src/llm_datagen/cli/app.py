@@ -16,6 +16,7 @@ from llm_datagen.cli.ledger import verify_run
 from llm_datagen.cli.letters import show_errors
 from llm_datagen.cli.logs import show_events, show_summary
 from llm_datagen.cli.options import (
+    DrawingOption,
     IdArgument,
     IfExistsOption,
     JsonOption,
@@ -30,6 +31,7 @@ from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.runs import run_lines
 from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import default_results, find_target, parse_settings
+from llm_datagen.cli.target import describe as describe_pipeline
 from llm_datagen.cli.tracing import trace_row
 from llm_datagen.runtime import RunFolder
 
@@ -93,6 +95,26 @@ def run(
         Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
         write(f"run {created.pipeline_id}: {pipeline}")
         raise typer.Exit(run_watched(created))
+
+
+@app.command()
+def describe(
+    pipeline: Annotated[
+        str,
+        typer.Argument(metavar="FILE.yaml|MODULE:NAME|ID", help="A pipeline, or the id of a run.", show_default=False),
+    ],
+    form: Annotated[
+        DrawingOption, typer.Option("--format", help="As lines, or as a flowchart in the language of Mermaid.")
+    ] = DrawingOption.TEXT,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Draw the streams of a pipeline, and the nodes between them.
+
+    No stream is opened, and nothing is run.
+    """
+    with exit_codes(full_traceback=traceback):
+        write(describe_pipeline(results_dir or Path(default_results()), pipeline, form.value))
 
 
 @app.command()

@@ -19,6 +19,13 @@ class IfExistsOption(enum.StrEnum):
     OVERWRITE = "overwrite"
 
 
+class DrawingOption(enum.StrEnum):
+    """How a topology is drawn."""
+
+    TEXT = "text"
+    MERMAID = "mermaid"
+
+
 class OnErrorOption(enum.StrEnum):
     """What becomes of a row that fails."""
 

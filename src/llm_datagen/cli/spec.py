@@ -81,6 +81,7 @@ class OperatorPart(_Part):
     delivery: DeliveryMode = "exactly_once"
     grace: Seconds = 1
     stall_after: Seconds = 1
+    rate: Seconds | None = None
     executor: ExecutorKind = "auto"
     idle_timeout: Seconds | None = None
 
@@ -125,6 +126,7 @@ class PipelinePart(_Part):
     delivery: DeliveryMode = "exactly_once"
     grace: Seconds = 1
     stall_after: Seconds = 1
+    rate: Seconds | None = None
     executor: ExecutorKind = "auto"
     follow_input: bool = False
     idle_timeout: Seconds | None = None

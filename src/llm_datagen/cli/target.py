@@ -15,8 +15,10 @@ from llm_datagen.cli.loading import build_operator, load, make_importable
 from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.spec import PipelinePart, read_spec
 from llm_datagen.config import IfExists
+from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ConfigError, DatagenError
 from llm_datagen.pipeline import BasePipeline, UnifiedPipeline
+from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
@@ -71,6 +73,30 @@ class Target:
             raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
         pipeline.create(chosen, **settings)  # type: ignore[attr-defined]
         return pipeline
+
+    def describe(self, format: DrawingFormat) -> str:
+        """Return a drawing of the pipeline."""
+        if isinstance(self.pipeline, UnifiedPipeline):
+            return self.pipeline.describe(format, node_configs=self.node_configs)
+        return self.pipeline.describe(format)
+
+
+def describe(results_dir: Path, name: str, format: DrawingFormat) -> str:
+    """Return a drawing of a pipeline that was not run yet, or of a run. Opens no stream.
+
+    Args:
+        results_dir: where runs are kept.
+        name: a YAML file, ``module:attr``, or the id of a run.
+        format: "text" or "mermaid".
+
+    Raises:
+        ConfigError: when the pipeline is wrong.
+        PipelineNotFoundError: when there is no such run.
+    """
+    path = Path(name)
+    if path.suffix.lower() in {".yaml", ".yml", ".py"} or ":" in name or path.is_file():
+        return find_target(name).describe(format)
+    return draw(RunFolder(results_dir, name).load(), format)
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:

@@ -30,3 +30,29 @@ class Claims:
         """Take all rows that were not begun; return the number of the first, None when there is none. Any thread."""
         rest = list(self.numbers) if _CAN_BE_CUT else ()
         return rest[0] if rest else None
+
+
+class ClaimedTasks:
+    """What an executor whose workers claim their rows has in common: the claims of the tasks that it was given."""
+
+    def __init__(self) -> None:
+        self._claims: dict[int, Claims] = {}
+
+    def left(self, task: int) -> int:
+        """Return how many rows of a task were not begun; 0 when it has ended. Any thread."""
+        claims = self._claims.get(task)
+        return 0 if claims is None else claims.left
+
+    def cut(self, task: int) -> int | None:
+        """Take the rows that were not begun away from a task; return how many it keeps, None for all. Any thread."""
+        claims = self._claims.get(task)
+        return None if claims is None else claims.take_rest()
+
+    def _claim(self, task: int, rows: int) -> Claims:
+        """Return the claims of a task that begins."""
+        claims = self._claims[task] = Claims(rows)
+        return claims
+
+    def _end_claims(self, task: int) -> None:
+        """Forget the claims of a task: all its rows were taken."""
+        del self._claims[task]

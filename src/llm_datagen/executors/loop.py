@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
-from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
 from llm_datagen.executors.work import Kernel
@@ -26,7 +26,7 @@ MAX_THREADS = 32
 """Threads of a loop, for `asyncio.to_thread`, at most."""
 
 
-class LoopExecutor:
+class LoopExecutor(ClaimedTasks):
     """Runs tasks on an event loop of its own, which the outlet never blocks.
 
     Args:
@@ -41,6 +41,7 @@ class LoopExecutor:
     is_gil_bound = False
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+        super().__init__()
         self.spare_tasks = spare_tasks_of(workers)
         self._workers = workers
         self._operator = operator
@@ -53,7 +54,6 @@ class LoopExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._calling = 0
         self._waiting: deque[tuple[int, Block, Claims]] = deque()
-        self._claims: dict[int, Claims] = {}
         self._is_set_up = False
         self._is_stopping = False
         self._is_given_up = False
@@ -72,18 +72,8 @@ class LoopExecutor:
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` as a task of the loop."""
-        claims = self._claims[task] = Claims(len(block.records))
+        claims = self._claim(task, len(block.records))
         self._loop.call_soon_threadsafe(self._begin, (task, block, claims))
-
-    def left(self, task: int) -> int:
-        """Return how many rows of a task were not begun."""
-        claims = self._claims.get(task)
-        return 0 if claims is None else claims.left
-
-    def cut(self, task: int) -> int | None:
-        """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
-        claims = self._claims.get(task)
-        return None if claims is None else claims.take_rest()
 
     def resize(self, workers: int) -> None:
         """Have another number of tasks on the loop at once."""
@@ -165,7 +155,7 @@ class LoopExecutor:
     async def _work(self, number: int, block: Block, claims: Claims) -> None:
         done = await self._kernel.run_async(block, claims)
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
-        del self._claims[number]
+        self._end_claims(number)
         if self._outlet.try_put(number, done):
             self._delivered()
         else:

@@ -7,14 +7,14 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
-from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import WorkerPool
 from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
 
 
-class ThreadExecutor:
+class ThreadExecutor(ClaimedTasks):
     """Runs tasks on threads, which the outlet may block.
 
     Args:
@@ -29,13 +29,13 @@ class ThreadExecutor:
     is_gil_bound = True
 
     def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+        super().__init__()
         self.spare_tasks = spare_tasks_of(workers)
         self._operator = operator
         self._kernel = kernel
         self._outlet = outlet
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
-        self._claims: dict[int, Claims] = {}
         self._is_set_up = False
 
     def start(self) -> None:
@@ -47,20 +47,10 @@ class ThreadExecutor:
 
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` on a thread of the pool."""
-        claims = self._claims[task] = Claims(len(block.records))
+        claims = self._claim(task, len(block.records))
         future = self._pool.submit(self._work, task, block, claims)
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
-
-    def left(self, task: int) -> int:
-        """Return how many rows of a task were not begun."""
-        claims = self._claims.get(task)
-        return 0 if claims is None else claims.left
-
-    def cut(self, task: int) -> int | None:
-        """Take the rows that were not begun away from a task; return how many it keeps, None for all."""
-        claims = self._claims.get(task)
-        return None if claims is None else claims.take_rest()
 
     def resize(self, workers: int) -> None:
         """Have another number of threads; those that are too many end when they have nothing to do."""
@@ -73,7 +63,7 @@ class ThreadExecutor:
 
     def _work(self, task: int, block: Block, claims: Claims) -> None:
         done = self._kernel.run(block, claims)
-        del self._claims[task]
+        self._end_claims(task)
         self._outlet.put(task, done)
 
     def stop(self, *, wait: bool = True) -> None:

@@ -7,6 +7,7 @@ The layers, from the bottom: `disk` (operations on files) · `spans` (places) ·
 
 from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
 from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.disk import AppendFile, Disk, LocalDisk, ReadFile
 from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
@@ -16,18 +17,22 @@ from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Readable, Stream, StreamReader, StreamWriter
 
 __all__ = [
+    "AppendFile",
     "Block",
     "Codec",
     "Coverage",
     "CsvStream",
     "Cursor",
     "Decoder",
+    "Disk",
     "Encoder",
     "FileStream",
     "Fingerprint",
     "JsonlStream",
+    "LocalDisk",
     "Manifest",
     "MemoryStream",
+    "ReadFile",
     "Readable",
     "Segment",
     "Sink",

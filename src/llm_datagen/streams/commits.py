@@ -15,7 +15,7 @@ a stream that is shorter than its commit says, is an error.
 
 When it is opened, and from time to time after that, the log is replaced, atomically, by a header and one commit that
 holds the whole coverage, so that its length follows the rows in flight, not the rows written. So there is no log
-without these two lines.
+without these two lines. This commit is the start record: it alone says ``"start": true``.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class CommitLog:
         """Make the log anew, atomically: the header, and `position` with its whole coverage."""
         self.close()
         header = {"format": FORMAT, "source": self._source}
-        data = _line(header) + _line(position.as_record(position.coverage))
+        data = _line(header) + _line({"start": True, **position.as_record(position.coverage)})
         self._disk.replace(self._path, data, sync=self._sync)
         self._grown = 0
 
@@ -174,10 +174,12 @@ class CommitLog:
 def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
     """Return the source URI and the position that the log at `path` holds; None when there is no log.
 
-    A torn last line is passed over; the log itself is not changed.
+    A torn last line is passed over; the log itself is not changed. The first commit need not be a start record: logs
+    of older versions have none. `flaws_of` says so.
 
     Raises:
-        StreamCorruptError: when any other line is not valid, or the first two are not there.
+        StreamCorruptError: when any other line is not valid, the first two are not there, or a start record is there
+            twice.
     """
     data = disk.read_all(path)
     if data is None:
@@ -203,6 +205,8 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
                 if record["format"] != FORMAT:
                     raise ValueError(f"format {record['format']} is not {FORMAT}")
                 source = record["source"]
+            elif number > 1 and "start" in record:
+                raise ValueError("the start record is there twice")
             else:
                 position.apply(record)
         except (KeyError, TypeError, ValueError) as error:
@@ -214,10 +218,21 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
     return source, position
 
 
-def is_torn(disk: Disk, path: str) -> bool:
-    """Return whether the last line of a log is whole, and was yet changed: `read_log` passes it over."""
-    lines = (disk.read_all(path) or b"").split(b"\n")
-    return len(lines) > 1 and _parse(lines[-2]) is None
+def flaws_of(disk: Disk, path: str) -> list[str]:
+    """Return what is wrong with a log that `read_log` can read: a sentence each, with the place."""
+    lines = (disk.read_all(path) or b"").split(b"\n")[:-1]
+    flaws = []
+    if len(lines) > 1 and "start" not in (_parse(lines[1]) or {}):
+        flaws.append(
+            f"{path}, line 2 is no start record: a line before it was removed, or an older version wrote the log (a "
+            "resume writes it anew)"
+        )
+    if len(lines) > 1 and _parse(lines[-1]) is None:
+        flaws.append(
+            f"{path}: the checksum of the last line differs: it is passed over, and the rows that it covered are done "
+            "again by a resume (a loss of power may leave that behind)"
+        )
+    return flaws
 
 
 def check_data(disk: Disk, path: str, position: Position, *, whole: bool) -> None:

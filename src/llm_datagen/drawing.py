@@ -1,0 +1,100 @@
+"""Drawings of a topology: streams and the nodes between them, as text and as a Mermaid flowchart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from llm_datagen.config import check_choice
+from llm_datagen.errors import ConfigError
+from llm_datagen.streams import StreamFactory
+
+DrawingFormat = Literal["text", "mermaid"]
+"""How a topology is drawn."""
+
+_PLAIN = re.compile(r"[^\W_]|[/:=,() ]|(?<=[^\W_])[._-](?=[^\W_])")
+"""A character that Mermaid takes as it is in a quoted label, and not as markup."""
+
+
+def draw(image: Mapping[str, Any], format: DrawingFormat = "text") -> str:
+    """Return a drawing of the nodes and streams in an image. Each stream is in it once. Opens nothing.
+
+    Args:
+        image: the image of a run; only its `config` and its `nodes` are looked at.
+        format: "text": a line a node and a line a stream, indented where several nodes read the same stream.
+            "mermaid": a flowchart in the language of Mermaid.
+
+    Raises:
+        ConfigError: when `format` is another one.
+    """
+    check_choice("format", format, DrawingFormat)
+    nodes = image["nodes"]
+    lines = _mermaid(nodes) if format == "mermaid" else _text(nodes, streaming=bool(image["config"]["streaming"]))
+    return "\n".join(lines)
+
+
+def _key(uri: str) -> Any:
+    """Return what stream a URI means, however it is spelled; the protocol need not be known here."""
+    try:
+        return StreamFactory.create(uri).place
+    except ConfigError:
+        return uri
+
+
+def _of(node: Mapping[str, Any]) -> str:
+    return f"parallel_size={node['parallel_size']}, batch_size={node['batch_size']}"
+
+
+def _text(nodes: Sequence[Mapping[str, Any]], *, streaming: bool) -> Iterator[str]:
+    yield "streaming: all nodes at once" if streaming else "one node after the other"
+    readers: dict[Any, list[Mapping[str, Any]]] = {}
+    for node in nodes:
+        readers.setdefault(_key(node["input_uri"]), []).append(node)
+    written = {_key(node["output_uri"]) for node in nodes}
+    roots = {key: found[0]["input_uri"] for key, found in readers.items() if key not in written}
+    for key, uri in roots.items():
+        yield _visible(uri)
+        waiting = [(key, "", "")]  # a stream, what its readers' lines begin with, and what follows in this place
+        while waiting:
+            stream, indent, line = waiting.pop()
+            if line:
+                yield line
+            found = readers.get(stream, [])
+            branches: list[tuple[Any, str, str]] = []
+            for number, node in enumerate(found, 1):
+                is_last = number == len(found)
+                mark = "↓ " if len(found) == 1 else "└─ " if is_last else "├─ "
+                inner = indent + ("" if len(found) == 1 else "   " if is_last else "│  ")
+                head = f"{indent}{mark}{_visible(node['node_id'])}: {_visible(node['operator'])} ({_of(node)})"
+                branches.append((_key(node["output_uri"]), inner, f"{head}\n{inner}{_visible(node['output_uri'])}"))
+            waiting += reversed(branches)
+
+
+def _mermaid(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "flowchart TD"
+    names: dict[Any, str] = {}
+    for node in nodes:
+        for uri in (node["input_uri"], node["output_uri"]):
+            key = _key(uri)
+            if key not in names:
+                names[key] = f"stream{len(names)}"
+                yield f'    {names[key]}[("{_label(uri)}")]'
+    for number, node in enumerate(nodes):
+        title = _label(f"{node['node_id']}: {node['operator']}")
+        yield f'    node{number}["{title}<br/>{_label(_of(node))}"]'
+        yield f"    {names[_key(node['input_uri'])]} --> node{number} --> {names[_key(node['output_uri'])]}"
+
+
+def _visible(text: str) -> str:
+    """Return text on one line: what cannot be printed is written as Python writes it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _label(text: str) -> str:
+    """Return text for a quoted label. Quotes, markup and markdown are written as codes, as in ``#34;``."""
+    text = _visible(text)
+    text = "".join(c if _PLAIN.match(text, at) else f"#{ord(c)};" for at, c in enumerate(text))
+    return text.replace("style", "#115;tyle").replace(
+        "classDef", "#99;lassDef"
+    )  # Mermaid takes codes apart behind them

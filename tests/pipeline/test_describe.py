@@ -1,0 +1,97 @@
+"""describe(): the topology as a drawing (M31)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from llm_datagen import ConfigError, FunctionOperator, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+
+from ..support import Bench, numbered
+
+
+def same(item: object) -> object:
+    return item
+
+
+def test_a_line_is_drawn_before_and_after_create(bench: Bench) -> None:
+    """Each stream once; nothing is opened, made or changed."""
+    operators = [FunctionOperator(same, name="clean"), FunctionOperator(same, name="ask")]
+    pipeline = bench.pipeline(operators, parallel_size=3)
+    wide = [None, {"batch_size": 8}]
+    drawn = [
+        "one node after the other",
+        f"jsonl://{bench.input}",
+        "↓ node_0: clean (parallel_size=3, batch_size=1)",
+        f"jsonl://{bench.between('PIPELINE_ID')}",
+        "↓ node_1: ask (parallel_size=3, batch_size=8)",
+        f"jsonl://{bench.output}",
+    ]
+    assert pipeline.describe(node_configs=wide).splitlines() == drawn
+    assert "batch_size=8" not in pipeline.describe()
+    assert not bench.files()
+    with pytest.raises(ConfigError, match="format"):
+        pipeline.describe("dot")  # type: ignore[arg-type]
+
+    bench.give(numbered(1))
+    pipeline.create("a", node_configs=wide)
+    files = bench.files()
+    drawn[3] = f"jsonl://{bench.between('a')}"
+    assert pipeline.describe().splitlines() == drawn
+    assert bench.files() == files
+    pipeline.run()
+    assert pipeline.describe().splitlines() == drawn
+
+
+def wired(folder: Path, *joints: str) -> UnifiedNodePipeline:
+    """Return a pipeline of nodes, each given as "source name" and writing a stream of its own name."""
+    nodes = []
+    for joint in joints:
+        source, name = joint.split(" ", 1)
+        node = UnifiedNode(name).bind_io(f"jsonl://{folder}/{source}.jsonl", f"jsonl://{folder}/./{name}.jsonl")
+        nodes.append(node.set_operator(FunctionOperator(same, name=f"do {name}")))
+    return UnifiedNodePipeline(nodes, results_dir=folder / "results", log_file=None)
+
+
+def test_a_stream_that_several_nodes_read_is_drawn_once(tmp_path: Path) -> None:
+    """Also when its path is spelled in two ways; a second input begins a drawing of its own."""
+    pipeline = wired(tmp_path, "in a", "a b", "a c", "b d", "b e", "other x")
+    text = pipeline.describe().replace(f"jsonl://{tmp_path}/", "").replace("./", "")
+    assert re.sub(r": do . \(.*\)", "", text).splitlines() == [
+        "streaming: all nodes at once",
+        *("in.jsonl", "↓ a", "a.jsonl"),
+        *("├─ b", "│  b.jsonl", "│  ├─ d", "│  │  d.jsonl", "│  └─ e", "│     e.jsonl"),
+        *("└─ c", "   c.jsonl"),
+        *("other.jsonl", "↓ x", "x.jsonl"),
+    ]
+    mermaid = pipeline.describe("mermaid").splitlines()
+    assert mermaid[0] == "flowchart TD"
+    streams = [line for line in mermaid if "[(" in line]
+    assert len(streams) == 8
+    (split,) = [line.split("[")[0].strip() for line in streams if line.endswith('/a.jsonl")]')]
+    arrows = [line.split(" --> ") for line in mermaid if "-->" in line]
+    assert sum(source.strip() == split for source, _, _ in arrows) == 2
+    assert [output for _, _, output in arrows].count(split) == 1
+    assert len({node for _, node, _ in arrows}) == len(arrows) == 6
+
+
+@pytest.mark.parametrize("odd", ['a"]; b --> c', "x\ny\x1b[31m", "<b>#35;&amp;`%%{init}", "style:x#1;", "_é_ **中**"])
+def test_odd_characters_neither_break_a_line_nor_end_a_label(odd: str) -> None:
+    """A label can be read back as the text it stands for."""
+    operator = FunctionOperator(same, name=odd)
+    pipeline = UnifiedPipeline([operator], f"jsonl://in {odd}.jsonl", "jsonl://out.jsonl")
+    visible = odd.replace("\n", "\\n").replace("\x1b", "\\x1b")
+    assert pipeline.describe().splitlines()[1:3] == [
+        f"jsonl://in {visible}.jsonl",
+        f"↓ node_0: {visible} (parallel_size=1, batch_size=1)",
+    ]
+    lines = pipeline.describe("mermaid").splitlines()
+    assert len(lines) == 5
+    labels = [found[1] for line in lines if (found := re.fullmatch(r'    \w+\[\(?"([^"]*)"\)?\]', line))]
+    assert len(labels) == 3
+    assert not re.search(r"style|[`%{}&]|<(?!br/>)", "".join(labels))
+    read = [re.sub(r"#(\d+);", lambda code: chr(int(code[1])), label) for label in labels]
+    assert read[0] == f"jsonl://in {visible}.jsonl"
+    assert read[2] == f"node_0: {visible}<br/>parallel_size=1, batch_size=1"

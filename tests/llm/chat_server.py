@@ -23,10 +23,12 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What is sent back: a body that is not a dict is sent as it is."""
+    """What is sent back: a body that is not a dict is sent as it is. `missing` bytes are promised and not sent."""
 
     body: Any
     status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
 
 
 def completion(content: Any, *, finish_reason: str = "stop", usage: Any = None) -> dict[str, Any]:
@@ -60,7 +62,8 @@ class ChatServer:
             return self.changed.wait_for(lambda: self.connections == 0, timeout=10)
 
     def operator(self, prompt: str = "{{ q }}", **options: Any) -> LLMOperator:
-        return LLMOperator(prompt, **{"model": "tiny", "base_url": self.base_url, **options})
+        """Return an operator that asks this server, and does not try again unless told to."""
+        return LLMOperator(prompt, **{"model": "tiny", "base_url": self.base_url, "max_retries": 0, **options})
 
 
 def serve(server: ChatServer) -> ThreadingHTTPServer:
@@ -84,9 +87,12 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
             reply = server.reply(seen)
             data = json.dumps(reply.body) if isinstance(reply.body, dict) else reply.body
             self.send_response(reply.status)
-            self.send_header("Content-Length", str(len(data.encode())))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data.encode()) + reply.missing))
             self.end_headers()
             self.wfile.write(data.encode())
+            self.close_connection = reply.missing > 0
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

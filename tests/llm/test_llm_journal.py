@@ -69,7 +69,8 @@ def complete(path: Path, asked: Asked, *requests: ChatRequest) -> list[ChatAnswe
     async def body(journal: JournaledCaller) -> list[ChatAnswer]:
         return [await journal.complete(request) for request in requests or [REQUEST]]
 
-    return run(path, asked, body)
+    answers: list[ChatAnswer] = run(path, asked, body)
+    return answers
 
 
 @contextmanager

@@ -187,7 +187,7 @@ def test_a_body_that_is_not_a_completion_is_an_error(server: ChatServer, body: A
 
 
 def test_a_server_that_is_not_there_is_an_error_that_says_so() -> None:
-    operator = LLMOperator("{{ q }}", model="m", base_url="http://127.0.0.1:9/v1")
+    operator = LLMOperator("{{ q }}", model="m", base_url="http://127.0.0.1:9/v1", max_retries=0)
     with pytest.raises(LLMRequestError, match=r"connection failed: .*127\.0\.0\.1:9/v1.*row 2") as caught:
         run(operator, {"_i": 2, "q": "x"})
     assert caught.value.status is None
@@ -250,6 +250,8 @@ def test_the_engine_sees_an_async_operator_with_a_name() -> None:
         ({"base_url": "api.example.org"}, "base_url must start with"),
         ({"base_url": "https://me:hunter2@api.example.org"}, "base_url holds a user"),
         ({"timeout": 0}, "timeout must be a positive"),
+        ({"max_retries": -1}, "max_retries must be a whole number"),
+        ({"retry_wait": 0}, "retry_wait must be a positive"),
         ({"params": {"stream": True}}, "'stream'"),
         ({"params": {"x": object()}}, "params must be JSON"),
         ({"output": 3}, "output must be"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import UnifiedPipeline
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, NodeFailedError
 from llm_datagen.llm import LLMAnswerError, LLMOperator
 
 from ..support import lines, write_jsonl
@@ -39,7 +39,7 @@ def test_no_call_is_made_again_after_kill_9_between_the_answer_and_the_commit(
 
     def start(dies_after: int) -> int:
         command = [sys.executable, str(JOB), server.base_url, str(dies_after)]
-        return subprocess.run(command, cwd=tmp_path, timeout=60, capture_output=True).returncode
+        return subprocess.run(command, check=False, cwd=tmp_path, timeout=60, capture_output=True).returncode
 
     assert start(7) == -signal.SIGKILL
     assert prompts(server) == Counter(questions[:7])
@@ -90,3 +90,20 @@ def test_cache_must_be_a_path() -> None:
     for wrong in ("", 7, True):
         with pytest.raises(ConfigError, match="cache must be the path"):
             LLMOperator("x", model="m", cache=wrong)  # type: ignore[arg-type]
+
+
+def test_a_file_that_cannot_be_used_fails_the_run_and_a_resume_goes_on_when_it_is_gone(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", [{"q": "x"}])
+    path = tmp_path / "answers"
+    path.write_text("no database" * 100)
+    ask = server.operator(cache=str(path))
+    pipeline = UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl").create("job")
+    with pytest.raises(NodeFailedError, match=r"JournalError: .*move it away"):
+        pipeline.run()
+    assert not server.seen
+    path.unlink()
+    UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl").resume("job").run()
+    assert len(lines(tmp_path / "out.jsonl")) == 1

@@ -7,6 +7,7 @@ Layout:
     validation.py  JSON schemas, checked
     chat.py        what a call is, and what makes one: the protocol of callers
     callers.py     an operator's caller, put together
+    retrying.py    tries again
     client.py      one HTTP call
     journal.py     answers that were paid for are kept
     journalfile.py the file that they are kept in

@@ -12,9 +12,17 @@ from pydantic import SecretStr
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
+from llm_datagen.llm.retrying import retry_after
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _BODY_CHARS = 300
+_PASSING = (
+    httpx.TimeoutException,
+    httpx.NetworkError,
+    httpx.RemoteProtocolError,
+    httpx.ProxyError,
+    httpx.DecodingError,
+)
 _HINTS = {
     400: "check model, params and the schema",
     401: "check api_key, or the environment variable OPENAI_API_KEY",
@@ -100,12 +108,14 @@ class HttpCaller:
                 response = await self._http.post(self._endpoint.url, content=orjson.dumps(payload))
         except (TimeoutError, httpx.TimeoutException) as error:
             raise LLMRequestError(
-                f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size"
+                f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size",
+                may_pass=True,
             ) from error
         except httpx.HTTPError as error:
             detail = self._safe(str(error)) or type(error).__name__
             raise LLMRequestError(
-                f"the connection failed: {detail} ({where}): check base_url and that the server is up"
+                f"the connection failed: {detail} ({where}): check base_url and that the server is up",
+                may_pass=isinstance(error, _PASSING),
             ) from error
         seconds = time.perf_counter() - started
         if response.status_code != 200:
@@ -115,6 +125,9 @@ class HttpCaller:
                 f"HTTP {response.status_code} from {where}: {body or 'an empty body'} ({hint})",
                 status=response.status_code,
                 body=body,
+                # A used-up quota comes as 429, too, and is not there again in a minute.
+                may_pass=_may_pass(response.status_code) and b"insufficient_quota" not in response.content,
+                retry_after=retry_after(response.headers),
             )
         answer = _answer(response.content, request.model, self._endpoint.label, seconds)
         if answer is None:
@@ -123,6 +136,7 @@ class HttpCaller:
                 f"{where} did not send a chat completion but: {body or 'an empty body'} (check base_url)",
                 status=response.status_code,
                 body=body,
+                may_pass=True,
             )
         return answer
 
@@ -155,6 +169,11 @@ def checked_key(api_key: str | None) -> SecretStr | None:
 def bearer(api_key: SecretStr | None) -> dict[str, str]:
     """Return the header that carries the key."""
     return {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
+
+
+def _may_pass(status: int) -> bool:
+    """Return whether what ended in `status` may succeed later: timeouts, conflicts, limits, faults of the server."""
+    return status in (408, 409, 425, 429) or status >= 500
 
 
 def _answer(body: bytes, model: str, endpoint: str, seconds: float) -> ChatAnswer | None:

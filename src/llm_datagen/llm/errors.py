@@ -19,12 +19,24 @@ class LLMRequestError(LLMError):
     Attributes:
         status: the HTTP status, or None when there was no response.
         body: the beginning of the response, without the key.
+        may_pass: whether the same request may succeed later.
+        retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, body: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str = "",
+        may_pass: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
+        self.may_pass = may_pass
+        self.retry_after = retry_after
 
 
 class LLMAnswerError(LLMError):

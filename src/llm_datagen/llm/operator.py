@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import check_seconds
+from llm_datagen.config import check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
@@ -43,7 +43,10 @@ class LLMOperator(BaseOperator):
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
-        timeout: seconds that one call may take in all.
+        timeout: seconds that one try of a call may take in all.
+        max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
+            connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
+        retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
         name: the operator's identity in the image.
@@ -64,6 +67,8 @@ class LLMOperator(BaseOperator):
         examples: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
         timeout: float = 120.0,
+        max_retries: int = 5,
+        retry_wait: float = 1.0,
         cache: str | None = None,
         name: str | None = None,
     ) -> None:
@@ -72,6 +77,8 @@ class LLMOperator(BaseOperator):
         self.model = model
         self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         self.timeout = check_seconds("timeout", timeout)
+        self._max_retries = check_whole("max_retries", max_retries)
+        self._retry_wait = check_seconds("retry_wait", retry_wait)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
@@ -100,10 +107,20 @@ class LLMOperator(BaseOperator):
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
         key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
-        self._caller = build_caller(endpoint=self.endpoint, api_key=key, timeout=self.timeout)
+        self._caller = build_caller(
+            endpoint=self.endpoint,
+            api_key=key,
+            timeout=self.timeout,
+            max_retries=self._max_retries,
+            retry_wait=self._retry_wait,
+        )
         if self.cache is not None:
             self._caller = self._journal = JournaledCaller(self._caller, self.cache)
-        await self._caller.open()
+        try:
+            await self._caller.open()
+        except BaseException:
+            self._caller = self._journal = None
+            raise
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""

@@ -251,6 +251,7 @@ def test_the_engine_sees_an_async_operator_with_a_name() -> None:
         ({"base_url": "https://me:hunter2@api.example.org"}, "base_url holds a user"),
         ({"timeout": 0}, "timeout must be a positive"),
         ({"max_retries": -1}, "max_retries must be a whole number"),
+        ({"max_repairs": -1}, "max_repairs must be a whole number"),
         ({"retry_wait": 0}, "retry_wait must be a positive"),
         ({"params": {"stream": True}}, "'stream'"),
         ({"params": {"x": object()}}, "params must be JSON"),

@@ -72,18 +72,28 @@ def test_a_rerun_with_another_later_node_costs_nothing(
     assert not any(b"sk-canary" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_an_answer_that_breaks_the_schema_is_asked_for_anew(server: ChatServer, tmp_path: Path) -> None:
+def test_what_broke_the_schema_is_kept_with_its_repair_and_forgotten_without_one(
+    server: ChatServer, tmp_path: Path
+) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    operator = server.operator(output=schema, cache=str(tmp_path / "answers"))
+    operator = server.operator(output=schema, cache=str(tmp_path / "answers"), max_repairs=1)
+
+    def run(ctx: Context | None = None) -> list[Any]:
+        return asyncio.run(run_rows(operator, [{"q": "x"}], ctx))
+
     server.always(completion("no JSON"))
-    for _ in range(2):
+    for calls in (2, 4):
         with pytest.raises(LLMAnswerError):
-            asyncio.run(run_rows(operator, [{"q": "x"}]))
-    server.always(completion('{"a": "b"}'))
+            run()
+        assert len(server.seen) == calls
+    good = completion('{"a": "b"}')
+    server.reply = lambda seen: Reply(good if len(seen.body["messages"]) > 1 else completion("no JSON"))
+    assert run() == [{"q": "x", "a": "b"}]
+    assert len(server.seen) == 6
     ctx = Context()
-    assert asyncio.run(run_rows(operator, [{"q": "x"}, {"q": "x"}], ctx)) == [{"q": "x", "a": "b"}] * 2
-    assert [used.get("requests") for used in ctx.usage] == [1, None]
-    assert len(server.seen) == 3
+    assert run(ctx) == [{"q": "x", "a": "b"}]
+    assert len(server.seen) == 6
+    assert [used["cached"] for used in ctx.usage] == [1, 1]
 
 
 def test_cache_must_be_a_path() -> None:

@@ -42,14 +42,25 @@ class LLMRequestError(LLMError):
 class LLMAnswerError(LLMError):
     """Raised when the model answered, and the answer cannot be used: cut off, withheld, or not to the schema.
 
+    The beginning of the answer is a note of the exception: it stands in the traceback that a dead letter holds, and not
+    in the message, which is logged.
+
     Attributes:
         finish_reason: why the model stopped, as the endpoint put it.
+        answer: what the model said; None when it sent no text.
     """
 
-    def __init__(self, message: str, *, finish_reason: str | None = None) -> None:
+    def __init__(self, message: str, *, finish_reason: str | None = None, answer: str | None = None) -> None:
         super().__init__(message)
         self.finish_reason = finish_reason
+        self.answer = answer
+        if answer is not None:
+            shown = answer if len(answer) <= _NOTE_CHARS else f"{answer[:_NOTE_CHARS]}…"
+            self.add_note(f"The answer, {len(answer)} characters:\n{shown}")
 
 
 class JournalError(LLMError):
     """Raised when the file that keeps answers cannot be opened, read or written, or is something else."""
+
+
+_NOTE_CHARS = 4000

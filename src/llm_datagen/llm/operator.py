@@ -47,8 +47,18 @@ class LLMOperator(BaseOperator):
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
-        cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
-            is never paid for again, in this run or in another. Nodes and processes may share it.
+        asked: list[ChatRequest] = []
+        try:
+            return await self._answered(self._caller, item, ctx, asked)
+        except LLMAnswerError:
+            if self._journal is not None:  # else every later try of the row would get these answers again
+                for request in asked:
+                    await self._journal.discard(request)
+            raise
+
+    async def _answered(self, caller: ChatCaller, item: Any, ctx: INodeContext, asked: list[ChatRequest]) -> Row:
+        max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
+            does not fit `output`.
         name: the operator's identity in the image.
 
     Raises:
@@ -69,6 +79,7 @@ class LLMOperator(BaseOperator):
         timeout: float = 120.0,
         max_retries: int = 5,
         retry_wait: float = 1.0,
+        max_repairs: int = 1,
         cache: str | None = None,
         name: str | None = None,
     ) -> None:
@@ -79,6 +90,7 @@ class LLMOperator(BaseOperator):
         self.timeout = check_seconds("timeout", timeout)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
+        self._max_repairs = check_whole("max_repairs", max_repairs)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
@@ -140,19 +152,40 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        request = ChatRequest(
-            messages=self._messages(item), params=self._fields, model=self.model, row=row_label(item), ctx=ctx
-        )
-        answer = await self._caller.complete(request)
-        # Reported before the answer is looked at: what cannot be used was paid for as well.
-        used = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
-        ctx.report_usage({"provider": self.endpoint.host, "model": self.model, **used})
+        asked: list[ChatRequest] = []
         try:
-            return {**fields_of(item), **self._columns(answer, item)}
+            return await self._answered(self._caller, item, ctx, asked)
         except LLMAnswerError:
-            if self._journal is not None:  # else every later try of the row would get this answer again
-                await self._journal.discard(request)
+            if self._journal is not None:  # else every later try of the row would get these answers again
+                for request in asked:
+                    await self._journal.discard(request)
             raise
+
+    async def _answered(self, caller: ChatCaller, item: Any, ctx: INodeContext, asked: list[ChatRequest]) -> Row:
+        messages = self._messages(item)
+        while True:
+            request = ChatRequest(
+                messages=messages, params=self._fields, model=self.model, row=row_label(item), ctx=ctx
+            )
+            answer = await caller.complete(request)
+            asked.append(request)
+            # Reported before the answer is looked at: what cannot be used was paid for as well.
+            used = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
+            ctx.report_usage({"provider": self.endpoint.host, "model": self.model, **used})
+            text = self._text(answer, item)
+            try:
+                return {**fields_of(item), **self._format.parse(text)}
+            except ValueError as error:
+                if len(asked) > self._max_repairs:
+                    reason = answer.finish_reason
+                    after = f" after {len(asked)} answers" if len(asked) > 1 else ""
+                    raise LLMAnswerError(
+                        f"the answer of {self._where(item)} cannot be used{after}: {error} (finish_reason {reason!r}); "
+                        "change the prompt or the output",
+                        finish_reason=reason,
+                        answer=text,
+                    ) from error
+                messages = [*messages, *_repair(text, error)]
 
     def _messages(self, item: Any) -> list[dict[str, str]]:
         messages = [*self._examples, _message("user", self._prompt.render(item))]
@@ -160,29 +193,22 @@ class LLMOperator(BaseOperator):
             messages.insert(0, _message("system", self._system.render(item)))
         return messages
 
-    def _columns(self, answer: ChatAnswer, item: Any) -> Row:
-        where = f"{self.model} at {self.endpoint.label}, {row_label(item)}"
-        reason = answer.finish_reason
+    def _text(self, answer: ChatAnswer, item: Any) -> str:
+        reason, text, where = answer.finish_reason, answer.text, self._where(item)
         if reason == "length":
-            raise LLMAnswerError(
-                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less",
-                finish_reason=reason,
+            problem = (
+                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less"
             )
-        if reason == "content_filter":
-            raise LLMAnswerError(
-                f"the answer of {where} was withheld by the content filter: change or drop the row",
-                finish_reason=reason,
-            )
-        if answer.text is None:
-            raise LLMAnswerError(f"{where} sent no text (finish_reason {reason!r}): check params", finish_reason=reason)
-        try:
-            return self._format.parse(answer.text)
-        except ValueError as error:
-            raise LLMAnswerError(
-                f"the answer of {where} cannot be used: {error} (finish_reason {reason!r}); change the prompt or "
-                "the output",
-                finish_reason=reason,
-            ) from error
+        elif reason == "content_filter":
+            problem = f"the answer of {where} was withheld by the content filter: change or drop the row"
+        elif text is None:
+            problem = f"{where} sent no text (finish_reason {reason!r}): check params"
+        else:
+            return text
+        raise LLMAnswerError(problem, finish_reason=reason, answer=text)
+
+    def _where(self, item: Any) -> str:
+        return f"{self.model} at {self.endpoint.label}, {row_label(item)}"
 
     def _example(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
@@ -198,6 +224,15 @@ class LLMOperator(BaseOperator):
 
 def _message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
+
+
+def _repair(text: str, problem: ValueError) -> list[dict[str, str]]:
+    """Return the messages that ask for a better answer than `text`."""
+    ask = _message(
+        "user", f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
+    )
+    # Endpoints refuse a message without content.
+    return [_message("assistant", text), ask] if text.strip() else [ask]
 
 
 def _checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
+        ControlError,
         DatagenError,
         DiskError,
         FailureRecord,
@@ -57,6 +58,7 @@ __all__ = [
     "ColumnError",
     "CompositePipelineHooks",
     "ConfigError",
+    "ControlError",
     "CsvStream",
     "DatagenError",
     "DefaultPipelineHooks",
@@ -112,6 +114,7 @@ _HOMES = {
     "errors": (
         "ColumnError",
         "ConfigError",
+        "ControlError",
         "DatagenError",
         "DiskError",
         "FailureRecord",

@@ -33,6 +33,10 @@ class PipelineBusyError(DatagenError):
     """Raised when another process, or another object in this one, is running the same pipeline id."""
 
 
+class ControlError(DatagenError):
+    """Raised when a run of another process cannot be steered from here; says why, and what to do."""
+
+
 class ImageMismatchError(DatagenError):
     """Raised by `resume()` when the operators in the code are not those that the image was made with."""
 

@@ -23,6 +23,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
+from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import PlatformLog
@@ -76,6 +77,7 @@ class Run:
         self._started = time.monotonic()
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
+        self._control: ControlServer | None = None
         self._cancelled: str | None = None
         self._status = PipelineStatus(
             pipeline_id=pipeline_id,
@@ -115,6 +117,8 @@ class Run:
         if self._watcher is not None:
             self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)
             subscribers.append(self._hooks)
+        if self._folder is not None:
+            self._control = ControlServer.open(self._folder, lambda: self._ref)
         config = self._image.get("config", {})
         self._ref = PipelineActor.start(
             self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up
@@ -209,6 +213,8 @@ class Run:
             for plan in self._plans:
                 if all(is_over):  # else its writer still has them, and closes them itself
                     last_first.callback(plan.close)
+            if self._control is not None:
+                last_first.callback(self._control.close)
 
     def _settle_image(self, folder: RunFolder) -> None:
         if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from llm_datagen import StreamFactory
 from llm_datagen.cli.target import find_target
 
 from ..support import write_jsonl
@@ -215,3 +217,40 @@ def test_rows_of_other_formats_and_long_rows_are_traced(
     for row_id in ("0", "1", "2"):
         assert max(map(len, command("trace", "a", row_id).stdout.splitlines())) <= 50
     assert "  itself  2  it was given \\x1b[31m\n" in command("trace", "a", "2").stdout
+
+
+def test_commands_know_the_protocols_that_the_operators_register(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M16: where a protocol is not known, as in a process that did not run it, the operators' modules are imported."""
+    known = dict(StreamFactory._protocols)
+
+    def type_anew(*arguments: str) -> str:
+        monkeypatch.setattr(StreamFactory, "_protocols", dict(known))
+        monkeypatch.delitem(sys.modules, "shelves", raising=False)
+        return command(*arguments).stdout
+
+    (shell.folder / "shelves.py").write_text(SHELVES)
+    write_jsonl(shell.folder / "shelf-in", [{"n": n} for n in range(20)])
+    uris = {"input_uri": "shelf://in", "output_uri": "shelf://out", "default_protocol": "shelf://"}
+    type_anew("run", shell.yaml(["shelves:same", PICKY], **uris), "--id", "a")
+    for arguments in (("describe", "a"), ("verify", "a"), ("trace", "a", "3"), ("errors", "a")):
+        type_anew(*arguments)
+    shell.mend()
+    assert "4 rows to be tried again" in type_anew("replay", "a")
+    assert len((shell.folder / "shelf-out").read_text().splitlines()) == 20
+
+
+SHELVES = """
+from llm_datagen import JsonlStream, StreamFactory
+
+class Shelf(JsonlStream):
+    @property
+    def path(self):
+        return "shelf-" + self.uri.partition("://")[2].replace("/", "-")
+
+StreamFactory.register("shelf", Shelf)
+
+def same(item):
+    return item
+"""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .changes import changed_files
 from .faults import folders, frozen, full_and_broken
+from .graphs import graphs
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
 from .torture import torture
@@ -26,8 +27,9 @@ def main() -> int:
         "what",
         nargs="?",
         default="kills",
-        choices=["kills", "full", "frozen", "folders", "changes", "table"],
-        help="kills (the default), with losses of power and full disks; full: full and broken disks, at every step; "
+        choices=["kills", "graphs", "full", "frozen", "folders", "changes", "table"],
+        help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
+        "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; table: the one of docs/guarantees.md, "
         "measured with --kills accidents a cell",
     )
@@ -58,6 +60,7 @@ def main() -> int:
     if given.what != "kills":
         tally = {
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
+            "graphs": lambda: graphs(folder, seed=given.seed, kills=given.kills),
             "frozen": lambda: frozen(folder),
             "folders": lambda: folders(folder),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),

@@ -49,6 +49,18 @@ def test_the_page_of_guarantees_promises_what_is_measured() -> None:
     assert tally["kills"] + tally["cuts"] + tally["fills"] >= 18 * 2
 
 
+def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
+    """M31, S4: streams with several readers, nodes with several outputs, routers that change their mind."""
+    assert torture("graphs", "--seed", "1", "--kills", "20")["runs"] >= 4
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+def test_long_graphs() -> None:
+    """M31, S4: the same, five hundred kills."""
+    assert torture("graphs", "--seed", "1000", "--kills", "500", timeout=1200)["kills"] >= 500
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 def test_the_same_with_operators_in_worker_processes() -> None:

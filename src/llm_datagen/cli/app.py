@@ -30,6 +30,7 @@ from llm_datagen.cli.origin import Origin
 from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.runs import run_lines
 from llm_datagen.cli.status import show_status
+from llm_datagen.cli.steering import pause_run, reconfigure_run, unpause_run
 from llm_datagen.cli.target import default_results, find_target, parse_settings
 from llm_datagen.cli.target import describe as describe_pipeline
 from llm_datagen.cli.tracing import trace_row
@@ -295,13 +296,16 @@ def cancel(
     pipeline_id: IdArgument,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until everything is saved.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for that.")] = 120.0,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; shown in its status and log.")
+    ] = "llm-datagen cancel",
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Cancel a run of another process on this machine: what is in flight ends and is saved."""
     with exit_codes(full_traceback=traceback):
         folder = RunFolder(results_dir or default_results(), pipeline_id)
-        pid = canceling.send_cancel(folder)
+        pid = canceling.send_cancel(folder, reason)
         write(f"run {pipeline_id}: process {pid} was told to cancel")
         if no_wait:
             return
@@ -314,6 +318,48 @@ def cancel(
             raise typer.Exit(FAILED)
         for line in run_lines(ended):
             write(line)
+
+
+@app.command()
+def pause(
+    pipeline_id: IdArgument,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Pause a run of another process on this machine: no call of an operator begins any more, until `unpause`."""
+    with exit_codes(full_traceback=traceback):
+        pause_run(RunFolder(results_dir or default_results(), pipeline_id))
+
+
+@app.command()
+def unpause(
+    pipeline_id: IdArgument,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Let a run that was paused go on."""
+    with exit_codes(full_traceback=traceback):
+        unpause_run(RunFolder(results_dir or default_results(), pipeline_id))
+
+
+@app.command()
+def reconfigure(
+    pipeline_id: IdArgument,
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="NODE", help="The node: its id, or its number; not needed of one.", show_default=False),
+    ] = None,
+    parallel_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Batches in its operator at once, at most.", show_default=False)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Items a batch.", show_default=False)] = None,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Change a node of a run of another process on this machine, while it runs; a resume keeps it."""
+    with exit_codes(full_traceback=traceback):
+        folder = RunFolder(results_dir or default_results(), pipeline_id)
+        reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size)
 
 
 @app.command()

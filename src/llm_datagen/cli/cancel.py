@@ -1,4 +1,7 @@
-"""Cancel a run of another process: only the one that holds the run's lock is ever sent a signal."""
+"""Cancel a run of another process: through its control socket.
+
+Where it has none, by SIGTERM: only a process that holds the run's lock is ever sent one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from llm_datagen.cli.runs import RunView, look_at
 from llm_datagen.errors import DatagenError
 from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.control import ask
 
 _LOOK_SECONDS = 0.1
 
@@ -21,12 +25,17 @@ class CannotCancelError(DatagenError):
     """Raised when a run cannot be cancelled from here; says why, and what to do."""
 
 
-def send_cancel(folder: RunFolder) -> int:
-    """Tell the process that runs `folder` to cancel, by SIGTERM; return its id.
+def send_cancel(folder: RunFolder, reason: str = "") -> int:
+    """Tell the process that runs `folder` to cancel; return its id.
+
+    Args:
+        folder: the run's folder.
+        reason: why. A process that can only be sent a signal gives that as its reason.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
         CannotCancelError: when nobody runs it, or nobody whom a signal from here would reach.
+        ControlError: when it has a control socket, and does not answer there.
     """
     run = look_at(folder)
     name = f"run {folder.pipeline_id!r}"
@@ -35,6 +44,10 @@ def send_cancel(folder: RunFolder) -> int:
     host, pid = run.image.get("host"), run.image.get("pid")
     if host != socket.gethostname():
         raise CannotCancelError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
+    owner = folder.owner()
+    if owner is not None and owner.control and not owner.is_elsewhere:
+        ask(folder, "cancel", reason=reason)
+        return owner.pid
     if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.path / "lock"):
         raise CannotCancelError(
             f"{name} is being run, but not by process {pid}, of which its image tells; it may be about to start: try "

@@ -6,14 +6,15 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.cli.problems import did_you_mean
-from llm_datagen.cli.spec import OperatorPart
-from llm_datagen.errors import ConfigError
+from llm_datagen.cli.spec import OperatorPart, read_spec
+from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.operators import FunctionOperator, as_operator
+from llm_datagen.streams import StreamFactory
 
 
 def make_importable(*folders: Path) -> None:
@@ -56,6 +57,32 @@ def _import(name: str) -> Any:
         raise ConfigError(f"importing {name} failed: {error}") from error
     except Exception as error:
         raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def know_protocols(image: Mapping[str, Any], target: str) -> None:
+    """Import the modules of a run's operators if a protocol of its streams is not known: they may register it.
+
+    Args:
+        image: the image of the run.
+        target: what the run was started with: a YAML file, or ``module:attr``.
+
+    Raises:
+        ConfigError: when they cannot be imported.
+    """
+    try:
+        for entry in image["nodes"]:
+            StreamFactory.stream_class(entry["input_uri"])
+            StreamFactory.stream_class(entry["output_uri"])
+    except UnknownProtocolError:
+        path = Path(target)
+        make_importable(Path.cwd())
+        if path.suffix.lower() not in {".yaml", ".yml"}:
+            load(target)
+            return
+        spec = read_spec(path, {})
+        make_importable(Path.cwd(), path.absolute().parent)
+        for part in spec.operators:
+            load(part.use)
 
 
 def build_operator(entry: OperatorPart, where: str) -> Any:

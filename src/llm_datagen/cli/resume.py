@@ -7,6 +7,7 @@ from typing import Any
 
 from llm_datagen.cli.execute import run_watched, write
 from llm_datagen.cli.letters import dead_rows
+from llm_datagen.cli.loading import know_protocols
 from llm_datagen.cli.origin import Origin, origin_of
 from llm_datagen.cli.runs import headline, look_at
 from llm_datagen.cli.tables import number, rows_in_words
@@ -118,6 +119,8 @@ class _Stopped:
         self._origin = origin_of(self.folder)
         if self._origin is not None:
             self._origin.enter()
+        if self._origin is not None and self._given is None:
+            know_protocols(self.image, self._origin.target)
 
     def target(self, verb: str) -> Target:
         """Return the pipeline; `verb` is what is to be done with it.

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.cli.loading import know_protocols
 from llm_datagen.cli.origin import origin_of
 from llm_datagen.cli.tables import STYLES, node_line, node_table, number
 from llm_datagen.cli.views import NodeView, view_of
@@ -104,16 +105,19 @@ def look_at(folder: RunFolder) -> RunView:
 def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
     """Return a run as it is, and make the directory in which it was started the working directory, if it is known.
 
+    Protocols of the user's own are known then, too.
+
     Raises:
         PipelineNotFoundError: when there is none.
         ImageError: when its image cannot be read.
-        ConfigError: when its directory is not there any more.
+        ConfigError: when its directory is not there any more, or a module that may register a protocol.
     """
     folder = RunFolder(results_dir.absolute(), pipeline_id)
     run = look_at(folder)
     origin = origin_of(folder)
     if origin is not None:
         origin.enter()
+        know_protocols(run.image, origin.target)
     return run
 
 

@@ -3,7 +3,7 @@
     runtime.json     topology, settings, status, progress: the first truth of a resume (M6, M27)
     checkpoint.json  each node's position, derived from the streams, for people and tools
     lock             locked, by the operating system, while a process has the run
-    owner.json       who has it: host, process, since when; gone when the lock was given back
+    owner.json       who has it: host, process, since when, its control socket; gone when the lock was given back
 
 Files are replaced atomically: whoever reads them sees a whole one. Where the image and the streams differ, the
 streams are right (R1).
@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,15 @@ class Owner:
         host: the machine's name.
         pid: the process.
         since: when it took the run, in UTC.
+        token: made up each time that somebody takes the run.
+        control: where its control socket lies; empty when it has none.
     """
 
     host: str
     pid: int
     since: str
+    token: str = ""
+    control: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
@@ -108,6 +113,7 @@ class RunFolder:
         self.lock_path = self.path / "lock"
         self.owner_path = self.path / "owner.json"
         self._lock: HeldLock | None = None
+        self._me: Owner | None = None
 
     def exists(self) -> bool:
         """Return whether there is an image."""
@@ -185,8 +191,25 @@ class RunFolder:
                 f"lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the file "
                 "system with its locks (for NFS: without nolock, local_lock), or two runs are not kept apart"
             )
-        me = Owner(**whoami(), since=now_text())
-        self.disk.replace(str(self.owner_path), orjson.dumps(asdict(me), option=_OPTIONS), sync=False)
+        self._save_owner(Owner(**whoami(), since=now_text(), token=secrets.token_hex(8)))
+
+    def note_control(self, path: str) -> None:
+        """Write down where the control socket of a run lies whose lock is held.
+
+        Raises:
+            DiskError: when that cannot be written.
+        """
+        if self._me is not None:
+            self._save_owner(replace(self._me, control=path))
+
+    @property
+    def token(self) -> str:
+        """What tells this holder of the lock from any other one; empty when it was never held."""
+        return "" if self._me is None else self._me.token
+
+    def _save_owner(self, owner: Owner) -> None:
+        self.disk.replace(str(self.owner_path), orjson.dumps(asdict(owner), option=_OPTIONS), sync=False)
+        self._me = owner
 
     def _is_moving(self) -> bool:
         """Return whether somebody saves the image of a run that is running, though nobody has its lock."""

@@ -1,0 +1,148 @@
+"""Random graphs of nodes, killed: streams that several nodes read, and nodes with several outputs (M31, S4).
+
+A router decides by chance, each time that it is called: what it said before a kill must hold.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llm_datagen import Route, UnifiedNode, UnifiedNodePipeline, WriterConfig
+from llm_datagen.audit import verify
+from llm_datagen.runtime import RunFolder
+
+from ..support import stored
+from .forks import fork
+from .operators import FATES, bare
+from .tally import Tally
+
+ROWS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class _Vertex:
+    """A node: what it does, from which stream, to which streams."""
+
+    name: str
+    fate: str
+    source: str
+    outputs: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def made_of(self, row: dict[str, Any], seed: int) -> list[tuple[Any, dict[str, Any]]]:
+        """Return ids and rows that it makes of a row."""
+        made = FATES[self.fate](bare(row), seed)
+        if isinstance(made, list):
+            return [(f"{row['_i']}_{k}", child) for k, child in enumerate(made)]
+        return [] if made is None else [(row["_i"], made)]
+
+    def call(self, row: dict[str, Any], *, seed: int) -> Any:
+        """Be the operator."""
+        time.sleep(0.0005)
+        made = FATES[self.fate](bare(row), seed)
+        if len(self.outputs) == 1 or made is None:
+            return made
+        choose = random.SystemRandom().choice
+        if isinstance(made, list):
+            return [Route(choose(self.outputs), child) for child in made]
+        return Route(choose(self.outputs), made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    seed: int
+    folder: Path
+    streaming: bool
+    vertices: list[_Vertex]
+
+    @classmethod
+    def of(cls, seed: int, folder: Path) -> _Graph:
+        """Return a random graph: each node reads the input, or any stream that was made before."""
+        chance = random.Random(seed)
+        streams, vertices = ["in"], []
+        for number in range(chance.randint(2, 6)):
+            outputs = tuple(f"s{number}{letter}" for letter in "abc"[: chance.choice([1, 1, 2, 3])])
+            settings = {
+                "parallel_size": chance.choice([1, 3]),
+                "ordered": chance.random() < 0.2,
+                "writer_config": WriterConfig(
+                    flush_batch_size=chance.choice([1, 7, 1000]), async_mode=chance.random() < 0.7, fsync="never"
+                ),
+            }
+            fate = chance.choice(["map", "map", "filter", "fan"])
+            vertices.append(_Vertex(f"n{number}", fate, chance.choice(streams), outputs, settings))
+            streams += outputs
+        return cls(seed, folder, chance.random() < 0.7, vertices)
+
+    def uri(self, stream: str) -> str:
+        """Return where a stream lies."""
+        return f"jsonl://{self.folder}/{stream}.jsonl"
+
+    def run(self) -> None:
+        """Run it, or go on with it."""
+        nodes = []
+        for vertex in self.vertices:
+            node = UnifiedNode(vertex.name, follow_input=vertex.source != "in", **vertex.settings)
+            outputs = {name: self.uri(name) for name in vertex.outputs}
+            node.bind_io(self.uri(vertex.source), outputs if len(outputs) > 1 else self.uri(vertex.outputs[0]))
+            operator = partial(vertex.call, seed=self.seed)
+            nodes.append(node.set_operator(operator))
+        random.Random(self.seed).shuffle(nodes)  # in any order
+        results = self.folder / "results"
+        pipeline = UnifiedNodePipeline(nodes, streaming=self.streaming, results_dir=results, log_file=None)
+        pipeline.create("a", if_exists="resume").run()
+
+    def findings(self) -> Iterator[str]:
+        """Yield what is wrong with what a run has left: each stream is compared with those that it is made from."""
+        (self.folder / "in.jsonl.done").touch()
+        for vertex in self.vertices:
+            source = stored(self.uri(vertex.source))
+            wanted = Counter(
+                f"{row_id} {json.dumps(made, sort_keys=True)}"
+                for number, row in enumerate(source)
+                for row_id, made in vertex.made_of({"_i": number, **row}, self.seed)
+            )
+            found = Counter(
+                f"{row['_i']} {json.dumps(bare(row), sort_keys=True)}"
+                for name in vertex.outputs
+                for row in stored(self.uri(name))
+            )
+            if found != wanted:
+                lost, more = wanted - found, found - wanted
+                yield f"{vertex}: lost {lost.total()}, {list(lost)[:3]}; too many {more.total()}: {list(more)[:3]}"
+        for ledger in verify(RunFolder(self.folder / "results", "a").load()):
+            yield from ledger.findings
+
+
+def graphs(folder: Path, *, seed: int, kills: int) -> Tally:
+    """Run random graphs, each killed about five times, until so many kills are done; compare all of their streams."""
+    tally = Tally()
+    while tally.kills < kills:
+        work = folder / f"graph-{seed}"
+        work.mkdir()
+        rows = [{"k": n, "v": str(n), "pad": "x" * (n % 40)} for n in range(ROWS)]
+        (work / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        graph = _Graph.of(seed, work)
+        chance = random.Random(seed)
+        for _ in range(5):
+            death = fork(graph.run, work / "said", kill_after=chance.uniform(0.01, 0.25))
+            tally.kills += death.how == "killed"
+            if death.how != "killed":
+                break
+        death = fork(graph.run, work / "said")
+        wrong = list(graph.findings()) if death.how == "done" else [f"{death.how}: {death.text}"]
+        tally.runs += 1
+        tally.findings += [f"graph, seed {seed}, {work}: {what}" for what in wrong]
+        if not wrong:
+            shutil.rmtree(work)
+        seed += 1
+    return tally

@@ -20,7 +20,7 @@ class Dying(LLMOperator):
 
     left = 0
 
-    async def process_item(self, item: Any, ctx: INodeContext) -> Row:
+    async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
         row = await super().process_item(item, ctx)
         self.left -= 1
         if self.left == 0:

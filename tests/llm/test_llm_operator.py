@@ -249,6 +249,7 @@ def test_the_engine_sees_an_async_operator_with_a_name() -> None:
         ({"prompt": " "}, "prompt must be a text"),
         ({"base_url": "api.example.org"}, "base_url must start with"),
         ({"base_url": "https://me:hunter2@api.example.org"}, "base_url holds a user"),
+        ({"n": 0}, "n must be a whole number"),
         ({"timeout": 0}, "timeout must be a positive"),
         ({"max_retries": -1}, "max_retries must be a whole number"),
         ({"max_repairs": -1}, "max_repairs must be a whole number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import check_seconds, check_whole
+from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
@@ -27,8 +28,8 @@ _RESERVED = ("model", "messages", "response_format", "stream", "n")
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
-    One call a row, through any endpoint that speaks OpenAI's chat completions. All arguments are plain data, so
-    that a pipeline can be written in YAML. An instance serves one node at a time.
+    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions. All arguments are plain data,
+    so that a pipeline can be written in YAML. An instance serves one node at a time.
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
@@ -43,22 +44,16 @@ class LLMOperator(BaseOperator):
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
+        n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
+            fails, the row fails.
         timeout: seconds that one try of a call may take in all.
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
-        asked: list[ChatRequest] = []
-        try:
-            return await self._answered(self._caller, item, ctx, asked)
-        except LLMAnswerError:
-            if self._journal is not None:  # else every later try of the row would get these answers again
-                for request in asked:
-                    await self._journal.discard(request)
-            raise
-
-    async def _answered(self, caller: ChatCaller, item: Any, ctx: INodeContext, asked: list[ChatRequest]) -> Row:
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
+        cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
+            is never paid for again, in this run or in another. Nodes and processes may share it.
         name: the operator's identity in the image.
 
     Raises:
@@ -76,6 +71,7 @@ class LLMOperator(BaseOperator):
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         params: Mapping[str, Any] | None = None,
+        n: int = 1,
         timeout: float = 120.0,
         max_retries: int = 5,
         retry_wait: float = 1.0,
@@ -88,6 +84,7 @@ class LLMOperator(BaseOperator):
         self.model = model
         self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
         self.timeout = check_seconds("timeout", timeout)
+        self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
@@ -141,8 +138,8 @@ class LLMOperator(BaseOperator):
         if caller is not None:
             await caller.close()
 
-    async def process_item(self, item: Any, ctx: INodeContext) -> Row:
-        """Return the row with the answer's columns added.
+    async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
+        """Return the row with the answer's columns added; a list of such rows when `n` is more than 1.
 
         Raises:
             PromptError: when the prompt cannot be made of this row.
@@ -152,20 +149,49 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        messages = self._messages(item)
+        if self._n == 1:
+            return await self._sample(self._caller, messages, item, 0, ctx)
+        # All are waited for when one fails: what is in flight is paid for, and its usage counts.
+        results = await asyncio.gather(
+            *(self._sample(self._caller, messages, item, number, ctx) for number in range(self._n)),
+            return_exceptions=True,
+        )
+        rows = [result for result in results if not isinstance(result, BaseException)]
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return rows
+
+    async def _sample(
+        self, caller: ChatCaller, messages: list[dict[str, str]], item: Any, number: int, ctx: INodeContext
+    ) -> Row:
         asked: list[ChatRequest] = []
         try:
-            return await self._answered(self._caller, item, ctx, asked)
+            return await self._answered(caller, messages, item, number, ctx, asked)
         except LLMAnswerError:
             if self._journal is not None:  # else every later try of the row would get these answers again
                 for request in asked:
                     await self._journal.discard(request)
             raise
 
-    async def _answered(self, caller: ChatCaller, item: Any, ctx: INodeContext, asked: list[ChatRequest]) -> Row:
-        messages = self._messages(item)
+    async def _answered(
+        self,
+        caller: ChatCaller,
+        messages: list[dict[str, str]],
+        item: Any,
+        number: int,
+        ctx: INodeContext,
+        asked: list[ChatRequest],
+    ) -> Row:
         while True:
             request = ChatRequest(
-                messages=messages, params=self._fields, model=self.model, row=row_label(item), ctx=ctx
+                messages=messages,
+                params=self._fields,
+                model=self.model,
+                sample=number,
+                row=row_label(item),
+                ctx=ctx,
             )
             answer = await caller.complete(request)
             asked.append(request)

@@ -80,6 +80,9 @@ def main() -> None:
     print(f"{report.status}: {report.rows_out} rows, {usage['tokens']} tokens in all")
     assert report.rows_out == ROWS
     assert usage["tokens"] == ROWS * TOKENS_A_CALL  # no call was made twice
+    answers = [json.loads(line) for line in Path("answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(row["number"] for row in answers) == list(range(ROWS))
+    assert all(row["answer"] == row["number"] * 2 for row in answers)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, Self
 import orjson
 import pykka
 
-from llm_datagen.errors import ConfigError, ControlError, DiskError
+from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.messages import Cancel, GetStatus, Pause, Reconfigure, Reconfigured, Unpause
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.control import open_socket, read_line
@@ -57,7 +57,11 @@ class ControlServer:
 
     @classmethod
     def open(cls, folder: RunFolder, ref: Ref) -> Self | None:
-        """Begin to answer; None when that cannot be: then the run goes on without."""
+        """Begin to answer; None when no socket can be made: then the run goes on without.
+
+        Raises:
+            DiskError: when `owner.json` cannot be written.
+        """
         opened = open_socket(folder)
         if opened is None:
             return None
@@ -65,9 +69,6 @@ class ControlServer:
         server._thread.start()
         try:
             folder.note_control(opened[1])
-        except DiskError:
-            server.close()
-            return None
         except BaseException:
             server.close()
             raise
@@ -91,6 +92,9 @@ class ControlServer:
             with contextlib.suppress(OSError):  # the client is gone
                 connection, _ = self._listening.accept()
                 with connection:
+                    select.select([connection, self._woken], [], [], _CLIENT_SECONDS)
+                    if self._is_ending.is_set():
+                        return
                     connection.settimeout(_CLIENT_SECONDS)
                     connection.sendall(orjson.dumps(self._reply_to(connection)) + b"\n")
 
@@ -140,5 +144,6 @@ def _as_dict(answer: Any) -> dict[str, Any]:
             "node_id": answer.node_id,
             "parallel_size": answer.parallel_size,
             "batch_size": answer.batch_size,
+            "rate": answer.rate,
         }
     return {"status": str(answer.status), "paused": answer.paused}

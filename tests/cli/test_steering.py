@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import time
 from dataclasses import replace
@@ -31,6 +32,9 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
         owner = folder.owner()
         assert owner is not None
         address = Path(owner.control)
+        with socket.socket(socket.AF_UNIX) as silent:  # who says nothing keeps nobody waiting for long
+            silent.connect(str(address))
+            assert ask(folder, "status")["paused"] is False
         assert (stat.S_IMODE(address.stat().st_mode), stat.S_IMODE(address.parent.stat().st_mode)) == (0o600, 0o700)
 
         assert "run a: paused" in command("pause", "a").stdout
@@ -40,8 +44,8 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
         time.sleep(0.5)  # nothing can be waited for: that nothing happens is the point
         assert len(shell.calls()) == before < ROWS
 
-        changed = command("reconfigure", "a", "--node", "0", "--parallel-size", "3").stdout
-        assert changed == "run a: node_0 has parallel_size 3, batch_size 1\n"
+        changed = command("reconfigure", "a", "--node", "0", "--parallel-size", "3", "--rate", "900").stdout
+        assert changed == "run a: node_0 has parallel_size 3, batch_size 1, 900 rows a second at most\n"
         image = folder.path / "runtime.json"
         eventually(lambda: json.loads(image.read_bytes())["nodes"][0]["parallel_size"] == 3)
 

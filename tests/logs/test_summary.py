@@ -126,11 +126,14 @@ def test_a_node_behind_a_slow_one_waits_for_rows(bench: Bench) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
+from pathlib import Path
 from llm_datagen import UnifiedPipeline
 folder, kill = sys.argv[1], len(sys.argv) > 2
 def step(item):
     if kill and item["n"] == 30:
+        while "[Node Started]" not in Path(folder, "platform.log").read_text():
+            time.sleep(0.01)  # the supervisor writes it, meanwhile
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", base_path=folder,

@@ -58,7 +58,7 @@ def chains(draw: st.DrawFn) -> tuple[list[str], list[Fate]]:
     return styles, fates
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     chain=chains(),
     count=st.integers(0, 40),

@@ -173,7 +173,7 @@ def test_a_kill_in_the_middle_of_any_change_of_the_disk_is_survived(
 ) -> None:
     """M21, S1, S2: at every instant there is: between any two changes of the disk, and in the middle of a write."""
     job = {"folder": str(tmp_path), "streaming": streaming, "async_mode": False, "parallel_size": 1, "batch_size": 4}
-    assert crash_at_every_change(zygote, job, 6, torn=streaming, first=1 + streaming, step=3) > 20
+    assert crash_at_every_change(zygote, job, 6, torn=streaming, first=1 + streaming, step=5) > 20
 
 
 @pytest.mark.torture

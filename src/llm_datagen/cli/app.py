@@ -353,13 +353,17 @@ def reconfigure(
         int | None, typer.Option(metavar="N", help="Batches in its operator at once, at most.", show_default=False)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="Items a batch.", show_default=False)] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="Rows a second, at most; 0 takes the limit off.", show_default=False),
+    ] = None,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Change a node of a run of another process on this machine, while it runs; a resume keeps it."""
     with exit_codes(full_traceback=traceback):
         folder = RunFolder(results_dir or default_results(), pipeline_id)
-        reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size)
+        reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
 
 
 @app.command()

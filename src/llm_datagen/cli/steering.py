@@ -25,7 +25,12 @@ def unpause_run(folder: RunFolder) -> None:
 
 
 def reconfigure_run(
-    folder: RunFolder, node: str | None, *, parallel_size: int | None = None, batch_size: int | None = None
+    folder: RunFolder,
+    node: str | None,
+    *,
+    parallel_size: int | None = None,
+    batch_size: int | None = None,
+    rate: float | None = None,
 ) -> None:
     """Change a node of a run, and its image.
 
@@ -34,6 +39,7 @@ def reconfigure_run(
         node: the id of a node, or its number; None when there is only one.
         parallel_size: batches in its operator at once, at most; None leaves it.
         batch_size: items a batch; None leaves it.
+        rate: rows a second, at most; 0 takes the limit off, None leaves it.
 
     Raises:
         ConfigError: when there is no such node, or it cannot be changed so; nothing is changed then.
@@ -46,8 +52,8 @@ def reconfigure_run(
         node = known[0]
     if node not in known and f"node_{node}" in known:
         node = f"node_{node}"
-    now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size)
+    now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
     write(
         f"run {folder.pipeline_id}: {now['node_id']} has parallel_size {now['parallel_size']}, "
-        f"batch_size {now['batch_size']}"
+        f"batch_size {now['batch_size']}" + (f", {now['rate']:g} rows a second at most" if now["rate"] else "")
     )

@@ -9,6 +9,8 @@ Layout:
     callers.py     an operator's caller, put together
     retrying.py    tries again
     client.py      one HTTP call
+    journal.py     answers that were paid for are kept
+    journalfile.py the file that they are kept in
     errors.py      what can go wrong with a call
 
 Needs the extra ``llm`` (httpx, Jinja2, pydantic).
@@ -23,6 +25,6 @@ except ModuleNotFoundError as error:
         f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
     ) from error
 
-from llm_datagen.llm.errors import LLMAnswerError, LLMError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
 
-__all__ = ["LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]
+__all__ = ["JournalError", "LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]

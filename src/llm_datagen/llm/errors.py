@@ -59,4 +59,8 @@ class LLMAnswerError(LLMError):
             self.add_note(f"The answer, {len(answer)} characters:\n{shown}")
 
 
+class JournalError(LLMError):
+    """Raised when the file that keeps answers cannot be opened, read or written, or is something else."""
+
+
 _NOTE_CHARS = 4000

@@ -16,6 +16,7 @@ from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.errors import LLMAnswerError, LLMError
+from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.prompts import Prompt, fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
@@ -51,6 +52,8 @@ class LLMOperator(BaseOperator):
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
+        cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
+            is never paid for again, in this run or in another. Nodes and processes may share it.
         name: the operator's identity in the image.
 
     Raises:
@@ -73,6 +76,7 @@ class LLMOperator(BaseOperator):
         max_retries: int = 5,
         retry_wait: float = 1.0,
         max_repairs: int = 1,
+        cache: str | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -84,6 +88,9 @@ class LLMOperator(BaseOperator):
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
+        if cache is not None and (not isinstance(cache, str) or not cache):
+            raise ConfigError(f"cache must be the path of a file, not {cache!r}")
+        self.cache = cache
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
@@ -93,6 +100,7 @@ class LLMOperator(BaseOperator):
         self._fields = {**_checked_params(params), **self._format.request_fields()}
         self._examples = [message for example in examples for message in self._example(example)]
         self._caller: ChatCaller | None = None
+        self._journal: JournaledCaller | None = None
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
@@ -103,6 +111,7 @@ class LLMOperator(BaseOperator):
 
         Raises:
             LLMError: when another node is using this instance.
+            JournalError: when the file of `cache` cannot be used.
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
@@ -114,11 +123,18 @@ class LLMOperator(BaseOperator):
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
         )
-        await self._caller.open()
+        if self.cache is not None:
+            self._caller = self._journal = JournaledCaller(self._caller, self.cache)
+        try:
+            await self._caller.open()
+        except BaseException:
+            self._caller = self._journal = None
+            raise
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
         caller, self._caller = self._caller, None
+        self._journal = None
         if caller is not None:
             await caller.close()
 
@@ -129,6 +145,7 @@ class LLMOperator(BaseOperator):
             PromptError: when the prompt cannot be made of this row.
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
+            JournalError: when the answer cannot be kept, or what was kept cannot be read.
         """
         if self._caller is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
@@ -149,7 +166,24 @@ class LLMOperator(BaseOperator):
     async def _sample(
         self, caller: ChatCaller, messages: list[dict[str, str]], item: Any, number: int, ctx: INodeContext
     ) -> Row:
-        answers = 0
+        asked: list[ChatRequest] = []
+        try:
+            return await self._answered(caller, messages, item, number, ctx, asked)
+        except LLMAnswerError:
+            if self._journal is not None:  # else every later try of the row would get these answers again
+                for request in asked:
+                    await self._journal.discard(request)
+            raise
+
+    async def _answered(
+        self,
+        caller: ChatCaller,
+        messages: list[dict[str, str]],
+        item: Any,
+        number: int,
+        ctx: INodeContext,
+        asked: list[ChatRequest],
+    ) -> Row:
         while True:
             request = ChatRequest(
                 messages=messages,
@@ -160,18 +194,19 @@ class LLMOperator(BaseOperator):
                 ctx=ctx,
             )
             answer = await caller.complete(request)
+            asked.append(request)
             # Reported before the answer is looked at: what cannot be used was paid for as well.
-            ctx.report_usage({"provider": self.endpoint.host, "model": self.model, "requests": 1, **answer.usage})
-            answers += 1
+            used = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
+            ctx.report_usage({"provider": self.endpoint.host, "model": self.model, **used})
             text = self._text(answer, item)
             try:
                 return {**fields_of(item), **self._format.parse(text)}
             except ValueError as error:
-                if answers > self._max_repairs:
+                if len(asked) > self._max_repairs:
                     reason = answer.finish_reason
-                    asked = f" after {answers} answers" if answers > 1 else ""
+                    after = f" after {len(asked)} answers" if len(asked) > 1 else ""
                     raise LLMAnswerError(
-                        f"the answer of {self._where(item)} cannot be used{asked}: {error} (finish_reason {reason!r}); "
+                        f"the answer of {self._where(item)} cannot be used{after}: {error} (finish_reason {reason!r}); "
                         "change the prompt or the output",
                         finish_reason=reason,
                         answer=text,

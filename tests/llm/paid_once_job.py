@@ -1,0 +1,39 @@
+"""A pipeline in a process of its own, that may die by SIGKILL between an answer and the commit of its row.
+
+Arguments: the endpoint, and after how many answers to die (0: never). Run in the folder of the test.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from llm_datagen import UnifiedPipeline
+from llm_datagen.llm import LLMOperator
+from llm_datagen.operators import INodeContext, Row
+
+
+class Dying(LLMOperator):
+    """Asks, and dies when that many answers have come."""
+
+    left = 0
+
+    async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
+        row = await super().process_item(item, ctx)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return row
+
+
+def main(base_url: str, answers: int) -> None:
+    ask = Dying("{{ q }}", model="m", base_url=base_url, cache="answers.sqlite", name="ask")
+    ask.left = answers
+    pipeline = UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl", parallel_size=1)
+    pipeline.create("job", if_exists="resume").run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -126,7 +127,8 @@ def test_an_id_that_has_a_run_is_refused_continued_or_overwritten_as_asked(shell
 def test_an_operators_exception_ends_with_1_and_shows_the_users_frames_only(shell: Shell) -> None:
     done = shell.run("run", shell.yaml(["ops:no_seven"]), "--id", "a")
     assert done.returncode == 1
-    assert "node_0 no_seven: failed, 7/50 rows" in done.stdout
+    # Whether all rows were counted when the seventh failed is a matter of timing; else their number is estimated.
+    assert re.search(r"node_0 no_seven: failed, 7/(50|~\d+) rows", done.stdout)
     assert "  go on   llm-datagen resume a\n" in done.stdout
     assert "or without rows that fail: llm-datagen resume a --on-error dead_letter\n" in done.stdout
     assert "Error: node node_0 failed: ValueError: seven is [not] wanted" in done.stderr

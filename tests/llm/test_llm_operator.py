@@ -179,6 +179,14 @@ def test_an_http_error_says_the_status_the_place_the_row_and_what_to_do(
     assert len(message) < 600
 
 
+def test_a_redirect_is_not_followed_for_the_key_would_go_along(server: ChatServer) -> None:
+    elsewhere = {"Location": f"{server.base_url}/elsewhere"}
+    server.reply = lambda seen: Reply("", 307, headers=elsewhere)
+    with pytest.raises(LLMRequestError, match="HTTP 307"):
+        run(server.operator(api_key="secret", max_retries=0), {"_i": 3, "q": "x"})
+    assert len(server.seen) == 1
+
+
 @pytest.mark.parametrize("body", ["<html>Welcome</html>", "", {"error": "busy"}, {"choices": []}, "[]", "null"])
 def test_a_body_that_is_not_a_completion_is_an_error(server: ChatServer, body: Any) -> None:
     server.always(body)

@@ -17,7 +17,7 @@ from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 
-_NEEDED = ("xllamacpp", "httpx", "jinja2", "pydantic", "platformdirs")
+_NEEDED = ("xllamacpp", "aiohttp", "httpx", "jinja2", "pydantic", "platformdirs")
 """What the extra `local` installs."""
 
 DEMO_ID = "demo"

@@ -10,6 +10,6 @@ Layout:
     progress.py        plain lines, and a bar of bytes
     errors.py          what can go wrong with the model
 
-Needs the extra ``local`` (xllamacpp, httpx, Jinja2, pydantic, rich, platformdirs). The model has 135 million
+Needs the extra ``local`` (xllamacpp, aiohttp, httpx, Jinja2, pydantic, rich, platformdirs). The model has 135 million
 parameters: it shows that the pipeline works from end to end, not what good data looks like.
 """

@@ -13,7 +13,7 @@ Layout:
     journalfile.py the file that they are kept in
     errors.py      what can go wrong with a call
 
-Needs the extra ``llm`` (httpx, Jinja2, pydantic).
+Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).
 """
 
 try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
-import httpx
+import aiohttp
 import orjson
 from pydantic import SecretStr
+from yarl import URL
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
@@ -16,13 +16,6 @@ from llm_datagen.llm.retrying import retry_after
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _BODY_CHARS = 300
-_PASSING = (
-    httpx.TimeoutException,
-    httpx.NetworkError,
-    httpx.RemoteProtocolError,
-    httpx.ProxyError,
-    httpx.DecodingError,
-)
 _HINTS = {
     400: "check model, params and the schema",
     401: "check api_key, or the environment variable OPENAI_API_KEY",
@@ -49,16 +42,16 @@ class Endpoint:
 
     def __init__(self, base_url: str) -> None:
         try:
-            url = httpx.URL(base_url)
-        except (httpx.InvalidURL, TypeError) as error:
+            url = URL(base_url)
+        except (ValueError, TypeError) as error:
             raise ConfigError(f"base_url is not a URL: {error}") from error
-        if url.userinfo:
+        if url.user is not None or url.password is not None:
             raise ConfigError("base_url holds a user or password: give the key as api_key instead")
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"base_url must start with http:// or https:// and a host, not {base_url!r}")
-        self.url = url.copy_with(path=url.path.rstrip("/") + "/chat/completions")
+        self.url = url.with_path(url.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
         self.host = url.host
-        self.label = str(self.url.copy_with(query=None, fragment=None))
+        self.label = str(self.url.with_query(None))
 
     @property
     def is_loopback(self) -> bool:
@@ -79,15 +72,15 @@ class HttpCaller:
         self._endpoint = endpoint
         self._api_key = api_key
         self._timeout = timeout
-        self._http: httpx.AsyncClient | None = None
+        self._http: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Open the HTTP client. Connections are made by the calls."""
-        self._http = httpx.AsyncClient(
+        self._http = aiohttp.ClientSession(
             headers={"Content-Type": "application/json"} | bearer(self._api_key),
-            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 10.0), pool=None),
-            # How many calls are open at once is the node's affair.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),
+            connector=aiohttp.TCPConnector(limit=0),  # how many calls are open at once is the node's affair
+            cookie_jar=aiohttp.DummyCookieJar(),
             # A proxy of the environment cannot reach this machine's loopback.
             trust_env=not self._endpoint.is_loopback,
         )
@@ -104,37 +97,40 @@ class HttpCaller:
         payload = {**request.params, "model": request.model, "messages": request.messages}
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._timeout):
-                response = await self._http.post(self._endpoint.url, content=orjson.dumps(payload))
-        except (TimeoutError, httpx.TimeoutException) as error:
+            # A redirect is not followed: the key would go along.
+            async with self._http.post(
+                self._endpoint.url, data=orjson.dumps(payload), allow_redirects=False
+            ) as response:
+                status, headers, content = response.status, response.headers, await response.read()
+        except TimeoutError as error:
             raise LLMRequestError(
                 f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size",
                 may_pass=True,
             ) from error
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             detail = self._safe(str(error)) or type(error).__name__
             raise LLMRequestError(
                 f"the connection failed: {detail} ({where}): check base_url and that the server is up",
-                may_pass=isinstance(error, _PASSING),
+                may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
             ) from error
         seconds = time.perf_counter() - started
-        if response.status_code != 200:
-            body = self._safe(response.text)
-            hint = _HINTS.get(response.status_code, "the server failed: resume to try again")
+        if status != 200:
+            body = self._safe(content.decode(errors="replace"))
+            hint = _HINTS.get(status, "the server failed: resume to try again")
             raise LLMRequestError(
-                f"HTTP {response.status_code} from {where}: {body or 'an empty body'} ({hint})",
-                status=response.status_code,
+                f"HTTP {status} from {where}: {body or 'an empty body'} ({hint})",
+                status=status,
                 body=body,
                 # A used-up quota comes as 429, too, and is not there again in a minute.
-                may_pass=_may_pass(response.status_code) and b"insufficient_quota" not in response.content,
-                retry_after=retry_after(response.headers),
+                may_pass=_may_pass(status) and b"insufficient_quota" not in content,
+                retry_after=retry_after(headers),
             )
-        answer = _answer(response.content, request.model, self._endpoint.label, seconds)
+        answer = _answer(content, request.model, self._endpoint.label, seconds)
         if answer is None:
-            body = self._safe(response.text)
+            body = self._safe(content.decode(errors="replace"))
             raise LLMRequestError(
                 f"{where} did not send a chat completion but: {body or 'an empty body'} (check base_url)",
-                status=response.status_code,
+                status=status,
                 body=body,
                 may_pass=True,
             )
@@ -144,7 +140,7 @@ class HttpCaller:
         """Close every connection."""
         http, self._http = self._http, None
         if http is not None:
-            await http.aclose()
+            await http.close()
 
     def _safe(self, text: str) -> str:
         key = self._api_key.get_secret_value() if self._api_key else ""

@@ -229,8 +229,8 @@ def flaws_of(disk: Disk, path: str) -> list[str]:
         )
     if len(lines) > 1 and _parse(lines[-1]) is None:
         flaws.append(
-            f"{path}: the checksum of the last line differs: it is passed over, and the rows that it covered are done "
-            "again by a resume (a loss of power may leave that behind)"
+            f"{path}, line {len(lines)}: the checksum of this last line differs: it is passed over, and the rows that "
+            "it covered are done again by a resume (a loss of power may leave that behind)"
         )
     return flaws
 

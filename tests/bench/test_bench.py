@@ -15,6 +15,7 @@ from .compare import Bench
 from .data import Data
 from .job import UnsupportedError
 from .kinds import Scale, Workload
+from .llm import main as llm_main
 from .revisions import checked_out
 from .rows import References, WrongResultError
 from .schedule import ideal_seconds
@@ -111,3 +112,10 @@ def test_another_revision_is_checked_out_and_removed(tmp_path: Path) -> None:
     assert len(git("worktree", "list").splitlines()) == 1
     with pytest.raises(SystemExit, match="nowhere"), checked_out("nowhere", repository):
         pass
+
+
+def test_both_sides_of_the_benchmark_of_calls_get_their_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert llm_main(["fixed", "--rows", "20", "--at-once", "10", "--repeat", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["case"] == "fixed"
+    assert min(found["bare_wall_s"], found["engine_wall_s"]) >= 0.2  # two rounds of 100 ms

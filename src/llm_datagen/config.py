@@ -29,24 +29,18 @@ def check_count(name: str, value: Any) -> int:
 
 
 def check_seconds(name: str, value: Any) -> float:
-    """Return `value` if it is a positive number of seconds.
-
-    Raises:
-        ConfigError: naming `name` and the value.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
-    return float(value)
+    """Return `value` if it is a positive number of seconds; else raise a ConfigError that names it."""
+    return _check_positive(name, value, "seconds")
 
 
 def check_rate(name: str, value: Any) -> float:
-    """Return `value` if it is a positive number of rows a second.
+    """Return `value` if it is a positive number of rows a second; else raise a ConfigError that names it."""
+    return _check_positive(name, value, "rows a second")
 
-    Raises:
-        ConfigError: naming `name` and the value.
-    """
+
+def _check_positive(name: str, value: Any, unit: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ConfigError(f"{name} must be a positive number of rows a second, not {value!r}")
+        raise ConfigError(f"{name} must be a positive number of {unit}, not {value!r}")
     return float(value)
 
 

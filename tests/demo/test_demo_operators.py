@@ -18,6 +18,7 @@ class Context:
 
     node_id = "node_0"
     pipeline_id = "p"
+    folder = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []

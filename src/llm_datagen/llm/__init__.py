@@ -3,6 +3,8 @@
 Layout:
     operator.py      LLMOperator: a row in, a row with the model's answer out
     conversation.py  the messages of a row
+    turns.py         what a prompt is made of
+    images.py        images by URL or file
     prompts.py       Jinja2 templates over a row
     asking.py        asks, reads the answer, has it repaired
     schemas.py       what an answer must look like, and the columns that it becomes

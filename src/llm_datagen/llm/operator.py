@@ -35,7 +35,9 @@ class LLMOperator(BaseOperator):
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
-            ``data``). A name that the row lacks is an error.
+            ``data``). A name that the row lacks is an error. Or a list of messages: ``{"role": …, "content":
+            template}``, perhaps with ``"images": [templates]``; ``{"placeholder": field}`` stands for the messages
+            that the row holds in a field.
         model: the model's name, as the endpoint knows it.
         base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI.
         api_key: the key; else the environment variable ``OPENAI_API_KEY``, else none is sent. It is never logged.
@@ -45,6 +47,8 @@ class LLMOperator(BaseOperator):
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
+        images: templates of images that go with a `prompt` of one template: every line that comes out is an http(s)
+            URL, or the path of a PNG, JPEG, GIF or WebP file, which is read and sent.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
@@ -64,7 +68,7 @@ class LLMOperator(BaseOperator):
 
     def __init__(
         self,
-        prompt: str,
+        prompt: str | Sequence[Mapping[str, Any]],
         *,
         model: str,
         base_url: str | None = None,
@@ -72,6 +76,7 @@ class LLMOperator(BaseOperator):
         output: Any = "answer",
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
+        images: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
@@ -97,7 +102,7 @@ class LLMOperator(BaseOperator):
             self.name = name
         self._api_key = checked_key(api_key)
         self._format = answer_format(output)
-        self._conversation = Conversation(prompt, system=system, examples=examples, answers=self._format)
+        self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**_checked_params(params), **self._format.request_fields()}
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
@@ -151,7 +156,7 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        asker, request = self._asker, self._request(item, ctx)
+        asker, request = self._asker, await self._request(item, ctx)
         if self._n == 1:
             return {**fields_of(item), **await asker.ask(request)}
         # All are waited for when one fails: what is in flight is paid for, and its usage counts.
@@ -164,9 +169,9 @@ class LLMOperator(BaseOperator):
                 raise result
         return rows
 
-    def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
+    async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(
-            messages=self._conversation.messages(item),
+            messages=await self._conversation.messages(item),
             params=self._fields,
             model=self.model,
             row=row_label(item),

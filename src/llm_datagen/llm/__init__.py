@@ -13,6 +13,9 @@ Layout:
     callers.py       an operator's caller, put together
     retrying.py      tries again
     client.py        one HTTP call
+    adapters.py      what providers do differently, and chat completions
+    anthropic.py     Anthropic's Messages API
+    imports.py       things named as module:Name
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
     errors.py        what can go wrong with a call
@@ -21,6 +24,7 @@ Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).
 """
 
 try:
+    from llm_datagen.llm.adapters import ChatAdapter, OpenAIAdapter, Reply
     from llm_datagen.llm.operator import LLMOperator
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("llm_datagen"):
@@ -29,6 +33,18 @@ except ModuleNotFoundError as error:
         f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
     ) from error
 
+from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
 
-__all__ = ["JournalError", "LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]
+__all__ = [
+    "ChatAdapter",
+    "ChatRequest",
+    "JournalError",
+    "LLMAnswerError",
+    "LLMError",
+    "LLMOperator",
+    "LLMRequestError",
+    "OpenAIAdapter",
+    "PromptError",
+    "Reply",
+]

@@ -12,6 +12,7 @@ import orjson
 
 from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asker
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
@@ -23,15 +24,14 @@ from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _RESERVED = ("model", "messages", "response_format", "stream", "n")
 
 
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
-    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions. All arguments are plain data,
-    so that a pipeline can be written in YAML. An instance serves one node at a time.
+    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions, or another API by an adapter.
+    All arguments are plain data, so that a pipeline can be written in YAML. An instance serves one node at a time.
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
@@ -39,8 +39,12 @@ class LLMOperator(BaseOperator):
             template}``, perhaps with ``"images": [templates]``; ``{"placeholder": field}`` stands for the messages
             that the row holds in a field.
         model: the model's name, as the endpoint knows it.
-        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI.
-        api_key: the key; else the environment variable ``OPENAI_API_KEY``, else none is sent. It is never logged.
+        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI (or those
+            of the adapter).
+        api_key: the key; else the environment variable ``OPENAI_API_KEY`` (or the adapter's), else none is sent. It
+            is never logged.
+        adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
+            `ChatAdapter`: an instance, a class, or ``"module:Name"``.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
             ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
             the name of a column is replaced in the new row.
@@ -73,6 +77,7 @@ class LLMOperator(BaseOperator):
         model: str,
         base_url: str | None = None,
         api_key: str | None = None,
+        adapter: Any = "openai",
         output: Any = "answer",
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
@@ -89,7 +94,7 @@ class LLMOperator(BaseOperator):
         if not isinstance(model, str) or not model:
             raise ConfigError(f"model must be the name of a model, not {model!r}")
         self.model = model
-        self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        self.endpoint = Endpoint(base_url, adapter_of(adapter), model)
         self.timeout = check_seconds("timeout", timeout)
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
@@ -120,7 +125,7 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
+        key = self._api_key or checked_key(os.environ.get(self.endpoint.adapter.api_key_env))
         caller: ChatCaller = build_caller(
             endpoint=self.endpoint,
             api_key=key,

@@ -8,7 +8,7 @@ Layout:
     prompts.py       Jinja2 templates over a row
     asking.py        asks, reads the answer, has it repaired
     schemas.py       what an answer must look like, and the columns that it becomes
-    validation.py    JSON schemas, checked
+    jsonschemas.py   JSON schemas, checked
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
@@ -20,7 +20,7 @@ Layout:
     journalfile.py   the file that they are kept in
     errors.py        what can go wrong with a call
 
-Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).
+Needs the extra ``llm`` (aiohttp, Jinja2, jsonschema, pydantic).
 """
 
 try:

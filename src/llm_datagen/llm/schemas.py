@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Protocol
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.imports import imported, is_import_path
 from llm_datagen.llm.validation import check_schema, violation
-
-_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class AnswerFormat(Protocol):
@@ -44,8 +42,8 @@ def answer_format(output: Any) -> AnswerFormat:
     Raises:
         ConfigError: naming what is wrong with `output`.
     """
-    if isinstance(output, str) and _IMPORT_PATH.fullmatch(output):
-        output = _imported(output)
+    if is_import_path(output):
+        output = imported(output, what="output")
     if isinstance(output, str):
         return TextFormat(output)
     if isinstance(output, type) and issubclass(output, BaseModel):
@@ -175,11 +173,3 @@ def _checked_columns(names: Any) -> tuple[str, ...]:
         if not isinstance(name, str) or not name or name.startswith("_"):
             raise ConfigError(f"an output column must have a name that does not start with '_', not {name!r}")
     return tuple(names)
-
-
-def _imported(path: str) -> Any:
-    module_name, _, name = path.partition(":")
-    try:
-        return getattr(import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"output {path!r} cannot be imported: {error}") from error

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ..cli.shell import Shell
 from ..support import lines, write_jsonl
@@ -49,6 +48,8 @@ class Echo:
                 return Reply(completion(echo), missing=9)
             case "redirected":
                 return Reply(echo, 307, {"Location": f"http://127.0.0.1:1/{seen.headers['authorization'][7:]}"})
+            case "garbled":
+                return Reply("", raw=f"HTTP/1.1 200 OK\r\n{echo}\r\nno header\r\n\r\n".encode())
             case "hold":
                 self.held.set()
                 self.go.wait(60)
@@ -66,7 +67,7 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.base_url}?key={URL_KEY}")
     (tmp_path / "noted.py").write_text(NOTED)
-    kinds = ["refused", "fine", "broken", "strange", "damaged", "off the schema", "redirected"]
+    kinds = ["refused", "fine", "broken", "strange", "damaged", "off the schema", "redirected", "garbled"]
     write_jsonl(tmp_path / "in.jsonl", [{"q": f"{kind} {k}"} for kind in kinds for k in range(2)] + [{"q": "hold"}])
     schema = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}, "required": ["label"]}
     common: dict[str, Any] = {"prompt": "{{ q }}", "model": "m", "max_retries": 1, "retry_wait": 0.01, "output": schema}

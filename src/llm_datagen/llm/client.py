@@ -15,6 +15,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import ChatAdapter, OpenAIAdapter, Reply
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
+from llm_datagen.llm.masking import Mask
 from llm_datagen.llm.retrying import retry_after
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -79,6 +80,7 @@ class HttpCaller:
     def __init__(self, endpoint: Endpoint, api_key: SecretStr | None, timeout: float) -> None:
         self._endpoint = endpoint
         self._api_key = api_key
+        self._mask = Mask(api_key, endpoint.url)
         self._timeout = timeout
         self._http: aiohttp.ClientSession | None = None
 
@@ -120,7 +122,7 @@ class HttpCaller:
             raise LLMRequestError(
                 f"the connection failed: {detail} ({where}): check base_url and that the server is up",
                 may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
-            ) from error
+            ) from self._mask.cause(error)
         seconds = time.perf_counter() - started
         if status != 200:
             body = self._safe(content.decode(errors="replace"))
@@ -162,10 +164,7 @@ class HttpCaller:
         return self._endpoint.adapter.headers(self._api_key.get_secret_value() if self._api_key else None)
 
     def _safe(self, text: str) -> str:
-        key = self._api_key.get_secret_value() if self._api_key else ""
-        if key:
-            text = text.replace(key, "***")
-        text = " ".join(text.split())
+        text = " ".join(self._mask.hidden(text).split())
         return text if len(text) <= _BODY_CHARS else text[:_BODY_CHARS] + "…"
 
 

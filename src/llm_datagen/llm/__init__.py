@@ -10,12 +10,14 @@ Layout:
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
+    metered.py       what each try costs
+    prices.py        what tokens cost
     client.py        one HTTP call
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
     errors.py        what can go wrong with a call
 
-Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).
+Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, pydantic).
 """
 
 try:

@@ -14,7 +14,8 @@ from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.retrying import retry_after
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+"""Hosts that are this machine."""
 _BODY_CHARS = 300
 _HINTS = {
     400: "check model, params and the schema",
@@ -56,7 +57,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether the calls stay on this machine."""
-        return self.host in _LOOPBACK
+        return self.host in LOOPBACK
 
 
 class HttpCaller:
@@ -179,6 +180,9 @@ def _answer(body: bytes, model: str, endpoint: str, seconds: float) -> ChatAnswe
         text, reason = choice["message"].get("content"), choice.get("finish_reason")
         usage = data.get("usage") or {}
         counts = {key: value for key, value in usage.items() if key in _COUNTS and isinstance(value, int)}
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        if cached and isinstance(cached, int):
+            counts["cached_tokens"] = cached
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
         return None
     if text is not None and not isinstance(text, str):

@@ -6,20 +6,26 @@ them a token. Sums of whole numbers do not drift; they become floats where they 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
+from yarl import URL
+
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.client import LOOPBACK
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
+    from genai_prices.types import ModelPrice, TieredPrices
 
 PICO = 10**12
 """Picodollars in a dollar."""
 _TOKENS = 1_000_000
+_FRESH_SECONDS = 60.0
 _GIVEN = ("input", "output", "cached_input")
 _NOT_KNOWN = ("output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount")
 """Prices of what endpoints do not report in the usage of a chat: a model that has one of them has no price here."""
@@ -72,6 +78,37 @@ class Prices:
         return self.request + prompt_tokens * dearest + completion_tokens * max(band.output for band in bands)
 
 
+class PriceList:
+    """The prices of the models of one endpoint. Used on one thread.
+
+    Args:
+        url: where the calls go.
+        given: what every model costs there; None for what is known. That changes on some days, and at some hours: it is
+            looked up again each minute.
+    """
+
+    def __init__(self, url: str, given: Prices | None = None) -> None:
+        self._url = url
+        self._given = given
+        self._known: dict[tuple[str, Any], tuple[float, Prices | None]] = {}
+
+    def of(self, model: str, service_tier: Any = None) -> Prices | None:
+        """Return the prices of a model now; None when they are not known, such as of a model on this machine.
+
+        Args:
+            model: its name, as the endpoint knows it.
+            service_tier: the field of the request by that name.
+        """
+        if self._given is not None:
+            return self._given
+        now = time.monotonic()
+        since, prices = self._known.get((model, service_tier), (-math.inf, None))
+        if now - since > _FRESH_SECONDS:
+            prices = known_prices(model, self._url, service_tier=service_tier)
+            self._known[model, service_tier] = now, prices
+        return prices
+
+
 def prompt_and_output(usage: Mapping[str, int]) -> tuple[int, int]:
     """Return the prompt's tokens, and all others that were made: some endpoints count thoughts in the total only."""
     prompt = usage.get("prompt_tokens", 0)
@@ -99,9 +136,7 @@ def given_prices(prices: Any) -> Prices | None:
     return Prices((_Band(-1, each["input"], each.get("cached_input", each["input"]), each["output"]),))
 
 
-def known_prices(
-    model: str, url: str, *, service_tier: str | None = None, when: datetime | None = None
-) -> Prices | None:
+def known_prices(model: str, url: str, *, service_tier: Any = None, when: datetime | None = None) -> Prices | None:
     """Return the prices that genai-prices knows of; None when it knows none, such as of a model on this machine.
 
     The first call imports the package (about 0.15 s); later ones take some 20 µs.
@@ -112,13 +147,15 @@ def known_prices(
         service_tier: the field of the request by that name.
         when: the moment of the call: prices change. None for now.
     """
+    if URL(url).host in LOOPBACK:
+        return None
     from genai_prices import data_snapshot
 
     try:
         _, info = data_snapshot.get_snapshot().find_provider_model(model, None, None, url)
     except LookupError:
         return None
-    context = {"service_tier": service_tier} if service_tier else None
+    context = {"service_tier": service_tier} if isinstance(service_tier, str) else None
     return prices_of(info.get_prices(when or datetime.now(UTC), context))
 
 
@@ -137,7 +174,7 @@ def prices_of(price: ModelPrice) -> Prices | None:
     return Prices(tuple(bands), round(per_call / 1000 * PICO) if isinstance(per_call, Decimal) else 0)
 
 
-def _in_band(price: Any, above: int) -> int | None:
+def _in_band(price: Decimal | TieredPrices | None, above: int) -> int | None:
     """Return the picodollars a token of calls with more than `above` prompt tokens."""
     if price is None:
         return None

@@ -4,52 +4,60 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.errors import LLMError
-from llm_datagen.llm.prompts import Prompt
+from llm_datagen.llm.errors import LLMError, PromptError
+from llm_datagen.llm.images import Message, with_images
+from llm_datagen.llm.prompts import row_label
 from llm_datagen.llm.schemas import AnswerFormat
-
-Message = Mapping[str, Any]
-"""One message: ``role`` and ``content``."""
+from llm_datagen.llm.turns import FIRST_ROLES, Turn, turns_of
 
 
 class Conversation:
     """Makes the messages of a row: the system message, the solved examples, the prompt.
 
     Args:
-        prompt: the template of the user's message.
+        prompt: a template, which the user says; or messages: ``{"role": …, "content": template}``, also with
+            ``"images": [templates]``, and ``{"placeholder": field}`` for those that the row holds in a field.
         system: the template of the system message; None sends none.
         examples: solved rows, ``{"item": …, "answer": …}`` each.
+        images: templates of URLs or paths of images, which go with a `prompt` that is one template.
         answers: what the answers of `examples` must look like.
 
     Raises:
-        ConfigError: when a template or an example cannot be used.
+        ConfigError: when a message, a template or an example cannot be used.
     """
 
     def __init__(
         self,
-        prompt: str,
+        prompt: str | Sequence[Mapping[str, Any]],
         *,
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
+        images: Sequence[str] = (),
         answers: AnswerFormat,
     ) -> None:
-        self._prompt = Prompt(prompt)
-        self._system = None if system is None else Prompt(system, label="system message")
+        self._turns = turns_of(prompt, system=system, images=images)
         self._examples = [message for example in examples for message in self._example(example, answers)]
+        self._is_read = False  # whether the images of the examples are
 
-    def messages(self, item: Any) -> list[Message]:
-        """Return the messages of `item`.
+    async def messages(self, item: Any) -> list[Message]:
+        """Return the messages of `item`. Files of images are read by a thread.
 
         Raises:
             PromptError: when they cannot be made of this row.
         """
-        messages = [*self._examples, _message("user", self._prompt.render(item))]
-        if self._system is not None:
-            messages.insert(0, _message("system", self._system.render(item)))
-        return messages
+        messages = _said(self._turns, item)
+        if not messages:
+            raise PromptError(f"the prompt of {row_label(item)} has no message")
+        if not self._is_read:
+            self._examples = await with_images(self._examples, "an example")
+            self._is_read = True
+        messages = await with_images(messages, row_label(item))
+        begin = _number_of_first(messages)
+        return [*messages[:begin], *self._examples, *messages[begin:]]
 
     def _example(self, example: Mapping[str, Any], answers: AnswerFormat) -> list[Message]:
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
@@ -58,19 +66,24 @@ class Conversation:
         text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
         try:
             answers.parse(text)
-            return [_message("user", self._prompt.render(example["item"])), _message("assistant", text)]
+            turns = [turn for turn in self._turns if turn.role not in FIRST_ROLES]
+            messages = _said(turns, example["item"])
         except (ValueError, LLMError) as error:
             raise ConfigError(f"the example {example!r} does not fit the operator: {error}") from error
+        return [*messages[_number_of_first(messages) :], {"role": "assistant", "content": text}]
 
 
 def repair(text: str, problem: ValueError) -> list[Message]:
     """Return the messages that ask for a better answer than `text`."""
-    ask = _message(
-        "user", f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
-    )
+    words = f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
+    ask = {"role": "user", "content": words}
     # Endpoints refuse a message without content.
-    return [_message("assistant", text), ask] if text.strip() else [ask]
+    return [{"role": "assistant", "content": text}, ask] if text.strip() else [ask]
 
 
-def _message(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
+def _said(turns: list[Turn], item: Any) -> list[Message]:
+    return [message for turn in turns for message in turn.messages(item)]
+
+
+def _number_of_first(messages: list[Message]) -> int:
+    return sum(1 for _ in takewhile(lambda message: message["role"] in FIRST_ROLES, messages))

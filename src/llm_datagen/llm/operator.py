@@ -12,6 +12,7 @@ import orjson
 
 from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asker
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
@@ -24,28 +25,35 @@ from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _RESERVED = ("model", "messages", "response_format", "stream", "n")
 
 
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
-    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions. All arguments are plain data,
-    so that a pipeline can be written in YAML. An instance serves one node at a time.
+    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions, or another API by an adapter.
+    All arguments are plain data, so that a pipeline can be written in YAML. An instance serves one node at a time.
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
-            ``data``). A name that the row lacks is an error.
+            ``data``). A name that the row lacks is an error. Or a list of messages: ``{"role": …, "content":
+            template}``, perhaps with ``"images": [templates]``; ``{"placeholder": field}`` stands for the messages
+            that the row holds in a field.
         model: the model's name, as the endpoint knows it.
-        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI.
-        api_key: the key; else the environment variable ``OPENAI_API_KEY``, else none is sent. It is never logged.
+        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI (or those
+            of the adapter).
+        api_key: the key; else the environment variable ``OPENAI_API_KEY`` (or the adapter's), else none is sent. It
+            is never logged.
+        adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
+            `ChatAdapter`: an instance, a class, or ``"module:Name"``.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
             ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
             the name of a column is replaced in the new row.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
+        images: templates of images that go with a `prompt` of one template: every line that comes out is an http(s)
+            URL, or the path of a PNG, JPEG, GIF or WebP file, which is read and sent.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
@@ -67,14 +75,16 @@ class LLMOperator(BaseOperator):
 
     def __init__(
         self,
-        prompt: str,
+        prompt: str | Sequence[Mapping[str, Any]],
         *,
         model: str,
         base_url: str | None = None,
         api_key: str | None = None,
+        adapter: Any = "openai",
         output: Any = "answer",
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
+        images: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
@@ -88,7 +98,7 @@ class LLMOperator(BaseOperator):
         if not isinstance(model, str) or not model:
             raise ConfigError(f"model must be the name of a model, not {model!r}")
         self.model = model
-        self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        self.endpoint = Endpoint(base_url, adapter_of(adapter), model)
         self.timeout = check_seconds("timeout", timeout)
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
@@ -102,7 +112,7 @@ class LLMOperator(BaseOperator):
             self.name = name
         self._api_key = checked_key(api_key)
         self._format = answer_format(output)
-        self._conversation = Conversation(prompt, system=system, examples=examples, answers=self._format)
+        self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**_checked_params(params), **self._format.request_fields()}
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
@@ -120,7 +130,7 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
+        key = self._api_key or checked_key(os.environ.get(self.endpoint.adapter.api_key_env))
         caller: ChatCaller = build_caller(
             endpoint=self.endpoint,
             api_key=key,
@@ -157,7 +167,7 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        asker, request = self._asker, self._request(item, ctx)
+        asker, request = self._asker, await self._request(item, ctx)
         if self._n == 1:
             return {**fields_of(item), **await asker.ask(request)}
         # All are waited for when one fails: what is in flight is paid for, and its usage counts.
@@ -170,9 +180,9 @@ class LLMOperator(BaseOperator):
                 raise result
         return rows
 
-    def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
+    async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(
-            messages=self._conversation.messages(item),
+            messages=await self._conversation.messages(item),
             params=self._fields,
             model=self.model,
             row=row_label(item),

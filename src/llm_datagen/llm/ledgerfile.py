@@ -66,7 +66,7 @@ class LedgerFile:
         Raises:
             BudgetError: when it cannot be written.
         """
-        head = {"format": _FORMAT, "spent": spent, "lost": lost}
+        head = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
         data = b"".join([_line(head), *(_line(["reserve", call, *need]) for call, need in in_flight.items())])
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -71,13 +71,14 @@ def test_spent_is_at_most_the_cap_over_kill_9_in_mid_flight(
 
     till = Till(server, faults=0.1, seconds=0.02, then=kill)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])}
-    cap = 0.015 * kills
-    for _ in range(kills):
+    cap = 0.011 + 0.004 * kills
+    for number in range(kills):
         last = till.calls + 30 // kills
         with subprocess.Popen(
             [sys.executable, "-m", "tests.llm.budget_job", server.base_url, str(cap)], env=environment
         ) as job:
-            assert job.wait(timeout=60) == -signal.SIGKILL
+            # What was in flight when one was killed may have used up what the next had.
+            assert job.wait(timeout=60) in ((-signal.SIGKILL,) if number == 0 else (-signal.SIGKILL, 0))
     last = 0
     for cap_now, end in ((cap, f"canceled the budget of ${cap:.4f}"), (1.0, "completed")):
         budget_job.main(server.base_url, cap_now)

@@ -54,7 +54,7 @@ class MeteredCaller:
             self._say(
                 request,
                 "price",
-                f"no price is known of model {request.model!r} at {self._endpoint.label}: what it costs is not "
+                f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not "
                 "counted; give prices={'input': …, 'output': …} if it costs anything",
             )
         if self._budget is None:
@@ -67,10 +67,12 @@ class MeteredCaller:
 
     async def close(self) -> None:
         """Close the inner caller, and let go of the ledger. May be called more than once."""
-        await self._inner.close()
-        ledger, self._ledger = self._ledger, None
-        if ledger is not None:
-            ledger.leave()
+        try:
+            await self._inner.close()
+        finally:
+            ledger, self._ledger = self._ledger, None
+            if ledger is not None:
+                ledger.leave()
 
     async def _within(self, budget: Budget, request: ChatRequest, prices: Prices | None) -> ChatAnswer:
         if prices is None and budget.picodollars is not None:
@@ -100,7 +102,7 @@ class MeteredCaller:
                 request,
                 "limit",
                 f"a call of model {request.model!r} used {spent.tokens:,} tokens, and {need.tokens:,} were taken for "
-                f"the most: {self._endpoint.label} does not keep to max_tokens, or puts much around the messages; the "
+                f"the most: {self._endpoint.host} does not keep to max_tokens, or puts much around the messages; the "
                 "budget may be exceeded by that",
             )
         return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -62,6 +62,18 @@ class Budget:
             self.tokens is None or amount.tokens <= self.tokens
         )
 
+    def changed(self, usd: float | None = None, tokens: int | None = None) -> Budget:
+        """Return it with other caps; what is None stays.
+
+        Raises:
+            ConfigError: when one is not above 0.
+        """
+        return replace(
+            self,
+            picodollars=self.picodollars if usd is None else _picodollars(usd),
+            tokens=self.tokens if tokens is None else check_count("budget['tokens']", tokens),
+        )
+
     def most(self, request: ChatRequest, prices: Prices | None) -> Amount:
         """Return the most that a try of `request` can cost.
 
@@ -84,8 +96,12 @@ class Budget:
             f"the budget of {self._words(Amount(self.picodollars or 0, self.tokens or 0))} is reached: "
             f"{self._words(spent)} spent"
             + (f" ({self._words(lost)} of it set aside for calls whose answer never came)" if any(lost) else "")
-            + f", and the next call can take up to {self._words(need)}; raise the budget and resume"
+            + f", and the next call can take up to {self._words(need)}; raise the budget and resume ({self._options()})"
         )
+
+    def _options(self) -> str:
+        caps = (("usd", self.picodollars), ("tokens", self.tokens))
+        return "budget=, or resume " + " ".join(f"--budget-{name}" for name, cap in caps if cap is not None)
 
     def _words(self, amount: Amount) -> str:
         parts = []

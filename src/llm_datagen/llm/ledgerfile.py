@@ -23,7 +23,7 @@ import orjson
 from llm_datagen.errors import DatagenError
 from llm_datagen.llm.budget import Amount
 from llm_datagen.llm.errors import BudgetError
-from llm_datagen.streams.disk import LOCAL_DISK
+from llm_datagen.streams.localdisk import LOCAL_DISK
 
 FILE_NAME = "budget.jsonl"
 _FORMAT = 1

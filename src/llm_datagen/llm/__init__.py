@@ -8,6 +8,11 @@ Layout:
     chat.py        what a call is, and what makes one: the protocol of callers
     callers.py     an operator's caller, put together
     retrying.py    tries again
+    limited.py     holds calls back until the endpoint's limits have room
+    limiter.py     who may call an endpoint now, among all callers of the process
+    window.py      what was sent within the last minute
+    estimate.py    how many tokens a call may use
+    waiting.py     waits that a cancel ends
     client.py      one HTTP call
     journal.py     answers that were paid for are kept
     journalfile.py the file that they are kept in
@@ -25,6 +30,21 @@ except ModuleNotFoundError as error:
         f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
     ) from error
 
-from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import (
+    JournalError,
+    LLMAnswerError,
+    LLMCancelledError,
+    LLMError,
+    LLMRequestError,
+    PromptError,
+)
 
-__all__ = ["JournalError", "LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]
+__all__ = [
+    "JournalError",
+    "LLMAnswerError",
+    "LLMCancelledError",
+    "LLMError",
+    "LLMOperator",
+    "LLMRequestError",
+    "PromptError",
+]

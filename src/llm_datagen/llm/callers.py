@@ -6,20 +6,32 @@ from pydantic import SecretStr
 
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import Endpoint, HttpCaller
+from llm_datagen.llm.limited import LimitedCaller
+from llm_datagen.llm.limiter import Limits
 from llm_datagen.llm.retrying import RetryingCaller
 
 
 def build_caller(
-    *, endpoint: Endpoint, api_key: SecretStr | None, timeout: float, max_retries: int, retry_wait: float
+    *,
+    endpoint: Endpoint,
+    api_key: SecretStr | None,
+    model: str,
+    limits: Limits,
+    timeout: float,
+    max_retries: int,
+    retry_wait: float,
 ) -> ChatCaller:
     """Return the caller of an operator, not yet opened.
 
     Args:
         endpoint: where calls go.
         api_key: sent as a bearer token; None sends none.
+        model: the model that is asked.
+        limits: what the endpoint allows within any minute.
         timeout: seconds that one try of a call may take in all.
         max_retries: how many tries may follow the first one of a call.
         retry_wait: seconds that the pause before the second try takes at most.
     """
     http = HttpCaller(endpoint, api_key, timeout)
-    return RetryingCaller(http, max_retries=max_retries, retry_wait=retry_wait) if max_retries else http
+    limited = LimitedCaller(http, endpoint=endpoint.label, api_key=api_key, model=model, limits=limits)
+    return RetryingCaller(limited, max_retries=max_retries, retry_wait=retry_wait) if max_retries else limited

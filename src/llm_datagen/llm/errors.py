@@ -39,6 +39,10 @@ class LLMRequestError(LLMError):
         self.retry_after = retry_after
 
 
+class LLMCancelledError(LLMError):
+    """Raised when a call was waiting, and the run is cancelled: its row is not done, and a resume does it."""
+
+
 class LLMAnswerError(LLMError):
     """Raised when the model answered, and the answer cannot be used: cut off, withheld, or not to the schema.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 import time
@@ -14,6 +13,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.waiting import Waits
 
 MAX_WAIT_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 600.0
@@ -25,13 +25,13 @@ class RetryingCaller:
     """Makes a call again when it failed in passing.
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
-    the endpoint asked for by ``Retry-After``. A cancel does not end a pause: after `grace` the node gives up the call.
+    the endpoint asked for by ``Retry-After``. A cancel of the run ends a pause; the row is then done by a resume.
 
     Args:
         inner: makes one try.
         max_retries: how many tries may follow the first one.
         retry_wait: seconds that the first pause takes at most.
-        sleep: how to wait.
+        sleep: how to wait before a request is made again.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class RetryingCaller:
         *,
         max_retries: int,
         retry_wait: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float, ChatRequest], Awaitable[None]] | None = None,
     ) -> None:
         self._inner = inner
         self._max_retries = max_retries
         self._schedule = wait_random_exponential(multiplier=retry_wait, max=MAX_WAIT_SECONDS)
-        self._sleep = sleep
+        self._sleep = sleep or Waits().sleep
 
     async def open(self) -> None:
         """Open what makes the tries."""
@@ -56,6 +56,7 @@ class RetryingCaller:
 
         Raises:
             LLMRequestError: of the last try.
+            LLMCancelledError: when the run was cancelled between two tries.
         """
         attempts = 1
         while True:
@@ -70,7 +71,7 @@ class RetryingCaller:
                 pause = self._pause(attempts, asked)
             else:
                 return answer if attempts == 1 else replace(answer, attempts=attempts)
-            await self._sleep(pause)
+            await self._sleep(pause, request)
             attempts += 1
 
     async def close(self) -> None:

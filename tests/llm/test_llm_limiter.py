@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.llm.limiter import Limiter, Limits, Ticket, Waiter
+from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 
 
 @dataclass
@@ -37,10 +37,10 @@ class Simulation:
     def __post_init__(self) -> None:
         self.limiter = Limiter(clock=lambda: self.now, window=60.0)
         self.limiter.attach(self.limits)
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = count()
 
-    def at(self, when: float, do: Callable[[], None]) -> None:
+    def at(self, when: float, do: Callable[[], object]) -> None:
         heapq.heappush(self._events, (when, next(self._numbers), do))
 
     def run(self, calls: list[Call], until: float = math.inf) -> None:
@@ -76,7 +76,7 @@ class Simulation:
         self.sent.append(call)
         ends = self.now + call.takes
         self.booked.append((self.now + call.booked * call.takes, call.uses))
-        self.at(ends, lambda: self.limiter.leave(ticket, call.uses))
+        self.at(ends, lambda: self.limiter.leave(ticket, Outcome(used=call.uses, is_answered=True)))
 
     def fullest_minute(self) -> tuple[int, int]:
         """Return the most requests and the most tokens that were booked within a minute."""

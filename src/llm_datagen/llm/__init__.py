@@ -9,7 +9,11 @@ Layout:
     callers.py     an operator's caller, put together
     retrying.py    tries again
     limited.py     holds calls back until the endpoint's limits have room
-    limiter.py     who may call an endpoint now, among all callers of the process
+    limiter.py     who may call an endpoint now
+    limiters.py    all callers of the process share them
+    ceiling.py     how many calls may be in flight
+    allowance.py   what an endpoint has said is left
+    headers.py     how it says so
     window.py      what was sent within the last minute
     estimate.py    how many tokens a call may use
     waiting.py     waits that a cancel ends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import aiohttp
 import orjson
@@ -12,7 +13,7 @@ from yarl import URL
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.retrying import retry_after
+from llm_datagen.llm.headers import rate_limits, retry_after
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _BODY_CHARS = 300
@@ -124,6 +125,7 @@ class HttpCaller:
                 # A used-up quota comes as 429, too, and is not there again in a minute.
                 may_pass=_may_pass(status) and b"insufficient_quota" not in content,
                 retry_after=retry_after(headers),
+                left=rate_limits(headers),
             )
         answer = _answer(content, request.model, self._endpoint.label, seconds)
         if answer is None:
@@ -134,7 +136,8 @@ class HttpCaller:
                 body=body,
                 may_pass=True,
             )
-        return answer
+        left = rate_limits(headers)
+        return answer if left is None else replace(answer, left=left)
 
     async def close(self) -> None:
         """Close every connection."""

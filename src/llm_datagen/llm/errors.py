@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_datagen.errors import DatagenError
+from llm_datagen.llm.headers import RateLimits
 
 
 class LLMError(DatagenError):
@@ -21,6 +22,7 @@ class LLMRequestError(LLMError):
         body: the beginning of the response, without the key.
         may_pass: whether the same request may succeed later.
         retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
+        left: what it said is left of its limits; None when it said nothing.
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class LLMRequestError(LLMError):
         body: str = "",
         may_pass: bool = False,
         retry_after: float | None = None,
+        left: RateLimits | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
         self.may_pass = may_pass
         self.retry_after = retry_after
+        self.left = left
 
 
 class LLMCancelledError(LLMError):

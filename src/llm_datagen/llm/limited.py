@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
 from pydantic import SecretStr
 
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.estimate import TokenEstimate, least_tokens, used_tokens
-from llm_datagen.llm.limiter import Limiter, Limits, Ticket, Waiter, limiter_of
+from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limiters import limiter_of
 from llm_datagen.llm.waiting import Waits
+
+_SILENCE_SECONDS = 10.0
 
 
 class LimitedCaller:
@@ -48,6 +53,7 @@ class LimitedCaller:
         self._limiter: Limiter | None = None
         self._estimate = TokenEstimate()
         self._waits = Waits()
+        self._silent_until = 0.0
 
     async def open(self) -> None:
         """Open what makes the calls."""
@@ -70,15 +76,20 @@ class LimitedCaller:
             raise LLMRequestError("the caller was called before open()")
         tokens = self._tokens(limiter, request)
         ticket = limiter.enter(tokens) or await self._wait(limiter, tokens, request)
-        used: int | None = None
+        outcome = Outcome()
         try:
             answer = await self._inner.complete(request)
-            used = used_tokens(answer)
+            outcome = Outcome(used=used_tokens(answer), is_answered=True, left=answer.left)
+        except LLMRequestError as error:
+            outcome = Outcome(
+                is_turned_away=error.status == 429 and error.may_pass, retry_after=error.retry_after, left=error.left
+            )
+            raise
         finally:
-            limiter.leave(ticket, used)
+            self._say(request, limiter.leave(ticket, outcome))
         if tokens:
             self._estimate.learn(request, answer)
-        return answer
+        return answer if answer.left is None else replace(answer, left=None)
 
     async def close(self) -> None:
         """Close what makes the calls."""
@@ -87,10 +98,23 @@ class LimitedCaller:
             limiter.detach(self._limits)
         await self._inner.close()
 
+    def _say(self, request: ChatRequest, at_once: int | None) -> None:
+        """Say in the log that the ceiling has changed: that it fell every ten seconds at most."""
+        if at_once is None or request.ctx is None:
+            return
+        name = f"{self._model} at {self._endpoint}"
+        if at_once == 0:
+            request.ctx.log(f"{name} answers again as fast as it is asked", at_once=None)
+        elif time.monotonic() >= self._silent_until:
+            self._silent_until = time.monotonic() + _SILENCE_SECONDS
+            request.ctx.log(f"{name} keeps turning calls away (429): fewer at once", at_once=at_once)
+
     def _tokens(self, limiter: Limiter, request: ChatRequest) -> int:
+        if not limiter.counts_tokens:
+            return 0
         limit = limiter.limits.tokens_per_minute
         if limit is None:
-            return 0
+            return self._estimate.most(request)
         least = least_tokens(request)
         if least > limit:
             raise LLMRequestError(

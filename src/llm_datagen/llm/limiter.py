@@ -1,4 +1,4 @@
-"""Who may call an endpoint now: one limiter for all callers of this process that share a key, an endpoint and a model.
+"""Who may call an endpoint now.
 
 Callers queue, and the first in the queue goes first: a large call is not overtaken by small ones. A limiter has
 no thread and no timer. Whoever is first in the queue is told how long to wait, and is woken when it may go earlier.
@@ -6,7 +6,6 @@ no thread and no timer. Whoever is first in the queue is told how long to wait, 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 import time
@@ -14,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
 from llm_datagen.config import check_count
+from llm_datagen.llm.allowance import Allowance
+from llm_datagen.llm.ceiling import Ceiling
+from llm_datagen.llm.headers import RateLimits
 from llm_datagen.llm.window import WINDOW_SECONDS, Window
 
 
@@ -39,9 +39,34 @@ class Ticket:
 
     Attributes:
         tokens: that the call may use.
+        number: of the call, from 0.
+        tokens_before: that all calls up to this one were let through with.
+        sent_at: when that was.
     """
 
     tokens: int
+    number: int
+    tokens_before: int
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        used: its tokens; None when nobody said: then what it might have used counts.
+        is_answered: whether there is an answer.
+        is_turned_away: whether the endpoint said that there are too many calls (429).
+        retry_after: seconds that it asked to wait.
+        left: what it said is left of its limits.
+    """
+
+    used: int | None = None
+    is_answered: bool = False
+    is_turned_away: bool = False
+    retry_after: float | None = None
+    left: RateLimits | None = None
 
 
 class Waiter:
@@ -73,9 +98,17 @@ class Limiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._window = Window(window)
+        self._ceiling = Ceiling()
+        self._requests_left, self._tokens_left = Allowance(), Allowance()
+        self._sent = self._sent_tokens = 0
         self._queue: deque[Waiter] = deque()
         self._given: list[Limits] = []
         self.limits = Limits()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a limit of tokens, so that calls have to say how many they may use."""
+        return self.limits.tokens_per_minute is not None or self._tokens_left.is_known
 
     def attach(self, limits: Limits) -> None:
         """Keep to `limits`, too: of several callers' limits, the lowest ones hold for all."""
@@ -99,9 +132,8 @@ class Limiter:
     def enter(self, tokens: int) -> Ticket | None:
         """Return the leave to make a call now; None when it has to queue."""
         with self._lock:
-            if self._queue or self._room_at(tokens) > self._clock():
-                return None
-            return self._admit(tokens)
+            now = self._clock()
+            return None if self._queue or self._room_at(tokens, now) > now else self._admit(tokens, now)
 
     def queue(self, waiter: Waiter) -> None:
         """Take a place in the queue."""
@@ -116,12 +148,12 @@ class Limiter:
         with self._lock:
             if self._queue[0] is not waiter:
                 return math.inf
-            waiter.looks_at = self._room_at(waiter.tokens)
-            pause = waiter.looks_at - self._clock()
-            if pause > 0:
-                return pause
+            now = self._clock()
+            waiter.looks_at = self._room_at(waiter.tokens, now)
+            if waiter.looks_at > now:
+                return waiter.looks_at - now
             self._queue.popleft()
-            ticket = self._admit(waiter.tokens)
+            ticket = self._admit(waiter.tokens, now)
             self._wake_first()
             return ticket
 
@@ -134,19 +166,38 @@ class Limiter:
                 if was_first:
                     self._wake_first()
 
-    def leave(self, ticket: Ticket, used: int | None = None) -> None:
+    def leave(self, ticket: Ticket, outcome: Outcome) -> int | None:
         """Take note that a call has ended.
 
-        Args:
-            ticket: of the call.
-            used: its tokens; None when nobody said: then what it might have used counts.
+        Returns:
+            How many calls may be in flight from now on, when that has become fewer; 0 when there is no such ceiling
+            any more; None when nothing has changed.
         """
         with self._lock:
-            self._window.end(ticket.tokens, ticket.tokens if used is None else used, self._clock())
+            now = self._clock()
+            changed = self._learn(ticket, outcome, now)
+            self._window.end(ticket.tokens, ticket.tokens if outcome.used is None else outcome.used, now)
             if self._queue:
-                first, room_at = self._queue[0], self._room_at(self._queue[0].tokens)
-                if room_at < first.looks_at or room_at <= self._clock():
+                first, room_at = self._queue[0], self._room_at(self._queue[0].tokens, now)
+                if room_at < first.looks_at or room_at <= now:
                     self._wake_first()
+            return changed
+
+    def _learn(self, ticket: Ticket, outcome: Outcome, now: float) -> int | None:
+        left = outcome.left
+        if left is not None and left.requests is not None:
+            since = self._sent - ticket.number - 1
+            self._requests_left.hear(left.requests, call=ticket.number, sent_since=since, now=now)
+        if left is not None and left.tokens is not None:
+            since = self._sent_tokens - ticket.tokens_before
+            self._tokens_left.hear(left.tokens, call=ticket.number, sent_since=since, now=now)
+        if outcome.is_answered:
+            return 0 if self._ceiling.answered(now - ticket.sent_at) else None
+        if outcome.is_turned_away and self._ceiling.turned_away(
+            in_flight=self._window.in_flight, sent_at=ticket.sent_at, now=now, retry_after=outcome.retry_after
+        ):
+            return int(self._ceiling.at_once)
+        return None
 
     def _merge(self) -> None:
         self.limits = Limits(
@@ -154,18 +205,25 @@ class Limiter:
             tokens_per_minute=_lowest(each.tokens_per_minute for each in self._given),
         )
 
-    def _admit(self, tokens: int) -> Ticket:
+    def _admit(self, tokens: int, now: float) -> Ticket:
         self._window.start(tokens)
-        return Ticket(tokens)
+        self._ceiling.peak = max(self._ceiling.peak, self._window.in_flight)
+        self._requests_left.spend(1)
+        self._tokens_left.spend(tokens)
+        self._sent_tokens += tokens
+        self._sent += 1
+        return Ticket(tokens, self._sent - 1, self._sent_tokens, now)
 
-    def _room_at(self, tokens: int) -> float:
+    def _room_at(self, tokens: int, now: float) -> float:
         limits = self.limits
-        return self._window.room_at(
-            tokens,
-            self._clock(),
-            max_requests=limits.requests_per_minute,
-            max_tokens=limits.tokens_per_minute,
+        room_at = self._window.room_at(
+            tokens, now, max_requests=limits.requests_per_minute, max_tokens=limits.tokens_per_minute
         )
+        if not self._window.in_flight:  # no answer will come that says more: what is known now decides
+            said_at = max(_known(self._requests_left.room_at(1, now)), _known(self._tokens_left.room_at(tokens, now)))
+        else:
+            said_at = max(self._requests_left.room_at(1, now), self._tokens_left.room_at(tokens, now))
+        return max(room_at, said_at, self._ceiling.room_at(self._window.in_flight, now))
 
     def _wake_first(self) -> None:
         while self._queue:
@@ -175,31 +233,6 @@ class Limiter:
                 self._queue.popleft()
             else:
                 return
-
-
-_limiters: dict[tuple[str, bytes, str], Limiter] = {}
-_limiters_lock = threading.Lock()
-
-
-def limiter_of(endpoint: str, api_key: SecretStr | None, model: str, limits: Limits) -> Limiter:
-    """Return the limiter that this process has for a model, attached to `limits`.
-
-    It outlives its callers by a minute: the next run must know what this one has sent.
-
-    Args:
-        endpoint: the URL of the calls.
-        api_key: the key; only a hash of it is kept.
-        model: the model's name.
-        limits: what the caller was given; to be detached when it is closed.
-    """
-    key = api_key.get_secret_value() if api_key else ""
-    name = (endpoint, hashlib.sha256(key.encode()).digest(), model)
-    with _limiters_lock:
-        for other in [other for other, limiter in _limiters.items() if other != name and limiter.is_idle()]:
-            del _limiters[other]
-        limiter = _limiters.setdefault(name, Limiter(window=WINDOW_SECONDS))
-        limiter.attach(limits)
-        return limiter
 
 
 def checked_limits(requests_per_minute: object, tokens_per_minute: object) -> Limits:
@@ -216,6 +249,10 @@ def checked_limits(requests_per_minute: object, tokens_per_minute: object) -> Li
 
 def _checked(name: str, value: object) -> int | None:
     return None if value is None else check_count(name, value)
+
+
+def _known(moment: float) -> float:
+    return moment if math.isfinite(moment) else -math.inf
 
 
 def _lowest(limits: Iterable[int | None]) -> int | None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 
 from tenacity import RetryCallState, wait_random_exponential
 
@@ -83,24 +80,3 @@ class RetryingCaller:
         state.attempt_number = attempts
         # A little more than asked, so that the rows that were turned away together do not come back together.
         return max(float(self._schedule(state)), asked * (1 + random.random() * _SPREAD))
-
-
-def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
-    """Return the seconds that an endpoint asks to wait; None when it does not say, or not in a form that is known.
-
-    Args:
-        headers: of the response, by names in any case: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date.
-        now: seconds since the epoch.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return max(seconds, 0.0)
-    try:
-        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -125,8 +125,8 @@ class BasePipeline(StoredPipeline):
             check_nodes(self.nodes, image)
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
-                if not node.follow_input and not node.is_finished():
-                    entry["input_fingerprint"] = Fingerprint.of(node.input)
+                if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+                    entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
                 plans.append(node.plan())  # what was opened must be closed if the next one fails
                 undo.callback(plans[-1].close)
             log = open_log(self.log_file)

@@ -103,9 +103,9 @@ def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
         sums = (f"{key} {number(value)}" for key, value in entry.items() if key not in {"provider", "model"})
         yield f"  usage   {who}: {', '.join(sums)}"
-    read = {node.input.path for node in pipeline.nodes}
+    read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
-        if node.output.path not in read:
+        if node.output.place not in read:
             yield f"  output  {node.output.path}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters:

@@ -23,12 +23,16 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What is sent back: a body that is not a dict is sent as it is. `missing` bytes are promised and not sent."""
+    """What is sent back: a body that is not a dict is sent as it is. `missing` bytes are promised and not sent.
+
+    `raw` is sent in place of a response.
+    """
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     missing: int = 0
+    raw: bytes = b""
 
 
 def completion(content: Any, *, finish_reason: str = "stop", usage: Any = None) -> dict[str, Any]:
@@ -61,7 +65,7 @@ class ChatServer:
         with self.changed:
             return self.changed.wait_for(lambda: self.connections == 0, timeout=10)
 
-    def operator(self, prompt: str = "{{ q }}", **options: Any) -> LLMOperator:
+    def operator(self, prompt: Any = "{{ q }}", **options: Any) -> LLMOperator:
         """Return an operator that asks this server, and does not try again unless told to."""
         return LLMOperator(prompt, **{"model": "tiny", "base_url": self.base_url, "max_retries": 0, **options})
 
@@ -85,6 +89,10 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
             seen = Seen(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
             server.seen.append(seen)
             reply = server.reply(seen)
+            if reply.raw:
+                self.wfile.write(reply.raw)
+                self.close_connection = True
+                return
             data = json.dumps(reply.body) if isinstance(reply.body, dict) else reply.body
             self.send_response(reply.status)
             for name, value in reply.headers.items():
@@ -115,6 +123,7 @@ class Context:
 
     node_id = "node_0"
     pipeline_id = "p"
+    folder = None
 
     def __init__(self) -> None:
         self.usage: list[dict[str, Any]] = []

@@ -19,6 +19,7 @@ from llm_datagen.errors import IdError, RowFormatError
 from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id, numeric_child, parse_id
 from llm_datagen.streams.codec import Block, Decoder
 from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.rows import NamedLater, item_of
 from llm_datagen.streams.spans import LANE, START, Coverage, Segment, Span
@@ -168,7 +169,9 @@ class MergedStream(Stream):
             Lane(name.removesuffix(_STATIC), number, create(lane), name.endswith(_STATIC), self.naming)
             for number, (name, lane) in enumerate(named)
         )
-        self.disk, self.codec = self.lanes[0].stream.disk, self.lanes[0].stream.codec
+        streams = [lane.stream for lane in self.lanes]
+        in_memory = [stream for stream in streams if isinstance(stream.disk, MemoryDisk)]
+        self.disk, self.codec = (*in_memory, *streams)[0].disk, streams[0].codec  # what goes with its process decides
 
     @staticmethod
     def uri_of(naming: Naming, lanes: Mapping[str, str], static: Sequence[str] = ()) -> str:

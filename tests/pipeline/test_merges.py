@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, NodeFailedError, Route, StreamChangedError, UnifiedNode, UnifiedNodePipeline
+from llm_datagen import (
+    ConfigError,
+    FunctionOperator,
+    NodeFailedError,
+    Route,
+    StreamChangedError,
+    UnifiedNode,
+    UnifiedNodePipeline,
+)
 from llm_datagen.audit import verify
 from llm_datagen.lineage import trace
 from llm_datagen.streams import StreamFactory
@@ -197,6 +205,31 @@ def test_inputs_may_grow_and_may_not_be_edited_where_they_were_read(bench: Bench
     with pytest.raises(StreamChangedError, match=r"more.jsonl, bytes .* was edited"):
         pipeline(bench, *nodes).resume("a")
     assert any("more.jsonl" in finding for ledger in verify(bench.image("a")) for finding in ledger.findings)
+
+
+def test_inputs_that_are_followed_are_awaited(bench: Bench) -> None:
+    """M18, M31: for `idle_timeout`; a batch may hold rows of several inputs, and is the same after a resume."""
+    bench.give(numbered(5))
+    (bench.folder / "in.jsonl.done").touch()
+    batches: list[list[str]] = []
+
+    def note(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        batches.append([row["_i"] for row in items])
+        return items
+
+    def make() -> UnifiedNodePipeline:
+        operator = FunctionOperator(note, batch=True, name="note")
+        more = {"batch_size": 4, "ordered": True, "idle_timeout": 0.05}
+        return pipeline(bench, node(bench, "both", ["in", "later"], operator=operator, **more))
+
+    with pytest.raises(NodeFailedError, match=r"in.jsonl and .*later.jsonl gave nothing .*later.jsonl.done is missing"):
+        make().create("a").run()
+    no_findings(bench)
+    with StreamFactory.create(f"jsonl://{bench.folder}/later.jsonl").get_writer() as writer:
+        writer.write(numbered(4))
+    make().resume("a").run()
+    assert batches[-2:] == [["4_in0", "0_in1", "1_in1", "2_in1"], ["3_in1"]]
+    no_findings(bench)
 
 
 def test_dead_letters_of_any_input_are_replayed(bench: Bench) -> None:

@@ -236,7 +236,10 @@ class MergedStream(Stream):
         return Manifest(size=size, rows=rows, complete=True)
 
     def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
-        """Return a cursor over some segments of all lanes."""
+        """Return a cursor over some segments of all lanes.
+
+        With `follow` False, a lane that is followed and not there yet has no rows.
+        """
         return MergedCursor(self, segments, follow=follow)
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
@@ -255,10 +258,11 @@ class MergedCursor(Cursor):
 
     def __init__(self, stream: MergedStream, segments: Sequence[Segment], *, follow: bool) -> None:
         super().__init__(stream, segments, follow=follow)
-        self._turns = [
-            (lane, lane.stream.cursor(lane.segments_of(segments), follow=follow and not lane.is_static))
-            for lane in stream.lanes
-        ]
+        self._turns: list[tuple[Lane, Cursor]] = []
+        for lane in stream.lanes:
+            is_to_come = not follow and not lane.is_static and not lane.stream.exists()
+            left = [] if is_to_come else lane.segments_of(segments)
+            self._turns.append((lane, lane.stream.cursor(left, follow=follow and not lane.is_static)))
         self._reads = 0
 
     def _cursors(self) -> Iterator[Cursor]:

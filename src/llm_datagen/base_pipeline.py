@@ -151,8 +151,8 @@ class BasePipeline(StoredPipeline):
             check_nodes(self.nodes, image)
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
-                if not node.follow_input and not node.is_finished():
-                    entry["input_fingerprint"] = Fingerprint.of(node.input)
+                if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+                    entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
                 # What was opened must be closed if the next one fails.
                 plans.append(node.plan(folder=folder.files_path))
                 undo.callback(plans[-1].close)

@@ -308,7 +308,7 @@ def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
         ConfigError: when they form a cycle.
     """
     writers = {node.output.place: node for node in nodes}
-    before = {node: {writers[node.input.place]} if node.input.place in writers else set() for node in nodes}
+    before = {node: {writers[place] for place in node.input.places if place in writers} for node in nodes}
     try:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:

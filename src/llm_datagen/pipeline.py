@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from llm_datagen.apart import settle_merges
 from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.blueprint import (
     Settings,
@@ -238,6 +239,7 @@ class UnifiedNodePipeline(BasePipeline):
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
         self._given = in_reading_order(parts)
+        settle_merges(self._given)
 
     def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
         """Write the image.

@@ -1,17 +1,21 @@
 """Operators that call language models through an OpenAI-compatible HTTP endpoint.
 
 Layout:
-    operator.py    LLMOperator: a row in, a row with the model's answer out
-    prompts.py     Jinja2 templates over a row
-    schemas.py     what an answer must look like, and the columns that it becomes
-    validation.py  JSON schemas, checked
-    chat.py        what a call is, and what makes one: the protocol of callers
-    callers.py     an operator's caller, put together
-    retrying.py    tries again
-    client.py      one HTTP call
-    journal.py     answers that were paid for are kept
-    journalfile.py the file that they are kept in
-    errors.py      what can go wrong with a call
+    operator.py      LLMOperator: a row in, a row with the model's answer out
+    conversation.py  the messages of a row
+    turns.py         what a prompt is made of
+    images.py        images by URL or file
+    prompts.py       Jinja2 templates over a row
+    asking.py        asks, reads the answer, has it repaired
+    schemas.py       what an answer must look like, and the columns that it becomes
+    validation.py    JSON schemas, checked
+    chat.py          what a call is, and what makes one: the protocol of callers
+    callers.py       an operator's caller, put together
+    retrying.py      tries again
+    client.py        one HTTP call
+    journal.py       answers that were paid for are kept
+    journalfile.py   the file that they are kept in
+    errors.py        what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).
 """

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.asking import Asker
 from llm_datagen.llm.callers import build_caller
-from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
-from llm_datagen.llm.errors import LLMAnswerError, LLMError
+from llm_datagen.llm.conversation import Conversation
+from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
-from llm_datagen.llm.prompts import Prompt, fields_of, row_label
+from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
@@ -33,7 +35,9 @@ class LLMOperator(BaseOperator):
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
-            ``data``). A name that the row lacks is an error.
+            ``data``). A name that the row lacks is an error. Or a list of messages: ``{"role": …, "content":
+            template}``, perhaps with ``"images": [templates]``; ``{"placeholder": field}`` stands for the messages
+            that the row holds in a field.
         model: the model's name, as the endpoint knows it.
         base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI.
         api_key: the key; else the environment variable ``OPENAI_API_KEY``, else none is sent. It is never logged.
@@ -43,6 +47,8 @@ class LLMOperator(BaseOperator):
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
+        images: templates of images that go with a `prompt` of one template: every line that comes out is an http(s)
+            URL, or the path of a PNG, JPEG, GIF or WebP file, which is read and sent.
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
@@ -62,7 +68,7 @@ class LLMOperator(BaseOperator):
 
     def __init__(
         self,
-        prompt: str,
+        prompt: str | Sequence[Mapping[str, Any]],
         *,
         model: str,
         base_url: str | None = None,
@@ -70,6 +76,7 @@ class LLMOperator(BaseOperator):
         output: Any = "answer",
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
+        images: Sequence[str] = (),
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
@@ -94,13 +101,11 @@ class LLMOperator(BaseOperator):
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
-        self._prompt = Prompt(prompt)
-        self._system = None if system is None else Prompt(system, label="system message")
         self._format = answer_format(output)
+        self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**_checked_params(params), **self._format.request_fields()}
-        self._examples = [message for example in examples for message in self._example(example)]
         self._caller: ChatCaller | None = None
-        self._journal: JournaledCaller | None = None
+        self._asker: Asker | None = None
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
@@ -116,7 +121,7 @@ class LLMOperator(BaseOperator):
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
         key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
-        self._caller = build_caller(
+        caller: ChatCaller = build_caller(
             endpoint=self.endpoint,
             api_key=key,
             timeout=self.timeout,
@@ -124,17 +129,19 @@ class LLMOperator(BaseOperator):
             retry_wait=self._retry_wait,
         )
         if self.cache is not None:
-            self._caller = self._journal = JournaledCaller(self._caller, self.cache)
+            caller = JournaledCaller(caller, self.cache)
+        self._caller = caller
         try:
-            await self._caller.open()
+            await caller.open()
         except BaseException:
-            self._caller = self._journal = None
+            self._caller = None
             raise
+        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs)
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
         caller, self._caller = self._caller, None
-        self._journal = None
+        self._asker = None
         if caller is not None:
             await caller.close()
 
@@ -147,118 +154,29 @@ class LLMOperator(BaseOperator):
             LLMAnswerError: when the answer cannot be used.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
         """
-        if self._caller is None:
+        if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        messages = self._messages(item)
+        asker, request = self._asker, await self._request(item, ctx)
         if self._n == 1:
-            return await self._sample(self._caller, messages, item, 0, ctx)
+            return {**fields_of(item), **await asker.ask(request)}
         # All are waited for when one fails: what is in flight is paid for, and its usage counts.
         results = await asyncio.gather(
-            *(self._sample(self._caller, messages, item, number, ctx) for number in range(self._n)),
-            return_exceptions=True,
+            *(asker.ask(replace(request, sample=number)) for number in range(self._n)), return_exceptions=True
         )
-        rows = [result for result in results if not isinstance(result, BaseException)]
+        rows = [{**fields_of(item), **columns} for columns in results if not isinstance(columns, BaseException)]
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return rows
 
-    async def _sample(
-        self, caller: ChatCaller, messages: list[dict[str, str]], item: Any, number: int, ctx: INodeContext
-    ) -> Row:
-        asked: list[ChatRequest] = []
-        try:
-            return await self._answered(caller, messages, item, number, ctx, asked)
-        except LLMAnswerError:
-            if self._journal is not None:  # else every later try of the row would get these answers again
-                for request in asked:
-                    await self._journal.discard(request)
-            raise
-
-    async def _answered(
-        self,
-        caller: ChatCaller,
-        messages: list[dict[str, str]],
-        item: Any,
-        number: int,
-        ctx: INodeContext,
-        asked: list[ChatRequest],
-    ) -> Row:
-        while True:
-            request = ChatRequest(
-                messages=messages,
-                params=self._fields,
-                model=self.model,
-                sample=number,
-                row=row_label(item),
-                ctx=ctx,
-            )
-            answer = await caller.complete(request)
-            asked.append(request)
-            # Reported before the answer is looked at: what cannot be used was paid for as well.
-            used = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
-            ctx.report_usage({"provider": self.endpoint.host, "model": self.model, **used})
-            text = self._text(answer, item)
-            try:
-                return {**fields_of(item), **self._format.parse(text)}
-            except ValueError as error:
-                if len(asked) > self._max_repairs:
-                    reason = answer.finish_reason
-                    after = f" after {len(asked)} answers" if len(asked) > 1 else ""
-                    raise LLMAnswerError(
-                        f"the answer of {self._where(item)} cannot be used{after}: {error} (finish_reason {reason!r}); "
-                        "change the prompt or the output",
-                        finish_reason=reason,
-                        answer=text,
-                    ) from error
-                messages = [*messages, *_repair(text, error)]
-
-    def _messages(self, item: Any) -> list[dict[str, str]]:
-        messages = [*self._examples, _message("user", self._prompt.render(item))]
-        if self._system is not None:
-            messages.insert(0, _message("system", self._system.render(item)))
-        return messages
-
-    def _text(self, answer: ChatAnswer, item: Any) -> str:
-        reason, text, where = answer.finish_reason, answer.text, self._where(item)
-        if reason == "length":
-            problem = (
-                f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less"
-            )
-        elif reason == "content_filter":
-            problem = f"the answer of {where} was withheld by the content filter: change or drop the row"
-        elif text is None:
-            problem = f"{where} sent no text (finish_reason {reason!r}): check params"
-        else:
-            return text
-        raise LLMAnswerError(problem, finish_reason=reason, answer=text)
-
-    def _where(self, item: Any) -> str:
-        return f"{self.model} at {self.endpoint.label}, {row_label(item)}"
-
-    def _example(self, example: Mapping[str, Any]) -> list[dict[str, str]]:
-        if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
-            raise ConfigError(f"an example must be a dict of 'item' and 'answer', not {example!r}")
-        answer = example["answer"]
-        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-        try:
-            self._format.parse(text)
-            return [_message("user", self._prompt.render(example["item"])), _message("assistant", text)]
-        except (ValueError, LLMError) as error:
-            raise ConfigError(f"the example {example!r} does not fit the operator: {error}") from error
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def _repair(text: str, problem: ValueError) -> list[dict[str, str]]:
-    """Return the messages that ask for a better answer than `text`."""
-    ask = _message(
-        "user", f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
-    )
-    # Endpoints refuse a message without content.
-    return [_message("assistant", text), ask] if text.strip() else [ask]
+    async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
+        return ChatRequest(
+            messages=await self._conversation.messages(item),
+            params=self._fields,
+            model=self.model,
+            row=row_label(item),
+            ctx=ctx,
+        )
 
 
 def _checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:

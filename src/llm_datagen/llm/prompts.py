@@ -23,15 +23,17 @@ class Prompt:
     Args:
         text: the Jinja2 source, such as ``"Translate: {{ sentence }}"``.
         label: what the template is called in errors, such as ``"prompt"`` or ``"system"``.
+        may_be_blank: whether nothing may come out.
 
     Raises:
         ConfigError: when `text` is not a text or not a Jinja2 template.
     """
 
-    def __init__(self, text: str, *, label: str = "prompt") -> None:
+    def __init__(self, text: str, *, label: str = "prompt", may_be_blank: bool = False) -> None:
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{label} must be a text that is not empty, not {text!r}")
         self.label = label
+        self._may_be_blank = may_be_blank
         try:
             self._template = _ENVIRONMENT.from_string(text)
         except TemplateSyntaxError as error:
@@ -59,7 +61,7 @@ class Prompt:
             raise PromptError(
                 f"the {self.label} of {row_label(item)} cannot be made: {type(error).__name__} in the template"
             ) from error
-        if not text.strip():
+        if not text.strip() and not self._may_be_blank:
             raise PromptError(f"the {self.label} of {row_label(item)} is empty: a field that it uses is blank")
         return text
 

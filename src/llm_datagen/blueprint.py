@@ -254,9 +254,7 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
     }
 
 
-def node_from_image(
-    entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG
-) -> UnifiedNode:
+def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG) -> UnifiedNode:
     """Return the node that an image describes.
 
     Args:

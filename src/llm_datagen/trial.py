@@ -70,16 +70,16 @@ class StageTrial:
         """The node's id."""
         return str(self.entry["node_id"])
 
-    def rows_per_row(self) -> list[int] | None:
-        """Return how many rows came of each given row; None when that cannot be said of single rows."""
-        counts = {row_id: 0 for row_id, _ in self.given}
-        for row_id, _ in self.made:
+    def made_of(self) -> dict[Id, list[Any]] | None:
+        """Return the items that came of each given row, by its id; None when they are made of batches as a whole."""
+        found: dict[Id, list[Any]] = {row_id: [] for row_id, _ in self.given}
+        for row_id, item in self.made:
             numeric = row_id // NUMERIC_WIDTH if isinstance(row_id, int) else None
-            source = next((one for one in (row_id, parent_of(row_id), numeric) if one in counts), None)
+            source = next((one for one in (row_id, parent_of(row_id), numeric) if one in found), None)
             if source is None:
                 return None
-            counts[source] += 1
-        return list(counts.values())
+            found[source].append(item)
+        return found
 
 
 def external_inputs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
+from llm_datagen.llm.watching import watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -130,7 +131,7 @@ class LLMOperator(BaseOperator):
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
-        self._caller = caller
+        self._caller = caller = watched(caller)
         try:
             await caller.open()
         except BaseException:

@@ -122,7 +122,8 @@ class WatchedCaller:
 
     async def close(self) -> None:
         """Close who makes the calls."""
-        await self._inner.close()
+        if not self._watch.hold_back:
+            await self._inner.close()
 
 
 def watched(caller: ChatCaller) -> ChatCaller:

@@ -15,6 +15,7 @@ Layout:
     client.py        one HTTP call
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
+    watching.py    calls noted, for a preview
     errors.py        what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).

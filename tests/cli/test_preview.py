@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def _ask(prompt: str, **arguments: Any) -> dict[str, Any]:
     return {"use": LLM, "with": {"prompt": prompt, "model": "any-model", **arguments}}
 
 
-def _told(messages: list[dict[str, str]]) -> Any:
-    text = messages[-1]["content"]
+def _told(messages: Sequence[Mapping[str, Any]]) -> Any:
+    text = str(messages[-1]["content"])
     return {"question": f"why {text[4:]}?"} if text.startswith("ask ") else f"because of {text}"
 
 
@@ -48,7 +49,7 @@ def test_preview_spends_the_calls_of_its_rows_and_the_run_need_not_pay_for_them_
     temporary = shell.folder / "temporary"
     temporary.mkdir()
     with FakeLLMServer(answer=_told, api_key=CANARY) as server:
-        known = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": CANARY, "TMPDIR": str(temporary)}
+        known: dict[str, Any] = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": CANARY, "TMPDIR": str(temporary)}
         shown = shell.run("preview", pipeline, "-n", "3", **known)
         assert shown.returncode == 0, shown.stdout + shown.stderr
         assert server.calls == 3 * 2 + 3  # the second stage gets three of the six rows that came out of the first

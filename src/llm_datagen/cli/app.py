@@ -28,6 +28,7 @@ from llm_datagen.cli.options import (
     TracebackOption,
 )
 from llm_datagen.cli.origin import Origin
+from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.runs import run_lines
@@ -147,6 +148,27 @@ def preview(
                 pipeline, settings or [], count=rows, numbers=row or [], make_calls=not no_calls, as_json=as_json
             )
         )
+
+
+@app.command()
+def plan(
+    pipeline: PipelineArgument,
+    rows: Annotated[
+        int, typer.Option("--rows", "-k", min=1, metavar="N", help="How many rows: each node gets so many at most.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Which rows are drawn: equal seeds, equal rows.")] = 0,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Try some rows, and say what a run will use: tokens, money, time.
+
+    The rows are drawn from the whole input, which is read once. They are paid for; with `cache`, only once.
+
+    Nothing is written but the journal. Exits with 1 when all rows fail.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(show_plan(pipeline, settings or [], count=rows, seed=seed, as_json=as_json))
 
 
 @app.command()

@@ -48,6 +48,7 @@ class ChatAnswer:
         attempts: tries, with the one that succeeded.
         cost: US dollars; None when no price is known.
         is_cached: whether it comes from the journal, and cost nothing now.
+        saved: US dollars that it cost when it was made, if it comes from the journal; None when that is not known.
     """
 
     text: str | None = field(repr=False)
@@ -59,6 +60,7 @@ class ChatAnswer:
     attempts: int = 1
     cost: float | None = None
     is_cached: bool = False
+    saved: float | None = None
 
 
 class ChatCaller(Protocol):

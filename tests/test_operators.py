@@ -28,6 +28,7 @@ class Context:
 
     node_id = "node_0"
     pipeline_id = ""
+    folder = None
 
     def report_usage(self, usage: Any) -> None: ...
 

@@ -127,7 +127,8 @@ class BasePipeline(StoredPipeline):
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
                 if not node.follow_input and not node.is_finished():
                     entry["input_fingerprint"] = Fingerprint.of(node.input)
-                plans.append(node.plan())  # what was opened must be closed if the next one fails
+                # What was opened must be closed if the next one fails.
+                plans.append(node.plan(folder=folder.files_path))
                 undo.callback(plans[-1].close)
             log = open_log(self.log_file)
             undo.pop_all()  # from here on, the run lets go of it all

@@ -49,6 +49,20 @@ class IdError(DatagenError):
     """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
 
 
+class FatalError(DatagenError):
+    """Raised by an operator when no call can succeed any more: the run fails, whatever `on_error` and `retries` say.
+
+    The row that it was called with has no part in it: it is not done, and a resume calls the operator with it again.
+    """
+
+
+class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
+    """Raised by an operator to end the run in good order, as a cancel does; the text is the reason.
+
+    Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
+    """
+
+
 class NodeFailedError(DatagenError):
     """Raised by `run()` when a node failed; `__cause__` is the original exception.
 

@@ -212,6 +212,8 @@ class OperatorFailure:
     """Whether it is no row's fault, or no call can be made any more: the node fails, whatever its policy."""
     is_unknown: bool = False
     """Whether nobody knows if the operator has seen them, and so they may not be called again (at_most_once)."""
+    is_stop: bool = False
+    """Whether the operator asks for the end of the run: nothing has failed, and the text of `record` is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

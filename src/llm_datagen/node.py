@@ -308,8 +308,12 @@ class UnifiedNode:
     def _pack(self) -> bytes:
         return pack(self.operator, self.output.codec)
 
-    def plan(self, *, seal: bool = True) -> NodePlan:
+    def plan(self, *, seal: bool = True, folder: Path | None = None) -> NodePlan:
         """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.
+
+        Args:
+            seal: whether the output is sealed at the end.
+            folder: where the operator may keep files of its own.
 
         Raises:
             StreamError: when the output cannot be continued; see `Sink`.
@@ -359,6 +363,7 @@ class UnifiedNode:
             stall_after=self.stall_after,
             rate=self.rate,
             packed=packed,
+            folder=folder,
             seal=seal,
             config=self.config(),
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from llm_datagen.errors import ConfigError
@@ -31,6 +32,13 @@ class INodeContext(Protocol):
     @property
     def pipeline_id(self) -> str:
         """The id of the pipeline, or an empty string for a node that runs by itself."""
+
+    @property
+    def folder(self) -> Path | None:
+        """A folder of the run's for files of the operator's own, the same in every resume; None where no run is kept.
+
+        The operator makes it if it needs it. All operators of the run share it. ``if_exists="overwrite"`` deletes it.
+        """
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used.

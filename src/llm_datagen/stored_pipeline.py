@@ -74,6 +74,7 @@ class StoredPipeline:
             old = self._old_image(folder, if_exists)
             if if_exists == "overwrite":
                 delete_outputs([*old["nodes"], *image["nodes"]] if old else image["nodes"], nodes, folder)
+                folder.remove_files()
             elif old and not is_untouched(old, nodes):
                 if if_exists == "resume":
                     folder.unlock()

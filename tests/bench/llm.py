@@ -2,117 +2,120 @@
 
 The server is a process of its own, started anew for each sample; the two sides take turns. The *bare* side is a loop of
 aiohttp calls behind a semaphore: no prompt, no retry, no row written. Its window says what the server and this machine
-allow.
+allow. The *window* is from the first call to the last answer, as the server sees it; the *ideal* is how long the
+latencies of the calls take, in the order in which they came, if nothing but them cost time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+from .llm_kill import figures as kill_figures
+from .llm_sides import bare, lost_and_twice, pipeline_of, served, told, write_questions
+from .schedule import ideal_seconds
 
-from llm_datagen import UnifiedPipeline
-from llm_datagen.llm import LLMOperator
+SECONDS = 0.1
 
-CASES: dict[str, dict[str, float]] = {
-    "fixed": {"latency": 0.1},
-    "tail": {"latency": 0.1, "slow-share": 0.05},
-    "faults": {"latency": 0.1, "rate-limit": 0.02, "server-error": 0.01, "reset": 0.005, "malformed": 0.005},
+
+@dataclass(frozen=True)
+class Case:
+    """A case.
+
+    Attributes:
+        about: what the server does.
+        settings: of the server.
+        stages: operators that call it, one after the other, each with its own calls at once.
+    """
+
+    about: str
+    settings: dict[str, float] = field(default_factory=dict)
+    stages: int = 1
+
+
+CASES = {
+    "fixed": Case("100 ms a call"),
+    "tail": Case("5 % of the calls take 1 s", {"slow-share": 0.05}),
+    "faults": Case(
+        "4 % of the calls fail", {"rate-limit": 0.02, "server-error": 0.01, "reset": 0.005, "malformed": 0.005}
+    ),
+    "stages": Case("100 ms a call, two stages at once", stages=2),
 }
-"""Settings of the server: 100 ms a call; 5 % of the calls take 1 s; 4 % fail."""
 
 
-@contextlib.contextmanager
-def served(**settings: float) -> Iterator[str]:
-    """Run a server while a block runs, which gets its base URL."""
-    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "llm_datagen.testing.server", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
-
-
-async def bare(base_url: str, rows: int, at_once: int) -> None:
-    """Make the calls and read the answers, whatever they are."""
-    free = asyncio.Semaphore(at_once)
-
-    async def call(session: aiohttp.ClientSession, number: int) -> None:
-        body = {"model": "m", "messages": [{"role": "user", "content": f"question {number}"}]}
-        async with free:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.post(f"{base_url}/chat/completions", json=body) as response:
-                    await response.read()
-
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(call(session, number) for number in range(rows)))
-
-
-def engine(base_url: str, rows: int, at_once: int) -> None:
-    """Run a pipeline of one LLMOperator; every row must be there, once."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, output = Path(folder, "in.jsonl"), Path(folder, "out.jsonl")
-        source.write_text("".join(json.dumps({"q": f"question {number}"}) + "\n" for number in range(rows)))
-        operator = LLMOperator("{{ q }}", model="m", base_url=base_url, api_key="none", max_retries=10)
-        UnifiedPipeline(
-            [operator], str(source), str(output), parallel_size=at_once, results_dir=folder, log_file=None
-        ).run()
-        found = sorted(json.loads(line)["_i"] for line in output.read_text().splitlines())
-        if found != list(range(rows)):
-            raise RuntimeError(f"{len(found)} rows came out, of {rows}")
-
-
-def sample(side: str, case: str, rows: int, at_once: int) -> dict[str, float]:
-    """Return wall and CPU seconds of one run of a side, without its imports."""
-    with served(**CASES[case]) as base_url:
+def sample(side: str, case: Case, rows: int, at_once: int) -> dict[str, float]:
+    """Return the seconds of one run of a side, without its imports: wall, CPU, window, ideal."""
+    with served(latency=SECONDS, **case.settings) as base_url, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_questions(folder, rows)
         began, cpu = time.perf_counter(), time.process_time()
         if side == "bare":
-            asyncio.run(bare(base_url, rows, at_once))
+            asyncio.run(bare(base_url, rows, at_once, case.stages))
         else:
-            engine(base_url, rows, at_once)
-        return {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+            pipeline_of(base_url, folder, at_once=at_once, stages=case.stages).run()
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        if side == "engine" and (found := lost_and_twice(folder, rows)) != (0, 0):
+            raise RuntimeError(f"{found[0]} rows of {rows} are lost, {found[1]} are there twice")
+        if case.stages > 1:  # a stage is a call behind the one before it
+            ideal = ideal_seconds([SECONDS] * rows, at_once) + (case.stages - 1) * SECONDS
+        else:
+            ideal = ideal_seconds(told(base_url, "latencies"), at_once)
+        return {"wall": wall, "cpu": cpu, "window": told(base_url, "stats")["window_s"], "ideal": ideal}
 
 
-def measured(case: str, *, rows: int, at_once: int, repeat: int) -> dict[str, Any]:
+def measured(name: str, *, rows: int, at_once: int, repeat: int) -> dict[str, Any]:
     """Return medians of `repeat` pairs of samples."""
-    samples = [{side: sample(side, case, rows, at_once) for side in ("bare", "engine")} for _ in range(repeat)]
+    samples = [{side: sample(side, CASES[name], rows, at_once) for side in ("bare", "engine")} for _ in range(repeat)]
+
+    def median(side: str, what: str, by: str = "") -> float:
+        return statistics.median(pair[side][what] / (pair[side][by] if by else 1) for pair in samples)
+
+    of_sides = {
+        f"{side}_{what}": round(figure, 3)
+        for side in ("bare", "engine")
+        for what, figure in {
+            "ideal_s": median(side, "ideal"),
+            "window_s": median(side, "window"),
+            "wall_s": median(side, "wall"),
+            "ideal_by_window": median(side, "ideal", by="window"),
+        }.items()
+    }
+    windows = [pair["bare"]["window"] / pair["engine"]["window"] for pair in samples]
     return {
-        "case": case,
+        "case": name,
         "rows": rows,
         "at_once": at_once,
-        "bare_wall_s": round(statistics.median(pair["bare"]["wall"] for pair in samples), 2),
-        "engine_wall_s": round(statistics.median(pair["engine"]["wall"] for pair in samples), 2),
-        "ratio": round(statistics.median(pair["bare"]["wall"] / pair["engine"]["wall"] for pair in samples), 3),
-        "engine_cpu_ms_a_row": round(statistics.median(pair["engine"]["cpu"] for pair in samples) / rows * 1000, 3),
+        **of_sides,
+        "bare_window_by_engine_window": round(statistics.median(windows), 3),
+        "engine_cpu_ms_a_row": round(median("engine", "cpu") / rows * 1000, 3),
     }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.llm", description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    names = [*CASES, "kill"]
+    parser.add_argument("cases", nargs="*", default=names, choices=names, metavar="CASE", help=", ".join(names))
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--repeat", type=int, default=3, help="pairs of samples")
     given = parser.parse_args(arguments)
     os.environ.pop("OPENAI_BASE_URL", None)
     for case in given.cases:
+        if case == "kill":
+            kill_figures(given.rows, given.at_once, given.repeat)
+            continue
         figures = measured(case, rows=given.rows, at_once=given.at_once, repeat=given.repeat)
-        print(json.dumps(figures), flush=True)
+        print(json.dumps(figures | {"load": round(os.getloadavg()[0], 1)}), flush=True)
     return 0
 
 

@@ -25,7 +25,7 @@ from llm_datagen.demo.errors import LocalModelError
 from llm_datagen.demo.job import DemoFiles, run_demo
 from llm_datagen.demo.operators import ANSWER_SCHEMA
 from llm_datagen.demo.server import MODEL, local_server
-from llm_datagen.llm.validation import violation
+from llm_datagen.llm.jsonschemas import JsonSchema
 
 pytestmark = pytest.mark.model
 
@@ -133,7 +133,7 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     assert sorted(row["_i"] for row in rows) == list(range(8))
     for row in rows:
         answer = {"question": row["question"], "answer": row["answer"]}
-        assert violation(answer, ANSWER_SCHEMA, ANSWER_SCHEMA) is None
+        assert JsonSchema(ANSWER_SCHEMA).violation(answer) is None
     kept = rows_of(files.questions)
     assert 3 <= len(kept) <= 8
     assert f"8 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()

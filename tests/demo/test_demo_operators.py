@@ -10,7 +10,7 @@ import pytest
 
 from llm_datagen.demo.definitions import definition_lines
 from llm_datagen.demo.operators import ANSWER_SCHEMA, CleanDefinition, JudgeAnswer, clean_gloss, question_writer
-from llm_datagen.llm.validation import check_schema
+from llm_datagen.llm.jsonschemas import JsonSchema
 
 
 class Context:
@@ -18,6 +18,7 @@ class Context:
 
     node_id = "node_0"
     pipeline_id = "p"
+    folder = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -116,7 +117,7 @@ def test_an_answer_that_breaks_a_rule_is_filtered_and_the_log_says_which(changes
 
 
 def test_the_stages_have_names_and_neither_address_nor_key_is_part_of_them() -> None:
-    check_schema(ANSWER_SCHEMA)
+    JsonSchema(ANSWER_SCHEMA)
     one = question_writer(model="m", base_url="http://127.0.0.1:1/v1", api_key="a")
     two = question_writer(model="m", base_url="http://127.0.0.1:2/v1", api_key="b")
     assert one.name == two.name == "WriteQuestion"

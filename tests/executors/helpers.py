@@ -27,6 +27,7 @@ class Ctx:
 
     node_id = "n"
     pipeline_id = "p"
+    folder = None
 
     def __init__(self) -> None:
         self.cancelled = False

@@ -23,12 +23,16 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What is sent back: a body that is not a dict is sent as it is. `missing` bytes are promised and not sent."""
+    """What is sent back: a body that is not a dict is sent as it is. `missing` bytes are promised and not sent.
+
+    `raw` is sent in place of a response.
+    """
 
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     missing: int = 0
+    raw: bytes = b""
 
 
 def completion(content: Any, *, finish_reason: str = "stop", usage: Any = None) -> dict[str, Any]:
@@ -85,6 +89,10 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
             seen = Seen(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
             server.seen.append(seen)
             reply = server.reply(seen)
+            if reply.raw:
+                self.wfile.write(reply.raw)
+                self.close_connection = True
+                return
             data = json.dumps(reply.body) if isinstance(reply.body, dict) else reply.body
             self.send_response(reply.status)
             for name, value in reply.headers.items():
@@ -115,6 +123,7 @@ class Context:
 
     node_id = "node_0"
     pipeline_id = "p"
+    folder = None
 
     def __init__(self) -> None:
         self.usage: list[dict[str, Any]] = []

@@ -88,6 +88,12 @@ def test_an_answer_to_a_json_schema_becomes_columns(server: ChatServer) -> None:
     }
 
 
+def test_a_property_that_was_not_asked_for_does_not_replace_the_id(server: ChatServer) -> None:
+    server.always(completion('{"a": 1, "_i": 9, "more": 2}'))
+    schema = {"type": "object", "properties": {"a": {}}}
+    assert run(server.operator(output=schema), {"_i": 0, "q": "x"}) == [{"_i": 0, "q": "x", "a": 1, "more": 2}]
+
+
 @pytest.mark.parametrize("output", [Verdict, f"{__name__}:Verdict"], ids=["class", "import path"])
 def test_an_answer_to_a_pydantic_model_becomes_columns(server: ChatServer, output: Any) -> None:
     server.always(completion('{"label": "good", "score": 7}'))
@@ -268,7 +274,7 @@ def test_the_engine_sees_an_async_operator_with_a_name() -> None:
         ({"output": "_i"}, "'_i'"),
         ({"output": "no.such.module:Name"}, "cannot be imported"),
         ({"output": {"type": "array"}}, "must be of type 'object'"),
-        ({"output": {**SCHEMA, "dependentRequired": {}}}, "'dependentRequired', which is not checked"),
+        ({"output": {**SCHEMA, "dependentRequired": []}}, r"the schema is not valid at \$\.dependentRequired"),
         ({"examples": [{"item": {"q": "x"}, "answer": ""}]}, "does not fit the operator"),
         ({"examples": [{"item": {}, "answer": "a"}]}, "'q' is undefined"),
         ({"examples": ["a"]}, "an example must be"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from llm_datagen import log as events
@@ -22,13 +23,23 @@ class NodeContext:
         node_id: the node's id.
         supervisor: who hears of usage and of what the operator logs.
         log: the platform log.
+        folder: where the operator may keep files of its own.
     """
 
-    def __init__(self, pipeline_id: str, node_id: str, supervisor: Recipient, log: PlatformLog) -> None:
+    def __init__(
+        self,
+        pipeline_id: str,
+        node_id: str,
+        supervisor: Recipient,
+        log: PlatformLog,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         self._pipeline_id = pipeline_id
         self._node_id = node_id
         self._supervisor = supervisor
         self._log = log
+        self._folder = folder
         self._is_cancelled = False
 
     @property
@@ -40,6 +51,11 @@ class NodeContext:
     def pipeline_id(self) -> str:
         """The pipeline's id."""
         return self._pipeline_id
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the operator may keep files of its own."""
+        return self._folder
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""

@@ -93,7 +93,7 @@ class NodeActor(Stage):
         self._writer = writer
         self._reader: Recipient | None = None
         self._log = log.bind(node_id=plan.node_id)
-        self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log)
+        self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log, folder=plan.folder)
         self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
         kernel = make_kernel(plan, self._ctx)
         self._holding = Holding(kernel)
@@ -291,7 +291,11 @@ class NodeActor(Stage):
         if done.lost:  # the writer has failed, and says why itself
             self._wind_down()
         elif done.failure is not None and rest is not None and not self._is_stopping:
-            rest = self._without_failed(rest, done.failure)
+            if done.failure.is_stop:
+                tell(self._supervisor, Cancel(done.failure.record.text))
+                self._wind_down()
+            else:
+                rest = self._without_failed(rest, done.failure)
         if rest is not None and rest.records:
             self._put_back(rest, is_unknown=done.failure is not None and done.failure.is_unknown)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import DeliveryMode, FailurePolicy, IdScheme, WriterConfig
@@ -39,6 +40,7 @@ class NodePlan:
         stall_after: seconds without movement after which the node says that it is stalled.
         rate: rows handed out a second, at most; None for no limit.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
+        folder: where the operator may keep files of its own; None where no run is kept.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the image and for hooks.
     """
@@ -65,6 +67,7 @@ class NodePlan:
     stall_after: float = 300.0
     rate: float | None = None
     packed: bytes | None = field(default=None, repr=False)
+    folder: Path | None = None
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.errors import FailureRecord, WorkerDiedError
+from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.salvage import failed_items
@@ -156,11 +157,11 @@ class WorkerProcess:
         if is_unfinished:
             done.rest = block.split_at(done.span.end - block.start)[1]
         if failure is not None:
-            record: FailureRecord
-            record, packed, is_called, ids, rows, letters = failure
+            told: OperatorFailure
+            told, packed, is_called = failure
             assert done.rest is not None
-            items = failed_items(self._kernel, done.rest, rows) if is_called else []
-            done.failure = OperatorFailure(record, unpack_error(packed, record), items, ids, rows, letters)
+            items = failed_items(self._kernel, done.rest, told.rows) if is_called else []
+            done.failure = replace(told, error=unpack_error(packed, told.record), items=items)
         return done
 
     def _death(self, when: str) -> WorkerDiedError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.errors import FailureRecord
+from llm_datagen.errors import FailureRecord, FatalError, StopRun
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.input import Input
@@ -212,9 +212,9 @@ class Pass:
         """
         ids, items = self._given
         rows = len(ids)
-        is_fatal = isinstance(error, SpoolError)
+        is_stop, is_fatal = isinstance(error, StopRun), isinstance(error, SpoolError | FatalError)
         # No items: the row could not be parsed.
-        may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal
+        may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal and not is_stop
         if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
             self._attempts += 1
             pause = self._kernel.retries.pause_after(self._attempts)
@@ -227,14 +227,16 @@ class Pass:
             return 0.0
         from llm_datagen.messages import OperatorFailure  # a worker process that never fails need not import it
 
-        if is_fatal or self._kernel.policy.on_error == "fail":
+        if is_fatal or is_stop or self._kernel.policy.on_error == "fail":
             self._kernel.is_halted = True
         record = FailureRecord.of(error)
         attempts = max(self._attempts, 1) if items else 0
         numbers = range(self._settled, self._settled + rows)
         node_id = self._kernel.ctx.node_id
         letters = [self._input.letter(n, node_id=node_id, error=record, attempts=attempts) for n in numbers]
-        self._failure = OperatorFailure(record, error, items, tuple(ids), rows, b"".join(letters), is_fatal)
+        self._failure = OperatorFailure(
+            record, error, items, tuple(ids), rows, b"".join(letters), is_fatal=is_fatal, is_stop=is_stop
+        )
         return None
 
     def done(self) -> Done:

@@ -16,12 +16,13 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import orjson
 
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.errors import FailureRecord, RowFormatError
+from llm_datagen.errors import FailureRecord, RemoteError, RowFormatError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.transport import pack_error
@@ -45,6 +46,7 @@ class Equipment:
         packed: the operator, and the codec of the output.
         node_id: the node's id.
         pipeline_id: the pipeline's id.
+        folder: where the operator may keep files of its own.
         batch_size, id_scheme, is_root, policy, slice_seconds: as in `Kernel`.
     """
 
@@ -52,6 +54,7 @@ class Equipment:
     packed: bytes
     node_id: str
     pipeline_id: str
+    folder: Path | None
     batch_size: int
     id_scheme: IdScheme
     is_root: bool
@@ -66,6 +69,7 @@ class Equipment:
             packed=packed,
             node_id=kernel.ctx.node_id,
             pipeline_id=kernel.ctx.pipeline_id,
+            folder=kernel.ctx.folder,
             batch_size=kernel.step,
             id_scheme=kernel.id_scheme,
             is_root=kernel.is_root,
@@ -139,6 +143,7 @@ class WorkerContext:
         self._engine = engine
         self.node_id = equipment.node_id
         self.pipeline_id = equipment.pipeline_id
+        self.folder = equipment.folder
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used."""
@@ -280,12 +285,9 @@ def _call(operator: Any, method: str) -> None:
 
 def _parts(done: Done) -> tuple[Any, ...]:
     """Return a result without what the engine has itself: the rest, and the items that failed."""
-    failure = done.failure
+    failure, told = done.failure, None
     if failure is not None:
-        error = pack_error(failure.error)
-        told = failure.record, error, bool(failure.items), failure.ids, failure.rows, failure.letters
-    else:
-        told = None
+        told = replace(failure, error=RemoteError(), items=[]), pack_error(failure.error), bool(failure.items)
     return replace(done, rest=None, failure=None), done.rest is not None, told
 
 

@@ -8,20 +8,26 @@ Layout:
     prompts.py       Jinja2 templates over a row
     asking.py        asks, reads the answer, has it repaired
     schemas.py       what an answer must look like, and the columns that it becomes
-    validation.py    JSON schemas, checked
+    jsonschemas.py   JSON schemas, checked
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
+    metered.py       what each try costs
+    prices.py        what tokens cost
     client.py        one HTTP call
+    adapters.py      what providers do differently, and chat completions
+    anthropic.py     Anthropic's Messages API
+    imports.py       things named as module:Name
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
     watching.py    calls noted, for a preview
     errors.py        what can go wrong with a call
 
-Needs the extra ``llm`` (aiohttp, Jinja2, pydantic).
+Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
 """
 
 try:
+    from llm_datagen.llm.adapters import ChatAdapter, OpenAIAdapter, Reply
     from llm_datagen.llm.operator import LLMOperator
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("llm_datagen"):
@@ -30,6 +36,18 @@ except ModuleNotFoundError as error:
         f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
     ) from error
 
+from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
 
-__all__ = ["JournalError", "LLMAnswerError", "LLMError", "LLMOperator", "LLMRequestError", "PromptError"]
+__all__ = [
+    "ChatAdapter",
+    "ChatRequest",
+    "JournalError",
+    "LLMAnswerError",
+    "LLMError",
+    "LLMOperator",
+    "LLMRequestError",
+    "OpenAIAdapter",
+    "PromptError",
+    "Reply",
+]

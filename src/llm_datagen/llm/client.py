@@ -1,8 +1,10 @@
-"""One call to an OpenAI-compatible endpoint: ``POST {base_url}/chat/completions``."""
+"""One call to an endpoint, by HTTP."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
 
 import aiohttp
 import orjson
@@ -10,15 +12,18 @@ from pydantic import SecretStr
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.adapters import ChatAdapter, OpenAIAdapter, Reply
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
+from llm_datagen.llm.masking import Mask
 from llm_datagen.llm.retrying import retry_after
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+"""Hosts that are this machine."""
 _BODY_CHARS = 300
 _HINTS = {
     400: "check model, params and the schema",
-    401: "check api_key, or the environment variable OPENAI_API_KEY",
+    401: "check the key",
     403: "check that the key may use this model",
     404: "check base_url and model",
     413: "the prompt is too long for this endpoint",
@@ -30,9 +35,12 @@ class Endpoint:
     """Where calls go, checked: an http(s) URL without credentials.
 
     Args:
-        base_url: such as ``https://api.openai.com/v1``.
+        base_url: such as ``https://api.openai.com/v1``; None: what the environment or the adapter says.
+        adapter: speaks the API of the provider.
+        model: the model that is called.
 
     Attributes:
+        adapter: the same.
         host: the host's name, which stands for the provider in reports.
         label: the URL of the calls as errors show it.
 
@@ -40,7 +48,9 @@ class Endpoint:
         ConfigError: when `base_url` cannot be used.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str | None, adapter: ChatAdapter | None = None, model: str = "") -> None:
+        self.adapter = adapter or OpenAIAdapter()
+        base_url = base_url or os.environ.get(self.adapter.base_url_env) or self.adapter.base_url
         try:
             url = URL(base_url)
         except (ValueError, TypeError) as error:
@@ -49,14 +59,14 @@ class Endpoint:
             raise ConfigError("base_url holds a user or password: give the key as api_key instead")
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"base_url must start with http:// or https:// and a host, not {base_url!r}")
-        self.url = url.with_path(url.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
+        self.url = url.with_path(url.raw_path.rstrip("/") + self.adapter.path(model), encoded=True, keep_query=True)
         self.host = url.host
         self.label = str(self.url.with_query(None))
 
     @property
     def is_loopback(self) -> bool:
         """Whether the calls stay on this machine."""
-        return self.host in _LOOPBACK
+        return self.host in LOOPBACK
 
 
 class HttpCaller:
@@ -64,20 +74,21 @@ class HttpCaller:
 
     Args:
         endpoint: where calls go.
-        api_key: sent as a bearer token; None sends none.
+        api_key: sent as the adapter does it; None sends none.
         timeout: seconds that one call may take in all.
     """
 
     def __init__(self, endpoint: Endpoint, api_key: SecretStr | None, timeout: float) -> None:
         self._endpoint = endpoint
         self._api_key = api_key
+        self._mask = Mask(api_key, endpoint.url)
         self._timeout = timeout
         self._http: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Open the HTTP client. Connections are made by the calls."""
         self._http = aiohttp.ClientSession(
-            headers={"Content-Type": "application/json"} | bearer(self._api_key),
+            headers={"Content-Type": "application/json", **self._headers()},
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),
             connector=aiohttp.TCPConnector(limit=0),  # how many calls are open at once is the node's affair
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -89,18 +100,18 @@ class HttpCaller:
         """Send the request and return what came back.
 
         Raises:
-            LLMRequestError: when no chat completion came back.
+            LLMRequestError: when no answer came back.
+            PromptError: when the adapter cannot put the request.
         """
         if self._http is None:
             raise LLMError("the caller was called before open()")
         where = f"{self._endpoint.label}, {request.row}"
-        payload = {**request.params, "model": request.model, "messages": request.messages}
+        adapter = self._endpoint.adapter
+        payload = orjson.dumps(adapter.body(request))
         started = time.perf_counter()
         try:
             # A redirect is not followed: the key would go along.
-            async with self._http.post(
-                self._endpoint.url, data=orjson.dumps(payload), allow_redirects=False
-            ) as response:
+            async with self._http.post(self._endpoint.url, data=payload, allow_redirects=False) as response:
                 status, headers, content = response.status, response.headers, await response.read()
         except TimeoutError as error:
             raise LLMRequestError(
@@ -112,21 +123,22 @@ class HttpCaller:
             raise LLMRequestError(
                 f"the connection failed: {detail} ({where}): check base_url and that the server is up",
                 may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
-            ) from error
+            ) from self._mask.cause(error)
         seconds = time.perf_counter() - started
         if status != 200:
             body = self._safe(content.decode(errors="replace"))
             hint = _HINTS.get(status, "the server failed: resume to try again")
+            if status == 401 and adapter.api_key_env:
+                hint = f"check api_key, or the environment variable {adapter.api_key_env}"
             raise LLMRequestError(
                 f"HTTP {status} from {where}: {body or 'an empty body'} ({hint})",
                 status=status,
                 body=body,
-                # A used-up quota comes as 429, too, and is not there again in a minute.
-                may_pass=_may_pass(status) and b"insufficient_quota" not in content,
+                may_pass=adapter.may_pass(status, content),
                 retry_after=retry_after(headers),
             )
-        answer = _answer(content, request.model, self._endpoint.label, seconds)
-        if answer is None:
+        reply = _reply(adapter, content)
+        if reply is None:
             body = self._safe(content.decode(errors="replace"))
             raise LLMRequestError(
                 f"{where} did not send a chat completion but: {body or 'an empty body'} (check base_url)",
@@ -134,7 +146,14 @@ class HttpCaller:
                 body=body,
                 may_pass=True,
             )
-        return answer
+        return ChatAnswer(
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            usage=reply.usage,
+            model=request.model,
+            endpoint=self._endpoint.label,
+            seconds=seconds,
+        )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -142,11 +161,11 @@ class HttpCaller:
         if http is not None:
             await http.close()
 
+    def _headers(self) -> Mapping[str, str]:
+        return self._endpoint.adapter.headers(self._api_key.get_secret_value() if self._api_key else None)
+
     def _safe(self, text: str) -> str:
-        key = self._api_key.get_secret_value() if self._api_key else ""
-        if key:
-            text = text.replace(key, "***")
-        text = " ".join(text.split())
+        text = " ".join(self._mask.hidden(text).split())
         return text if len(text) <= _BODY_CHARS else text[:_BODY_CHARS] + "…"
 
 
@@ -162,28 +181,9 @@ def checked_key(api_key: str | None) -> SecretStr | None:
     return SecretStr(key) if key else None
 
 
-def bearer(api_key: SecretStr | None) -> dict[str, str]:
-    """Return the header that carries the key."""
-    return {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
-
-
-def _may_pass(status: int) -> bool:
-    """Return whether what ended in `status` may succeed later: timeouts, conflicts, limits, faults of the server."""
-    return status in (408, 409, 425, 429) or status >= 500
-
-
-def _answer(body: bytes, model: str, endpoint: str, seconds: float) -> ChatAnswer | None:
+def _reply(adapter: ChatAdapter, content: bytes) -> Reply | None:
     try:
-        data = orjson.loads(body)
-        choice = data["choices"][0]
-        text, reason = choice["message"].get("content"), choice.get("finish_reason")
-        usage = data.get("usage") or {}
-        counts = {key: value for key, value in usage.items() if key in _COUNTS and isinstance(value, int)}
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
+        reply = adapter.read(orjson.loads(content))
+    except (LookupError, TypeError, AttributeError, ValueError):
         return None
-    if text is not None and not isinstance(text, str):
-        return None
-    return ChatAnswer(text=text, finish_reason=reason, usage=counts, model=model, endpoint=endpoint, seconds=seconds)
-
-
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return reply if reply.text is None or isinstance(reply.text, str) else None

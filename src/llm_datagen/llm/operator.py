@@ -12,6 +12,7 @@ import orjson
 
 from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asker
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
@@ -19,20 +20,20 @@ from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
+from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.llm.watching import watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _RESERVED = ("model", "messages", "response_format", "stream", "n")
 
 
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
-    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions. All arguments are plain data,
-    so that a pipeline can be written in YAML. An instance serves one node at a time.
+    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions, or another API by an adapter.
+    All arguments are plain data, so that a pipeline can be written in YAML. An instance serves one node at a time.
 
     Args:
         prompt: a Jinja2 template; the fields of the row are its variables (a row that is not an object is
@@ -40,8 +41,12 @@ class LLMOperator(BaseOperator):
             template}``, perhaps with ``"images": [templates]``; ``{"placeholder": field}`` stands for the messages
             that the row holds in a field.
         model: the model's name, as the endpoint knows it.
-        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI.
-        api_key: the key; else the environment variable ``OPENAI_API_KEY``, else none is sent. It is never logged.
+        base_url: where the endpoint is; else the environment variable ``OPENAI_BASE_URL``, else OpenAI (or those
+            of the adapter).
+        api_key: the key; else the environment variable ``OPENAI_API_KEY`` (or the adapter's), else none is sent. It
+            is never logged.
+        adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
+            `ChatAdapter`: an instance, a class, or ``"module:Name"``.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
             ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
             the name of a column is replaced in the new row.
@@ -61,6 +66,8 @@ class LLMOperator(BaseOperator):
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
+        prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
+            what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
         name: the operator's identity in the image.
 
     Raises:
@@ -74,6 +81,7 @@ class LLMOperator(BaseOperator):
         model: str,
         base_url: str | None = None,
         api_key: str | None = None,
+        adapter: Any = "openai",
         output: Any = "answer",
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
@@ -85,12 +93,13 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 1.0,
         max_repairs: int = 1,
         cache: str | None = None,
+        prices: Mapping[str, float] | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
             raise ConfigError(f"model must be the name of a model, not {model!r}")
         self.model = model
-        self.endpoint = Endpoint(base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL)
+        self.endpoint = Endpoint(base_url, adapter_of(adapter), model)
         self.timeout = check_seconds("timeout", timeout)
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
@@ -99,6 +108,7 @@ class LLMOperator(BaseOperator):
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._prices = given_prices(prices)
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
@@ -121,13 +131,14 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        key = self._api_key or checked_key(os.environ.get("OPENAI_API_KEY"))
+        key = self._api_key or checked_key(os.environ.get(self.endpoint.adapter.api_key_env))
         caller: ChatCaller = build_caller(
             endpoint=self.endpoint,
             api_key=key,
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
+            prices=self._prices,
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)

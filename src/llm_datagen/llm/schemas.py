@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Protocol
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.validation import check_schema, violation
-
-_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+from llm_datagen.llm.imports import imported, is_import_path
+from llm_datagen.llm.jsonschemas import JsonSchema
 
 
 class AnswerFormat(Protocol):
@@ -44,8 +42,8 @@ def answer_format(output: Any) -> AnswerFormat:
     Raises:
         ConfigError: naming what is wrong with `output`.
     """
-    if isinstance(output, str) and _IMPORT_PATH.fullmatch(output):
-        output = _imported(output)
+    if is_import_path(output):
+        output = imported(output, what="output")
     if isinstance(output, str):
         return TextFormat(output)
     if isinstance(output, type) and issubclass(output, BaseModel):
@@ -82,17 +80,16 @@ class SchemaFormat:
     """An object that keeps to a JSON schema; its properties become columns."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        check_schema(schema)
+        self._schema = JsonSchema(schema)
         if schema.get("type") != "object" or not schema.get("properties"):
             raise ConfigError(
                 "the schema of an output must be of type 'object' and have properties: they are the columns"
             )
         self.columns = _checked_columns(schema["properties"])
-        self._schema = dict(schema)
 
     def request_fields(self) -> dict[str, Any]:
         """Return the ``response_format`` of the request."""
-        return _response_format(str(self._schema.get("title", "answer")), self._schema)
+        return _response_format(str(self._schema.schema.get("title", "answer")), self._schema.schema)
 
     def parse(self, text: str) -> dict[str, Any]:
         """Return the columns.
@@ -101,10 +98,10 @@ class SchemaFormat:
             ValueError: when the answer is not JSON, or breaks the schema.
         """
         answer = _json(text)
-        problem = violation(answer, self._schema, self._schema)
+        problem = self._schema.violation(answer)
         if problem:
             raise ValueError(f"it does not match the schema: {problem}")
-        return dict(answer)
+        return _public(answer)
 
 
 class ModelFormat:
@@ -128,7 +125,7 @@ class ModelFormat:
             ValueError: when the answer is not JSON, or the model refuses it.
         """
         try:
-            return self._model.model_validate(_json(text)).model_dump(mode="json", by_alias=True)
+            return _public(self._model.model_validate(_json(text)).model_dump(mode="json", by_alias=True))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, part['loc'])) or '$'}: {part['type']}"
@@ -170,16 +167,13 @@ def _json(text: str) -> Any:
         raise ValueError(f"it is not JSON: {error.msg} at character {error.pos}") from None
 
 
+def _public(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may become columns: a property that was not asked for must not replace the row's ``_i``."""
+    return {name: value for name, value in answer.items() if not name.startswith("_")}
+
+
 def _checked_columns(names: Any) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name or name.startswith("_"):
             raise ConfigError(f"an output column must have a name that does not start with '_', not {name!r}")
     return tuple(names)
-
-
-def _imported(path: str) -> Any:
-    module_name, _, name = path.partition(":")
-    try:
-        return getattr(import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"output {path!r} cannot be imported: {error}") from error

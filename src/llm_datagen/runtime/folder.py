@@ -3,6 +3,7 @@
     runtime.json     topology, settings, status, progress: the first truth of a resume (M6, M27)
     checkpoint.json  each node's position, derived from the streams, for people and tools
     lock             locked, by the operating system, while a process has the run
+    files            what its operators keep for themselves; there only if they do
     owner.json       who has it: host, process, since when, its control socket; gone when the lock was given back
 
 Files are replaced atomically: whoever reads them sees a whole one. Where the image and the streams differ, the
@@ -20,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
@@ -112,6 +114,7 @@ class RunFolder:
         self.checkpoint_path = self.path / "checkpoint.json"
         self.lock_path = self.path / "lock"
         self.owner_path = self.path / "owner.json"
+        self.files_path = self.path / "files"
         self._lock: HeldLock | None = None
         self._me: Owner | None = None
 
@@ -253,6 +256,18 @@ class RunFolder:
             return None
         age = datetime.now(UTC) - datetime.fromisoformat(moved_at)
         return owner if abs(age.total_seconds()) <= FRESH_SECONDS else None
+
+    def remove_files(self) -> None:
+        """Remove what the operators of the run have kept for themselves.
+
+        Raises:
+            DiskError: when it cannot be removed.
+        """
+        try:
+            if self.files_path.exists():
+                shutil.rmtree(self.files_path)
+        except OSError as error:
+            raise DiskError(error.errno, error.strerror or str(error), error.filename) from error
 
     def remove_if_unused(self) -> None:
         """Remove the folder if there is nothing in it but the lock, which nobody has."""

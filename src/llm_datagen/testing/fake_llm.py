@@ -43,6 +43,8 @@ class FakeLLMServer:
         faults_met: the calls that went wrong, by the name of the share, ``outage`` or ``api_key``.
         abandoned: calls whose client went away before the answer.
         peak: the most calls that were being answered at once.
+        latencies: the seconds that each call was given, in the order in which they came; without those that were
+            turned away at once.
 
     Raises:
         OSError: when the block begins and the port cannot be had.
@@ -65,6 +67,7 @@ class FakeLLMServer:
         self.faults_met: Counter[str] = Counter()
         self.abandoned = 0
         self.peak = 0
+        self.latencies: list[float] = []
         self._answer = answer
         self._latency = latency if isinstance(latency, Latency) else Latency(seconds=latency)
         self._faults = faults or LLMFaults()
@@ -121,6 +124,8 @@ class FakeLLMServer:
         path = request.path.partition("?")[0]
         if path == "/stats" and request.method == "GET":
             connection.respond(200, orjson.dumps(self.stats()))
+        elif path == "/latencies" and request.method == "GET":
+            connection.respond(200, orjson.dumps(self.latencies))
         elif path == "/outage" and request.method in ("PUT", "DELETE"):
             self.outage = request.method == "PUT"
             connection.respond(200, b"{}")
@@ -164,6 +169,7 @@ class FakeLLMServer:
         self._open += 1
         self.peak = max(self.peak, self._open)
         seconds = self._latency.of(latency_draw)
+        self.latencies.append(seconds)
         if seconds:
             connection.later(seconds, self._finish, connection, request.body, body, fault)
         else:

@@ -1,7 +1,8 @@
 """``python -m llm_datagen.testing.server``: a `FakeLLMServer` as a process of its own.
 
 It prints its base URL as its first line, and serves until SIGTERM or Ctrl+C. ``GET /stats`` returns its counts,
-``PUT /outage`` begins an outage, ``DELETE /outage`` ends it (paths of the server, without ``/v1``).
+``GET /latencies`` the seconds of each call, ``PUT /outage`` begins an outage, ``DELETE /outage`` ends it (paths of the
+server, without ``/v1``).
 """
 
 from __future__ import annotations

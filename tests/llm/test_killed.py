@@ -1,0 +1,50 @@
+"""``kill -9`` while calls are in flight: no row is lost, none is there twice, and few are paid for again (M21)."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from llm_datagen.testing import FakeLLMServer
+
+from ..support import eventually, lines, write_jsonl
+
+JOB = Path(__file__).with_name("killed_job.py")
+ROWS, AT_ONCE = 150, 10
+
+
+def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", [{"q": f"q{k}"} for k in range(ROWS)])
+    with FakeLLMServer(latency=0.01) as server:
+        command = [sys.executable, str(JOB), server.base_url, str(AT_ONCE)]
+
+        def calls(stage: str) -> int:
+            return sum(times for text, times in server.prompts.items() if text.startswith(stage))
+
+        def paid(stage: str) -> int:
+            return sum(times for text, times in server.answered.copy().items() if text.startswith(stage))
+
+        for kills, share in enumerate((0.15, 0.40, 0.75), start=1):
+            with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+                wanted = share * 2 * ROWS
+                eventually(lambda: server.answered.total() >= wanted or process.poll() is not None)  # noqa: B023
+                process.kill()
+            assert process.returncode == -signal.SIGKILL
+            eventually(lambda: server.calls == server.answered.total() + server.abandoned, "the server is told")
+            with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as journal:
+                [(kept,)] = journal.execute("SELECT count(*) FROM answers")
+            lost_calls = calls("check") - kept
+            assert lost_calls <= kills * AT_ONCE
+            lost_answers = paid("check") - kept
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    assert sorted(row["q"] for row in lines(tmp_path / "out.jsonl")) == sorted(f"q{k}" for k in range(ROWS))
+    # With the journal: what had an answer is not asked for again, and nothing else is paid for twice.
+    assert calls("check") == ROWS + lost_calls
+    assert paid("check") == ROWS + lost_answers
+    # Without: what was with a worker, or in the writer's hands.
+    assert calls("draft") - ROWS <= 3 * 2 * AT_ONCE

@@ -1,0 +1,115 @@
+"""Keys are in no file that a run writes, whatever goes wrong in it, and in nothing that it prints (M28)."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..cli.shell import Shell
+from ..support import lines, write_jsonl
+from .chat_server import ChatServer, Reply, Seen, completion
+
+KEY, URL_KEY, ARGUMENT = "sk-canary-of-the-environment", "canary-of-the-url", "sk-canary-of-an-argument"
+
+NOTED = """
+import logging
+
+logging.basicConfig(filename="debug.log", level=logging.DEBUG)
+
+
+def noted(row):
+    logging.getLogger("noted").debug("%r", row)
+    return row
+"""
+
+
+class Echo:
+    """Sends the key back in every way that an endpoint or a proxy might; holds the rows that say so until `go`."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.held = threading.Event()
+
+    def __call__(self, seen: Seen) -> Reply:
+        said = seen.body["messages"][0]["content"]
+        echo = f"{said}: {seen.headers['authorization']} {seen.path}"
+        match said.split()[0]:
+            case "refused":
+                return Reply({"error": {"message": f"Incorrect API key provided: {echo}"}}, 401)
+            case "broken":
+                return Reply(f"<html>Bad gateway for {echo}</html>", 502, {"X-Echo": echo.replace("\n", " ")})
+            case "strange":
+                return Reply(f'{{"no": "completion", "but": "{echo}"}}')
+            case "damaged":
+                return Reply(completion(echo), missing=9)
+            case "redirected":
+                return Reply(echo, 307, {"Location": f"http://127.0.0.1:1/{seen.headers['authorization'][7:]}"})
+            case "garbled":
+                return Reply("", raw=f"HTTP/1.1 200 OK\r\n{echo}\r\nno header\r\n\r\n".encode())
+            case "hold":
+                self.held.set()
+                self.go.wait(60)
+        return Reply(completion('{"label": "good"}' if "off" not in said else f"no JSON, {said}"))
+
+
+def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resumed_holds_a_key(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell, echo = Shell(tmp_path), Echo()
+    server.reply = echo
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.base_url}?key={URL_KEY}")
+    (tmp_path / "noted.py").write_text(NOTED)
+    kinds = ["refused", "fine", "broken", "strange", "damaged", "off the schema", "redirected", "garbled"]
+    write_jsonl(tmp_path / "in.jsonl", [{"q": f"{kind} {k}"} for kind in kinds for k in range(2)] + [{"q": "hold"}])
+    schema = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}, "required": ["label"]}
+    common: dict[str, Any] = {"prompt": "{{ q }}", "model": "m", "max_retries": 1, "retry_wait": 0.01, "output": schema}
+    operators = [
+        {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "cache": "answers.sqlite"}, "name": "ask"},
+        {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key": ARGUMENT}, "name": "ask again"},
+        {"use": "noted:noted"},
+    ]
+    job = shell.yaml(operators, streaming=True, parallel_size=4, on_error="dead_letter", results_dir="results")
+    said = []
+
+    def end(process: Any) -> int:
+        said.extend(process.communicate(timeout=60))
+        return int(process.returncode)
+
+    with shell.started("run", job, "--id", "a", "--traceback") as process:
+        assert echo.held.wait(60)
+        process.kill()
+        assert end(process) == -signal.SIGKILL
+    echo.held.clear()
+    with shell.started("resume", "a", "--results-dir", "results") as process:
+        assert echo.held.wait(60)
+        cancelled = shell.run("cancel", "a", "--no-wait", "--reason", "enough", "--results-dir", "results")
+        echo.go.set()
+        end(process)
+    said += [cancelled.stdout, cancelled.stderr]
+    done = shell.run("resume", "a", "--results-dir", "results", "--traceback")
+    said += [done.stdout, done.stderr]
+    assert done.returncode == 0, done.stderr
+    assert {row["q"] for row in lines(shell.output)} == {"fine 0", "fine 1", "hold"}
+    failed = shell.run("run", job, "--id", "b", "--traceback", "--set", "on_error=fail", "--set", "output_uri=b.jsonl")
+    said += [failed.stdout, failed.stderr]
+    assert failed.returncode == 1
+
+    sent = {seen.headers["authorization"] for seen in server.seen}
+    assert sent == {f"Bearer {KEY}", f"Bearer {ARGUMENT}"}
+    assert all(URL_KEY in seen.path for seen in server.seen)
+    assert "***" in failed.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != job]
+    assert {"runtime.json", "out.jsonl", "answers.sqlite", "debug.log", "platform.log"} <= {path.name for path in files}
+    letters = b"".join(path.read_bytes() for path in files if path.name.endswith(".errors.jsonl"))
+    assert all(f'"{kind} 0"'.encode() in letters for kind in kinds if kind != "fine")
+    for canary in (KEY, URL_KEY, ARGUMENT):
+        assert [path for path in files if canary.encode() in path.read_bytes()] == []
+        assert canary not in "".join(said)

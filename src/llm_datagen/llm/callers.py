@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
+from llm_datagen.llm.cassette import taped
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import Endpoint, HttpCaller
 from llm_datagen.llm.metered import MeteredCaller
@@ -30,5 +31,6 @@ def build_caller(
         retry_wait: seconds that the pause before the second try takes at most.
         prices: what a call costs there; None for what is known of the model.
     """
-    caller: ChatCaller = MeteredCaller(HttpCaller(endpoint, api_key, timeout), endpoint, prices=prices)
+    http = taped(HttpCaller(endpoint, api_key, timeout))
+    caller: ChatCaller = MeteredCaller(http, endpoint, prices=prices)
     return RetryingCaller(caller, max_retries=max_retries, retry_wait=retry_wait) if max_retries else caller

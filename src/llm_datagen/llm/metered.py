@@ -55,6 +55,6 @@ class MeteredCaller:
             return
         self._unpriced.add(request.model)
         request.ctx.log(
-            f"no price is known of model {request.model!r} at {self._endpoint.label}: what it costs is not counted; "
+            f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not counted; "
             "give prices={'input': …, 'output': …} if it costs anything"
         )

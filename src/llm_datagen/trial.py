@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.blueprint import node_from_image
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, NodeFailedError
 from llm_datagen.ids import NUMERIC_WIDTH, Id
 from llm_datagen.kin import parent_of, rows_of
-from llm_datagen.report import NodeReport
+from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.csv import CsvCodec
@@ -104,7 +104,7 @@ def run_trial(
         folder: where the streams of the trial go, an empty folder.
 
     Raises:
-        NodeFailedError: when something else than a row fails, such as `setup`.
+        NodeFailedError: when something else than a row fails, such as `setup`; or an operator stops the run.
         KeyboardInterrupt: after Ctrl+C.
     """
     known: dict[tuple[str, str], Sequence[tuple[Id, Any]]] = {
@@ -140,7 +140,9 @@ def _run_node(
         "delivery": "exactly_once",
     }
     node = node_from_image(trial, operator, log_file=None)
-    node.run()
+    report = node.run()
+    if report.status is not Status.COMPLETED:
+        raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
     return StageTrial(
         entry=entry,
         operator=operator,

@@ -83,6 +83,20 @@ def test_a_plan_that_tries_all_rows_is_exact(shell: Shell, command: Command, mon
     assert "50 of 50 rows of in.jsonl were tried, drawn with seed 7" in shown
 
 
+def test_rows_that_are_no_objects_are_planned_and_shown_as_well(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(shell.folder / "in.jsonl", [f"text {number}" for number in range(40)])
+    pipeline = shell.yaml([_ask("about {{ data }}", n=2)], parallel_size=5)
+    with FakeLLMServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        plan = json.loads(command("plan", pipeline, "--json", "-k", "10").output)
+        shown = command("preview", pipeline, "-n", "2").output
+    assert plan["total"]["calls"]["value"] == 80
+    assert plan["nodes"][0]["rows_out"]["value"] == 80
+    assert shown.count("user      about text 1") == 2
+
+
 def test_what_a_plan_does_not_know_it_says(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = shell.yaml(["ops:no_seven", {"use": "ops:odd"}, _ask("{{ nobody }}")], rate=1000)
     with FakeLLMServer() as server:
@@ -95,6 +109,35 @@ def test_what_a_plan_does_not_know_it_says(shell: Shell, command: Command, monke
     assert "node_0: its rate decides on the time" in notes
     assert plan["nodes"][0]["rows_out"]["value"] == 49
     assert plan["sample"] == {"calls": 0, "cost": 0, "failed": 25}
+
+
+def test_money_is_what_the_run_then_costs_also_of_answers_that_are_kept(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shell.folder / "go").touch()  # for the gate, which reports what it uses by itself
+    prices = {"input": 1000.0, "output": 2000.0}
+    pipeline = shell.yaml([{"use": "ops:Gate"}, _ask("about {{ n }}", prices=prices, cache="kept")], parallel_size=20)
+    with FakeLLMServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        plan = json.loads(command("plan", pipeline, "--json", "-k", "50").output)
+        again = json.loads(command("plan", pipeline, "--json", "-k", "50").output)
+        assert server.calls == 50
+        shown = command("plan", pipeline, "-k", "50").output
+    (shell.folder / "kept").unlink()
+    with FakeLLMServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", pipeline)
+    (run,) = (shell.folder / "tmp" / "results").iterdir()
+    (used,) = json.loads((run / "runtime.json").read_text())["nodes"][1]["usage"]
+    for known in (plan, again):
+        assert known["nodes"][1]["models"][0]["cost"]["value"] == pytest.approx(used["cost"])
+    assert plan["sample"]["cost"] == pytest.approx(used["cost"])
+    assert again["sample"] == {"calls": 0, "cost": 0, "failed": 0}
+    (reported,) = plan["nodes"][0]["models"]
+    assert reported["completion_tokens"]["value"] == 100
+    assert plan["total"]["cost"] is None  # of what the gate calls nobody knows a price
+    assert "it reported by itself what it used" in shown
+    assert f"${used['cost']:,.2f}" in shown
 
 
 def test_the_error_of_a_mean_is_that_of_the_sampling() -> None:

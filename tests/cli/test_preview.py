@@ -169,5 +169,10 @@ def test_what_cannot_be_previewed_is_refused(shell: Shell, command: Command) -> 
         "does not exist" in command("preview", shell.yaml(["ops:odd"], input_uri="jsonl://none.jsonl"), code=1).output
     )
     assert "is not a setting" in command("preview", shell.yaml(["ops:odd"]), "--set", "nothing=1", code=2).output
+    shell.text(
+        "from llm_datagen import StopRun\n\n\ndef stop(item):\n    raise StopRun('the cap is reached')\n", "stop.py"
+    )
+    shown = command("preview", shell.yaml(["stop:stop"], retries=3), code=1).output
+    assert "node_0 ended before its rows were done: the cap is reached" in shown
     assert not Path("tmp").exists()
     assert len(lines(shell.folder / "in.jsonl")) == 50

@@ -161,6 +161,8 @@ def _notes_of_calls(calls: Sequence[WatchedCall], node: NodeUse) -> Iterator[str
         )
     elif node.bound not in ("", "calls"):
         yield f"its {node.bound} decides on the time"
+    if node.models and not calls:
+        yield "it reported by itself what it used; how that differs from row to row is not known"
     unpriced = [use.model for use in node.models if use.cost is None]
     if unpriced:
         yield f"no price is known of {', '.join(unpriced)}: give prices, if it costs anything"

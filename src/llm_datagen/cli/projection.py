@@ -148,7 +148,7 @@ def _node_use(stage: StageTrial, calls: Sequence[WatchedCall], rows_in: Estimate
     each = [_seconds_of(row) for row in rows]
     answers = [[call.answer for call in row if call.answer] for row in rows]
     names = sorted({answer.model for row in answers for answer in row})
-    models = [_model_use(name, answers, rows_in) for name in names]
+    models = [_model_use(name, answers, rows_in) for name in names] if calls else _reported(stage, rows_in)
     at_once = stage.entry["parallel_size"] * (1 if Call(stage.operator).batch else stage.entry["batch_size"])
     if calls:
         row = mean_of(each, rows_in.value)
@@ -174,12 +174,12 @@ def _node_use(stage: StageTrial, calls: Sequence[WatchedCall], rows_in: Estimate
 
 
 def _by_row(stage: StageTrial, calls: Sequence[WatchedCall]) -> list[list[WatchedCall]]:
-    """Return the calls of each row; of each call, when they do not say which row they are for."""
+    """Return the calls of each row; when they do not say which row they are for, evenly shared out."""
     rows: dict[str, list[WatchedCall]] = {f"row {row_id}": [] for row_id, _ in stage.given}
-    if any(call.request.row not in rows for call in calls):
-        return [[call] for call in calls]
-    for call in calls:
-        rows[call.request.row].append(call)
+    names = list(rows)
+    for number, call in enumerate(calls):
+        row = call.request.row
+        rows[row if row in rows else names[number % len(names)]].append(call)
     return list(rows.values())
 
 
@@ -207,6 +207,27 @@ def _model_use(name: str, answers: Sequence[Sequence[ChatAnswer]], rows_in: Esti
         completion_tokens=total(sum(answer.usage.get("completion_tokens", 0) for answer in row) for row in rows),
         cost=total(sum(cost or 0.0 for cost in row) for row in costs) if is_known else None,
     )
+
+
+def _reported(stage: StageTrial, rows_in: Estimate) -> list[ModelUse]:
+    """Return what an operator that calls models by itself has reported; how rows differ in it is not known."""
+    uses = []
+    for usage in stage.report.usage:
+
+        def total(*names: str, usage: Mapping[str, Any] = usage) -> Estimate:
+            value = next((usage[name] for name in names if name in usage), 0)
+            return rows_in * (value / len(stage.given))
+
+        uses.append(
+            ModelUse(
+                model=str(usage.get("model") or usage.get("provider") or "reported"),
+                calls=total("requests", "calls"),
+                prompt_tokens=total("prompt_tokens"),
+                completion_tokens=total("completion_tokens"),
+                cost=total("cost") if "cost" in usage else None,
+            )
+        )
+    return uses
 
 
 def _rows_per_row(stage: StageTrial, population: float) -> Estimate:

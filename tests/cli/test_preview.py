@@ -109,13 +109,14 @@ def test_chosen_rows_as_json_and_a_row_that_fails(
     write_jsonl(shell.folder / "in.jsonl", [*numbered(9), {"other": 1}])
     with (shell.folder / "in.jsonl").open("a") as file:
         file.write("{torn\n")
-    pipeline = shell.yaml([_ask("ask {{ n }}", output=QUESTION, max_repairs=1)])
+    pipeline = shell.yaml([_ask("ask {{ n }}", output=QUESTION, max_repairs=1, cache="kept")])
     with FakeLLMServer(answer="no JSON") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         arguments = ("preview", pipeline, "--row", "8", "--row", "9", "--row", "10")
         found = json.loads(command(*arguments, "--json", code=1).output)
         assert server.calls == 2  # a repair is a call, as in the run
         shown = command(*arguments, code=1).output
+        assert server.calls == 4  # answers that cannot be used are not kept
     (node,) = found["nodes"]
     assert [given["id"] for given in node["given"]] == [8, 9]
     assert [letter["row"] for letter in node["failed"]] == [8, 9]

@@ -130,6 +130,23 @@ def test_the_modes_record_what_they_say() -> None:
         assert server.prompts["ask a"] == 4
 
 
+def test_a_refused_request_is_played_and_a_refused_key_is_not_recorded() -> None:
+    def refuse(_: Any) -> str:
+        raise ValueError("too long")
+
+    with FakeLLMServer(answer=refuse, api_key=CANARY) as server, cassette("tape.jsonl", "new_episodes") as path:
+        _run(server.base_url, ["a"], api_key="another")
+        assert server.faults_met["api_key"] == 2
+        assert path.read_bytes() == b""
+        _run(server.base_url, ["a"], api_key=CANARY)
+    with cassette("tape.jsonl"):
+        _run(NOWHERE, ["a"])
+    path = max(Path("tmp").rglob("node_0.jsonl.errors.jsonl"), key=lambda file: file.stat().st_mtime_ns)
+    (letter,) = lines(path)
+    assert "HTTP 400" in letter["error"]["text"]
+    assert "[played from" in letter["error"]["text"]
+
+
 def test_a_tape_that_was_torn_at_any_byte_is_played_and_recorded_on() -> None:
     with FakeLLMServer(answer="yes") as server:
         with cassette("tape.jsonl", "once") as path:

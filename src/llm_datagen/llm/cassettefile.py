@@ -82,17 +82,19 @@ class Cassette:
             if number < len(calls):
                 self._played[key] += 1
         if number < len(calls):
-            return _played(calls[number])
+            return self._result(calls[number])
         if self.is_recording:
             return None
         raise self._unknown(request, len(calls))
 
     def record(self, request: ChatRequest, result: ChatAnswer | LLMRequestError) -> None:
-        """Append a call.
+        """Append a call; not one that was refused for its key, which says nothing of the pipeline.
 
         Raises:
             CassetteError: when it cannot be written.
         """
+        if isinstance(result, LLMRequestError) and result.status in (401, 403):
+            return
         line = orjson.dumps({"request": _request(request), **_result(result)}) + b"\n"
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -104,6 +106,17 @@ class Cassette:
             raise CassetteError(f"the cassette {self.path} cannot be written: {error.strerror}") from error
         if written != len(line):
             raise CassetteError(f"the cassette {self.path} cannot be written: the disk is full")
+
+    def _result(self, call: dict[str, Any]) -> ChatAnswer:
+        if "error" in call:
+            error = call["error"]
+            raise LLMRequestError(
+                f"{error['message']} [played from {self.path}]",
+                status=error.get("status"),
+                body=error.get("body", ""),
+                may_pass=error.get("may_pass", False),
+            )
+        return ChatAnswer(**{name: value for name, value in call["answer"].items() if name in _KEPT})
 
     def _make_ready(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,18 +179,6 @@ def _result(result: ChatAnswer | LLMRequestError) -> dict[str, Any]:
         return {"answer": {**answer, "seconds": round(result.seconds, 3)}}
     names = ("status", "body", "may_pass", "retry_after")
     return {"error": {"message": str(result), **{name: getattr(result, name) for name in names}}}
-
-
-def _played(call: dict[str, Any]) -> ChatAnswer:
-    if "error" in call:
-        error = call["error"]
-        raise LLMRequestError(
-            error["message"],
-            status=error.get("status"),
-            body=error.get("body", ""),
-            may_pass=error.get("may_pass", False),
-        )
-    return ChatAnswer(**{name: value for name, value in call["answer"].items() if name in _KEPT})
 
 
 def _likeness(recorded: dict[str, Any], asked: dict[str, Any]) -> tuple[int, int]:

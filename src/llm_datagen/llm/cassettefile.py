@@ -9,6 +9,7 @@ newline was never finished, and counts for nothing. There are no headers and no 
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections import Counter
@@ -31,6 +32,7 @@ RECORD_MODES: tuple[str, ...] = get_args(RecordMode)
 _NOT_KEPT = ("attempts", "cost", "is_cached", "saved")
 """What callers around this one say of an answer."""
 _KEPT = tuple(field.name for field in fields(ChatAnswer) if field.name not in _NOT_KEPT)
+_ERROR_FIELDS = tuple(inspect.getfullargspec(LLMRequestError.__init__).kwonlyargs)
 
 
 class CassetteError(LLMError, FatalError):
@@ -110,12 +112,8 @@ class Cassette:
     def _result(self, call: dict[str, Any]) -> ChatAnswer:
         if "error" in call:
             error = call["error"]
-            raise LLMRequestError(
-                f"{error['message']} [played from {self.path}]",
-                status=error.get("status"),
-                body=error.get("body", ""),
-                may_pass=error.get("may_pass", False),
-            )
+            known = {name: value for name, value in error.items() if name in _ERROR_FIELDS and name != "retry_after"}
+            raise LLMRequestError(f"{error['message']} [played from {self.path}]", **known)
         return ChatAnswer(**{name: value for name, value in call["answer"].items() if name in _KEPT})
 
     def _make_ready(self) -> None:
@@ -177,8 +175,7 @@ def _result(result: ChatAnswer | LLMRequestError) -> dict[str, Any]:
     if isinstance(result, ChatAnswer):
         answer = {name: value for name, value in asdict(result).items() if name in _KEPT}
         return {"answer": {**answer, "seconds": round(result.seconds, 3)}}
-    names = ("status", "body", "may_pass", "retry_after")
-    return {"error": {"message": str(result), **{name: getattr(result, name) for name in names}}}
+    return {"error": {"message": str(result), **{name: getattr(result, name) for name in _ERROR_FIELDS}}}
 
 
 def _likeness(recorded: dict[str, Any], asked: dict[str, Any]) -> tuple[int, int]:

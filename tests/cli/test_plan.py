@@ -140,6 +140,23 @@ def test_money_is_what_the_run_then_costs_also_of_answers_that_are_kept(
     assert f"${used['cost']:,.2f}" in shown
 
 
+def test_limits_that_were_given_decide_on_the_time(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"requests_per_minute": 5, "model": "limited"}
+    many = _ask("about {{ n }}", tokens_per_minute=100_000_000, requests_per_minute=100)
+    nodes = [_ask("about {{ n }}", **limits), _ask("about {{ answer }}", **limits), many]
+    with FakeLLMServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "of this test")  # limits are shared by all who have the same key
+        plan = json.loads(command("plan", shell.yaml(nodes, streaming=True), "--json", "-k", "2").output)
+    assert [node["bound"] for node in plan["nodes"]] == ["requests_per_minute"] * 3
+    times = [node["seconds"]["value"] for node in plan["nodes"]]
+    assert times == [pytest.approx(50 / 5 * 60, rel=0.02)] * 2 + [pytest.approx(50 / 100 * 60, rel=0.02)]
+    assert plan["total"]["seconds"]["value"] == pytest.approx(1200, rel=0.02)  # the first two share their limit
+    assert "node_0: its requests_per_minute decides on the time" in plan["notes"]
+
+
 def test_the_error_of_a_mean_is_that_of_the_sampling() -> None:
     assert mean_of([2.0, 4.0], population=2) == Estimate(3.0, 0.0)
     assert mean_of([2.0, 4.0], population=1e12).error == pytest.approx(1.0)

@@ -133,7 +133,7 @@ def _notes(
     for (stage, calls), node in zip(trials, nodes, strict=True):
         for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
             yield f"{node.node_id}: {note}"
-    yield "± holds the sampling error with 95 %; pauses after failed tries and limits that endpoints set are left out"
+    yield "± holds the sampling error with 95 %; pauses after failed tries, and limits that nobody gave, are left out"
 
 
 def _notes_of_rows(stage: StageTrial) -> Iterator[str]:

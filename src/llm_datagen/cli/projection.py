@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.operators import Call
+from llm_datagen.routing import RoutingOperator
 from llm_datagen.streams import StreamFactory
 from llm_datagen.trial import StageTrial
 
@@ -155,7 +156,7 @@ def _node_use(stage: StageTrial, calls: Sequence[WatchedCall], rows_in: Estimate
     else:
         busy = stage.report.busy_s / len(stage.given) if stage.given else 0.0
         row = Estimate(busy if busy >= SLOW_SECONDS else 0.0)
-    ways = {"calls": rows_in * row * (1 / at_once)}
+    ways = {"calls": rows_in * row * (1 / at_once), **_at_the_limit(stage.operator, models, row.value)}
     if stage.entry["rate"]:
         ways["rate"] = rows_in * (1 / stage.entry["rate"])
     bound = max(ways, key=lambda name: ways[name].value)
@@ -171,6 +172,22 @@ def _node_use(stage: StageTrial, calls: Sequence[WatchedCall], rows_in: Estimate
         was_at_once=min(at_once, len(stage.given)),
         bound=bound if ways[bound].value else "",
     )
+
+
+def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> dict[str, Estimate]:
+    """Return how long the calls take when nothing but the limits that were given holds them back."""
+    operator = operator.operator if isinstance(operator, RoutingOperator) else operator
+    limits = getattr(operator, "limits", None)
+    wanted = {
+        "requests_per_minute": sum((use.calls for use in models), NOTHING),
+        "tokens_per_minute": sum((use.prompt_tokens + use.completion_tokens for use in models), NOTHING),
+    }
+    # A call counts from when it is sent until a minute after its end.
+    return {
+        name: amount * ((60 + seconds) / limit)
+        for name, amount in wanted.items()
+        if (limit := getattr(limits, name, None)) is not None
+    }
 
 
 def _by_row(stage: StageTrial, calls: Sequence[WatchedCall]) -> list[list[WatchedCall]]:
@@ -239,11 +256,19 @@ def _rows_per_row(stage: StageTrial, population: float) -> Estimate:
 
 
 def run_seconds(nodes: Sequence[NodeUse], *, streaming: bool) -> Estimate:
-    """Return how long a run takes: the slowest node, and each other one for a row; or one node after the other."""
+    """Return how long a run takes: the slowest node, and each other one for a row; or one node after the other.
+
+    Nodes that wait for the limits of the same models share these, and so their time.
+    """
     if not streaming:
         return sum((node.seconds for node in nodes), NOTHING)
-    slowest = max(nodes, key=lambda node: node.seconds.value)
-    return slowest.seconds + Estimate(sum(node.row_seconds for node in nodes if node is not slowest))
+    groups: dict[Any, list[NodeUse]] = {}
+    for node in nodes:
+        models = tuple(use.model for use in node.models)
+        groups.setdefault(models if node.bound.endswith("_per_minute") else node.node_id, []).append(node)
+    slowest = max(groups.values(), key=lambda group: sum(node.seconds.value for node in group))
+    others = Estimate(sum(node.row_seconds for node in nodes if node not in slowest))
+    return sum((node.seconds for node in slowest), others)
 
 
 def as_data(node: NodeUse) -> dict[str, Any]:

@@ -211,3 +211,12 @@ class BasePipeline(StoredPipeline):
             ConfigError: when `format` is another one.
         """
         return draw(self._image if self._folder else self._blueprint(), format)
+
+    def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
+        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+
+        Raises:
+            ImageMismatchError: when the operators are not those of the run that was created or resumed.
+        """
+        image = self._image if self._folder else self._blueprint()
+        return image, self._operators(image)

@@ -32,6 +32,9 @@ Layout:
     imports.py       things named as module:Name
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
+    cassette.py      calls recorded and played again, for tests
+    cassettefile.py  the file that they are recorded in
+    watching.py      calls noted, for a preview
     errors.py        what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).

@@ -12,6 +12,7 @@ from llm_datagen.llm.conversation import repair
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.schemas import AnswerFormat
+from llm_datagen.llm.watching import WatchedCaller
 
 
 class Asker:
@@ -40,7 +41,8 @@ class Asker:
         try:
             return await self._usable(request, asked)
         except LLMAnswerError:
-            if isinstance(self._caller, JournaledCaller):  # else every later try of the row would get these again
+            # Else every later try of the row would get these again.
+            if isinstance(self._caller, JournaledCaller | WatchedCaller):
                 for one in asked:
                     await self._caller.discard(one)
             raise

@@ -25,6 +25,7 @@ from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
+from llm_datagen.llm.watching import watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 _RESERVED = ("model", "messages", "response_format", "stream", "n")
@@ -114,7 +115,7 @@ class LLMOperator(BaseOperator):
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
-        self._limits = checked_limits(requests_per_minute, tokens_per_minute)
+        self.limits = checked_limits(requests_per_minute, tokens_per_minute)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
@@ -148,7 +149,7 @@ class LLMOperator(BaseOperator):
             endpoint=self.endpoint,
             api_key=key,
             model=self.model,
-            limits=self._limits,
+            limits=self.limits,
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
@@ -157,7 +158,7 @@ class LLMOperator(BaseOperator):
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
-        self._caller = caller
+        self._caller = caller = watched(caller)
         try:
             await caller.open()
         except BaseException:

@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import check_count, check_seconds, check_whole
+from llm_datagen.config import check_count, check_flag, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
-from llm_datagen.llm.asking import Asker
+from llm_datagen.llm.asking import Asked, Asker
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
@@ -21,6 +21,7 @@ from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.prompts import fields_of, row_label
+from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
@@ -64,6 +65,8 @@ class LLMOperator(BaseOperator):
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
+        meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
+            endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
         name: the operator's identity in the image.
 
     Raises:
@@ -89,6 +92,7 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 1.0,
         max_repairs: int = 1,
         cache: str | None = None,
+        meta: bool = False,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -103,6 +107,7 @@ class LLMOperator(BaseOperator):
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
@@ -161,18 +166,23 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
+        found: list[Asked | BaseException]
         if self._n == 1:
-            return {**fields_of(item), **await asker.ask(request)}
-        # All are waited for when one fails: what is in flight is paid for, and its usage counts.
-        results = await asyncio.gather(
-            *(asker.ask(replace(request, sample=number)) for number in range(self._n)), return_exceptions=True
-        )
-        rows = [{**fields_of(item), **columns} for columns in results if not isinstance(columns, BaseException)]
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return rows
+            found = [await asker.ask(request)]
+        else:  # all are waited for when one fails: what is in flight is paid for, and its usage counts
+            requests = [replace(request, sample=number) for number in range(self._n)]
+            found = await asyncio.gather(*map(asker.ask, requests), return_exceptions=True)
+        rows = []
+        for asked in found:
+            if isinstance(asked, BaseException):
+                raise asked
+            row = {**fields_of(item), **asked.columns}
+            if self._has_meta:
+                row[META_FIELD] = {**meta, ctx.node_id: provenance(request, asked.answers)}
+            rows.append(row)
+        return rows if self._n > 1 else rows[0]
 
     async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(

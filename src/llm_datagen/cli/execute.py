@@ -14,7 +14,7 @@ from rich.console import Console
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
 from llm_datagen.cli.plain import PlainLines
-from llm_datagen.cli.tables import failed_rows, number, rows_in_words
+from llm_datagen.cli.tables import dollars, failed_rows, number, rows_in_words
 from llm_datagen.cli.target import default_results
 from llm_datagen.cli.views import NodeView, view_of
 from llm_datagen.errors import TooManyErrorsError
@@ -22,7 +22,7 @@ from llm_datagen.hooks import CompositePipelineHooks
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline import BasePipeline
-from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.report import COST, NodeReport, RunReport, Status
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.letters import position_of
 
@@ -101,8 +101,14 @@ def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
     )
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
-        sums = (f"{key} {number(value)}" for key, value in entry.items() if key not in {"provider", "model"})
+        sums = (
+            f"{key} {dollars(value) if key == COST else number(value)}"
+            for key, value in entry.items()
+            if key not in {"provider", "model"}
+        )
         yield f"  usage   {who}: {', '.join(sums)}"
+    if report.cost is not None and len(report.usage) > 1:
+        yield f"  cost    {dollars(report.cost)}"
     read = {node.input.path for node in pipeline.nodes}
     for node in pipeline.nodes:
         if node.output.path not in read:

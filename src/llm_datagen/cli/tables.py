@@ -47,7 +47,9 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
     # Where there is no room, columns that may wrap give way first; theirs is text that does not.
     table.add_column("node", max_width=_LABEL_WIDTH)
     table.add_column("")
-    for heading in ("rows", "rows/s", "ETA", "filtered", "errors", "tokens"):
+    has_costs = any(node.cost is not None for node in nodes)
+    headings = ["rows", "rows/s", "ETA", "filtered", "errors", "tokens", *(["cost"] if has_costs else [])]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         errors = Text(number(node.failed), style="bold red" if node.failed else "")
@@ -64,6 +66,8 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
             errors,
             Text(number(node.tokens) if node.tokens else "-"),
         ]
+        if has_costs:
+            cells.append(Text("-" if node.cost is None else dollars(node.cost)))
         table.add_row(*cells)
     return table
 
@@ -108,6 +112,8 @@ def node_line(node: NodeView) -> str:
         parts.append("? pending")
     if node.tokens:
         parts.append(f"{number(node.tokens)} tokens")
+    if node.cost is not None:
+        parts.append(dollars(node.cost))
     stalled = f"; stalled: {node.stalled}" if node.stalled else ""
     return f"{label(node)}: {', '.join(parts)}{stalled}"
 
@@ -146,6 +152,11 @@ def eta(node: NodeView) -> str:
 def number(value: float) -> str:
     """Return a number as people write it: ``1,234``, ``0.25``."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def dollars(value: float) -> str:
+    """Return an amount of US dollars, with as many digits as mean something: ``$12.34``, ``$0.0012``."""
+    return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
 
 
 def rows_in_words(count: int) -> str:

@@ -13,6 +13,8 @@ Layout:
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
+    metered.py       what each try costs
+    prices.py        what tokens cost
     client.py        one HTTP call
     adapters.py      what providers do differently, and chat completions
     anthropic.py     Anthropic's Messages API
@@ -21,7 +23,7 @@ Layout:
     journalfile.py   the file that they are kept in
     errors.py        what can go wrong with a call
 
-Needs the extra ``llm`` (aiohttp, Jinja2, jsonschema, pydantic).
+Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
 """
 
 try:

@@ -18,7 +18,8 @@ from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.masking import Mask
 from llm_datagen.llm.retrying import retry_after
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+"""Hosts that are this machine."""
 _BODY_CHARS = 300
 _HINTS = {
     400: "check model, params and the schema",
@@ -65,7 +66,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether the calls stay on this machine."""
-        return self.host in _LOOPBACK
+        return self.host in LOOPBACK
 
 
 class HttpCaller:

@@ -20,6 +20,7 @@ from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
+from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.schemas import answer_format
@@ -65,6 +66,8 @@ class LLMOperator(BaseOperator):
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
+        prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
+            what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
         meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
             endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
         name: the operator's identity in the image.
@@ -92,6 +95,7 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 1.0,
         max_repairs: int = 1,
         cache: str | None = None,
+        prices: Mapping[str, float] | None = None,
         meta: bool = False,
         name: str | None = None,
     ) -> None:
@@ -107,6 +111,7 @@ class LLMOperator(BaseOperator):
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._prices = given_prices(prices)
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
@@ -137,6 +142,7 @@ class LLMOperator(BaseOperator):
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
+            prices=self._prices,
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)

@@ -14,12 +14,14 @@ from llm_datagen.config import check_count, check_flag, check_seconds, check_who
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asked, Asker
+from llm_datagen.llm.budget import checked_budget
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
+from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
@@ -62,12 +64,18 @@ class LLMOperator(BaseOperator):
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
+        requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
+            Nodes and pipelines of this process with the same endpoint, key and model share the limit.
+        tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
+        budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
+            ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
+            of a run that have a budget count together.
         meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
             endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
         name: the operator's identity in the image.
@@ -93,9 +101,12 @@ class LLMOperator(BaseOperator):
         timeout: float = 120.0,
         max_retries: int = 5,
         retry_wait: float = 1.0,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
+        budget: Mapping[str, float] | None = None,
         meta: bool = False,
         name: str | None = None,
     ) -> None:
@@ -107,6 +118,7 @@ class LLMOperator(BaseOperator):
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
+        self._limits = checked_limits(requests_per_minute, tokens_per_minute)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
@@ -119,6 +131,7 @@ class LLMOperator(BaseOperator):
         self._format = answer_format(output)
         self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**_checked_params(params), **self._format.request_fields()}
+        self.budget = checked_budget(budget, self._fields, model, self.endpoint.label, self._prices)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
 
@@ -139,10 +152,13 @@ class LLMOperator(BaseOperator):
         caller: ChatCaller = build_caller(
             endpoint=self.endpoint,
             api_key=key,
+            model=self.model,
+            limits=self._limits,
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
             prices=self._prices,
+            budget=self.budget,
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
@@ -169,6 +185,8 @@ class LLMOperator(BaseOperator):
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
+            StopRun: when the budget has no room for the call.
+            BudgetError: when what is spent cannot be written down.
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")

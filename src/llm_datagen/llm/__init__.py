@@ -7,6 +7,7 @@ Layout:
     images.py        images by URL or file
     prompts.py       Jinja2 templates over a row
     asking.py        asks, reads the answer, has it repaired
+    provenance.py    where an answer comes from: the column _meta
     schemas.py       what an answer must look like, and the columns that it becomes
     jsonschemas.py   JSON schemas, checked
     chat.py          what a call is, and what makes one: the protocol of callers

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pykka
 import pytest
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError, limiters
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.estimate import TokenEstimate
+from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency
 
 from ..support import Bench, eventually, lines
@@ -86,6 +89,30 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
     assert pipeline().resume("p").run().nodes[0].rows_out == 10
     assert [row["q"] for row in sorted(lines(bench.output), key=lambda row: row["q"])] == list(range(10))
     assert len(server.seen) == 6 + 10 - answered
+
+
+def test_while_a_run_is_paused_no_row_that_waits_for_a_limit_or_a_retry_is_asked_for(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    bench = Bench(tmp_path)
+    bench.give({"q": k} for k in range(8))
+    busy = Reply("busy", 429, headers={"Retry-After": "0.1"})
+    server.reply = lambda seen: busy if len(server.seen) <= 4 else Reply(completion("yes"))
+    ask = server.operator(requests_per_minute=4, max_retries=3, retry_wait=0.01)
+    pipeline = bench.pipeline([ask], parallel_size=8).create("p")
+    ref = pipeline.start()
+    try:
+        eventually(lambda: len(server.seen) == 4)
+        ref.ask(Pause(), timeout=30)
+        time.sleep(MINUTE + 0.3)  # the limit has room, and the pauses before another try are over
+        assert len(server.seen) == 4
+        ref.ask(Unpause(), timeout=30)
+        report = pipeline.wait(60)
+    finally:
+        with contextlib.suppress(pykka.ActorDeadError):
+            ref.tell(Cancel("the test is over"))
+    assert report is not None
+    assert report.nodes[0].rows_out == 8
 
 
 def test_a_call_that_needs_more_tokens_than_a_minute_has_is_an_error_and_one_that_may_need_them_is_sent(

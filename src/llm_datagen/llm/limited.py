@@ -13,7 +13,7 @@ from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 from llm_datagen.llm.limiters import limiter_of
-from llm_datagen.llm.waiting import Waits
+from llm_datagen.llm.waiting import Waits, is_paused
 
 _SILENCE_SECONDS = 10.0
 
@@ -23,7 +23,8 @@ class LimitedCaller:
 
     All callers of this process with the same endpoint, key and model share the limits, whichever pipelines, nodes and
     event loops they belong to; when they were given different ones, the lowest hold. Calls wait in order. A cancel of
-    the run ends a wait within a fifth of a second; its row is then done by a resume.
+    the run ends a wait within a fifth of a second; its row is then done by a resume. While the run is paused, no call
+    is sent.
 
     Args:
         inner: makes a call.
@@ -65,7 +66,7 @@ class LimitedCaller:
             self._limiter.attach(self._limits)
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """Wait for room, then make the call.
+        """Wait for room, and while the run is paused, then make the call.
 
         Raises:
             LLMRequestError: when the call failed, or needs more tokens than a minute has.
@@ -75,7 +76,9 @@ class LimitedCaller:
         if limiter is None:
             raise LLMRequestError("the caller was called before open()")
         tokens = self._tokens(limiter, request)
-        ticket = limiter.enter(tokens) or await self._wait(limiter, tokens, request)
+        ticket = None if is_paused(request) else limiter.enter(tokens)
+        if ticket is None:
+            ticket = await self._wait(limiter, tokens, request)
         outcome = Outcome()
         try:
             answer = await self._inner.complete(request)
@@ -124,6 +127,14 @@ class LimitedCaller:
         return min(self._estimate.most(request), limit)
 
     async def _wait(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket:
+        while True:
+            await self._waits.while_paused(request)
+            ticket = await self._queue(limiter, tokens, request)
+            if ticket is not None:
+                return ticket
+
+    async def _queue(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket | None:
+        """Return the leave to make the call; None when the run was paused meanwhile: then others go first."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -140,7 +151,7 @@ class LimitedCaller:
         waiter = Waiter(tokens, wake)
         limiter.queue(waiter)
         try:
-            while True:
+            while not is_paused(request):
                 woken = loop.create_future()
                 turn = limiter.turn(waiter)
                 if isinstance(turn, Ticket):
@@ -149,3 +160,5 @@ class LimitedCaller:
         except BaseException:
             limiter.give_up(waiter)
             raise
+        limiter.give_up(waiter)
+        return None

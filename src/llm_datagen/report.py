@@ -90,8 +90,8 @@ class NodeReport:
         return cost_of(self.usage)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, `kept` and `pending` included."""
-        return {**asdict(self), "kept": self.kept, "pending": self.pending}
+        """Return it as plain data, `kept`, `pending` and `cost` included."""
+        return {**asdict(self), "kept": self.kept, "pending": self.pending, "cost": self.cost}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +169,11 @@ def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:
     """Return the US dollars of usage entries; None when none of them says."""
     costs = [entry[COST] for entry in usage if COST in entry]
     return round(sum(costs), _PICO_DIGITS) if costs else None
+
+
+def dollars(value: float) -> str:
+    """Return an amount of US dollars, with as many digits as mean something: ``$12.34``, ``$0.0012``."""
+    return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
 
 
 class UsageSums:

@@ -12,6 +12,10 @@ Layout:
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
+    metered.py       what each try costs, and whether the run may spend that
+    budget.py        what a run may spend, and the most that a call can cost
+    ledger.py        what a run has spent, and what calls in flight may
+    ledgerfile.py    the file of that
     limited.py       holds calls back until the endpoint's limits have room
     limiter.py       who may call an endpoint now
     limiters.py      all callers of the process share them
@@ -21,7 +25,6 @@ Layout:
     window.py        what was sent within the last minute
     estimate.py      how many tokens a call may use
     waiting.py       waits that a cancel ends
-    metered.py       what each try costs
     prices.py        what tokens cost
     client.py        one HTTP call
     adapters.py      what providers do differently, and chat completions
@@ -46,6 +49,7 @@ except ModuleNotFoundError as error:
 
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import (
+    BudgetError,
     JournalError,
     LLMAnswerError,
     LLMCancelledError,
@@ -55,6 +59,7 @@ from llm_datagen.llm.errors import (
 )
 
 __all__ = [
+    "BudgetError",
     "ChatAdapter",
     "ChatRequest",
     "JournalError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from llm_datagen.llm.limiters import limiter_of
 from llm_datagen.llm.waiting import Waits, is_paused
 
 _SILENCE_SECONDS = 10.0
+_LONG_SECONDS = 10.0
+_LONG_SILENCE_SECONDS = 60.0
 
 
 class LimitedCaller:
@@ -55,6 +58,7 @@ class LimitedCaller:
         self._estimate = TokenEstimate()
         self._waits = Waits()
         self._silent_until = 0.0
+        self._silent_on_waits_until = 0.0
 
     async def open(self) -> None:
         """Open what makes the calls."""
@@ -105,12 +109,20 @@ class LimitedCaller:
         """Say in the log that the ceiling has changed: that it fell every ten seconds at most."""
         if at_once is None or request.ctx is None:
             return
-        name = f"{self._model} at {self._endpoint}"
+        name, now = f"{self._model} at {self._endpoint}", time.monotonic()
         if at_once == 0:
             request.ctx.log(f"{name} answers again as fast as it is asked", at_once=None)
-        elif time.monotonic() >= self._silent_until:
-            self._silent_until = time.monotonic() + _SILENCE_SECONDS
+        elif now >= self._silent_until:
+            self._silent_until = now + _SILENCE_SECONDS
             request.ctx.log(f"{name} keeps turning calls away (429): fewer at once", at_once=at_once)
+
+    def _say_wait(self, request: ChatRequest, seconds: float) -> None:
+        """Say in the log that calls wait for long: every minute at most."""
+        now = time.monotonic()
+        if request.ctx is not None and _LONG_SECONDS <= seconds < math.inf and now >= self._silent_on_waits_until:
+            self._silent_on_waits_until = now + _LONG_SILENCE_SECONDS
+            name = f"{self._model} at {self._endpoint}"
+            request.ctx.log(f"{name} has no room for another call by its limits: calls wait", seconds=round(seconds, 1))
 
     def _tokens(self, limiter: Limiter, request: ChatRequest) -> int:
         if not limiter.counts_tokens:
@@ -156,6 +168,7 @@ class LimitedCaller:
                 turn = limiter.turn(waiter)
                 if isinstance(turn, Ticket):
                     return turn
+                self._say_wait(request, turn)
                 await self._waits.until(woken, turn, request)
         except BaseException:
             limiter.give_up(waiter)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -82,6 +84,11 @@ class NodeReport:
         """Source rows that are not done; None while nobody has counted the source to its end."""
         return self.total - self.rows_in if self.total is not None and self.total_is_exact else None
 
+    @property
+    def cost(self) -> float | None:
+        """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
+        return cost_of(self.usage)
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, `kept` and `pending` included."""
         return {**asdict(self), "kept": self.kept, "pending": self.pending}
@@ -146,8 +153,27 @@ class RunReport(PipelineStatus):
             sums.add_all(node.usage)
         return sums.as_list()
 
+    @property
+    def cost(self) -> float | None:
+        """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
+        return cost_of(self.usage)
 
+
+COST = "cost"
+"""The key of what was paid, in US dollars, in what operators report."""
 _LIMIT = 2**63
+_PICO_DIGITS = 12
+
+
+def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the US dollars of usage entries; None when none of them says."""
+    costs = [entry[COST] for entry in usage if COST in entry]
+    return round(sum(costs), _PICO_DIGITS) if costs else None
+
+
+def dollars(value: float) -> str:
+    """Return an amount of US dollars, with as many digits as mean something: ``$12.34``, ``$0.0012``."""
+    return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
 
 
 class UsageSums:
@@ -162,6 +188,8 @@ class UsageSums:
         sums = self._sums.setdefault((provider, model), {})
         for key, value in metrics.items():
             total = sums.get(key, 0) + (value or 0)
+            if key == COST and math.isfinite(total):
+                total = round(total, _PICO_DIGITS)  # so that sums of money do not drift
             if -_LIMIT < total < _LIMIT:  # what the image cannot hold (NaN, infinity, over 64 bits) is not counted
                 sums[key] = total
 

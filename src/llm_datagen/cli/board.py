@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.cli.tables import rows_in_words
 from llm_datagen.cli.views import NodeView, tokens_in
 from llm_datagen.hooks import DefaultPipelineHooks
-from llm_datagen.report import Status
+from llm_datagen.report import Status, cost_of
 
 RATE_SECONDS = 15.0
 """The rate of a node that is running is over so many of the last seconds."""
@@ -137,7 +137,14 @@ class Board(DefaultPipelineHooks):
             entry.view = replace(entry.view, stalled=text)
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
-        """Count the tokens."""
+        """Count the tokens, and what they cost."""
         with self._guard:
             entry = self._entry(nid)
-            entry.view = replace(entry.view, tokens=entry.view.tokens + tokens_in(metrics))
+            cost = cost_of([metrics])
+            if cost is not None:
+                cost += entry.view.cost or 0.0
+            entry.view = replace(
+                entry.view,
+                tokens=entry.view.tokens + tokens_in(metrics),
+                cost=entry.view.cost if cost is None else cost,
+            )

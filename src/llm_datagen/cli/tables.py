@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.cli.views import NodeView
-from llm_datagen.report import Status
+from llm_datagen.report import Status, dollars
 
 STYLES = {
     "completed": "green",
@@ -47,7 +47,9 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
     # Where there is no room, columns that may wrap give way first; theirs is text that does not.
     table.add_column("node", max_width=_LABEL_WIDTH)
     table.add_column("")
-    for heading in ("rows", "rows/s", "ETA", "filtered", "errors", "tokens"):
+    has_costs = any(node.cost is not None for node in nodes)
+    headings = ["rows", "rows/s", "ETA", "filtered", "errors", "tokens", *(["cost"] if has_costs else [])]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         errors = Text(number(node.failed), style="bold red" if node.failed else "")
@@ -64,6 +66,8 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
             errors,
             Text(number(node.tokens) if node.tokens else "-"),
         ]
+        if has_costs:
+            cells.append(Text("-" if node.cost is None else dollars(node.cost)))
         table.add_row(*cells)
     return table
 
@@ -108,6 +112,8 @@ def node_line(node: NodeView) -> str:
         parts.append("? pending")
     if node.tokens:
         parts.append(f"{number(node.tokens)} tokens")
+    if node.cost is not None:
+        parts.append(dollars(node.cost))
     stalled = f"; stalled: {node.stalled}" if node.stalled else ""
     return f"{label(node)}: {', '.join(parts)}{stalled}"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.report import Status
+from llm_datagen.report import Status, cost_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class NodeView:
         skipped: those that were left out.
         dead: those that are dead-lettered.
         tokens: tokens used, over all runs.
+        cost: US dollars, over all runs; None when no price is known.
         seconds: how long it ran, in this run.
         stalled: since when nothing has moved and what it waits for, while that is so.
     """
@@ -42,6 +43,7 @@ class NodeView:
     skipped: int = 0
     dead: int = 0
     tokens: int = 0
+    cost: float | None = None
     seconds: float = 0.0
     stalled: str = ""
 
@@ -74,6 +76,7 @@ def view_of(node: Mapping[str, Any]) -> NodeView:
         skipped=node.get("skipped", 0),
         dead=node.get("dead_letters", 0),
         tokens=sum(map(tokens_in, node.get("usage") or [])),
+        cost=cost_of(node.get("usage") or []),
         seconds=node.get("seconds", 0.0),
         stalled=(is_running and node.get("stalled")) or "",
     )

@@ -70,7 +70,9 @@ class Asker:
 def _report(request: ChatRequest, answer: ChatAnswer) -> None:
     if request.ctx is None:
         return
-    used = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
+    used: dict[str, Any] = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
+    if answer.cost is not None and not answer.is_cached:
+        used["cost"] = answer.cost
     request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, **used})
 
 

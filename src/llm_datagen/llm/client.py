@@ -18,7 +18,8 @@ from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.masking import Mask
 from llm_datagen.llm.retrying import retry_after
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+"""Hosts that are this machine."""
 _BODY_CHARS = 300
 _HINTS = {
     400: "check model, params and the schema",
@@ -28,6 +29,9 @@ _HINTS = {
     413: "the prompt is too long for this endpoint",
     429: "too many calls at once, or no credit left: lower parallel_size, then resume",
 }
+
+_MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
+"""Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
 
 
 class Endpoint:
@@ -65,7 +69,7 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """Whether the calls stay on this machine."""
-        return self.host in _LOOPBACK
+        return self.host in LOOPBACK
 
 
 class HttpCaller:
@@ -116,12 +120,14 @@ class HttpCaller:
             raise LLMRequestError(
                 f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size",
                 may_pass=True,
+                is_free=isinstance(error, aiohttp.ConnectionTimeoutError),
             ) from error
         except aiohttp.ClientError as error:
             detail = self._safe(str(error)) or type(error).__name__
             raise LLMRequestError(
                 f"the connection failed: {detail} ({where}): check base_url and that the server is up",
                 may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
+                is_free=isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL),
             ) from self._mask.cause(error)
         seconds = time.perf_counter() - started
         if status != 200:
@@ -135,6 +141,7 @@ class HttpCaller:
                 body=body,
                 may_pass=adapter.may_pass(status, content),
                 retry_after=retry_after(headers),
+                is_free=status >= 300 and status not in _MAYBE_DONE,
             )
         reply = _reply(adapter, content)
         if reply is None:

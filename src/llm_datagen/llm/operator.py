@@ -14,12 +14,14 @@ from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asker
+from llm_datagen.llm.budget import checked_budget
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
+from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.operators import BaseOperator, INodeContext, Row
@@ -64,6 +66,11 @@ class LLMOperator(BaseOperator):
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
+        prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
+            what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
+        budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
+            ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
+            of a run that have a budget count together.
         name: the operator's identity in the image.
 
     Raises:
@@ -89,6 +96,8 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 1.0,
         max_repairs: int = 1,
         cache: str | None = None,
+        prices: Mapping[str, float] | None = None,
+        budget: Mapping[str, float] | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -103,12 +112,14 @@ class LLMOperator(BaseOperator):
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._prices = given_prices(prices)
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
         self._format = answer_format(output)
         self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**_checked_params(params), **self._format.request_fields()}
+        self.budget = checked_budget(budget, self._fields, model, self.endpoint.label, self._prices)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
 
@@ -132,6 +143,8 @@ class LLMOperator(BaseOperator):
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
+            prices=self._prices,
+            budget=self.budget,
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
@@ -158,6 +171,8 @@ class LLMOperator(BaseOperator):
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
+            StopRun: when the budget has no room for the call.
+            BudgetError: when what is spent cannot be written down.
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")

@@ -21,6 +21,7 @@ from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
+from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.schemas import answer_format
@@ -62,6 +63,9 @@ class LLMOperator(BaseOperator):
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
+        requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
+            Nodes and pipelines of this process with the same endpoint, key and model share the limit.
+        tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
@@ -94,6 +98,8 @@ class LLMOperator(BaseOperator):
         timeout: float = 120.0,
         max_retries: int = 5,
         retry_wait: float = 1.0,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
@@ -108,6 +114,7 @@ class LLMOperator(BaseOperator):
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
+        self._limits = checked_limits(requests_per_minute, tokens_per_minute)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
@@ -140,6 +147,8 @@ class LLMOperator(BaseOperator):
         caller: ChatCaller = build_caller(
             endpoint=self.endpoint,
             api_key=key,
+            model=self.model,
+            limits=self._limits,
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,

@@ -383,6 +383,13 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """To a pipeline's host: go on with a run that has stopped, here or in another process."""
+
+    pipeline_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """To a pipeline, or any stage: begin nothing new, end what was begun, commit it."""
 
@@ -580,6 +587,7 @@ Event = (
     | OperatorLogged
     | PipelineFinished
 )
+HostMessage = Run | Resume | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe
 PipelineMessage = (
     Run | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe | StatusChanged | Settled | StageEnded | Event
 )

@@ -12,7 +12,10 @@ Layout:
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
-    metered.py       what each try costs
+    metered.py       what each try costs, and whether the run may spend that
+    budget.py        what a run may spend, and the most that a call can cost
+    ledger.py        what a run has spent, and what calls in flight may
+    ledgerfile.py    the file of that
     prices.py        what tokens cost
     client.py        one HTTP call
     adapters.py      what providers do differently, and chat completions
@@ -36,9 +39,10 @@ except ModuleNotFoundError as error:
     ) from error
 
 from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import BudgetError, JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
 
 __all__ = [
+    "BudgetError",
     "ChatAdapter",
     "ChatRequest",
     "JournalError",

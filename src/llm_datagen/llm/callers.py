@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
+from llm_datagen.llm.budget import Budget
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import Endpoint, HttpCaller
 from llm_datagen.llm.metered import MeteredCaller
@@ -19,6 +20,7 @@ def build_caller(
     max_retries: int,
     retry_wait: float,
     prices: Prices | None = None,
+    budget: Budget | None = None,
 ) -> ChatCaller:
     """Return the caller of an operator, not yet opened.
 
@@ -29,6 +31,8 @@ def build_caller(
         max_retries: how many tries may follow the first one of a call.
         retry_wait: seconds that the pause before the second try takes at most.
         prices: what a call costs there; None for what is known of the model.
+        budget: what the run may spend in all; None for any amount.
     """
-    caller: ChatCaller = MeteredCaller(HttpCaller(endpoint, api_key, timeout), endpoint, prices=prices)
+    http = HttpCaller(endpoint, api_key, timeout)
+    caller: ChatCaller = MeteredCaller(http, endpoint, prices=prices, budget=budget)
     return RetryingCaller(caller, max_retries=max_retries, retry_wait=retry_wait) if max_retries else caller

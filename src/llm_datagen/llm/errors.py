@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_datagen.errors import DatagenError
+from llm_datagen.errors import DatagenError, FatalError
 
 
 class LLMError(DatagenError):
@@ -21,6 +21,7 @@ class LLMRequestError(LLMError):
         body: the beginning of the response, without the key.
         may_pass: whether the same request may succeed later.
         retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
+        is_free: whether it is certain that it costs nothing: it was refused, or never reached the endpoint.
     """
 
     def __init__(
@@ -31,12 +32,18 @@ class LLMRequestError(LLMError):
         body: str = "",
         may_pass: bool = False,
         retry_after: float | None = None,
+        is_free: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
         self.may_pass = may_pass
         self.retry_after = retry_after
+        self.is_free = is_free
+
+
+class BudgetError(LLMError, FatalError):
+    """Raised when what a run spends cannot be written down, or read. No call is made then: it might be one too many."""
 
 
 class LLMAnswerError(LLMError):

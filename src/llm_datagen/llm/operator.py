@@ -14,6 +14,7 @@ from llm_datagen.config import check_count, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asker
+from llm_datagen.llm.budget import checked_budget
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint, checked_key
@@ -67,6 +68,9 @@ class LLMOperator(BaseOperator):
             is never paid for again, in this run or in another. Nodes and processes may share it.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
+        budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
+            ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
+            of a run that have a budget count together.
         name: the operator's identity in the image.
 
     Raises:
@@ -93,6 +97,7 @@ class LLMOperator(BaseOperator):
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
+        budget: Mapping[str, float] | None = None,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -114,6 +119,7 @@ class LLMOperator(BaseOperator):
         self._format = answer_format(output)
         self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**_checked_params(params), **self._format.request_fields()}
+        self.budget = checked_budget(budget, self._fields, model, self.endpoint.label, self._prices)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
 
@@ -138,6 +144,7 @@ class LLMOperator(BaseOperator):
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
             prices=self._prices,
+            budget=self.budget,
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
@@ -164,6 +171,8 @@ class LLMOperator(BaseOperator):
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the answer cannot be used.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
+            StopRun: when the budget has no room for the call.
+            BudgetError: when what is spent cannot be written down.
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")

@@ -19,8 +19,8 @@ from llm_datagen.errors import IdError, RowFormatError
 from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id, numeric_child, parse_id
 from llm_datagen.streams.codec import Block, Decoder
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.rows import NamedLater, item_of
 from llm_datagen.streams.spans import LANE, START, Coverage, Segment, Span
 from llm_datagen.streams.stream import Stream

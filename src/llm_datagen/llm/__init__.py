@@ -7,6 +7,7 @@ Layout:
     images.py        images by URL or file
     prompts.py       Jinja2 templates over a row
     asking.py        asks, reads the answer, has it repaired
+    provenance.py    where an answer comes from: the column _meta
     schemas.py       what an answer must look like, and the columns that it becomes
     jsonschemas.py   JSON schemas, checked
     chat.py          what a call is, and what makes one: the protocol of callers
@@ -16,6 +17,15 @@ Layout:
     budget.py        what a run may spend, and the most that a call can cost
     ledger.py        what a run has spent, and what calls in flight may
     ledgerfile.py    the file of that
+    limited.py       holds calls back until the endpoint's limits have room
+    limiter.py       who may call an endpoint now
+    limiters.py      all callers of the process share them
+    ceiling.py       how many calls may be in flight
+    allowance.py     what an endpoint has said is left
+    headers.py       how it says so
+    window.py        what was sent within the last minute
+    estimate.py      how many tokens a call may use
+    waiting.py       waits that a cancel ends
     prices.py        what tokens cost
     client.py        one HTTP call
     adapters.py      what providers do differently, and chat completions
@@ -23,6 +33,9 @@ Layout:
     imports.py       things named as module:Name
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
+    cassette.py      calls recorded and played again, for tests
+    cassettefile.py  the file that they are recorded in
+    watching.py      calls noted, for a preview
     errors.py        what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
@@ -39,7 +52,15 @@ except ModuleNotFoundError as error:
     ) from error
 
 from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.errors import BudgetError, JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import (
+    BudgetError,
+    JournalError,
+    LLMAnswerError,
+    LLMCancelledError,
+    LLMError,
+    LLMRequestError,
+    PromptError,
+)
 
 __all__ = [
     "BudgetError",
@@ -47,6 +68,7 @@ __all__ = [
     "ChatRequest",
     "JournalError",
     "LLMAnswerError",
+    "LLMCancelledError",
     "LLMError",
     "LLMOperator",
     "LLMRequestError",

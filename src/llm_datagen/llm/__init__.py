@@ -12,6 +12,11 @@ Layout:
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
+    pool.py          which endpoint a call goes to
+    member.py        an endpoint of a pool
+    health.py        whether an endpoint answers: the circuit breaker
+    outage.py        no endpoint answers: calls wait, and the run fails in the end
+    endpoints.py     what a user says of an endpoint
     metered.py       what each try costs
     prices.py        what tokens cost
     client.py        one HTTP call
@@ -36,17 +41,27 @@ except ModuleNotFoundError as error:
     ) from error
 
 from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.errors import JournalError, LLMAnswerError, LLMError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import (
+    EndpointRefusedError,
+    JournalError,
+    LLMAnswerError,
+    LLMError,
+    LLMRequestError,
+    OutageError,
+    PromptError,
+)
 
 __all__ = [
     "ChatAdapter",
     "ChatRequest",
+    "EndpointRefusedError",
     "JournalError",
     "LLMAnswerError",
     "LLMError",
     "LLMOperator",
     "LLMRequestError",
     "OpenAIAdapter",
+    "OutageError",
     "PromptError",
     "Reply",
 ]

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
+from collections.abc import Sequence
 
 from llm_datagen.llm.chat import ChatCaller
-from llm_datagen.llm.client import Endpoint, HttpCaller
+from llm_datagen.llm.client import HttpCaller
+from llm_datagen.llm.endpoints import EndpointSpec
+from llm_datagen.llm.member import Member
 from llm_datagen.llm.metered import MeteredCaller
-from llm_datagen.llm.prices import Prices
+from llm_datagen.llm.pool import PoolCaller, Strategy
+from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.retrying import RetryingCaller
 
 
 def build_caller(
+    endpoints: Sequence[EndpointSpec],
     *,
-    endpoint: Endpoint,
-    api_key: SecretStr | None,
-    timeout: float,
+    strategy: Strategy = "weighted",
     max_retries: int,
     retry_wait: float,
-    prices: Prices | None = None,
+    outage_after: float,
 ) -> ChatCaller:
     """Return the caller of an operator, not yet opened.
 
     Args:
-        endpoint: where calls go.
-        api_key: sent as a bearer token; None sends none.
-        timeout: seconds that one try of a call may take in all.
+        endpoints: where calls go; a single one is a pool of one.
+        strategy: how the pool chooses among them.
         max_retries: how many tries may follow the first one of a call.
         retry_wait: seconds that the pause before the second try takes at most.
-        prices: what a call costs there; None for what is known of the model.
+        outage_after: seconds that all endpoints may be down before the run fails.
+
+    Raises:
+        ConfigError: when a key cannot be had.
     """
-    caller: ChatCaller = MeteredCaller(HttpCaller(endpoint, api_key, timeout), endpoint, prices=prices)
-    return RetryingCaller(caller, max_retries=max_retries, retry_wait=retry_wait) if max_retries else caller
+    members = [Member(spec, member_caller(spec)) for spec in endpoints]
+    pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
+    return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
+
+
+def member_caller(spec: EndpointSpec) -> ChatCaller:
+    """Return what makes one try of a call at one endpoint, not yet opened: its layers, from the inside out."""
+    caller: ChatCaller = HttpCaller(spec.endpoint, spec.key(), spec.timeout)
+    caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices))
+    return caller  # noqa: RET504 - a line for each layer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_datagen.errors import DatagenError
+from llm_datagen.errors import DatagenError, FatalError
 
 
 class LLMError(DatagenError):
@@ -21,6 +21,7 @@ class LLMRequestError(LLMError):
         body: the beginning of the response, without the key.
         may_pass: whether the same request may succeed later.
         retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
+        follows_outage: whether the call had waited before for an endpoint that was down.
     """
 
     def __init__(
@@ -37,6 +38,15 @@ class LLMRequestError(LLMError):
         self.body = body
         self.may_pass = may_pass
         self.retry_after = retry_after
+        self.follows_outage = False
+
+
+class OutageError(LLMRequestError, FatalError):
+    """Raised when no endpoint has answered for `outage_after` seconds: the run fails, and a resume goes on with it."""
+
+
+class EndpointRefusedError(LLMRequestError, FatalError):
+    """Raised when the endpoint refuses every call, such as with a wrong key, URL or model, or a used-up quota."""
 
 
 class LLMAnswerError(LLMError):

@@ -38,4 +38,3 @@ class Mask:
         """Return `error`, to raise another from; None when its traceback would show a secret."""
         shown = "".join(traceback.format_exception(error))
         return error if self.hidden(shown) == shown else None
-

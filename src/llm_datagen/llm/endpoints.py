@@ -28,7 +28,7 @@ class EndpointSpec:
         base_url: its URL; None: what the environment or the adapter says.
         api_key: the key; a text is wrapped, so that it does not show.
         api_key_env: the environment variable that holds the key; None: the adapter's.
-        adapter: the API that it speaks, see `adapter_of`; None: chat completions.
+        adapter: the API that it speaks, see `adapter_of`.
         weight: its share of the calls, beside the other weights of the pool.
         timeout: seconds that one try of a call may take in all.
         params: fields of the request for this endpoint alone; they win over those of the operator.
@@ -44,7 +44,7 @@ class EndpointSpec:
     base_url: str | None = None
     api_key: SecretStr | str | None = field(default=None, repr=False)
     api_key_env: str | None = None
-    adapter: Any = None
+    adapter: Any = "openai"
     weight: float = 1.0
     timeout: float = 120.0
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -67,8 +67,7 @@ class EndpointSpec:
         check_seconds("timeout", self.timeout)
         object.__setattr__(self, "params", checked_params(self.params))
         given_prices(self.prices)
-        adapter = None if self.adapter is None else adapter_of(self.adapter)
-        object.__setattr__(self, "endpoint", Endpoint(self.base_url, adapter, self.model))
+        object.__setattr__(self, "endpoint", Endpoint(self.base_url, adapter_of(self.adapter), self.model))
 
     @classmethod
     def of(cls, given: Mapping[str, Any], **defaults: Any) -> Self:
@@ -124,7 +123,7 @@ def specs_of(
             raise ConfigError("give model, or endpoints for a pool of them")
         return (EndpointSpec(model=model, timeout=timeout, **single),)
     for name, value in {"model": model, **single}.items():
-        if value is not None:
+        if value not in (None, "openai"):
             raise ConfigError(f"give {name} or endpoints, not both: in a pool, {name} is said of each endpoint")
     if isinstance(endpoints, str | Mapping) or not isinstance(endpoints, Sequence) or not endpoints:
         raise ConfigError(f"endpoints must be a list of mappings such as {{'model': …}}, not {endpoints!r}")

@@ -56,7 +56,8 @@ class Health:
 
     Attributes:
         is_down: whether no call but a probe may go there.
-        error: why it is down.
+        error: the call for which it was found to be down.
+        refuses: whether it is down because it lets nobody in, so that waiting does not help.
         since: when it went down, a monotonic time in seconds.
         since_text: the same for people, in UTC.
 
@@ -71,6 +72,7 @@ class Health:
         self._next_probe = 0.0
         self._is_probed = False
         self.is_down = False
+        self.refuses = False
         self.error: LLMRequestError | None = None
         self.since = 0.0
         self.since_text = ""
@@ -80,7 +82,7 @@ class Health:
         was_down = self.is_down
         self._failures = 0
         self._interval = FIRST_PROBE_SECONDS
-        self.is_down = False
+        self.is_down = self.refuses = False
         self.error = None
         return was_down
 
@@ -89,9 +91,15 @@ class Health:
         self._failures += 1
         return not self.is_down and self._failures >= SUSPICIOUS
 
-    def went_down(self, error: LLMRequestError) -> bool:
-        """Take note that it is down, or still is; returns whether that is new."""
+    def went_down(self, error: LLMRequestError, ping: LLMRequestError) -> bool:
+        """Take note that it is down, or still is; returns whether that is new.
+
+        Args:
+            error: how a call went.
+            ping: how the ping went that followed.
+        """
         is_new = not self.is_down
+        self.refuses = kind_of(ping) is Kind.REFUSES
         self.error = error
         if is_new:
             self.is_down = True
@@ -99,11 +107,6 @@ class Health:
             self.since_text = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             self._next_probe = self.since + self._interval
         return is_new
-
-    @property
-    def refuses(self) -> bool:
-        """Whether it is down because it lets nobody in: waiting does not help."""
-        return self.is_down and self.error is not None and kind_of(self.error) is Kind.REFUSES
 
     @property
     def is_due(self) -> bool:

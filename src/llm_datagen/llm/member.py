@@ -61,17 +61,20 @@ class Member:
             self._avoided_until = self._clock() + (error.retry_after or 0.0)
             self._is_there(request)
         elif (kind is Kind.REFUSES or self.health.failed()) and not self.health.is_down:
-            await self.examine(request)
+            await self.examine(request, error)
 
-    async def examine(self, request: ChatRequest) -> None:
-        """Ask the endpoint something tiny, and take note of whether it answered. Many may wait for one ping."""
+    async def examine(self, request: ChatRequest, error: LLMRequestError) -> None:
+        """Ask the endpoint something tiny after `error`, and take note of whether it answered.
+
+        Many may wait for one ping.
+        """
         if self._ping is None or self._ping.done():
             self._ping = asyncio.create_task(self._answer_to_ping(request))
-        error = await asyncio.shield(self._ping)
-        if error is None:
+        ping = await asyncio.shield(self._ping)
+        if ping is None:
             self._is_there(request)
-        else:
-            self._went_down(request, error)
+        elif self.health.went_down(error, ping) and request.ctx is not None:
+            request.ctx.log(f"{self.label} is down: {error}; it gets no call but probes", endpoint=self.label)
 
     async def probe(self, request: ChatRequest) -> ChatAnswer | None:
         """Find out whether the endpoint is back: by `request` itself and by a ping, taking turns.
@@ -89,7 +92,7 @@ class Member:
         try:
             if self._probes % 2:
                 return await self.complete(request)
-            await self.examine(request)
+            await self.examine(request, self.health.error or LLMRequestError("down"))
             return None
         finally:
             self.health.end_probe()
@@ -125,7 +128,3 @@ class Member:
     def _is_there(self, request: ChatRequest) -> None:
         if self.health.answered() and request.ctx is not None:
             request.ctx.log(f"{self.label} answers again", endpoint=self.label)
-
-    def _went_down(self, request: ChatRequest, error: LLMRequestError) -> None:
-        if self.health.went_down(error) and request.ctx is not None:
-            request.ctx.log(f"{self.label} is down: {error}; it gets no call but probes", endpoint=self.label)

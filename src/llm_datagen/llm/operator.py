@@ -107,7 +107,7 @@ class LLMOperator(BaseOperator):
             base_url=base_url,
             api_key=api_key,
             api_key_env=api_key_env,
-            adapter=None if adapter == "openai" else adapter,
+            adapter=adapter,
             prices=prices,
             timeout=check_seconds("timeout", timeout),
         )

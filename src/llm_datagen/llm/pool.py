@@ -83,7 +83,7 @@ class PoolCaller:
     async def is_down(self, request: ChatRequest, error: LLMRequestError) -> bool:
         """Return whether all members are down: asked when a call has used up its tries, and is to be given up."""
         if kind_of(error) is Kind.FAILS:
-            await asyncio.gather(*(each.examine(request) for each in self._members if not each.health.is_down))
+            await asyncio.gather(*(each.examine(request, error) for each in self._members if not each.health.is_down))
         return self._outage.is_on
 
     async def close(self) -> None:

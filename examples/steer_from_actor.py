@@ -1,6 +1,6 @@
 """An actor of one's own keeps a run within a budget: it hears what calls use, pauses the run, and cancels it.
 
-Later, somebody grants more, and the run is resumed: it goes on where it stopped, and pays for no row twice.
+Later, somebody grants more, and the actor sends a Resume: the run goes on where it stopped, and pays for no row twice.
 
 Run it with ``python steer_from_actor.py [DIRECTORY]``; without a directory it works in a temporary one.
 """
@@ -9,14 +9,25 @@ import contextlib
 import json
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pykka
 
-from llm_datagen import INodeContext, UnifiedPipeline
-from llm_datagen.messages import Cancel, Pause, PipelineFinished, Subscribe, Unpause, UsageReported
+from llm_datagen import INodeContext, PipelineStatus, UnifiedPipeline
+from llm_datagen.messages import (
+    Cancel,
+    GetStatus,
+    Pause,
+    PipelineFinished,
+    Resume,
+    Run,
+    Subscribe,
+    Unpause,
+    UsageReported,
+)
 
 ROWS = 300
 TOKENS_A_CALL = 10
@@ -30,30 +41,46 @@ def answer(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
 
 
 class Budget(pykka.ThreadingActor):
-    """Pauses a run when half of the tokens are spent, asks the boss, and cancels it when all are."""
+    """Pauses a run when half of the tokens are spent, asks the boss, and cancels it when all are.
 
-    def __init__(self, pipeline: pykka.ActorRef[Any], tokens: float) -> None:
+    Args:
+        pipeline: the actor that has the pipeline.
+        grants: how many tokens may be spent in all, and how many after every further grant.
+        done: set when the run is completed.
+    """
+
+    def __init__(self, pipeline: pykka.ActorRef[Any], grants: list[int], done: threading.Event) -> None:
         super().__init__()
         self.pipeline = pipeline
-        self.tokens = tokens
+        self.tokens, *self.grants = grants
+        self.done = done
         self.spent = 0.0
         self.has_asked = False
 
     def on_start(self) -> None:
         self.pipeline.tell(Subscribe(self.actor_ref, (UsageReported, PipelineFinished)))
+        self.pipeline.tell(Run())
 
     def on_receive(self, message: Any) -> None:
         match message:
             case UsageReported(metrics=metrics):
                 self.spent += metrics["tokens"]
                 if self.spent >= self.tokens:
-                    self.pipeline.tell(Cancel(f"{self.tokens:.0f} tokens are spent"))
+                    self.pipeline.tell(Cancel(f"{self.tokens} tokens are spent"))
                 elif self.spent >= self.tokens / 2 and not self.has_asked:
                     self.has_asked = True
                     self.ask_the_boss()
+            case PipelineFinished(pipeline_id=pipeline_id, status="canceled") if self.grants:
+                status = self.pipeline.ask(GetStatus(), timeout=10)
+                assert isinstance(status, PipelineStatus)
+                print(f"canceled: {status.reason}; {status.nodes[-1].rows_out} of {ROWS} rows are saved")
+                assert not Path("answers.jsonl.done").exists()
+                self.tokens = self.grants.pop(0)
+                print(f"the boss grants {self.tokens}")
+                self.pipeline.ask(Resume(pipeline_id), timeout=10)
             case PipelineFinished(status=status):
                 print(f"the run is {status}")
-                self.stop()
+                self.done.set()
 
     def ask_the_boss(self) -> None:
         """Let nothing be spent meanwhile: no call begins between these two."""
@@ -68,14 +95,15 @@ def main() -> None:
     pipeline = UnifiedPipeline([answer], "jsonl://questions.jsonl", "jsonl://answers.jsonl", parallel_size=4)
     pipeline.create("budgeted", if_exists="overwrite")
 
-    Budget.start(pipeline.start(), tokens=1000)
+    done = threading.Event()
+    ref = pipeline.actor()
+    budget = Budget.start(ref, [1000, 1_000_000], done)
+    assert done.wait(60)
+    budget.stop()
+    ref.stop()
+
     report = pipeline.wait()
     assert report is not None
-    print(f"{report.status}: {report.reason}; {report.rows_out} of {ROWS} rows are saved")
-    assert report.status == "canceled"
-    assert report.rows_out < ROWS
-
-    report = pipeline.resume("budgeted").run()  # more was granted
     (usage,) = report.usage
     print(f"{report.status}: {report.rows_out} rows, {usage['tokens']} tokens in all")
     assert report.rows_out == ROWS

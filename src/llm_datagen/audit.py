@@ -21,9 +21,9 @@ from llm_datagen.report import Status
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.commits import Position, flaws_of
-from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import position_of, read_letters
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 FINDINGS_SHOWN = 20
 """Findings a node, at most; a damaged file gives one for each row."""

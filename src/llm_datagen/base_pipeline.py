@@ -8,12 +8,16 @@ from typing import Any
 
 import pykka
 
+from llm_datagen.actors.host import PipelineHost
 from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
 from llm_datagen.log import open_log
-from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen.messages import Resume
+from llm_datagen.messages import Run as RunMessage
+from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.resumable import check_nodes, check_operators
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
@@ -53,6 +57,28 @@ class BasePipeline(StoredPipeline):
             StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
         """
         return self._prepare().start()
+
+    def actor(self) -> pykka.ActorRef[PipelineHost]:
+        """Start an actor that has this pipeline, and runs it when it is told so, again and again.
+
+        Returns:
+            Its ref: ``ask(Run())`` begins, ``ask(Resume(pipeline_id))`` goes on with a run that has stopped, of this
+            process or of another one, and everything that the ref of `start()` understands goes to the run that is
+            under way. It lives until it is stopped (``ref.stop()``), which cancels that run and waits until it is
+            saved. Meanwhile, leave `run()`, `start()` and `resume()` of this object alone; `wait()` may be called.
+        """
+        status = PipelineStatus(pipeline_id=self.pipeline_id, status=self.status, nodes=tuple(self.progress))
+        return PipelineHost.start(status, self._launch)
+
+    def _launch(self, order: RunMessage | Resume, host: Recipient) -> Run:
+        """Do what `order` says, on a thread of its own; the run tells `host` how it goes."""
+        if self._run is not None:
+            self._run.wait()  # it has ended, and perhaps not let go of everything yet
+        if isinstance(order, Resume):
+            self.resume(order.pipeline_id)
+        run = self._prepare()
+        run.start(host)
+        return run
 
     @contextlib.contextmanager
     def running(self) -> Iterator[pykka.ActorRef[PipelineActor]]:

@@ -18,8 +18,8 @@ from typing import Any
 from llm_datagen.ids import Id
 from llm_datagen.kin import Done, batch_ends, parent_of
 from llm_datagen.streams.commits import Position
-from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.letters import read_letters
+from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.topology import Step, steps_of
 
 

@@ -381,6 +381,13 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """To a pipeline's host: go on with a run that has stopped, here or in another process."""
+
+    pipeline_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """To a pipeline, or any stage: begin nothing new, end what was begun, commit it."""
 
@@ -578,6 +585,7 @@ Event = (
     | OperatorLogged
     | PipelineFinished
 )
+HostMessage = Run | Resume | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe
 PipelineMessage = (
     Run | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe | StatusChanged | Settled | StageEnded | Event
 )

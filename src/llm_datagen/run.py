@@ -85,10 +85,14 @@ class Run:
             nodes=tuple(NodeReport(node_id=plan.node_id) for plan in plans),
         )
 
-    def start(self) -> pykka.ActorRef[PipelineActor]:
-        """Start the actors; returns at once. When that fails, the run has ended: failed, with nothing left open."""
+    def start(self, host: Recipient | None = None) -> pykka.ActorRef[PipelineActor]:
+        """Start the actors; returns at once. When that fails, the run has ended: failed, with nothing left open.
+
+        Args:
+            host: who hears of every status and event, if anybody.
+        """
         try:
-            return self._start()
+            return self._start(host)
         except BaseException as error:
             if self._ref is None:
                 self.abandon(error)
@@ -108,7 +112,7 @@ class Run:
         status = replace(self._status, status=Status.FAILED, error=str(failure))
         self._settled.set_result(Settled(status, "", failure, error))
 
-    def _start(self) -> pykka.ActorRef[PipelineActor]:
+    def _start(self, host: Recipient | None) -> pykka.ActorRef[PipelineActor]:
         self._image.update(started_at=now_text(), ended_at=None, error=None, paused=False, **whoami())
         self._image["log_file"] = self._log.path
         nodes = [plan.node_id for plan in self._plans]
@@ -121,7 +125,7 @@ class Run:
             self._control = ControlServer.open(self._folder, lambda: self._ref)
         config = self._image.get("config", {})
         self._ref = PipelineActor.start(
-            self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up
+            self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
         )
         tell(self._ref, RunMessage())
         if self._cancelled is not None:  # it came before there was anybody to hear it

@@ -17,8 +17,9 @@ from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.clock import ManualClock
 from llm_datagen.messages import Bulk, Write
 from llm_datagen.streams import Block, Stream
-from llm_datagen.streams.disk import AppendFile, Disk, MemoryDisk, ReadFile
+from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
 from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from ..support import PATIENCE_SECONDS
 

@@ -13,7 +13,7 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import join
 from llm_datagen.messages import Batch, Demand, Feed, StageEnded
 from llm_datagen.operators import Call, FunctionOperator
-from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.spans import START
 
 from ..support import PATIENCE_SECONDS

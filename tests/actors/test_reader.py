@@ -26,7 +26,7 @@ from llm_datagen.messages import (
     StageEnded,
 )
 from llm_datagen.streams import Segment, Sink, Span, Stream
-from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, Log, SteppingClock, stream_on

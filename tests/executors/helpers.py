@@ -16,7 +16,7 @@ from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
-from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from ..actors.helpers import block_of, stream_on
 from ..support import PATIENCE_SECONDS

@@ -17,7 +17,7 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call
-from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from ..actors.helpers import block_of, stream_on
 from ..executors.helpers import Ctx, left, rows_of

@@ -22,7 +22,8 @@ from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPi
 from llm_datagen.cli.cancel import CannotCancelError, send_cancel
 from llm_datagen.cli.runs import look_at
 from llm_datagen.runtime import RunFolder, folder
-from llm_datagen.streams.disk import HeldLock, LocalDisk
+from llm_datagen.streams.disk import HeldLock
+from llm_datagen.streams.localdisk import LocalDisk
 
 from ..support import Bench, eventually, lines, numbered
 

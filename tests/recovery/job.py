@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.messages import Pause
-from llm_datagen.streams.disk import LocalDisk
+from llm_datagen.streams.localdisk import LocalDisk
 
 
 class Work(BaseOperator):

@@ -12,7 +12,7 @@ import pykka
 import pytest
 
 from llm_datagen import BaseOperator, DefaultPipelineHooks, INodeContext, NodeFailedError, Status
-from llm_datagen.streams.disk import LocalDisk
+from llm_datagen.streams.localdisk import LocalDisk
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered
 

@@ -11,8 +11,9 @@ import pytest
 from llm_datagen.streams import Cursor, Segment, Stream, cursor
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.disk import AppendFile, Disk, MemoryDisk, ReadFile
+from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
 from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.spans import START
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from llm_datagen.errors import StreamBusyError
 from llm_datagen.streams import JsonlStream, Span, Stream, commits
-from llm_datagen.streams.disk import LocalDisk, MemoryDisk
+from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from .disks import drain, stream_on, values_now
 

@@ -17,7 +17,7 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.streams import JsonlStream, Manifest, Span, Stream
-from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from .disks import CrashDisk, RecordingDisk, contents, put, read_now, stream_of, stream_on, values_now
 

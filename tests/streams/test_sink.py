@@ -25,7 +25,8 @@ from llm_datagen.errors import (
     StreamSealedError,
 )
 from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commits
-from llm_datagen.streams.disk import Disk, MemoryDisk
+from llm_datagen.streams.disk import Disk
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 from .disks import Crash, CrashDisk, contents, put, read_now, stream_on, values_now
 

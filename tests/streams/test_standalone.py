@@ -20,7 +20,7 @@ from llm_datagen.errors import (
     StreamSealedError,
 )
 from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, standalone
-from llm_datagen.streams.disk import MemoryDisk
+from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.testing import Fault, inject
 
 from .disks import blocks_of, contents, grow, put, stream_of, stream_on

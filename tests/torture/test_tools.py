@@ -19,7 +19,7 @@ import pytest
 from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.disk import LOCAL_DISK
+from llm_datagen.streams.localdisk import LOCAL_DISK
 from llm_datagen.testing import (
     ENV,
     CallCounter,
@@ -185,7 +185,7 @@ import sys
 from llm_datagen import UnifiedPipeline
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.disk import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 UnifiedPipeline([lambda row: row], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None).create("a").run()
 assert not [name for name in sys.modules if name.startswith("llm_datagen.testing")]
 assert FileStream.disk is RunFolder.disk is LOCAL_DISK and type(LOCAL_DISK) is LocalDisk

@@ -41,6 +41,17 @@ class AnsweringMailbox(Mailbox):
             answer.add_done_callback(lambda done: _pass_on(done, reply))
         return answer
 
+    def forward(self, ref: pykka.ActorRef[Any]) -> None:
+        """Hand the message that is being handled to another actor, which answers it in place of this one."""
+        envelope = self._current
+        assert envelope is not None
+        reply, envelope.reply_to = envelope.reply_to, None
+        try:
+            ref.actor_inbox.put(Envelope(envelope.message, reply_to=reply))
+        except pykka.ActorDeadError as error:
+            if reply is not None:
+                reply.set_exception((type(error), error, None))
+
 
 def _pass_on(done: Future[Any], reply: pykka.Future[Any]) -> None:
     error = done.exception()

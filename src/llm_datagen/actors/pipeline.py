@@ -10,6 +10,7 @@ import pykka
 
 from llm_datagen.actors.answers import AnsweringMailbox
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.subscribers import Subscribers
 from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.messages import (
@@ -54,6 +55,7 @@ class PipelineActor(Stage):
         subscribers: who hears of events from the beginning.
         settled: resolved, with how the run ended, when this actor has ended.
         clean_up: called when the run has ended, before `settled` is resolved, in this actor's thread.
+        host: who hears of every status and event, if anybody.
     """
 
     def __init__(
@@ -64,13 +66,15 @@ class PipelineActor(Stage):
         subscribers: list[Recipient],
         settled: Future[Settled],
         clean_up: Callable[[], None],
+        host: Recipient | None = None,
     ) -> None:
         super().__init__("pipeline", status.pipeline_id)
         self._status = status
         self._config = config
         self._start_supervisor = start_supervisor
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
-        self._subscribers: list[tuple[Recipient, tuple[type, ...]]] = [(ref, ()) for ref in subscribers]
+        self._subscribers = Subscribers(subscribers)
+        self._host = host
         self._settled = settled
         self._clean_up = clean_up
         self._result: Settled | None = None
@@ -91,9 +95,10 @@ class PipelineActor(Stage):
             case Pause() | Unpause() | Reconfigure():
                 self._steer(message)
             case Subscribe(ref=ref, kinds=kinds):
-                self._subscribers.append((ref, tuple(kinds)))
+                self._subscribers.add(ref, kinds)
             case StatusChanged(status=status):
                 self._status = status
+                tell(self._host, message)
             case Settled(status=status):
                 self._status = status
                 self._result = message
@@ -124,6 +129,7 @@ class PipelineActor(Stage):
             error = self._error or DatagenError("the pipeline's actor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
         result = self._result
+        tell(self._host, StatusChanged(result.status))
         self._publish(
             PipelineFinished(self._status.pipeline_id, str(result.status.status), result.failure, result.error)
         )
@@ -159,18 +165,8 @@ class PipelineActor(Stage):
         self.end(Outcome.FINISHED)
 
     def _publish(self, event: Event) -> None:
-        self._subscribers = [
-            (ref, kinds)
-            for ref, kinds in self._subscribers
-            if (kinds and not isinstance(event, kinds)) or _was_told(ref, event)
-        ]
-
-
-def _was_told(subscriber: Recipient, event: Event) -> bool:
-    try:
-        return tell(subscriber, event)
-    except BaseException:  # noqa: BLE001 - foreign code: a subscriber that cannot be told is forgotten
-        return False
+        self._subscribers.publish(event)
+        tell(self._host, event)
 
 
 def _failed(status: PipelineStatus, error: BaseException) -> PipelineStatus:

@@ -18,8 +18,8 @@ from llm_datagen.ids import Id
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
-from llm_datagen.streams.disk import MemoryDisk
 from llm_datagen.streams.letters import position_of, read_letters
+from llm_datagen.streams.memorydisk import MemoryDisk
 
 
 @dataclass(slots=True, kw_only=True)

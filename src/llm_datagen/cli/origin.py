@@ -10,7 +10,7 @@ import orjson
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams.disk import LocalDisk
+from llm_datagen.streams.localdisk import LocalDisk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

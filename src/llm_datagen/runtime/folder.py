@@ -33,7 +33,8 @@ import orjson
 
 from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
 from llm_datagen.report import Status
-from llm_datagen.streams.disk import LOCAL_DISK, HeldLock, LocalDisk
+from llm_datagen.streams.disk import HeldLock
+from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
 FORMAT = 1
 """The version of runtime.json."""

@@ -1,16 +1,17 @@
 """Durable streams of rows: no threads, no actors. Usable by themselves.
 
-The layers, from the bottom: `disk` (operations on files) · `spans` (places) · `codec`, `jsonl`, `csv` (formats) ·
+The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`, `jsonl`, `csv` (formats) ·
 `commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) · `standalone`, `stream`, `files`,
 `factory` (faces).
 """
 
 from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import AppendFile, Disk, LocalDisk, ReadFile
+from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
 from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
+from llm_datagen.streams.localdisk import LocalDisk
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import Coverage, Segment, Span

@@ -10,8 +10,10 @@ from llm_datagen.config import Fsync
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.disk import LOCAL_DISK, Disk, MemoryDisk
+from llm_datagen.streams.disk import Disk
 from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.localdisk import LOCAL_DISK
+from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.stream import Stream
 

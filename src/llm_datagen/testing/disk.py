@@ -14,7 +14,8 @@ from filelock import BaseFileLock
 
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.disk import HeldLock, LocalDisk
+from llm_datagen.streams.disk import HeldLock
+from llm_datagen.streams.localdisk import LocalDisk
 from llm_datagen.testing.faults import ENV, Fault, FaultPlan
 
 T = TypeVar("T")

@@ -1,0 +1,207 @@
+"""The host: an actor that has a pipeline, and runs it whenever it is told to. It outlives the runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pykka
+
+from llm_datagen.actors.answers import AnsweringMailbox
+from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown
+from llm_datagen.actors.subscribers import Subscribers
+from llm_datagen.errors import ConfigError, FailureRecord, PipelineBusyError
+from llm_datagen.messages import (
+    Cancel,
+    Event,
+    GetStatus,
+    HostMessage,
+    Pause,
+    PipelineFinished,
+    Reconfigure,
+    Resume,
+    Run,
+    StatusChanged,
+    Subscribe,
+    Unpause,
+)
+from llm_datagen.report import PipelineStatus, Status
+
+
+class HostedRun(Protocol):
+    """A run, as its host sees it."""
+
+    @property
+    def ref(self) -> pykka.ActorRef[Any] | None:
+        """Its actor."""
+
+    def cancel(self, reason: str = "") -> None:
+        """Have it end."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended."""
+
+
+Launch = Callable[[Run | Resume, Recipient], HostedRun]
+"""Begins a run, and gives it the host. It may take a while: files are checked. Raises what stands in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """From the thread that launches: the run goes, or why not."""
+
+    order: Run | Resume
+    run: HostedRun | None
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """From a run: what it says of itself."""
+
+    number: int
+    message: StatusChanged | Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Ear:
+    """What a run knows of its host: an older run is told from the one that is under way."""
+
+    host: Recipient
+    number: int
+
+    def tell(self, message: Any) -> None:
+        """Pass a message on."""
+        self.host.tell(_Heard(self.number, message))
+
+
+_ENDS = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
+
+
+class PipelineHost(Stage):
+    """Runs a pipeline when it is told to, one run at a time, and answers for the run that is under way.
+
+    Args:
+        status: what to answer before the first run.
+        launch: begins a run. Called on a thread of its own, so that this actor always answers.
+    """
+
+    def __init__(self, status: PipelineStatus, launch: Launch) -> None:
+        super().__init__("host", status.pipeline_id)
+        self._status = status
+        self._launch = launch
+        self._subscribers = Subscribers()
+        self._run: HostedRun | None = None
+        self._launcher: threading.Thread | None = None
+        self._number = 0
+        self._is_under_way = False
+        self._cancelled: Cancel | None = None
+        self._answer: Future[Any] = Future()
+
+    @staticmethod
+    def _create_actor_inbox() -> AnsweringMailbox:
+        return AnsweringMailbox()
+
+    @property
+    def _inbox(self) -> AnsweringMailbox:
+        inbox = self.mailbox
+        assert isinstance(inbox, AnsweringMailbox)
+        return inbox
+
+    def handle(self, message: HostMessage | _Launched | _Heard) -> PipelineStatus | None:
+        """Handle a message."""
+        match message:
+            case GetStatus():
+                return self._status
+            case Run() | Resume():
+                self._begin(message)
+            case _Launched():
+                self._launched(message)
+            case Cancel(reason=reason):
+                if self._launcher is not None:
+                    self._cancelled = message
+                elif self._run is not None:
+                    self._run.cancel(reason)
+            case Pause() | Unpause() | Reconfigure():
+                self._steer(message)
+            case Subscribe(ref=ref, kinds=kinds):
+                self._subscribers.add(ref, kinds)
+            case _Heard(number=number, message=heard):
+                if isinstance(heard, StatusChanged):
+                    self._came(number, heard.status)
+                else:
+                    self._subscribers.publish(heard)
+            case _:
+                refuse_unknown(message)
+        return None
+
+    def release(self) -> None:
+        """End the run that is under way, and wait until it is saved."""
+        if self._launcher is not None:
+            self._launcher.join()
+        if self._run is not None:
+            self._run.cancel("the pipeline's host was stopped")
+            self._run.wait()
+        if not self._answer.done():
+            self._answer.set_exception(pykka.ActorDeadError("the pipeline's host was stopped"))
+
+    def _begin(self, order: Run | Resume) -> None:
+        answer = self._inbox.answer()
+        if self._is_under_way:
+            answer.set_exception(
+                PipelineBusyError(
+                    f"run {self._status.pipeline_id!r} is under way: cancel it, or wait for its PipelineFinished, "
+                    "before the next one"
+                )
+            )
+            return
+        self._answer, self._cancelled, self._is_under_way = answer, None, True
+        self._number += 1
+        ear = _Ear(self.actor_ref, self._number)
+        self._launcher = threading.Thread(target=self._do_launch, args=(order, ear), name="datagen-launcher")
+        self._launcher.start()
+
+    def _do_launch(self, order: Run | Resume, ear: _Ear) -> None:
+        run: HostedRun | None = None
+        error: BaseException | None = None
+        try:
+            self._run = run = self._launch(order, ear)
+        except BaseException as caught:  # noqa: BLE001 - whoever has asked gets it
+            error = caught
+        try:
+            self.actor_ref.tell(_Launched(order, run, error))
+        except pykka.ActorDeadError:  # it was stopped meanwhile, and ends the run itself
+            return
+
+    def _launched(self, launched: _Launched) -> None:
+        self._launcher = None
+        if launched.error is not None:
+            self._is_under_way = False
+            pipeline_id = launched.order.pipeline_id if isinstance(launched.order, Resume) else self._status.pipeline_id
+            failure = FailureRecord.of(launched.error)
+            self._subscribers.publish(PipelineFinished(pipeline_id, "failed", failure, launched.error))
+            if not self._answer.done():
+                self._answer.set_exception(launched.error)
+        elif self._cancelled is not None and launched.run is not None:
+            launched.run.cancel(self._cancelled.reason)
+
+    def _came(self, number: int, status: PipelineStatus) -> None:
+        """Take how a run is; the first word of a run answers whoever asked for it."""
+        if number != self._number:
+            return
+        self._status = status
+        self._is_under_way = status.status not in _ENDS
+        if not self._answer.done():
+            self._answer.set_result(status)
+
+    def _steer(self, order: Pause | Unpause | Reconfigure) -> None:
+        ref = None if self._run is None else self._run.ref
+        if ref is not None and ref.is_alive():
+            self._inbox.forward(ref)
+        else:
+            self._inbox.answer().set_exception(
+                ConfigError(f"no run is under way, so there is nothing to {type(order).__name__.lower()}")
+            )

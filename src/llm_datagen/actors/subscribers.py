@@ -1,0 +1,36 @@
+"""Subscribers: who is told which events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.messages import Event
+
+
+class Subscribers:
+    """Those who want to hear of events. Used by the thread of one actor.
+
+    Args:
+        refs: who hears of all of them from the beginning.
+    """
+
+    def __init__(self, refs: Sequence[Recipient] = ()) -> None:
+        self._known: list[tuple[Recipient, tuple[type, ...]]] = [(ref, ()) for ref in refs]
+
+    def add(self, ref: Recipient, kinds: Sequence[type]) -> None:
+        """Tell `ref` from now on; with `kinds`, only events of these classes."""
+        self._known.append((ref, tuple(kinds)))
+
+    def publish(self, event: Event) -> None:
+        """Tell everybody who wants to hear of `event`. Who cannot be told is forgotten."""
+        self._known = [
+            (ref, kinds) for ref, kinds in self._known if (kinds and not isinstance(event, kinds)) or _told(ref, event)
+        ]
+
+
+def _told(ref: Recipient, event: Event) -> bool:
+    try:
+        return tell(ref, event)
+    except BaseException:  # noqa: BLE001 - foreign code: a subscriber that cannot be told is forgotten
+        return False

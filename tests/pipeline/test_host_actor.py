@@ -1,0 +1,154 @@
+"""An actor that has a pipeline, and is told to run and to resume it (M30)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pykka
+import pytest
+
+from llm_datagen import ConfigError, PipelineBusyError, PipelineNotFoundError, Status
+from llm_datagen.messages import (
+    Cancel,
+    GetStatus,
+    NodeFinished,
+    Pause,
+    PipelineFinished,
+    PipelineStarted,
+    Reconfigure,
+    Resume,
+    Run,
+    Subscribe,
+    Unpause,
+)
+
+from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
+
+JOB = """
+import sys, time
+from llm_datagen import UnifiedPipeline
+
+def copy(row):
+    time.sleep(0.01)
+    return row
+
+folder = sys.argv[1]
+UnifiedPipeline([copy], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", results_dir=f"{folder}/results",
+                log_file=None, writer_config={"flush_interval": 0.02}).create("left").run()
+"""
+ROWS = [{"n": n, "_i": n} for n in range(200)]
+
+
+class Listener(pykka.ThreadingActor):
+    def __init__(self, heard: list[Any]) -> None:
+        super().__init__()
+        self.heard = heard
+
+    def on_receive(self, message: Any) -> Any:
+        self.heard.append(message)
+
+
+def ask(ref: pykka.ActorRef[Any], message: Any) -> Any:
+    return ref.ask(message, timeout=PATIENCE_SECONDS)
+
+
+def copy(row: Any) -> Any:
+    return dict(row)
+
+
+def ended(heard: list[Any]) -> list[str]:
+    return [message.status for message in heard if isinstance(message, PipelineFinished)]
+
+
+def test_it_resumes_what_another_process_left(bench: Bench) -> None:
+    """M30: ask(Resume(id)) after kill -9 elsewhere; every row once; refusals reach who asked, and who listens."""
+    bench.give(numbered(len(ROWS)))
+    child = subprocess.Popen([sys.executable, "-c", JOB, str(bench.folder)], env=os.environ)
+    try:
+        eventually(lambda: bench.output.exists() and bench.output.read_bytes().count(b"\n") > 20)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+    threads, heard = set(threading.enumerate()), list[Any]()
+    ref = bench.pipeline([copy]).actor()
+    listener = Listener.start(heard)
+    ref.tell(Subscribe(listener, (PipelineStarted, NodeFinished, PipelineFinished)))
+    with pytest.raises(PipelineNotFoundError, match="'gone'"):
+        ask(ref, Resume("gone"))
+    eventually(lambda: ended(heard) == ["failed"])
+    assert heard[0].pipeline_id == "gone"
+    status = ask(ref, Resume("left"))
+    assert (status.pipeline_id, status.nodes[0].rows_in > 0) == ("left", True)
+    eventually(lambda: ended(heard)[1:])
+    assert [type(message) for message in heard[1:]] == [PipelineStarted, NodeFinished, PipelineFinished]
+    assert ask(ref, GetStatus()).status is Status.COMPLETED
+    assert bag(lines(bench.output)) == bag(ROWS)
+    ref.stop()
+    listener.stop()
+    eventually(lambda: set(threading.enumerate()) <= threads)
+
+
+class Slow:
+    name = "copy"
+    seconds = 0.01
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        time.sleep(self.seconds)
+        return dict(item)
+
+
+def test_it_runs_and_resumes_again_and_again_and_is_steered(bench: Bench) -> None:
+    """One actor for all runs of a pipeline: cancelled, resumed at once by an event, paused, finished."""
+    bench.give(numbered(len(ROWS)))
+    operator, heard = Slow(), list[Any]()
+    ref = bench.pipeline([operator], parallel_size=2).create("a").actor()
+    listener = Listener.start(heard)
+    ref.tell(Subscribe(listener, (PipelineFinished,)))
+    with pytest.raises(ConfigError, match="no run is under way"):
+        ask(ref, Pause())
+    assert ask(ref, GetStatus()).status is Status.PENDING
+
+    assert ask(ref, Run()).pipeline_id == "a"
+    with pytest.raises(PipelineBusyError, match="under way"):
+        ask(ref, Resume("a"))
+    assert ask(ref, Pause()).paused
+    assert not ask(ref, Unpause()).paused
+    ref.tell(Cancel("enough"))
+    eventually(lambda: ended(heard) == ["canceled"])
+    assert ask(ref, GetStatus()).reason == "enough"
+    assert not bench.is_sealed()
+
+    ref.tell(Resume("a"))  # nobody waits for the answer
+    ref.tell(Cancel("before it has begun"))
+    eventually(lambda: ended(heard) == ["canceled"] * 2)
+    assert ask(ref, Resume("a")).pipeline_id == "a"
+    operator.seconds = 0
+    with pytest.raises(ConfigError, match="node_7"):
+        ask(ref, Reconfigure("node_7", parallel_size=4))
+    eventually(lambda: ended(heard)[2:] == ["completed"])
+    assert bag(lines(bench.output)) == bag(ROWS)
+    ref.stop()
+    listener.stop()
+
+
+def test_stopping_it_cancels_the_run_and_saves_it(bench: Bench) -> None:
+    """F2: nothing of ours is left, and the run can be resumed by another."""
+    bench.give(numbered(len(ROWS)))
+    threads = set(threading.enumerate())
+    operator = Slow()
+    ref = bench.pipeline([operator]).create("a").actor()
+    ref.tell(Run())
+    ref.stop()
+    eventually(lambda: set(threading.enumerate()) <= threads)
+    assert bench.image("a")["status"] == "canceled"
+    assert bench.image("a")["reason"] == "the pipeline's host was stopped"
+    operator.seconds = 0
+    bench.pipeline([operator]).resume("a").run()
+    assert bag(lines(bench.output)) == bag(ROWS)

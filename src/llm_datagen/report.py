@@ -171,6 +171,11 @@ def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:
     return round(sum(costs), _PICO_DIGITS) if costs else None
 
 
+def dollars(value: float) -> str:
+    """Return an amount of US dollars, with as many digits as mean something: ``$12.34``, ``$0.0012``."""
+    return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
+
+
 class UsageSums:
     """Sums of usage per provider and model."""
 

@@ -123,6 +123,8 @@ class Run:
             subscribers.append(self._hooks)
         if self._folder is not None:
             self._control = ControlServer.open(self._folder, lambda: self._ref)
+            if self._control is None:
+                self._log.warning(events.NO_CONTROL)
         config = self._image.get("config", {})
         self._ref = PipelineActor.start(
             self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host

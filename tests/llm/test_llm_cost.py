@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from llm_datagen import UnifiedPipeline
-from llm_datagen.cli.tables import dollars, node_line
+from llm_datagen.cli.tables import node_line
 from llm_datagen.cli.views import view_of
 from llm_datagen.errors import NodeFailedError
-from llm_datagen.report import UsageSums
+from llm_datagen.report import UsageSums, dollars
 
 from ..support import write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows

@@ -116,6 +116,13 @@ def steered_run(bench: Bench) -> None:
     pipeline.wait(PATIENCE_SECONDS)
 
 
+def unsteerable_run(bench: Bench) -> None:
+    """A run that can have no control socket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llm_datagen.runtime.control._homes", lambda: iter([]))
+        bench.pipeline([lambda item: item], output_uri="memory://unsteerable").create("unsteerable").run()
+
+
 def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     """M28: runs in which everything happens that is logged; what programs read of the log is what is written there."""
     bench.give(numbered(5))
@@ -123,6 +130,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     failing_run(bench)
     slow_disk_run(bench)
     steered_run(bench)
+    unsteerable_run(bench)
     JsonlStream(f"jsonl://{bench.input}").unseal()
     hanging_run(bench)
     lone_run(bench)
@@ -134,7 +142,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
     alone = [line for line in lines if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in lines}) == 6
+    assert len({line["run"] for line in lines}) == 7
     assert len({line["run"] for line in alone}) == 1
 
 

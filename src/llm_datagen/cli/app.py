@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli import cancel as canceling
+from llm_datagen.cli.budgets import Caps
 from llm_datagen.cli.demo import run_demo_watched
 from llm_datagen.cli.execute import run_watched, write
 from llm_datagen.cli.failing import FAILED, exit_codes
@@ -139,6 +140,19 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    budget_usd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            help="What the operators with a budget may spend in all, with what they have spent, in place of what the "
+            "file or the code says.",
+            show_default=False,
+        ),
+    ] = None,
+    budget_tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The same, in tokens of prompts and answers.", show_default=False),
+    ] = None,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -156,6 +170,7 @@ def resume(
                 results_dir,
                 on_error=on_error.value if on_error else None,
                 max_errors=parse_max_errors(max_errors),
+                budget=Caps(budget_usd, budget_tokens),
             )
         )
 

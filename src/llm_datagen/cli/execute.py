@@ -14,7 +14,7 @@ from rich.console import Console
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
 from llm_datagen.cli.plain import PlainLines
-from llm_datagen.cli.tables import dollars, failed_rows, number, rows_in_words
+from llm_datagen.cli.tables import failed_rows, number, rows_in_words
 from llm_datagen.cli.target import default_results
 from llm_datagen.cli.views import NodeView, view_of
 from llm_datagen.errors import TooManyErrorsError
@@ -22,7 +22,7 @@ from llm_datagen.hooks import CompositePipelineHooks
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline import BasePipeline
-from llm_datagen.report import COST, NodeReport, RunReport, Status
+from llm_datagen.report import COST, NodeReport, RunReport, Status, dollars
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.letters import position_of
 
@@ -53,13 +53,13 @@ def run_watched(pipeline: BasePipeline) -> int:
     """
     display = _display(pipeline)
     pipeline.hooks = CompositePipelineHooks([display, pipeline.hooks] if pipeline.hooks else [display])
-    started = time.monotonic()
+    started, reason = time.monotonic(), ""
     try:
-        pipeline.run()
+        reason = pipeline.run().reason
     finally:
         display.close()
         if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # else it was refused before it began
-            for line in summary(pipeline, time.monotonic() - started):
+            for line in summary(pipeline, time.monotonic() - started, reason):
                 write(line)
     return 0 if pipeline.status is Status.COMPLETED else FAILED
 
@@ -88,12 +88,14 @@ def _view(node: UnifiedNode, report: NodeReport) -> NodeView:
     return view_of({**report.as_dict(), **counts})
 
 
-def summary(pipeline: BasePipeline, seconds: float) -> Iterable[str]:
-    """Return how a run went, in some lines; and how to go on, if it is not completed."""
+def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterable[str]:
+    """Return how a run went, in some lines: why it was cancelled, and how to go on, if it is not completed."""
     report = RunReport(
         pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
     )
     yield f"run {report.pipeline_id}: {report.status} after {seconds:.1f} s"
+    if reason:
+        yield f"  reason  {reason}"
     skipped, dead = (sum(getattr(node, name) for node in report.nodes) for name in ("skipped", "dead_letters"))
     yield (
         f"  rows    {number(report.rows_in)} in, {number(report.rows_out)} out, {number(report.filtered)} filtered, "

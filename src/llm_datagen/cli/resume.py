@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from llm_datagen.cli.budgets import NO_CAPS, Caps
 from llm_datagen.cli.execute import run_watched, write
 from llm_datagen.cli.letters import dead_rows
 from llm_datagen.cli.loading import know_protocols
@@ -24,6 +25,7 @@ def resume_run(
     *,
     on_error: OnError | None = None,
     max_errors: int | float | None = None,
+    budget: Caps = NO_CAPS,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -33,9 +35,11 @@ def resume_run(
         results_dir: where runs are kept; None for where the pipeline, or the environment, says.
         on_error: what becomes of rows that fail from now on; None leaves it as it is.
         max_errors: how many rows may fail; by itself, it changes nothing else.
+        budget: what its operators may spend in all.
 
     Raises:
-        ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail.
+        ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
+            of them has a budget.
         DatagenError: when it cannot be resumed, or fails.
     """
     run = _Stopped(pipeline_id, name, results_dir)
@@ -43,6 +47,7 @@ def resume_run(
         on_error = _policy(run.image, on_error)
     target = run.target("resume")
     target.pipeline.resume(pipeline_id, on_error=on_error, max_errors=max_errors)
+    budget.give([node.operator for node in target.pipeline.nodes])
     write(f"run {pipeline_id}: resumed, {run.keep_origin(target)}")
     return run_watched(target.pipeline)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.cli.views import NodeView
-from llm_datagen.report import Status
+from llm_datagen.report import Status, dollars
 
 STYLES = {
     "completed": "green",
@@ -152,11 +152,6 @@ def eta(node: NodeView) -> str:
 def number(value: float) -> str:
     """Return a number as people write it: ``1,234``, ``0.25``."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
-
-
-def dollars(value: float) -> str:
-    """Return an amount of US dollars, with as many digits as mean something: ``$12.34``, ``$0.0012``."""
-    return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
 
 
 def rows_in_words(count: int) -> str:

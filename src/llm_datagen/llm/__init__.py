@@ -17,7 +17,10 @@ Layout:
     health.py        whether an endpoint answers: the circuit breaker
     outage.py        no endpoint answers: calls wait, and the run fails in the end
     endpoints.py     what a user says of an endpoint
-    metered.py       what each try costs
+    metered.py       what each try costs, and whether the run may spend that
+    budget.py        what a run may spend, and the most that a call can cost
+    ledger.py        what a run has spent, and what calls in flight may
+    ledgerfile.py    the file of that
     prices.py        what tokens cost
     client.py        one HTTP call
     adapters.py      what providers do differently, and chat completions
@@ -42,6 +45,7 @@ except ModuleNotFoundError as error:
 
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import (
+    BudgetError,
     EndpointRefusedError,
     JournalError,
     LLMAnswerError,
@@ -52,6 +56,7 @@ from llm_datagen.llm.errors import (
 )
 
 __all__ = [
+    "BudgetError",
     "ChatAdapter",
     "ChatRequest",
     "EndpointRefusedError",

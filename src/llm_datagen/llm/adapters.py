@@ -20,7 +20,8 @@ class Reply:
         finish_reason: why the model stopped, as chat completions say it: ``stop``, ``length`` (cut off),
             ``content_filter`` (withheld), or another; None when not said.
         usage: token counts: ``prompt_tokens`` and ``completion_tokens``, perhaps ``total_tokens``, and
-            ``cached_tokens``, the part of the prompt that the provider had in its cache.
+            ``cached_tokens`` and ``cache_write_tokens``, the parts of the prompt that the provider took from its cache
+            and put into it.
     """
 
     text: str | None = field(repr=False)

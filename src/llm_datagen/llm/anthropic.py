@@ -72,6 +72,8 @@ class AnthropicAdapter(ChatAdapter):
         counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         if usage.get("cache_read_input_tokens"):
             counts["cached_tokens"] = usage["cache_read_input_tokens"]
+        if usage.get("cache_creation_input_tokens"):
+            counts["cache_write_tokens"] = usage["cache_creation_input_tokens"]
         return Reply(
             text="".join(texts) if texts else None, finish_reason=_STOP_REASONS.get(reason, reason), usage=counts
         )

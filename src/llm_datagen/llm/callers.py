@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llm_datagen.llm.budget import Budget
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import HttpCaller
 from llm_datagen.llm.endpoints import EndpointSpec
@@ -21,6 +22,7 @@ def build_caller(
     max_retries: int,
     retry_wait: float,
     outage_after: float,
+    budget: Budget | None = None,
 ) -> ChatCaller:
     """Return the caller of an operator, not yet opened.
 
@@ -30,17 +32,18 @@ def build_caller(
         max_retries: how many tries may follow the first one of a call.
         retry_wait: seconds that the pause before the second try takes at most.
         outage_after: seconds that all endpoints may be down before the run fails.
+        budget: what the run may spend in all; None for any amount.
 
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [Member(spec, member_caller(spec)) for spec in endpoints]
+    members = [Member(spec, member_caller(spec, budget)) for spec in endpoints]
     pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
     return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
 
 
-def member_caller(spec: EndpointSpec) -> ChatCaller:
+def member_caller(spec: EndpointSpec, budget: Budget | None) -> ChatCaller:
     """Return what makes one try of a call at one endpoint, not yet opened: its layers, from the inside out."""
     caller: ChatCaller = HttpCaller(spec.endpoint, spec.key(), spec.timeout)
-    caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices))
+    caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
     return caller  # noqa: RET504 - a line for each layer

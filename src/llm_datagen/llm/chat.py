@@ -41,8 +41,8 @@ class ChatAnswer:
     Attributes:
         text: the answer; None when the endpoint sent none.
         finish_reason: why the model stopped, such as ``stop`` or ``length``; None when not said.
-        usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, ``cached_tokens`` (those
-            of the prompt that the endpoint had in its cache).
+        usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, ``cached_tokens`` and
+            ``cache_write_tokens`` (those of the prompt that came from the endpoint's cache, and went into it).
         model: the model that answered.
         endpoint: the URL that answered.
         seconds: from the request to the last byte, of the try that succeeded.

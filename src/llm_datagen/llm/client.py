@@ -30,6 +30,9 @@ _HINTS = {
     429: "too many calls at once, or no credit left: lower parallel_size, then resume",
 }
 
+_MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
+"""Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
+
 
 class Endpoint:
     """Where calls go, checked: an http(s) URL without credentials.
@@ -117,12 +120,14 @@ class HttpCaller:
             raise LLMRequestError(
                 f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size",
                 may_pass=True,
+                is_free=isinstance(error, aiohttp.ConnectionTimeoutError),
             ) from error
         except aiohttp.ClientError as error:
             detail = self._safe(str(error)) or type(error).__name__
             raise LLMRequestError(
                 f"the connection failed: {detail} ({where}): check base_url and that the server is up",
                 may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
+                is_free=isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL),
             ) from self._mask.cause(error)
         seconds = time.perf_counter() - started
         if status != 200:
@@ -136,6 +141,7 @@ class HttpCaller:
                 body=body,
                 may_pass=adapter.may_pass(status, content),
                 retry_after=retry_after(headers),
+                is_free=status >= 300 and status not in _MAYBE_DONE,
             )
         reply = _reply(adapter, content)
         if reply is None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from llm_datagen.config import check_seconds, check_text
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
+from llm_datagen.llm.budget import Budget, checked_budget
 from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.prices import given_prices
 
@@ -137,6 +138,24 @@ def identity_of(specs: Sequence[EndpointSpec]) -> str:
     """
     each = {spec.model + (orjson.dumps(spec.params, option=_SORTED).decode() if spec.params else "") for spec in specs}
     return " | ".join(sorted(each))
+
+
+def budget_of(specs: Sequence[EndpointSpec], budget: Any, params: Mapping[str, Any]) -> Budget | None:
+    """Return the budget that a user gave; None for None.
+
+    Args:
+        specs: where calls go.
+        budget: see `checked_budget`.
+        params: the fields of the requests, without those that an endpoint has of its own.
+
+    Raises:
+        ConfigError: when it cannot be kept at one of the endpoints.
+    """
+    budgets = [
+        checked_budget(budget, {**params, **spec.params}, spec.model, spec.endpoint.label, given_prices(spec.prices))
+        for spec in specs
+    ]
+    return budgets[0]
 
 
 def checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class LLMRequestError(LLMError):
         may_pass: whether the same request may succeed later.
         retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
         follows_outage: whether the call had waited before for an endpoint that was down.
+        is_free: whether it is certain that it costs nothing: it was refused, or never reached the endpoint.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class LLMRequestError(LLMError):
         body: str = "",
         may_pass: bool = False,
         retry_after: float | None = None,
+        is_free: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
         self.may_pass = may_pass
         self.retry_after = retry_after
+        self.is_free = is_free
         self.follows_outage = False
 
 
@@ -47,6 +50,10 @@ class OutageError(LLMRequestError, FatalError):
 
 class EndpointRefusedError(LLMRequestError, FatalError):
     """Raised when the endpoint refuses every call, such as with a wrong key, URL or model, or a used-up quota."""
+
+
+class BudgetError(LLMError, FatalError):
+    """Raised when what a run spends cannot be written down, or read. No call is made then: it might be one too many."""
 
 
 class LLMAnswerError(LLMError):

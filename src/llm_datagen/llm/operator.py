@@ -13,7 +13,7 @@ from llm_datagen.llm.asking import Asker
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.conversation import Conversation
-from llm_datagen.llm.endpoints import checked_params, identity_of, specs_of
+from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, specs_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.pool import Strategy, check_outage_after
@@ -69,6 +69,9 @@ class LLMOperator(BaseOperator):
             is never paid for again, in this run or in another. Nodes and processes may share it.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
+        budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
+            ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
+            of a run that have a budget count together.
         name: the operator's identity in the image.
 
     Raises:
@@ -99,6 +102,7 @@ class LLMOperator(BaseOperator):
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
+        budget: Mapping[str, float] | None = None,
         name: str | None = None,
     ) -> None:
         self.endpoints = specs_of(
@@ -126,6 +130,7 @@ class LLMOperator(BaseOperator):
         self._format = answer_format(output)
         self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
         self._fields = {**checked_params(params), **self._format.request_fields()}
+        self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
 
@@ -150,6 +155,7 @@ class LLMOperator(BaseOperator):
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
             outage_after=self._outage_after,
+            budget=self.budget,
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
@@ -178,6 +184,8 @@ class LLMOperator(BaseOperator):
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
             LLMAnswerError: when the answer cannot be used.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
+            StopRun: when the budget has no room for the call.
+            BudgetError: when what is spent cannot be written down.
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")

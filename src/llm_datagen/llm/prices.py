@@ -38,6 +38,7 @@ class _Band:
     above: int
     input: int
     cached_input: int
+    cache_write: int
     output: int
 
 
@@ -62,9 +63,15 @@ class Prices:
         if "prompt_tokens" not in usage:
             return None
         prompt, output = prompt_and_output(usage)
-        cached = min(usage.get("cached_tokens", 0), prompt)
+        cached, written = usage.get("cached_tokens", 0), usage.get("cache_write_tokens", 0)
         band = next(band for band in reversed(self.bands) if prompt > band.above)
-        return self.request + (prompt - cached) * band.input + cached * band.cached_input + output * band.output
+        return (
+            self.request
+            + max(prompt - cached - written, 0) * band.input
+            + cached * band.cached_input
+            + written * band.cache_write
+            + output * band.output
+        )
 
     def cost(self, usage: Mapping[str, int]) -> float | None:
         """Return what a call cost, in US dollars; None when the endpoint did not say what it used."""
@@ -74,7 +81,7 @@ class Prices:
     def most(self, prompt_tokens: int, completion_tokens: int) -> int:
         """Return the most that a call of at most so many tokens can cost, in picodollars."""
         bands = [band for band in self.bands if prompt_tokens > band.above]
-        dearest = max(max(band.input, band.cached_input) for band in bands)
+        dearest = max(max(band.input, band.cached_input, band.cache_write) for band in bands)
         return self.request + prompt_tokens * dearest + completion_tokens * max(band.output for band in bands)
 
 
@@ -133,7 +140,7 @@ def given_prices(prices: Any) -> Prices | None:
             f"not {prices!r}"
         )
     each = {name: _a_token(name, value) for name, value in prices.items()}
-    return Prices((_Band(-1, each["input"], each.get("cached_input", each["input"]), each["output"]),))
+    return Prices((_Band(-1, each["input"], each.get("cached_input", each["input"]), each["input"], each["output"]),))
 
 
 def known_prices(model: str, url: str, *, service_tier: Any = None, when: datetime | None = None) -> Prices | None:
@@ -163,13 +170,23 @@ def prices_of(price: ModelPrice) -> Prices | None:
     """Return the prices of a model of genai-prices; None when its calls cannot be priced by the usage of a chat."""
     if price.input_mtok is None or any(getattr(price, key) is not None for key in _NOT_KNOWN):
         return None
-    keys = ("input_mtok", "cache_read_mtok", "output_mtok")
-    tiers = {tier.start for key in keys for tier in getattr(getattr(price, key), "tiers", ())}
+    # Which of the two a write into the cache was is not said: the dearer one is taken.
+    write = price.cache_write_1h_mtok or price.cache_write_mtok
+    asked = (price.input_mtok, price.cache_read_mtok, write, price.output_mtok)
+    tiers = {tier.start for each in asked for tier in getattr(each, "tiers", ())}
     bands = []
     for above in [-1, *sorted(tiers)]:
-        fresh, cached, output = (_in_band(getattr(price, key), above) for key in keys)
+        fresh, cached, written, output = (_in_band(each, above) for each in asked)
         assert fresh is not None
-        bands.append(_Band(above, fresh, fresh if cached is None else cached, output or 0))
+        bands.append(
+            _Band(
+                above,
+                fresh,
+                cached_input=fresh if cached is None else cached,
+                cache_write=fresh if written is None else written,
+                output=output or 0,
+            )
+        )
     per_call = price.requests_kcount
     return Prices(tuple(bands), round(per_call / 1000 * PICO) if isinstance(per_call, Decimal) else 0)
 

@@ -45,6 +45,8 @@ def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
     Returns:
         The socket, which listens, and its path.
     """
+    if not hasattr(socket, "AF_UNIX"):  # not on this system
+        return None
     name = hashlib.sha256(os.fsencode(folder.path.resolve())).hexdigest()[:24]
     for home in _homes():
         path = home / f"{name}.sock"

@@ -1,8 +1,8 @@
 """Durable streams of rows: no threads, no actors. Usable by themselves.
 
-The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`, `jsonl`, `csv` (formats) ·
-`commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) · `standalone`, `stream`, `files`,
-`factory` (faces).
+The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`,
+`jsonl`, `csv` (formats) · `commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) ·
+`standalone`, `stream`, `files`, `factory` (faces).
 """
 
 from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split

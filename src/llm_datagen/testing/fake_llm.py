@@ -42,6 +42,8 @@ class FakeLLMServer:
         answered: by the text of the last message, the calls that were answered in full and would have been paid for.
         faults_met: the calls that went wrong, by the name of the share, ``outage`` or ``api_key``.
         abandoned: calls whose client went away before the answer.
+        tokens: prompt and answer tokens in the usage of all answers; a token is four characters. An answer that is
+            longer than ``max_tokens`` is cut off.
         peak: the most calls that were being answered at once.
         latencies: the seconds that each call was given, in the order in which they came; without those that were
             turned away at once.
@@ -66,6 +68,7 @@ class FakeLLMServer:
         self.answered: Counter[str] = Counter()
         self.faults_met: Counter[str] = Counter()
         self.abandoned = 0
+        self.tokens = 0
         self.peak = 0
         self.latencies: list[float] = []
         self._answer = answer
@@ -114,6 +117,7 @@ class FakeLLMServer:
             "answered_twice": sum(1 for times in self.answered.copy().values() if times > 1),
             "faults_met": dict(self.faults_met),
             "abandoned": self.abandoned,
+            "tokens": self.tokens,
             "peak": self.peak,
             "window_s": max(0.0, self._last - self._first),
             "cpu_s": time.process_time(),
@@ -207,8 +211,12 @@ class FakeLLMServer:
         ]
         if is_cut_off:
             texts = [text[: len(text) // 2] for text in texts]
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        if limit and any(len(text) // 4 > limit for text in texts):
+            texts, is_cut_off = [text[: limit * 4] for text in texts], True
         prompt_tokens = max(1, len(orjson.dumps(body["messages"])) // 4)
         completion_tokens = sum(max(1, len(text) // 4) for text in texts)
+        self.tokens += prompt_tokens + completion_tokens
         reason = "length" if is_cut_off else "stop"
         return orjson.dumps(
             {

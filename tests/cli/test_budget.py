@@ -1,0 +1,53 @@
+"""A budget that is reached, and raised by `llm-datagen resume`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm_datagen.testing import FakeLLMServer
+
+from ..support import lines
+from .conftest import Command
+from .shell import Shell
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    if is_terminal:
+        monkeypatch.setattr("llm_datagen.cli.execute.is_terminal", lambda: True)
+    with FakeLLMServer(answer="yes") as server:
+        ask: dict[str, Any] = {
+            "prompt": "{{ n }}",
+            "model": "m",
+            "base_url": server.base_url,
+            "params": {"max_tokens": 5},
+            "prices": {"input": 100, "output": 1000},
+            "budget": {"usd": 0.05},
+        }
+        file = shell.yaml([{"use": "llm_datagen.llm:LLMOperator", "with": ask, "name": "ask"}], parallel_size=5)
+        said = command("run", file, "--id", "a", code=1).stdout
+        assert "run a: canceled" in said
+        status = command("status", "a").stdout
+        reason = "the budget of $0.0500 is reached: $0.0"
+        assert reason in status
+        assert f"  reason  {reason}" in said
+        assert "raise the budget and resume (budget=, or resume --budget-usd)\n" in said
+        assert "cost $0.0" in said
+        image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
+        assert f"${image['nodes'][0]['usage'][0]['cost']:.4f}" in status
+        assert reason in command("resume", "a", code=1).stdout + command("status", "a").stdout
+        before = server.tokens
+        said = command("resume", "a", "--budget-usd", "1.5", "--budget-tokens", "100000").stdout
+        assert "run a: completed" in said
+        assert before < server.tokens < 100_000
+    assert len(lines(shell.output)) == 50
+
+
+def test_a_budget_for_operators_that_have_none_is_refused(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:check"]), "--id", "a", code=1)
+    assert "no operator of this run has a budget" in command("resume", "a", "--budget-usd", "5", code=2).stderr

@@ -1,0 +1,150 @@
+"""The ledger of a budget: calls wait for room, and the file tells what was spent whatever happened to it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen.llm import BudgetError
+from llm_datagen.llm.budget import Amount, Budget, answer_limit
+from llm_datagen.llm.chat import ChatRequest
+from llm_datagen.llm.ledger import Ledger
+
+TEN = Budget(tokens=10)
+
+
+def tokens(count: int) -> Amount:
+    return Amount(count * 3, count)
+
+
+async def reserved(ledger: Ledger, count: int) -> int:
+    call = await ledger.reserve(tokens(count), TEN)
+    assert call is not None
+    return call
+
+
+def test_calls_wait_for_room_in_their_order_and_give_up_when_there_will_be_none() -> None:
+    async def main() -> None:
+        ledger = Ledger(None)
+        first, second = await reserved(ledger, 4), await reserved(ledger, 4)
+        waiting = [asyncio.create_task(ledger.reserve(tokens(count), TEN)) for count in (6, 1, 9, 1)]
+        await asyncio.sleep(0)
+        assert await ledger.reserve(tokens(11), TEN) is None, "it could never fit"
+        ledger.settle(first, tokens(1))
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting), "a small one does not overtake"
+        waiting[1].cancel()
+        ledger.settle(second, tokens(2))
+        third = await waiting[0]
+        assert third is not None
+        ledger.lose(third)
+        assert await waiting[2] is None
+        assert await waiting[3] is not None
+        assert (ledger.spent, ledger.lost) == (tokens(9), tokens(6))
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_cancelled_after_it_got_room_gives_it_back() -> None:
+    async def main() -> None:
+        ledger = Ledger(None)
+        first = await reserved(ledger, 10)
+        cancelled = asyncio.create_task(ledger.reserve(tokens(10), TEN))
+        await asyncio.sleep(0)
+        ledger.settle(first, Amount())  # decided, but the task has not run yet
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await reserved(ledger, 10)
+
+    asyncio.run(main())
+
+
+def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "files" / "budget.jsonl"
+
+    async def main() -> None:
+        ledger = Ledger(path.parent)
+        ledger.settle(await reserved(ledger, 4), tokens(1))
+        ledger.lose(await reserved(ledger, 2))
+        await reserved(ledger, 3)  # its process dies here
+
+    asyncio.run(main())
+    with path.open("ab") as file:
+        file.write(b'["reserve",3,9')
+    for _ in range(2):
+        again = Ledger(path.parent)
+        assert (again.spent, again.lost) == (tokens(6), tokens(5))
+    path.write_bytes(path.read_bytes() + b'["settle",77,0,0]\n')
+    with pytest.raises(BudgetError, match="damaged: KeyError"):
+        Ledger(path.parent)
+
+
+def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_datagen.llm.ledgerfile._LARGEST_BYTES", 2000)
+    largest = 0
+
+    async def main() -> None:
+        nonlocal largest
+        ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=10**6)
+        assert Ledger.join("key", tmp_path) is ledger
+        await ledger.reserve(tokens(5), budget)
+        for _ in range(300):
+            call = await ledger.reserve(tokens(2), budget)
+            assert call is not None
+            ledger.settle(call, tokens(1))
+            largest = max(largest, (tmp_path / "budget.jsonl").stat().st_size)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.write", lambda file, data: 3)
+            with pytest.raises(BudgetError, match="the disk is full"):
+                await ledger.reserve(tokens(1), budget)
+        assert await ledger.reserve(tokens(1), budget) is not None
+        for _ in range(2):
+            ledger.leave()
+
+    asyncio.run(main())
+    assert 1900 < largest < 2100
+    again = Ledger.join("key", tmp_path)
+    assert again.spent == tokens(306)
+    again.leave()
+
+
+def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
+    ledger, budget = Ledger(tmp_path), Budget(tokens=1000)
+    granted: list[int] = []
+
+    async def spend() -> None:
+        async def one() -> None:
+            while (call := await ledger.reserve(tokens(100), budget)) is not None:
+                await asyncio.sleep(0)
+                granted.append(call)
+                ledger.settle(call, tokens(10))
+
+        await asyncio.gather(*(one() for _ in range(10)))
+
+    threads = [threading.Thread(target=asyncio.run, args=(spend(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(granted)) == len(granted) == 91, "until a hundred more would be too many"
+    assert Ledger(tmp_path).spent == tokens(910)
+
+
+def test_the_most_that_a_call_can_cost_is_above_what_any_tokenizer_makes_of_it() -> None:
+    def most(content: Any, **params: Any) -> int:
+        request = ChatRequest(messages=[{"role": "user", "content": content}], params=params, model="m")
+        return Budget(tokens=1, image_tokens=1000).most(request, None).tokens
+
+    assert most("漢" * 100, max_tokens=50) > 350
+    assert most("x", max_tokens=50, response_format={"schema": "y" * 500}) > 550
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}}
+    assert 2000 < most([{"type": "text", "text": "x" * 100}, image, image], max_tokens=50) < 3000
+    assert 11_000 < most([{"type": "input_audio", "data": "A" * 10_000}], max_tokens=50) < 12_000
+    assert answer_limit({"max_tokens": 5, "max_completion_tokens": 7}) == 7

@@ -90,8 +90,8 @@ class NodeReport:
         return cost_of(self.usage)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, `kept` and `pending` included."""
-        return {**asdict(self), "kept": self.kept, "pending": self.pending}
+        """Return it as plain data, `kept`, `pending` and `cost` included."""
+        return {**asdict(self), "kept": self.kept, "pending": self.pending, "cost": self.cost}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import yaml
 
 from llm_datagen import NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import EndpointRefusedError, LLMOperator, LLMRequestError
+from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator
 
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
@@ -177,7 +177,7 @@ def test_while_an_endpoint_is_down_it_gets_nothing_but_probes_and_a_cancel_ends_
         while not operator_waits(ctx):
             await asyncio.sleep(0.01)
         ctx.is_over = True
-        with pytest.raises(LLMRequestError, match="given back: the run is being cancelled"):
+        with pytest.raises(LLMCancelledError, match="the run is cancelled"):
             await asyncio.wait_for(call, 10)
         await operator.teardown()
 

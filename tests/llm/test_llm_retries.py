@@ -11,7 +11,8 @@ import pytest
 from llm_datagen.errors import FatalError
 from llm_datagen.llm import LLMRequestError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.retrying import RetryingCaller, retry_after
+from llm_datagen.llm.headers import retry_after
+from llm_datagen.llm.retrying import RetryingCaller
 
 from .chat_server import ChatServer, Reply, Seen, completion, run_rows
 
@@ -73,7 +74,7 @@ def test_the_pause_is_never_shorter_than_the_endpoint_asks(server: ChatServer) -
         caller = operator._caller
         assert isinstance(caller, RetryingCaller)
 
-        async def sleep(seconds: float) -> None:
+        async def sleep(seconds: float, request: ChatRequest) -> None:
             pauses.append(seconds)
             await loop_sleep(0)
 
@@ -96,7 +97,7 @@ def test_pauses_grow_with_each_try_up_to_a_minute() -> None:
 
     pauses: list[float] = []
 
-    async def sleep(seconds: float) -> None:
+    async def sleep(seconds: float, request: ChatRequest) -> None:
         pauses.append(seconds)
 
     async def ask() -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator
-from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults
+from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults, LLMLimits
 from llm_datagen.testing.llm_answers import value_of
 
 
@@ -123,6 +123,23 @@ def test_faults_depend_on_the_seed_and_the_request_and_its_attempt_alone() -> No
     assert server.calls == 60
     assert server.prompts == Counter(texts)
     assert server.answered.total() == kinds["answered"] + kinds["cut_off"]
+
+
+def test_one_call_more_than_the_limits_gets_429_until_they_are_lifted() -> None:
+    with FakeLLMServer(latency=0.2, limits=LLMLimits(at_once=2)) as server, ThreadPoolExecutor(5) as threads:
+        statuses = Counter(r.status_code for r in threads.map(lambda k: ask(server, f"{k}"), range(5)))
+        assert statuses == {200: 2, 429: 3}
+        assert (server.peak, server.faults_met["limits"]) == (2, 3)
+        server.limits = LLMLimits(requests=2, seconds=100)
+        seen = [ask(server, "x").headers for _ in range(3)]
+        assert [headers["x-ratelimit-remaining-requests"] for headers in seen] == ["1", "0", "0"]
+        assert {headers["x-ratelimit-limit-requests"] for headers in seen} == {"2"}
+        assert 90_000 < float(seen[-1]["x-ratelimit-reset-requests"].removesuffix("ms")) <= 100_000
+        server.limits = None
+        assert ask(server, "x").status_code == 200
+    for wrong in ({"at_once": 0}, {"requests": 1.5}, {"seconds": 0}):
+        with pytest.raises(ConfigError):
+            LLMLimits(**wrong)
 
 
 def test_an_outage_a_wrong_key_and_a_429_say_so() -> None:

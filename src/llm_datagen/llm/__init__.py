@@ -21,6 +21,15 @@ Layout:
     budget.py        what a run may spend, and the most that a call can cost
     ledger.py        what a run has spent, and what calls in flight may
     ledgerfile.py    the file of that
+    limited.py       holds calls back until the endpoint's limits have room
+    limiter.py       who may call an endpoint now
+    limiters.py      all callers of the process share them
+    ceiling.py       how many calls may be in flight
+    allowance.py     what an endpoint has said is left
+    headers.py       how it says so
+    window.py        what was sent within the last minute
+    estimate.py      how many tokens a call may use
+    waiting.py       waits that a cancel ends
     prices.py        what tokens cost
     client.py        one HTTP call
     adapters.py      what providers do differently, and chat completions
@@ -49,6 +58,7 @@ from llm_datagen.llm.errors import (
     EndpointRefusedError,
     JournalError,
     LLMAnswerError,
+    LLMCancelledError,
     LLMError,
     LLMRequestError,
     OutageError,
@@ -62,6 +72,7 @@ __all__ = [
     "EndpointRefusedError",
     "JournalError",
     "LLMAnswerError",
+    "LLMCancelledError",
     "LLMError",
     "LLMOperator",
     "LLMRequestError",

@@ -8,6 +8,8 @@ from llm_datagen.llm.budget import Budget
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import HttpCaller
 from llm_datagen.llm.endpoints import EndpointSpec
+from llm_datagen.llm.limited import LimitedCaller
+from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.member import Member
 from llm_datagen.llm.metered import MeteredCaller
 from llm_datagen.llm.pool import PoolCaller, Strategy
@@ -44,6 +46,9 @@ def build_caller(
 
 def member_caller(spec: EndpointSpec, budget: Budget | None) -> ChatCaller:
     """Return what makes one try of a call at one endpoint, not yet opened: its layers, from the inside out."""
-    caller: ChatCaller = HttpCaller(spec.endpoint, spec.key(), spec.timeout)
+    key = spec.key()
+    caller: ChatCaller = HttpCaller(spec.endpoint, key, spec.timeout)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
+    limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
+    caller = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
     return caller  # noqa: RET504 - a line for each layer

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from llm_datagen.llm.headers import RateLimits
 from llm_datagen.operators import INodeContext
 
 
@@ -48,6 +49,7 @@ class ChatAnswer:
         seconds: from the request to the last byte, of the try that succeeded.
         attempts: tries, with the one that succeeded.
         cost: US dollars; None when no price is known.
+        left: what the endpoint said is left of its limits; None when it said nothing, and above `LimitedCaller`.
         is_cached: whether it comes from the journal, and cost nothing now.
     """
 
@@ -59,6 +61,7 @@ class ChatAnswer:
     seconds: float = 0.0
     attempts: int = 1
     cost: float | None = None
+    left: RateLimits | None = None
     is_cached: bool = False
 
 

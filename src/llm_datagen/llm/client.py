@@ -15,8 +15,8 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import ChatAdapter, OpenAIAdapter, Reply
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
+from llm_datagen.llm.headers import rate_limits, retry_after
 from llm_datagen.llm.masking import Mask
-from llm_datagen.llm.retrying import retry_after
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 """Hosts that are this machine."""
@@ -142,6 +142,7 @@ class HttpCaller:
                 may_pass=adapter.may_pass(status, content),
                 retry_after=retry_after(headers),
                 is_free=status >= 300 and status not in _MAYBE_DONE,
+                left=rate_limits(headers),
             )
         reply = _reply(adapter, content)
         if reply is None:
@@ -159,6 +160,7 @@ class HttpCaller:
             model=request.model,
             endpoint=self._endpoint.label,
             seconds=seconds,
+            left=rate_limits(headers),
         )
 
     async def close(self) -> None:

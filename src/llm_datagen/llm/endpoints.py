@@ -15,6 +15,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.budget import Budget, checked_budget
 from llm_datagen.llm.client import Endpoint, checked_key
+from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.prices import given_prices
 
 RESERVED_PARAMS = ("model", "messages", "response_format", "stream", "n")
@@ -31,6 +32,8 @@ class EndpointSpec:
         api_key_env: the environment variable that holds the key; None: the adapter's.
         adapter: the API that it speaks, see `adapter_of`.
         weight: its share of the calls, beside the other weights of the pool.
+        requests_per_minute: calls that it allows within any minute; None: as many as are wanted.
+        tokens_per_minute: tokens, of prompts and answers together, in the same way.
         timeout: seconds that one try of a call may take in all.
         params: fields of the request for this endpoint alone; they win over those of the operator.
         prices: what a call costs there, see `given_prices`; None: what is known of the model.
@@ -47,6 +50,8 @@ class EndpointSpec:
     api_key_env: str | None = None
     adapter: Any = "openai"
     weight: float = 1.0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     timeout: float = 120.0
     params: Mapping[str, Any] = field(default_factory=dict)
     prices: Mapping[str, float] | None = None
@@ -68,6 +73,7 @@ class EndpointSpec:
         check_seconds("timeout", self.timeout)
         object.__setattr__(self, "params", checked_params(self.params))
         given_prices(self.prices)
+        checked_limits(self.requests_per_minute, self.tokens_per_minute)
         object.__setattr__(self, "endpoint", Endpoint(self.base_url, adapter_of(self.adapter), self.model))
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_datagen.errors import DatagenError, FatalError
+from llm_datagen.llm.headers import RateLimits
 
 
 class LLMError(DatagenError):
@@ -23,6 +24,7 @@ class LLMRequestError(LLMError):
         retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
         follows_outage: whether the call had waited before for an endpoint that was down.
         is_free: whether it is certain that it costs nothing: it was refused, or never reached the endpoint.
+        left: what it said is left of its limits; None when it said nothing.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class LLMRequestError(LLMError):
         may_pass: bool = False,
         retry_after: float | None = None,
         is_free: bool = False,
+        left: RateLimits | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -41,6 +44,7 @@ class LLMRequestError(LLMError):
         self.may_pass = may_pass
         self.retry_after = retry_after
         self.is_free = is_free
+        self.left = left
         self.follows_outage = False
 
 
@@ -54,6 +58,10 @@ class EndpointRefusedError(LLMRequestError, FatalError):
 
 class BudgetError(LLMError, FatalError):
     """Raised when what a run spends cannot be written down, or read. No call is made then: it might be one too many."""
+
+
+class LLMCancelledError(LLMError):
+    """Raised when a call was waiting, and the run is cancelled: its row is not done, and a resume does it."""
 
 
 class LLMAnswerError(LLMError):

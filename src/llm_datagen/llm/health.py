@@ -34,8 +34,11 @@ _REFUSALS = (401, 402, 403, 404, 405, 407)
 def kind_of(error: LLMRequestError) -> Kind:
     """Return what a failed call says of its endpoint."""
     status = error.status
-    if status is None:  # certificates that cannot be checked do not pass
-        return Kind.FAILS if error.may_pass else Kind.REFUSES
+    if status is None:
+        if error.may_pass:
+            return Kind.FAILS
+        # A certificate that cannot be checked; or, without a cause, a call that was not sent.
+        return Kind.ANSWERS if error.__cause__ is None else Kind.REFUSES
     if status in _REFUSALS or 300 <= status < 400 or _is_quota(error):
         return Kind.REFUSES
     if status >= 500 or status in (200, 408):  # 200: a body that is no chat completion

@@ -63,6 +63,9 @@ class LLMOperator(BaseOperator):
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
+        requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
+            Nodes and pipelines of this process with the same endpoint, key and model share the limit.
+        tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
@@ -99,6 +102,8 @@ class LLMOperator(BaseOperator):
         timeout: float = 120.0,
         max_retries: int = 5,
         retry_wait: float = 1.0,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
@@ -113,6 +118,8 @@ class LLMOperator(BaseOperator):
             api_key_env=api_key_env,
             adapter=adapter,
             prices=prices,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
             timeout=check_seconds("timeout", timeout),
         )
         self.model = identity_of(self.endpoints)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.errors import EndpointRefusedError, LLMRequestError, OutageError
+from llm_datagen.llm.errors import EndpointRefusedError, LLMCancelledError, OutageError
 from llm_datagen.llm.member import Member
 
 _LOOK_SECONDS = 0.1
@@ -46,7 +46,7 @@ class Outage:
         Raises:
             OutageError: when they were down for too long.
             EndpointRefusedError: when all of them refuse every call.
-            LLMRequestError: when the run is being cancelled.
+            LLMCancelledError: when the run is being cancelled.
         """
         self._check(request)
         waits = asyncio.get_running_loop().create_future()
@@ -71,7 +71,7 @@ class Outage:
         if not self.is_on:
             return
         if request.ctx is not None and request.ctx.is_cancelled():
-            raise LLMRequestError(f"{request.row} was given back: the run is being cancelled, and no endpoint answers")
+            raise LLMCancelledError(f"the call of {request.row} waited for an endpoint: the run is cancelled")
         last = self._members[0].health.error
         assert last is not None
         why = "; ".join(f"{m.label}, down since {m.health.since_text}: {m.health.error}" for m in self._members)

@@ -55,6 +55,7 @@ class PoolCaller:
             LLMRequestError: when every member that is up has failed, or the request cannot succeed anywhere.
             OutageError: when all members were down for too long.
             EndpointRefusedError: when all of them refuse every call.
+            LLMCancelledError: when the run was cancelled while the call waited.
         """
         tried: list[Member] = []
         error: LLMRequestError | None = None

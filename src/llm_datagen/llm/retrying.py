@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 
 from tenacity import RetryCallState, wait_random_exponential
 
 from llm_datagen.errors import FatalError
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.waiting import Waits
 
 MAX_WAIT_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 600.0
@@ -26,7 +23,7 @@ class RetryingCaller:
     """Makes a call again when it failed in passing.
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
-    the endpoint asked for by ``Retry-After``. A cancel does not end a pause: after `grace` the node gives up the call.
+    the endpoint asked for by ``Retry-After``. A cancel of the run ends a pause; the row is then done by a resume.
 
     Args:
         inner: makes one try.
@@ -34,7 +31,7 @@ class RetryingCaller:
         retry_wait: seconds that the first pause takes at most.
         is_down: asked when a call has used up its tries: whether its endpoint is down, so that the failure is not the
             call's. Then its tries begin anew.
-        sleep: how to wait.
+        sleep: how to wait before a request is made again.
     """
 
     def __init__(
@@ -44,13 +41,13 @@ class RetryingCaller:
         max_retries: int,
         retry_wait: float,
         is_down: Callable[[ChatRequest, LLMRequestError], Awaitable[bool]] | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float, ChatRequest], Awaitable[None]] | None = None,
     ) -> None:
         self._inner = inner
         self._max_retries = max_retries
         self._schedule = wait_random_exponential(multiplier=retry_wait, max=MAX_WAIT_SECONDS)
         self._is_down = is_down
-        self._sleep = sleep
+        self._sleep = sleep or Waits().sleep
 
     async def open(self) -> None:
         """Open what makes the tries."""
@@ -61,6 +58,7 @@ class RetryingCaller:
 
         Raises:
             LLMRequestError: of the last try.
+            LLMCancelledError: when the run was cancelled between two tries.
         """
         attempts = 1
         while True:
@@ -80,7 +78,7 @@ class RetryingCaller:
                 pause = self._pause(attempts, asked)
             else:
                 return answer if attempts == 1 else replace(answer, attempts=attempts)
-            await self._sleep(pause)
+            await self._sleep(pause, request)
             attempts += 1
 
     async def close(self) -> None:
@@ -92,24 +90,3 @@ class RetryingCaller:
         state.attempt_number = attempts
         # A little more than asked, so that the rows that were turned away together do not come back together.
         return max(float(self._schedule(state)), asked * (1 + random.random() * _SPREAD))
-
-
-def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
-    """Return the seconds that an endpoint asks to wait; None when it does not say, or not in a form that is known.
-
-    Args:
-        headers: of the response, by names in any case: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date.
-        now: seconds since the epoch.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
-            return max(seconds, 0.0)
-    try:
-        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None

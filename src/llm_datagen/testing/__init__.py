@@ -2,7 +2,7 @@
 
 * `FaultPlan`, `Fault`, `inject`, `inject_from_env`, `record`: break, tear, delay or kill at a step of the disk
 * `crash_at`, `CallCounter`: operators that crash, and calls that are counted, across processes
-* `FakeLLMServer`, `Latency`, `LLMFaults`: an OpenAI-compatible endpoint that is slow and faulty as it is told to be
+* `FakeLLMServer`, `Latency`, `LLMFaults`, `LLMLimits`: an OpenAI-compatible endpoint, as slow and faulty as told
 * `RecordingHooks`: what the hooks were told
 * `ManualClock`: time that moves when it is told to
 
@@ -15,6 +15,7 @@ from llm_datagen.testing.fake_llm import FakeLLMServer
 from llm_datagen.testing.faults import ENV, OPERATIONS, Fault, FaultPlan
 from llm_datagen.testing.hooks import RecordingHooks
 from llm_datagen.testing.llm_faults import Latency, LLMFaults
+from llm_datagen.testing.llm_limits import LLMLimits
 from llm_datagen.testing.operators import CallCounter, crash_at
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "FaultPlan",
     "FaultyDisk",
     "LLMFaults",
+    "LLMLimits",
     "Latency",
     "ManualClock",
     "RecordingHooks",

@@ -14,6 +14,7 @@ import orjson
 from llm_datagen.testing.llm_answers import Answer, answer_text
 from llm_datagen.testing.llm_faults import Latency, LLMFaults, draws
 from llm_datagen.testing.llm_http import Connection, HTTPRequest, error_body
+from llm_datagen.testing.llm_limits import LLMLimits, Turnstile
 
 _STARTS_WITHIN = 10.0
 
@@ -31,16 +32,18 @@ class FakeLLMServer:
             an answer that is valid against the schema in ``response_format``, or a few words when there is none.
         latency: seconds that a call takes, or a `Latency`.
         faults: the shares of calls that go wrong; None: none.
+        limits: how many calls are let in; None: all.
         seed: of the faults, the latencies and the answers that are made up.
         api_key: calls without this bearer token are answered with 401; None: any call is served.
         port: to listen on; 0: a free one. Set it to let a server come back under its old URL.
 
     Attributes:
         base_url: what a client is given, ``http://127.0.0.1:PORT/v1``; "" before the block begins.
+        limits: as given; may be set at any time, from any thread.
         outage: whether every call is answered with 503; may be set at any time, from any thread.
         calls: calls that came in.
         answered: by the text of the last message, the calls that were answered in full and would have been paid for.
-        faults_met: the calls that went wrong, by the name of the share, ``outage`` or ``api_key``.
+        faults_met: the calls that went wrong, by the name of the share, ``limits``, ``outage`` or ``api_key``.
         abandoned: calls whose client went away before the answer.
         tokens: prompt and answer tokens in the usage of all answers; a token is four characters. An answer that is
             longer than ``max_tokens`` is cut off.
@@ -58,11 +61,13 @@ class FakeLLMServer:
         answer: Answer = None,
         latency: float | Latency = 0.0,
         faults: LLMFaults | None = None,
+        limits: LLMLimits | None = None,
         seed: int = 0,
         api_key: str | None = None,
         port: int = 0,
     ) -> None:
         self.base_url = ""
+        self.limits = limits
         self.outage = False
         self.calls = 0
         self.answered: Counter[str] = Counter()
@@ -74,6 +79,7 @@ class FakeLLMServer:
         self._answer = answer
         self._latency = latency if isinstance(latency, Latency) else Latency(seconds=latency)
         self._faults = faults or LLMFaults()
+        self._turnstile = Turnstile()
         self._seed = seed
         self._api_key = api_key
         self._port = port
@@ -163,6 +169,10 @@ class FakeLLMServer:
             self.faults_met["outage"] += 1
             connection.respond(503, error_body("there is an outage"))
             return
+        if not self._turnstile.lets_in(self.limits, self._open, now):
+            self.faults_met["limits"] += 1
+            connection.respond(429, error_body("too many calls"), self._turnstile.headers(self.limits, now))
+            return
         fault_draw, latency_draw = draws(self._seed, request.body, self._attempts[request.body])
         fault = self._faults.of(fault_draw)
         if fault == "rate_limit":
@@ -202,7 +212,7 @@ class FakeLLMServer:
                 connection.break_off(completion)
                 return
             self.answered[_last_text(body)] += 1
-            connection.respond(200, completion)
+            connection.respond(200, completion, self._turnstile.headers(self.limits, self._last))
 
     def _completion(self, raw: bytes, body: dict[str, Any], *, is_cut_off: bool) -> bytes:
         texts = [

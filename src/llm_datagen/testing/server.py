@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from llm_datagen.errors import ConfigError
 from llm_datagen.testing.fake_llm import FakeLLMServer
 from llm_datagen.testing.llm_faults import KINDS, Latency, LLMFaults
+from llm_datagen.testing.llm_limits import LLMLimits
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answer=given.answer,
             latency=Latency(seconds=given.latency, slow_share=given.slow_share, slow_seconds=given.slow_seconds),
             faults=LLMFaults(retry_after=given.retry_after, **{name: getattr(given, name) for name in KINDS}),
+            limits=None if given.at_once is None else LLMLimits(at_once=given.at_once),
             seed=given.seed,
             port=given.port,
         )
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name in KINDS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=0.0, metavar="SHARE", help="of calls")
+    parser.add_argument("--at-once", type=int, metavar="CALLS", help="that are answered; one more gets 429")
     parser.add_argument("--retry-after", type=float, default=1.0, metavar="SECONDS", help="of a 429 (%(default)s)")
     return parser
 

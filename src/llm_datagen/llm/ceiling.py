@@ -1,0 +1,97 @@
+"""How many calls may be in flight: fewer when the endpoint lastingly turns calls away (429), else more again.
+
+Additive increase, multiplicative decrease. There is no ceiling until calls are turned away lastingly: when 429s come
+for more than `SUSTAINED_SECONDS`, and are more than a tenth of the answers. Single ones, and a burst of them, change
+nothing: those calls are tried again. Then the ceiling falls to 0.7 of the calls in flight, and rises by one after twice
+as many answers in a row as it allows calls.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+
+SUSTAINED_SECONDS = 1.0
+"""A call that is sent this long after the first 429, and turned away as well, shows that it lasts."""
+
+_WEIGHT = 10  # of a 429 against answers
+_PRESSURE = 6 * _WEIGHT
+_FALL = 0.7
+_SMOOTHING = 0.1
+_REST_SECONDS = 1.0
+_MAX_REST_SECONDS = 60.0
+
+
+class Ceiling:
+    """The most calls in flight. Not safe for several threads.
+
+    Attributes:
+        at_once: the ceiling, 1 or more; infinity when there is none.
+        peak: the most calls that were in flight: what those who call have to give. A ceiling as high as that is none.
+    """
+
+    def __init__(self) -> None:
+        self.at_once: float = math.inf
+        self.peak = 0
+        self._pressure = 0  # what 429s add to, and answers take from
+        self._began_at = 0.0
+        self._fell_at = -math.inf
+        self._in_a_row = 0  # answers since the last change, or the last 429
+        self._seconds = 0.0  # that a call takes, about
+        self._rests: list[float] = []
+
+    def room_at(self, in_flight: int, now: float) -> float:
+        """Return when another call may be sent; infinity when that depends on calls in flight."""
+        if math.isinf(self.at_once):
+            return now
+        while self._rests and self._rests[0] <= now:
+            heapq.heappop(self._rests)
+        excess = in_flight + len(self._rests) + 1 - int(self.at_once)
+        if excess <= 0:
+            return now
+        return heapq.nsmallest(excess, self._rests)[-1] if excess <= len(self._rests) else math.inf
+
+    def turned_away(self, *, in_flight: int, sent_at: float, now: float, retry_after: float | None) -> bool:
+        """Take note that a call was answered with 429; return whether the ceiling falls.
+
+        Args:
+            in_flight: calls in flight, with this one.
+            sent_at: when it was sent.
+            now: the moment.
+            retry_after: seconds that the endpoint asks to wait.
+        """
+        if sent_at < self._fell_at:  # it went out before the ceiling fell, and says nothing of the new one
+            return False
+        self._in_a_row = 0
+        if self._pressure == 0:
+            self._began_at = now
+        self._pressure = min(self._pressure + _WEIGHT, 2 * _PRESSURE)
+        if self._pressure < _PRESSURE or sent_at < self._began_at + SUSTAINED_SECONDS:
+            self._rest(now, retry_after)
+            return False
+        self.at_once = max(1, math.floor(min(self.at_once, in_flight) * _FALL))
+        self._pressure, self._fell_at = 0, now
+        return True
+
+    def answered(self, seconds: float) -> bool:
+        """Take note of an answer, and how long the call took; return whether that lifts the ceiling."""
+        self._pressure = max(0, self._pressure - 1)
+        self._seconds += (seconds - self._seconds) * _SMOOTHING
+        if math.isinf(self.at_once):
+            return False
+        self._in_a_row += 1
+        if self._in_a_row < 2 * self.at_once:
+            return False
+        self.at_once += 1
+        self._in_a_row = 0
+        if self.at_once < self.peak:
+            return False
+        self.at_once = math.inf
+        self._rests.clear()
+        return True
+
+    def _rest(self, now: float, retry_after: float | None) -> None:
+        """Leave the place of a call that was turned away empty for a while, or the next row would run into the same."""
+        if math.isfinite(self.at_once):
+            seconds = max(_REST_SECONDS, self._seconds, retry_after or 0.0)
+            heapq.heappush(self._rests, now + min(seconds, _MAX_REST_SECONDS))

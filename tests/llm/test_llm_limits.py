@@ -1,0 +1,122 @@
+"""Limits of an endpoint, through whole pipelines. The minute is half a second long here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm import LLMOperator, LLMRequestError, limiters
+from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.estimate import TokenEstimate
+from llm_datagen.testing import FakeLLMServer, Latency
+
+from ..support import Bench, eventually, lines
+from .chat_server import ChatServer, Reply, completion, run_rows
+
+MINUTE = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiters, "WINDOW_SECONDS", MINUTE)
+    monkeypatch.setattr(limiters, "_limiters", {})
+
+
+def test_two_pipelines_at_once_share_the_limit_of_their_endpoint(tmp_path: Path) -> None:
+    booked: list[float] = []
+
+    def answer(messages: Sequence[Mapping[str, Any]]) -> str:
+        booked.append(time.monotonic())
+        return "yes"
+
+    benches = [Bench(tmp_path / name) for name in ("a", "b")]
+    with FakeLLMServer(answer=answer, latency=Latency(seconds=0.02, slow_share=0.2, slow_seconds=0.08)) as server:
+
+        def run(bench: Bench) -> None:
+            operator = LLMOperator("{{ q }}", model="m", base_url=server.base_url, requests_per_minute=20)
+            bench.pipeline([operator], parallel_size=30).create("p").run()
+
+        runs = []
+        for bench in benches:
+            bench.folder.mkdir()
+            bench.give({"q": f"{bench.folder.name}{k}"} for k in range(30))
+            runs.append(threading.Thread(target=run, args=(bench,)))
+            runs[-1].start()
+        for each in runs:
+            each.join()
+        assert server.calls == 60
+    asked = [row["q"] for bench in benches for row in lines(bench.output)]
+    assert sorted(asked) == sorted(f"{name}{k}" for name in "ab" for k in range(30))
+    assert max(sum(1 for when in booked if start <= when < start + MINUTE) for start in booked) == 20
+    assert max(booked) - min(booked) >= 2 * MINUTE
+
+
+def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_does_those_rows(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiters, "WINDOW_SECONDS", 600.0)
+    bench = Bench(tmp_path)
+    bench.give({"q": k} for k in range(10))
+    busy = Reply("busy", 429, headers={"Retry-After": "500"})
+    server.reply = lambda seen: busy if int(seen.body["messages"][-1]["content"]) % 2 else Reply(completion("yes"))
+
+    def pipeline() -> Any:
+        operator = server.operator(requests_per_minute=6, max_retries=3)
+        return bench.pipeline([operator], parallel_size=9, on_error="dead_letter")
+
+    job = pipeline().create("p")
+    threading.Thread(target=lambda: eventually(lambda: len(server.seen) == 6) and job.cancel()).start()
+    started = time.monotonic()
+    report = job.run()
+    assert report.status == "canceled"
+    assert time.monotonic() - started < 60  # far from 500
+    answered = sum(int(seen.body["messages"][-1]["content"]) % 2 == 0 for seen in server.seen)
+    assert (report.nodes[0].rows_out, report.nodes[0].dead_letters) == (answered, 0)
+    assert len(server.seen) == 6
+    limiters._limiters.clear()  # else the resume would wait for the minute that this one has filled
+    server.reply = lambda seen: Reply(completion("yes"))
+    monkeypatch.setattr(limiters, "WINDOW_SECONDS", 0.05)
+    assert pipeline().resume("p").run().nodes[0].rows_out == 10
+    assert [row["q"] for row in sorted(lines(bench.output), key=lambda row: row["q"])] == list(range(10))
+    assert len(server.seen) == 6 + 10 - answered
+
+
+def test_a_call_that_needs_more_tokens_than_a_minute_has_is_an_error_and_one_that_may_need_them_is_sent(
+    server: ChatServer,
+) -> None:
+    operator = server.operator(tokens_per_minute=150, params={"max_tokens": 100})
+    with pytest.raises(LLMRequestError, match=r"needs 225 tokens or more; tiny at .* may use 150 a minute: lower max_"):
+        asyncio.run(run_rows(operator, [{"q": "x" * 1000}]))
+    assert not server.seen
+    operator = server.operator(tokens_per_minute=150, params={"max_tokens": 100})
+    assert len(asyncio.run(run_rows(operator, [{"q": "x" * 300}, {"q": "y"}]))) == 2
+
+
+@pytest.mark.parametrize("name", ["requests_per_minute", "tokens_per_minute"])
+def test_a_limit_is_a_whole_number(name: str, server: ChatServer) -> None:
+    wrongs: list[Any] = [0, -1, 1.5, "60", True]
+    for wrong in wrongs:
+        with pytest.raises(ConfigError, match=f"{name} must be a whole number of at least 1"):
+            server.operator(**{name: wrong})
+
+
+def test_the_tokens_of_a_call_are_estimated_from_above_and_learned_from_answers() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:" + "A" * 100_000}}
+    content = [{"type": "text", "text": "été" * 100}, image]
+    request = ChatRequest(messages=[{"role": "user", "content": content}], params={"max_tokens": 50}, model="m")
+    estimate = TokenEstimate()
+    size = 500 + 2000 + 32
+    assert estimate.most(request) == size + 50
+    usage = {"prompt_tokens": size // 4, "completion_tokens": 40}
+    for _ in range(10):
+        estimate.learn(request, ChatAnswer(text="", usage=usage))
+    assert size // 4 + 50 < estimate.most(request) < size // 3 + 50
+    unlimited = ChatRequest(messages=request.messages, params={}, model="m")
+    assert estimate.most(unlimited) == estimate.most(request)

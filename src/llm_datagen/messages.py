@@ -243,6 +243,8 @@ class Committed:
 
     limit: int
     """Bytes."""
+    place: tuple[str, str] | None = None
+    """What stream it is (`Stream.place`), for a reader of several."""
 
 
 @dataclass(frozen=True, slots=True)

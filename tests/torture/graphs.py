@@ -1,4 +1,4 @@
-"""Random graphs of nodes, killed: streams that several nodes read, and nodes with several outputs (M31, S4).
+"""Random graphs of nodes, killed: streams that several nodes read, nodes with several inputs or outputs (M31, S4).
 
 A router decides by chance, each time that it is called: what it said before a kill must hold.
 """
@@ -30,11 +30,11 @@ ROWS = 150
 
 @dataclass(frozen=True, slots=True)
 class _Vertex:
-    """A node: what it does, from which stream, to which streams."""
+    """A node: what it does, from which streams, to which streams."""
 
     name: str
     fate: str
-    source: str
+    sources: tuple[str, ...]
     outputs: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class _Graph:
 
     @classmethod
     def of(cls, seed: int, folder: Path) -> _Graph:
-        """Return a random graph: each node reads the input, or any stream that was made before."""
+        """Return a random graph: each node reads the input, or any streams that were made before, or several."""
         chance = random.Random(seed)
         streams, vertices = ["in"], []
         for number in range(chance.randint(2, 6)):
@@ -79,7 +79,8 @@ class _Graph:
                 ),
             }
             fate = chance.choice(["map", "map", "filter", "fan"])
-            vertices.append(_Vertex(f"n{number}", fate, chance.choice(streams), outputs, settings))
+            sources = chance.sample(streams, min(len(streams), chance.choice([1, 1, 2, 2, 3])))
+            vertices.append(_Vertex(f"n{number}", fate, tuple(sources), outputs, settings))
             streams += outputs
         return cls(seed, folder, chance.random() < 0.7, vertices)
 
@@ -91,9 +92,12 @@ class _Graph:
         """Run it, or go on with it."""
         nodes = []
         for vertex in self.vertices:
-            node = UnifiedNode(vertex.name, follow_input=vertex.source != "in", **vertex.settings)
+            node = UnifiedNode(vertex.name, follow_input="in" not in vertex.sources, **vertex.settings)
             outputs = {name: self.uri(name) for name in vertex.outputs}
-            node.bind_io(self.uri(vertex.source), outputs if len(outputs) > 1 else self.uri(vertex.outputs[0]))
+            inputs = [self.uri(source) for source in vertex.sources]
+            node.bind_io(
+                inputs if len(inputs) > 1 else inputs[0], outputs if len(outputs) > 1 else self.uri(vertex.outputs[0])
+            )
             operator = partial(vertex.call, seed=self.seed)
             nodes.append(node.set_operator(operator))
         random.Random(self.seed).shuffle(nodes)  # in any order
@@ -101,15 +105,23 @@ class _Graph:
         pipeline = UnifiedNodePipeline(nodes, streaming=self.streaming, results_dir=results, log_file=None)
         pipeline.create("a", if_exists="resume").run()
 
+    def rows_of(self, vertex: _Vertex, *, is_named: bool) -> Iterator[dict[str, Any]]:
+        """Yield the rows that a node has read; `is_named` says whether their ids tell where they come from."""
+        for at, source in enumerate(vertex.sources):
+            for number, row in enumerate(stored(self.uri(source))):
+                row_id = row.get("_i", number)
+                yield {**row, "_i": f"{row_id}_in{at}" if is_named else row_id}
+
     def findings(self) -> Iterator[str]:
         """Yield what is wrong with what a run has left: each stream is compared with those that it is made from."""
         (self.folder / "in.jsonl.done").touch()
+        image = RunFolder(self.folder / "results", "a").load()
+        named = {node["node_id"].removesuffix(".merge") for node in image["nodes"] if "://named?" in node["input_uri"]}
         for vertex in self.vertices:
-            source = stored(self.uri(vertex.source))
             wanted = Counter(
                 f"{row_id} {json.dumps(made, sort_keys=True)}"
-                for number, row in enumerate(source)
-                for row_id, made in vertex.made_of({"_i": number, **row}, self.seed)
+                for row in self.rows_of(vertex, is_named=vertex.name in named)
+                for row_id, made in vertex.made_of(row, self.seed)
             )
             found = Counter(
                 f"{row['_i']} {json.dumps(bare(row), sort_keys=True)}"
@@ -119,7 +131,7 @@ class _Graph:
             if found != wanted:
                 lost, more = wanted - found, found - wanted
                 yield f"{vertex}: lost {lost.total()}, {list(lost)[:3]}; too many {more.total()}: {list(more)[:3]}"
-        for ledger in verify(RunFolder(self.folder / "results", "a").load()):
+        for ledger in verify(image):
             yield from ledger.findings
 
 

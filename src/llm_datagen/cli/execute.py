@@ -111,9 +111,9 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
         yield f"  usage   {who}: {', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
         yield f"  cost    {dollars(report.cost)}"
-    read = {node.input.path for node in pipeline.nodes}
+    read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
-        if node.output.path not in read:
+        if node.output.place not in read:
             yield f"  output  {node.output.path}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters:

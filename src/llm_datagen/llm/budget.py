@@ -195,7 +195,11 @@ def _without_images(messages: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Map
     for message in messages:
         content = message.get("content")
         if isinstance(content, list):
-            others += sum(1 for part in content if part.get("type") != "text")
-            message = {**message, "content": [part for part in content if part.get("type") != "image_url"]}  # noqa: PLW2901
+            others += sum(1 for part in content if _kind(part) != "text")
+            message = {**message, "content": [part for part in content if _kind(part) != "image_url"]}  # noqa: PLW2901
         stripped.append(message)
     return stripped, others
+
+
+def _kind(part: Any) -> Any:
+    return part.get("type") if isinstance(part, Mapping) else "text"

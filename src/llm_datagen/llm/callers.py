@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_datagen.llm.budget import Budget
+from llm_datagen.llm.cassette import plays_only, taped
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import HttpCaller
 from llm_datagen.llm.endpoints import EndpointSpec
@@ -39,16 +40,17 @@ def build_caller(
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [Member(spec, member_caller(spec, budget)) for spec in endpoints]
+    members = [Member(spec, member_caller(spec, budget), pings=not plays_only()) for spec in endpoints]
     pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
     return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
 
 
 def member_caller(spec: EndpointSpec, budget: Budget | None) -> ChatCaller:
     """Return what makes one try of a call at one endpoint, not yet opened: its layers, from the inside out."""
-    key = spec.key()
-    caller: ChatCaller = HttpCaller(spec.endpoint, key, spec.timeout)
+    key = None if plays_only() else spec.key()
+    caller = taped(HttpCaller(spec.endpoint, key, spec.timeout))
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
+    if plays_only():
+        return caller
     limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
-    caller = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
-    return caller  # noqa: RET504 - a line for each layer
+    return LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)

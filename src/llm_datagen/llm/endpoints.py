@@ -15,7 +15,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.budget import Budget, checked_budget
 from llm_datagen.llm.client import Endpoint, checked_key
-from llm_datagen.llm.limiter import checked_limits
+from llm_datagen.llm.limiter import Limits, checked_limits
 from llm_datagen.llm.prices import given_prices
 
 RESERVED_PARAMS = ("model", "messages", "response_format", "stream", "n")
@@ -144,6 +144,19 @@ def identity_of(specs: Sequence[EndpointSpec]) -> str:
     """
     each = {spec.model + (orjson.dumps(spec.params, option=_SORTED).decode() if spec.params else "") for spec in specs}
     return " | ".join(sorted(each))
+
+
+def limits_of(specs: Sequence[EndpointSpec]) -> Limits:
+    """Return what all endpoints allow together within any minute; what one of them does not limit is not limited."""
+
+    def total(limits: list[int | None]) -> int | None:
+        known = [limit for limit in limits if limit is not None]
+        return sum(known) if len(known) == len(limits) else None
+
+    return Limits(
+        requests_per_minute=total([spec.requests_per_minute for spec in specs]),
+        tokens_per_minute=total([spec.tokens_per_minute for spec in specs]),
+    )
 
 
 def budget_of(specs: Sequence[EndpointSpec], budget: Any, params: Mapping[str, Any]) -> Budget | None:

@@ -23,6 +23,7 @@ class Member:
     Args:
         spec: the endpoint.
         caller: makes one try of a call there.
+        pings: whether it can be asked if it is there; else a failure is always the call's own.
         clock: returns monotonic seconds.
 
     Attributes:
@@ -30,11 +31,14 @@ class Member:
         health: whether calls may go there.
     """
 
-    def __init__(self, spec: EndpointSpec, caller: ChatCaller, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spec: EndpointSpec, caller: ChatCaller, *, pings: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.spec = spec
         self.label = f"{spec.model} at {spec.endpoint.label}"
         self.health = Health(clock)
         self._caller = caller
+        self._pings = pings
         self._clock = clock
         self._avoided_until = 0.0
         self._ping: asyncio.Task[LLMRequestError | None] | None = None
@@ -68,6 +72,8 @@ class Member:
 
         Many may wait for one ping.
         """
+        if not self._pings:
+            return
         if self._ping is None or self._ping.done():
             self._ping = asyncio.create_task(self._answer_to_ping(request))
         ping = await asyncio.shield(self._ping)

@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm_datagen.config import check_choice, check_count, check_seconds, check_whole
+from llm_datagen.config import check_choice, check_count, check_flag, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.asking import Asker
+from llm_datagen.llm.asking import Asked, Asker
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.conversation import Conversation
-from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, specs_of
+from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompts import fields_of, row_label
+from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.schemas import answer_format
+from llm_datagen.llm.watching import watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 
@@ -75,6 +77,8 @@ class LLMOperator(BaseOperator):
         budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
             ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
             of a run that have a budget count together.
+        meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
+            endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
         name: the operator's identity in the image.
 
     Raises:
@@ -108,6 +112,7 @@ class LLMOperator(BaseOperator):
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
         budget: Mapping[str, float] | None = None,
+        meta: bool = False,
         name: str | None = None,
     ) -> None:
         self.endpoints = specs_of(
@@ -123,6 +128,7 @@ class LLMOperator(BaseOperator):
             timeout=check_seconds("timeout", timeout),
         )
         self.model = identity_of(self.endpoints)
+        self.limits = limits_of(self.endpoints)
         self._strategy: Strategy = check_choice("strategy", strategy, Strategy)
         self._outage_after = check_outage_after(outage_after)
         self._n = check_count("n", n)
@@ -132,6 +138,7 @@ class LLMOperator(BaseOperator):
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
         self._format = answer_format(output)
@@ -166,7 +173,7 @@ class LLMOperator(BaseOperator):
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
-        self._caller = caller
+        self._caller = caller = watched(caller)
         try:
             await caller.open()
         except BaseException:
@@ -196,18 +203,23 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
+        found: list[Asked | BaseException]
         if self._n == 1:
-            return {**fields_of(item), **await asker.ask(request)}
-        # All are waited for when one fails: what is in flight is paid for, and its usage counts.
-        results = await asyncio.gather(
-            *(asker.ask(replace(request, sample=number)) for number in range(self._n)), return_exceptions=True
-        )
-        rows = [{**fields_of(item), **columns} for columns in results if not isinstance(columns, BaseException)]
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return rows
+            found = [await asker.ask(request)]
+        else:  # all are waited for when one fails: what is in flight is paid for, and its usage counts
+            requests = [replace(request, sample=number) for number in range(self._n)]
+            found = await asyncio.gather(*map(asker.ask, requests), return_exceptions=True)
+        rows = []
+        for asked in found:
+            if isinstance(asked, BaseException):
+                raise asked
+            row = {**fields_of(item), **asked.columns}
+            if self._has_meta:
+                row[META_FIELD] = {**meta, ctx.node_id: provenance(request, asked.answers)}
+            rows.append(row)
+        return rows if self._n > 1 else rows[0]
 
     async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(

@@ -41,7 +41,7 @@ PROBLEMS = {
 
 
 def pipeline() -> UnifiedPipeline:
-    params = {"temperature": 0, "max_tokens": 400}
+    params = {"temperature": 0, "max_tokens": 400, "frequency_penalty": 0.5}
     return UnifiedPipeline(
         [
             LLMOperator(DRAFT, model=MODEL, output="draft", params=params, name="draft"),

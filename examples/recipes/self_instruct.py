@@ -74,7 +74,8 @@ def pipeline() -> UnifiedPipeline:
     invent = LLMOperator(
         INVENT, model=MODEL, output=TASKS, params={"temperature": 0.8, "seed": 1, "max_tokens": 400}, name="invent"
     )
-    answer = LLMOperator("{{ task }}", model=MODEL, params={"temperature": 0, "max_tokens": 400}, name="answer")
+    params = {"temperature": 0, "max_tokens": 400, "frequency_penalty": 0.5}
+    answer = LLMOperator("{{ task }}", model=MODEL, params=params, name="answer")
     return UnifiedPipeline(
         [invent, one_row_each, OnlyNew(), answer],
         f"jsonl://{Path(__file__).parent}/data/seed_tasks.jsonl",

@@ -35,7 +35,7 @@ def pipeline() -> UnifiedPipeline:
         system=SYSTEM,
         model=MODEL,
         output="translation",
-        params={"temperature": 0, "max_tokens": 200},
+        params={"temperature": 0, "max_tokens": 200, "frequency_penalty": 0.5},
         name="translate",
     )
     return UnifiedPipeline(

@@ -1,10 +1,10 @@
-"""Reader, node and writer actors, wired by hand under a supervisor of one's own: one stream, read by two nodes.
+"""Reader, node and writer actors, wired by hand under a supervisor of one's own: a diamond.
 
-    in.jsonl ─► words ─► words.jsonl ─┬─► short ─► short.jsonl
-                                      └─► long ──► long.jsonl
+    in.jsonl ─► words ─┬─► short.jsonl ─► shout ──► shouted.jsonl ─┬─► merge ─► out.jsonl
+                       └─► long.jsonl ──► measure ► measured.jsonl ┘
 
 The streams keep every promise that they keep in a pipeline, since what makes a row done is on disk, not in an actor.
-The first start below is stopped half-way, and the second one goes on where it was.
+The first start below is another process, which is killed half-way; the second one goes on where it was.
 
 Run it with ``python bare_metal_topology.py [DIRECTORY]``; without a directory it works in a temporary one.
 """
@@ -12,6 +12,7 @@ Run it with ``python bare_metal_topology.py [DIRECTORY]``; without a directory i
 import itertools
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -36,23 +37,32 @@ def words(item: dict[str, Any], ctx: INodeContext) -> list[dict[str, Any]]:
     return [{"word": word} for word in item["text"].split()]
 
 
-def short(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any] | None:
-    """Keep short words."""
-    return item if len(item["word"]) <= 4 else None
+def length(row: dict[str, Any]) -> str:
+    """Say where a word goes: this is the rule of the node "words"."""
+    return "short" if len(row["word"]) <= 4 else "long"
 
 
-def long(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any] | None:
-    """Keep long words."""
-    return item if len(item["word"]) > 4 else None
+def shout(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+    """Do one thing with short words."""
+    return {"word": item["word"].upper()}
+
+
+def measure(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+    """Do another one with long words."""
+    return {"word": item["word"], "length": len(item["word"])}
+
+
+def keep(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+    """Do nothing more."""
+    return item
 
 
 class Supervisor(pykka.ThreadingActor):
     """Starts the stages of some nodes, and hears from each, once, how it has ended."""
 
-    def __init__(self, plans: list[NodePlan], stop_after: int, over: threading.Event) -> None:
+    def __init__(self, plans: list[NodePlan], over: threading.Event) -> None:
         super().__init__()
         self.plans = plans
-        self.stop_after = stop_after
         self.over = over
         self.stages: dict[tuple[str, str], pykka.ActorRef[Any]] = {}
         self.outcomes: dict[tuple[str, str], Outcome] = {}
@@ -62,7 +72,7 @@ class Supervisor(pykka.ThreadingActor):
         for plan in running:
             self.start_stages(plan)
         for writing, reading in itertools.product(running, running):
-            if writing.sink and writing.sink.stream.place == reading.source.place:  # it says how far one may read
+            if writing.sink and writing.sink.stream.place in reading.source.places:  # it says how far one may read
                 self.stages[writing.node_id, "writer"].tell(Attach(self.stages[reading.node_id, "reader"]))
         for plan in running:
             self.stages[plan.node_id, "node"].tell(Feed(self.stages[plan.node_id, "reader"]))
@@ -80,16 +90,13 @@ class Supervisor(pykka.ThreadingActor):
             self.stages[plan.node_id, role] = ref
 
     def on_receive(self, message: Any) -> None:
-        match message:
-            case StageEnded(node_id=node_id, role=role, outcome=outcome):
-                self.outcomes[node_id, role] = outcome
-                if outcome is Outcome.FAILED:
-                    self.stop_all()
-                if role == "node" and outcome is not Outcome.FINISHED:
-                    self.stages[node_id, "writer"].tell(Drain())  # it commits what it has, and does not seal
-                self.look_whether_over()
-            case _ if getattr(message, "rows_out", 0) > self.stop_after:  # RowsCommitted
+        if isinstance(message, StageEnded):  # others say how far a node has come
+            self.outcomes[message.node_id, message.role] = message.outcome
+            if message.outcome is Outcome.FAILED:
                 self.stop_all()
+            if message.role == "node" and message.outcome is not Outcome.FINISHED:
+                self.stages[message.node_id, "writer"].tell(Drain())  # it commits what it has, and does not seal
+            self.look_whether_over()
 
     def stop_all(self) -> None:
         for (_, role), ref in self.stages.items():
@@ -102,42 +109,62 @@ class Supervisor(pykka.ThreadingActor):
             self.stop()
 
 
-def start_all(stop_after: int) -> None:
+def start_all() -> None:
     """Wire it, run it, and wait until every actor has ended."""
-    wires = [
-        ("words", words, "in.jsonl", "words.jsonl"),
-        ("short", short, "words.jsonl", "short.jsonl"),
-        ("long", long, "words.jsonl", "long.jsonl"),
+    wires: list[tuple[str, Any, Any, Any, Any]] = [
+        ("words", words, "in.jsonl", {"short": "short.jsonl", "long": "long.jsonl"}, length),
+        ("shout", shout, "short.jsonl", "shouted.jsonl", None),
+        ("measure", measure, "long.jsonl", "measured.jsonl", None),
+        ("merge", keep, {"shouted": "shouted.jsonl", "measured": "measured.jsonl"}, "out.jsonl", None),
     ]
     plans = []
-    for name, operator, source, output in wires:
+    for name, operator, source, output, rule in wires:
         node = UnifiedNode(name, parallel_size=4, follow_input=name != "words", writer_config={"flush_batch_size": 20})
-        node.bind_io(source, output).set_operator(operator).check()
-        plans.append(node.plan())
+        node.bind_io(source, output, route=rule).set_operator(operator)
+        for part in node.parts():  # several outputs are a node each, and so is what merges several inputs
+            part.check()
+            plans.append(part.plan())
     over = threading.Event()
-    Supervisor.start(plans, stop_after, over)
+    Supervisor.start(plans, over)
     over.wait()
 
 
-def lines(name: str) -> list[str]:
-    """Return the lines of an output."""
-    return Path(f"{name}.jsonl").read_text().splitlines()
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a stream."""
+    return [json.loads(line) for line in Path(f"{name}.jsonl").read_text().splitlines()]
+
+
+def start_and_kill() -> None:
+    """Start it as another process, and kill that when it has written some rows, with no chance to tidy up."""
+    process = subprocess.Popen([sys.executable, Path(__file__).absolute(), "--start"])
+    while process.poll() is None and not Path("out.jsonl.done").exists():
+        if Path("out.jsonl").exists() and Path("out.jsonl").stat().st_size > 4000:
+            process.kill()
+        time.sleep(0.01)
+    process.wait()
 
 
 def main() -> None:
-    """Run it twice: stopped half-way, and to the end."""
+    """Run it twice: killed half-way, and to the end."""
     texts = [f"row {n} says hello to everybody" for n in range(ROWS)]
     Path("in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    start_all(stop_after=300)
-    print("words sealed after the first start:", Path("words.jsonl.done").exists())
-    start_all(stop_after=10**9)
-    found = [json.loads(line)["word"] for name in ("short", "long") for line in lines(name)]
-    assert sorted(found) == sorted(word for text in texts for word in text.split())  # none is lost, none there twice
-    assert all(Path(f"{name}.jsonl.done").exists() for name in ("words", "short", "long"))
+    start_and_kill()
+    print("sealed after the first start:", Path("out.jsonl.done").exists())
+    start_all()
+    found = [row["word"] for row in rows_of("out")]
+    wanted = [word.upper() if len(word) <= 4 else word for text in texts for word in text.split()]
+    assert sorted(found) == sorted(wanted)  # none is lost, none there twice
+    ids = {row["_i"] for row in rows_of("out")}
+    assert len(ids) == len(found)
+    assert "0_3_measured" in ids  # word 3 of row 0, "hello", went by way of "measure"
+    assert all(Path(f"{name}.jsonl.done").exists() for name in ("short", "long", "shouted", "measured", "out"))
     print(len(found), "words, each once")
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--start"]:
+        start_all()
+        sys.exit()
     with tempfile.TemporaryDirectory() as temporary:
         os.chdir(sys.argv[1] if len(sys.argv) > 1 else temporary)
         main()

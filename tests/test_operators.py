@@ -35,6 +35,9 @@ class Context:
     def is_cancelled(self) -> bool:
         return False
 
+    def is_paused(self) -> bool:
+        return False
+
     def log(self, message: str, **fields: Any) -> None: ...
 
 

@@ -111,7 +111,7 @@ class _Check:
         self._is_over = is_over
         self._source = StreamFactory.create(entry["input_uri"])
         self._output = StreamFactory.create(entry["output_uri"])
-        self._is_own_source = self._source.place in written
+        self._is_own_source = written.issuperset(self._source.places)
         self._has_begun = bool(entry.get("rows_in")) or entry.get("status") == Status.COMPLETED
         found: tuple[str, Position] | None = None
         with self.ledger.finding_errors():
@@ -142,8 +142,12 @@ class _Check:
         with self.ledger.finding_errors("the source cannot be read: "):
             # What another program wrote may have lines that are no rows; what a node wrote, not.
             rows = rows_of(source, decode=not self._entry["is_root"], strict=self._is_own_source)
-            numbers = {row_id: number for row_id, _, number in rows}
-            self.ledger.rows_in = max(numbers.values(), default=-1) + 1
+            numbers: dict[Id, int] = {}
+            count = 0
+            for row_id, _, number in rows:
+                numbers[row_id] = number
+                count += 1
+            self.ledger.rows_in = count
             return numbers
         return None
 
@@ -166,7 +170,8 @@ class _Check:
             ledger.find(f"{output.path} was made from {made_from!r}, and the image says from {self._source.uri!r}")
         if not self._is_own_source and self._ids is not None:
             with ledger.finding_errors():
-                Fingerprint.check(self._source, self._entry.get("input_fingerprint"), position.coverage)
+                known = self._entry.get("input_fingerprint")
+                Fingerprint.check_input(self._source, known, position.coverage, follow=False)
         letters: set[Id] = set()
         with ledger.finding_errors():
             letters = self._letters(position)
@@ -252,7 +257,7 @@ class _Check:
                     f"{total} rows"
                 )
         if ledger.pending is not None and (ledger.pending < 0 or (ledger.complete and ledger.pending)):
-            size = self._source.disk.size(self._source.path) or 0
+            size = self._source.size() or 0
             has_grown = source_size is not None and size > source_size and ledger.pending > 0
             ledger.find(
                 f"the output is {'sealed' if ledger.complete else 'open'}, and {ledger.pending} rows are pending"

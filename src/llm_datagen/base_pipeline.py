@@ -151,8 +151,8 @@ class BasePipeline(StoredPipeline):
             check_nodes(self.nodes, image)
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
-                if not node.follow_input and not node.is_finished():
-                    entry["input_fingerprint"] = Fingerprint.of(node.input)
+                if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+                    entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
                 # What was opened must be closed if the next one fails.
                 plans.append(node.plan(folder=folder.files_path))
                 undo.callback(plans[-1].close)
@@ -211,3 +211,12 @@ class BasePipeline(StoredPipeline):
             ConfigError: when `format` is another one.
         """
         return draw(self._image if self._folder else self._blueprint(), format)
+
+    def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
+        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+
+        Raises:
+            ImageMismatchError: when the operators are not those of the run that was created or resumed.
+        """
+        image = self._image if self._folder else self._blueprint()
+        return image, self._operators(image)

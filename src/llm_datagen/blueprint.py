@@ -25,6 +25,7 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError
+from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.report import NodeReport, Status
@@ -253,8 +254,13 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
     }
 
 
-def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
+def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG) -> UnifiedNode:
     """Return the node that an image describes.
+
+    Args:
+        entry: the node, as the image has it.
+        operator: its operator.
+        log_file: the platform log when it runs by itself; None for none.
 
     Raises:
         ConfigError: when the image holds a value that this version does not know.
@@ -277,6 +283,7 @@ def node_from_image(entry: Mapping[str, Any], operator: Any) -> UnifiedNode:
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],
+        log_file=log_file,
     )
     node.is_root = entry["is_root"]
     return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
@@ -308,7 +315,7 @@ def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
         ConfigError: when they form a cycle.
     """
     writers = {node.output.place: node for node in nodes}
-    before = {node: {writers[node.input.place]} if node.input.place in writers else set() for node in nodes}
+    before = {node: {writers[place] for place in node.input.places if place in writers} for node in nodes}
     try:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:

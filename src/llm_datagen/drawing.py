@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import StreamFactory, inputs_of
 
 DrawingFormat = Literal["text", "mermaid"]
 """How a topology is drawn."""
+
+_Node = Mapping[str, Any]
 
 _PLAIN = re.compile(r"[^\W_]|[/:=,() ]|(?<=[^\W_])[._-](?=[^\W_])")
 """A character that Mermaid takes as it is in a quoted label, and not as markup."""
@@ -22,7 +24,8 @@ def draw(image: Mapping[str, Any], format: DrawingFormat = "text") -> str:
 
     Args:
         image: the image of a run; only its `config` and its `nodes` are looked at.
-        format: "text": a line a node and a line a stream, indented where several nodes read the same stream.
+        format: "text": a line a node and a line a stream, indented where several nodes read the same stream. A node
+            that reads several is drawn below the last of them, and named below the others.
             "mermaid": a flowchart in the language of Mermaid.
 
     Raises:
@@ -48,34 +51,53 @@ def _of(node: Mapping[str, Any]) -> str:
 
 def _text(nodes: Sequence[Mapping[str, Any]], *, streaming: bool) -> Iterator[str]:
     yield "streaming: all nodes at once" if streaming else "one node after the other"
-    readers: dict[Any, list[Mapping[str, Any]]] = {}
-    for node in nodes:
-        readers.setdefault(_key(node["input_uri"]), []).append(node)
+    readers: dict[Any, list[tuple[str, _Node]]] = {}
+    roots: dict[Any, str] = {}
+    missing = {}  # of each node, how many of its inputs were not drawn yet
     written = {_key(node["output_uri"]) for node in nodes}
-    roots = {key: found[0]["input_uri"] for key, found in readers.items() if key not in written}
+    for node in nodes:
+        inputs = inputs_of(node["input_uri"])
+        missing[node["node_id"]] = len(inputs)
+        for name, uri in inputs.items():
+            readers.setdefault(_key(uri), []).append((name, node))
+            if _key(uri) not in written:
+                roots.setdefault(_key(uri), uri)
     for key, uri in roots.items():
         yield _visible(uri)
-        waiting = [(key, "", "")]  # a stream, what its readers' lines begin with, and what follows in this place
+        waiting = _branches(readers.get(key, []), "")
         while waiting:
-            stream, indent, line = waiting.pop()
-            if line:
-                yield line
-            found = readers.get(stream, [])
-            branches: list[tuple[Any, str, str]] = []
-            for number, node in enumerate(found, 1):
-                is_last = number == len(found)
-                mark = "↓ " if len(found) == 1 else "└─ " if is_last else "├─ "
-                inner = indent + ("" if len(found) == 1 else "   " if is_last else "│  ")
-                head = f"{indent}{mark}{_visible(node['node_id'])}: {_visible(node['operator'])} ({_of(node)})"
-                branches.append((_key(node["output_uri"]), inner, f"{head}\n{inner}{_visible(node['output_uri'])}"))
-            waiting += reversed(branches)
+            head, inner, node = waiting.pop()
+            missing[node["node_id"]] -= 1
+            if missing[node["node_id"]]:
+                yield f"{head}, below"
+                continue
+            yield f"{head}: {_visible(node['operator'])} ({_of(node)})"
+            yield f"{inner}{_visible(node['output_uri'])}"
+            waiting += _branches(readers.get(_key(node["output_uri"]), []), inner)
+
+
+def _branches(found: list[tuple[str, _Node]], indent: str) -> list[tuple[str, str, _Node]]:
+    """Return the readers of a stream, the first one last: how their line begins, what lines below begin with, the node.
+
+    Args:
+        found: the readers; and the stream's name there, if there are several.
+        indent: what lines begin with here.
+    """
+    branches = []
+    for number, (name, node) in enumerate(found, 1):
+        is_last = number == len(found)
+        mark = "↓ " if len(found) == 1 else "└─ " if is_last else "├─ "
+        inner = indent + ("" if len(found) == 1 else "   " if is_last else "│  ")
+        here = f" [{_visible(name)}]" if name else ""
+        branches.append((f"{indent}{mark}{_visible(node['node_id'])}{here}", inner, node))
+    return branches[::-1]
 
 
 def _mermaid(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "flowchart TD"
     names: dict[Any, str] = {}
     for node in nodes:
-        for uri in (node["input_uri"], node["output_uri"]):
+        for uri in (*inputs_of(node["input_uri"]).values(), node["output_uri"]):
             key = _key(uri)
             if key not in names:
                 names[key] = f"stream{len(names)}"
@@ -83,7 +105,14 @@ def _mermaid(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for number, node in enumerate(nodes):
         title = _label(f"{node['node_id']}: {node['operator']}")
         yield f'    node{number}["{title}<br/>{_label(_of(node))}"]'
-        yield f"    {names[_key(node['input_uri'])]} --> node{number} --> {names[_key(node['output_uri'])]}"
+        *others, (last, uri) = inputs_of(node["input_uri"]).items()
+        for name, other in others:
+            yield f"    {names[_key(other)]} {_arrow(name)} node{number}"
+        yield f"    {names[_key(uri)]} {_arrow(last)} node{number} --> {names[_key(node['output_uri'])]}"
+
+
+def _arrow(name: str) -> str:
+    return f'-- "{_label(name)}" -->' if name else "-->"
 
 
 def _visible(text: str) -> str:

@@ -10,11 +10,13 @@ found, and their batches, not for the streams.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.errors import IdError
 from llm_datagen.ids import Id
 from llm_datagen.kin import Done, batch_ends, parent_of
 from llm_datagen.streams.commits import Position
@@ -80,7 +82,7 @@ class _Family:
         self._heirs: dict[Step, dict[Id, int | None]] = {step: {} for step in steps}
         """Of each step, the row itself and its descendants, with their numbers."""
         for holder in self._holders:
-            self._climb(holder)
+            self._climb(holder, {asked})
 
     def is_known(self) -> bool:
         """Return whether any stream, or dead letter, has the row."""
@@ -89,22 +91,30 @@ class _Family:
         )
 
     def _holds(self, step: Step) -> bool:
-        return any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
+        return not step.lanes and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
 
     # Up.
 
-    def _climb(self, step: Step) -> None:
-        names: set[Id] = {self._asked}
-        while step.source is not None:
-            names = _parents(step, step.source, names)
-            step = step.source
-            self._ancestors[step] |= names
+    def _climb(self, step: Step, names: set[Id]) -> None:
+        above: list[tuple[Step, set[Id]]] = []
+        if step.source is not None:
+            above = [(step.source, _parents(step, step.source, names))]
+        for lane, source in step.lanes:
+            originals = (lane.original(name) for name in names)
+            above.append((source, {name for name in originals if name is not None}))
+        for source, found in above:
+            if found:
+                self._ancestors[source] |= found
+                self._climb(source, found)
 
     # Down.
 
     def members(self) -> Iterator[Trace]:
         """Yield all kin, and where they end."""
         for step in self._steps:
+            if step.lanes:
+                self._heirs[step] = _named_heirs(step, self._heirs)
+                continue
             origin = _Origin(step, self._heirs[step.source]) if step.source else None
             if step.source and not step.is_there:
                 # Who is not there any more (memory://), or yet, has handed on its names.
@@ -146,6 +156,16 @@ class _Family:
             if number is not None and row_id not in origin.fruitful:
                 relation = "itself" if row_id == self._asked else "descendant"
                 yield Trace(step.where, step.stream.uri, row_id, relation, _end(step.position, number), None)
+
+
+def _named_heirs(step: Step, heirs: Mapping[Step, Mapping[Id, int | None]]) -> dict[Id, int | None]:
+    """Return the heirs in several streams under the names and numbers that they have where these are read as one."""
+    named: dict[Id, int | None] = {}
+    for lane, source in step.lanes:
+        for row_id, number in heirs[source].items():
+            with contextlib.suppress(IdError):
+                named[lane.named(row_id)] = None if number is None else number + lane.base
+    return named
 
 
 def _end(position: Position | None, number: int) -> str:

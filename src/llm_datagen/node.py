@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,14 +25,16 @@ from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError,
 from llm_datagen.executors.transport import check_operator, pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
+from llm_datagen.merging import Merger, check_inputs, merged_beside
 from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.routing import RoutingOperator, Rule, Selector, check_outputs
 from llm_datagen.run import Run, run_in_foreground
-from llm_datagen.streams import FileStream, Sink, Span, Stream, StreamFactory
+from llm_datagen.streams import Coverage, FileStream, MergedStream, Sink, Span, Stream, StreamFactory
 from llm_datagen.streams.commits import CHECK_WHOLE_BYTES, Position
 from llm_datagen.streams.dispatch import DispatchLog, abandoned
 from llm_datagen.streams.letters import bury_abandoned, check_letters
+from llm_datagen.streams.merged import Naming
 from llm_datagen.streams.sink import check_recoverable, position_of
 
 
@@ -109,11 +111,13 @@ class UnifiedNode:
         self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
         self.follow_input = check_flag("follow_input", follow_input)
         self.is_root = False
+        self._patience = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._hooks = check_hooks(hooks)
         self._log_file = log_file
         self._operator: Any = None
         self._packed: bytes | None = None  # by `check`, for `plan`
         self._input: Stream | None = None
+        self._named_inputs: dict[str, Stream] = {}
         self._output: Stream | None = None
         self._named_outputs: dict[str, Stream] = {}
         self._rule: Rule | None = None
@@ -127,25 +131,25 @@ class UnifiedNode:
 
     def bind_io(
         self,
-        input_bus: Stream | str,
+        input_bus: Stream | str | Sequence[Stream | str] | Mapping[str, Stream | str],
         output_bus: Stream | str | Mapping[str, Stream | str],
         *,
         route: Rule | None = None,
     ) -> Self:
         """Say where the node reads and writes: streams, or URIs.
 
-        With several outputs, by their names, the operator returns a `Route` for each row, or `route` says where it
-        goes. Such a node is run by a UnifiedNodePipeline, as the nodes that `parts` returns.
+        Several inputs are read as one: their rows come as they are there. With several outputs, by their names, the
+        operator returns a `Route` for each row, or `route` says where it goes. A node that has several of either is
+        run by a UnifiedNodePipeline, as the nodes that `parts` returns.
 
         Args:
-            input_bus: what is read.
+            input_bus: what is read; several as a list, which is named in0, in1, …; or a stream for each name.
             output_bus: what is written; or a stream for each name.
             route: given a row that is no `Route`, returns the name of its output; None drops the row.
 
         Raises:
             ConfigError: when something is neither, or two streams are the same.
         """
-        self._input = _as_stream("input_bus", input_bus)
         self._named_outputs, self._rule = {}, route
         if isinstance(output_bus, Mapping):
             check_outputs(self.node_id, output_bus, route)
@@ -157,8 +161,20 @@ class UnifiedNode:
             )
         else:
             self._output = _as_stream("output_bus", output_bus)
-        if self._input.place in {self._output.place, *(output.place for output in self._named_outputs.values())}:
-            raise ConfigError(f"node {self.node_id} would read and write the same stream, {self._input.uri}")
+        outputs = list(self._named_outputs.values()) or [self._output]
+        self._named_inputs = {}
+        if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
+            named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
+            self._named_inputs = {name: _as_stream(f"input {name}", bus) for name, bus in named.items()}
+            check_inputs(self.node_id, self._named_inputs)
+            self._input = merged_beside(outputs[0])
+        else:
+            self._input = _as_stream("input_bus", input_bus)
+        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
+        written = {self._output.place, *(output.place for output in outputs)}
+        for stream in (self._input, *self._named_inputs.values()):
+            if written.intersection(stream.places):
+                raise ConfigError(f"node {self.node_id} would read and write the same stream, {stream.uri}")
         return self
 
     def set_processor(self, func: Any) -> Self:
@@ -196,8 +212,28 @@ class UnifiedNode:
         return self._operator
 
     def parts(self) -> list[UnifiedNode]:
-        """Return the nodes that this one is run as: itself; and, behind it, one for each of several named outputs."""
-        return [self, *(self._selector(name, output) for name, output in self._named_outputs.items())]
+        """Return the nodes that this one is run as.
+
+        It is one of them. Before it comes one that merges several inputs, behind it one for each of several outputs.
+        """
+        merging = [self._merging()] if self._named_inputs else []
+        return [*merging, self, *(self._selector(name, output) for name, output in self._named_outputs.items())]
+
+    def _merging(self) -> UnifiedNode:
+        follow_input, idle_timeout = self._patience
+        node = UnifiedNode(
+            f"{self.node_id}.merge",
+            writer_config=self.writer_config,
+            grace=self.grace,
+            stall_after=self.stall_after,
+            on_error=self.policy.on_error,
+            max_errors=self.policy.max_errors,
+            idle_timeout=idle_timeout,
+            follow_input=follow_input,
+        )
+        naming: Naming = "named" if self.id_scheme == "path" else "numbered"
+        uri = MergedStream.uri_of(naming, {name: stream.uri for name, stream in self._named_inputs.items()})
+        return node.bind_io(uri, self.input).set_operator(Merger(list(self._named_inputs)))
 
     def _selector(self, name: str, output: Stream) -> UnifiedNode:
         node = UnifiedNode(
@@ -211,7 +247,7 @@ class UnifiedNode:
 
     @property
     def input(self) -> Stream:
-        """The stream that the node reads.
+        """The stream that the node reads; with several inputs, the one to which they are copied.
 
         Raises:
             ConfigError: when none was bound.
@@ -257,10 +293,10 @@ class UnifiedNode:
         manifest = self.output.manifest()
         if manifest is None or not manifest.complete:
             return False
-        size = self.input.disk.size(self.input.path)
+        size = self.input.size()
         if size is None:  # what is finished needs no input
             return True
-        if self.follow_input and not self.input.is_sealed():
+        if not self.input.has_ended(follow=self.follow_input):
             return False
         return manifest.source_size is None or size <= manifest.source_size
 
@@ -295,14 +331,15 @@ class UnifiedNode:
             return
         if self.executor == "process":
             self._packed = self._pack()
-        if not self.follow_input:
-            _check_input(source)
+        for stream in source.read_as_is(follow=self.follow_input):
+            _check_input(stream)
         output.check_free()
         if output.is_sealed():
             output.verify(whole=False)
         position = check_recoverable(output, source.uri)
         _check_letters(output, position)
-        _check_source(source, position)
+        for stream, coverage in source.parts(position.coverage):
+            _check_source(stream, coverage)
         abandoned(output, position)
 
     def _pack(self) -> bytes:
@@ -382,9 +419,10 @@ class UnifiedNode:
         return self
 
     def _refuse_several(self) -> None:
-        if self._named_outputs:
+        if self._named_outputs or self._named_inputs:
+            several = "outputs" if self._named_outputs else "inputs"
             raise ConfigError(
-                f"node {self.node_id} has several outputs, so it does not run alone: run "
+                f"node {self.node_id} has several {several}, so it does not run alone: run "
                 f"UnifiedNodePipeline([{self.node_id}])"
             )
 
@@ -459,6 +497,10 @@ class UnifiedNode:
         return {"node_id": self.node_id, **self.config(), **self.progress.as_dict(), "status": str(self.status)}
 
 
+def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:
+    return {f"in{number}": stream for number, stream in enumerate(inputs)}
+
+
 def _as_stream(name: str, value: Any) -> Stream:
     if isinstance(value, str):
         return StreamFactory.create(value)
@@ -475,7 +517,7 @@ def _routed(output: Stream) -> Stream:
 
 def _check_input(source: Stream) -> None:
     """See to it that an input which is to be read as it is can be."""
-    if source.disk.size(source.path) is None:
+    if source.size() is None:
         raise StreamMissingError(
             f"{source.path} does not exist; check the path of the input (relative paths count from the working "
             f"directory, {Path.cwd()})"
@@ -510,17 +552,17 @@ def _check_letters(output: Stream, position: Position) -> None:
         check_letters(output)
 
 
-def _check_source(source: Stream, position: Position) -> None:
+def _check_source(source: Stream, done: Coverage) -> None:
     """See to it that the rows which were read before are still there (M22)."""
-    _, offset = position.coverage.end()
-    size = source.disk.size(source.path)
+    _, offset = done.end()
+    size = source.size()
     if offset and (size is None or size < offset):
         what = "is gone" if size is None else f"has {size} bytes"
         raise StreamChangedError(
             f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
             "restore it, or start afresh with if_exists='overwrite'"
         )
-    for segment in position.coverage.gaps():
+    for segment in done.gaps():
         if not source.is_row_start(segment.offset):
             raise StreamChangedError(
                 f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "

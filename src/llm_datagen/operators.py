@@ -51,6 +51,9 @@ class INodeContext(Protocol):
     def is_cancelled(self) -> bool:
         """Return whether the run is being cancelled, so that a long call can give up."""
 
+    def is_paused(self) -> bool:
+        """Return whether the run is paused, so that a call which consists of several steps can wait before the next."""
+
     def log(self, message: str, **fields: Any) -> None:
         """Write a line to platform.log and to the hooks' `on_log`. Never log rows or secrets."""
 

@@ -52,7 +52,7 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
         StreamBusyError: when an output is being written by another run.
     """
     written = {node.output.place for node in nodes}
-    inputs = {node.input.place: node for node in nodes if node.input.place not in written}
+    inputs = {place: node for node in nodes for place in node.input.places if place not in written}
     outputs = {output.place: output for output in (StreamFactory.create(entry["output_uri"]) for entry in entries)}
     for output in outputs.values():
         for path in output.files:

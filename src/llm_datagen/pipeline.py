@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from llm_datagen.apart import settle_merges
 from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.blueprint import (
     Settings,
@@ -193,7 +194,27 @@ class UnifiedPipeline(BasePipeline):
         """
         if self.pipeline_id or not node_configs:
             return super().describe(format)
-        return draw(image_of_line(self._settings, node_configs, UNKNOWN_ID), format)
+        return draw(self.blueprint(node_configs=node_configs)[0], format)
+
+    def blueprint(
+        self,
+        *,
+        node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
+        **overrides: Any,
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+
+        Args:
+            node_configs: those that `create()` will be given; when it was called, they are known.
+            overrides: settings that `create()` will be given.
+
+        Raises:
+            ConfigError: when a value is wrong, or adjacent nodes' URIs disagree.
+        """
+        if self.pipeline_id or not (node_configs or overrides):
+            return super().blueprint()
+        settings = self._settings.overridden(overrides)
+        return image_of_line(settings, node_configs or [], UNKNOWN_ID), list(settings.operators)
 
     def _create_default(self) -> None:
         self.create()
@@ -238,6 +259,7 @@ class UnifiedNodePipeline(BasePipeline):
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
         self._given = in_reading_order(parts)
+        settle_merges(self._given)
 
     def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
         """Write the image.

@@ -51,8 +51,9 @@ def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: i
 def check_nodes(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> None:
     """See to it that all nodes can go on, before anything is changed (M22)."""
     for node, entry in zip(nodes, image["nodes"], strict=True):
-        if not node.follow_input and not node.is_finished():
-            Fingerprint.check(node.input, entry.get("input_fingerprint"), node.read_before())
+        if not node.is_finished():
+            known, done = entry.get("input_fingerprint"), node.read_before()
+            Fingerprint.check_input(node.input, known, done, follow=node.follow_input)
         _check_output_is_there(node, entry)
         node.check()
 

@@ -44,9 +44,13 @@ class RoutingOperator(FunctionOperator):
         operator: what the user gave.
         names: the outputs.
         rule: where rows go that are no `Route`.
+
+    Attributes:
+        operator: what the user gave.
     """
 
     def __init__(self, operator: Any, names: Sequence[str], rule: Rule | None) -> None:
+        self.operator = operator
         self._call = Call(operator)
         self._names = tuple(names)
         self._rule = rule

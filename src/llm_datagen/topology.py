@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.ids import Id
 from llm_datagen.kin import numeric_source, rows_of
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import Coverage, Lane, MergedStream, Stream, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.letters import position_of
 
@@ -24,7 +24,8 @@ class Step:
     Attributes:
         where: "input", or the id of the node that writes it.
         stream: the stream.
-        source: the step that it is made from; None for an input.
+        source: the step that it is made from; None for an input, and for several streams that are read as one.
+        lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
         is_root: whether its rows are named by their number.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
         batch_size: rows a batch of that node has, at most.
@@ -34,6 +35,7 @@ class Step:
     where: str
     stream: Stream
     source: Step | None = None
+    lanes: tuple[tuple[Lane, Step], ...] = ()
     is_root: bool = False
     is_numeric: bool = False
     batch_size: int = 1
@@ -42,7 +44,7 @@ class Step:
     @property
     def is_there(self) -> bool:
         """Whether there is any data."""
-        return self.stream.disk.size(self.stream.path) is not None
+        return self.stream.size() is not None
 
     def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
         """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
@@ -76,18 +78,28 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
     while waiting:
         entry = waiting.pop(0)
         source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
-        if source.place not in steps:
-            if source.place in written and waiting:  # nodes may be wired in any order
-                waiting.append(entry)
-                continue
-            steps[source.place] = Step("input", source, is_root=entry["is_root"])
+        if any(place in written and place not in steps for place in source.places) and waiting:
+            waiting.append(entry)  # nodes may be wired in any order
+            continue
+        for stream, _ in source.parts(Coverage()):
+            steps.setdefault(stream.place, Step("input", stream, is_root=entry["is_root"]))
+        if isinstance(source, MergedStream):
+            steps[source.place] = _merged(source, steps)
         found = position_of(output)
         steps[output.place] = Step(
             entry["node_id"],
             output,
             steps[source.place],
-            is_numeric=entry["id_scheme"] == "numeric",
+            is_numeric=entry["id_scheme"] == "numeric" or _is_numbered(source),
             batch_size=entry["batch_size"],
             position=found[1] if found else None,
         )
     return list(steps.values())
+
+
+def _merged(source: MergedStream, steps: Mapping[tuple[str, str], Step]) -> Step:
+    return Step("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
+
+
+def _is_numbered(source: Stream) -> bool:
+    return isinstance(source, MergedStream) and source.naming == "numbered"

@@ -29,6 +29,9 @@ class Context:
     def is_cancelled(self) -> bool:
         return False
 
+    def is_paused(self) -> bool:
+        return False
+
     def log(self, message: str, **fields: Any) -> None:
         self.lines.append(f"{message} {fields}")
 

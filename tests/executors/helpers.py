@@ -36,6 +36,10 @@ class Ctx:
         """Return what the test has said."""
         return self.cancelled
 
+    def is_paused(self) -> bool:
+        """Return that it is not."""
+        return False
+
     def report_usage(self, usage: Any) -> None:
         """Do nothing."""
 

@@ -87,7 +87,7 @@ def test_an_answer_outlives_its_process_and_costs_nothing_the_second_time(tmp_pa
     asked = Asked()
     assert complete(path, asked) == [ANSWER]
     same = replace(REQUEST, params={"seed": 1, "temperature": 0}, row="row 2")
-    assert complete(path, asked, REQUEST, same) == [replace(ANSWER, is_cached=True, cost=0.0)] * 2
+    assert complete(path, asked, REQUEST, same) == [replace(ANSWER, is_cached=True, cost=0.0, saved=ANSWER.cost)] * 2
     assert asked.count == 1
     others = [
         replace(REQUEST, model="n"),

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import pykka
 import pytest
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError, limiters
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.estimate import TokenEstimate
+from llm_datagen.llm.limited import LimitedCaller
+from llm_datagen.llm.limiter import Limiter, Limits
+from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency
 
 from ..support import Bench, eventually, lines
-from .chat_server import ChatServer, Reply, completion, run_rows
+from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 MINUTE = 0.5
+
+
+class Quick:
+    """Makes calls that take a millisecond."""
+
+    now = most = 0
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(0.001)
+        finally:
+            self.now -= 1
+        return ChatAnswer(text="yes")
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +106,9 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
     assert time.monotonic() - started < 60  # far from 500
     answered = sum(int(seen.body["messages"][-1]["content"]) % 2 == 0 for seen in server.seen)
     assert (report.nodes[0].rows_out, report.nodes[0].dead_letters) == (answered, 0)
+    said = [line for line in bench.log_lines() if line["event"] == "[Operator]" and "calls wait" in line["message"]]
+    assert 500 < said[0]["seconds"] <= 600
+    assert len(said) == 1
     assert len(server.seen) == 6
     limiters._limiters.clear()  # else the resume would wait for the minute that this one has filled
     server.reply = lambda seen: Reply(completion("yes"))
@@ -86,6 +116,77 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
     assert pipeline().resume("p").run().nodes[0].rows_out == 10
     assert [row["q"] for row in sorted(lines(bench.output), key=lambda row: row["q"])] == list(range(10))
     assert len(server.seen) == 6 + 10 - answered
+
+
+def test_rows_that_wait_for_a_limit_survive_kill_9(tmp_path: Path, server: ChatServer) -> None:
+    bench = Bench(tmp_path)
+    bench.give({"q": k} for k in range(8))
+    script = (
+        "from llm_datagen import UnifiedPipeline\n"
+        "from llm_datagen.llm import LLMOperator\n"
+        f"ask = LLMOperator('{{{{ q }}}}', model='tiny', base_url={server.base_url!r}, requests_per_minute=3)\n"
+        f"UnifiedPipeline([ask], 'jsonl://{bench.input}', 'jsonl://{bench.output}', parallel_size=8, "
+        f"results_dir={str(bench.results)!r}, base_path={str(tmp_path / 'between')!r})"
+        ".create('p').run()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) as process:
+        eventually(lambda: bench.output.exists() and bench.output.read_bytes().count(b"\n") == 3)
+        process.kill()
+    report = bench.pipeline([server.operator(requests_per_minute=8)], parallel_size=8).resume("p").run()
+    assert report.nodes[0].rows_out == 8
+    assert sorted(row["q"] for row in lines(bench.output)) == list(range(8))
+    assert len(server.seen) <= 8 + 3
+
+
+def test_calls_that_are_given_up_free_their_place(server: ChatServer) -> None:
+    """Tasks are cancelled where they stand, as when `grace` is over: in the queue and in flight."""
+    inner = Quick()
+    its = Limiter(window=0.0)
+    caller = LimitedCaller(
+        inner, endpoint="e", api_key=None, model="m", limits=Limits(requests_per_minute=2), limiter=its
+    )
+    random = Random(7)
+
+    async def run() -> None:
+        await caller.open()
+        request = ChatRequest(messages=[], params={}, model="m", ctx=Context())
+        for _ in range(20):
+            tasks = [asyncio.create_task(caller.complete(request)) for _ in range(12)]
+            for _ in range(random.randrange(4)):
+                await asyncio.sleep(0.001)
+            for task in random.sample(tasks, 8):
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(isinstance(result, ChatAnswer) for result in results) >= 4
+            assert inner.most <= 2
+        await caller.close()
+
+    asyncio.run(run())
+    assert its.is_idle()
+
+
+def test_while_a_run_is_paused_no_row_that_waits_for_a_limit_or_a_retry_is_asked_for(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    bench = Bench(tmp_path)
+    bench.give({"q": k} for k in range(8))
+    busy = Reply("busy", 429, headers={"Retry-After": "0.1"})
+    server.reply = lambda seen: busy if len(server.seen) <= 4 else Reply(completion("yes"))
+    ask = server.operator(requests_per_minute=4, max_retries=3, retry_wait=0.01)
+    pipeline = bench.pipeline([ask], parallel_size=8).create("p")
+    ref = pipeline.start()
+    try:
+        eventually(lambda: len(server.seen) == 4)
+        ref.ask(Pause(), timeout=30)
+        time.sleep(MINUTE + 0.3)  # the limit has room, and the pauses before another try are over
+        assert len(server.seen) == 4
+        ref.ask(Unpause(), timeout=30)
+        report = pipeline.wait(60)
+    finally:
+        with contextlib.suppress(pykka.ActorDeadError):
+            ref.tell(Cancel("the test is over"))
+    assert report is not None
+    assert report.nodes[0].rows_out == 8
 
 
 def test_a_call_that_needs_more_tokens_than_a_minute_has_is_an_error_and_one_that_may_need_them_is_sent(

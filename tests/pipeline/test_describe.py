@@ -77,6 +77,32 @@ def test_a_stream_that_several_nodes_read_is_drawn_once(tmp_path: Path) -> None:
     assert len({node for _, node, _ in arrows}) == len(arrows) == 6
 
 
+def test_a_node_with_several_inputs_is_drawn_below_the_last_of_them(tmp_path: Path) -> None:
+    """M31: each stream and each node once; its inputs have their names."""
+    nodes = [
+        UnifiedNode(name).bind_io(source, f"{name}.jsonl").set_operator(FunctionOperator(same, name="do"))
+        for name, source in (
+            ("a", "in.jsonl"),
+            ("b", "in.jsonl"),
+            ("m", {"x": "a.jsonl", "y": "b.jsonl", "z": "o.csv"}),
+        )
+    ]
+    pipeline = UnifiedNodePipeline(nodes, results_dir=tmp_path / "results", log_file=None)
+    text = re.sub(r" \(parallel_size=1, batch_size=1\)", "", pipeline.describe())
+    assert text.splitlines()[1:] == [
+        *("in.jsonl", "├─ a: do", "│  a.jsonl", "│  ↓ m.merge [x], below"),
+        *("└─ b: do", "   b.jsonl", "   ↓ m.merge [y], below"),
+        *("o.csv", "↓ m.merge [z]: merge(x, y, z)", "jsonl://m.jsonl.merged", "↓ m: do", "m.jsonl"),
+    ]
+    mermaid = pipeline.describe("mermaid")
+    labels = re.findall(r'(stream\d)\[\("(.*)"\)\]', mermaid)
+    assert len(labels) == len(dict(labels)) == 6
+    (merge,) = re.findall(r'(node\d)\["m.merge: ', mermaid)
+    named = {uri: stream for stream, uri in labels}
+    for name, uri in (("x", "a.jsonl"), ("y", "b.jsonl"), ("z", "o.csv")):
+        assert f'{named[uri]} -- "{name}" --> {merge}' in mermaid
+
+
 @pytest.mark.parametrize("odd", ['a"]; b --> c', "x\ny\x1b[31m", "<b>#35;&amp;`%%{init}", "style:x#1;", "_é_ **中**"])
 def test_odd_characters_neither_break_a_line_nor_end_a_label(odd: str) -> None:
     """A label can be read back as the text it stands for."""

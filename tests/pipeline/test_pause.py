@@ -195,6 +195,34 @@ def test_the_answer_does_not_wait_for_calls_that_run_and_they_are_saved(bench: B
     assert [row["n"] for row in sorted(lines(bench.output), key=lambda row: int(row["n"]))] == list(range(10))
 
 
+class TwoSteps(Counted):
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        self.calls.note("first")
+        while not ctx.is_paused():
+            time.sleep(0.01)
+        self.calls.note("paused")
+        while ctx.is_paused():
+            time.sleep(0.01)
+        return item
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_call_sees_that_the_run_is_paused_and_that_it_goes_on(bench: Bench, executor: str) -> None:
+    if executor == "process":
+        pytest.importorskip("cloudpickle")
+    bench.give(numbered(1))
+    calls = Calls(bench.folder / "calls")
+    pipeline = bench.pipeline([TwoSteps(calls, 0.0)], executor=executor).create("a")
+    ref = pipeline.start()
+    eventually(lambda: calls.all()["first"])
+    paused(ref)
+    eventually(lambda: calls.all()["paused"])
+    asked(ref, Unpause())
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.nodes[0].rows_out == 1
+
+
 def test_a_node_that_begins_while_the_run_is_paused_makes_no_call(bench: Bench) -> None:
     """M30: one node after the other: the first one ends with the call that was running."""
     bench.give(numbered(1))

@@ -1,6 +1,7 @@
-"""Random graphs of nodes, killed: streams that several nodes read, and nodes with several outputs (M31, S4).
+"""Random graphs of nodes, killed: streams that several nodes read, nodes with several inputs or outputs (M31, S4).
 
-A router decides by chance, each time that it is called: what it said before a kill must hold.
+A router decides by chance, each time that it is called: what it said before a kill must hold. Some rows fail until the
+operators are mended: they are dead-lettered, and replayed in the end, which is killed, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import random
 import shutil
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from llm_datagen.runtime import RunFolder
 
 from ..support import stored
 from .forks import fork
-from .operators import FATES, bare
+from .operators import FATES, PoisonError, bare
 from .tally import Tally
 
 ROWS = 150
@@ -30,11 +32,11 @@ ROWS = 150
 
 @dataclass(frozen=True, slots=True)
 class _Vertex:
-    """A node: what it does, from which stream, to which streams."""
+    """A node: what it does, from which streams, to which streams."""
 
     name: str
     fate: str
-    source: str
+    sources: tuple[str, ...]
     outputs: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -45,9 +47,11 @@ class _Vertex:
             return [(f"{row['_i']}_{k}", child) for k, child in enumerate(made)]
         return [] if made is None else [(row["_i"], made)]
 
-    def call(self, row: dict[str, Any], *, seed: int) -> Any:
+    def call(self, row: dict[str, Any], *, seed: int, is_mended: bool) -> Any:
         """Be the operator."""
         time.sleep(0.0005)
+        if not is_mended and zlib.crc32(f"{self.name} {row['k']} {row['v']}".encode()) % 15 == 0:
+            raise PoisonError(self.name)
         made = FATES[self.fate](bare(row), seed)
         if len(self.outputs) == 1 or made is None:
             return made
@@ -66,7 +70,7 @@ class _Graph:
 
     @classmethod
     def of(cls, seed: int, folder: Path) -> _Graph:
-        """Return a random graph: each node reads the input, or any stream that was made before."""
+        """Return a random graph: each node reads the input, or any streams that were made before, or several."""
         chance = random.Random(seed)
         streams, vertices = ["in"], []
         for number in range(chance.randint(2, 6)):
@@ -74,12 +78,14 @@ class _Graph:
             settings = {
                 "parallel_size": chance.choice([1, 3]),
                 "ordered": chance.random() < 0.2,
+                "on_error": "dead_letter",
                 "writer_config": WriterConfig(
                     flush_batch_size=chance.choice([1, 7, 1000]), async_mode=chance.random() < 0.7, fsync="never"
                 ),
             }
             fate = chance.choice(["map", "map", "filter", "fan"])
-            vertices.append(_Vertex(f"n{number}", fate, chance.choice(streams), outputs, settings))
+            sources = chance.sample(streams, min(len(streams), chance.choice([1, 1, 2, 2, 3])))
+            vertices.append(_Vertex(f"n{number}", fate, tuple(sources), outputs, settings))
             streams += outputs
         return cls(seed, folder, chance.random() < 0.7, vertices)
 
@@ -88,28 +94,49 @@ class _Graph:
         return f"jsonl://{self.folder}/{stream}.jsonl"
 
     def run(self) -> None:
-        """Run it, or go on with it."""
+        """Run it, or go on with it; some rows fail."""
+        self._pipeline(is_mended=False).create("a", if_exists="resume").run()
+
+    def replay(self) -> None:
+        """Do the rows again that have failed; now none does."""
+        self._pipeline(is_mended=True).replay("a").run()
+
+    def _pipeline(self, *, is_mended: bool) -> UnifiedNodePipeline:
         nodes = []
         for vertex in self.vertices:
-            node = UnifiedNode(vertex.name, follow_input=vertex.source != "in", **vertex.settings)
+            node = UnifiedNode(vertex.name, follow_input="in" not in vertex.sources, **vertex.settings)
             outputs = {name: self.uri(name) for name in vertex.outputs}
-            node.bind_io(self.uri(vertex.source), outputs if len(outputs) > 1 else self.uri(vertex.outputs[0]))
-            operator = partial(vertex.call, seed=self.seed)
+            inputs = [self.uri(source) for source in vertex.sources]
+            node.bind_io(
+                inputs if len(inputs) > 1 else inputs[0], outputs if len(outputs) > 1 else self.uri(vertex.outputs[0])
+            )
+            operator = partial(vertex.call, seed=self.seed, is_mended=is_mended)
             nodes.append(node.set_operator(operator))
         random.Random(self.seed).shuffle(nodes)  # in any order
         results = self.folder / "results"
-        pipeline = UnifiedNodePipeline(nodes, streaming=self.streaming, results_dir=results, log_file=None)
-        pipeline.create("a", if_exists="resume").run()
+        return UnifiedNodePipeline(nodes, streaming=self.streaming, results_dir=results, log_file=None)
+
+    def rows_of(self, vertex: _Vertex, *, is_named: bool) -> Iterator[dict[str, Any]]:
+        """Yield the rows that a node has read; `is_named` says whether their ids tell where they come from."""
+        for at, source in enumerate(vertex.sources):
+            for number, row in enumerate(stored(self.uri(source))):
+                row_id = row.get("_i", number)
+                yield {**row, "_i": f"{row_id}_in{at}" if is_named else row_id}
+
+    def letters(self) -> int:
+        """Return how many rows have failed."""
+        return sum(ledger.dead for ledger in verify(RunFolder(self.folder / "results", "a").load()))
 
     def findings(self) -> Iterator[str]:
         """Yield what is wrong with what a run has left: each stream is compared with those that it is made from."""
         (self.folder / "in.jsonl.done").touch()
+        image = RunFolder(self.folder / "results", "a").load()
+        named = {node["node_id"].removesuffix(".merge") for node in image["nodes"] if "://named?" in node["input_uri"]}
         for vertex in self.vertices:
-            source = stored(self.uri(vertex.source))
             wanted = Counter(
                 f"{row_id} {json.dumps(made, sort_keys=True)}"
-                for number, row in enumerate(source)
-                for row_id, made in vertex.made_of({"_i": number, **row}, self.seed)
+                for row in self.rows_of(vertex, is_named=vertex.name in named)
+                for row_id, made in vertex.made_of(row, self.seed)
             )
             found = Counter(
                 f"{row['_i']} {json.dumps(bare(row), sort_keys=True)}"
@@ -119,8 +146,10 @@ class _Graph:
             if found != wanted:
                 lost, more = wanted - found, found - wanted
                 yield f"{vertex}: lost {lost.total()}, {list(lost)[:3]}; too many {more.total()}: {list(more)[:3]}"
-        for ledger in verify(RunFolder(self.folder / "results", "a").load()):
+        for ledger in verify(image):
             yield from ledger.findings
+            if ledger.dead:
+                yield f"{ledger.node_id}: {ledger.dead} dead letters are left"
 
 
 def graphs(folder: Path, *, seed: int, kills: int) -> Tally:
@@ -133,12 +162,17 @@ def graphs(folder: Path, *, seed: int, kills: int) -> Tally:
         (work / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         graph = _Graph.of(seed, work)
         chance = random.Random(seed)
-        for _ in range(5):
-            death = fork(graph.run, work / "said", kill_after=chance.uniform(0.01, 0.25))
-            tally.kills += death.how == "killed"
-            if death.how != "killed":
+        for act, times in ((graph.run, 5), (graph.replay, 2)):
+            for _ in range(times):
+                death = fork(act, work / "said", kill_after=chance.uniform(0.01, 0.25))
+                tally.kills += death.how == "killed"
+                if death.how != "killed":
+                    break
+            death = fork(act, work / "said")
+            if death.how != "done":
                 break
-        death = fork(graph.run, work / "said")
+            tally.letters += graph.letters() if act == graph.run else 0
+            tally.replays += act == graph.replay
         wrong = list(graph.findings()) if death.how == "done" else [f"{death.how}: {death.text}"]
         tally.runs += 1
         tally.findings += [f"graph, seed {seed}, {work}: {what}" for what in wrong]

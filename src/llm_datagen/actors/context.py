@@ -41,6 +41,7 @@ class NodeContext:
         self._log = log
         self._folder = folder
         self._is_cancelled = False
+        self._is_paused = False
 
     @property
     def node_id(self) -> str:
@@ -75,6 +76,14 @@ class NodeContext:
     def cancel(self) -> None:
         """Let `is_cancelled` be true from now on."""
         self._is_cancelled = True
+
+    def is_paused(self) -> bool:
+        """Return whether the run is paused."""
+        return self._is_paused
+
+    def pause(self, is_paused: bool) -> None:
+        """Let `is_paused` say so from now on."""
+        self._is_paused = is_paused
 
     def log(self, message: str, **fields: Any) -> None:
         """Write a line to platform.log and tell the hooks."""

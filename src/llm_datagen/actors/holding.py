@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from llm_datagen.actors.context import NodeContext
 from llm_datagen.executors.work import Kernel
 
 HOLD_SECONDS = 0.25
@@ -22,16 +23,19 @@ class Holding:
 
     Args:
         kernel: what its workers look at before each call.
+        ctx: what its operator looks at.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, ctx: NodeContext) -> None:
         self._kernel = kernel
+        self._ctx = ctx
         self._waiting: list[Future[None]] = []
         self.is_on = False
 
     def begin(self, held: Future[None]) -> None:
         """Let no worker begin a call; `held` is resolved by the next `answer`."""
         self.is_on = self._kernel.is_held = True
+        self._ctx.pause(True)
         self._waiting.append(held)
 
     def answer(self) -> None:
@@ -43,4 +47,5 @@ class Holding:
     def end(self) -> None:
         """Let workers begin calls again."""
         self.is_on = self._kernel.is_held = False
+        self._ctx.pause(False)
         self.answer()

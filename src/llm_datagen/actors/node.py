@@ -96,7 +96,7 @@ class NodeActor(Stage):
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log, folder=plan.folder)
         self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
         kernel = make_kernel(plan, self._ctx)
-        self._holding = Holding(kernel)
+        self._holding = Holding(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
         self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, is_root=plan.is_root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0)

@@ -82,8 +82,8 @@ class ReaderActor(Stage):
             case Demand(rows=rows):
                 self._wanted = rows
                 self._serve()
-            case Committed(limit=limit):
-                self._cursor.extend(limit)
+            case Committed(limit=limit, place=place):
+                self._cursor.extend(limit, place)
                 self._serve()
             case Sealed() | _LookAgain():
                 self._serve()

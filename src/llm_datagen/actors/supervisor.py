@@ -59,7 +59,7 @@ from llm_datagen.messages import (
 from llm_datagen.report import PipelineStatus, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
-from llm_datagen.streams import Sink, Stream
+from llm_datagen.streams import Sink
 
 TICK_SECONDS = 0.25
 """How often the status is told to the pipeline."""
@@ -243,7 +243,7 @@ class SupervisorActor(Stage):
         self._crew.append(reader)
         self._groups[plan.node_id] = _Group(plan, reader, node, writer)
         for group in self._groups.values():
-            if _same(group.plan.source, sink.stream):
+            if sink.stream.place in group.plan.source.places:
                 tell(writer, Attach(group.reader))
         self._steering.begin(node, reader)
         tell(node, Feed(reader))
@@ -304,7 +304,7 @@ class SupervisorActor(Stage):
         progress.end(status)
         if success:
             for plan in self._plans:
-                if group.plan.sink is not None and _same(plan.source, group.plan.sink.stream):
+                if group.plan.sink is not None and group.plan.sink.stream.place in plan.source.places:
                     self._size(plan)
         self._log.info(events.NODE_ENDED, **_brief(progress.report().as_dict()))
         error = self._first_failure[2] if is_cause and self._first_failure is not None else None
@@ -443,13 +443,15 @@ class SupervisorActor(Stage):
 
     def _estimate_totals(self) -> None:
         """A node that reads what another one is still writing will get what that one is expected to write."""
+        expected: dict[tuple[str, str], float | None] = {}
         for group in self._groups.values():
-            progress = self._progress[group.plan.node_id]
-            for other in self._groups.values():
-                is_upstream = other.plan.sink is not None and _same(group.plan.source, other.plan.sink.stream)
-                expected = self._progress[other.plan.node_id].expected_rows_out() if is_upstream else None
-                if expected is not None:
-                    progress.sized(SourceSized(group.plan.node_id, round(expected), is_exact=False))
+            if group.plan.sink is not None:
+                rows = self._progress[group.plan.node_id].expected_rows_out()
+                expected[group.plan.sink.stream.place] = rows
+        for node_id, group in self._groups.items():
+            found = [rows for place in group.plan.source.places if (rows := expected.get(place)) is not None]
+            if len(found) == len(group.plan.source.places):
+                self._progress[node_id].sized(SourceSized(node_id, round(sum(found)), is_exact=False))
 
     def _size(self, plan: NodePlan) -> None:
         """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
@@ -512,10 +514,6 @@ class _FailureLog:
             kind=failure.record.kind,
             failed_in_run=count,
         )
-
-
-def _same(source: Stream, written: Stream) -> bool:
-    return source.place == written.place
 
 
 def _shown(failure: OperatorFailure) -> list[str]:

@@ -96,7 +96,7 @@ class WriterActor(Stage):
                 self._report_progress()
             case Attach(reader=reader):
                 self._readers.append(reader)
-                tell(reader, Committed(self._sink.position.bytes))
+                tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
             case Finish(total=total, size=size):
                 self._finish(total, size)
             case Drain():
@@ -157,7 +157,7 @@ class WriterActor(Stage):
         self.mailbox.release(*self._waiting_load)
         self._waiting_rows, self._waiting_load = 0, Load(0, 0)
         for reader in self._readers:
-            tell(reader, Committed(self._sink.position.bytes))
+            tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
         self._progressed()
 
     def _marks(self, writes: list[Write]) -> dict[str, Any] | None:
@@ -209,7 +209,7 @@ class WriterActor(Stage):
                 dead=position.dead,
                 resume_row=gap.start,
                 resume_offset=gap.offset,
-                holes=position.coverage.end()[0] - position.coverage.rows,
+                holes=position.coverage.holes,
             ),
         )
 

@@ -1,4 +1,4 @@
-"""The command line, ``llm-datagen``: run, resume, replay, status, errors, verify, trace, cancel, demo.
+"""The command line, ``llm-datagen``: run, preview, plan, resume, replay, status, errors, verify, trace, cancel, demo.
 
 Needs the extra ``cli``.
 
@@ -11,6 +11,10 @@ Layout:
     target.py     from a file or ``module:attr`` to a pipeline
     origin.py     where a run came from, kept beside its image for ``resume``
     execute.py    run or resume a pipeline, watched
+    trying.py     some rows through a pipeline, in a folder of its own
+    preview.py    show prompts and answers of some rows
+    plan.py       show what a run will use
+    projection.py from what some rows used to what all will
     views.py      a node as it is shown
     resume.py     find a run and where it came from, and run it: resume, replay
     board.py      what the hooks tell, kept for a display

@@ -25,9 +25,12 @@ from llm_datagen.cli.options import (
     OriginArgument,
     PipelineArgument,
     ResultsOption,
+    SetOption,
     TracebackOption,
 )
 from llm_datagen.cli.origin import Origin
+from llm_datagen.cli.plan import show_plan
+from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.runs import run_lines
 from llm_datagen.cli.status import show_status
@@ -79,15 +82,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override a setting of the pipeline, such as streaming=true; more than once if need be.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: SetOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Run a pipeline, and watch it."""
@@ -117,6 +112,64 @@ def describe(
     """
     with exit_codes(full_traceback=traceback):
         write(describe_pipeline(results_dir or Path(default_results()), pipeline, form.value))
+
+
+@app.command()
+def preview(
+    pipeline: PipelineArgument,
+    rows: Annotated[
+        int, typer.Option("--rows", "-n", min=1, metavar="N", help="How many rows: each node gets so many at most.")
+    ] = 5,
+    row: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--row",
+            min=0,
+            metavar="NUMBER",
+            help="A row of the input, from 0, in place of the first ones; more than once if need be.",
+            show_default=False,
+        ),
+    ] = None,
+    no_calls: Annotated[
+        bool, typer.Option("--no-calls", help="Show the prompts that need no answer, and call no model.")
+    ] = False,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what the models are asked about the first rows, and what they answer.
+
+    Nothing is written but the journal of an operator that has one (`cache`); only these rows are paid for.
+
+    Operators that call no model are run, too, and their rows are shown. Exits with 1 when a row fails.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(
+            preview_pipeline(
+                pipeline, settings or [], count=rows, numbers=row or [], make_calls=not no_calls, as_json=as_json
+            )
+        )
+
+
+@app.command()
+def plan(
+    pipeline: PipelineArgument,
+    rows: Annotated[
+        int, typer.Option("--rows", "-k", min=1, metavar="N", help="How many rows: each node gets so many at most.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Which rows are drawn: equal seeds, equal rows.")] = 0,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Try some rows, and say what a run will use: tokens, money, time.
+
+    The rows are drawn from the whole input, which is read once. They are paid for; with `cache`, only once.
+
+    Nothing is written but the journal. Exits with 1 when all rows fail.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(show_plan(pipeline, settings or [], count=rows, seed=seed, as_json=as_json))
 
 
 @app.command()

@@ -116,9 +116,9 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     spent = spending(RunFolder(pipeline.results_dir, pipeline.pipeline_id))
     if spent:
         yield f"  budget  {spent}"
-    read = {node.input.path for node in pipeline.nodes}
+    read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
-        if node.output.path not in read:
+        if node.output.place not in read:
             yield f"  output  {node.output.path}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters:

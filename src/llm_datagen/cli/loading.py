@@ -14,7 +14,7 @@ from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.spec import OperatorPart, read_spec
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.operators import FunctionOperator, as_operator
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import StreamFactory, inputs_of
 
 
 def make_importable(*folders: Path) -> None:
@@ -71,8 +71,8 @@ def know_protocols(image: Mapping[str, Any], target: str) -> None:
     """
     try:
         for entry in image["nodes"]:
-            StreamFactory.stream_class(entry["input_uri"])
-            StreamFactory.stream_class(entry["output_uri"])
+            for uri in (*inputs_of(entry["input_uri"]).values(), entry["output_uri"]):
+                StreamFactory.stream_class(uri)
     except UnknownProtocolError:
         path = Path(target)
         make_importable(Path.cwd())

@@ -62,3 +62,12 @@ ResultsOption = Annotated[
     ),
 ]
 TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting of the pipeline, such as streaming=true; more than once if need be.",
+        show_default=False,
+    ),
+]

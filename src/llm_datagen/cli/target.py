@@ -74,6 +74,19 @@ class Target:
         pipeline.create(chosen, **settings)  # type: ignore[attr-defined]
         return pipeline
 
+    def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
+        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+
+        Raises:
+            ConfigError: when a setting is wrong, or cannot be set for this pipeline.
+        """
+        settings = {key: value for key, value in self.settings.items() if key not in {"results_dir", "log_file"}}
+        if isinstance(self.pipeline, UnifiedPipeline) and not self.pipeline.pipeline_id:
+            return self.pipeline.blueprint(node_configs=self.node_configs, **settings)
+        if settings:
+            raise ConfigError(f"--set: the nodes of {self.name} are made already; say it in the code")
+        return self.pipeline.blueprint()
+
     def describe(self, format: DrawingFormat) -> str:
         """Return a drawing of the pipeline."""
         if isinstance(self.pipeline, UnifiedPipeline):

@@ -18,6 +18,7 @@ from llm_datagen.cli.tables import line_width, one_line
 from llm_datagen.ids import Id, parse_id
 from llm_datagen.kin import parent_of
 from llm_datagen.lineage import Trace, trace
+from llm_datagen.streams import inputs_of
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
@@ -76,7 +77,8 @@ def _nearest(image: dict[str, Any], row_id: Id) -> str:
 def _lines(image: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
     yield Text(f"run {image['pipeline_id']}: row {row_id}")
-    inputs = {row.uri: None for row in found if row.where == "input"} or {image["nodes"][0]["input_uri"]: None}
+    inputs = {row.uri: None for row in found if row.where == "input"}
+    inputs = inputs or dict.fromkeys(inputs_of(image["nodes"][0]["input_uri"]).values())
     for uri in inputs:
         yield from _stream("input", uri, [row for row in found if row.where == "input" and row.uri == uri], widths)
     for entry in image["nodes"]:

@@ -115,14 +115,14 @@ class WorkerProcess:
     def _answer(self, when: str) -> Any:
         """Return the next answer; do meanwhile what the process asks for."""
         ctx = self._kernel.ctx
-        is_told_to_hold = False
+        is_held = False
         while True:
             if not self._is_told and ctx.is_cancelled():
                 self._is_told = True
                 self._send(("cancel",))
-            if not is_told_to_hold and self._kernel.is_held:
-                is_told_to_hold = True
-                self._send(("hold",))  # it holds for the task that it has
+            if is_held != self._kernel.is_held:
+                is_held = not is_held
+                self._send(("hold", is_held))  # with the next task it goes on anyway
             if not self._channel.is_readable(LOOK_SECONDS):
                 # Not left to the end of the pipe: a process that the operator has forked may hold it open.
                 if self.is_alive() or self._channel.is_readable(0):

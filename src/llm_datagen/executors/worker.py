@@ -90,6 +90,7 @@ class Engine:
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.is_canceling = False
+        self.is_held = False
         self.kernel: Kernel | None = None
         """What begins no call while it is held."""
 
@@ -104,7 +105,7 @@ class Engine:
                 if message[0] == "cancel":
                     self.is_canceling = True
                 elif message[0] == "hold":
-                    self._hold(True)
+                    self._hold(message[1])
                 else:
                     if message[0] == "task":
                         self._hold(False)
@@ -113,6 +114,7 @@ class Engine:
             os._exit(1)  # the engine has gone: nobody wants what is being done here
 
     def _hold(self, is_held: bool) -> None:
+        self.is_held = is_held
         if self.kernel is not None:
             self.kernel.is_held = is_held
 
@@ -157,6 +159,10 @@ class WorkerContext:
     def is_cancelled(self) -> bool:
         """Return whether the run is being cancelled."""
         return self._engine.is_canceling
+
+    def is_paused(self) -> bool:
+        """Return whether the run is paused."""
+        return self._engine.is_held
 
     def log(self, message: str, **fields: Any) -> None:
         """Write a line to platform.log and tell the hooks."""

@@ -7,6 +7,7 @@ Layout:
     images.py        images by URL or file
     prompts.py       Jinja2 templates over a row
     asking.py        asks, reads the answer, has it repaired
+    provenance.py    where an answer comes from: the column _meta
     schemas.py       what an answer must look like, and the columns that it becomes
     jsonschemas.py   JSON schemas, checked
     chat.py          what a call is, and what makes one: the protocol of callers
@@ -32,6 +33,9 @@ Layout:
     imports.py       things named as module:Name
     journal.py       answers that were paid for are kept
     journalfile.py   the file that they are kept in
+    cassette.py      calls recorded and played again, for tests
+    cassettefile.py  the file that they are recorded in
+    watching.py      calls noted, for a preview
     errors.py        what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yarl import URL
@@ -12,6 +12,20 @@ from llm_datagen.llm.conversation import repair
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.schemas import AnswerFormat
+from llm_datagen.llm.watching import WatchedCaller
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a request.
+
+    Attributes:
+        columns: what the answer becomes.
+        answers: all answers; those before the last one had to be repaired.
+    """
+
+    columns: dict[str, Any]
+    answers: list[ChatAnswer]
 
 
 class Asker:
@@ -28,8 +42,8 @@ class Asker:
         self._answers = answers
         self._max_repairs = max_repairs
 
-    async def ask(self, request: ChatRequest) -> dict[str, Any]:
-        """Return the columns that the answer becomes.
+    async def ask(self, request: ChatRequest) -> Asked:
+        """Return the answer, as columns, and what it took.
 
         Raises:
             LLMRequestError: when the endpoint did not answer.
@@ -40,20 +54,23 @@ class Asker:
         try:
             return await self._usable(request, asked)
         except LLMAnswerError:
-            if isinstance(self._caller, JournaledCaller):  # else every later try of the row would get these again
+            # Else every later try of the row would get these again.
+            if isinstance(self._caller, JournaledCaller | WatchedCaller):
                 for one in asked:
                     await self._caller.discard(one)
             raise
 
-    async def _usable(self, request: ChatRequest, asked: list[ChatRequest]) -> dict[str, Any]:
+    async def _usable(self, request: ChatRequest, asked: list[ChatRequest]) -> Asked:
+        answers: list[ChatAnswer] = []
         while True:
             answer = await self._caller.complete(request)
             asked.append(request)
+            answers.append(answer)
             # Reported before the answer is looked at: what cannot be used was paid for as well.
             _report(request, answer)
             text = _text(request, answer)
             try:
-                return self._answers.parse(text)
+                return Asked(self._answers.parse(text), answers)
             except ValueError as error:
                 if len(asked) > self._max_repairs:
                     reason = answer.finish_reason

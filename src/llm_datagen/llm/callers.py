@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from llm_datagen.llm.budget import Budget
+from llm_datagen.llm.cassette import plays_only, taped
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import Endpoint, HttpCaller
 from llm_datagen.llm.limited import LimitedCaller
@@ -39,7 +40,8 @@ def build_caller(
         prices: what a call costs there; None for what is known of the model.
         budget: what the run may spend in all; None for any amount.
     """
-    http = HttpCaller(endpoint, api_key, timeout)
+    http = taped(HttpCaller(endpoint, api_key, timeout))
     caller: ChatCaller = MeteredCaller(http, endpoint, prices=prices, budget=budget)
-    caller = LimitedCaller(caller, endpoint=endpoint.label, api_key=api_key, model=model, limits=limits)
+    if not plays_only():
+        caller = LimitedCaller(caller, endpoint=endpoint.label, api_key=api_key, model=model, limits=limits)
     return RetryingCaller(caller, max_retries=max_retries, retry_wait=retry_wait) if max_retries else caller

@@ -51,6 +51,7 @@ class ChatAnswer:
         cost: US dollars; None when no price is known.
         left: what the endpoint said is left of its limits; None when it said nothing, and above `LimitedCaller`.
         is_cached: whether it comes from the journal, and cost nothing now.
+        saved: US dollars that it cost when it was made, if it comes from the journal; None when that is not known.
     """
 
     text: str | None = field(repr=False)
@@ -63,6 +64,7 @@ class ChatAnswer:
     cost: float | None = None
     left: RateLimits | None = None
     is_cached: bool = False
+    saved: float | None = None
 
 
 class ChatCaller(Protocol):

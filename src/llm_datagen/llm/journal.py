@@ -73,7 +73,8 @@ class JournaledCaller:
                 await self._save()
             kept = self._file.get(key)
             if kept is not None:
-                return ChatAnswer(**{**orjson.loads(kept), "cost": 0.0, "is_cached": True})
+                answer = orjson.loads(kept)
+                return ChatAnswer(**{**answer, "cost": 0.0, "saved": answer["cost"], "is_cached": True})
             asked = self._asked.get(key)
             if asked is None:
                 return await self._ask(key, request)

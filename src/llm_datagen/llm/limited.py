@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 
@@ -13,9 +14,11 @@ from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 from llm_datagen.llm.limiters import limiter_of
-from llm_datagen.llm.waiting import Waits
+from llm_datagen.llm.waiting import Waits, is_paused
 
 _SILENCE_SECONDS = 10.0
+_LONG_SECONDS = 10.0
+_LONG_SILENCE_SECONDS = 60.0
 
 
 class LimitedCaller:
@@ -23,7 +26,8 @@ class LimitedCaller:
 
     All callers of this process with the same endpoint, key and model share the limits, whichever pipelines, nodes and
     event loops they belong to; when they were given different ones, the lowest hold. Calls wait in order. A cancel of
-    the run ends a wait within a fifth of a second; its row is then done by a resume.
+    the run ends a wait within a fifth of a second; its row is then done by a resume. While the run is paused, no call
+    is sent.
 
     Args:
         inner: makes a call.
@@ -54,6 +58,7 @@ class LimitedCaller:
         self._estimate = TokenEstimate()
         self._waits = Waits()
         self._silent_until = 0.0
+        self._silent_on_waits_until = 0.0
 
     async def open(self) -> None:
         """Open what makes the calls."""
@@ -65,7 +70,7 @@ class LimitedCaller:
             self._limiter.attach(self._limits)
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """Wait for room, then make the call.
+        """Wait for room, and while the run is paused, then make the call.
 
         Raises:
             LLMRequestError: when the call failed, or needs more tokens than a minute has.
@@ -75,7 +80,9 @@ class LimitedCaller:
         if limiter is None:
             raise LLMRequestError("the caller was called before open()")
         tokens = self._tokens(limiter, request)
-        ticket = limiter.enter(tokens) or await self._wait(limiter, tokens, request)
+        ticket = None if is_paused(request) else limiter.enter(tokens)
+        if ticket is None:
+            ticket = await self._wait(limiter, tokens, request)
         outcome = Outcome()
         try:
             answer = await self._inner.complete(request)
@@ -102,12 +109,20 @@ class LimitedCaller:
         """Say in the log that the ceiling has changed: that it fell every ten seconds at most."""
         if at_once is None or request.ctx is None:
             return
-        name = f"{self._model} at {self._endpoint}"
+        name, now = f"{self._model} at {self._endpoint}", time.monotonic()
         if at_once == 0:
             request.ctx.log(f"{name} answers again as fast as it is asked", at_once=None)
-        elif time.monotonic() >= self._silent_until:
-            self._silent_until = time.monotonic() + _SILENCE_SECONDS
+        elif now >= self._silent_until:
+            self._silent_until = now + _SILENCE_SECONDS
             request.ctx.log(f"{name} keeps turning calls away (429): fewer at once", at_once=at_once)
+
+    def _say_wait(self, request: ChatRequest, seconds: float) -> None:
+        """Say in the log that calls wait for long: every minute at most."""
+        now = time.monotonic()
+        if request.ctx is not None and _LONG_SECONDS <= seconds < math.inf and now >= self._silent_on_waits_until:
+            self._silent_on_waits_until = now + _LONG_SILENCE_SECONDS
+            name = f"{self._model} at {self._endpoint}"
+            request.ctx.log(f"{name} has no room for another call by its limits: calls wait", seconds=round(seconds, 1))
 
     def _tokens(self, limiter: Limiter, request: ChatRequest) -> int:
         if not limiter.counts_tokens:
@@ -124,6 +139,14 @@ class LimitedCaller:
         return min(self._estimate.most(request), limit)
 
     async def _wait(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket:
+        while True:
+            await self._waits.while_paused(request)
+            ticket = await self._queue(limiter, tokens, request)
+            if ticket is not None:
+                return ticket
+
+    async def _queue(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket | None:
+        """Return the leave to make the call; None when the run was paused meanwhile: then others go first."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -140,12 +163,15 @@ class LimitedCaller:
         waiter = Waiter(tokens, wake)
         limiter.queue(waiter)
         try:
-            while True:
+            while not is_paused(request):
                 woken = loop.create_future()
                 turn = limiter.turn(waiter)
                 if isinstance(turn, Ticket):
                     return turn
+                self._say_wait(request, turn)
                 await self._waits.until(woken, turn, request)
         except BaseException:
             limiter.give_up(waiter)
             raise
+        limiter.give_up(waiter)
+        return None

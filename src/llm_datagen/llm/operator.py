@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import check_count, check_seconds, check_whole
+from llm_datagen.config import check_count, check_flag, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.adapters import adapter_of
-from llm_datagen.llm.asking import Asker
+from llm_datagen.llm.asking import Asked, Asker
 from llm_datagen.llm.budget import checked_budget
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
@@ -24,7 +24,9 @@ from llm_datagen.llm.journal import JournaledCaller
 from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.prompts import fields_of, row_label
+from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.schemas import answer_format
+from llm_datagen.llm.watching import watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 _RESERVED = ("model", "messages", "response_format", "stream", "n")
@@ -75,6 +77,8 @@ class LLMOperator(BaseOperator):
         budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
             ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
             of a run that have a budget count together.
+        meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
+            endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
         name: the operator's identity in the image.
 
     Raises:
@@ -104,6 +108,7 @@ class LLMOperator(BaseOperator):
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
         budget: Mapping[str, float] | None = None,
+        meta: bool = False,
         name: str | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
@@ -114,12 +119,13 @@ class LLMOperator(BaseOperator):
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
-        self._limits = checked_limits(requests_per_minute, tokens_per_minute)
+        self.limits = checked_limits(requests_per_minute, tokens_per_minute)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
         self._prices = given_prices(prices)
+        self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
         self._api_key = checked_key(api_key)
@@ -148,7 +154,7 @@ class LLMOperator(BaseOperator):
             endpoint=self.endpoint,
             api_key=key,
             model=self.model,
-            limits=self._limits,
+            limits=self.limits,
             timeout=self.timeout,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
@@ -157,7 +163,7 @@ class LLMOperator(BaseOperator):
         )
         if self.cache is not None:
             caller = JournaledCaller(caller, self.cache)
-        self._caller = caller
+        self._caller = caller = watched(caller)
         try:
             await caller.open()
         except BaseException:
@@ -185,18 +191,23 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
+        found: list[Asked | BaseException]
         if self._n == 1:
-            return {**fields_of(item), **await asker.ask(request)}
-        # All are waited for when one fails: what is in flight is paid for, and its usage counts.
-        results = await asyncio.gather(
-            *(asker.ask(replace(request, sample=number)) for number in range(self._n)), return_exceptions=True
-        )
-        rows = [{**fields_of(item), **columns} for columns in results if not isinstance(columns, BaseException)]
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return rows
+            found = [await asker.ask(request)]
+        else:  # all are waited for when one fails: what is in flight is paid for, and its usage counts
+            requests = [replace(request, sample=number) for number in range(self._n)]
+            found = await asyncio.gather(*map(asker.ask, requests), return_exceptions=True)
+        rows = []
+        for asked in found:
+            if isinstance(asked, BaseException):
+                raise asked
+            row = {**fields_of(item), **asked.columns}
+            if self._has_meta:
+                row[META_FIELD] = {**meta, ctx.node_id: provenance(request, asked.answers)}
+            rows.append(row)
+        return rows if self._n > 1 else rows[0]
 
     async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(

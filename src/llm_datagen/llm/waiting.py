@@ -1,23 +1,31 @@
-"""Waits that a cancel of the run ends, and whose rows are then done again by a resume."""
+"""Waits that a cancel of the run ends, and whose rows are then done by a resume."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import LLMCancelledError
 from llm_datagen.operators import INodeContext
 
 LOOK_SECONDS = 0.1
-"""How often the waits look whether the run is being cancelled."""
+"""How often the waits look whether the run is being cancelled, or paused."""
+
+IsOver = Callable[[INodeContext], bool]
+
+
+def is_paused(request: ChatRequest) -> bool:
+    """Return whether the run of a request is paused."""
+    return request.ctx is not None and request.ctx.is_paused()
 
 
 class Waits:
-    """Waits of one event loop. One timer looks for all of them whether the run is being cancelled."""
+    """Waits of one event loop. One timer looks for all of them whether the run is being cancelled, or paused."""
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.Future[None], INodeContext] = {}
+        self._waiting: dict[asyncio.Future[None], tuple[INodeContext, IsOver]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def sleep(self, seconds: float, request: ChatRequest) -> None:
@@ -26,17 +34,30 @@ class Waits:
         Raises:
             LLMCancelledError: when the run is being cancelled.
         """
-        await self.until(asyncio.get_running_loop().create_future(), seconds, request)
+        await self._wait(asyncio.get_running_loop().create_future(), seconds, request, _never)
 
     async def until(self, woken: asyncio.Future[None], seconds: float, request: ChatRequest) -> None:
-        """Wait for `woken`, which is resolved here when `seconds` (infinity: no end) are over.
+        """Wait for `woken`, which is resolved here when `seconds` (infinity: no end) are over, or the run is paused.
 
         Raises:
             LLMCancelledError: when the run is being cancelled.
         """
+        await self._wait(woken, seconds, request, lambda ctx: ctx.is_paused())
+
+    async def while_paused(self, request: ChatRequest) -> None:
+        """Wait as long as the run is paused.
+
+        Raises:
+            LLMCancelledError: when the run is being cancelled.
+        """
+        if is_paused(request):
+            woken = asyncio.get_running_loop().create_future()
+            await self._wait(woken, math.inf, request, lambda ctx: not ctx.is_paused())
+
+    async def _wait(self, woken: asyncio.Future[None], seconds: float, request: ChatRequest, is_over: IsOver) -> None:
         ctx = request.ctx
-        if ctx is not None and not ctx.is_cancelled():
-            self._waiting[woken] = ctx
+        if ctx is not None:
+            self._waiting[woken] = ctx, is_over
             self._look_later()
         loop = asyncio.get_running_loop()
         timer = loop.call_later(seconds, _wake, woken) if math.isfinite(seconds) else None
@@ -56,10 +77,14 @@ class Waits:
 
     def _look(self) -> None:
         self._timer = None
-        for woken, ctx in self._waiting.items():
-            if ctx.is_cancelled():
+        for woken, (ctx, is_over) in self._waiting.items():
+            if ctx.is_cancelled() or is_over(ctx):
                 _wake(woken)
         self._look_later()
+
+
+def _never(_ctx: INodeContext) -> bool:
+    return False
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

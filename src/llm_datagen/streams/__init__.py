@@ -2,7 +2,7 @@
 
 The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`,
 `jsonl`, `csv` (formats) · `commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) ·
-`standalone`, `stream`, `files`, `factory` (faces).
+`standalone`, `stream`, `files`, `merged`, `factory` (faces).
 """
 
 from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
@@ -13,6 +13,7 @@ from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, Memory
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.localdisk import LocalDisk
 from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.merged import Lane, MergedStream, inputs_of
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Readable, Stream, StreamReader, StreamWriter
@@ -30,9 +31,11 @@ __all__ = [
     "FileStream",
     "Fingerprint",
     "JsonlStream",
+    "Lane",
     "LocalDisk",
     "Manifest",
     "MemoryStream",
+    "MergedStream",
     "ReadFile",
     "Readable",
     "Segment",
@@ -43,4 +46,5 @@ __all__ = [
     "StreamFactory",
     "StreamReader",
     "StreamWriter",
+    "inputs_of",
 ]

@@ -61,8 +61,13 @@ class Cursor:
         """Whether `limit` is where the stream ends."""
         return self._ended
 
-    def extend(self, limit: int) -> None:
-        """Take a writer's word that the first `limit` bytes are committed."""
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more that may be read, without a look at what was written since."""
+        return self._pending is not None or self._offset < self._limit
+
+    def extend(self, limit: int, place: tuple[str, str] | None = None) -> None:
+        """Take a writer's word that the first `limit` bytes are committed; `place` says of which stream."""
         self._limit = max(self._limit, limit)
 
     def read(self, rows: int) -> Block | None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.stream import Stream
 
 
@@ -69,4 +70,6 @@ class StreamFactory:
             UnknownProtocolError: naming the known protocols.
             ConfigError: when the URI is not one.
         """
+        if isinstance(uri, str) and uri.startswith(PROTOCOL):
+            return MergedStream(uri, cls.create)
         return cls.stream_class(uri)(uri)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError
-from llm_datagen.streams.spans import Span
+from llm_datagen.streams.spans import Coverage, Span
 from llm_datagen.streams.stream import Stream
 
 HEAD_BYTES = 8 * 1024 * 1024
@@ -27,9 +27,33 @@ class Fingerprint:
     """
 
     @staticmethod
+    def of_input(source: Stream, *, follow: bool) -> dict[str, Any] | None:
+        """Return the fingerprints of what a node reads as it is; of several streams, by their URIs."""
+        known = {stream.uri: Fingerprint.of(stream) for stream in source.read_as_is(follow=follow)}
+        return known.get(source.uri) if source.places == [source.place] else known
+
+    @staticmethod
+    def check_input(source: Stream, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """See to it that what a node has read is still what it was: of what is read as it is.
+
+        Args:
+            source: what it reads.
+            known: what `of_input` has returned before; None checks nothing.
+            done: the rows that are done with.
+            follow: whether what the source reads is followed.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        static = {stream.place for stream in source.read_as_is(follow=follow)}
+        for stream, coverage in source.parts(Coverage(done)):
+            if stream.place in static:
+                Fingerprint.check(stream, known if stream is source else (known or {}).get(stream.uri), coverage)
+
+    @staticmethod
     def of(stream: Stream) -> dict[str, Any] | None:
         """Return the fingerprint of a stream as it is now, as plain data; None when it does not exist."""
-        size = stream.disk.size(stream.path)
+        size = stream.size()
         if size is None:
             return None
         part = max(_SMALLEST_PART, -(-min(size, HEAD_BYTES) // PARTS))
@@ -51,7 +75,7 @@ class Fingerprint:
         read = [(span.offset if span.start else 0, span.offset_end) for span in done]
         if known is None or not read:
             return
-        size, needed = stream.disk.size(stream.path), read[-1][1]
+        size, needed = stream.size(), read[-1][1]
         if size is None or size < needed:
             what = "is gone" if size is None else f"has only {size} bytes now"
             raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {_HINT}")

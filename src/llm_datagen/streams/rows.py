@@ -7,9 +7,24 @@ and given back as the value. An object that has no field but `data` is stored wi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
+
+
+class NamedLater(ABC):
+    """A row that is named when its number is known: what a decoder may return in place of a row."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def item_of(self, ordinal: int) -> tuple[Id, Any]:
+        """Return its id and its item.
+
+        Raises:
+            ValueError: when it is no row.
+        """
 
 
 def as_row(value: Any, row_id: Id) -> dict[str, Any]:
@@ -28,7 +43,7 @@ def item_of(value: Any, ordinal: int) -> tuple[Id, Any]:
         ValueError: when the id is neither a whole number nor text.
     """
     if not isinstance(value, dict):
-        return ordinal, value
+        return value.item_of(ordinal) if isinstance(value, NamedLater) else (ordinal, value)
     row_id = value.get(ID_FIELD)
     if row_id is None:
         value[ID_FIELD] = ordinal

@@ -10,6 +10,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+LANE = 2**48
+"""Where several streams are read as one, the rows of stream k have the numbers from ``k * LANE`` on, and so have its
+bytes; see `merged`. No stream is so long."""
+
 
 class Span(NamedTuple):
     """Rows ``start`` to ``end`` (exclusive), which lie at the bytes ``offset`` to ``offset_end``."""
@@ -97,8 +101,14 @@ class Coverage:
         self.rows -= span.end - span.start
 
     def is_prefix(self) -> bool:
-        """Return whether the rows covered are the first rows of the stream, without a hole."""
-        return not self._spans or (len(self._spans) == 1 and self._spans[0].start == 0)
+        """Return whether the rows covered are the first rows of the stream (of each lane), without a hole."""
+        return not any(span.start % LANE for span in self._spans)
+
+    @property
+    def holes(self) -> int:
+        """Rows that are not covered, and lie before some that are: the rows in flight when a run was cut off."""
+        ends = {span.end // LANE: span.end % LANE for span in self._spans}  # of each lane, the last
+        return sum(ends.values()) - self.rows
 
     def end(self) -> tuple[int, int]:
         """Return the ordinal and the byte offset after the last covered row; (0, 0) when there is none."""

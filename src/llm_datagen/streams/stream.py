@@ -21,7 +21,7 @@ from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.disk import Disk
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.spans import START, Segment
+from llm_datagen.streams.spans import START, Coverage, Segment
 from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, StreamReader, StreamWriter
 
 _COUNT_BYTES = 1 << 20
@@ -69,6 +69,27 @@ class Stream:
     def place(self) -> tuple[str, str]:
         """What the stream is, however it is spelled: two streams of the same place are the same stream."""
         return self.place_of(self.path)
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """The places of the streams that are read when this one is: its own."""
+        return [self.place]
+
+    def parts(self, coverage: Coverage) -> list[tuple[Stream, Coverage]]:
+        """Return the streams that are read when this one is, and what of each is covered by what is covered of it."""
+        return [(self, coverage)]
+
+    def read_as_is(self, *, follow: bool) -> list[Stream]:
+        """Return those of these streams that are not followed until they are sealed."""
+        return [] if follow else [self]
+
+    def has_ended(self, *, follow: bool) -> bool:
+        """Return whether it is at its end: sealed, or not followed, or gone."""
+        return not follow or self.is_sealed() or self.size() is None
+
+    def size(self) -> int | None:
+        """Return the bytes that there are; None when it does not exist."""
+        return self.disk.size(self.path)
 
     def place_of(self, path: str) -> tuple[str, str]:
         """Return what the file at `path` is, however it is spelled."""

@@ -3,6 +3,7 @@
 * `FaultPlan`, `Fault`, `inject`, `inject_from_env`, `record`: break, tear, delay or kill at a step of the disk
 * `crash_at`, `CallCounter`: operators that crash, and calls that are counted, across processes
 * `FakeLLMServer`, `Latency`, `LLMFaults`, `LLMLimits`: an OpenAI-compatible endpoint, as slow and faulty as told
+* `cassette`: real calls, recorded once and played ever after
 * `RecordingHooks`: what the hooks were told
 * `ManualClock`: time that moves when it is told to
 
@@ -10,6 +11,7 @@ Nothing of the engine imports this package, and nothing here needs pytest. docs/
 """
 
 from llm_datagen.clock import ManualClock
+from llm_datagen.testing.cassette import cassette
 from llm_datagen.testing.disk import Failpoint, FaultyDisk, inject, inject_from_env, record
 from llm_datagen.testing.fake_llm import FakeLLMServer
 from llm_datagen.testing.faults import ENV, OPERATIONS, Fault, FaultPlan
@@ -32,6 +34,7 @@ __all__ = [
     "Latency",
     "ManualClock",
     "RecordingHooks",
+    "cassette",
     "crash_at",
     "inject",
     "inject_from_env",

@@ -1,0 +1,57 @@
+"""Which streams cannot hold the same ids: how the rows of several inputs of a node are told apart.
+
+Rows of different inputs may have the same id: those of two files are both numbered from 0, and two nodes that read one
+stream keep its ids. Then all of them are named after their input, as children are after their row: ``7_left``. Rows
+that were sent to different outputs of one node cannot: they keep their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from llm_datagen.node import UnifiedNode
+from llm_datagen.routing import Selector
+from llm_datagen.streams import MergedStream
+
+Place = tuple[str, str]
+
+
+def settle_merges(nodes: Sequence[UnifiedNode]) -> None:
+    """Decide of each node that merges how its rows are named, and which of its inputs are read as they are.
+
+    Args:
+        nodes: all nodes of a pipeline, each behind those that it reads from.
+    """
+    writers = {node.output.place: (number, node) for number, node in enumerate(nodes)}
+    for node in nodes:
+        if isinstance(node.input, MergedStream):
+            lanes = {lane.name: lane.stream for lane in node.input.lanes}
+            places = node.input.places
+            is_apart = all(_are_apart(a, b, writers) for at, a in enumerate(places) for b in places[:at])
+            naming = node.input.naming if not is_apart else "kept"
+            static = [name for name, stream in lanes.items() if not node.follow_input and stream.place not in writers]
+            uris = {name: stream.uri for name, stream in lanes.items()}
+            node.bind_io(MergedStream.uri_of(naming, uris, static), node.output)
+            node.follow_input = True  # what is not followed is static
+
+
+def _are_apart(a: Place, b: Place, writers: Mapping[Place, tuple[int, UnifiedNode]]) -> bool:
+    """Return whether no row of one stream can have the id of a row of the other.
+
+    Sure of that are the outputs of one node, since it puts each row into one of them, and what is made of these.
+    """
+    if a == b or (a not in writers and b not in writers):
+        return False
+    if a not in writers or (b in writers and writers[b][0] > writers[a][0]):
+        a, b = b, a  # the later one: it is made from the other, or both are made from something before
+    node = writers[a][1]
+    other = writers[b][1] if b in writers else None
+    if other is not None and _selects(node) and _selects(other) and node.input.place == other.input.place:
+        return True
+    if isinstance(node.input, MergedStream) and node.input.naming != "kept":
+        return False
+    return all(_are_apart(place, b, writers) for place in node.input.places)
+
+
+def _selects(node: UnifiedNode) -> bool:
+    return isinstance(node.operator, Selector)

@@ -1,0 +1,229 @@
+"""A plan: some rows are tried, and what they used says what a run will use: tokens, money, time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.cli.execute import write
+from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
+from llm_datagen.cli.tables import duration, number, one_line, rows_in_words
+from llm_datagen.cli.target import find_target, parse_settings
+from llm_datagen.cli.trying import Trying
+from llm_datagen.streams import Stream
+from llm_datagen.trial import Sample, StageTrial, random_rows
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.watching import WatchedCall
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is expected to use.
+
+    Attributes:
+        name: the pipeline.
+        count: rows of its inputs.
+        nodes: what each node will do.
+        seconds: how long the run takes.
+        notes: what is to be known of these figures.
+        spent: US dollars that the sample cost; None when no price is known.
+        calls: calls that the sample took, without those that the journal answered.
+        failed: rows of the sample that failed.
+    """
+
+    name: str
+    count: int
+    nodes: Sequence[NodeUse]
+    seconds: Estimate
+    notes: Sequence[str]
+    spent: float | None
+    calls: int
+    failed: int
+
+    @property
+    def total(self) -> dict[str, Estimate | None]:
+        """The sums over all nodes and models."""
+        uses = [use for node in self.nodes for use in node.models]
+        costs = [use.cost for use in uses]
+        return {
+            "calls": sum((use.calls for use in uses), NOTHING),
+            "prompt_tokens": sum((use.prompt_tokens for use in uses), NOTHING),
+            "completion_tokens": sum((use.completion_tokens for use in uses), NOTHING),
+            "cost": None if None in costs else sum((cost for cost in costs if cost), NOTHING),
+            "seconds": self.seconds,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data."""
+        return {
+            "pipeline": self.name,
+            "rows": self.count,
+            "sample": {"calls": self.calls, "cost": self.spent, "failed": self.failed},
+            "nodes": [as_data(node) for node in self.nodes],
+            "total": {name: value.as_dict() if value else None for name, value in self.total.items()},
+            "notes": list(self.notes),
+        }
+
+
+def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json: bool) -> int:
+    """Try some rows, and show what a run will use; return the exit code: 1 when no row got through.
+
+    Args:
+        name: a YAML file, or ``module:attr``.
+        settings: ``key=value`` each.
+        count: how many rows each node gets at most.
+        seed: which rows are drawn.
+        as_json: whether to print JSON.
+
+    Raises:
+        ConfigError: when the pipeline is wrong.
+        NodeFailedError: when something else than a row fails.
+    """
+
+    def choose(stream: Stream, is_root: bool) -> Sample:
+        return random_rows(stream, count, seed=seed, is_root=is_root)
+
+    trying = Trying(find_target(name, parse_settings(settings)), choose, rows=count)
+    plan = _plan(name, trying, seed)
+    if as_json:
+        write(orjson.dumps(plan.as_dict(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        console = Console(highlight=False)
+        console.print(_table(plan))
+        for line in _lines(plan):
+            console.print(Text(line), soft_wrap=True)
+    return FAILED if plan.failed and not any(node.rows_out.value for node in plan.nodes) else 0
+
+
+def _plan(name: str, trying: Trying, seed: int) -> Plan:
+    counts = {node_id: sample.count or 0 for node_id, (_, sample) in trying.samples.items()}
+    trials = list(trying.stages())
+    nodes = project(trials, counts)
+    answers = [call.answer for _, calls in trials for call in calls if call.answer and not call.answer.is_cached]
+    costs = [answer.cost for answer in answers]
+    return Plan(
+        name=name,
+        count=sum(counts.values()),
+        nodes=nodes,
+        seconds=run_seconds(nodes, streaming=bool(trying.image["config"]["streaming"])),
+        notes=list(_notes(trying, trials, nodes, seed)),
+        spent=None if None in costs else sum(cost for cost in costs if cost),
+        calls=len(answers),
+        failed=sum(len(stage.failed) for stage, _ in trials),
+    )
+
+
+def _notes(
+    trying: Trying, trials: Sequence[tuple[StageTrial, Sequence[WatchedCall]]], nodes: Sequence[NodeUse], seed: int
+) -> Iterator[str]:
+    """Say what the figures rest on, and what they leave out."""
+    for stream, sample in trying.samples.values():
+        tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
+        yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
+        if sample.unreadable:
+            yield f"{number(len(sample.unreadable))} of them could not be read; the figures count on all rows"
+    for (stage, calls), node in zip(trials, nodes, strict=True):
+        for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
+            yield f"{node.node_id}: {note}"
+    yield "± holds the sampling error with 95 %; pauses after failed tries, and limits that nobody gave, are left out"
+
+
+def _notes_of_rows(stage: StageTrial) -> Iterator[str]:
+    given = rows_in_words(len(stage.given))
+    if stage.waiting:
+        there = len(stage.given) + stage.waiting
+        yield f"it got {number(len(stage.given))} of the {number(there)} rows that were there"
+    if not stage.given:
+        yield "it got no row, so what it will use is not known"
+    elif not stage.made:
+        yield f"nothing came of {given}, so what comes behind it is not known"
+    if stage.failed:
+        first = one_line(str(stage.failed[0]["error"]["text"]), 200)
+        yield f"{number(len(stage.failed))} of {given} failed, such as: {first}"
+
+
+def _notes_of_calls(calls: Sequence[WatchedCall], node: NodeUse) -> Iterator[str]:
+    cached = sum(1 for call in calls if call.answer and call.answer.is_cached)
+    if cached:
+        yield f"the journal answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid"
+    if node.bound == "calls" and node.at_once > node.was_at_once:
+        yield (
+            f"{rows_in_words(node.was_at_once)} at once here, {number(node.at_once)} in the run: that calls then take "
+            "no longer is assumed"
+        )
+    elif node.bound not in ("", "calls"):
+        yield f"its {node.bound} decides on the time"
+    if node.models and not calls:
+        yield "it reported by itself what it used; how that differs from row to row is not known"
+    unpriced = [use.model for use in node.models if use.cost is None]
+    if unpriced:
+        yield f"no price is known of {', '.join(unpriced)}: give prices, if it costs anything"
+
+
+def _table(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, expand=False)
+    table.add_column("node", max_width=30)
+    for heading in ("rows in", "calls", "prompt", "completion", "cost", "time"):
+        table.add_column(heading, justify="right")
+    for node in plan.nodes:
+        name = Text.assemble(node.node_id, (f" {node.operator}", "dim"))
+        table.add_row(name, _amount(node.rows_in), "", "", "", "", _time(node.seconds))
+        for use in node.models:
+            table.add_row(
+                Text(f"  {use.model}", style="cyan"),
+                "",
+                _amount(use.calls),
+                _amount(use.prompt_tokens),
+                _amount(use.completion_tokens),
+                _money(use.cost),
+                "",
+            )
+    total = plan.total
+    amounts = [_amount(total[name] or NOTHING) for name in ("calls", "prompt_tokens", "completion_tokens")]
+    cost = _money(total["cost"]) if any(node.models for node in plan.nodes) else ""
+    table.add_row(Text("all"), number(plan.count), *amounts, cost, _time(plan.seconds), style="bold")
+    return table
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    cost = "cost unknown" if plan.spent is None else f"${plan.spent:.6f}"
+    yield "prompt and completion are tokens; " + (
+        f"the sample took {number(plan.calls)} calls, {cost}" if plan.calls else "the sample took no call"
+    )
+    for note in plan.notes:
+        yield f"* {note}"
+
+
+def _amount(value: Estimate) -> str:
+    margin = _short(value.margin)
+    return _short(value.value) + (f" ± {margin}" if margin != "0" else "")
+
+
+def _short(value: float) -> str:
+    """Return a number with as many digits as a plan can know: ``9,999``, ``41.2k``, ``1.25M``."""
+    for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 9_999.5 and value >= unit:
+            return f"{value / unit:.{2 if value < 10 * unit else 1 if value < 100 * unit else 0}f}{sign}"
+    return number(round(value))
+
+
+def _money(value: Estimate | None) -> str:
+    if value is None:
+        return "unknown"
+    digits = 2 if value.value >= 1 or not value.value else 4
+    return f"${value.value:,.{digits}f}" + (f" ± {value.margin:,.{digits}f}" if value.margin else "")
+
+
+def _time(value: Estimate) -> str:
+    if value.value < 0.5:
+        return "-"
+    margin = round(value.margin)
+    return duration(value.value) + (f" ± {duration(margin)}" if margin else "")

@@ -1,0 +1,241 @@
+"""A preview: some rows through a pipeline, with every prompt as it is sent and every answer as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from llm_datagen.cli.execute import write
+from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.tables import line_width, number, one_line, rows_in_words
+from llm_datagen.cli.target import find_target, parse_settings
+from llm_datagen.cli.trying import Trying
+from llm_datagen.ids import Id
+from llm_datagen.streams import Stream
+from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.watching import WatchedCall
+
+Line = tuple[str, str]
+"""A text, and its style."""
+
+_HELD_BACK = "CallHeldBackError"
+_INDENT = " " * 14
+
+
+def preview_pipeline(
+    name: str, settings: list[str], *, count: int, numbers: list[int], make_calls: bool, as_json: bool
+) -> int:
+    """Show what the models are asked about some rows, and what they answer; return the exit code: 1 when a row failed.
+
+    Args:
+        name: a YAML file, or ``module:attr``.
+        settings: ``key=value`` each.
+        count: how many of the first rows; also how many rows every later node gets at most.
+        numbers: rows of the input in place of the first ones.
+        make_calls: whether models are called; else only the prompts are shown that need no answer.
+        as_json: whether to print JSON.
+
+    Raises:
+        ConfigError: when the pipeline is wrong, or the input has no such row.
+        NodeFailedError: when something else than a row fails.
+    """
+
+    def choose(stream: Stream, is_root: bool) -> Sample:
+        return rows_at(stream, numbers, is_root=is_root) if numbers else first_rows(stream, count, is_root=is_root)
+
+    target = find_target(name, parse_settings(settings))
+    trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
+    console = Console(highlight=False)
+    stages, calls = [], []
+    for stage, made in trying.stages():
+        stages.append(_stage_data(stage, made))
+        calls += made
+        if not as_json:
+            for text, style in _stage_lines(stage, made, is_held_back=not make_calls):
+                console.print(Text(text, style), soft_wrap=True)
+    unreadable = [
+        f"{stream.path}: row {at} cannot be read"
+        for stream, sample in trying.samples.values()
+        for at in sample.unreadable
+    ]
+    failed = sum(len(stage["failed"]) for stage in stages)
+    if as_json:
+        data = {"nodes": stages, "unreadable": unreadable, **_sums(calls, make_calls)}
+        write(orjson.dumps(data, option=orjson.OPT_INDENT_2, default=str).decode())
+    else:
+        for text in [*unreadable, _closing(calls, failed, make_calls)]:
+            console.print(Text(text), soft_wrap=True)
+    return FAILED if failed or unreadable else 0
+
+
+def _sums(calls: Sequence[WatchedCall], make_calls: bool) -> dict[str, Any]:
+    answers = [call.answer for call in calls if call.answer]
+    paid = [answer for answer in answers if not answer.is_cached]
+    costs = [answer.cost for answer in paid if answer.cost is not None]
+    return {
+        "calls": len(calls) - (len(answers) - len(paid)) if make_calls else 0,
+        "cached": len(answers) - len(paid),
+        "held_back": 0 if make_calls else len(calls),
+        "prompt_tokens": sum(answer.usage.get("prompt_tokens", 0) for answer in paid),
+        "completion_tokens": sum(answer.usage.get("completion_tokens", 0) for answer in paid),
+        "cost": sum(costs) if len(costs) == len(paid) else None,
+    }
+
+
+def _closing(calls: Sequence[WatchedCall], failed: int, make_calls: bool) -> str:
+    sums = _sums(calls, make_calls)
+    if not make_calls:
+        return f"{_in_words(sums['held_back'], 'call')} not made, nothing spent and nothing written"
+    cost = "" if not sums["calls"] else ", cost unknown" if sums["cost"] is None else f", ${sums['cost']:.6f}"
+    cached = f", {number(sums['cached'])} answered by the journal" if sums["cached"] else ""
+    tokens = f"{number(sums['prompt_tokens'])} + {number(sums['completion_tokens'])} tokens"
+    lost = f"; {rows_in_words(failed)} failed" if failed else ""
+    return f"{_in_words(sums['calls'], 'call')} made{cached}: {tokens}{cost}; no output was written{lost}"
+
+
+def _in_words(count: int, what: str) -> str:
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
+def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_back: bool) -> Iterator[Line]:
+    head = f"{stage.node_id} {stage.entry['operator']}: {rows_in_words(len(stage.given))} in"
+    if not stage.given:
+        why = "it needs the answers of the nodes before it" if is_held_back else "the nodes before it made none"
+        yield f"{head}: {why}", "bold"
+        yield "", ""
+        return
+    waiting = f" (of {number(len(stage.given) + stage.waiting)} that are there)" if stage.waiting else ""
+    yield f"{head}{waiting}, {number(len(stage.made))} out", "bold"
+    rows = _by_row(calls)
+    known = stage.made_of()
+    failed = {letter["_i"]: letter for letter in stage.failed}
+    before: Sequence[Mapping[str, Any]] = ()
+    for row_id, item in stage.given:
+        yield _one_line(f"  row {row_id}  ", item), "cyan"
+        for call in rows.pop(f"row {row_id}", []):
+            yield from _call_lines(call, before)
+            before = call.request.messages
+        error = failed.get(row_id, {}).get("error", {})
+        if error and error["kind"] != _HELD_BACK:
+            yield f"    failed    {_shown(error['text'])}", "red"
+        elif known is not None and not error:
+            for made in known[row_id]:
+                yield _one_line("    row out   ", made), ""
+            if not known[row_id]:
+                yield "    row out   none: it is filtered", "yellow"
+    for call in (call for rest in rows.values() for call in rest):
+        yield f"  {call.request.row}", "cyan"
+        yield from _call_lines(call, before)
+        before = call.request.messages
+    if known is None:
+        for row_id, made in stage.made:
+            yield _one_line(f"  row out {row_id}  ", made), ""
+    yield "", ""
+
+
+def _by_row(calls: Sequence[WatchedCall]) -> dict[str, list[WatchedCall]]:
+    rows: dict[str, list[WatchedCall]] = {}
+    for call in sorted(calls, key=lambda call: call.request.sample):  # the samples of a row come in any order
+        rows.setdefault(call.request.row, []).append(call)
+    return rows
+
+
+def _call_lines(call: WatchedCall, before: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    request, answer = call.request, call.answer
+    params = {key: value for key, value in request.params.items() if key != "response_format"}
+    shown = [request.model, *(f"{key}={_compact(value)}" for key, value in params.items())]
+    yield f"    call      {_shown(', '.join(shown))}", "dim"
+    if "response_format" in request.params:
+        yield f"    format    {_shown(_format_in_short(request.params['response_format']))}", "dim"
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, request.messages, strict=False)))
+    same = min(same, len(request.messages) - 1)
+    if same:
+        yield f"    ({_in_words(same, 'message')} as in the call before)", "dim"
+    for message in request.messages[same:]:
+        yield f"    {message['role']:9} {_indented(_content(message['content']))}", ""
+    if answer is not None:
+        used = f"{answer.usage.get('prompt_tokens', 0)} + {answer.usage.get('completion_tokens', 0)} tokens"
+        cost = "" if answer.cost is None or answer.is_cached else f", ${answer.cost:.6f}"
+        time = "from the journal" if answer.is_cached else f"{answer.seconds:.2f} s{cost}"
+        tries = f", {answer.attempts} tries" if answer.attempts > 1 else ""
+        yield f"    answer    {_indented(answer.text or '(no text)')}", "green"
+        yield f"{_INDENT}({answer.finish_reason}, {used}, {time}{tries})", "dim"
+
+
+def _format_in_short(value: Any) -> str:
+    """Return the kind of a response format, and the columns that its schema names."""
+    try:
+        schema = value["json_schema"]["schema"]
+        return f"{value['type']}: {', '.join(schema['properties'])}"
+    except (KeyError, TypeError):
+        return _compact(value)
+
+
+def _content(content: Any) -> str:
+    """Return a message's content as text; of parts that are images by value, only how long they are."""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, Mapping) and part.get("type") == "text":
+            texts.append(str(part["text"]))
+        else:
+            data = _compact(part)
+            texts.append(f"[{data}]" if len(data) <= 300 else f"[{data[:80]}… {number(len(data))} characters]")
+    return "\n".join(texts)
+
+
+def _stage_data(stage: StageTrial, calls: Sequence[WatchedCall]) -> dict[str, Any]:
+    return {
+        "node_id": stage.node_id,
+        "operator": stage.entry["operator"],
+        "rows_in": len(stage.given),
+        "rows_waiting": stage.waiting,
+        "given": [_row(row_id, item) for row_id, item in stage.given],
+        "made": [_row(row_id, item) for row_id, item in stage.made],
+        "failed": [
+            {"row": letter["_i"], "kind": letter["error"]["kind"], "text": letter["error"]["text"]}
+            for letter in stage.failed
+            if letter["error"]["kind"] != _HELD_BACK
+        ],
+        "calls": [
+            {
+                "row": call.request.row,
+                "sample": call.request.sample,
+                "model": call.request.model,
+                "params": call.request.params,
+                "messages": call.request.messages,
+                "answer": call.answer,
+                "error": call.error,
+            }
+            for call in calls
+        ],
+    }
+
+
+def _row(row_id: Id, item: Any) -> dict[str, Any]:
+    return {"id": row_id, "item": item}
+
+
+def _one_line(head: str, item: Any) -> str:
+    return head + one_line(_compact(item), max(line_width() - len(head), 20))
+
+
+def _compact(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _indented(text: str) -> str:
+    return _shown(text).replace("\n", "\n" + _INDENT)
+
+
+def _shown(text: str) -> str:
+    """Return foreign text without what would steer a terminal."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)

@@ -1,0 +1,295 @@
+"""From what some rows used to what all will: sums, each with its standard error.
+
+The error is that of the sampling alone: rows are taken as drawn at random and independent, and all calls as if they
+were to be made and paid for. Errors of factors are combined as if they were independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.operators import Call
+from llm_datagen.routing import RoutingOperator
+from llm_datagen.streams import StreamFactory
+from llm_datagen.trial import StageTrial
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.chat import ChatAnswer
+    from llm_datagen.llm.watching import WatchedCall
+
+SLOW_SECONDS = 0.005
+"""A row that keeps an operator without calls busy for so long counts in the time of a run; others do not."""
+
+_WITHIN = 1.96
+"""Standard errors on each side that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number that is not quite known.
+
+    Attributes:
+        value: the number.
+        error: its standard error.
+    """
+
+    value: float
+    error: float = 0.0
+
+    @property
+    def margin(self) -> float:
+        """Half of the range that holds the true value with 95 %, as far as sampling goes."""
+        return _WITHIN * self.error
+
+    def __mul__(self, other: Estimate | float) -> Estimate:
+        if not isinstance(other, Estimate):
+            return Estimate(self.value * other, self.error * abs(other))
+        return Estimate(self.value * other.value, math.hypot(self.error * other.value, other.error * self.value))
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(self.value + other.value, math.hypot(self.error, other.error))
+
+    def as_dict(self) -> dict[str, float]:
+        """Return it as plain data, with the bounds of the range."""
+        low, high = max(self.value - self.margin, 0.0), self.value + self.margin
+        return {"value": self.value, "error": self.error, "low": low, "high": high}
+
+
+NOTHING = Estimate(0.0)
+
+
+def mean_of(values: Sequence[float], population: float) -> Estimate:
+    """Return the mean of a population, of which some values are known.
+
+    Args:
+        values: those that are known; of a single one, the error is taken as large as itself.
+        population: how many there are.
+    """
+    if not values:
+        return NOTHING
+    mean = fmean(values)
+    spread = stdev(values) if len(values) > 1 else abs(mean)
+    left = max(0.0, 1 - len(values) / population) if population > 0 else 0.0
+    return Estimate(mean, spread / math.sqrt(len(values)) * math.sqrt(left))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUse:
+    """What a node will use of a model.
+
+    Attributes:
+        model: the model, as the answers name it.
+        calls: calls that are answered.
+        prompt_tokens: tokens of the prompts.
+        completion_tokens: tokens of the answers.
+        cost: US dollars; None when no price is known.
+    """
+
+    model: str
+    calls: Estimate
+    prompt_tokens: Estimate
+    completion_tokens: Estimate
+    cost: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUse:
+    """What a node will do.
+
+    Attributes:
+        node_id: the node.
+        operator: its operator's identity.
+        rows_in: rows that it gets.
+        rows_out: rows that come out.
+        models: what it uses of each model.
+        row_seconds: how long a row takes, on the average.
+        seconds: how long all take; 0 when they take next to nothing.
+        at_once: rows in the operator at once.
+        was_at_once: the most that were in the trial.
+        bound: what decides on `seconds`: "calls", "requests_per_minute", "tokens_per_minute", "rate"; "" for nothing.
+    """
+
+    node_id: str
+    operator: str
+    rows_in: Estimate
+    rows_out: Estimate
+    models: Sequence[ModelUse]
+    row_seconds: float
+    seconds: Estimate
+    at_once: int
+    was_at_once: int
+    bound: str
+
+
+def project(trials: Iterable[tuple[StageTrial, Sequence[WatchedCall]]], counts: Mapping[str, int]) -> list[NodeUse]:
+    """Return what each node will do.
+
+    Args:
+        trials: the nodes with their calls, each behind those that it reads from.
+        counts: how many rows each input has, by the node that reads it.
+    """
+    known: dict[tuple[str, str], Estimate] = {}
+    found = []
+    for stage, calls in trials:
+        source = StreamFactory.create(stage.entry["input_uri"]).place
+        if source not in known:
+            known[source] = Estimate(counts[stage.node_id])
+        use = _node_use(stage, calls, known[source])
+        known[StreamFactory.create(stage.entry["output_uri"]).place] = use.rows_out
+        found.append(use)
+    return found
+
+
+def _node_use(stage: StageTrial, calls: Sequence[WatchedCall], rows_in: Estimate) -> NodeUse:
+    rows = _by_row(stage, calls)
+    each = [_seconds_of(row) for row in rows]
+    answers = [[call.answer for call in row if call.answer] for row in rows]
+    names = sorted({answer.model for row in answers for answer in row})
+    models = [_model_use(name, answers, rows_in) for name in names] if calls else _reported(stage, rows_in)
+    at_once = stage.entry["parallel_size"] * (1 if Call(stage.operator).batch else stage.entry["batch_size"])
+    if calls:
+        row = mean_of(each, rows_in.value)
+    else:
+        busy = stage.report.busy_s / len(stage.given) if stage.given else 0.0
+        row = Estimate(busy if busy >= SLOW_SECONDS else 0.0)
+    ways = {"calls": rows_in * row * (1 / at_once), **_at_the_limit(stage.operator, models, row.value)}
+    if stage.entry["rate"]:
+        ways["rate"] = rows_in * (1 / stage.entry["rate"])
+    bound = max(ways, key=lambda name: ways[name].value)
+    return NodeUse(
+        node_id=stage.node_id,
+        operator=str(stage.entry["operator"]),
+        rows_in=rows_in,
+        rows_out=rows_in * _rows_per_row(stage, rows_in.value),
+        models=models,
+        row_seconds=row.value,
+        seconds=ways[bound],
+        at_once=at_once,
+        was_at_once=min(at_once, len(stage.given)),
+        bound=bound if ways[bound].value else "",
+    )
+
+
+def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> dict[str, Estimate]:
+    """Return how long the calls take when nothing but the limits that were given holds them back."""
+    operator = operator.operator if isinstance(operator, RoutingOperator) else operator
+    limits = getattr(operator, "limits", None)
+    wanted = {
+        "requests_per_minute": sum((use.calls for use in models), NOTHING),
+        "tokens_per_minute": sum((use.prompt_tokens + use.completion_tokens for use in models), NOTHING),
+    }
+    # A call counts from when it is sent until a minute after its end.
+    return {
+        name: amount * ((60 + seconds) / limit)
+        for name, amount in wanted.items()
+        if (limit := getattr(limits, name, None)) is not None
+    }
+
+
+def _by_row(stage: StageTrial, calls: Sequence[WatchedCall]) -> list[list[WatchedCall]]:
+    """Return the calls of each row; when they do not say which row they are for, evenly shared out."""
+    rows: dict[str, list[WatchedCall]] = {f"row {row_id}": [] for row_id, _ in stage.given}
+    names = list(rows)
+    for number, call in enumerate(calls):
+        row = call.request.row
+        rows[row if row in rows else names[number % len(names)]].append(call)
+    return list(rows.values())
+
+
+def _seconds_of(calls: Iterable[WatchedCall]) -> float:
+    """Return how long the calls of a row take: its samples at once, repairs one after the other; without pauses."""
+    samples: dict[int, float] = {}
+    for call in calls:
+        seconds = call.answer.seconds if call.answer else call.seconds
+        samples[call.request.sample] = samples.get(call.request.sample, 0.0) + seconds
+    return max(samples.values(), default=0.0)
+
+
+def _model_use(name: str, answers: Sequence[Sequence[ChatAnswer]], rows_in: Estimate) -> ModelUse:
+    rows = [[answer for answer in row if answer.model == name] for row in answers]
+    costs = [[answer.saved if answer.is_cached else answer.cost for answer in row] for row in rows]
+    is_known = all(cost is not None for row in costs for cost in row)
+
+    def total(values: Iterable[float]) -> Estimate:
+        return rows_in * mean_of(list(values), rows_in.value)
+
+    return ModelUse(
+        model=name,
+        calls=total(len(row) for row in rows),
+        prompt_tokens=total(sum(answer.usage.get("prompt_tokens", 0) for answer in row) for row in rows),
+        completion_tokens=total(sum(answer.usage.get("completion_tokens", 0) for answer in row) for row in rows),
+        cost=total(sum(cost or 0.0 for cost in row) for row in costs) if is_known else None,
+    )
+
+
+def _reported(stage: StageTrial, rows_in: Estimate) -> list[ModelUse]:
+    """Return what an operator that calls models by itself has reported; how rows differ in it is not known."""
+    uses = []
+    for usage in stage.report.usage:
+
+        def total(*names: str, usage: Mapping[str, Any] = usage) -> Estimate:
+            value = next((usage[name] for name in names if name in usage), 0)
+            return rows_in * (value / len(stage.given))
+
+        uses.append(
+            ModelUse(
+                model=str(usage.get("model") or usage.get("provider") or "reported"),
+                calls=total("requests", "calls"),
+                prompt_tokens=total("prompt_tokens"),
+                completion_tokens=total("completion_tokens"),
+                cost=total("cost") if "cost" in usage else None,
+            )
+        )
+    return uses
+
+
+def _rows_per_row(stage: StageTrial, population: float) -> Estimate:
+    made_of = stage.made_of()
+    if made_of is not None:
+        return mean_of([len(made) for made in made_of.values()], population)
+    given, made = len(stage.given), len(stage.made)  # of whole batches: nobody knows which row gave how many
+    return Estimate(made / given, math.sqrt(made) / given)
+
+
+def run_seconds(nodes: Sequence[NodeUse], *, streaming: bool) -> Estimate:
+    """Return how long a run takes: the slowest node, and each other one for a row; or one node after the other.
+
+    Nodes that wait for the limits of the same models share these, and so their time.
+    """
+    if not streaming:
+        return sum((node.seconds for node in nodes), NOTHING)
+    groups: dict[Any, list[NodeUse]] = {}
+    for node in nodes:
+        models = tuple(use.model for use in node.models)
+        groups.setdefault(models if node.bound.endswith("_per_minute") else node.node_id, []).append(node)
+    slowest = max(groups.values(), key=lambda group: sum(node.seconds.value for node in group))
+    others = Estimate(sum(node.row_seconds for node in nodes if node not in slowest))
+    return sum((node.seconds for node in slowest), others)
+
+
+def as_data(node: NodeUse) -> dict[str, Any]:
+    """Return a node's use as plain data."""
+    return {
+        "node_id": node.node_id,
+        "operator": node.operator,
+        "rows_in": node.rows_in.as_dict(),
+        "rows_out": node.rows_out.as_dict(),
+        "seconds": node.seconds.as_dict(),
+        "row_seconds": node.row_seconds,
+        "at_once": node.at_once,
+        "bound": node.bound,
+        "models": [
+            {
+                "model": use.model,
+                "calls": use.calls.as_dict(),
+                "prompt_tokens": use.prompt_tokens.as_dict(),
+                "completion_tokens": use.completion_tokens.as_dict(),
+                "cost": use.cost.as_dict() if use.cost else None,
+            }
+            for use in node.models
+        ],
+    }

@@ -1,0 +1,116 @@
+"""Cassettes: calls are recorded, and played again without a network. For tests of pipelines.
+
+Switched on from outside, by two environment variables: ``LLM_DATAGEN_CASSETTE`` names the file,
+``LLM_DATAGEN_RECORD_MODE`` says what is recorded, "none" unless given. All nodes of a process share the cassette; other
+processes, which inherit the variables, play it from its beginning.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import cast
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm.cassettefile import RECORD_MODES, Cassette, RecordMode
+from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.errors import LLMRequestError
+
+CASSETTE_VARIABLE = "LLM_DATAGEN_CASSETTE"
+MODE_VARIABLE = "LLM_DATAGEN_RECORD_MODE"
+
+_cassettes: dict[str, Cassette] = {}
+_lock = threading.Lock()
+
+
+class CassetteCaller:
+    """Answers from the cassette; makes and records the calls that are not on it, if they may be recorded.
+
+    Args:
+        inner: makes one try. Not opened when nothing may be recorded.
+        path: the file.
+        mode: what is recorded.
+    """
+
+    def __init__(self, inner: ChatCaller, path: Path, mode: RecordMode) -> None:
+        self._inner = inner
+        self._path = path
+        self._mode: RecordMode = mode
+        self._cassette: Cassette | None = None
+
+    async def open(self) -> None:
+        """Put the cassette in.
+
+        Raises:
+            CassetteError: when it is not there, or is none.
+        """
+        with _lock:
+            name = os.path.realpath(self._path)
+            if name not in _cassettes:
+                _cassettes[name] = Cassette(self._path, self._mode)
+            self._cassette = _cassettes[name]
+        if self._cassette.is_recording:
+            await self._inner.open()
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Play the call, or make and record it.
+
+        Raises:
+            LLMRequestError: when it fails, or did when it was recorded.
+            CassetteError: when it is not on the cassette and nothing may be recorded, or cannot be written.
+        """
+        assert self._cassette is not None, "the caller was called before open()"
+        known = self._cassette.play(request)
+        if known is not None:
+            return known
+        try:
+            answer = await self._inner.complete(request)
+        except LLMRequestError as error:
+            self._cassette.record(request, error)
+            raise
+        self._cassette.record(request, answer)
+        return answer
+
+    async def close(self) -> None:
+        """Close who makes the calls. The cassette stays in, for other nodes."""
+        await self._inner.close()
+
+
+def taped(caller: ChatCaller) -> ChatCaller:
+    """Return `caller`; with the cassette that the environment names around it, if it names one.
+
+    Raises:
+        ConfigError: on a record mode that is none.
+    """
+    path = os.environ.get(CASSETTE_VARIABLE)
+    if not path:
+        return caller
+    return CassetteCaller(caller, Path(path), checked_mode(os.environ.get(MODE_VARIABLE) or "none"))
+
+
+def plays_only() -> bool:
+    """Return whether no call can reach an endpoint, so that its limits need not be kept to."""
+    path, mode = os.environ.get(CASSETTE_VARIABLE), os.environ.get(MODE_VARIABLE) or "none"
+    if not path:
+        return False
+    with _lock:
+        known = _cassettes.get(os.path.realpath(path))
+    return not known.is_recording if known else mode == "none" or (mode == "once" and Path(path).exists())
+
+
+def checked_mode(mode: str) -> RecordMode:
+    """Return the record mode.
+
+    Raises:
+        ConfigError: when there is no such mode.
+    """
+    if mode not in RECORD_MODES:
+        raise ConfigError(f"a record mode ({MODE_VARIABLE}) is one of {', '.join(RECORD_MODES)}, not {mode!r}")
+    return cast(RecordMode, mode)
+
+
+def eject(path: Path) -> None:
+    """Forget how far a cassette was played: who puts it in next plays it from its beginning."""
+    with _lock:
+        _cassettes.pop(os.path.realpath(path), None)

@@ -1,0 +1,230 @@
+"""A trial: some rows go through the nodes of a pipeline, by the engine, in a folder of its own.
+
+Nothing of the pipeline is touched: its outputs, its results folder and its ids are not looked at; its inputs are read.
+The nodes run one after the other, each with at most so many rows, so that a trial of nodes that make many rows out of
+one stays as small as one of nodes that do not. What operators do outside their rows, they do for real.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.blueprint import node_from_image
+from llm_datagen.errors import ConfigError, NodeFailedError
+from llm_datagen.ids import NUMERIC_WIDTH, Id
+from llm_datagen.kin import parent_of, rows_of
+from llm_datagen.report import NodeReport, Status
+from llm_datagen.routing import Selector
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.csv import CsvCodec
+from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.letters import read_letters
+from llm_datagen.streams.rows import as_row, named
+
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some rows of an input.
+
+    Attributes:
+        rows: id and item of each, in the order of the input.
+        unreadable: the numbers of chosen records that are no rows.
+        count: how many rows the input has; None when they were not counted.
+    """
+
+    rows: Sequence[tuple[Id, Any]]
+    unreadable: Sequence[int] = ()
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTrial:
+    """A node, and what it did with some rows.
+
+    Attributes:
+        entry: the node, as the image has it.
+        operator: its operator.
+        given: id and item of each row that it got.
+        made: id and item of each row that came out.
+        failed: the dead letters of the rows that failed.
+        waiting: rows that were there for it and that it did not get, because they are too many for a trial.
+        report: counts and times.
+    """
+
+    entry: Mapping[str, Any]
+    operator: Any
+    given: Sequence[tuple[Id, Any]]
+    made: Sequence[tuple[Id, Any]]
+    failed: Sequence[Mapping[str, Any]]
+    waiting: int
+    report: NodeReport
+
+    @property
+    def node_id(self) -> str:
+        """The node's id."""
+        return str(self.entry["node_id"])
+
+    def made_of(self) -> dict[Id, list[Any]] | None:
+        """Return the items that came of each given row, by its id; None when they are made of batches as a whole."""
+        found: dict[Id, list[Any]] = {row_id: [] for row_id, _ in self.given}
+        for row_id, item in self.made:
+            numeric = row_id // NUMERIC_WIDTH if isinstance(row_id, int) else None
+            source = next((one for one in (row_id, parent_of(row_id), numeric) if one in found), None)
+            if source is None:
+                return None
+            found[source].append(item)
+        return found
+
+
+def external_inputs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the nodes of an image that read what no node of it writes, one for each stream."""
+    written = {_place(entry["output_uri"]) for entry in image["nodes"]}
+    found = {_place(entry["input_uri"]): entry for entry in image["nodes"]}
+    return [entry for place, entry in found.items() if place not in written]
+
+
+def run_trial(
+    image: Mapping[str, Any], operators: Sequence[Any], samples: Mapping[str, Sample], *, rows: int, folder: Path
+) -> Iterator[StageTrial]:
+    """Run the nodes one after the other, and yield each when it has ended.
+
+    A row that fails is left out, whatever the node's policy is, and no call is made again by the engine.
+
+    Args:
+        image: the nodes.
+        operators: theirs.
+        samples: the rows to begin with, by the id of the node that `external_inputs` returns.
+        rows: how many rows a node gets at most; those that only pass rows on get all.
+        folder: where the streams of the trial go, an empty folder.
+
+    Raises:
+        NodeFailedError: when something else than a row fails, such as `setup`; or an operator stops the run.
+        KeyboardInterrupt: after Ctrl+C.
+    """
+    known: dict[tuple[str, str], Sequence[tuple[Id, Any]]] = {
+        _place(entry["input_uri"]): samples[entry["node_id"]].rows for entry in external_inputs(image)
+    }
+    for number, (entry, operator) in enumerate(zip(image["nodes"], operators, strict=True)):
+        there = known[_place(entry["input_uri"])]
+        given = there if isinstance(operator, Selector) else _spread(there, rows)
+        stage = _run_node(entry, operator, given, len(there) - len(given), folder / str(number))
+        known[_place(entry["output_uri"])] = stage.made
+        yield stage
+
+
+def _run_node(
+    entry: Mapping[str, Any], operator: Any, given: Sequence[tuple[Id, Any]], waiting: int, base: Path
+) -> StageTrial:
+    source = base.with_suffix(".in.jsonl")
+    encode = JsonlCodec().encoder(b"").encode_other
+    source.write_bytes(b"".join(encode(as_row(item, row_id)) + b"\n" for row_id, item in given))
+    # What goes through CSV comes back as text: the next node must see it as in the run.
+    is_csv = isinstance(getattr(StreamFactory.create(entry["output_uri"]), "codec", None), CsvCodec)
+    trial = {
+        **entry,
+        "input_uri": f"jsonl://{source}",
+        "output_uri": f"csv://{base}.csv" if is_csv else f"jsonl://{base}.jsonl",
+        "is_root": False,  # the rows carry the ids that they have in the run
+        "follow_input": False,
+        "idle_timeout": None,
+        "ordered": True,
+        "on_error": "dead_letter",
+        "max_errors": None,
+        "retries": 0,
+        "delivery": "exactly_once",
+    }
+    node = node_from_image(trial, operator, log_file=None)
+    report = node.run()
+    if report.status is not Status.COMPLETED:
+        raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
+    return StageTrial(
+        entry=entry,
+        operator=operator,
+        given=given,
+        made=[(row_id, item) for row_id, item, _ in rows_of(node.output)],
+        failed=list(read_letters(node.output)),
+        waiting=waiting,
+        report=node.progress,
+    )
+
+
+def _spread(rows: Sequence[tuple[Id, Any]], most: int) -> Sequence[tuple[Id, Any]]:
+    """Return at most so many rows, evenly spaced: the children of one row stand together."""
+    if len(rows) <= most:
+        return rows
+    return [rows[at * len(rows) // most] for at in range(most)]
+
+
+def first_rows(stream: Stream, count: int, *, is_root: bool) -> Sample:
+    """Return the first rows of a stream."""
+    return _taken(_chosen(stream, range(count)), is_root=is_root)
+
+
+def rows_at(stream: Stream, numbers: Sequence[int], *, is_root: bool) -> Sample:
+    """Return the rows of some numbers, from 0.
+
+    Raises:
+        ConfigError: when the stream has no such row.
+    """
+    chosen = dict(_chosen(stream, sorted(set(numbers))))
+    missing = [number for number in numbers if number not in chosen]
+    if missing:
+        raise ConfigError(f"{stream.path} has no row {missing[0]}; its rows are numbered from 0")
+    return _taken(iter(chosen.items()), is_root=is_root)
+
+
+def random_rows(stream: Stream, count: int, *, seed: int, is_root: bool) -> Sample:
+    """Return rows that are drawn from the whole stream, each with the same chance, and count the stream.
+
+    The stream is read once, as a whole; only rows that are drawn are decoded.
+    """
+    dice = random.Random(seed)
+    kept: list[tuple[int, tuple[bytes, Any]]] = []
+    total = 0
+    cursor = stream.cursor(follow=False)
+    try:
+        while (block := cursor.read(_BLOCK_ROWS)) is not None:
+            for number, record in enumerate(block.records, start=block.start):
+                total += 1
+                if len(kept) < count:
+                    kept.append((number, (record, block.decode)))
+                elif (place := int(dice.random() * total)) < count:
+                    kept[place] = (number, (record, block.decode))
+    finally:
+        cursor.close()
+    return _taken(iter(sorted(kept, key=lambda entry: entry[0])), is_root=is_root, count=total)
+
+
+def _chosen(stream: Stream, numbers: Sequence[int]) -> Iterator[tuple[int, tuple[bytes, Any]]]:
+    """Yield the records of some numbers, which are in order, undecoded, each with its decoder."""
+    wanted = iter(numbers)
+    following = next(wanted, None)
+    cursor = stream.cursor(follow=False)
+    try:
+        while following is not None and (block := cursor.read(_BLOCK_ROWS)) is not None:
+            while following is not None and following < block.end:
+                yield following, (block.records[following - block.start], block.decode)
+                following = next(wanted, None)
+    finally:
+        cursor.close()
+
+
+def _taken(records: Iterator[tuple[int, tuple[bytes, Any]]], *, is_root: bool, count: int | None = None) -> Sample:
+    rows: list[tuple[Id, Any]] = []
+    unreadable: list[int] = []
+    for number, (record, decode) in records:
+        try:
+            rows.append(named(decode(record), number, is_root=is_root))
+        except ValueError:
+            unreadable.append(number)
+    return Sample(rows, unreadable, count)
+
+
+def _place(uri: str) -> tuple[str, str]:
+    return StreamFactory.create(uri).place

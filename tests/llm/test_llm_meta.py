@@ -1,0 +1,86 @@
+"""`meta=True`: a row says where its answers come from."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
+from llm_datagen.llm import PromptError
+from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.provenance import prompt_hash, provenance
+
+from .chat_server import ChatServer, Context, Reply, completion, run_rows
+
+SCHEMA = {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
+
+
+def test_each_node_says_where_its_answer_comes_from_also_through_csv(server: ChatServer, tmp_path: Path) -> None:
+    answers = iter(["no json", '{"mood": "good"}', "fine"])
+    server.reply = lambda seen: Reply(completion(next(answers)))
+    (tmp_path / "in.jsonl").write_text('{"q": "how"}\n')
+    source, middle, output = tmp_path / "in.jsonl", tmp_path / "middle.csv", tmp_path / "out.jsonl"
+    ask = UnifiedNode("ask").bind_io(f"jsonl://{source}", f"csv://{middle}")
+    ask.set_operator(server.operator(output=SCHEMA, meta=True))
+    judge = UnifiedNode("judge").bind_io(f"csv://{middle}", f"jsonl://{output}")
+    judge.set_operator(server.operator("{{ mood }}", meta=True))
+    StreamFactory.create(f"jsonl://{source}").seal()
+    pipeline = UnifiedNodePipeline([ask, judge], results_dir=str(tmp_path), log_file=None)
+    pipeline.create("p").run()
+    (row,) = [json.loads(line) for line in output.read_text().splitlines()]
+    first, second = row["_meta"].values()
+    with middle.open(newline="") as file:
+        assert json.loads(next(csv.DictReader(file))["_meta"]) == {"ask": first}
+    assert list(row["_meta"]) == ["ask", "judge"]
+    seconds = first.pop("seconds"), second.pop("seconds")
+    assert all(0 < each < 60 for each in seconds)
+    request = ChatRequest(messages=[{"role": "user", "content": "good"}], params={}, model="tiny")
+    assert second == {
+        "model": "tiny",
+        "endpoint": f"{server.base_url}/chat/completions",
+        "prompt_tokens": 7,
+        "completion_tokens": 3,
+        "cost": None,
+        "calls": 1,
+        "attempts": 1,
+        "is_cached": False,
+        "prompt_hash": prompt_hash(request),
+    }
+    assert (first["prompt_tokens"], first["completion_tokens"], first["calls"]) == (14, 6, 2)
+    assert len(first["prompt_hash"]) == 16
+    assert first["prompt_hash"] != second["prompt_hash"]
+
+
+def test_what_came_from_the_journal_says_so_and_every_sample_has_its_own(server: ChatServer, tmp_path: Path) -> None:
+    operator = server.operator(meta=True, n=2, cache=str(tmp_path / "kept"))
+    row = {"_i": 0, "q": "x", "_meta": {"earlier": {"model": "other"}}}
+    (fresh, kept) = asyncio.run(run_rows(operator, [row, row]))
+    for found, is_cached in ((fresh, False), (kept, True)):
+        assert [list(one["_meta"]) for one in found] == [["earlier", "node_0"]] * 2
+        assert [one["_meta"]["node_0"]["is_cached"] for one in found] == [is_cached] * 2
+    assert [one["_meta"]["node_0"]["cost"] for one in kept] == [0.0, 0.0]
+    assert row["_meta"] == {"earlier": {"model": "other"}}
+
+
+def test_calls_are_summed_and_one_unknown_cost_makes_the_sum_unknown() -> None:
+    request = ChatRequest(messages=[], params={}, model="m")
+    paid = ChatAnswer(text="a", model="m", seconds=0.5, attempts=3, cost=0.25, usage={"prompt_tokens": 2})
+    kept = ChatAnswer(text="a", model="n", seconds=0.25, cost=0.0, is_cached=True, usage={"completion_tokens": 4})
+    found = provenance(request, [paid, kept])
+    assert (found["model"], found["seconds"], found["attempts"], found["is_cached"]) == ("n", 0.75, 4, False)
+    assert (found["prompt_tokens"], found["completion_tokens"], found["cost"]) == (2, 4, 0.25)
+    assert provenance(request, [paid, ChatAnswer(text="a")])["cost"] is None
+
+
+@pytest.mark.parametrize("meta", ["mine", "[1]", 3, ["a"]])
+def test_a_column_meta_of_the_user_is_not_overwritten(server: ChatServer, meta: Any) -> None:
+    with pytest.raises(PromptError, match="row 4 has a _meta of its own"):
+        asyncio.run(run_rows(server.operator(meta=True), [{"_i": 4, "q": "x", "_meta": meta}], Context()))
+    assert server.seen == []
+    row = {"_i": 4, "q": "x", "_meta": meta}
+    assert asyncio.run(run_rows(server.operator(), [row])) == [{**row, "answer": "yes"}]

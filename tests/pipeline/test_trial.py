@@ -1,0 +1,73 @@
+"""Which rows a trial begins with, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import ConfigError, FunctionOperator, StreamFactory, UnifiedPipeline
+from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
+
+from ..support import numbered, write_jsonl
+
+
+def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[StageTrial]:
+    pipeline = UnifiedPipeline(operators, "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None, **settings)
+    image, given = pipeline.blueprint()
+    (entry,) = external_inputs(image)
+    return list(run_trial(image, given, {entry["node_id"]: sample}, rows=rows, folder=folder))
+
+
+def test_random_rows_are_drawn_from_the_whole_input_each_with_the_same_chance(tmp_path: Path) -> None:
+    stream = StreamFactory.create(f"jsonl://{write_jsonl(tmp_path / 'in.jsonl', numbered(40))}")
+    drawn: Counter[Any] = Counter()
+    for seed in range(300):
+        sample = random_rows(stream, 10, seed=seed, is_root=True)
+        assert sample.count == 40
+        assert [row_id for row_id, _ in sample.rows] == sorted({row_id for row_id, _ in sample.rows})
+        drawn.update(row_id for row_id, _ in sample.rows)
+    assert set(drawn) == set(range(40))
+    assert all(40 < times < 115 for times in drawn.values())  # 75 are expected; five deviations are 38
+    assert random_rows(stream, 10, seed=1, is_root=True) == random_rows(stream, 10, seed=1, is_root=True)
+    assert len(random_rows(stream, 99, seed=0, is_root=True).rows) == 40
+
+
+def test_chosen_rows_keep_their_numbers_and_what_is_no_row_is_named(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "in.jsonl", [{"_i": "own"}, "bare", {"n": 2}])
+    with path.open("a") as file:
+        file.write("{torn\n")
+    stream = StreamFactory.create(f"jsonl://{path}")
+    assert rows_at(stream, [3, 1], is_root=True) == Sample([(1, "bare")], [3])
+    assert first_rows(stream, 9, is_root=True).rows == [(0, {"_i": 0}), (1, "bare"), (2, {"n": 2, "_i": 2})]
+    assert first_rows(stream, 1, is_root=False).rows == [("own", {"_i": "own"})]
+    with pytest.raises(ConfigError, match="no row 4"):
+        rows_at(stream, [4], is_root=True)
+
+
+@pytest.mark.parametrize("scheme", ["path", "numeric"])
+def test_rows_go_through_all_nodes_with_the_ids_of_the_run(tmp_path: Path, scheme: Any) -> None:
+    def three(item: Any) -> list[dict[str, Any]]:
+        return [{"of": item, "k": k} for k in range(3)]
+
+    sample = Sample([(17, "bare"), (40, {"n": 1, "_i": 40})])
+    first, second = _trial(tmp_path, [three, lambda row: row if row["k"] != 1 else None], 4, sample, id_scheme=scheme)
+    assert first.given == sample.rows
+    assert [row["of"] for _, row in first.made] == ["bare"] * 3 + [{"n": 1, "_i": 40}] * 3
+    assert {row_id: len(made) for row_id, made in (first.made_of() or {}).items()} == {17: 3, 40: 3}
+    assert (len(second.given), second.waiting) == (4, 2)
+    ids = [17 * 10_000, 17 * 10_000 + 1, 40 * 10_000, 40 * 10_000 + 1]
+    assert [row_id for row_id, _ in second.given] == (ids if scheme == "numeric" else ["17_0", "17_1", "40_0", "40_1"])
+    assert {row_id: len(made) for row_id, made in (second.made_of() or {}).items()} == dict(
+        zip([row_id for row_id, _ in second.given], [1, 0, 1, 0], strict=True)
+    )
+
+
+def test_of_rows_made_of_a_whole_batch_nobody_says_which_row_gave_them(tmp_path: Path) -> None:
+    fold = FunctionOperator(lambda items: [{"sum": len(items)}], batch=True)
+    sample = Sample([(number, {"_i": number}) for number in range(4)])
+    (stage,) = _trial(tmp_path, [fold], 4, sample, batch_size=2)
+    assert [row["sum"] for _, row in stage.made] == [2, 2]
+    assert stage.made_of() is None

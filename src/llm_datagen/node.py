@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,24 +21,25 @@ from llm_datagen.config import (
     check_rate,
     check_seconds,
 )
-from llm_datagen.errors import ConfigError, StreamBusyError, StreamChangedError, StreamMissingError
-from llm_datagen.executors.transport import check_operator, pack
+from llm_datagen.continuing import check_finished, check_input, check_letters_of, check_source
+from llm_datagen.errors import ConfigError
+from llm_datagen.executors.transport import pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import DEFAULT_LOG, open_log
-from llm_datagen.merging import Merger, check_inputs, merged_beside
-from llm_datagen.operators import Call, FunctionOperator, as_operator, operator_name
+from llm_datagen.merging import Merger
+from llm_datagen.operators import Call, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
-from llm_datagen.routing import RoutingOperator, Rule, Selector, check_outputs
+from llm_datagen.routing import Selector
 from llm_datagen.run import Run, run_in_foreground
-from llm_datagen.streams import Coverage, FileStream, MergedStream, Sink, Span, Stream, StreamFactory
-from llm_datagen.streams.commits import CHECK_WHOLE_BYTES, Position
+from llm_datagen.streams import MergedStream, Sink, Span, Stream
 from llm_datagen.streams.dispatch import DispatchLog, abandoned
-from llm_datagen.streams.letters import bury_abandoned, check_letters
-from llm_datagen.streams.merged import Naming
+from llm_datagen.streams.lanes import Naming
+from llm_datagen.streams.letters import bury_abandoned
 from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.wiring import Wiring
 
 
-class UnifiedNode:
+class UnifiedNode(Wiring):
     """A node: give it streams and an operator, then `run()`.
 
     `run()` alone opens, runs and closes. Called between `open()` and `close()`, it leaves the stream open:
@@ -96,7 +97,12 @@ class UnifiedNode:
     ) -> None:
         if not isinstance(node_id, str) or not node_id:
             raise ConfigError(f"node_id must be text, not {node_id!r}")
-        self.node_id = node_id
+        super().__init__(
+            node_id,
+            check_choice("executor", executor, ExecutorKind),
+            follow_input=check_flag("follow_input", follow_input),
+            idle_timeout=None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout),
+        )
         self.parallel_size = check_count("parallel_size", parallel_size)
         self.batch_size = check_count("batch_size", batch_size)
         self.writer_config = WriterConfig.of(writer_config)
@@ -106,110 +112,16 @@ class UnifiedNode:
         self.grace = check_seconds("grace", grace)
         self.stall_after = check_seconds("stall_after", stall_after)
         self.rate = None if rate is None else check_rate("rate", rate)
-        self.executor: ExecutorKind = check_choice("executor", executor, ExecutorKind)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
-        self.idle_timeout = None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
-        self.follow_input = check_flag("follow_input", follow_input)
         self.is_root = False
-        self._patience = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._hooks = check_hooks(hooks)
         self._log_file = log_file
-        self._operator: Any = None
         self._packed: bytes | None = None  # by `check`, for `plan`
-        self._input: Stream | None = None
-        self._named_inputs: dict[str, Stream] = {}
-        self._output: Stream | None = None
-        self._named_outputs: dict[str, Stream] = {}
-        self._rule: Rule | None = None
         self._opened: NodePlan | None = None
         self._run: Run | None = None
 
     def __repr__(self) -> str:
         return f"UnifiedNode({self.node_id!r})"
-
-    # Wiring.
-
-    def bind_io(
-        self,
-        input_bus: Stream | str | Sequence[Stream | str] | Mapping[str, Stream | str],
-        output_bus: Stream | str | Mapping[str, Stream | str],
-        *,
-        route: Rule | None = None,
-    ) -> Self:
-        """Say where the node reads and writes: streams, or URIs.
-
-        Several inputs are read as one: their rows come as they are there. With several outputs, by their names, the
-        operator returns a `Route` for each row, or `route` says where it goes. A node that has several of either is
-        run by a UnifiedNodePipeline, as the nodes that `parts` returns.
-
-        Args:
-            input_bus: what is read; several as a list, which is named in0, in1, …; or a stream for each name.
-            output_bus: what is written; or a stream for each name.
-            route: given a row that is no `Route`, returns the name of its output; None drops the row.
-
-        Raises:
-            ConfigError: when something is neither, or two streams are the same.
-        """
-        self._named_outputs, self._rule = {}, route
-        if isinstance(output_bus, Mapping):
-            check_outputs(self.node_id, output_bus, route)
-            self._named_outputs = {name: _as_stream(f"output {name}", bus) for name, bus in output_bus.items()}
-            self._output = _routed(next(iter(self._named_outputs.values())))
-        elif route is not None:
-            raise ConfigError(
-                f"node {self.node_id}: route is for several outputs: give their names, with a stream each"
-            )
-        else:
-            self._output = _as_stream("output_bus", output_bus)
-        outputs = list(self._named_outputs.values()) or [self._output]
-        self._named_inputs = {}
-        if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
-            named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
-            self._named_inputs = {name: _as_stream(f"input {name}", bus) for name, bus in named.items()}
-            check_inputs(self.node_id, self._named_inputs)
-            self._input = merged_beside(outputs[0])
-        else:
-            self._input = _as_stream("input_bus", input_bus)
-        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
-        written = {self._output.place, *(output.place for output in outputs)}
-        for stream in (self._input, *self._named_inputs.values()):
-            if written.intersection(stream.places):
-                raise ConfigError(f"node {self.node_id} would read and write the same stream, {stream.uri}")
-        return self
-
-    def set_processor(self, func: Any) -> Self:
-        """Say what the node does: ``func(items, ctx) -> list``, or an operator.
-
-        Raises:
-            ConfigError: when it is neither, or the node's `executor` cannot run it.
-        """
-        is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
-        return self.set_operator(func if is_operator else FunctionOperator(func, batch=True))
-
-    def set_operator(self, operator: Any) -> Self:
-        """Say what the node does: an operator, or a function of one item.
-
-        Raises:
-            ConfigError: when it is neither, or the node's `executor` cannot run it.
-        """
-        operator = as_operator(operator)
-        if self.executor == "process":
-            check_operator(operator, self.node_id)
-        self._operator = operator
-        return self
-
-    @property
-    def operator(self) -> Any:
-        """The operator.
-
-        Raises:
-            ConfigError: when none was set.
-        """
-        if self._operator is None:
-            raise ConfigError(f"node {self.node_id} has no operator; call set_processor() first")
-        if self._named_outputs:
-            return RoutingOperator(self._operator, list(self._named_outputs), self._rule)
-        return self._operator
 
     def parts(self) -> list[UnifiedNode]:
         """Return the nodes that this one is run as.
@@ -244,28 +156,6 @@ class UnifiedNode:
             ordered=self.ordered,
         )
         return node.bind_io(self.output, output).set_operator(Selector(name))
-
-    @property
-    def input(self) -> Stream:
-        """The stream that the node reads; with several inputs, the one to which they are copied.
-
-        Raises:
-            ConfigError: when none was bound.
-        """
-        if self._input is None:
-            raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
-        return self._input
-
-    @property
-    def output(self) -> Stream:
-        """The stream that the node writes; with several named outputs, the one from which they are copied.
-
-        Raises:
-            ConfigError: when none was bound.
-        """
-        if self._output is None:
-            raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
-        return self._output
 
     def config(self) -> dict[str, Any]:
         """Return the node's settings as plain data."""
@@ -326,20 +216,20 @@ class UnifiedNode:
         source, output = self.input, self.output
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
-            _check_finished(output, manifest.size, manifest.source, source.uri)
-            _check_letters(output, manifest.position())
+            check_finished(output, manifest.size, manifest.source, source.uri)
+            check_letters_of(output, manifest.position())
             return
         if self.executor == "process":
             self._packed = self._pack()
         for stream in source.read_as_is(follow=self.follow_input):
-            _check_input(stream)
+            check_input(stream)
         output.check_free()
         if output.is_sealed():
             output.verify(whole=False)
         position = check_recoverable(output, source.uri)
-        _check_letters(output, position)
+        check_letters_of(output, position)
         for stream, coverage in source.parts(position.coverage):
-            _check_source(stream, coverage)
+            check_source(stream, coverage)
         abandoned(output, position)
 
     def _pack(self) -> bytes:
@@ -495,76 +385,3 @@ class UnifiedNode:
     def get_runtime(self) -> dict[str, Any]:
         """Return the node's settings, status and progress as plain data."""
         return {"node_id": self.node_id, **self.config(), **self.progress.as_dict(), "status": str(self.status)}
-
-
-def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:
-    return {f"in{number}": stream for number, stream in enumerate(inputs)}
-
-
-def _as_stream(name: str, value: Any) -> Stream:
-    if isinstance(value, str):
-        return StreamFactory.create(value)
-    if not isinstance(value, Stream):
-        raise ConfigError(f"{name} must be a stream (StreamFactory.create(uri)) or a URI, not {value!r}")
-    return value
-
-
-def _routed(output: Stream) -> Stream:
-    """Return the stream from which several outputs are copied: beside the first of them."""
-    protocol = "jsonl" if isinstance(output, FileStream) else "memory"
-    return StreamFactory.create(f"{protocol}://{output.path}.routed")
-
-
-def _check_input(source: Stream) -> None:
-    """See to it that an input which is to be read as it is can be."""
-    if source.size() is None:
-        raise StreamMissingError(
-            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
-            f"directory, {Path.cwd()})"
-        )
-    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
-        raise StreamBusyError(
-            f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
-            "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
-        )
-
-
-def _check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
-    """See to it that a sealed output is what its seal says, and was made from this input."""
-    found = output.disk.size(output.path)
-    if found != size:
-        what = "is gone" if found is None else f"has {found} bytes"
-        raise StreamChangedError(
-            f"{output.path} {what}, but it had {size} bytes when it was sealed; restore it, or start afresh with "
-            "if_exists='overwrite'"
-        )
-    output.verify(whole=False)
-    if made_from != source_uri:
-        raise StreamChangedError(
-            f"{output.path} is finished and was made from {made_from!r}, not from {source_uri!r}; choose another "
-            "output, or delete it"
-        )
-
-
-def _check_letters(output: Stream, position: Position) -> None:
-    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long."""
-    if position.errors_bytes <= CHECK_WHOLE_BYTES:
-        check_letters(output)
-
-
-def _check_source(source: Stream, done: Coverage) -> None:
-    """See to it that the rows which were read before are still there (M22)."""
-    _, offset = done.end()
-    size = source.size()
-    if offset and (size is None or size < offset):
-        what = "is gone" if size is None else f"has {size} bytes"
-        raise StreamChangedError(
-            f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
-            "restore it, or start afresh with if_exists='overwrite'"
-        )
-    for segment in done.gaps():
-        if not source.is_row_start(segment.offset):
-            raise StreamChangedError(
-                f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
-                "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
-            )

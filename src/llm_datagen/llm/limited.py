@@ -10,7 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
-from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 from llm_datagen.llm.limiters import limiter_of
@@ -78,7 +78,7 @@ class LimitedCaller:
         """
         limiter = self._limiter
         if limiter is None:
-            raise LLMRequestError("the caller was called before open()")
+            raise LLMError("the caller was called before open()")
         tokens = self._tokens(limiter, request)
         ticket = None if is_paused(request) else limiter.enter(tokens)
         if ticket is None:

@@ -11,9 +11,10 @@ from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
 from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
+from llm_datagen.streams.lanes import Lane
 from llm_datagen.streams.localdisk import LocalDisk
 from llm_datagen.streams.manifest import Manifest
-from llm_datagen.streams.merged import Lane, MergedStream, inputs_of
+from llm_datagen.streams.merged import MergedStream, inputs_of
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import Coverage, Segment, Span
 from llm_datagen.streams.stream import Readable, Stream, StreamReader, StreamWriter

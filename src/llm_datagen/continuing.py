@@ -1,0 +1,65 @@
+"""What a node looks at before it begins, or goes on where it was. Nothing is changed; what does not fit is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissingError
+from llm_datagen.streams import Coverage, Stream
+from llm_datagen.streams.commits import CHECK_WHOLE_BYTES, Position
+from llm_datagen.streams.letters import check_letters
+
+
+def check_input(source: Stream) -> None:
+    """See to it that an input which is to be read as it is can be."""
+    if source.size() is None:
+        raise StreamMissingError(
+            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
+            f"directory, {Path.cwd()})"
+        )
+    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
+        raise StreamBusyError(
+            f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
+            "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
+        )
+
+
+def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
+    """See to it that a sealed output is what its seal says, and was made from this input."""
+    found = output.disk.size(output.path)
+    if found != size:
+        what = "is gone" if found is None else f"has {found} bytes"
+        raise StreamChangedError(
+            f"{output.path} {what}, but it had {size} bytes when it was sealed; restore it, or start afresh with "
+            "if_exists='overwrite'"
+        )
+    output.verify(whole=False)
+    if made_from != source_uri:
+        raise StreamChangedError(
+            f"{output.path} is finished and was made from {made_from!r}, not from {source_uri!r}; choose another "
+            "output, or delete it"
+        )
+
+
+def check_letters_of(output: Stream, position: Position) -> None:
+    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long."""
+    if position.errors_bytes <= CHECK_WHOLE_BYTES:
+        check_letters(output)
+
+
+def check_source(source: Stream, done: Coverage) -> None:
+    """See to it that the rows which were read before are still there (M22)."""
+    _, offset = done.end()
+    size = source.size()
+    if offset and (size is None or size < offset):
+        what = "is gone" if size is None else f"has {size} bytes"
+        raise StreamChangedError(
+            f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
+            "restore it, or start afresh with if_exists='overwrite'"
+        )
+    for segment in done.gaps():
+        if not source.is_row_start(segment.offset):
+            raise StreamChangedError(
+                f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
+                "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )

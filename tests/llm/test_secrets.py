@@ -99,7 +99,7 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     said += [done.stdout, done.stderr]
     assert done.returncode == 0, done.stderr
     assert {row["q"] for row in lines(shell.output)} == {"fine 0", "fine 1", "hold"}
-    taped = {"LLM_DATAGEN_CASSETTE": "tape.jsonl", "LLM_DATAGEN_RECORD_MODE": "all"}
+    taped: dict[str, Any] = {"LLM_DATAGEN_CASSETTE": "tape.jsonl", "LLM_DATAGEN_RECORD_MODE": "all"}
     seen = shell.run("preview", job, "-n", "4", "--traceback", **taped)
     failed = shell.run(
         "run", job, "--id", "b", "--traceback", "--set", "on_error=fail", "--set", "output_uri=b.jsonl", **taped

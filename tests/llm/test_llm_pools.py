@@ -15,7 +15,7 @@ import yaml
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import EndpointRefusedError, LLMOperator, LLMRequestError
+from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
 from llm_datagen.testing import FakeLLMServer, LLMFaults
 
 from ..support import eventually, lines, write_jsonl
@@ -106,6 +106,41 @@ def test_an_endpoint_that_asks_for_a_pause_is_left_alone_that_long(server: ChatS
         server.reply = lambda seen: Reply("busy", 429, headers={"Retry-After": "300"})
         run(operator({"model": "m", "base_url": server.base_url}, {"model": "m", "base_url": other.base_url}))
         assert (len(server.seen), other.calls) == (1, ROWS)
+
+
+def test_a_call_goes_where_the_limits_have_room() -> None:
+    with FakeLLMServer(latency=0.01) as a, FakeLLMServer(latency=0.01) as b:
+        limited = {"model": "m", "base_url": a.base_url, "requests_per_minute": 10, "weight": 5}
+        pool = operator(limited, {"model": "m", "base_url": b.base_url})
+
+        async def ask() -> list[Any]:
+            await pool.setup()
+            answers = await asyncio.gather(*(pool.process_item(row, Context()) for row in rows(100)))
+            await pool.teardown()
+            return answers
+
+        assert len(asyncio.run(ask())) == 100
+        assert (a.calls, b.calls) == (10, 90)
+
+
+def test_while_all_limits_are_reached_calls_wait_and_a_cancel_ends_the_wait() -> None:
+    with FakeLLMServer() as a, FakeLLMServer() as b:
+        endpoints = [{"model": "m", "base_url": server.base_url, "requests_per_minute": 2} for server in (a, b)]
+        pool, ctx = operator(*endpoints), Context()
+
+        async def ask() -> None:
+            await pool.setup()
+            calls = [asyncio.ensure_future(pool.process_item(row, ctx)) for row in rows(6)]
+            while sum(call.done() for call in calls) < 4:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert (a.calls, b.calls) == (2, 2)
+            ctx.is_over = True
+            results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+            assert [type(result) for result in results].count(LLMCancelledError) == 2
+            await pool.teardown()
+
+        asyncio.run(ask())
 
 
 def test_when_all_endpoints_refuse_the_run_fails_and_with_one_that_does_not_it_goes_on(server: ChatServer) -> None:

@@ -98,6 +98,13 @@ class LimitedCaller:
             self._estimate.learn(request, answer)
         return answer if answer.left is None else replace(answer, left=None)
 
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the call could be made without waiting for a limit."""
+        try:
+            return self._limiter is None or self._limiter.has_room(self._tokens(self._limiter, request))
+        except LLMRequestError:  # it needs more than a minute has
+            return False
+
     async def close(self) -> None:
         """Close what makes the calls."""
         limiter, self._limiter = self._limiter, None

@@ -135,6 +135,12 @@ class Limiter:
             now = self._clock()
             return None if self._queue or self._room_at(tokens, now) > now else self._admit(tokens, now)
 
+    def has_room(self, tokens: int) -> bool:
+        """Return whether `enter` would give leave now."""
+        with self._lock:
+            now = self._clock()
+            return not self._queue and self._room_at(tokens, now) <= now
+
     def queue(self, waiter: Waiter) -> None:
         """Take a place in the queue."""
         with self._lock:

@@ -12,6 +12,7 @@ from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.health import Health, Kind, kind_of
+from llm_datagen.llm.limited import LimitedCaller
 
 PING = ({"role": "user", "content": "ping"},)
 """What an endpoint is asked to find out whether a failure is its own, or due to what a row asked for."""
@@ -102,6 +103,10 @@ class Member:
             return None
         finally:
             self.health.end_probe()
+
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the limits of the endpoint have room for the call now."""
+        return not isinstance(self._caller, LimitedCaller) or self._caller.has_room(self._own(request))
 
     @property
     def is_avoided(self) -> bool:

@@ -16,7 +16,7 @@ import yaml
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
-from llm_datagen.testing import FakeLLMServer, LLMFaults
+from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
@@ -49,6 +49,22 @@ def test_calls_are_spread_by_weight_and_the_usage_says_who_answered() -> None:
         answers = Counter(row["answer"] for row in run(pool, ctx=ctx))
     assert answers == {"A": 150, "B": 50}
     assert Counter(used["model"] for used in ctx.usage) == {"big": 150, "small": 50}
+
+
+def test_while_an_endpoint_has_no_room_by_its_limits_the_others_take_over() -> None:
+    with FakeLLMServer() as a, FakeLLMServer() as b:
+        small = {"model": "m", "base_url": a.base_url, "requests_per_minute": 10, "tokens_per_minute": 50_000}
+        pool = operator(small, {"model": "m", "base_url": b.base_url}, params={"max_tokens": 100})
+        assert len(run(pool, 60)) == 60
+        assert (a.calls, b.calls) == (10, 50)
+        pool = operator(
+            {**small, "tokens_per_minute": 99},
+            {"model": "m", "base_url": b.base_url},
+            strategy="ordered",
+            params={"max_tokens": 100},
+        )
+        assert len(run(pool, 5)) == 5
+        assert (a.calls, b.calls) == (10, 55), "a minute of the first has not the tokens for one call"
 
 
 def test_each_endpoint_gets_its_own_model_params_and_key(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +185,21 @@ def test_an_answer_of_any_endpoint_is_kept_for_all(tmp_path: Path, server: ChatS
     server.always(completion("yes"))
     assert [calls(one), calls(one, {**one, "weight": 5})] == [4, 0]
     assert [calls(one, two), calls(two, one), calls({**two, "params": {"seed": 1}}, one)] == [4, 0, 4]
+
+
+def test_a_cassette_of_a_pool_is_played_whoever_has_the_turn(tmp_path: Path) -> None:
+    with FakeLLMServer(answer="A") as a, FakeLLMServer(answer="B") as b:
+        endpoints: list[dict[str, Any]] = [
+            {"model": "one", "base_url": a.base_url, "params": {"temperature": 1}},
+            {"model": "two", "base_url": b.base_url},
+        ]
+        with cassette(tmp_path / "tape.jsonl", "once"):
+            recorded = run(operator(*endpoints, params={"temperature": 0}), 6)
+        calls = a.calls + b.calls
+        with cassette(tmp_path / "tape.jsonl", "none"):
+            assert run(operator(*reversed(endpoints), params={"temperature": 0}), 6) == recorded
+        assert a.calls + b.calls == calls == 6
+    assert {row["answer"] for row in recorded} == {"A", "B"}
 
 
 def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class Member:
     Args:
         spec: the endpoint.
         caller: makes one try of a call there.
+        limited: the layer of `caller` that knows its limits; None when there is none.
         pings: whether it can be asked if it is there; else a failure is always the call's own.
         clock: returns monotonic seconds.
 
@@ -33,12 +34,19 @@ class Member:
     """
 
     def __init__(
-        self, spec: EndpointSpec, caller: ChatCaller, *, pings: bool = True, clock: Callable[[], float] = time.monotonic
+        self,
+        spec: EndpointSpec,
+        caller: ChatCaller,
+        *,
+        limited: LimitedCaller | None = None,
+        pings: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.label = f"{spec.model} at {spec.endpoint.label}"
         self.health = Health(clock)
         self._caller = caller
+        self._limited = limited
         self._pings = pings
         self._clock = clock
         self._avoided_until = 0.0
@@ -48,6 +56,14 @@ class Member:
     async def open(self) -> None:
         """Open what makes the calls."""
         await self._caller.open()
+
+    def takes(self, request: ChatRequest) -> bool:
+        """Return whether its limits allow the call at all."""
+        return self._limited is None or self._limited.takes(self._own(request))
+
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the call, which it `takes`, would not have to wait for its limits."""
+        return self._limited is None or self._limited.has_room(self._own(request))
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make one try of a call here: with the model, and the params, of this endpoint.
@@ -103,10 +119,6 @@ class Member:
             return None
         finally:
             self.health.end_probe()
-
-    def has_room(self, request: ChatRequest) -> bool:
-        """Return whether the limits of the endpoint have room for the call now."""
-        return not isinstance(self._caller, LimitedCaller) or self._caller.has_room(self._own(request))
 
     @property
     def is_avoided(self) -> bool:

@@ -105,7 +105,7 @@ class LLMOperator(BaseOperator):
         n: int = 1,
         timeout: float = 120.0,
         max_retries: int = 5,
-        retry_wait: float = 1.0,
+        retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         max_repairs: int = 1,

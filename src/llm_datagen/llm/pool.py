@@ -115,6 +115,7 @@ class PoolCaller:
         """Return the member whose turn it is; None when the limits of none of several have room now."""
         if len(members) == 1:
             return members[0]
+        members = [member for member in members if member.takes(request)] or members
         members = [member for member in members if not member.is_avoided] or members
         members = [member for member in members if member.has_room(request)]
         if not members:

@@ -125,9 +125,10 @@ def test_an_endpoint_that_asks_for_a_pause_is_left_alone_that_long(server: ChatS
 
 
 def test_a_call_goes_where_the_limits_have_room() -> None:
+    # The limits of a process outlive its servers, and a port may come again: no other test has such models.
     with FakeLLMServer(latency=0.01) as a, FakeLLMServer(latency=0.01) as b:
-        limited = {"model": "m", "base_url": a.base_url, "requests_per_minute": 10, "weight": 5}
-        pool = operator(limited, {"model": "m", "base_url": b.base_url})
+        limited = {"model": "limited", "base_url": a.base_url, "requests_per_minute": 10, "weight": 5}
+        pool = operator(limited, {"model": "limited", "base_url": b.base_url})
 
         async def ask() -> list[Any]:
             await pool.setup()
@@ -141,7 +142,9 @@ def test_a_call_goes_where_the_limits_have_room() -> None:
 
 def test_while_all_limits_are_reached_calls_wait_and_a_cancel_ends_the_wait() -> None:
     with FakeLLMServer() as a, FakeLLMServer() as b:
-        endpoints = [{"model": "m", "base_url": server.base_url, "requests_per_minute": 2} for server in (a, b)]
+        endpoints = [
+            {"model": "limited too", "base_url": server.base_url, "requests_per_minute": 2} for server in (a, b)
+        ]
         pool, ctx = operator(*endpoints), Context()
 
         async def ask() -> None:

@@ -40,17 +40,17 @@ def build_caller(
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [_member(spec, endpoints, budget) for spec in endpoints]
+    members = [_member(spec, budget, endpoints) for spec in endpoints]
     pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
     return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
 
 
-def _member(spec: EndpointSpec, endpoints: Sequence[EndpointSpec], budget: Budget | None) -> Member:
+def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec]) -> Member:
     """Return a member of the pool, not yet opened. What makes one try there is put together from the inside out."""
     key = None if plays_only() else spec.key()
-    identity, own = identity_of(endpoints), {name for each in endpoints for name in each.params}
-    http = HttpCaller(spec.endpoint, key, spec.timeout)
-    caller = taped(http, pool=None if identity == spec.model else identity, own=own)
+    # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
+    own = {name for each in pool for name in each.params}
+    caller = taped(HttpCaller(spec.endpoint, key, spec.timeout), pool=identity_of(pool), own=own)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
     if plays_only():
         return Member(spec, caller, pings=False)

@@ -66,8 +66,10 @@ class ChatServer:
             return self.changed.wait_for(lambda: self.connections == 0, timeout=10)
 
     def operator(self, prompt: Any = "{{ q }}", **options: Any) -> LLMOperator:
-        """Return an operator that asks this server, and does not try again unless told to."""
-        return LLMOperator(prompt, **{"model": "tiny", "base_url": self.base_url, "max_retries": 0, **options})
+        """Return an operator that asks this server, and does not try again, or wait, unless told to."""
+        return LLMOperator(
+            prompt, **{"model": "tiny", "base_url": self.base_url, "max_retries": 0, "outage_after": 0, **options}
+        )
 
 
 def serve(server: ChatServer) -> ThreadingHTTPServer:

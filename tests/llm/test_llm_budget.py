@@ -104,6 +104,14 @@ def test_a_call_that_was_refused_costs_nothing_and_one_without_usage_all_that_it
     assert len(server.seen) == 7
 
 
+def test_calls_that_wait_for_room_are_not_made_after_a_cancel(server: ChatServer, folder: Path) -> None:
+    job = pipeline(server, {"tokens": 400}, params={"max_tokens": 20}).create("job")
+    Till(server, then=lambda calls: job.cancel("enough"), seconds=0.2)
+    report = job.run()
+    assert (report.status, report.reason) == ("canceled", "enough")
+    assert len(server.seen) <= 3, "what fitted at once"
+
+
 def test_a_budget_is_of_one_run_and_overwriting_it_forgets_what_was_spent(server: ChatServer, folder: Path) -> None:
     till = Till(server)
     for if_exists in ("error", "overwrite"):

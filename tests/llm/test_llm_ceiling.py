@@ -58,7 +58,7 @@ def test_sustained_429s_lower_the_ceiling_to_one_at_last_and_answers_raise_it_un
         is_lifted = it.answered(0.1)
         answers += 1
         assert it.at_once in (before, before + 1) or is_lifted
-    assert answers == 2 * sum(range(1, 10))
+    assert answers == 3 * sum(range(1, 10))
     assert it.room_at(1000, 0.0) == 0.0
 
 
@@ -85,7 +85,7 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
         ask = LLMOperator("{{ q }}", model="m", base_url=server.base_url, retry_wait=0.1, max_retries=8)
         report = bench.pipeline([ask], parallel_size=40).create("p").run()
         assert report.nodes[0].rows_out == server.answered.total() == 500
-        assert server.peak > 15, "it climbs back"
+        assert server.peak > 11, "it climbs back"
     assert refused_until[1] - refused_until[0] < 200 * 0.2, "429s are few from then on"
     said = [line for line in bench.log_lines() if "at_once" in line]
     assert said[0]["at_once"] <= 0.7 * 40

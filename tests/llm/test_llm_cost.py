@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.cli.tables import node_line
 from llm_datagen.cli.views import view_of
-from llm_datagen.errors import NodeFailedError
+from llm_datagen.errors import ConfigError, NodeFailedError, StopRun
+from llm_datagen.llm import LLMOperator
 from llm_datagen.report import UsageSums, dollars
 
 from ..support import write_jsonl
@@ -77,6 +79,21 @@ def test_prompt_tokens_from_the_cache_of_the_endpoint_have_their_own_price(serve
     asyncio.run(run_rows(server.operator(prices={**PRICES, "cached_input": 0}), [{"q": "a"}], ctx))
     assert ctx.usage[0]["cached_tokens"] == 90
     assert ctx.usage[0]["cost"] == 1e-6
+
+
+def test_the_endpoints_of_a_pool_have_their_own_prices_and_share_the_budget(server: ChatServer) -> None:
+    ctx = Context()
+    rates = {"dear": {"input": 100, "output": 100}, "cheap": {"input": 1, "output": 1}}
+    pool = [{"model": name, "base_url": server.base_url, "prices": rate} for name, rate in rates.items()]
+    asking: dict[str, Any] = {"endpoints": pool, "params": {"max_tokens": 5}, "budget": {"usd": 0.03}}
+    ask = LLMOperator("{{ q }}", **asking)
+    assert asyncio.run(run_rows(ask, [{"q": "a"}] * 4, ctx)) == [{"q": "a", "answer": "yes"}] * 4
+    assert {(used["model"], used["cost"]) for used in ctx.usage} == {("dear", 1e-3), ("cheap", 1e-5)}
+    with pytest.raises(StopRun, match="the budget of"):
+        asyncio.run(run_rows(ask, [{"q": "a"}] * 40))
+    pool[1].pop("prices")
+    with pytest.raises(ConfigError, match="no price is known of model 'cheap'"):
+        LLMOperator("{{ q }}", **asking)
 
 
 def test_sums_of_money_do_not_drift() -> None:

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from llm_datagen.cli.budgets import spending
 from llm_datagen.llm import BudgetError
 from llm_datagen.llm.budget import Amount, Budget, answer_limit
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.ledger import Ledger
+from llm_datagen.runtime import RunFolder
 
 TEN = Budget(tokens=10)
 
 
 def tokens(count: int) -> Amount:
-    return Amount(count * 3, count)
+    return Amount(count * 10**12, count)
 
 
 async def reserved(ledger: Ledger, count: int) -> int:
@@ -65,13 +67,19 @@ def test_a_call_that_is_cancelled_after_it_got_room_gives_it_back() -> None:
 
 
 def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "files" / "budget.jsonl"
+    run = RunFolder(tmp_path, "job")
+    path = run.files_path / "budget.jsonl"
+    assert spending(run) == ""
 
     async def main() -> None:
         ledger = Ledger(path.parent)
         ledger.settle(await reserved(ledger, 4), tokens(1))
         ledger.lose(await reserved(ledger, 2))
         await reserved(ledger, 3)  # its process dies here
+        assert spending(run) == (
+            "$3.00 and 3 tokens spent, $2.00 and 2 tokens of it for calls whose answer never came, "
+            "up to $3.00 and 3 tokens for calls in flight"
+        )
 
     asyncio.run(main())
     with path.open("ab") as file:

@@ -14,6 +14,7 @@ from ..support import lines, write_jsonl
 from .chat_server import ChatServer, Reply, Seen, completion
 
 KEY, URL_KEY, ARGUMENT = "sk-canary-of-the-environment", "canary-of-the-url", "sk-canary-of-an-argument"
+NAMED = "sk-canary-of-a-variable-that-is-named"
 
 NOTED = """
 import logging
@@ -65,15 +66,18 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NAMED_KEY", NAMED)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.base_url}?key={URL_KEY}")
     (tmp_path / "noted.py").write_text(NOTED)
     kinds = ["refused", "fine", "broken", "strange", "damaged", "off the schema", "redirected", "garbled"]
     write_jsonl(tmp_path / "in.jsonl", [{"q": f"{kind} {k}"} for kind in kinds for k in range(2)] + [{"q": "hold"}])
     schema = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}, "required": ["label"]}
     common: dict[str, Any] = {"prompt": "{{ q }}", "model": "m", "max_retries": 1, "retry_wait": 0.01, "output": schema}
+    common |= {"meta": True, "budget": {"usd": 100}, "prices": {"input": 1, "output": 2}, "params": {"max_tokens": 9}}
     operators = [
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "cache": "answers.sqlite"}, "name": "ask"},
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key": ARGUMENT}, "name": "ask again"},
+        {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key_env": "NAMED_KEY", "meta": True}},
         {"use": "noted:noted"},
     ]
     job = shell.yaml(operators, streaming=True, parallel_size=4, on_error="dead_letter", results_dir="results")
@@ -98,18 +102,22 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     said += [done.stdout, done.stderr]
     assert done.returncode == 0, done.stderr
     assert {row["q"] for row in lines(shell.output)} == {"fine 0", "fine 1", "hold"}
-    failed = shell.run("run", job, "--id", "b", "--traceback", "--set", "on_error=fail", "--set", "output_uri=b.jsonl")
-    said += [failed.stdout, failed.stderr]
-    assert failed.returncode == 1
+    taped: dict[str, Any] = {"LLM_DATAGEN_CASSETTE": "tape.jsonl", "LLM_DATAGEN_RECORD_MODE": "all"}
+    seen = shell.run("preview", job, "-n", "4", "--traceback", **taped)
+    failed = shell.run(
+        "run", job, "--id", "b", "--traceback", "--set", "on_error=fail", "--set", "output_uri=b.jsonl", **taped
+    )
+    said += [failed.stdout, failed.stderr, seen.stdout, seen.stderr]
+    assert failed.returncode == seen.returncode == 1
 
     sent = {seen.headers["authorization"] for seen in server.seen}
-    assert sent == {f"Bearer {KEY}", f"Bearer {ARGUMENT}"}
+    assert sent == {f"Bearer {KEY}", f"Bearer {ARGUMENT}", f"Bearer {NAMED}"}
     assert all(URL_KEY in seen.path for seen in server.seen)
     assert "***" in failed.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != job]
-    assert {"runtime.json", "out.jsonl", "answers.sqlite", "debug.log", "platform.log"} <= {path.name for path in files}
+    assert {"runtime.json", "out.jsonl", "answers.sqlite", "tape.jsonl"} <= {path.name for path in files}
     letters = b"".join(path.read_bytes() for path in files if path.name.endswith(".errors.jsonl"))
     assert all(f'"{kind} 0"'.encode() in letters for kind in kinds if kind != "fine")
-    for canary in (KEY, URL_KEY, ARGUMENT):
+    for canary in (KEY, URL_KEY, ARGUMENT, NAMED):
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
         assert canary not in "".join(said)

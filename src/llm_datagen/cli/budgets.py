@@ -1,12 +1,18 @@
-"""A budget that is given when a run is resumed, in place of the one in its file or its code."""
+"""Budgets of runs: what was spent, and one that is given to a resume in place of that in the file or the code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llm_datagen.errors import ConfigError
+from llm_datagen.cli.tables import number
+from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.report import dollars
+from llm_datagen.runtime import RunFolder
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.budget import Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +49,29 @@ class Caps:
 
 NO_CAPS = Caps()
 """No change."""
+
+
+def spending(folder: RunFolder) -> str:
+    """Return what a run with a budget has spent, by its ledger; empty for other runs."""
+    if not (folder.files_path / "budget.jsonl").exists():
+        return ""
+    try:
+        from llm_datagen.llm.ledgerfile import LedgerFile
+    except ModuleNotFoundError:  # where the extra is not installed
+        return ""
+    try:
+        spent, lost, in_flight = LedgerFile(folder.files_path).read()
+    except DatagenError as error:
+        return str(error)
+    parts = [f"{amount_text(spent)} spent"]
+    if any(lost):
+        parts.append(f"{amount_text(lost)} of it for calls whose answer never came")
+    if any(in_flight):
+        parts.append(f"up to {amount_text(in_flight)} for calls in flight")
+    return ", ".join(parts)
+
+
+def amount_text(amount: Amount) -> str:
+    """Return an amount, such as ``$1.20 and 3,400 tokens``."""
+    money = f"{dollars(amount.picodollars / 10**12)} and " if amount.picodollars else ""
+    return f"{money}{number(amount.tokens)} tokens"

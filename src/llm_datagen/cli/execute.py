@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from llm_datagen.cli.budgets import spending
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
 from llm_datagen.cli.plain import PlainLines
@@ -23,6 +24,7 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import COST, NodeReport, RunReport, Status, dollars
+from llm_datagen.runtime import RunFolder
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.letters import position_of
 
@@ -111,6 +113,9 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
         yield f"  usage   {who}: {', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
         yield f"  cost    {dollars(report.cost)}"
+    spent = spending(RunFolder(pipeline.results_dir, pipeline.pipeline_id))
+    if spent:
+        yield f"  budget  {spent}"
     read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
         if node.output.place not in read:

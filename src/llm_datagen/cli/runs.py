@@ -37,6 +37,7 @@ class RunView:
         image: its image; empty when it cannot be read.
         is_live: whether a process is at it.
         note: what else is to be said.
+        spending: what it has spent of its budget; empty for a run without one, or when nobody has looked.
     """
 
     pipeline_id: str
@@ -44,6 +45,7 @@ class RunView:
     image: dict[str, Any] = field(default_factory=dict)
     is_live: bool = False
     note: str = ""
+    spending: str = ""
 
     def nodes(self) -> list[NodeView]:
         """Return its nodes."""
@@ -186,8 +188,9 @@ def headline(run: RunView) -> str:
 
 def _details(run: RunView) -> str:
     image = run.image
+    budget = f"budget: {run.spending}\n" if run.spending else ""
     where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
-    return f"started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
+    return f"{budget}started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
 
 
 def _time(text: str | None) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
+from llm_datagen.cli.budgets import spending
 from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.live import live
 from llm_datagen.cli.runs import RunView, all_runs, list_lines, list_table, look_at, run_lines, run_table
@@ -37,7 +39,10 @@ def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_j
         raise ConfigError("--json shows a run once: leave --watch away, and ask again when you like")
 
     def look() -> list[RunView]:
-        return [look_at(RunFolder(results_dir, pipeline_id))] if pipeline_id else all_runs(results_dir)
+        if not pipeline_id:
+            return all_runs(results_dir)
+        folder = RunFolder(results_dir, pipeline_id)
+        return [replace(look_at(folder), spending=spending(folder))]
 
     def table(runs: list[RunView]) -> Table:
         return run_table(runs[0]) if pipeline_id else list_table(runs)

@@ -13,6 +13,11 @@ Layout:
     chat.py          what a call is, and what makes one: the protocol of callers
     callers.py       an operator's caller, put together
     retrying.py      tries again
+    pool.py          which endpoint a call goes to
+    member.py        an endpoint of a pool
+    health.py        whether an endpoint answers: the circuit breaker
+    outage.py        no endpoint answers: calls wait, and the run fails in the end
+    endpoints.py     what a user says of an endpoint
     metered.py       what each try costs, and whether the run may spend that
     budget.py        what a run may spend, and the most that a call can cost
     ledger.py        what a run has spent, and what calls in flight may
@@ -54,11 +59,13 @@ except ModuleNotFoundError as error:
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import (
     BudgetError,
+    EndpointRefusedError,
     JournalError,
     LLMAnswerError,
     LLMCancelledError,
     LLMError,
     LLMRequestError,
+    OutageError,
     PromptError,
 )
 
@@ -66,6 +73,7 @@ __all__ = [
     "BudgetError",
     "ChatAdapter",
     "ChatRequest",
+    "EndpointRefusedError",
     "JournalError",
     "LLMAnswerError",
     "LLMCancelledError",
@@ -73,6 +81,7 @@ __all__ = [
     "LLMOperator",
     "LLMRequestError",
     "OpenAIAdapter",
+    "OutageError",
     "PromptError",
     "Reply",
 ]

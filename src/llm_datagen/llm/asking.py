@@ -67,7 +67,7 @@ class Asker:
             asked.append(request)
             answers.append(answer)
             # Reported before the answer is looked at: what cannot be used was paid for as well.
-            _report(request, answer)
+            report(request, answer)
             text = _text(request, answer)
             try:
                 return Asked(self._answers.parse(text), answers)
@@ -84,7 +84,8 @@ class Asker:
                 request = replace(request, messages=[*request.messages, *repair(text, error)])
 
 
-def _report(request: ChatRequest, answer: ChatAnswer) -> None:
+def report(request: ChatRequest, answer: ChatAnswer) -> None:
+    """Report what a call has used, under the provider and the model that answered."""
     if request.ctx is None:
         return
     used: dict[str, Any] = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}

@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
+from collections.abc import Sequence
 
 from llm_datagen.llm.budget import Budget
 from llm_datagen.llm.cassette import plays_only, taped
 from llm_datagen.llm.chat import ChatCaller
-from llm_datagen.llm.client import Endpoint, HttpCaller
+from llm_datagen.llm.client import HttpCaller
+from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.limited import LimitedCaller
-from llm_datagen.llm.limiter import Limits
+from llm_datagen.llm.limiter import checked_limits
+from llm_datagen.llm.member import Member
 from llm_datagen.llm.metered import MeteredCaller
-from llm_datagen.llm.prices import Prices
+from llm_datagen.llm.pool import PoolCaller, Strategy
+from llm_datagen.llm.prices import given_prices
 from llm_datagen.llm.retrying import RetryingCaller
 
 
 def build_caller(
+    endpoints: Sequence[EndpointSpec],
     *,
-    endpoint: Endpoint,
-    api_key: SecretStr | None,
-    model: str,
-    limits: Limits,
-    timeout: float,
+    strategy: Strategy = "weighted",
     max_retries: int,
     retry_wait: float,
-    prices: Prices | None = None,
+    outage_after: float,
     budget: Budget | None = None,
 ) -> ChatCaller:
     """Return the caller of an operator, not yet opened.
 
     Args:
-        endpoint: where calls go.
-        api_key: sent as a bearer token; None sends none.
-        model: the model that is asked.
-        limits: what the endpoint allows within any minute.
-        timeout: seconds that one try of a call may take in all.
+        endpoints: where calls go; a single one is a pool of one.
+        strategy: how the pool chooses among them.
         max_retries: how many tries may follow the first one of a call.
         retry_wait: seconds that the pause before the second try takes at most.
-        prices: what a call costs there; None for what is known of the model.
+        outage_after: seconds that all endpoints may be down before the run fails.
         budget: what the run may spend in all; None for any amount.
+
+    Raises:
+        ConfigError: when a key cannot be had.
     """
-    http = taped(HttpCaller(endpoint, api_key, timeout))
-    caller: ChatCaller = MeteredCaller(http, endpoint, prices=prices, budget=budget)
-    if not plays_only():
-        caller = LimitedCaller(caller, endpoint=endpoint.label, api_key=api_key, model=model, limits=limits)
-    return RetryingCaller(caller, max_retries=max_retries, retry_wait=retry_wait) if max_retries else caller
+    members = [_member(spec, budget) for spec in endpoints]
+    pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
+    return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
+
+
+def _member(spec: EndpointSpec, budget: Budget | None) -> Member:
+    """Return a member of the pool, not yet opened. What makes one try there is put together from the inside out."""
+    key = None if plays_only() else spec.key()
+    caller = taped(HttpCaller(spec.endpoint, key, spec.timeout))
+    caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
+    if plays_only():
+        return Member(spec, caller, pings=False)
+    limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
+    limited = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
+    return Member(spec, limited, limited=limited)

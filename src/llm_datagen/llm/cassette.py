@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -31,12 +33,18 @@ class CassetteCaller:
         inner: makes one try. Not opened when nothing may be recorded.
         path: the file.
         mode: what is recorded.
+        pool: what calls are found by in place of the model, where it may be another model's turn when they are played.
+        own: the params that an endpoint of the pool has for itself; nothing is found by them.
     """
 
-    def __init__(self, inner: ChatCaller, path: Path, mode: RecordMode) -> None:
+    def __init__(
+        self, inner: ChatCaller, path: Path, mode: RecordMode, *, pool: str | None = None, own: Collection[str] = ()
+    ) -> None:
         self._inner = inner
         self._path = path
         self._mode: RecordMode = mode
+        self._pool = pool
+        self._own = frozenset(own)
         self._cassette: Cassette | None = None
 
     async def open(self) -> None:
@@ -61,24 +69,36 @@ class CassetteCaller:
             CassetteError: when it is not on the cassette and nothing may be recorded, or cannot be written.
         """
         assert self._cassette is not None, "the caller was called before open()"
-        known = self._cassette.play(request)
+        known_as = self._known_as(request)
+        known = self._cassette.play(known_as)
         if known is not None:
             return known
         try:
             answer = await self._inner.complete(request)
         except LLMRequestError as error:
-            self._cassette.record(request, error)
+            self._cassette.record(known_as, error)
             raise
-        self._cassette.record(request, answer)
+        self._cassette.record(known_as, answer)
         return answer
 
     async def close(self) -> None:
         """Close who makes the calls. The cassette stays in, for other nodes."""
         await self._inner.close()
 
+    def _known_as(self, request: ChatRequest) -> ChatRequest:
+        if self._pool is None:
+            return request
+        params = {name: value for name, value in request.params.items() if name not in self._own}
+        return replace(request, model=self._pool, params=params)
 
-def taped(caller: ChatCaller) -> ChatCaller:
+
+def taped(caller: ChatCaller, *, pool: str | None = None, own: Collection[str] = ()) -> ChatCaller:
     """Return `caller`; with the cassette that the environment names around it, if it names one.
+
+    Args:
+        caller: makes one try.
+        pool: see `CassetteCaller`, also for the next one.
+        own: names of params.
 
     Raises:
         ConfigError: on a record mode that is none.
@@ -86,7 +106,8 @@ def taped(caller: ChatCaller) -> ChatCaller:
     path = os.environ.get(CASSETTE_VARIABLE)
     if not path:
         return caller
-    return CassetteCaller(caller, Path(path), checked_mode(os.environ.get(MODE_VARIABLE) or "none"))
+    mode = checked_mode(os.environ.get(MODE_VARIABLE) or "none")
+    return CassetteCaller(caller, Path(path), mode, pool=pool, own=own)
 
 
 def plays_only() -> bool:

@@ -2,8 +2,8 @@
 
 Additive increase, multiplicative decrease. There is no ceiling until calls are turned away lastingly: when 429s come
 for more than `SUSTAINED_SECONDS`, and are more than a tenth of the answers. Single ones, and a burst of them, change
-nothing: those calls are tried again. Then the ceiling falls to 0.7 of the calls in flight, and rises by one after twice
-as many answers in a row as it allows calls.
+nothing: those calls are tried again. Then the ceiling falls to 0.7 of the calls in flight, and rises by one after
+three times as many answers in a row as it allows calls.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _WEIGHT = 10  # of a 429 against answers
 _PRESSURE = 6 * _WEIGHT
 _FALL = 0.7
 _SMOOTHING = 0.1
+_CLIMB = 3  # answers in a row for each call that is allowed
+_REST_CALLS = 3
 _REST_SECONDS = 1.0
 _MAX_REST_SECONDS = 60.0
 
@@ -80,7 +82,7 @@ class Ceiling:
         if math.isinf(self.at_once):
             return False
         self._in_a_row += 1
-        if self._in_a_row < 2 * self.at_once:
+        if self._in_a_row < _CLIMB * self.at_once:
             return False
         self.at_once += 1
         self._in_a_row = 0
@@ -93,5 +95,5 @@ class Ceiling:
     def _rest(self, now: float, retry_after: float | None) -> None:
         """Leave the place of a call that was turned away empty for a while, or the next row would run into the same."""
         if math.isfinite(self.at_once):
-            seconds = max(_REST_SECONDS, self._seconds, retry_after or 0.0)
+            seconds = max(_REST_SECONDS, _REST_CALLS * self._seconds, retry_after or 0.0)
             heapq.heappush(self._rests, now + min(seconds, _MAX_REST_SECONDS))

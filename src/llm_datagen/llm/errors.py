@@ -22,6 +22,7 @@ class LLMRequestError(LLMError):
         body: the beginning of the response, without the key.
         may_pass: whether the same request may succeed later.
         retry_after: seconds that the endpoint asks to wait before that; None when it does not say.
+        follows_outage: whether the call had waited before for an endpoint that was down.
         is_free: whether it is certain that it costs nothing: it was refused, or never reached the endpoint.
         left: what it said is left of its limits; None when it said nothing.
     """
@@ -44,6 +45,15 @@ class LLMRequestError(LLMError):
         self.retry_after = retry_after
         self.is_free = is_free
         self.left = left
+        self.follows_outage = False
+
+
+class OutageError(LLMRequestError, FatalError):
+    """Raised when no endpoint has answered for `outage_after` seconds: the run fails, and a resume goes on with it."""
+
+
+class EndpointRefusedError(LLMRequestError, FatalError):
+    """Raised when the endpoint refuses every call, such as with a wrong key, URL or model, or a used-up quota."""
 
 
 class BudgetError(LLMError, FatalError):

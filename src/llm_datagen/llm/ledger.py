@@ -57,7 +57,8 @@ class Ledger:
         self._users = 0
         self._key: Any = None
         if self._file is not None:
-            self._spent, self._lost = self._file.read()
+            spent, lost, in_flight = self._file.read()  # what was in flight when its process died is lost
+            self._spent, self._lost = spent.plus(in_flight), lost.plus(in_flight)
             self._file.rewrite(self._spent, self._lost, {})
 
     @classmethod

@@ -16,7 +16,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,6 +28,20 @@ from llm_datagen.streams.localdisk import LOCAL_DISK
 FILE_NAME = "budget.jsonl"
 _FORMAT = 1
 _LARGEST_BYTES = 1 << 20
+
+
+class Spending(NamedTuple):
+    """What the file says.
+
+    Attributes:
+        spent: in all, without what is in flight.
+        lost: the part of it that went to calls whose answer never came.
+        in_flight: the most that calls can cost which are in flight, or were when the process died.
+    """
+
+    spent: Amount
+    lost: Amount
+    in_flight: Amount
 
 
 class LedgerFile:
@@ -43,8 +57,8 @@ class LedgerFile:
         self._size = 0
         self._is_torn = False
 
-    def read(self) -> tuple[Amount, Amount]:
-        """Return what was spent, and the part of it that is lost. What was in flight when its process died is both.
+    def read(self) -> Spending:
+        """Return what it says.
 
         Raises:
             BudgetError: when the file cannot be read.
@@ -104,9 +118,9 @@ class LedgerFile:
         if file is not None:
             os.close(file)
 
-    def _summed(self, head: bytes, entries: list[bytes]) -> tuple[Amount, Amount]:
+    def _summed(self, head: bytes, entries: list[bytes]) -> Spending:
         if not head:
-            return Amount(), Amount()
+            return Spending(Amount(), Amount(), Amount())
         start = orjson.loads(head)
         if start["format"] != _FORMAT:
             raise BudgetError(f"{self.path} has format {start['format']}, and this version knows {_FORMAT}")
@@ -121,9 +135,10 @@ class LedgerFile:
                 spent, lost = spent.plus(need), lost.plus(need)
             else:
                 spent = spent.plus(Amount(*amount))
+        in_flight = Amount()
         for need in open_calls.values():
-            spent, lost = spent.plus(need), lost.plus(need)
-        return spent, lost
+            in_flight = in_flight.plus(need)
+        return Spending(spent, lost, in_flight)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
-from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 from llm_datagen.llm.limiters import limiter_of
@@ -69,6 +69,16 @@ class LimitedCaller:
             self._limiter = self._own_limiter
             self._limiter.attach(self._limits)
 
+    def takes(self, request: ChatRequest) -> bool:
+        """Return whether a minute has the tokens for the call at all."""
+        limit = None if self._limiter is None else self._limiter.limits.tokens_per_minute
+        return limit is None or least_tokens(request) <= limit
+
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the call would not have to wait. To be asked for calls that `takes` allows."""
+        limiter = self._limiter
+        return limiter is None or limiter.has_room(self._tokens(limiter, request))
+
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Wait for room, and while the run is paused, then make the call.
 
@@ -78,7 +88,7 @@ class LimitedCaller:
         """
         limiter = self._limiter
         if limiter is None:
-            raise LLMRequestError("the caller was called before open()")
+            raise LLMError("the caller was called before open()")
         tokens = self._tokens(limiter, request)
         ticket = None if is_paused(request) else limiter.enter(tokens)
         if ticket is None:

@@ -9,7 +9,7 @@ from llm_datagen.errors import StopRun
 from llm_datagen.llm.budget import Amount, Budget, spent_on
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.client import Endpoint
-from llm_datagen.llm.errors import BudgetError, LLMRequestError, PromptError
+from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
 from llm_datagen.llm.ledger import Ledger
 from llm_datagen.llm.prices import PriceList, Prices, known_prices
 
@@ -47,6 +47,7 @@ class MeteredCaller:
         Raises:
             StopRun: when there is no room for it in the budget.
             BudgetError: when what is spent cannot be written down.
+            LLMCancelledError: when the run was cancelled while the call waited.
             LLMError: when there is no answer.
         """
         prices = self._prices.of(request.model, request.params.get("service_tier"))
@@ -78,9 +79,13 @@ class MeteredCaller:
         if prices is None and budget.picodollars is not None:
             raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
         ledger, need = self._joined(request), budget.most(request, prices)
+        was_cancelled = _is_cancelled(request)
         call = await ledger.reserve(need, budget)
         if call is None:
             raise StopRun(budget.reason(ledger.spent, ledger.lost, need))
+        if _is_cancelled(request) and not was_cancelled:  # while it waited: after a cancel, no call begins
+            ledger.settle(call, Amount())
+            raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
         spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
         try:
             answer = await self._inner.complete(request)
@@ -120,3 +125,7 @@ class MeteredCaller:
         if request.ctx is not None and (topic, request.model) not in self._said:
             self._said.add((topic, request.model))
             request.ctx.log(message)
+
+
+def _is_cancelled(request: ChatRequest) -> bool:
+    return request.ctx is not None and request.ctx.is_cancelled()

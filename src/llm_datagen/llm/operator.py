@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
-from llm_datagen.config import check_count, check_flag, check_seconds, check_whole
+from llm_datagen.config import check_choice, check_count, check_flag, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.adapters import adapter_of
 from llm_datagen.llm.asking import Asked, Asker
-from llm_datagen.llm.budget import checked_budget
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
-from llm_datagen.llm.client import Endpoint, checked_key
 from llm_datagen.llm.conversation import Conversation
+from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.journal import JournaledCaller
-from llm_datagen.llm.limiter import checked_limits
-from llm_datagen.llm.prices import given_prices
+from llm_datagen.llm.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.schemas import answer_format
 from llm_datagen.llm.watching import watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
-
-_RESERVED = ("model", "messages", "response_format", "stream", "n")
 
 
 class LLMOperator(BaseOperator):
@@ -48,8 +40,16 @@ class LLMOperator(BaseOperator):
             of the adapter).
         api_key: the key; else the environment variable ``OPENAI_API_KEY`` (or the adapter's), else none is sent. It
             is never logged.
+        api_key_env: another environment variable that holds the key.
         adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
             `ChatAdapter`: an instance, a class, or ``"module:Name"``.
+        endpoints: a pool in place of `model`, `base_url` and the key: a mapping each, with the names of `EndpointSpec`,
+            such as ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. A try that
+            fails in passing goes to another endpoint at once.
+        strategy: how the pool chooses: ``weighted``, each gets its share of the calls; ``ordered``, the first one that
+            answers.
+        outage_after: seconds that no endpoint may answer before the run fails; 0: it fails at once. Until then calls
+            wait, and no row fails by it.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
             ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
             the name of a column is replaced in the new row.
@@ -89,10 +89,14 @@ class LLMOperator(BaseOperator):
         self,
         prompt: str | Sequence[Mapping[str, Any]],
         *,
-        model: str,
+        model: str | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
+        api_key_env: str | None = None,
         adapter: Any = "openai",
+        endpoints: Sequence[Mapping[str, Any]] | None = None,
+        strategy: Strategy = "weighted",
+        outage_after: float = 600.0,
         output: Any = "answer",
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
@@ -101,7 +105,7 @@ class LLMOperator(BaseOperator):
         n: int = 1,
         timeout: float = 120.0,
         max_retries: int = 5,
-        retry_wait: float = 1.0,
+        retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         max_repairs: int = 1,
@@ -111,54 +115,60 @@ class LLMOperator(BaseOperator):
         meta: bool = False,
         name: str | None = None,
     ) -> None:
-        if not isinstance(model, str) or not model:
-            raise ConfigError(f"model must be the name of a model, not {model!r}")
-        self.model = model
-        self.endpoint = Endpoint(base_url, adapter_of(adapter), model)
-        self.timeout = check_seconds("timeout", timeout)
+        self.endpoints = specs_of(
+            endpoints,
+            model=model,
+            base_url=base_url,
+            api_key=api_key,
+            api_key_env=api_key_env,
+            adapter=adapter,
+            prices=prices,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            timeout=check_seconds("timeout", timeout),
+        )
+        self.model = identity_of(self.endpoints)
+        self.limits = limits_of(self.endpoints)
+        self._strategy: Strategy = check_choice("strategy", strategy, Strategy)
+        self._outage_after = check_outage_after(outage_after)
         self._n = check_count("n", n)
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
-        self.limits = checked_limits(requests_per_minute, tokens_per_minute)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         if cache is not None and (not isinstance(cache, str) or not cache):
             raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
-        self._prices = given_prices(prices)
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
-        self._api_key = checked_key(api_key)
         self._format = answer_format(output)
         self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
-        self._fields = {**_checked_params(params), **self._format.request_fields()}
-        self.budget = checked_budget(budget, self._fields, model, self.endpoint.label, self._prices)
+        self._fields = {**checked_params(params), **self._format.request_fields()}
+        self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
-        return f"LLMOperator(model={self.model!r}, endpoint={self.endpoint.label!r}, columns={columns!r})"
+        labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
+        return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
 
     async def setup(self) -> None:
         """Open the caller. Called on the event loop of the node.
 
         Raises:
             LLMError: when another node is using this instance.
+            ConfigError: when the environment variable of `api_key_env` is not set.
             JournalError: when the file of `cache` cannot be used.
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        key = self._api_key or checked_key(os.environ.get(self.endpoint.adapter.api_key_env))
         caller: ChatCaller = build_caller(
-            endpoint=self.endpoint,
-            api_key=key,
-            model=self.model,
-            limits=self.limits,
-            timeout=self.timeout,
+            self.endpoints,
+            strategy=self._strategy,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
-            prices=self._prices,
+            outage_after=self._outage_after,
             budget=self.budget,
         )
         if self.cache is not None:
@@ -184,6 +194,8 @@ class LLMOperator(BaseOperator):
         Raises:
             PromptError: when the prompt cannot be made of this row.
             LLMRequestError: when the endpoint did not answer.
+            OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
+            EndpointRefusedError: when the endpoints refuse every call; the run fails.
             LLMAnswerError: when the answer cannot be used.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
             StopRun: when the budget has no room for the call.
@@ -217,17 +229,3 @@ class LLMOperator(BaseOperator):
             row=row_label(item),
             ctx=ctx,
         )
-
-
-def _checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    if params is not None and not isinstance(params, Mapping):
-        raise ConfigError(f"params must be a dict, not {params!r}")
-    result = dict(params or {})
-    for key in _RESERVED:
-        if key in result:
-            raise ConfigError(f"params may not hold {key!r}: the operator sets it")
-    try:
-        orjson.dumps(result)
-    except orjson.JSONEncodeError as error:
-        raise ConfigError(f"params must be JSON data: {error}") from error
-    return result

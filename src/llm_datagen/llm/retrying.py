@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tenacity import RetryCallState, wait_random_exponential
 
+from llm_datagen.errors import FatalError
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.waiting import Waits
@@ -28,6 +29,8 @@ class RetryingCaller:
         inner: makes one try.
         max_retries: how many tries may follow the first one.
         retry_wait: seconds that the first pause takes at most.
+        is_down: asked when a call has used up its tries: whether its endpoint is down, so that the failure is not the
+            call's. Then its tries begin anew.
         sleep: how to wait before a request is made again.
     """
 
@@ -37,11 +40,13 @@ class RetryingCaller:
         *,
         max_retries: int,
         retry_wait: float,
+        is_down: Callable[[ChatRequest, LLMRequestError], Awaitable[bool]] | None = None,
         sleep: Callable[[float, ChatRequest], Awaitable[None]] | None = None,
     ) -> None:
         self._inner = inner
         self._max_retries = max_retries
         self._schedule = wait_random_exponential(multiplier=retry_wait, max=MAX_WAIT_SECONDS)
+        self._is_down = is_down
         self._sleep = sleep or Waits().sleep
 
     async def open(self) -> None:
@@ -60,9 +65,14 @@ class RetryingCaller:
             try:
                 answer = await self._inner.complete(request)
             except LLMRequestError as error:
+                if error.follows_outage:
+                    attempts = 1
                 asked = error.retry_after or 0.0
                 if not error.may_pass or attempts > self._max_retries or asked > MAX_RETRY_AFTER_SECONDS:
-                    if attempts > 1:
+                    if error.may_pass and self._is_down is not None and await self._is_down(request, error):
+                        attempts = 1
+                        continue
+                    if attempts > 1 and not isinstance(error, FatalError):
                         error.args = (f"{error} (try {attempts} of {self._max_retries + 1})",)
                     raise
                 pause = self._pause(attempts, asked)

@@ -126,6 +126,11 @@ class WatchedCaller:
             await self._inner.close()
 
 
+def is_watched() -> bool:
+    """Return whether somebody watches, and waits for the end."""
+    return bool(_watches)
+
+
 def watched(caller: ChatCaller) -> ChatCaller:
     """Return `caller`, with the watch around it when there is one."""
     return WatchedCaller(caller, _watches[-1]) if _watches else caller

@@ -1,0 +1,177 @@
+"""The record of a run: what is known of it, told to the pipeline, and saved. All in the supervisor's thread."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from llm_datagen import log as events
+from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.progress import NodeProgress
+from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.actors.steering import Steering
+from llm_datagen.clock import Clock
+from llm_datagen.errors import FailureRecord
+from llm_datagen.log import PlatformLog
+from llm_datagen.messages import CheckpointSaved, NodeProgressed, SourceSized, Stalled, StatusChanged
+from llm_datagen.report import PipelineStatus, Status
+from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.folder import now_text
+
+SAVE_SECONDS = 0.5
+"""How often the image is saved while rows move; a change of status is saved at once."""
+
+
+class RunRecord:
+    """What is known of a run.
+
+    Args:
+        plans: the nodes.
+        pipeline_id: the pipeline's id.
+        folder: where the image is kept; None for nodes that run without one.
+        image: the image.
+        pipeline: who hears of everything.
+        steering: says whether the run is paused.
+        log: the platform log.
+        clock: what times go by.
+
+    Attributes:
+        progress: each node's, by its id.
+        status: the run's.
+        reason: why it was cancelled, if somebody said so.
+        first_failure: the cause of its failure: the node, what happened, and the exception.
+    """
+
+    def __init__(
+        self,
+        plans: list[NodePlan],
+        *,
+        pipeline_id: str,
+        folder: RunFolder | None,
+        image: dict[str, Any],
+        pipeline: Recipient,
+        steering: Steering,
+        log: PlatformLog,
+        clock: Clock,
+    ) -> None:
+        self._plans = plans
+        self._pipeline_id = pipeline_id
+        self._folder = folder
+        self._image = image
+        self._pipeline = pipeline
+        self._steering = steering
+        self._log = log
+        self._clock = clock
+        known = {node["node_id"]: node for node in image.get("nodes", [])}
+        self.progress = {plan.node_id: NodeProgress(plan.node_id, known.get(plan.node_id, {})) for plan in plans}
+        self.status = Status.RUNNING
+        self.reason = ""
+        self.first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
+        self._told_totals: dict[str, tuple[int | None, bool]] = {}
+        self._last_save = float("-inf")
+
+    def stalled(self, stalled: Stalled) -> None:
+        """Take note that nothing moves in a node, and say so."""
+        ids = [str(row_id) for row_id in stalled.ids]
+        self.progress[stalled.node_id].stalled = (
+            f"nothing has moved for {stalled.seconds:.0f} s; waits on {stalled.waits_on}; {stalled.in_flight} rows in "
+            f"flight{': ' + ', '.join(ids) if ids else ''}"
+        )
+        self._log.warning(
+            events.STALLED,
+            node_id=stalled.node_id,
+            seconds=round(stalled.seconds, 3),
+            waits_on=stalled.waits_on,
+            in_flight=stalled.in_flight,
+            ids=ids,
+        )
+        tell(self._pipeline, stalled)
+        self.changed()
+
+    def tell_progress(self, progress: NodeProgress) -> None:
+        """Tell subscribers how far a node is."""
+        report = progress.report()
+        self._told_totals[report.node_id] = (progress.source_total, progress.source_is_exact)
+        meta = {
+            "rows_out": report.rows_out,
+            "filtered": report.filtered,
+            "failed": report.failed,
+            "skipped": report.skipped,
+            "dead_letters": report.dead_letters,
+            "rows_per_second": report.rows_per_second,
+            "total_is_exact": report.total_is_exact,
+        }
+        tell(
+            self._pipeline,
+            NodeProgressed(self._pipeline_id, report.node_id, report.rows_in, report.total, meta),
+        )
+
+    def look_around(self, running: Sequence[NodePlan]) -> None:
+        """Tell how things are, and save that if the last time is long enough ago."""
+        self._estimate_totals(running)
+        for plan in running:  # a total that becomes known is news, long before a slow first row is committed
+            progress = self.progress[plan.node_id]
+            if self._told_totals.get(plan.node_id, (None, False)) != (progress.source_total, progress.source_is_exact):
+                self.tell_progress(progress)
+        tell(self._pipeline, StatusChanged(self.now()))
+        if self._clock.monotonic() - self._last_save >= SAVE_SECONDS:
+            self.save()
+
+    def changed(self) -> None:
+        """Tell and save at once how things are."""
+        tell(self._pipeline, StatusChanged(self.now()))
+        self.save()
+
+    def _estimate_totals(self, running: Sequence[NodePlan]) -> None:
+        """A node that reads what another one is still writing will get what that one is expected to write."""
+        expected: dict[tuple[str, str], float | None] = {}
+        for plan in running:
+            if plan.sink is not None:
+                expected[plan.sink.stream.place] = self.progress[plan.node_id].expected_rows_out()
+        for plan in running:
+            found = [rows for place in plan.source.places if (rows := expected.get(place)) is not None]
+            if len(found) == len(plan.source.places):
+                self.progress[plan.node_id].sized(SourceSized(plan.node_id, round(sum(found)), is_exact=False))
+
+    def size(self, plan: NodePlan) -> None:
+        """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
+        with contextlib.suppress(OSError):  # who reads it will say so
+            seal = plan.source.manifest()
+            if seal is not None and seal.complete and seal.rows is not None:
+                self.progress[plan.node_id].sized(SourceSized(plan.node_id, seal.rows, is_exact=True))
+
+    def now(self) -> PipelineStatus:
+        """Return how things are."""
+        return PipelineStatus(
+            pipeline_id=self._pipeline_id,
+            status=self.status,
+            nodes=tuple(self.progress[plan.node_id].report() for plan in self._plans),
+            reason=self.reason,
+            error=str(self.first_failure[1]) if self.first_failure else None,
+            paused=self._steering.is_paused and self.status is Status.RUNNING,
+        )
+
+    def save(self, *, final: bool = False) -> None:
+        """Save the image and the checkpoint."""
+        self._last_save = self._clock.monotonic()
+        if self._folder is None:
+            return
+        now = self.now()
+        self._image["status"] = str(now.status)
+        self._image["reason"] = now.reason
+        self._image["error"] = now.error
+        self._image["paused"] = now.paused
+        if final:
+            self._image["ended_at"] = now_text()
+        for node, report in zip(self._image["nodes"], now.nodes, strict=True):
+            node.update(report.as_dict())
+        checkpoint = {
+            node["node_id"]: self.progress[node["node_id"]].checkpoint(node["input_uri"], node["output_uri"])
+            for node in self._image["nodes"]
+        }
+        self._folder.save_checkpoint(checkpoint)
+        self._folder.save(self._image)
+        for node_id, position in checkpoint.items():
+            if self.progress[node_id].last is not None:
+                tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))

@@ -1,0 +1,172 @@
+"""The protocol: every message that actors send one another. Plain, frozen data; orders are imperative, facts past.
+
+A message that carries rows is `Bulk`: it travels in the data lane, in order, within bounds. All others are control:
+they never wait behind rows. Representations hide rows, so that no log can show them.
+
+Who MUST do what:
+
+* A **reader** MUST NOT send more rows than were demanded; it sends at most one `Batch` for a `Demand`, as soon as it
+  has a row. When its source has ended and every row was sent, it MUST send `EndOfSource`, once, behind the rows.
+* A **node** MUST have at most one `Demand` open. It MAY demand whenever it likes; it stops to pause the flow.
+  It MUST send `Finish` to its writer when, and only when, its source has ended and each of its rows was delivered.
+* A **worker** MUST send the `Write` of a task before the node hears of the task's end, and MAY be blocked by that.
+* A **writer** MUST write data before the commit, commit before it sends `Committed`, and seal only after `Finish`.
+  It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
+* Every **stage** MUST send its boss exactly one `StageEnded`, after it has let go of its files.
+* `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
+* A **node** that is told `HoldCalls` MUST resolve `held` when no further call of the operator begins, within a second,
+  without waiting for calls that run; and begins none until `AllowCalls`.
+* A **pipeline** MUST answer every order that is asked, within a second, whatever the operators do.
+
+Layout: `work` (a row's way) · `news` (to the supervisor, and from it) · `orders` and `events` (public).
+"""
+
+from llm_datagen.messages.events import (
+    CheckpointSaved,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorLogged,
+    PipelineFinished,
+    PipelineStarted,
+    RowDeadLettered,
+    Stalled,
+    UsageReported,
+)
+from llm_datagen.messages.news import (
+    Moved,
+    OperatorFailed,
+    RowsCommitted,
+    RowsFailed,
+    Settled,
+    SourceSized,
+    StageEnded,
+    StatusChanged,
+    TimeSpent,
+)
+from llm_datagen.messages.orders import (
+    Cancel,
+    GetStatus,
+    Pause,
+    Reconfigure,
+    Reconfigured,
+    Resume,
+    Run,
+    Steer,
+    Subscribe,
+    Unpause,
+)
+from llm_datagen.messages.work import (
+    AllowCalls,
+    Attach,
+    Batch,
+    Bulk,
+    Committed,
+    Demand,
+    Drain,
+    EndOfSource,
+    Feed,
+    Finish,
+    HoldCalls,
+    Load,
+    OperatorFailure,
+    Outcome,
+    Resize,
+    Sealed,
+    TaskDone,
+    Write,
+)
+
+__all__ = [
+    "AllowCalls",
+    "Attach",
+    "Batch",
+    "Bulk",
+    "Cancel",
+    "CheckpointSaved",
+    "Committed",
+    "Demand",
+    "Drain",
+    "EndOfSource",
+    "Event",
+    "Feed",
+    "Finish",
+    "GetStatus",
+    "HoldCalls",
+    "HostMessage",
+    "Load",
+    "Moved",
+    "NodeFailed",
+    "NodeFinished",
+    "NodeMessage",
+    "NodeProgressed",
+    "NodeStarted",
+    "OperatorFailed",
+    "OperatorFailure",
+    "OperatorLogged",
+    "Outcome",
+    "Pause",
+    "PipelineFinished",
+    "PipelineMessage",
+    "PipelineStarted",
+    "ReaderMessage",
+    "Reconfigure",
+    "Reconfigured",
+    "Resize",
+    "Resume",
+    "RowDeadLettered",
+    "RowsCommitted",
+    "RowsFailed",
+    "Run",
+    "Sealed",
+    "Settled",
+    "SourceSized",
+    "StageEnded",
+    "Stalled",
+    "StatusChanged",
+    "Steer",
+    "Subscribe",
+    "SupervisorMessage",
+    "TaskDone",
+    "TimeSpent",
+    "Unpause",
+    "UsageReported",
+    "Write",
+    "WriterMessage",
+]
+
+NodeMessage = Feed | Batch | EndOfSource | TaskDone | HoldCalls | AllowCalls | Resize | Cancel
+ReaderMessage = Demand | Committed | Sealed | HoldCalls | AllowCalls | Cancel
+WriterMessage = Attach | Write | Finish | Drain
+SupervisorMessage = (
+    StageEnded
+    | SourceSized
+    | RowsCommitted
+    | TimeSpent
+    | OperatorFailed
+    | RowsFailed
+    | Stalled
+    | Moved
+    | UsageReported
+    | OperatorLogged
+    | Steer
+    | Cancel
+)
+Event = (
+    PipelineStarted
+    | NodeStarted
+    | NodeProgressed
+    | NodeFailed
+    | RowDeadLettered
+    | NodeFinished
+    | UsageReported
+    | Stalled
+    | CheckpointSaved
+    | OperatorLogged
+    | PipelineFinished
+)
+HostMessage = Run | Resume | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe
+PipelineMessage = (
+    Run | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe | StatusChanged | Settled | StageEnded | Event
+)

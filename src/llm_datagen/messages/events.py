@@ -1,0 +1,133 @@
+"""Events of a pipeline, for subscribers (public)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.errors import FailureRecord
+
+if TYPE_CHECKING:
+    from llm_datagen.ids import Id
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStarted:
+    """The pipeline has begun to run."""
+
+    pipeline_id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A node has begun to run."""
+
+    pipeline_id: str
+    node_id: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProgressed:
+    """Rows were committed, or more is known of the total. At most ten of these a second and node."""
+
+    pipeline_id: str
+    node_id: str
+    done: int
+    """Source rows covered."""
+    total: int | None
+    """Source rows in all; None while nothing is known."""
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """An operator let an exception out, or a stage of the node failed."""
+
+    pipeline_id: str
+    node_id: str
+    failure: FailureRecord
+    error: BaseException = field(repr=False)
+    items: list[Any] = field(repr=False, default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RowDeadLettered:
+    """Rows failed, and were skipped or dead-lettered (`on_error`); the node goes on."""
+
+    pipeline_id: str
+    node_id: str
+    ids: tuple[Id, ...]
+    failure: FailureRecord
+    is_dead_lettered: bool
+    """False: they were skipped."""
+    error: BaseException = field(repr=False)
+    items: list[Any] = field(repr=False, default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished:
+    """A node has ended; `success` says whether its output is sealed."""
+
+    pipeline_id: str
+    node_id: str
+    success: bool
+    error: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """A node's position was written to checkpoint.json."""
+
+    pipeline_id: str
+    node_id: str
+    checkpoint: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorLogged:
+    """An operator logged a message."""
+
+    pipeline_id: str
+    node_id: str
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFinished:
+    """The pipeline has ended."""
+
+    pipeline_id: str
+    status: str
+    failure: FailureRecord | None = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Nothing has moved in a node for a while, though there is work. To the supervisor, and on to subscribers."""
+
+    pipeline_id: str
+    node_id: str
+    seconds: float
+    """How long."""
+    waits_on: str
+    """ "operator", "writer" or "upstream"."""
+    ids: tuple[Id, ...]
+    """Ids of rows in flight, ten at most."""
+    in_flight: int
+    """How many rows are in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """An operator reported usage. To the supervisor, and on to subscribers."""
+
+    pipeline_id: str
+    node_id: str
+    provider: str
+    model: str
+    metrics: Mapping[str, float]

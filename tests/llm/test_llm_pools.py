@@ -1,0 +1,190 @@
+"""Pools: shares by weight, fallback, health, and which endpoint answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llm_datagen import UnifiedPipeline
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm import EndpointRefusedError, LLMOperator, LLMRequestError
+from llm_datagen.testing import FakeLLMServer, LLMFaults
+
+from ..support import eventually, lines, write_jsonl
+from .chat_server import ChatServer, Context, Reply, completion, run_rows
+
+ROWS = 200
+
+
+def operator(*endpoints: dict[str, Any], **options: Any) -> LLMOperator:
+    """Return an operator with a pool."""
+    return LLMOperator("{{ q }}", endpoints=endpoints, **{"max_retries": 0, "outage_after": 0, **options})
+
+
+def rows(count: int = ROWS) -> list[dict[str, Any]]:
+    return [{"_i": k, "q": f"q{k}"} for k in range(count)]
+
+
+def run(pool: LLMOperator, count: int = ROWS, ctx: Context | None = None) -> list[Any]:
+    """Ask about rows, one after the other."""
+    return asyncio.run(run_rows(pool, rows(count), ctx))
+
+
+def test_calls_are_spread_by_weight_and_the_usage_says_who_answered() -> None:
+    with FakeLLMServer(answer="A") as a, FakeLLMServer(answer="B") as b:
+        ctx = Context()
+        pool = operator(
+            {"model": "big", "base_url": a.base_url, "weight": 3},
+            {"model": "small", "base_url": b.base_url, "params": {"temperature": 1}},
+            params={"temperature": 0, "max_tokens": 5},
+        )
+        answers = Counter(row["answer"] for row in run(pool, ctx=ctx))
+    assert answers == {"A": 150, "B": 50}
+    assert Counter(used["model"] for used in ctx.usage) == {"big": 150, "small": 50}
+
+
+def test_while_an_endpoint_has_no_room_by_its_limits_the_others_take_over() -> None:
+    with FakeLLMServer() as a, FakeLLMServer() as b:
+        small = {"model": "m", "base_url": a.base_url, "requests_per_minute": 10, "tokens_per_minute": 50_000}
+        pool = operator(small, {"model": "m", "base_url": b.base_url}, params={"max_tokens": 100})
+        assert len(run(pool, 60)) == 60
+        assert (a.calls, b.calls) == (10, 50)
+        pool = operator(
+            {**small, "tokens_per_minute": 99},
+            {"model": "m", "base_url": b.base_url},
+            strategy="ordered",
+            params={"max_tokens": 100},
+        )
+        assert len(run(pool, 5)) == 5
+        assert (a.calls, b.calls) == (10, 55), "a minute of the first has not the tokens for one call"
+
+
+def test_each_endpoint_gets_its_own_model_params_and_key(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "of openai")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("KEY_2", "of two")
+    pool = operator(
+        {"model": "one", "base_url": server.base_url},
+        {"model": "two", "base_url": server.base_url, "api_key_env": "KEY_2", "params": {"seed": 2}},
+        {"model": "three"},
+        params={"seed": 1, "top_p": 1},
+    )
+    run(pool, 3)
+    sent = {seen.body["model"]: (seen.headers.get("authorization"), seen.body["seed"]) for seen in server.seen}
+    assert sent == {"one": (None, 1), "two": ("Bearer of two", 2), "three": ("Bearer of openai", 1)}
+    assert all(seen.body["top_p"] == 1 for seen in server.seen)
+    monkeypatch.delenv("KEY_2")
+    with pytest.raises(ConfigError, match=r"the environment variable KEY_2, api_key_env of .* is not set"):
+        run(pool, 1)
+
+
+def test_a_try_that_fails_goes_to_another_endpoint_at_once() -> None:
+    with FakeLLMServer(faults=LLMFaults(server_error=0.3, rate_limit=0.2, reset=0.1)) as a, FakeLLMServer() as b:
+        pool = operator({"model": "m", "base_url": a.base_url}, {"model": "m", "base_url": b.base_url})
+        assert len(run(pool)) == ROWS  # max_retries is 0: a row that failed once would raise
+    assert a.faults_met.total() > 5
+    assert a.answered.total() + b.answered.total() >= ROWS
+
+
+def test_the_ordered_pool_falls_back_while_the_first_endpoint_is_down_and_returns_to_it(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", rows(900))
+    with FakeLLMServer(answer="A", latency=0.01) as a, FakeLLMServer(answer="B", latency=0.01) as b:
+        pool = operator(
+            {"model": "m", "base_url": a.base_url}, {"model": "m", "base_url": b.base_url}, strategy="ordered"
+        )
+        streams = (f"jsonl://{tmp_path}/in.jsonl", f"jsonl://{tmp_path}/out.jsonl")
+        pipeline = UnifiedPipeline([pool], *streams, parallel_size=5, results_dir=str(tmp_path), log_file=None)
+        with pipeline.running():
+            eventually(lambda: a.answered.total() > 30)
+            assert b.calls == 0
+            a.outage = True
+            eventually(lambda: b.answered.total() > 30)
+            during = a.calls
+            a.outage = False
+            answered = a.answered.total()
+            eventually(lambda: a.answered.total() > answered + 30)
+            pipeline.wait()
+    assert Counter(row["answer"] for row in lines(tmp_path / "out.jsonl")).total() == 900
+    assert a.faults_met["outage"] < 40  # no more than what was in flight, and probes
+    assert during < 600
+
+
+def test_an_endpoint_that_asks_for_a_pause_is_left_alone_that_long(server: ChatServer) -> None:
+    with FakeLLMServer() as other:
+        server.reply = lambda seen: Reply("busy", 429, headers={"Retry-After": "300"})
+        run(operator({"model": "m", "base_url": server.base_url}, {"model": "m", "base_url": other.base_url}))
+        assert (len(server.seen), other.calls) == (1, ROWS)
+
+
+def test_when_all_endpoints_refuse_the_run_fails_and_with_one_that_does_not_it_goes_on(server: ChatServer) -> None:
+    server.always("no", 401)
+    refusing = {"model": "m", "base_url": server.base_url}
+    with FakeLLMServer() as other:
+        ctx = Context()
+        assert len(run(operator(refusing, {"model": "m", "base_url": other.base_url}), ctx=ctx)) == ROWS
+        assert any("is down: HTTP 401" in line for line in ctx.lines)
+    with pytest.raises(EndpointRefusedError, match=r"m at .*; m at "):
+        run(operator(refusing, refusing))
+    server.always("bad", 400)  # that is the request's fault, wherever it is sent
+    with pytest.raises(LLMRequestError, match="HTTP 400"):
+        run(operator(refusing, refusing))
+
+
+def test_an_answer_of_any_endpoint_is_kept_for_all(tmp_path: Path, server: ChatServer) -> None:
+    one, two = {"model": "m", "base_url": server.base_url}, {"model": "n", "base_url": server.base_url}
+    cache = str(tmp_path / "answers.sqlite")
+
+    def calls(*endpoints: dict[str, Any]) -> int:
+        before = len(server.seen)
+        run(operator(*endpoints, cache=cache), 4)
+        return len(server.seen) - before
+
+    server.always(completion("yes"))
+    assert [calls(one), calls(one, {**one, "weight": 5})] == [4, 0]
+    assert [calls(one, two), calls(two, one), calls({**two, "params": {"seed": 1}}, one)] == [4, 0, 4]
+
+
+def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in.jsonl", rows(20))
+    with FakeLLMServer(api_key="one") as a, FakeLLMServer() as b:
+        endpoints = [
+            {"model": "m", "base_url": a.base_url, "api_key_env": "KEY_1", "weight": 1},
+            {"model": "m", "base_url": b.base_url, "weight": 1},
+        ]
+        use = {"use": "llm_datagen.llm:LLMOperator", "with": {"prompt": "{{ q }}", "endpoints": endpoints}}
+        file = {"input_uri": "jsonl://in.jsonl", "output_uri": "jsonl://out.jsonl", "operators": [use]}
+        (tmp_path / "p.yaml").write_text(yaml.safe_dump(file))
+        command = [sys.executable, "-m", "llm_datagen.cli", "run", "p.yaml"]
+        subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "KEY_1": "one"}, capture_output=True)
+        assert (a.answered.total(), b.answered.total()) == (10, 10)
+    assert len(lines(tmp_path / "out.jsonl")) == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give model, or endpoints"),
+        ({"endpoints": []}, "endpoints must be a list of mappings"),
+        ({"endpoints": [{"model": "m"}], "model": "m"}, "give model or endpoints, not both"),
+        ({"endpoints": [{"model": "m"}], "api_key": "k"}, "give api_key or endpoints, not both"),
+        ({"endpoints": ["m"]}, "an endpoint must be a mapping"),
+        ({"endpoints": [{"base_url": "http://x/v1"}]}, "an endpoint must say its model"),
+        ({"endpoints": [{"model": "m", "wait": 3}]}, "an endpoint has no 'wait'; it has model, base_url"),
+        ({"endpoints": [{"model": "m", "weight": 0}]}, "weight must be a positive number"),
+        ({"endpoints": [{"model": "m", "params": {"n": 2}}]}, "params may not hold 'n'"),
+        ({"endpoints": [{"model": "m", "base_url": "ftp://x"}]}, "base_url must start with http"),
+        ({"model": "m", "api_key": "k", "api_key_env": "K"}, "give api_key or api_key_env, not both"),
+        ({"endpoints": [{"model": "m"}], "strategy": "best"}, "strategy must be one of 'weighted', 'ordered'"),
+    ],
+)
+def test_a_wrong_pool_is_refused_at_construction(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LLMOperator("hi", **options)

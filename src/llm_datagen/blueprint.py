@@ -30,7 +30,7 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import MergedStream, StreamFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +217,12 @@ def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> li
             )
         uris.append(written or read or settings.stream_between(pipeline_id, number))
     uris.append(configs[-1].output_uri or settings.output_uri)
+    for uri in uris:
+        if isinstance(StreamFactory.create(uri), MergedStream):
+            raise ConfigError(
+                f"{uri!r} is not a stream of a UnifiedPipeline: its nodes have one input each; wire nodes with several "
+                "by bind_io(), for a UnifiedNodePipeline"
+            )
     return uris
 
 

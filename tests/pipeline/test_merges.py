@@ -178,6 +178,8 @@ def test_what_cannot_be_merged_is_refused_with_the_names(bench: Bench) -> None:
             node(bench, "both", sources)
     with pytest.raises(ConfigError, match="input a must be a stream"):
         UnifiedNode("both").bind_io({"a": 5}, "x.jsonl")  # type: ignore[dict-item]
+    with pytest.raises(ConfigError, match="its nodes have one input each"):
+        bench.pipeline([same], input_uri="merge://named?a=x.jsonl&b=y.jsonl").create("a")
     both = node(bench, "both", ["x", "later"])
     with pytest.raises(ConfigError, match="both has several inputs, so it does not run alone"):
         both.run()

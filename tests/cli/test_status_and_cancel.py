@@ -72,6 +72,8 @@ def test_status_tells_of_a_node_in_which_nothing_moves(shell: Shell, command: Co
     pipeline.start()
     try:
         eventually(lambda: "a: running (node_0 stalled), " in command("status").stdout)
+        # On a busy machine it may have waited for its input first.
+        eventually(lambda: "waits on operator; " in command("status", "a").stdout)
         told = command("status", "a").stdout
         assert "stalled: nothing has moved for " in told
         assert "waits on operator; 1 rows in flight: 0" in told

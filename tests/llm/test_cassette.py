@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 _names = itertools.count()
 
 
-def _run(base_url: str, prompts: list[str], *, api_key: str | None = None, **arguments: Any) -> Any:
+def _run(base_url: str | None, prompts: list[str], *, api_key: str | None = None, **arguments: Any) -> Any:
     """Ask in two stages; return the rows, without their ids, and the usage."""
     name = f"run{next(_names)}"
     write_jsonl(Path("in.jsonl"), [{"text": prompt} for prompt in prompts])
@@ -128,6 +128,39 @@ def test_the_modes_record_what_they_say() -> None:
             _run(server.base_url, ["a"])
         assert len(_recorded(path)) == 4
         assert server.prompts["ask a"] == 4
+
+
+def test_calls_of_a_pool_are_played_whoevers_turn_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_ONE", CANARY)
+    counter = itertools.count()
+    faults = LLMFaults(server_error=0.3)
+    with FakeLLMServer(answer=lambda _: f"answer {next(counter)}", faults=faults, seed=5) as server:
+        pool = [
+            {"model": "one", "base_url": server.base_url, "api_key_env": "KEY_OF_ONE", "params": {"seed": 1}},
+            {"model": "two", "base_url": server.base_url, "weight": 2},
+        ]
+        settings: dict[str, Any] = {"model": None, "endpoints": pool, "params": {"seed": 7, "top_p": 0.5}}
+        with cassette("tape.jsonl", "once") as path:
+            rows, usage = _run(None, list("abcdef"), **settings)
+        assert server.faults_met.total() > 0
+        made = server.calls
+        monkeypatch.delenv("KEY_OF_ONE")
+        with cassette("tape.jsonl"):
+            played, used = _run(None, list("fedcba"), **settings)
+        with cassette("tape.jsonl"), pytest.raises(NodeFailedError, match="nearest request differs in params"):
+            _run(None, ["a"], **{**settings, "params": {"seed": 7, "top_p": 1.0}})
+        assert server.calls == made
+    assert played == rows
+    assert {entry["model"]: entry["requests"] for entry in used} == {
+        entry["model"]: entry["requests"] - sum("ping" in line for line in _pings(path, entry["model"]))
+        for entry in usage
+    }
+
+
+def _pings(path: Path, model: str) -> list[str]:
+    """Return the answered calls of a model by which the pool asked whether it is there."""
+    calls = [call for call in _recorded(path) if call["request"]["messages"] == [{"role": "user", "content": "ping"}]]
+    return ["ping" for call in calls if "answer" in call and call["answer"]["model"] == model]
 
 
 def test_a_refused_request_is_played_and_a_refused_key_is_not_recorded() -> None:

@@ -25,8 +25,10 @@ def test_the_key_is_sent_from_the_argument_or_else_from_the_environment(
     monkeypatch.setenv("OPENAI_API_KEY", "from-env")
     asyncio.run(run_rows(server.operator(), rows))
     asyncio.run(run_rows(server.operator(api_key="from-argument"), rows))
+    monkeypatch.setenv("MY_KEY", "from-a-name")
+    asyncio.run(run_rows(server.operator(api_key_env="MY_KEY"), rows))
     sent = [seen.headers.get("authorization") for seen in server.seen]
-    assert sent == [None, "Bearer from-env", "Bearer from-argument"]
+    assert sent == [None, "Bearer from-env", "Bearer from-argument", "Bearer from-a-name"]
 
 
 def test_the_endpoint_comes_from_the_environment_or_is_openai(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,22 @@ def test_calls_are_spread_by_weight_and_the_usage_says_who_answered() -> None:
     assert Counter(used["model"] for used in ctx.usage) == {"big": 150, "small": 50}
 
 
+def test_while_an_endpoint_has_no_room_by_its_limits_the_others_take_over() -> None:
+    with FakeLLMServer() as a, FakeLLMServer() as b:
+        small = {"model": "m", "base_url": a.base_url, "requests_per_minute": 10, "tokens_per_minute": 50_000}
+        pool = operator(small, {"model": "m", "base_url": b.base_url}, params={"max_tokens": 100})
+        assert len(run(pool, 60)) == 60
+        assert (a.calls, b.calls) == (10, 50)
+        pool = operator(
+            {**small, "tokens_per_minute": 99},
+            {"model": "m", "base_url": b.base_url},
+            strategy="ordered",
+            params={"max_tokens": 100},
+        )
+        assert len(run(pool, 5)) == 5
+        assert (a.calls, b.calls) == (10, 55), "a minute of the first has not the tokens for one call"
+
+
 def test_each_endpoint_gets_its_own_model_params_and_key(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "of openai")
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)

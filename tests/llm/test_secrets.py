@@ -14,6 +14,7 @@ from ..support import lines, write_jsonl
 from .chat_server import ChatServer, Reply, Seen, completion
 
 KEY, URL_KEY, ARGUMENT = "sk-canary-of-the-environment", "canary-of-the-url", "sk-canary-of-an-argument"
+NAMED = "sk-canary-of-a-variable-that-is-named"
 
 NOTED = """
 import logging
@@ -65,6 +66,7 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NAMED_KEY", NAMED)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.base_url}?key={URL_KEY}")
     (tmp_path / "noted.py").write_text(NOTED)
     kinds = ["refused", "fine", "broken", "strange", "damaged", "off the schema", "redirected", "garbled"]
@@ -75,6 +77,7 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     operators = [
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "cache": "answers.sqlite"}, "name": "ask"},
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key": ARGUMENT}, "name": "ask again"},
+        {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key_env": "NAMED_KEY", "meta": True}},
         {"use": "noted:noted"},
     ]
     job = shell.yaml(operators, streaming=True, parallel_size=4, on_error="dead_letter", results_dir="results")
@@ -108,13 +111,13 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     assert failed.returncode == seen.returncode == 1
 
     sent = {seen.headers["authorization"] for seen in server.seen}
-    assert sent == {f"Bearer {KEY}", f"Bearer {ARGUMENT}"}
+    assert sent == {f"Bearer {KEY}", f"Bearer {ARGUMENT}", f"Bearer {NAMED}"}
     assert all(URL_KEY in seen.path for seen in server.seen)
     assert "***" in failed.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != job]
     assert {"runtime.json", "out.jsonl", "answers.sqlite", "tape.jsonl"} <= {path.name for path in files}
     letters = b"".join(path.read_bytes() for path in files if path.name.endswith(".errors.jsonl"))
     assert all(f'"{kind} 0"'.encode() in letters for kind in kinds if kind != "fine")
-    for canary in (KEY, URL_KEY, ARGUMENT):
+    for canary in (KEY, URL_KEY, ARGUMENT, NAMED):
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
         assert canary not in "".join(said)

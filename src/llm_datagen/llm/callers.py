@@ -8,7 +8,7 @@ from llm_datagen.llm.budget import Budget
 from llm_datagen.llm.cassette import plays_only, taped
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import HttpCaller
-from llm_datagen.llm.endpoints import EndpointSpec
+from llm_datagen.llm.endpoints import EndpointSpec, identity_of
 from llm_datagen.llm.limited import LimitedCaller
 from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.member import Member
@@ -40,17 +40,20 @@ def build_caller(
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [Member(spec, member_caller(spec, budget), pings=not plays_only()) for spec in endpoints]
+    members = [_member(spec, budget, endpoints) for spec in endpoints]
     pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
     return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
 
 
-def member_caller(spec: EndpointSpec, budget: Budget | None) -> ChatCaller:
-    """Return what makes one try of a call at one endpoint, not yet opened: its layers, from the inside out."""
+def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec]) -> Member:
+    """Return a member of the pool, not yet opened. What makes one try there is put together from the inside out."""
     key = None if plays_only() else spec.key()
-    caller = taped(HttpCaller(spec.endpoint, key, spec.timeout))
+    # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
+    own = {name for each in pool for name in each.params}
+    caller = taped(HttpCaller(spec.endpoint, key, spec.timeout), pool=identity_of(pool), own=own)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
     if plays_only():
-        return caller
+        return Member(spec, caller, pings=False)
     limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
-    return LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
+    limited = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
+    return Member(spec, limited, limited=limited)

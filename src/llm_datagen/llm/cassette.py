@@ -33,12 +33,12 @@ class CassetteCaller:
         inner: makes one try. Not opened when nothing may be recorded.
         path: the file.
         mode: what is recorded.
-        pool: what calls are found by in place of the model, where it may be another model's turn when they are played.
+        pool: what calls are found by in place of the model: when they are played, it may be another model's turn.
         own: the params that an endpoint of the pool has for itself; nothing is found by them.
     """
 
     def __init__(
-        self, inner: ChatCaller, path: Path, mode: RecordMode, *, pool: str | None = None, own: Collection[str] = ()
+        self, inner: ChatCaller, path: Path, mode: RecordMode, *, pool: str, own: Collection[str] = ()
     ) -> None:
         self._inner = inner
         self._path = path
@@ -86,13 +86,11 @@ class CassetteCaller:
         await self._inner.close()
 
     def _known_as(self, request: ChatRequest) -> ChatRequest:
-        if self._pool is None:
-            return request
         params = {name: value for name, value in request.params.items() if name not in self._own}
         return replace(request, model=self._pool, params=params)
 
 
-def taped(caller: ChatCaller, *, pool: str | None = None, own: Collection[str] = ()) -> ChatCaller:
+def taped(caller: ChatCaller, *, pool: str, own: Collection[str] = ()) -> ChatCaller:
     """Return `caller`; with the cassette that the environment names around it, if it names one.
 
     Args:

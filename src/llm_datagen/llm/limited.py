@@ -69,6 +69,16 @@ class LimitedCaller:
             self._limiter = self._own_limiter
             self._limiter.attach(self._limits)
 
+    def takes(self, request: ChatRequest) -> bool:
+        """Return whether a minute has the tokens for the call at all."""
+        limit = None if self._limiter is None else self._limiter.limits.tokens_per_minute
+        return limit is None or least_tokens(request) <= limit
+
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the call would not have to wait. To be asked for calls that `takes` allows."""
+        limiter = self._limiter
+        return limiter is None or limiter.has_room(self._tokens(limiter, request))
+
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Wait for room, and while the run is paused, then make the call.
 

@@ -129,6 +129,12 @@ class Limiter:
             self._window.forget(self._clock())
             return not (self._given or self._queue or self._window.requests)
 
+    def has_room(self, tokens: int) -> bool:
+        """Return whether a call could be made now."""
+        with self._lock:
+            now = self._clock()
+            return not self._queue and self._room_at(tokens, now) <= now
+
     def enter(self, tokens: int) -> Ticket | None:
         """Return the leave to make a call now; None when it has to queue."""
         with self._lock:

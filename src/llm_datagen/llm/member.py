@@ -12,6 +12,7 @@ from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.health import Health, Kind, kind_of
+from llm_datagen.llm.limited import LimitedCaller
 
 PING = ({"role": "user", "content": "ping"},)
 """What an endpoint is asked to find out whether a failure is its own, or due to what a row asked for."""
@@ -23,6 +24,7 @@ class Member:
     Args:
         spec: the endpoint.
         caller: makes one try of a call there.
+        limited: the layer of `caller` that knows its limits; None when there is none.
         pings: whether it can be asked if it is there; else a failure is always the call's own.
         clock: returns monotonic seconds.
 
@@ -32,12 +34,19 @@ class Member:
     """
 
     def __init__(
-        self, spec: EndpointSpec, caller: ChatCaller, *, pings: bool = True, clock: Callable[[], float] = time.monotonic
+        self,
+        spec: EndpointSpec,
+        caller: ChatCaller,
+        *,
+        limited: LimitedCaller | None = None,
+        pings: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.label = f"{spec.model} at {spec.endpoint.label}"
         self.health = Health(clock)
         self._caller = caller
+        self._limited = limited
         self._pings = pings
         self._clock = clock
         self._avoided_until = 0.0
@@ -47,6 +56,14 @@ class Member:
     async def open(self) -> None:
         """Open what makes the calls."""
         await self._caller.open()
+
+    def takes(self, request: ChatRequest) -> bool:
+        """Return whether its limits allow the call at all."""
+        return self._limited is None or self._limited.takes(self._own(request))
+
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the call, which it `takes`, would not have to wait for its limits."""
+        return self._limited is None or self._limited.has_room(self._own(request))
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make one try of a call here: with the model, and the params, of this endpoint.

@@ -20,7 +20,7 @@ from llm_datagen.llm.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompts import fields_of, row_label
 from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.schemas import answer_format
-from llm_datagen.llm.watching import watched
+from llm_datagen.llm.watching import is_watched, watched
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 
@@ -168,7 +168,7 @@ class LLMOperator(BaseOperator):
             strategy=self._strategy,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
-            outage_after=self._outage_after,
+            outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
             budget=self.budget,
         )
         if self.cache is not None:

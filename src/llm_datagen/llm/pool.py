@@ -61,7 +61,7 @@ class PoolCaller:
         error: LLMRequestError | None = None
         has_waited = False
         while True:
-            member = self._next(tried)
+            member = self._next(request, tried)
             if member is None:
                 if error is not None and not self._outage.is_on:
                     error.follows_outage = has_waited
@@ -93,7 +93,7 @@ class PoolCaller:
         for member in self._members:
             await member.close()
 
-    def _next(self, tried: Sequence[Member]) -> Member | None:
+    def _next(self, request: ChatRequest, tried: Sequence[Member]) -> Member | None:
         """Return the member that the call goes to: one that is due for a probe, or one of those that are up."""
         for member in self._members:
             if member.health.is_due and member not in tried:
@@ -101,8 +101,12 @@ class PoolCaller:
         members = [member for member in self._members if not member.health.is_down and member not in tried]
         if not members:
             return None
-        members = [member for member in members if not member.is_avoided] or members
-        return members[0] if self._strategy == "ordered" or len(members) == 1 else self._by_weight(members)
+        if len(members) > 1:
+            members = [member for member in members if member.takes(request)] or members
+            members = [member for member in members if not member.is_avoided] or members
+        if len(members) == 1 or self._strategy == "ordered":
+            return members[0]
+        return self._by_weight([member for member in members if member.has_room(request)] or members)
 
     def _by_weight(self, members: Sequence[Member]) -> Member:
         """Return the member whose turn it is (smooth weighted round robin): each one's turns are spread evenly."""

@@ -134,7 +134,6 @@ class Ledger:
         with self._lock:
             self._end(call, spent)
             self._note("settle", call, *spent)
-            self._serve()
 
     def lose(self, call: int) -> None:
         """A call is over, and nobody knows what it cost: its reservation counts as spent."""
@@ -143,7 +142,6 @@ class Ledger:
             self._end(call, need)
             self._lost = self._lost.plus(need)
             self._note("lose", call)
-            self._serve()
 
     def _grant(self, need: Amount) -> int:
         call = self._next
@@ -161,10 +159,13 @@ class Ledger:
         self._spent = self._spent.plus(spent)
 
     def _note(self, *entry: Any) -> None:
-        """Write down what makes room. When that fails, a resume counts the call in full."""
+        """Write down what has made room, with the next call that is reserved, or now when none is in flight."""
         if self._file is not None:
-            with contextlib.suppress(BudgetError):
-                self._file.write(*entry)
+            self._file.note(*entry)
+        self._serve()
+        if self._file is not None and not self._calls:
+            with contextlib.suppress(BudgetError):  # a resume counts the call in full
+                self._file.write()
 
     def _serve(self) -> None:
         """Let calls that wait go on, the first first: as far as there is room, or never will be."""
@@ -188,7 +189,7 @@ class Ledger:
                 self._note("settle", waiter.call, *Amount())
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
-            self._serve()
+                self._serve()
 
 
 def _decide(future: asyncio.Future[None]) -> None:

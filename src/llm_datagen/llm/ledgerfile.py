@@ -5,9 +5,10 @@
     ["settle", call, picodollars, tokens]
     ["lose", call]
 
-The first line sums up what was before; `lost` is the part of `spent` that went to calls whose answer never came. Each
-other line is one write, done before anything else happens: it survives the death of the process. (Not that of the
-machine, where the last lines may be missing.) A last line without its end was never answered for, and is left out.
+The first line sums up what was before; `lost` is the part of `spent` that went to calls whose answer never came. A
+`reserve` is written before anything else happens, and survives the death of the process. (Not that of the machine,
+where the last lines may be missing.) What makes room is written with the next `reserve`: when it is missing, the call
+counts in full. A last line without its end was never answered for, and is left out.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class LedgerFile:
         self._file: int | None = None
         self._size = 0
         self._is_torn = False
+        self._noted: list[bytes] = []
 
     def read(self) -> Spending:
         """Return what it says.
@@ -85,6 +87,7 @@ class LedgerFile:
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             LOCAL_DISK.replace(str(self.path), data, sync=False)
+            self._noted.clear()
             self.close()
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         self._size, self._is_torn = len(data), False
@@ -94,29 +97,37 @@ class LedgerFile:
         """Whether it is time to write it anew."""
         return self._size > _LARGEST_BYTES
 
+    def note(self, *entry: Any) -> None:
+        """Add a line with the next write."""
+        self._noted.append(_line(entry))
+
     def write(self, *entry: Any) -> None:
-        """Add a line.
+        """Add a line now, after those that were noted; without an entry, only these.
 
         Raises:
-            BudgetError: when it cannot be written; the file is as it was then, or mended by the next write.
+            BudgetError: when it cannot be written; the file is as it was then, or mended by the next write. What was
+                noted stays so.
         """
-        line = _line(entry)
+        lines = b"".join([*self._noted, _line(entry)] if entry else self._noted)
         with self._told():
             if self._file is None:
                 raise OSError("it is closed")
             if self._is_torn:
                 os.ftruncate(self._file, self._size)
             self._is_torn = True
-            if os.write(self._file, line) != len(line):
+            if os.write(self._file, lines) != len(lines):
                 raise OSError("the disk is full")
-        self._size += len(line)
+        self._noted.clear()
+        self._size += len(lines)
         self._is_torn = False
 
     def close(self) -> None:
-        """Close it. May be called more than once."""
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
+        """Write what was noted, if that can be, and close it. May be called more than once."""
+        if self._file is not None:
+            with contextlib.suppress(BudgetError):
+                self.write()
+            os.close(self._file)
+            self._file = None
 
     def _summed(self, head: bytes, entries: list[bytes]) -> Spending:
         if not head:

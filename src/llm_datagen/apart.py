@@ -7,7 +7,7 @@ that were sent to different outputs of one node cannot: they keep their ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from llm_datagen.node import UnifiedNode
 from llm_datagen.routing import Selector
@@ -22,35 +22,54 @@ def settle_merges(nodes: Sequence[UnifiedNode]) -> None:
     Args:
         nodes: all nodes of a pipeline, each behind those that it reads from.
     """
-    writers = {node.output.place: (number, node) for number, node in enumerate(nodes)}
+    wires = _Wires(nodes)
     for node in nodes:
         if isinstance(node.input, MergedStream):
             lanes = {lane.name: lane.stream for lane in node.input.lanes}
             places = node.input.places
-            is_apart = all(_are_apart(a, b, writers) for at, a in enumerate(places) for b in places[:at])
-            naming = node.input.naming if not is_apart else "kept"
-            static = [name for name, stream in lanes.items() if not node.follow_input and stream.place not in writers]
+            is_apart = all(wires.are_apart(a, b) for at, a in enumerate(places) for b in places[:at])
+            naming = "kept" if is_apart else node.input.naming
+            static = [name for name, stream in lanes.items() if not node.follow_input and stream.place not in wires]
             uris = {name: stream.uri for name, stream in lanes.items()}
             node.bind_io(MergedStream.uri_of(naming, uris, static), node.output)
             node.follow_input = True  # what is not followed is static
 
 
-def _are_apart(a: Place, b: Place, writers: Mapping[Place, tuple[int, UnifiedNode]]) -> bool:
-    """Return whether no row of one stream can have the id of a row of the other.
+class _Wires:
+    """Who writes what.
 
-    Sure of that are the outputs of one node, since it puts each row into one of them, and what is made of these.
+    Args:
+        nodes: all nodes of a pipeline, each behind those that it reads from.
     """
-    if a == b or (a not in writers and b not in writers):
-        return False
-    if a not in writers or (b in writers and writers[b][0] > writers[a][0]):
-        a, b = b, a  # the later one: it is made from the other, or both are made from something before
-    node = writers[a][1]
-    other = writers[b][1] if b in writers else None
-    if other is not None and _selects(node) and _selects(other) and node.input.place == other.input.place:
-        return True
-    if isinstance(node.input, MergedStream) and node.input.naming != "kept":
-        return False
-    return all(_are_apart(place, b, writers) for place in node.input.places)
+
+    def __init__(self, nodes: Sequence[UnifiedNode]) -> None:
+        self._writers = {node.output.place: (number, node) for number, node in enumerate(nodes)}
+        self._known: dict[tuple[Place, Place], bool] = {}
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._writers
+
+    def are_apart(self, a: Place, b: Place) -> bool:
+        """Return whether no row of one stream can have the id of a row of the other.
+
+        Sure of that are the outputs of one node, since it puts each row into one of them, and what is made of these.
+        """
+        if (a, b) not in self._known:
+            self._known[a, b] = self._are_apart(a, b)
+        return self._known[a, b]
+
+    def _are_apart(self, a: Place, b: Place) -> bool:
+        if a == b or (a not in self and b not in self):
+            return False
+        if a not in self or (b in self and self._writers[b][0] > self._writers[a][0]):
+            a, b = b, a  # the later one: it is made from the other, or both are made from something before
+        node = self._writers[a][1]
+        other = self._writers[b][1] if b in self else None
+        if other is not None and _selects(node) and _selects(other) and node.input.place == other.input.place:
+            return True
+        if isinstance(node.input, MergedStream) and node.input.naming != "kept":
+            return False
+        return all(self.are_apart(place, b) for place in node.input.places)
 
 
 def _selects(node: UnifiedNode) -> bool:

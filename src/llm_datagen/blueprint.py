@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -30,7 +29,7 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import MergedStream, StreamFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +216,12 @@ def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> li
             )
         uris.append(written or read or settings.stream_between(pipeline_id, number))
     uris.append(configs[-1].output_uri or settings.output_uri)
+    for uri in uris:
+        if isinstance(StreamFactory.create(uri), MergedStream):
+            raise ConfigError(
+                f"{uri!r} is not a stream of a UnifiedPipeline: its nodes have one input each; wire nodes with several "
+                "by bind_io(), for a UnifiedNodePipeline"
+            )
     return uris
 
 
@@ -287,37 +292,3 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
     )
     node.is_root = entry["is_root"]
     return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
-
-
-def check_topology(nodes: Sequence[UnifiedNode]) -> None:
-    """See to it that nodes can run together.
-
-    Raises:
-        ConfigError: when there are none, an id repeats, a stream has two writers, or they form a cycle.
-    """
-    if not nodes:
-        raise ConfigError("a pipeline needs at least one node")
-    writers: dict[tuple[str, str], str] = {}
-    for node in nodes:
-        if [other.node_id for other in nodes].count(node.node_id) > 1:
-            raise ConfigError(f"two nodes have the id {node.node_id!r}")
-        key = node.output.place
-        if key in writers:
-            raise ConfigError(f"{node.node_id} and {writers[key]} would both write {node.output.uri!r}")
-        writers[key] = node.node_id
-    in_reading_order(nodes)
-
-
-def in_reading_order(nodes: Sequence[UnifiedNode]) -> list[UnifiedNode]:
-    """Return the nodes so that each comes after the one that writes what it reads.
-
-    Raises:
-        ConfigError: when they form a cycle.
-    """
-    writers = {node.output.place: node for node in nodes}
-    before = {node: {writers[place] for place in node.input.places if place in writers} for node in nodes}
-    try:
-        return list(TopologicalSorter(before).static_order())
-    except CycleError as error:
-        names = " → ".join(node.node_id for node in error.args[1])
-        raise ConfigError(f"the nodes form a cycle: {names}") from None

@@ -10,10 +10,8 @@ from llm_datagen.apart import settle_merges
 from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.blueprint import (
     Settings,
-    check_topology,
     image_of_line,
     image_of_nodes,
-    in_reading_order,
     new_pipeline_id,
     node_from_image,
 )
@@ -28,6 +26,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ImageMismatchError
+from llm_datagen.graph import check_topology, in_reading_order
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode

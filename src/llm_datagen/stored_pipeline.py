@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from typing import Any, Self
 
-from llm_datagen.blueprint import check_topology, new_pipeline_id
+from llm_datagen.blueprint import new_pipeline_id
 from llm_datagen.config import IfExists, OnError, Verify, check_choice, check_flag
 from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
+from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.node import UnifiedNode
 from llm_datagen.outputs import delete_outputs, why_refused

@@ -62,6 +62,8 @@ class Step:
         if is_hidden or len(texts) > _NEEDLES or not all(re.fullmatch(r"[\w~-]+", text, re.ASCII) for text in texts):
             return self.rows()
         found = re.compile(b"|".join([*(re.escape(text.encode()) for text in texts), *filter(None, [pattern])])).search
+        if self.source is None:  # of an input, rows that carry no id are named by their number, too
+            return self.rows(lambda number, record: number in names or found(record))
         return self.rows(lambda _, record: found(record))
 
     def made(self, row_id: Id) -> Id:
@@ -83,7 +85,7 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
             continue
         for stream, _ in source.parts(Coverage()):
             steps.setdefault(stream.place, Step("input", stream, is_root=entry["is_root"]))
-        if isinstance(source, MergedStream):
+        if isinstance(source, MergedStream) and source.place not in steps:  # two nodes may merge the same streams
             steps[source.place] = _merged(source, steps)
         found = position_of(output)
         steps[output.place] = Step(

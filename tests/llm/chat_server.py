@@ -121,7 +121,7 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
 
 
 class Context:
-    """What an operator is given as `ctx`; remembers what it was told."""
+    """What an operator is given as `ctx`; remembers what it was told. The run is cancelled, or paused, by its flags."""
 
     node_id = "node_0"
     pipeline_id = "p"
@@ -130,15 +130,16 @@ class Context:
     def __init__(self) -> None:
         self.usage: list[dict[str, Any]] = []
         self.lines: list[str] = []
+        self.is_over = self.is_on_hold = False
 
     def report_usage(self, usage: Any) -> None:
         self.usage.append(dict(usage))
 
     def is_cancelled(self) -> bool:
-        return False
+        return self.is_over
 
     def is_paused(self) -> bool:
-        return False
+        return self.is_on_hold
 
     def log(self, message: str, **fields: Any) -> None:
         self.lines.append(f"{message} {fields}")

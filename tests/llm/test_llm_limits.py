@@ -23,7 +23,7 @@ from llm_datagen.llm.estimate import TokenEstimate
 from llm_datagen.llm.limited import LimitedCaller
 from llm_datagen.llm.limiter import Limiter, Limits
 from llm_datagen.messages import Cancel, Pause, Unpause
-from llm_datagen.testing import FakeLLMServer, Latency
+from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 
 from ..support import Bench, eventually, lines
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
@@ -64,7 +64,9 @@ def test_two_pipelines_at_once_share_the_limit_of_their_endpoint(tmp_path: Path)
         return "yes"
 
     benches = [Bench(tmp_path / name) for name in ("a", "b")]
-    with FakeLLMServer(answer=answer, latency=Latency(seconds=0.02, slow_share=0.2, slow_seconds=0.08)) as server:
+    latency = Latency(seconds=0.02, slow_share=0.2, slow_seconds=0.08)
+    limits = LLMLimits(requests=20, seconds=MINUTE, headers=False)  # by the moments at which calls come in
+    with FakeLLMServer(answer=answer, latency=latency, limits=limits) as server:
 
         def run(bench: Bench) -> None:
             operator = LLMOperator("{{ q }}", model="m", base_url=server.base_url, requests_per_minute=20)
@@ -78,7 +80,7 @@ def test_two_pipelines_at_once_share_the_limit_of_their_endpoint(tmp_path: Path)
             runs[-1].start()
         for each in runs:
             each.join()
-        assert server.calls == 60
+        assert (server.calls, server.faults_met.total()) == (60, 0)
     asked = [row["q"] for bench in benches for row in lines(bench.output)]
     assert sorted(asked) == sorted(f"{name}{k}" for name in "ab" for k in range(30))
     assert max(sum(1 for when in booked if start <= when < start + MINUTE) for start in booked) == 20

@@ -16,7 +16,7 @@ import yaml
 
 from llm_datagen import NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator
+from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError
 
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
@@ -84,12 +84,11 @@ def port_of(base_url: str) -> int:
     return int(base_url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
 
 
-@pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
-def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(tmp_path: Path, on_error: str) -> None:
+def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     with ExitStack() as up:
         base_url = up.enter_context(served())
-        with run_of(tmp_path, base_url, on_error=on_error, outage_after=0.5) as process:
+        with run_of(tmp_path, base_url, on_error="skip", outage_after=0.5) as process:
             eventually(lambda: committed(output) >= ROWS / 5)
             up.close()
             said, _ = process.communicate(timeout=60)
@@ -154,21 +153,15 @@ def test_an_endpoint_that_lets_nobody_in_fails_the_run_and_no_row(
 
 
 def test_while_an_endpoint_is_down_it_gets_nothing_but_probes_and_a_cancel_ends_the_waiting(server: ChatServer) -> None:
-    class Cancelled(Context):
-        is_over = False
-
-        def is_cancelled(self) -> bool:
-            return self.is_over
-
     async def ask() -> None:
         server.always("down", 503)
-        ctx = Cancelled()
+        ctx = Context()
         operator = server.operator(max_retries=0, outage_after=60)
         await operator.setup()
         calls = [asyncio.ensure_future(operator.process_item({"_i": k, "q": f"q{k}"}, ctx)) for k in range(30)]
         while not any("answers again" in line for line in ctx.lines):
             await asyncio.sleep(0.01)
-            if len(server.seen) > 30 + 2:  # one after the other: a row, a ping
+            if len(server.seen) > 30 + 1:  # a ping; then a row is a probe
                 server.always(completion("yes"))
         assert await asyncio.gather(*calls) == [{"_i": k, "q": f"q{k}", "answer": "yes"} for k in range(30)]
         assert len(server.seen) <= 30 + 6 + 30
@@ -197,6 +190,29 @@ def test_tries_that_failed_in_an_outage_do_not_count(server: ChatServer) -> None
         return await run_rows(server.operator(max_retries=2, retry_wait=0.001, outage_after=60), [{"_i": 0, "q": "x"}])
 
     assert asyncio.run(ask()) == [{"_i": 0, "q": "x", "answer": "yes"}]
+
+
+def test_the_time_of_a_pause_does_not_count(server: ChatServer) -> None:
+    server.always("down", 503)
+
+    async def ask() -> None:
+        ctx = Context()
+        operator = server.operator(outage_after=0.5)
+        await operator.setup()
+        call = asyncio.ensure_future(operator.process_item({"_i": 0, "q": "x"}, ctx))
+        while not any("outage: calls wait" in line for line in ctx.lines):
+            await asyncio.sleep(0.01)
+        ctx.is_on_hold = True
+        seen = len(server.seen)
+        await asyncio.sleep(1.0)
+        assert not call.done()
+        assert len(server.seen) == seen
+        ctx.is_on_hold = False
+        with pytest.raises(OutageError):
+            await asyncio.wait_for(call, 10)
+        await operator.teardown()
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("outage_after", [-1, True, "1", float("inf")])

@@ -15,8 +15,8 @@ import yaml
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import EndpointRefusedError, LLMOperator, LLMRequestError
-from llm_datagen.testing import FakeLLMServer, LLMFaults
+from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
+from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
@@ -124,6 +124,44 @@ def test_an_endpoint_that_asks_for_a_pause_is_left_alone_that_long(server: ChatS
         assert (len(server.seen), other.calls) == (1, ROWS)
 
 
+def test_a_call_goes_where_the_limits_have_room() -> None:
+    # The limits of a process outlive its servers, and a port may come again: no other test has such models.
+    with FakeLLMServer(latency=0.01) as a, FakeLLMServer(latency=0.01) as b:
+        limited = {"model": "limited", "base_url": a.base_url, "requests_per_minute": 10, "weight": 5}
+        pool = operator(limited, {"model": "limited", "base_url": b.base_url})
+
+        async def ask() -> list[Any]:
+            await pool.setup()
+            answers = await asyncio.gather(*(pool.process_item(row, Context()) for row in rows(100)))
+            await pool.teardown()
+            return answers
+
+        assert len(asyncio.run(ask())) == 100
+        assert (a.calls, b.calls) == (10, 90)
+
+
+def test_while_all_limits_are_reached_calls_wait_and_a_cancel_ends_the_wait() -> None:
+    with FakeLLMServer() as a, FakeLLMServer() as b:
+        endpoints = [
+            {"model": "limited too", "base_url": server.base_url, "requests_per_minute": 2} for server in (a, b)
+        ]
+        pool, ctx = operator(*endpoints), Context()
+
+        async def ask() -> None:
+            await pool.setup()
+            calls = [asyncio.ensure_future(pool.process_item(row, ctx)) for row in rows(6)]
+            while sum(call.done() for call in calls) < 4:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert (a.calls, b.calls) == (2, 2)
+            ctx.is_over = True
+            results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+            assert [type(result) for result in results].count(LLMCancelledError) == 2
+            await pool.teardown()
+
+        asyncio.run(ask())
+
+
 def test_when_all_endpoints_refuse_the_run_fails_and_with_one_that_does_not_it_goes_on(server: ChatServer) -> None:
     server.always("no", 401)
     refusing = {"model": "m", "base_url": server.base_url}
@@ -150,6 +188,21 @@ def test_an_answer_of_any_endpoint_is_kept_for_all(tmp_path: Path, server: ChatS
     server.always(completion("yes"))
     assert [calls(one), calls(one, {**one, "weight": 5})] == [4, 0]
     assert [calls(one, two), calls(two, one), calls({**two, "params": {"seed": 1}}, one)] == [4, 0, 4]
+
+
+def test_a_cassette_of_a_pool_is_played_whoever_has_the_turn(tmp_path: Path) -> None:
+    with FakeLLMServer(answer="A") as a, FakeLLMServer(answer="B") as b:
+        endpoints: list[dict[str, Any]] = [
+            {"model": "one", "base_url": a.base_url, "params": {"temperature": 1}},
+            {"model": "two", "base_url": b.base_url},
+        ]
+        with cassette(tmp_path / "tape.jsonl", "once"):
+            recorded = run(operator(*endpoints, params={"temperature": 0}), 6)
+        calls = a.calls + b.calls
+        with cassette(tmp_path / "tape.jsonl", "none"):
+            assert run(operator(*reversed(endpoints), params={"temperature": 0}), 6) == recorded
+        assert a.calls + b.calls == calls == 6
+    assert {row["answer"] for row in recorded} == {"A", "B"}
 
 
 def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:

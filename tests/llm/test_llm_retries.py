@@ -88,12 +88,39 @@ def test_the_pause_is_never_shorter_than_the_endpoint_asks(server: ChatServer) -
     assert 0.3 <= pauses[0] <= 0.34
 
 
+@pytest.mark.parametrize(
+    ("reply", "pauses"), [(Reply("{", missing=50), 1), (Reply("<html>"), 1), (Reply("busy", 500), 2)]
+)
+def test_after_a_cut_connection_or_a_damaged_body_the_first_new_try_is_made_at_once(
+    server: ChatServer, reply: Reply, pauses: int
+) -> None:
+    replies = iter([reply, reply, Reply(completion("yes"))])
+    server.reply = lambda seen: next(replies)
+    slept: list[float] = []
+
+    async def ask() -> None:
+        operator = server.operator(max_retries=2)
+        await operator.setup()
+        caller = operator._caller
+        assert isinstance(caller, RetryingCaller)
+
+        async def sleep(seconds: float, _request: ChatRequest) -> None:
+            slept.append(seconds)
+
+        caller._sleep = sleep
+        assert (await caller.complete(ChatRequest(messages=[], params={}, model="m"))).attempts == 3
+        await operator.teardown()
+
+    asyncio.run(ask())
+    assert len(slept) == pauses
+
+
 def test_pauses_grow_with_each_try_up_to_a_minute() -> None:
     class Down:
         async def open(self) -> None: ...
         async def close(self) -> None: ...
         async def complete(self, request: ChatRequest) -> ChatAnswer:
-            raise LLMRequestError("down", may_pass=True)
+            raise LLMRequestError("down", status=503, may_pass=True)
 
     pauses: list[float] = []
 

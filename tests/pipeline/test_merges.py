@@ -119,13 +119,17 @@ def test_files_are_merged_also_with_what_nodes_make_of_them(bench: Bench) -> Non
     (bench.folder / "more.csv").write_text("n\n3\n4\n")
     first = node(bench, "first", "in", follow_input=False)
     both = node(bench, "both", ["first", "in", "more.csv"], follow_input=False, operator=lambda row: {"is": row})
-    pipeline(bench, both, first).create("a").run()
+    again = node(bench, "again", ["first", "in", "more.csv"], follow_input=False)
+    pipeline(bench, both, first, again).create("a").run()
     assert {row["_i"]: row["is"] for row in lines(bench.folder / "both.jsonl")} == {
         **{"0_in0": "a", "1_in0": {"n": 1, "_i": "1_in0"}, "x_in0": {"_i": "x_in0", "n": 2}},
         **{"0_in1": "a", "1_in1": {"n": 1, "_i": "1_in1"}, "x_in1": {"_i": "x_in1", "n": 2}},
         **{"0_in2": {"n": "3", "_i": "0_in2"}, "1_in2": {"n": "4", "_i": "1_in2"}},
     }
     no_findings(bench)
+    kin = [(row.where, row.row_id) for row in trace(bench.image("a"), "0_in2")]
+    assert kin[0] == ("input", 0)
+    assert {where for where, row_id in kin[1:] if row_id == "0_in2"} == {"both.merge", "both", "again.merge", "again"}
 
 
 def test_a_slow_input_holds_up_no_other(bench: Bench) -> None:
@@ -174,6 +178,8 @@ def test_what_cannot_be_merged_is_refused_with_the_names(bench: Bench) -> None:
             node(bench, "both", sources)
     with pytest.raises(ConfigError, match="input a must be a stream"):
         UnifiedNode("both").bind_io({"a": 5}, "x.jsonl")  # type: ignore[dict-item]
+    with pytest.raises(ConfigError, match="its nodes have one input each"):
+        bench.pipeline([same], input_uri="merge://named?a=x.jsonl&b=y.jsonl").create("a")
     both = node(bench, "both", ["x", "later"])
     with pytest.raises(ConfigError, match="both has several inputs, so it does not run alone"):
         both.run()

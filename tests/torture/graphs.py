@@ -20,6 +20,7 @@ from typing import Any
 
 from llm_datagen import Route, UnifiedNode, UnifiedNodePipeline, WriterConfig
 from llm_datagen.audit import verify
+from llm_datagen.lineage import trace
 from llm_datagen.runtime import RunFolder
 
 from ..support import stored
@@ -123,6 +124,18 @@ class _Graph:
                 row_id = row.get("_i", number)
                 yield {**row, "_i": f"{row_id}_in{at}" if is_named else row_id}
 
+    def strangers(self, image: dict[str, Any]) -> Iterator[str]:
+        """Yield what is wrong with the kin of some rows: all of them have to do with the same row of the input."""
+        chance = random.Random(self.seed)
+        for name in self.vertices[-1].outputs:
+            rows = stored(self.uri(name))
+            for row in chance.sample(rows, min(2, len(rows))):
+                kin = [found for found in trace(image, row["_i"]) if found.state == "row"]
+                keys = {found.item.get("row", found.item)["k"] for found in kin}
+                places = {found.uri for found in kin}
+                if keys != {row["k"]} or not {self.uri("in"), self.uri(name)} <= places:
+                    yield f"{name}: the kin of {row} are in {places}, and of {keys}"
+
     def letters(self) -> int:
         """Return how many rows have failed."""
         return sum(ledger.dead for ledger in verify(RunFolder(self.folder / "results", "a").load()))
@@ -146,6 +159,7 @@ class _Graph:
             if found != wanted:
                 lost, more = wanted - found, found - wanted
                 yield f"{vertex}: lost {lost.total()}, {list(lost)[:3]}; too many {more.total()}: {list(more)[:3]}"
+        yield from self.strangers(image)
         for ledger in verify(image):
             yield from ledger.findings
             if ledger.dead:

@@ -3,7 +3,8 @@
 Needs the extra ``cli``.
 
 Layout:
-    app.py        the commands
+    app.py        the program
+    commands/     its commands: running, looking, steering
     options.py    arguments and options that several commands have
     spec.py       what a YAML file may say
     problems.py   what is wrong with a YAML file, and where

@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import EndpointRefusedError, LLMCancelledError, OutageError
 from llm_datagen.llm.member import Member
+from llm_datagen.llm.waiting import is_paused
 
 _LOOK_SECONDS = 0.1
 
 
 class Outage:
     """Where calls wait while all members of a pool are down. Used on the event loop of the node.
+
+    While the run is paused, no probe is made, and the time does not count.
 
     One task looks, ten times a second: whether a member answers again (then all go on), is due for a probe (then one
     goes on, to make it), whether the run is being cancelled, and whether the time is over (then all fail).
@@ -34,6 +37,7 @@ class Outage:
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._watch: asyncio.Task[None] | None = None
+        self._paused = 0.0
 
     @property
     def is_on(self) -> bool:
@@ -83,7 +87,8 @@ class Outage:
             raise OutageError(text, status=last.status, body=last.body) from last
 
     def _is_over(self) -> bool:
-        return self._clock() - max(member.health.since for member in self._members) >= self._outage_after
+        since = max(member.health.since for member in self._members)
+        return self._clock() - since - self._paused >= self._outage_after
 
     def _say(self, request: ChatRequest) -> None:
         if request.ctx is not None:
@@ -94,9 +99,14 @@ class Outage:
             )
 
     async def _look(self, request: ChatRequest) -> None:
+        self._paused = 0.0
         while True:
+            looked = self._clock()
             await asyncio.sleep(_LOOK_SECONDS)
             is_cancelled = request.ctx is not None and request.ctx.is_cancelled()
+            if is_paused(request) and not is_cancelled:
+                self._paused += self._clock() - looked
+                continue
             if not self.is_on or is_cancelled or self._is_over() or all(m.health.refuses for m in self._members):
                 self._let_go(len(self._waiting))
                 return

@@ -13,15 +13,20 @@ from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.health import Kind, kind_of
 from llm_datagen.llm.member import Member
 from llm_datagen.llm.outage import Outage
+from llm_datagen.llm.waiting import Waits
 
 Strategy = Literal["weighted", "ordered"]
 """How a pool chooses: by the members' weights, or the first that is healthy."""
+
+_ROOM_SECONDS = 0.02
+_LOOK_SECONDS = 0.001
 
 
 class PoolCaller:
     """Makes one try of a call, at one member after the other until one answers. A single endpoint is a pool of one.
 
-    A member that is down gets no call but probes. While all are down, calls wait.
+    A member that is down gets no call but probes. While all are down, calls wait; also while the limits of all have no
+    room.
 
     Args:
         members: the endpoints, the preferred one first.
@@ -42,6 +47,8 @@ class PoolCaller:
         self._strategy = strategy
         self._turns = dict.fromkeys(self._members, 0.0)
         self._outage = Outage(self._members, outage_after, clock=clock)
+        self._waits = Waits()
+        self._crowd = 0
 
     async def open(self) -> None:
         """Open every member."""
@@ -61,13 +68,17 @@ class PoolCaller:
         error: LLMRequestError | None = None
         has_waited = False
         while True:
-            member = self._next(request, tried)
-            if member is None:
+            members = self._open_to(tried)
+            if not members:
                 if error is not None and not self._outage.is_on:
                     error.follows_outage = has_waited
                     raise error
                 await self._outage.wait(request)
                 tried, error, has_waited = [], None, True
+                continue
+            member = self._choice(members, request)
+            if member is None:
+                await self._wait_for_room(request)
                 continue
             try:
                 answer = await (member.probe(request) if member.health.is_down else member.complete(request))
@@ -93,20 +104,31 @@ class PoolCaller:
         for member in self._members:
             await member.close()
 
-    def _next(self, request: ChatRequest, tried: Sequence[Member]) -> Member | None:
-        """Return the member that the call goes to: one that is due for a probe, or one of those that are up."""
+    def _open_to(self, tried: Sequence[Member]) -> Sequence[Member]:
+        """Return the members that the call may go to: one that is due for a probe, or else those that are up."""
         for member in self._members:
             if member.health.is_due and member not in tried:
-                return member
-        members = [member for member in self._members if not member.health.is_down and member not in tried]
+                return [member]
+        return [member for member in self._members if not member.health.is_down and member not in tried]
+
+    def _choice(self, members: Sequence[Member], request: ChatRequest) -> Member | None:
+        """Return the member whose turn it is; None when the limits of none of several have room now."""
+        if len(members) == 1:
+            return members[0]
+        members = [member for member in members if member.takes(request)] or members
+        members = [member for member in members if not member.is_avoided] or members
+        members = [member for member in members if member.has_room(request)]
         if not members:
             return None
-        if len(members) > 1:
-            members = [member for member in members if member.takes(request)] or members
-            members = [member for member in members if not member.is_avoided] or members
-        if len(members) == 1 or self._strategy == "ordered":
-            return members[0]
-        return self._by_weight([member for member in members if member.has_room(request)] or members)
+        return members[0] if self._strategy == "ordered" else self._by_weight(members)
+
+    async def _wait_for_room(self, request: ChatRequest) -> None:
+        # Not in the queue of one member: another one may have room earlier. The more wait, the more rarely each looks.
+        self._crowd += 1
+        try:
+            await self._waits.sleep(max(_ROOM_SECONDS, self._crowd * _LOOK_SECONDS), request)
+        finally:
+            self._crowd -= 1
 
     def _by_weight(self, members: Sequence[Member]) -> Member:
         """Return the member whose turn it is (smooth weighted round robin): each one's turns are spread evenly."""

@@ -23,7 +23,9 @@ class RetryingCaller:
     """Makes a call again when it failed in passing.
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
-    the endpoint asked for by ``Retry-After``. A cancel of the run ends a pause; the row is then done by a resume.
+    the endpoint asked for by ``Retry-After``. After a connection that was cut, or a damaged body, the first new try is
+    made at once: there is nothing to wait for, and when the endpoint is down, the circuit breaker ends this. A cancel
+    of the run ends a pause; the row is then done by a resume.
 
     Args:
         inner: makes one try.
@@ -75,10 +77,11 @@ class RetryingCaller:
                     if attempts > 1 and not isinstance(error, FatalError):
                         error.args = (f"{error} (try {attempts} of {self._max_retries + 1})",)
                     raise
-                pause = self._pause(attempts, asked)
+                pause = 0.0 if attempts == 1 and _was_cut(error) else self._pause(attempts, asked)
             else:
                 return answer if attempts == 1 else replace(answer, attempts=attempts)
-            await self._sleep(pause, request)
+            if pause:
+                await self._sleep(pause, request)
             attempts += 1
 
     async def close(self) -> None:
@@ -90,3 +93,9 @@ class RetryingCaller:
         state.attempt_number = attempts
         # A little more than asked, so that the rows that were turned away together do not come back together.
         return max(float(self._schedule(state)), asked * (1 + random.random() * _SPREAD))
+
+
+def _was_cut(error: LLMRequestError) -> bool:
+    """Return whether the connection, or the body, was broken: not an answer that says no, and not one that is late."""
+    is_cut = error.status is None and not isinstance(error.__cause__, TimeoutError)
+    return (is_cut or error.status == 200) and not error.retry_after

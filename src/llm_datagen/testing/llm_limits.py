@@ -18,6 +18,7 @@ class LLMLimits:
             the headers ``x-ratelimit-limit-requests``, ``-remaining-requests`` and ``-reset-requests`` what is left,
             and in how many seconds all of it is there again. None: as many as come.
         seconds: of `requests`.
+        headers: whether responses say so.
 
     Raises:
         ConfigError: on a number that is not positive.
@@ -26,6 +27,7 @@ class LLMLimits:
     at_once: int | None = None
     requests: int | None = None
     seconds: float = 60.0
+    headers: bool = True
 
     def __post_init__(self) -> None:
         for name in ("at_once", "requests"):
@@ -50,7 +52,7 @@ class Turnstile:
 
     def headers(self, limits: LLMLimits | None, now: float) -> str:
         """Return the headers that say what is left, as whole lines."""
-        if limits is None or limits.requests is None:
+        if limits is None or limits.requests is None or not limits.headers:
             return ""
         self._forget(limits, now)
         left = max(0, limits.requests - len(self._let_in))

@@ -30,8 +30,8 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
 
         for kills, share in enumerate((0.15, 0.40, 0.75), start=1):
             with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-                wanted = share * 2 * ROWS
-                eventually(lambda: server.answered.total() >= wanted or process.poll() is not None)  # noqa: B023
+                wanted = share * ROWS
+                eventually(lambda: paid("check") >= wanted or process.poll() is not None)  # noqa: B023
                 process.kill()
             assert process.returncode == -signal.SIGKILL
             eventually(lambda: server.calls == server.answered.total() + server.abandoned, "the server is told")

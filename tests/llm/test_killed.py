@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from llm_datagen.testing import FakeLLMServer
 
@@ -19,7 +23,15 @@ ROWS, AT_ONCE = 150, 10
 
 def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", [{"q": f"q{k}"} for k in range(ROWS)])
-    with FakeLLMServer(latency=0.01) as server:
+    reached, go, stop_at = threading.Event(), threading.Event(), 0.0
+
+    def answer(messages: Sequence[Mapping[str, Any]]) -> str:
+        if messages[-1]["content"].startswith("check") and paid("check") >= stop_at:
+            reached.set()  # nothing more is answered until the process is gone
+            assert go.wait(60)
+        return "fine"
+
+    with FakeLLMServer(answer=answer, latency=0.01) as server:
         command = [sys.executable, str(JOB), server.base_url, str(AT_ONCE)]
 
         def calls(stage: str) -> int:
@@ -29,11 +41,15 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
             return sum(times for text, times in server.answered.copy().items() if text.startswith(stage))
 
         for kills, share in enumerate((0.15, 0.40, 0.75), start=1):
+            stop_at = share * ROWS
+            reached.clear()
+            go.clear()
             with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-                wanted = share * ROWS
-                eventually(lambda: paid("check") >= wanted or process.poll() is not None)  # noqa: B023
+                assert reached.wait(60)
                 process.kill()
             assert process.returncode == -signal.SIGKILL
+            stop_at = math.inf
+            go.set()
             eventually(lambda: server.calls == server.answered.total() + server.abandoned, "the server is told")
             with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as journal:
                 [(kept,)] = journal.execute("SELECT count(*) FROM answers")

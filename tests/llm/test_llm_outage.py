@@ -95,6 +95,8 @@ def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(t
             said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "OutageError: nothing but errors for 0.5 s (outage_after): m at http://127.0.0.1" in said.replace("\n", " ")
+    assert "0 failed" in said
+    assert "--on-error" not in said, "no row is to blame"
     assert not (tmp_path / "out.jsonl.done").exists()
     assert not (tmp_path / "out.jsonl.errors.jsonl").exists()
     assert committed(output) < ROWS

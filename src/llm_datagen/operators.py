@@ -55,7 +55,10 @@ class INodeContext(Protocol):
         """Return whether the run is paused, so that a call which consists of several steps can wait before the next."""
 
     def log(self, message: str, **fields: Any) -> None:
-        """Write a line to platform.log and to the hooks' `on_log`. Never log rows or secrets."""
+        """Write a line to platform.log and to the hooks' `on_log`. Never log rows or secrets.
+
+        With ``level="warning"`` the command line shows it, too.
+        """
 
 
 @runtime_checkable

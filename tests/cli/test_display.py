@@ -196,6 +196,18 @@ def test_a_node_that_stalls_is_shown_to_until_it_moves() -> None:
     assert not lines.view("n").stalled
 
 
+def test_what_an_operator_warns_of_is_shown_until_rows_are_done_again() -> None:
+    written: list[str] = []
+    lines = PlainLines(written.append, clock=Watch())
+    lines.on_node_start("a", "n", {"operator": "Ask"})
+    lines.on_log("a", "n", "info", "a price is not known")
+    lines.on_log("a", "n", "warning", "calls wait\x1b[2J")
+    assert written[1:] == ["n Ask: warning: calls wait\\x1b[2J"]
+    assert "calls wait" in drawn([lines.view("n")], 80)
+    lines.on_node_progress("a", "n", 1, 10, meta())
+    assert not lines.view("n").warning
+
+
 def test_what_became_of_rows_that_failed_is_drawn_below_the_table() -> None:
     shown = drawn([NodeView(node_id="n", status="running", failed=3, dead=2), NodeView(node_id="m", skipped=4)], 80)
     assert [line.rstrip() for line in shown.splitlines()[-2:]] == ["n: 2 dead-lettered", "m: 4 skipped"]

@@ -16,7 +16,8 @@ import yaml
 
 from llm_datagen import NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError
+from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError, limited
+from llm_datagen.llm.limiter import Limiter, Limits
 
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
@@ -94,6 +95,8 @@ def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(t
             said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "OutageError: nothing but errors for 0.5 s (outage_after): m at http://127.0.0.1" in said.replace("\n", " ")
+    assert "0 failed" in said
+    assert "--on-error" not in said, "no row is to blame"
     assert not (tmp_path / "out.jsonl.done").exists()
     assert not (tmp_path / "out.jsonl.errors.jsonl").exists()
     assert committed(output) < ROWS
@@ -114,6 +117,7 @@ def test_a_run_waits_for_a_server_that_comes_back_and_finishes_by_itself(tmp_pat
             with served(port_of(base_url)):
                 said, _ = process.communicate(timeout=60)
     assert process.returncode == 0, said
+    assert "LLMOperator: warning: outage: calls wait for m at http://127.0.0.1" in said
     assert_whole(tmp_path)
 
 
@@ -190,6 +194,33 @@ def test_tries_that_failed_in_an_outage_do_not_count(server: ChatServer) -> None
         return await run_rows(server.operator(max_retries=2, retry_wait=0.001, outage_after=60), [{"_i": 0, "q": "x"}])
 
     assert asyncio.run(ask()) == [{"_i": 0, "q": "x", "answer": "yes"}]
+
+
+def test_what_waits_for_a_limit_is_not_sent_to_an_endpoint_that_is_down(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limiter_of(_endpoint: str, _key: Any, _model: str, limits: Limits) -> Limiter:
+        limiter = Limiter(window=0.2)
+        limiter.attach(limits)
+        return limiter
+
+    monkeypatch.setattr(limited, "limiter_of", limiter_of)
+
+    async def ask() -> None:
+        ctx = Context()
+        operator = server.operator(outage_after=60, requests_per_minute=4, max_retries=0)  # here: 4 within 0.2 s
+        await operator.setup()
+        server.always("down", 503)
+        calls = [asyncio.ensure_future(operator.process_item({"_i": k, "q": f"q{k}"}, ctx)) for k in range(24)]
+        while not any("is down" in line for line in ctx.lines):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.6)
+        assert len(server.seen) <= 4 + 4 + 3  # until the ping failed; probes
+        server.always(completion("yes"))
+        assert len(await asyncio.gather(*calls)) == 24
+        await operator.teardown()
+
+    asyncio.run(ask())
 
 
 def test_the_time_of_a_pause_does_not_count(server: ChatServer) -> None:

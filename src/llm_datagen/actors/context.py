@@ -11,6 +11,7 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import OperatorLogged, UsageReported
 
+_LEVELS = ("info", "warning")
 _TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "run", "self"})
 """Fields of a log line that are not an operator's to set: its own ones of these names get a ``_`` at the end."""
 
@@ -87,6 +88,9 @@ class NodeContext:
 
     def log(self, message: str, **fields: Any) -> None:
         """Write a line to platform.log and tell the hooks."""
+        given = fields.get("level")
+        level = fields.pop("level") if isinstance(given, str) and given in _LEVELS else "info"
         own = {f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()}
-        self._log.info(events.OPERATOR_LOG, message=message, node_id=self._node_id, **own)
-        tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, "info", message))
+        write = self._log.warning if level == "warning" else self._log.info
+        write(events.OPERATOR_LOG, message=message, node_id=self._node_id, **own)
+        tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, level, message))

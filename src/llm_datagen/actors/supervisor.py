@@ -318,7 +318,8 @@ class SupervisorActor(Stage):
 
     def _operator_failed(self, node_id: str, message: OperatorFailed) -> None:
         failure = message.failure
-        self._record.progress[node_id].failed += 1
+        if not failure.is_fatal:  # else its row has no part in it
+            self._record.progress[node_id].failed += 1
         if self._record.status is Status.RUNNING:
             self._failed(node_id, failure.record, failure.error, failure.items, ids=ids_shown(failure))
         else:  # it failed because, or while, it was being cancelled; the row is done again on resume

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llm_datagen.cli.tables import rows_in_words
+from llm_datagen.cli.tables import one_line, rows_in_words
 from llm_datagen.cli.views import NodeView, tokens_in
 from llm_datagen.hooks import DefaultPipelineHooks
 from llm_datagen.report import Status, cost_of
 
 RATE_SECONDS = 15.0
 """The rate of a node that is running is over so many of the last seconds."""
+
+_WARNING_CHARS = 300
 
 
 @dataclass(slots=True)
@@ -95,7 +97,9 @@ class Board(DefaultPipelineHooks):
             entry = self._entry(nid)
             operator = str(config.get("operator", entry.view.operator))
             failed = entry.view.skipped + entry.view.dead  # what ended an earlier run does not count any more
-            entry.view = replace(entry.view, status=Status.RUNNING, operator=operator, failed=failed, stalled="")
+            entry.view = replace(
+                entry.view, status=Status.RUNNING, operator=operator, failed=failed, stalled="", warning=""
+            )
             entry.start(self.clock())
 
     def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
@@ -115,6 +119,7 @@ class Board(DefaultPipelineHooks):
                 skipped=meta.get("skipped", 0),
                 dead=meta.get("dead_letters", 0),
                 stalled=entry.view.stalled if curr == entry.view.done else "",
+                warning=entry.view.warning if curr == entry.view.done else "",
             )
             entry.sample(self.clock(), curr)
 
@@ -124,7 +129,7 @@ class Board(DefaultPipelineHooks):
         with self._guard:
             entry = self._entry(nid)
             entry.end(self.clock())
-            entry.view = replace(entry.view, status=status, stalled="")
+            entry.view = replace(entry.view, status=status, stalled="", warning="")
 
     def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
         """Keep since when nothing has moved, until something does."""
@@ -135,6 +140,13 @@ class Board(DefaultPipelineHooks):
         with self._guard:
             entry = self._entry(nid)
             entry.view = replace(entry.view, stalled=text)
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        """Keep a warning, until rows are done again."""
+        if level == "warning":
+            with self._guard:
+                entry = self._entry(nid)
+                entry.view = replace(entry.view, warning=one_line(message, _WARNING_CHARS))
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
         """Count the tokens, and what they cost."""

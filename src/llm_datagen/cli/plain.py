@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from llm_datagen.cli.board import Board
-from llm_datagen.cli.tables import node_line
+from llm_datagen.cli.tables import label, node_line
 from llm_datagen.cli.views import NodeView
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -55,6 +55,13 @@ class PlainLines(Board):
         super().on_stall(cid, nid, info)
         if is_new or self._is_due(nid):
             self._line(nid)
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        """Write a warning."""
+        super().on_log(cid, nid, level, message)
+        if level == "warning":
+            view = self.view(nid)
+            self._write(f"{label(view)}: warning: {view.warning}")
 
     def close(self) -> None:
         """Do nothing: what was written is written."""

@@ -77,6 +77,8 @@ def _notes(node: NodeView) -> Iterable[str]:
         yield failed_rows(node.skipped, node.dead)
     if node.stalled:
         yield f"stalled: {node.stalled}"
+    if node.warning:
+        yield node.warning
 
 
 def _bar(node: NodeView) -> ProgressBar:

@@ -29,6 +29,7 @@ class NodeView:
         cost: US dollars, over all runs; None when no price is known.
         seconds: how long it ran, in this run.
         stalled: since when nothing has moved and what it waits for, while that is so.
+        warning: what its operator has warned of last, until rows are done again.
     """
 
     node_id: str
@@ -46,6 +47,7 @@ class NodeView:
     cost: float | None = None
     seconds: float = 0.0
     stalled: str = ""
+    warning: str = ""
 
     @property
     def pending(self) -> int | None:

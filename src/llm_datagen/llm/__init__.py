@@ -16,6 +16,7 @@ Layout:
     pool.py          which endpoint a call goes to
     member.py        an endpoint of a pool
     health.py        whether an endpoint answers: the circuit breaker
+    gate.py          lets nothing but probes through to an endpoint that is down
     outage.py        no endpoint answers: calls wait, and the run fails in the end
     endpoints.py     what a user says of an endpoint
     metered.py       what each try costs, and whether the run may spend that

@@ -9,6 +9,8 @@ from llm_datagen.llm.cassette import plays_only, taped
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.client import HttpCaller
 from llm_datagen.llm.endpoints import EndpointSpec, identity_of
+from llm_datagen.llm.gate import GateCaller
+from llm_datagen.llm.health import Health
 from llm_datagen.llm.limited import LimitedCaller
 from llm_datagen.llm.limiter import checked_limits
 from llm_datagen.llm.member import Member
@@ -51,9 +53,11 @@ def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSp
     # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
     own = {name for each in pool for name in each.params}
     caller = taped(HttpCaller(spec.endpoint, key, spec.timeout), pool=identity_of(pool), own=own)
+    health = Health()
+    caller = GateCaller(caller, health)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
     if plays_only():
-        return Member(spec, caller, pings=False)
+        return Member(spec, caller, health=health, pings=False)
     limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
     limited = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
-    return Member(spec, limited, limited=limited)
+    return Member(spec, limited, health=health, limited=limited)

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.estimate import TokenEstimate, least_tokens, used_tokens
+from llm_datagen.llm.gate import is_probing
 from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 from llm_datagen.llm.limiters import limiter_of
 from llm_datagen.llm.waiting import Waits, is_paused
@@ -171,7 +172,7 @@ class LimitedCaller:
                 loop.call_soon_threadsafe(resolve)
 
         waiter = Waiter(tokens, wake)
-        limiter.queue(waiter)
+        limiter.queue(waiter, is_first=is_probing())
         try:
             while not is_paused(request):
                 woken = loop.create_future()

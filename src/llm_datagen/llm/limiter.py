@@ -141,10 +141,13 @@ class Limiter:
             now = self._clock()
             return None if self._queue or self._room_at(tokens, now) > now else self._admit(tokens, now)
 
-    def queue(self, waiter: Waiter) -> None:
-        """Take a place in the queue."""
+    def queue(self, waiter: Waiter, *, is_first: bool = False) -> None:
+        """Take a place in the queue; the first one, for what others wait to know."""
         with self._lock:
-            self._queue.append(waiter)
+            if is_first:
+                self._queue.appendleft(waiter)
+            else:
+                self._queue.append(waiter)
 
     def turn(self, waiter: Waiter) -> Ticket | float:
         """Return the leave to make the call; or the seconds to wait, or to be woken earlier, before asking again.

@@ -11,6 +11,7 @@ from llm_datagen.llm.asking import report
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.gate import probing
 from llm_datagen.llm.health import Health, Kind, kind_of
 from llm_datagen.llm.limited import LimitedCaller
 
@@ -24,6 +25,7 @@ class Member:
     Args:
         spec: the endpoint.
         caller: makes one try of a call there.
+        health: what is known of it, shared with the gate in front of it.
         limited: the layer of `caller` that knows its limits; None when there is none.
         pings: whether it can be asked if it is there; else a failure is always the call's own.
         clock: returns monotonic seconds.
@@ -38,13 +40,14 @@ class Member:
         spec: EndpointSpec,
         caller: ChatCaller,
         *,
+        health: Health | None = None,
         limited: LimitedCaller | None = None,
         pings: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.label = f"{spec.model} at {spec.endpoint.label}"
-        self.health = Health(clock)
+        self.health = health or Health(clock)
         self._caller = caller
         self._limited = limited
         self._pings = pings
@@ -97,7 +100,8 @@ class Member:
         if ping is None:
             self._is_there(request)
         elif self.health.went_down(error, ping) and request.ctx is not None:
-            request.ctx.log(f"{self.label} is down: {error}; it gets no call but probes", endpoint=self.label)
+            text = f"{self.label} is down: {error}; it gets no call but probes"
+            request.ctx.log(text, level="warning", endpoint=self.label)
 
     async def probe(self, request: ChatRequest) -> ChatAnswer | None:
         """Find out whether the endpoint is back: by `request` itself and by a ping, taking turns.
@@ -114,7 +118,8 @@ class Member:
         self.health.begin_probe()
         try:
             if self._probes % 2:
-                return await self.complete(request)
+                with probing():
+                    return await self.complete(request)
             await self.examine(request, self.health.error or LLMRequestError("down"))
             return None
         finally:
@@ -143,11 +148,12 @@ class Member:
         """Return None when the endpoint is there."""
         ping = replace(request, messages=PING, params={"max_tokens": 1}, model=self.spec.model, row="a probe")
         try:
-            report(ping, await self._caller.complete(ping))
+            with probing():
+                report(ping, await self._caller.complete(ping))
         except LLMRequestError as error:
             return None if kind_of(error) is Kind.ANSWERS else error
         return None
 
     def _is_there(self, request: ChatRequest) -> None:
         if self.health.answered() and request.ctx is not None:
-            request.ctx.log(f"{self.label} answers again", endpoint=self.label)
+            request.ctx.log(f"{self.label} answers again", level="warning", endpoint=self.label)

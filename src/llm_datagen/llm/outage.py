@@ -95,6 +95,7 @@ class Outage:
             labels = ", ".join(member.label for member in self._members)
             request.ctx.log(
                 f"outage: calls wait for {labels}; the run fails when it lasts {self._outage_after:g} s",
+                level="warning",
                 outage_after=self._outage_after,
             )
 

@@ -71,7 +71,7 @@ class PoolCaller:
             members = self._open_to(tried)
             if not members:
                 if error is not None and not self._outage.is_on:
-                    error.follows_outage = has_waited
+                    error.follows_outage |= has_waited
                     raise error
                 await self._outage.wait(request)
                 tried, error, has_waited = [], None, True

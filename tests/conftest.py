@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from .support import Bench
+
+settings.register_profile("untimed", deadline=None)  # the machine may be busy: nothing here is timed
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(tryfirst=True)

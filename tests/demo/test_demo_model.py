@@ -25,7 +25,7 @@ from llm_datagen.demo.errors import LocalModelError
 from llm_datagen.demo.job import DemoFiles, run_demo
 from llm_datagen.demo.operators import ANSWER_SCHEMA
 from llm_datagen.demo.server import MODEL, local_server
-from llm_datagen.llm.jsonschemas import JsonSchema
+from llm_datagen.llm.answers.jsonschemas import JsonSchema
 
 pytestmark = pytest.mark.model
 

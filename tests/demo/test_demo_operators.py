@@ -10,7 +10,7 @@ import pytest
 
 from llm_datagen.demo.definitions import definition_lines
 from llm_datagen.demo.operators import ANSWER_SCHEMA, CleanDefinition, JudgeAnswer, clean_gloss, question_writer
-from llm_datagen.llm.jsonschemas import JsonSchema
+from llm_datagen.llm.answers.jsonschemas import JsonSchema
 
 
 class Context:

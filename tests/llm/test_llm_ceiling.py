@@ -8,11 +8,12 @@ from random import Random
 
 import pytest
 
-from llm_datagen.llm import LLMOperator, ceiling, limiters
-from llm_datagen.llm.allowance import Allowance
-from llm_datagen.llm.ceiling import Ceiling
-from llm_datagen.llm.headers import Left, RateLimits, rate_limits
-from llm_datagen.llm.limiter import Limiter, Limits, Outcome
+from llm_datagen.llm import LLMOperator
+from llm_datagen.llm.limits import ceiling, limiters
+from llm_datagen.llm.limits.allowance import Allowance
+from llm_datagen.llm.limits.ceiling import Ceiling
+from llm_datagen.llm.limits.headers import Left, RateLimits, rate_limits
+from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome
 from llm_datagen.testing import FakeLLMServer, LLMLimits
 
 from ..support import Bench

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 
 
 class World:

@@ -15,8 +15,8 @@ import pytest
 
 from llm_datagen.llm import JournalError, LLMRequestError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.journal import JournaledCaller, key_of
-from llm_datagen.llm.journalfile import JournalFile
+from llm_datagen.llm.kept.journal import JournaledCaller, key_of
+from llm_datagen.llm.kept.journalfile import JournalFile
 
 REQUEST = ChatRequest(
     model="m", params={"temperature": 0, "seed": 1}, messages=[{"role": "user", "content": "Grüße"}], row="row 1"

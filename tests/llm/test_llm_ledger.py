@@ -11,9 +11,9 @@ import pytest
 
 from llm_datagen.cli.budgets import spending
 from llm_datagen.llm import BudgetError
-from llm_datagen.llm.budget import Amount, Budget, answer_limit
 from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.ledger import Ledger
+from llm_datagen.llm.money.budget import Amount, Budget, answer_limit
+from llm_datagen.llm.money.ledger import Ledger
 from llm_datagen.runtime import RunFolder
 
 TEN = Budget(tokens=10)
@@ -95,7 +95,7 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
 def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_datagen.llm.ledgerfile._LARGEST_BYTES", 2000)
+    monkeypatch.setattr("llm_datagen.llm.money.ledgerfile._LARGEST_BYTES", 2000)
     largest = 0
 
     async def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.llm.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome, Ticket, Waiter
 
 
 @dataclass

@@ -17,11 +17,12 @@ import pykka
 import pytest
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import LLMOperator, LLMRequestError, limiters
+from llm_datagen.llm import LLMOperator, LLMRequestError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.estimate import TokenEstimate
-from llm_datagen.llm.limited import LimitedCaller
-from llm_datagen.llm.limiter import Limiter, Limits
+from llm_datagen.llm.limits import limiters
+from llm_datagen.llm.limits.estimate import TokenEstimate
+from llm_datagen.llm.limits.limited import LimitedCaller
+from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 

@@ -11,7 +11,7 @@ import pytest
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, PromptError
-from llm_datagen.llm.images import MAX_IMAGE_BYTES
+from llm_datagen.llm.prompting.images import MAX_IMAGE_BYTES
 
 from .chat_server import ChatServer, run_rows
 

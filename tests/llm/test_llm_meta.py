@@ -12,8 +12,8 @@ import pytest
 
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.llm import PromptError
+from llm_datagen.llm.answers.provenance import prompt_hash, provenance
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.provenance import prompt_hash, provenance
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 

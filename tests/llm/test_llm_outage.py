@@ -16,8 +16,9 @@ import yaml
 
 from llm_datagen import NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError, limited
-from llm_datagen.llm.limiter import Limiter, Limits
+from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError
+from llm_datagen.llm.limits import limited
+from llm_datagen.llm.limits.limiter import Limiter, Limits
 
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.jsonschemas import JsonSchema
+from llm_datagen.llm.answers.jsonschemas import JsonSchema
 
 DEFS = {"$defs": {"word": {"type": "string", "pattern": "^[a-z]+$"}}}
 TREE = {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False}
@@ -102,5 +102,6 @@ ANYTHING = JsonSchema(
 
 
 @given(value=json_values)
+@example(value={"b": 1, "c": 1e308, "d": 10**400})
 def test_whatever_the_value_is_the_answer_is_a_verdict_and_no_exception(value: Any) -> None:
     assert isinstance(ANYTHING.violation(value), str | None)

@@ -12,7 +12,7 @@ from llm_datagen.report import dollars
 from llm_datagen.runtime import RunFolder
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.budget import Amount
+    from llm_datagen.llm.money.budget import Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Caps:
         """
         if self == NO_CAPS:
             return
-        from llm_datagen.llm.budget import Budget
+        from llm_datagen.llm.money.budget import Budget
 
         having = [operator for operator in operators if isinstance(getattr(operator, "budget", None), Budget)]
         if not having:
@@ -56,7 +56,7 @@ def spending(folder: RunFolder) -> str:
     if not (folder.files_path / "budget.jsonl").exists():
         return ""
     try:
-        from llm_datagen.llm.ledgerfile import LedgerFile
+        from llm_datagen.llm.money.ledgerfile import LedgerFile
     except ModuleNotFoundError:  # where the extra is not installed
         return ""
     try:

@@ -21,7 +21,7 @@ from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, random_rows
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.watching import WatchedCall
+    from llm_datagen.llm.kept.watching import WatchedCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.watching import WatchedCall
+    from llm_datagen.llm.kept.watching import WatchedCall
 
 Line = tuple[str, str]
 """A text, and its style."""

@@ -19,7 +19,7 @@ from llm_datagen.trial import StageTrial
 
 if TYPE_CHECKING:
     from llm_datagen.llm.chat import ChatAnswer
-    from llm_datagen.llm.watching import WatchedCall
+    from llm_datagen.llm.kept.watching import WatchedCall
 
 SLOW_SECONDS = 0.005
 """A row that keeps an operator without calls busy for so long counts in the time of a run; others do not."""

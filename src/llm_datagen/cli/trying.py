@@ -13,7 +13,7 @@ from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.trial import Sample, StageTrial, external_inputs, run_trial
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.watching import Watch, WatchedCall
+    from llm_datagen.llm.kept.watching import Watch, WatchedCall
 
 Choose = Callable[[Stream, bool], Sample]
 """Given an input, and whether its rows are named by their numbers, returns the rows to begin with."""
@@ -60,7 +60,7 @@ class Trying:
     @contextlib.contextmanager
     def _watched(self) -> Iterator[Watch | None]:
         try:
-            from llm_datagen.llm.watching import Watch, watching
+            from llm_datagen.llm.kept.watching import Watch, watching
         except ModuleNotFoundError:  # without the extra `llm`, no node calls a model
             yield None
             return

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_datagen.llm.budget import Budget
-from llm_datagen.llm.cassette import plays_only, taped
 from llm_datagen.llm.chat import ChatCaller
-from llm_datagen.llm.client import HttpCaller
 from llm_datagen.llm.endpoints import EndpointSpec, identity_of
-from llm_datagen.llm.gate import GateCaller
-from llm_datagen.llm.health import Health
-from llm_datagen.llm.limited import LimitedCaller
-from llm_datagen.llm.limiter import checked_limits
-from llm_datagen.llm.member import Member
-from llm_datagen.llm.metered import MeteredCaller
-from llm_datagen.llm.pool import PoolCaller, Strategy
-from llm_datagen.llm.prices import given_prices
-from llm_datagen.llm.retrying import RetryingCaller
+from llm_datagen.llm.http.client import HttpCaller
+from llm_datagen.llm.kept.cassette import plays_only, taped
+from llm_datagen.llm.limits.limited import LimitedCaller
+from llm_datagen.llm.limits.limiter import checked_limits
+from llm_datagen.llm.money.budget import Budget
+from llm_datagen.llm.money.metered import MeteredCaller
+from llm_datagen.llm.money.prices import given_prices
+from llm_datagen.llm.pools.gate import GateCaller
+from llm_datagen.llm.pools.health import Health
+from llm_datagen.llm.pools.member import Member
+from llm_datagen.llm.pools.pool import PoolCaller, Strategy
+from llm_datagen.llm.pools.retrying import RetryingCaller
 
 
 def build_caller(

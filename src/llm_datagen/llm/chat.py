@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llm_datagen.llm.headers import RateLimits
+from llm_datagen.llm.limits.headers import RateLimits
 from llm_datagen.operators import INodeContext
 
 

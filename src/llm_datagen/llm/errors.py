@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_datagen.errors import DatagenError, FatalError
-from llm_datagen.llm.headers import RateLimits
+from llm_datagen.llm.limits.headers import RateLimits
 
 
 class LLMError(DatagenError):

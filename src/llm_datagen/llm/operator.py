@@ -9,18 +9,18 @@ from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_seconds, check_whole
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.asking import Asked, Asker
+from llm_datagen.llm.answers.asking import Asked, Asker
+from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
+from llm_datagen.llm.answers.schemas import answer_format
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
-from llm_datagen.llm.conversation import Conversation
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
-from llm_datagen.llm.journal import JournaledCaller
-from llm_datagen.llm.pool import Strategy, check_outage_after
-from llm_datagen.llm.prompts import fields_of, row_label
-from llm_datagen.llm.provenance import META_FIELD, earlier_meta, provenance
-from llm_datagen.llm.schemas import answer_format
-from llm_datagen.llm.watching import is_watched, watched
+from llm_datagen.llm.kept.journal import JournaledCaller
+from llm_datagen.llm.kept.watching import is_watched, watched
+from llm_datagen.llm.pools.pool import Strategy, check_outage_after
+from llm_datagen.llm.prompting.conversation import Conversation
+from llm_datagen.llm.prompting.prompts import fields_of, row_label
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 

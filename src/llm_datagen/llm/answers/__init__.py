@@ -1,0 +1,8 @@
+"""How an answer becomes columns.
+
+Layout:
+    asking.py      asks, reads the answer, has it repaired
+    schemas.py     what an answer must look like, and the columns that it becomes
+    jsonschemas.py JSON schemas, checked
+    provenance.py  where an answer comes from: the column _meta
+"""

@@ -1,0 +1,111 @@
+"""Asks for one answer that can be used: again, with what is wrong with it, after one that cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from yarl import URL
+
+from llm_datagen.llm.answers.schemas import AnswerFormat
+from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.errors import LLMAnswerError
+from llm_datagen.llm.kept.journal import JournaledCaller
+from llm_datagen.llm.kept.watching import WatchedCaller
+from llm_datagen.llm.prompting.conversation import repair
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a request.
+
+    Attributes:
+        columns: what the answer becomes.
+        answers: all answers; those before the last one had to be repaired.
+    """
+
+    columns: dict[str, Any]
+    answers: list[ChatAnswer]
+
+
+class Asker:
+    """Asks, and reads the answers.
+
+    Args:
+        caller: makes the calls.
+        answers: what an answer must look like.
+        max_repairs: how often the model is asked again after an answer that does not look so.
+    """
+
+    def __init__(self, caller: ChatCaller, answers: AnswerFormat, *, max_repairs: int) -> None:
+        self._caller = caller
+        self._answers = answers
+        self._max_repairs = max_repairs
+
+    async def ask(self, request: ChatRequest) -> Asked:
+        """Return the answer, as columns, and what it took.
+
+        Raises:
+            LLMRequestError: when the endpoint did not answer.
+            LLMAnswerError: when the last answer cannot be used. What the journal kept of the row is forgotten then.
+            JournalError: when the answer cannot be kept, or what was kept cannot be read.
+        """
+        asked: list[ChatRequest] = []
+        try:
+            return await self._usable(request, asked)
+        except LLMAnswerError:
+            # Else every later try of the row would get these again.
+            if isinstance(self._caller, JournaledCaller | WatchedCaller):
+                for one in asked:
+                    await self._caller.discard(one)
+            raise
+
+    async def _usable(self, request: ChatRequest, asked: list[ChatRequest]) -> Asked:
+        answers: list[ChatAnswer] = []
+        while True:
+            answer = await self._caller.complete(request)
+            asked.append(request)
+            answers.append(answer)
+            # Reported before the answer is looked at: what cannot be used was paid for as well.
+            report(request, answer)
+            text = _text(request, answer)
+            try:
+                return Asked(self._answers.parse(text), answers)
+            except ValueError as error:
+                if len(asked) > self._max_repairs:
+                    reason = answer.finish_reason
+                    after = f" after {len(asked)} answers" if len(asked) > 1 else ""
+                    raise LLMAnswerError(
+                        f"the answer of {_where(request, answer)} cannot be used{after}: {error} "
+                        f"(finish_reason {reason!r}); change the prompt or the output",
+                        finish_reason=reason,
+                        answer=text,
+                    ) from error
+                request = replace(request, messages=[*request.messages, *repair(text, error)])
+
+
+def report(request: ChatRequest, answer: ChatAnswer) -> None:
+    """Report what a call has used, under the provider and the model that answered."""
+    if request.ctx is None:
+        return
+    used: dict[str, Any] = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
+    if answer.cost is not None and not answer.is_cached:
+        used["cost"] = answer.cost
+    request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, **used})
+
+
+def _text(request: ChatRequest, answer: ChatAnswer) -> str:
+    reason, text, where = answer.finish_reason, answer.text, _where(request, answer)
+    if reason == "length":
+        problem = f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less"
+    elif reason == "content_filter":
+        problem = f"the answer of {where} was withheld by the content filter: change or drop the row"
+    elif text is None:
+        problem = f"{where} sent no text (finish_reason {reason!r}): check params"
+    else:
+        return text
+    raise LLMAnswerError(problem, finish_reason=reason, answer=text)
+
+
+def _where(request: ChatRequest, answer: ChatAnswer) -> str:
+    return f"{answer.model} at {answer.endpoint}, {request.row}"

@@ -1,0 +1,65 @@
+"""Where an answer comes from: the column ``_meta`` of a row, by the nodes that it went through."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.errors import PromptError
+from llm_datagen.llm.prompting.prompts import row_label
+
+META_FIELD = "_meta"
+_HASH_DIGITS = 16
+
+
+def provenance(request: ChatRequest, answers: Sequence[ChatAnswer]) -> dict[str, Any]:
+    """Return what is known of the calls that brought an answer.
+
+    Args:
+        request: the first request.
+        answers: what came back: the last one is the answer, the others had to be repaired.
+
+    Returns:
+        ``model`` and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
+        ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
+        the journal; ``prompt_hash``.
+    """
+    last, costs = answers[-1], [answer.cost for answer in answers]
+    return {
+        "model": last.model,
+        "endpoint": last.endpoint,
+        "prompt_tokens": sum(answer.usage.get("prompt_tokens", 0) for answer in answers),
+        "completion_tokens": sum(answer.usage.get("completion_tokens", 0) for answer in answers),
+        "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "seconds": round(sum(answer.seconds for answer in answers), 6),
+        "calls": len(answers),
+        "attempts": sum(answer.attempts for answer in answers),
+        "is_cached": all(answer.is_cached for answer in answers),
+        "prompt_hash": prompt_hash(request),
+    }
+
+
+def prompt_hash(request: ChatRequest) -> str:
+    """Return what stands for the messages and params of a request: the beginning of a SHA-256, in hex."""
+    asked = orjson.dumps([request.messages, request.params], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(asked).hexdigest()[:_HASH_DIGITS]
+
+
+def earlier_meta(item: Any) -> dict[str, Any]:
+    """Return what the nodes before wrote in ``_meta`` of `item`.
+
+    Raises:
+        PromptError: when the row has something else in that column.
+    """
+    meta = item.get(META_FIELD) if isinstance(item, Mapping) else None
+    if isinstance(meta, str):  # a row of a CSV file
+        with contextlib.suppress(orjson.JSONDecodeError):
+            meta = orjson.loads(meta) if meta else None
+    if meta is not None and not isinstance(meta, Mapping):
+        raise PromptError(f"{row_label(item)} has a {META_FIELD} of its own, where meta=True would write: rename it")
+    return dict(meta or {})

@@ -1,0 +1,105 @@
+"""Anthropic's Messages API: ``POST {base_url}/v1/messages``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.llm.chat import ChatRequest
+from llm_datagen.llm.errors import PromptError
+from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+
+MAX_TOKENS = 4096
+"""What an answer may have when `params` say nothing: the API wants to be told."""
+
+_STOP_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+    "tool_use": "tool_calls",
+}
+_READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+class AnthropicAdapter(ChatAdapter):
+    """Speaks the Messages API.
+
+    The params are those of the API; ``max_completion_tokens`` and ``stop`` are understood, too.
+    """
+
+    base_url = "https://api.anthropic.com"
+    base_url_env = "ANTHROPIC_BASE_URL"
+    api_key_env = "ANTHROPIC_API_KEY"
+
+    def path(self, model: str) -> str:
+        """Return ``/v1/messages``."""
+        return "/v1/messages"
+
+    def headers(self, api_key: str | None) -> Mapping[str, str]:
+        """Return the key, and the version of the API."""
+        return {"anthropic-version": "2023-06-01", **({"x-api-key": api_key} if api_key else {})}
+
+    def body(self, request: ChatRequest) -> Mapping[str, Any]:
+        """Return the request: system messages become a field of it.
+
+        Raises:
+            PromptError: when a message of the row has the role ``tool``.
+        """
+        params = dict(request.params)
+        result: dict[str, Any] = {
+            "model": request.model,
+            "max_tokens": params.pop("max_completion_tokens", MAX_TOKENS),
+            "messages": [_message(message, request.row) for message in request.messages if not _is_system(message)],
+        }
+        if "stop" in params:
+            stop = params.pop("stop")
+            result["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        if "response_format" in params:
+            schema = params.pop("response_format")["json_schema"]["schema"]
+            result["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        system = [part for message in request.messages if _is_system(message) for part in _parts(message["content"])]
+        if system:
+            result["system"] = system
+        return result | params
+
+    def read(self, data: Any) -> Reply:
+        """Return the texts of the answer as one."""
+        usage, reason = data["usage"], data["stop_reason"]
+        texts = [part["text"] for part in data["content"] if part["type"] == "text"]
+        prompt, completion = sum(usage.get(name) or 0 for name in _READ), usage["output_tokens"]
+        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        if usage.get("cache_read_input_tokens"):
+            counts["cached_tokens"] = usage["cache_read_input_tokens"]
+        if usage.get("cache_creation_input_tokens"):
+            counts["cache_write_tokens"] = usage["cache_creation_input_tokens"]
+        return Reply(
+            text="".join(texts) if texts else None, finish_reason=_STOP_REASONS.get(reason, reason), usage=counts
+        )
+
+
+def _is_system(message: Mapping[str, Any]) -> bool:
+    return message["role"] in ("system", "developer")
+
+
+def _message(message: Mapping[str, Any], row: str) -> dict[str, Any]:
+    role, content = message["role"], message.get("content")
+    if role not in ("user", "assistant") or content is None:
+        raise PromptError(f"{row} has a message with a tool's call or result: the Anthropic adapter cannot send it")
+    return {"role": role, "content": content if isinstance(content, str) else _parts(content)}
+
+
+def _parts(content: str | list[Any]) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: Any) -> Any:
+    match part:
+        case {"type": "image_url", "image_url": {"url": str(url)}}:
+            if not url.startswith("data:"):
+                return {"type": "image", "source": {"type": "url", "url": url}}
+            kind, _, data = url.removeprefix("data:").partition(";base64,")
+            return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+        case _:
+            return part

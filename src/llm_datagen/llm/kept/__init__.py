@@ -1,0 +1,9 @@
+"""What is kept of calls: the journal, cassettes, and a watch for previews.
+
+Layout:
+    journal.py      answers that were paid for are kept
+    journalfile.py  the file that they are kept in
+    cassette.py     calls recorded and played again, for tests
+    cassettefile.py the file that they are recorded in
+    watching.py     calls noted, for a preview
+"""

@@ -1,0 +1,139 @@
+"""The journal: answers that were paid for are kept, and never asked for again.
+
+An answer is stored **before** anyone sees it. So a row whose process died, a rerun, and a pipeline whose later nodes
+were changed make no call for what was answered. Only successes are kept: what was cut off, withheld or empty is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.errors import JournalError
+from llm_datagen.llm.kept.journalfile import JournalFile
+
+_FAILURES = ("length", "content_filter")
+
+T = TypeVar("T")
+
+
+class JournaledCaller:
+    """Answers from the journal, and asks another caller for what is not in it.
+
+    Equal requests that are in flight at once are asked once: the others wait for the first, and ask, one after the
+    other, only when it failed. Writes are done by a thread of the journal's own, many in one transaction when they
+    come fast; the event loop reads, and never waits for a disk to sync.
+
+    Args:
+        inner: who makes the calls.
+        path: the journal's file, on a local disk. Several operators and processes may share it.
+    """
+
+    def __init__(self, inner: ChatCaller, path: str | Path) -> None:
+        self._inner = inner
+        self._file = JournalFile(Path(path))
+        self._thread: ThreadPoolExecutor | None = None
+        self._asked: dict[bytes, asyncio.Future[None]] = {}
+        self._unsaved: dict[bytes, bytes] = {}
+        self._is_failing = False
+
+    async def open(self) -> None:
+        """Open the file, then the inner caller.
+
+        Raises:
+            JournalError: when the file cannot be used.
+        """
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-journal")
+        try:
+            await self._in_thread(self._file.open)
+            await self._inner.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Return the kept answer, or make the call and keep what it brings.
+
+        Raises:
+            LLMError: when there is no answer.
+            JournalError: when the journal cannot be read or written. No call is made then until it can be: what
+                cannot be kept would be paid for twice.
+        """
+        key = key_of(request)
+        while True:
+            # The answer of a row that was cancelled meanwhile may be on its way to the file.
+            if self._is_failing or key in self._unsaved:
+                await self._save()
+            kept = self._file.get(key)
+            if kept is not None:
+                answer = orjson.loads(kept)
+                return ChatAnswer(**{**answer, "cost": 0.0, "saved": answer["cost"], "is_cached": True})
+            asked = self._asked.get(key)
+            if asked is None:
+                return await self._ask(key, request)
+            await asyncio.wait([asked])
+
+    async def discard(self, request: ChatRequest) -> None:
+        """Forget the answer of `request`, because nobody can use it: the next time it is asked for anew.
+
+        Raises:
+            JournalError: when the file cannot be written.
+        """
+        key = key_of(request)
+        await self._in_thread(lambda: self._file.delete(key))
+
+    async def close(self) -> None:
+        """Close the inner caller, and the file when all is written. May be called more than once."""
+        try:
+            await self._inner.close()
+        finally:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                await asyncio.wrap_future(thread.submit(self._file.close))
+                thread.shutdown(wait=False)
+
+    async def _ask(self, key: bytes, request: ChatRequest) -> ChatAnswer:
+        done = self._asked[key] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._inner.complete(request)
+            if answer.text is not None and answer.finish_reason not in _FAILURES:
+                self._unsaved[key] = orjson.dumps(answer)
+                await self._save()
+            return answer
+        finally:
+            del self._asked[key]
+            done.set_result(None)
+
+    async def _save(self) -> None:
+        try:
+            await self._in_thread(self._write)
+        except JournalError:
+            self._is_failing = True
+            raise
+        self._is_failing = False
+
+    def _write(self) -> None:
+        answers = self._unsaved.copy()
+        if answers:  # else the write before this one took them along
+            self._file.put(answers)
+        for key in answers:
+            del self._unsaved[key]
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            raise JournalError(f"the journal {self._file.path} is not open: call open() first")
+        # Shielded: an answer that has come is written, also when the row that asked is cancelled.
+        return await asyncio.shield(asyncio.wrap_future(self._thread.submit(work)))
+
+
+def key_of(request: ChatRequest) -> bytes:
+    """Return what an answer is kept under: the SHA-256 of model, params, messages and sample number."""
+    asked = [request.model, request.params, request.messages, request.sample]
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,0 +1,268 @@
+"""Who may call an endpoint now.
+
+Callers queue, and the first in the queue goes first: a large call is not overtaken by small ones. A limiter has
+no thread and no timer. Whoever is first in the queue is told how long to wait, and is woken when it may go earlier.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from llm_datagen.config import check_count
+from llm_datagen.llm.limits.allowance import Allowance
+from llm_datagen.llm.limits.ceiling import Ceiling
+from llm_datagen.llm.limits.headers import RateLimits
+from llm_datagen.llm.limits.window import WINDOW_SECONDS, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an endpoint allows within any minute.
+
+    Attributes:
+        requests_per_minute: calls; None: as many as are wanted.
+        tokens_per_minute: tokens of prompts and answers together; None: as many as are wanted.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """The leave to make one call. Give it back by `Limiter.leave`.
+
+    Attributes:
+        tokens: that the call may use.
+        number: of the call, from 0.
+        tokens_before: that all calls up to this one were let through with.
+        sent_at: when that was.
+    """
+
+    tokens: int
+    number: int
+    tokens_before: int
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call ended.
+
+    Attributes:
+        used: its tokens; None when nobody said: then what it might have used counts.
+        is_answered: whether there is an answer.
+        is_turned_away: whether the endpoint said that there are too many calls (429).
+        retry_after: seconds that it asked to wait.
+        left: what it said is left of its limits.
+    """
+
+    used: int | None = None
+    is_answered: bool = False
+    is_turned_away: bool = False
+    retry_after: float | None = None
+    left: RateLimits | None = None
+
+
+class Waiter:
+    """A place in the queue.
+
+    Args:
+        tokens: that the call may use.
+        wake: called when `Limiter.turn` is worth asking again, from any thread; raises RuntimeError when nobody is
+            there any more.
+    """
+
+    __slots__ = ("looks_at", "tokens", "wake")
+
+    def __init__(self, tokens: int, wake: Callable[[], object]) -> None:
+        self.tokens = tokens
+        self.wake = wake
+        self.looks_at = math.inf
+
+
+class Limiter:
+    """Lets calls begin in order, within the limits. Any thread may use it.
+
+    Args:
+        clock: seconds, never backwards.
+        window: how long a call counts after its end, in seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, window: float = WINDOW_SECONDS) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window = Window(window)
+        self._ceiling = Ceiling()
+        self._requests_left, self._tokens_left = Allowance(), Allowance()
+        self._sent = self._sent_tokens = 0
+        self._queue: deque[Waiter] = deque()
+        self._given: list[Limits] = []
+        self.limits = Limits()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a limit of tokens, so that calls have to say how many they may use."""
+        return self.limits.tokens_per_minute is not None or self._tokens_left.is_known
+
+    def attach(self, limits: Limits) -> None:
+        """Keep to `limits`, too: of several callers' limits, the lowest ones hold for all."""
+        with self._lock:
+            self._given.append(limits)
+            self._merge()
+
+    def detach(self, limits: Limits) -> None:
+        """Keep to `limits` no more: the caller that gave them is closed."""
+        with self._lock:
+            self._given.remove(limits)
+            self._merge()
+            self._wake_first()
+
+    def is_idle(self) -> bool:
+        """Return whether there is nothing here to be remembered: nobody is attached, and the last minute is over."""
+        with self._lock:
+            self._window.forget(self._clock())
+            return not (self._given or self._queue or self._window.requests)
+
+    def has_room(self, tokens: int) -> bool:
+        """Return whether a call could be made now."""
+        with self._lock:
+            now = self._clock()
+            return not self._queue and self._room_at(tokens, now) <= now
+
+    def enter(self, tokens: int) -> Ticket | None:
+        """Return the leave to make a call now; None when it has to queue."""
+        with self._lock:
+            now = self._clock()
+            return None if self._queue or self._room_at(tokens, now) > now else self._admit(tokens, now)
+
+    def queue(self, waiter: Waiter, *, is_first: bool = False) -> None:
+        """Take a place in the queue; the first one, for what others wait to know."""
+        with self._lock:
+            if is_first:
+                self._queue.appendleft(waiter)
+            else:
+                self._queue.append(waiter)
+
+    def turn(self, waiter: Waiter) -> Ticket | float:
+        """Return the leave to make the call; or the seconds to wait, or to be woken earlier, before asking again.
+
+        Infinity: until woken.
+        """
+        with self._lock:
+            if self._queue[0] is not waiter:
+                return math.inf
+            now = self._clock()
+            waiter.looks_at = self._room_at(waiter.tokens, now)
+            if waiter.looks_at > now:
+                return waiter.looks_at - now
+            self._queue.popleft()
+            ticket = self._admit(waiter.tokens, now)
+            self._wake_first()
+            return ticket
+
+    def give_up(self, waiter: Waiter) -> None:
+        """Leave the queue without a call."""
+        with self._lock:
+            if waiter in self._queue:
+                was_first = self._queue[0] is waiter
+                self._queue.remove(waiter)
+                if was_first:
+                    self._wake_first()
+
+    def leave(self, ticket: Ticket, outcome: Outcome) -> int | None:
+        """Take note that a call has ended.
+
+        Returns:
+            How many calls may be in flight from now on, when that has become fewer; 0 when there is no such ceiling
+            any more; None when nothing has changed.
+        """
+        with self._lock:
+            now = self._clock()
+            changed = self._learn(ticket, outcome, now)
+            self._window.end(ticket.tokens, ticket.tokens if outcome.used is None else outcome.used, now)
+            if self._queue:
+                first, room_at = self._queue[0], self._room_at(self._queue[0].tokens, now)
+                if room_at < first.looks_at or room_at <= now:
+                    self._wake_first()
+            return changed
+
+    def _learn(self, ticket: Ticket, outcome: Outcome, now: float) -> int | None:
+        left = outcome.left
+        if left is not None and left.requests is not None:
+            since = self._sent - ticket.number - 1
+            self._requests_left.hear(left.requests, call=ticket.number, sent_since=since, now=now)
+        if left is not None and left.tokens is not None:
+            since = self._sent_tokens - ticket.tokens_before
+            self._tokens_left.hear(left.tokens, call=ticket.number, sent_since=since, now=now)
+        if outcome.is_answered:
+            return 0 if self._ceiling.answered(now - ticket.sent_at) else None
+        if outcome.is_turned_away and self._ceiling.turned_away(
+            in_flight=self._window.in_flight, sent_at=ticket.sent_at, now=now, retry_after=outcome.retry_after
+        ):
+            return int(self._ceiling.at_once)
+        return None
+
+    def _merge(self) -> None:
+        self.limits = Limits(
+            requests_per_minute=_lowest(each.requests_per_minute for each in self._given),
+            tokens_per_minute=_lowest(each.tokens_per_minute for each in self._given),
+        )
+
+    def _admit(self, tokens: int, now: float) -> Ticket:
+        self._window.start(tokens)
+        self._ceiling.peak = max(self._ceiling.peak, self._window.in_flight)
+        self._requests_left.spend(1)
+        self._tokens_left.spend(tokens)
+        self._sent_tokens += tokens
+        self._sent += 1
+        return Ticket(tokens, self._sent - 1, self._sent_tokens, now)
+
+    def _room_at(self, tokens: int, now: float) -> float:
+        limits = self.limits
+        room_at = self._window.room_at(
+            tokens, now, max_requests=limits.requests_per_minute, max_tokens=limits.tokens_per_minute
+        )
+        if not self._window.in_flight:  # no answer will come that says more: what is known now decides
+            said_at = max(_known(self._requests_left.room_at(1, now)), _known(self._tokens_left.room_at(tokens, now)))
+        else:
+            said_at = max(self._requests_left.room_at(1, now), self._tokens_left.room_at(tokens, now))
+        return max(room_at, said_at, self._ceiling.room_at(self._window.in_flight, now))
+
+    def _wake_first(self) -> None:
+        while self._queue:
+            try:
+                self._queue[0].wake()
+            except RuntimeError:  # its event loop was closed over it
+                self._queue.popleft()
+            else:
+                return
+
+
+def checked_limits(requests_per_minute: object, tokens_per_minute: object) -> Limits:
+    """Return the limits that were given.
+
+    Raises:
+        ConfigError: when one is no whole number, 1 or more, and not None.
+    """
+    return Limits(
+        requests_per_minute=_checked("requests_per_minute", requests_per_minute),
+        tokens_per_minute=_checked("tokens_per_minute", tokens_per_minute),
+    )
+
+
+def _checked(name: str, value: object) -> int | None:
+    return None if value is None else check_count(name, value)
+
+
+def _known(moment: float) -> float:
+    return moment if math.isfinite(moment) else -math.inf
+
+
+def _lowest(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)

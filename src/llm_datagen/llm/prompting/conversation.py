@@ -1,0 +1,89 @@
+"""The messages of a request: what the model is told about a row, as chat completions have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm.answers.schemas import AnswerFormat
+from llm_datagen.llm.errors import LLMError, PromptError
+from llm_datagen.llm.prompting.images import Message, with_images
+from llm_datagen.llm.prompting.prompts import row_label
+from llm_datagen.llm.prompting.turns import FIRST_ROLES, Turn, turns_of
+
+
+class Conversation:
+    """Makes the messages of a row: the system message, the solved examples, the prompt.
+
+    Args:
+        prompt: a template, which the user says; or messages: ``{"role": …, "content": template}``, also with
+            ``"images": [templates]``, and ``{"placeholder": field}`` for those that the row holds in a field.
+        system: the template of the system message; None sends none.
+        examples: solved rows, ``{"item": …, "answer": …}`` each.
+        images: templates of URLs or paths of images, which go with a `prompt` that is one template.
+        answers: what the answers of `examples` must look like.
+
+    Raises:
+        ConfigError: when a message, a template or an example cannot be used.
+    """
+
+    def __init__(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        system: str | None = None,
+        examples: Sequence[Mapping[str, Any]] = (),
+        images: Sequence[str] = (),
+        answers: AnswerFormat,
+    ) -> None:
+        self._turns = turns_of(prompt, system=system, images=images)
+        self._examples = [message for example in examples for message in self._example(example, answers)]
+        self._is_read = False  # whether the images of the examples are
+
+    async def messages(self, item: Any) -> list[Message]:
+        """Return the messages of `item`. Files of images are read by a thread.
+
+        Raises:
+            PromptError: when they cannot be made of this row.
+        """
+        messages = _said(self._turns, item)
+        if not messages:
+            raise PromptError(f"the prompt of {row_label(item)} has no message")
+        if not self._is_read:
+            self._examples = await with_images(self._examples, "an example")
+            self._is_read = True
+        messages = await with_images(messages, row_label(item))
+        begin = _number_of_first(messages)
+        return [*messages[:begin], *self._examples, *messages[begin:]]
+
+    def _example(self, example: Mapping[str, Any], answers: AnswerFormat) -> list[Message]:
+        if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
+            raise ConfigError(f"an example must be a dict of 'item' and 'answer', not {example!r}")
+        answer = example["answer"]
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        try:
+            answers.parse(text)
+            turns = [turn for turn in self._turns if turn.role not in FIRST_ROLES]
+            messages = _said(turns, example["item"])
+        except (ValueError, LLMError) as error:
+            raise ConfigError(f"the example {example!r} does not fit the operator: {error}") from error
+        return [*messages[_number_of_first(messages) :], {"role": "assistant", "content": text}]
+
+
+def repair(text: str, problem: ValueError) -> list[Message]:
+    """Return the messages that ask for a better answer than `text`."""
+    words = f"This answer cannot be used: {problem}. Answer again, with nothing but the corrected answer."
+    ask = {"role": "user", "content": words}
+    # Endpoints refuse a message without content.
+    return [{"role": "assistant", "content": text}, ask] if text.strip() else [ask]
+
+
+def _said(turns: list[Turn], item: Any) -> list[Message]:
+    return [message for turn in turns for message in turn.messages(item)]
+
+
+def _number_of_first(messages: list[Message]) -> int:
+    return sum(1 for _ in takewhile(lambda message: message["role"] in FIRST_ROLES, messages))

@@ -115,7 +115,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
     if kind.endswith("processes"):
         pytest.importorskip("cloudpickle")
     make, nap, settings = KINDS[kind]
-    rows = ROWS if nap else 40 * ROWS
+    rows = ROWS if nap else 30 * ROWS
     bench.give(numbered(rows))
     calls = [Calls(bench.folder / "first"), Calls(bench.folder / "second")]
     heard: list[Any] = []
@@ -124,7 +124,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
         pipeline = bench.pipeline(
             [make(each, nap) for each in calls],
             streaming=streaming,
-            parallel_size=4,
+            parallel_size=2 if kind.endswith("processes") else 4,
             stall_after=0.4 if nap else 300.0,
             **settings,
         ).create("a")

@@ -1,7 +1,7 @@
 """Whole runs, with operators that raise, and stops, failures and cancels at random moments, over tiny mailboxes.
 
 Each run ends soon, leaves nothing behind, and seals nothing that is not finished; and a resume completes it with
-exactly the right rows (M7, M21, F1, F2, S2, R2). `DATAGEN_RUNS` sets how many runs there are (default 100); a failure
+exactly the right rows (M7, M21, F1, F2, S2, R2). `DATAGEN_RUNS` sets how many runs there are (default 60); a failure
 says its seed, and `DATAGEN_SEED` runs that one alone.
 """
 
@@ -43,7 +43,7 @@ from .helpers import DiskFullError
 
 pytestmark = [pytest.mark.usefixtures("restless"), pytest.mark.timeout(300)]
 
-RUNS = int(os.environ.get("DATAGEN_RUNS", "100"))
+RUNS = int(os.environ.get("DATAGEN_RUNS", "60"))
 SEEDS = [int(os.environ["DATAGEN_SEED"])] if "DATAGEN_SEED" in os.environ else list(range(RUNS))
 CHUNKS = 10
 END_SECONDS = 30.0

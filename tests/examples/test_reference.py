@@ -113,7 +113,9 @@ def _call_of(name: str, func: Callable[..., Any]) -> str:
 
 
 def test_reports_have_these_fields() -> None:
-    properties = [name for name, value in vars(RunReport).items() if isinstance(value, property)]
+    properties = [
+        name for cls in (RunReport, PipelineStatus) for name, value in vars(cls).items() if isinstance(value, property)
+    ]
     assert _names(table(REFERENCE, "Reports", "field of RunReport")) == [*_fields(RunReport), *properties]
     derived = [name for name, value in vars(NodeReport).items() if isinstance(value, property)]
     assert _names(table(REFERENCE, "Reports", "field of NodeReport")) == [*_fields(NodeReport), *derived]

@@ -29,6 +29,7 @@ from llm_datagen.messages import (
 )
 
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
+from .listening import Listener
 
 JOB = """
 import sys, time
@@ -43,15 +44,6 @@ UnifiedPipeline([copy], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jso
                 log_file=None, writer_config={"flush_interval": 0.02}).create("left").run()
 """
 ROWS = [{"n": n, "_i": n} for n in range(200)]
-
-
-class Listener(pykka.ThreadingActor):
-    def __init__(self, heard: list[Any]) -> None:
-        super().__init__()
-        self.heard = heard
-
-    def on_receive(self, message: Any) -> Any:
-        self.heard.append(message)
 
 
 def ask(ref: pykka.ActorRef[Any], message: Any) -> Any:

@@ -17,6 +17,7 @@ from llm_datagen.executors.retries import Retries
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered
+from .listening import Listener
 
 ROWS = 400
 
@@ -82,17 +83,6 @@ KINDS: dict[str, tuple[Callable[[Calls, float], Any], float, dict[str, Any]]] = 
 }
 
 
-class Listener(pykka.ThreadingActor):
-    """An actor of the user's, which keeps what it is told."""
-
-    def __init__(self, heard: list[Any]) -> None:
-        super().__init__()
-        self.heard = heard
-
-    def on_receive(self, message: Any) -> Any:
-        self.heard.append(message)
-
-
 def asked(ref: pykka.ActorRef[Any], order: Any) -> PipelineStatus:
     """Ask a run; the reply is its status."""
     status = ref.ask(order, timeout=PATIENCE_SECONDS)
@@ -125,7 +115,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
     if kind.endswith("processes"):
         pytest.importorskip("cloudpickle")
     make, nap, settings = KINDS[kind]
-    rows = ROWS if nap else 40 * ROWS
+    rows = ROWS if nap else 30 * ROWS
     bench.give(numbered(rows))
     calls = [Calls(bench.folder / "first"), Calls(bench.folder / "second")]
     heard: list[Any] = []
@@ -134,7 +124,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
         pipeline = bench.pipeline(
             [make(each, nap) for each in calls],
             streaming=streaming,
-            parallel_size=4,
+            parallel_size=2 if kind.endswith("processes") else 4,
             stall_after=0.4 if nap else 300.0,
             **settings,
         ).create("a")

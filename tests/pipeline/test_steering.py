@@ -26,17 +26,7 @@ from llm_datagen.messages import (
 )
 
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered
-
-
-class Listener(pykka.ThreadingActor):
-    """An actor of the user's, which keeps what it is told."""
-
-    def __init__(self, heard: list[Any]) -> None:
-        super().__init__()
-        self.heard = heard
-
-    def on_receive(self, message: Any) -> Any:
-        self.heard.append(message)
+from .listening import Listener
 
 
 class Deaf:

@@ -75,15 +75,15 @@ def bound(job: dict[str, Any], kills: int) -> int:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-def test_a_run_that_is_killed_five_times_gives_the_rows_of_a_run_in_peace(
+def test_a_run_that_is_killed_three_times_gives_the_rows_of_a_run_in_peace(
     tmp_path: Path, zygote: Zygote, config: dict[str, Any]
 ) -> None:
     """M21, S1, R2: no row lost, none twice, no torn line; calls repeated only for what was in flight or unflushed."""
     chance = random.Random(repr(config))
     job = {"folder": str(tmp_path), "nap": 0.001, "parallel_size": 2, "batch_size": 2, **config}
-    again = kill_again_and_again(zygote, job, 5, 300, chance)
+    again = kill_again_and_again(zygote, job, 3, 200, chance)
     print(f"{again} calls repeated")
-    assert again <= bound(job, 5)
+    assert again <= bound(job, 3)
 
 
 @pytest.mark.parametrize("kind", ["async", "batch", "item"])
@@ -106,9 +106,11 @@ def test_worker_processes_die_with_the_run_that_is_killed(
 ) -> None:
     """M21, R2, F2: with operators in processes of their own the promises are the same, and none of these is left."""
     job = {"folder": str(tmp_path), "nap": 0.001, "executor": "process", **config}
+    zygote.orphans.clear()
     again = kill_again_and_again(zygote, job, 3, 200, random.Random(5))
     assert again <= 2 * bound(job, 3)  # ordered: and rows that waited for their turn
-    eventually(lambda: not [path for path in Path("/proc").glob("[0-9]*") if is_worker(int(path.name))])
+    assert zygote.orphans
+    eventually(lambda: not any(map(is_worker, zygote.orphans)))
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -173,7 +175,7 @@ def test_a_kill_in_the_middle_of_any_change_of_the_disk_is_survived(
 ) -> None:
     """M21, S1, S2: at every instant there is: between any two changes of the disk, and in the middle of a write."""
     job = {"folder": str(tmp_path), "streaming": streaming, "async_mode": False, "parallel_size": 1, "batch_size": 4}
-    assert crash_at_every_change(zygote, job, 6, torn=streaming, first=1 + streaming, step=5) > 20
+    assert crash_at_every_change(zygote, job, 6, torn=streaming, first=1 + streaming, step=7) > 20
 
 
 @pytest.mark.torture

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..support import bag, eventually, lines, stored
+from ..support import bag, eventually, lines, stored, worker_processes
 from .job import expected
 
 JOB = Path(__file__).with_name("job.py")
@@ -23,6 +23,8 @@ class Zygote:
         self._process = subprocess.Popen(
             [sys.executable, str(JOB), "--zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self.orphans: set[int] = set()
+        """The worker processes that jobs had when they were killed."""
 
     def _ask(self, request: Any) -> int:
         assert self._process.stdin is not None
@@ -45,6 +47,7 @@ class Zygote:
 
     def kill(self, pid: int) -> None:
         """`kill -9` a job, and wait until it is gone."""
+        self.orphans.update(worker_processes(pid))
         os.kill(pid, signal.SIGKILL)
         self.wait(pid)
 

@@ -38,15 +38,15 @@ def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
 
 def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() -> None:
     """M21, M24, S1, S2, R2, C1: random pipelines, with rows that fail; calls are repeated within `bounds.py`."""
-    tally = torture("--seed", "40", "--kills", "60", "--jobs", "2", "--seconds", "90")
-    assert tally["kills"] >= 60
+    tally = torture("--seed", "40", "--kills", "40", "--jobs", "2", "--seconds", "90")
+    assert tally["kills"] >= 40
     assert min(tally[name] for name in ("cuts", "fills", "replays", "letters", "again", "abandoned")) > 0
 
 
 def test_the_page_of_guarantees_promises_what_is_measured() -> None:
-    """M21, M24: every combination of delivery, fsync and accident, some times each."""
-    tally = torture("table", "--seed", "60", "--kills", "2", "--jobs", "2", "--check", "docs/guarantees.md")
-    assert tally["kills"] + tally["cuts"] + tally["fills"] >= 18 * 2
+    """M21, M24: every combination of delivery, fsync and accident, once or more each."""
+    tally = torture("table", "--seed", "60", "--kills", "1", "--jobs", "2", "--check", "docs/guarantees.md")
+    assert tally["kills"] + tally["cuts"] + tally["fills"] >= 18
 
 
 def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
@@ -73,8 +73,8 @@ def test_the_same_with_operators_in_worker_processes() -> None:
 
 def test_a_disk_that_is_full_or_broken_fails_the_run_and_a_resume_mends_it() -> None:
     """M24, S2, F2: a DatagenError that names the file, nothing unfinished is sealed, nothing is left open."""
-    tally = torture("full", "--share", "0.04")
-    assert tally["runs"] > 40
+    tally = torture("full", "--share", "0.025")
+    assert tally["runs"] > 25
 
 
 def test_the_pipeline_answers_while_the_disk_is_frozen() -> None:
@@ -89,7 +89,7 @@ def test_folders_that_cannot_be_written_or_vanish_are_clear_failures() -> None:
 
 def test_files_that_were_cut_or_changed_give_the_right_result_or_a_refusal() -> None:
     """M22, S3: bytes of the last three commits of both streams of a pipeline, cut and flipped."""
-    tally = torture("changes", "--share", "0.01")
+    tally = torture("changes", "--share", "0.006")
     assert 0 < tally["refused"] < tally["runs"]
 
 

@@ -49,7 +49,7 @@ class LLMTorture:
         self.budget = self.case.budget
         self.how: list[str] = []
         self.kills = self.ends = self.losses = 0
-        self.is_ended = False
+        self.is_ended = self.is_completed = False
         self.tills: list[TillProcess] = []
 
     def run(self) -> None:
@@ -100,6 +100,7 @@ class LLMTorture:
             yield from self._round(judge, None, signal.SIGKILL, [])
         else:
             yield f"it did not end within {ROUNDS} resumes"
+        if not self.is_completed:
             return
         yield from judge.findings(self.kills, ends=self.ends, losses=self.losses)
         self.tally.letters += judge.letters
@@ -150,7 +151,7 @@ class LLMTorture:
             self.is_ended = True
             return
         if said["status"] == "completed":
-            self.is_ended = True
+            self.is_ended = self.is_completed = True
         elif said["status"] == "canceled":
             if self.budget is None or "is reached" not in (said["reason"] or ""):
                 yield f"canceled: {said['reason']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,11 +144,12 @@ class LLMCase:
         if chance.random() < 0.85:
             shares = {name: chance.choice([0.0, 0.03, 0.08]) for name in shares}
         is_slow = chance.random() < 0.1
-        limits = {}
+        limits = {}  # within some seconds, all is done
+        most = sum(size * math.prod(stage.samples for stage in stages[: number + 1]) for number in range(len(stages)))
         if chance.random() < 0.3:
-            limits["requests_per_minute"] = chance.choice([12, 40])
+            limits["requests_per_minute"] = max(chance.choice([12, 40]), most // 8)
         if chance.random() < 0.15:
-            limits["tokens_per_minute"] = chance.choice([2500, 6000])
+            limits["tokens_per_minute"] = max(chance.choice([2500, 6000]), most * 20)
         return cls(
             seed=seed,
             rows=rows,

@@ -68,7 +68,8 @@ def main() -> int:
             "folders": lambda: folders(folder),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),
         }[given.what]()
-        return _tell(given, folder, tally, [given.seed], time.monotonic() - began)
+        last = given.seed + (tally.runs - 1 if given.what == "llm" else 0)
+        return _tell(given, folder, tally, [given.seed, last], time.monotonic() - began)
     drivers = []
     for job in range(1, given.jobs):  # before anything else is in this process: drivers have one thread
         pid = os.fork()

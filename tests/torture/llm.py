@@ -12,21 +12,28 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.errors import NodeFailedError
+from llm_datagen.errors import DatagenError, NodeFailedError
 from llm_datagen.llm.limits import limiters
+from llm_datagen.runtime import RunFolder
+from llm_datagen.runtime.control import ask
 
 from ..support import nothing_left
 from .forks import Death, fork
-from .llm_cases import CANARY, WINDOW_SECONDS, LLMCase
+from .llm_cases import CANARY, MOST_ROWS_AT_ONCE, WINDOW_SECONDS, LLMCase
 from .llm_judge import LLMJudge
 from .tally import Tally
 from .till import TillProcess
+
+Order = tuple[float, str, dict[str, Any]]
+"""When, in seconds, what, and more of it."""
 
 ROUNDS = 40
 """Resumes until a case must be done."""
@@ -102,8 +109,27 @@ class LLMTorture:
             yield f"it did not end within {ROUNDS} resumes"
         if not self.is_completed:
             return
-        yield from judge.findings(self.kills, ends=self.ends, losses=self.losses)
+        found = list(judge.findings(self.kills, ends=self.ends, losses=self.losses))
+        yield from found
         self.tally.letters += judge.letters
+        if judge.letters and not found and self.dice.random() < 0.5:
+            yield from self._replay(judge)
+
+    def _replay(self, judge: LLMJudge) -> Iterator[str]:
+        """Have the dead letters done again, by endpoints that are well; perhaps it is killed meanwhile."""
+        self.is_ended = self.is_completed = False
+        self.tally.replays += 1
+        for till in self.tills:
+            till.plan(is_calm=True)
+        for number in range(ROUNDS):
+            after = self.dice.uniform(0.03, 0.3) if number == 0 and self.dice.random() < 0.5 else None
+            yield from self._round(judge, after, signal.SIGKILL, [], is_replay=True)
+            if self.is_ended:
+                break
+        if self.is_completed:
+            yield from judge.findings(self.kills, ends=self.ends, losses=self.losses, is_replayed=True)
+        else:
+            yield "the replay did not end"
 
     def _plan_outages(self) -> None:
         for at, till in enumerate(self.tills):
@@ -127,12 +153,21 @@ class LLMTorture:
         return found
 
     def _round(
-        self, judge: LLMJudge, after: float | None, with_what: signal.Signals, full: list[Path]
+        self,
+        judge: LLMJudge,
+        after: float | None,
+        with_what: signal.Signals,
+        full: list[Path],
+        *,
+        is_replay: bool = False,
     ) -> Iterator[str]:
         """Start it, or go on with it, and judge how that has ended."""
-        death = fork(self._work, self.folder / "said", kill_after=after, kill_with=with_what)
+        orders = [] if is_replay or self.dice.random() < 0.7 else self._orders()
+        work = partial(self._work, orders=orders, is_replay=is_replay)
+        death = fork(work, self.folder / "said", kill_after=after, kill_with=with_what)
         said = _said(death)
         name = "" if after is None else f" by {with_what.name} after {after:.2f} s"
+        name += f", {orders}" * bool(orders) + ", a replay" * is_replay
         self.how.append(f"{death.how}{name}, {death.seconds:.2f} s, cap {self.budget}: {said or death.text[-200:]}")
         self.kills += death.how == "killed"
         self.ends += not (death.how == "killed" or said.get("status") == "completed")
@@ -160,10 +195,22 @@ class LLMTorture:
         elif said.get("cause") != "JournalError" or not full:
             yield from judge.failure(said)
 
-    def _work(self) -> None:
+    def _orders(self) -> list[Order]:
+        """Return what is told to the run while it runs: a pause, and another number of calls at once."""
+        begin = self.dice.uniform(0.05, 0.5)
+        node = self.dice.choice(self.case.stages).name
+        rows = self.dice.choice([1, 3, MOST_ROWS_AT_ONCE])
+        return [
+            (begin, "pause", {}),
+            (begin + 0.1, "reconfigure", {"node_id": node, "parallel_size": rows}),
+            (begin + self.dice.uniform(0.2, 1.2), "unpause", {}),
+        ]
+
+    def _work(self, *, orders: list[Order], is_replay: bool) -> None:
         """Be the process that runs it."""
         vars(limiters)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Thread(target=self._steer, args=(orders,), name="steering", daemon=True).start()
         said: dict[str, Any] = {"status": "failed", "reason": None}
         try:
             with nothing_left():
@@ -178,6 +225,20 @@ class LLMTorture:
         except KeyboardInterrupt:
             raise SystemExit(128 + signal.SIGTERM) from None
         sys.stdout.write(f"\nSAID {json.dumps(said)}\n")
+
+    def _steer(self, orders: list[Order]) -> None:
+        """Tell the run what it is to do, and note when it was paused."""
+        folder, began, paused_at = RunFolder(self.folder / "results", "a"), time.monotonic(), 0.0
+        for when, order, fields in orders:
+            time.sleep(max(0.0, began + when - time.monotonic()))
+            asked_at = time.monotonic()
+            with contextlib.suppress(DatagenError):  # it has not begun, or has ended
+                ask(folder, order, **fields)
+                if order == "pause":
+                    paused_at = time.monotonic()
+                elif order == "unpause" and paused_at:
+                    with (self.folder / "pauses").open("a") as file:
+                        file.write(f"{paused_at} {asked_at}\n")
 
 
 def _execute(path: Path, statement: str) -> None:

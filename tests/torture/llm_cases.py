@@ -20,6 +20,8 @@ CANARY = "sk-canary-4f1d9a73c2"
 WINDOW_SECONDS = 0.5
 """What a minute is for the limits of a case."""
 
+MOST_ROWS_AT_ONCE = 12
+
 _MAX_TOKENS = 40
 _RETRIES = 5
 _OF_ROW = "{{ k }} {{ w }} {{ h | default('') or (answer | default('-')).split()[0] }}"
@@ -75,8 +77,8 @@ class Stage:
 
     @property
     def calls_at_once(self) -> int:
-        """Calls in flight at most."""
-        return int(self.node["parallel_size"]) * self.samples
+        """Calls in flight at most, also when it is reconfigured."""
+        return MOST_ROWS_AT_ONCE * self.samples
 
     def prompt_of(self, row: dict[str, Any]) -> str:
         """Return what is asked about a row."""
@@ -220,7 +222,7 @@ def _stage(number: int, chance: random.Random) -> Stage:
         cache=chance.choice([None, None, "answers.sqlite", "answers.sqlite", f"answers-{number}.sqlite"]),
         has_meta=chance.random() < 0.5,
         node={
-            "parallel_size": chance.choice([1, 2, 5, 12]),
+            "parallel_size": chance.choice([1, 2, 5, MOST_ROWS_AT_ONCE]),
             "ordered": chance.random() < 0.3,
             "on_error": on_error,
             "retries": chance.choice([0, 0, 0, 1]),

@@ -20,6 +20,8 @@ from .llm_cases import CANARY, LLMCase, Stage
 from .till import TillProcess, never_fits
 
 _OF_CALLS = ("rate_limit", "server_error", "reset", "truncated", "malformed", "slow")
+PAUSE_SLACK = 0.3
+"""Seconds that a call may take from its sender to the endpoint, on a machine that does other things."""
 _DEPTHS = range(1, 8)
 """Messages of a conversation with its repairs."""
 
@@ -75,13 +77,14 @@ class LLMJudge:
 
     # In the end.
 
-    def findings(self, kills: int, *, ends: int, losses: int) -> Iterator[str]:
+    def findings(self, kills: int, *, ends: int, losses: int, is_replayed: bool = False) -> Iterator[str]:
         """Yield what is wrong with a run that is complete.
 
         Args:
             kills: how often it was killed.
             ends: how often it ended early in order; nodes without patience give calls up then.
             losses: how often a journal had no room; then the answers of calls in flight were lost.
+            is_replayed: whether the dead letters were done again.
         """
         sold = [till.sold() for till in self.tills]
         of: dict[str, Counter[str]] = {}
@@ -94,15 +97,18 @@ class LLMJudge:
         for ledger in verify(image):
             yield from (f"verify: {what}" for what in ledger.findings)
         for stage, node in zip(self.case.stages, image["nodes"], strict=True):
-            yield from (f"{stage.name}: {what}" for what in self._rows(stage, node, of))
+            yield from (f"{stage.name}: {what}" for what in self._rows(stage, node, of, is_replayed=is_replayed))
             deaths = kills + losses + (ends if stage.gives_up else 0)
             yield from (f"{stage.name}: {what}" for what in self._paid_again(stage, of, deaths))
         is_exact = not (kills or losses or self.case.latency.slow_share)
         is_exact &= not (ends and any(stage.gives_up for stage in self.case.stages))
         yield from self._usage(image, sold, is_exact=is_exact)
+        yield from self._while_paused([moment for one in sold for moment in one["came_at"]])
         yield from self._left()
 
-    def _rows(self, stage: Stage, node: dict[str, Any], of: dict[str, Counter[str]]) -> Iterator[str]:
+    def _rows(
+        self, stage: Stage, node: dict[str, Any], of: dict[str, Counter[str]], *, is_replayed: bool
+    ) -> Iterator[str]:
         given = {
             str(row.get("_i", at)): row for at, row in enumerate(_lines(self.folder / f"s{stage.number - 1}.jsonl"))
         }
@@ -144,7 +150,7 @@ class LLMJudge:
                 yield f"a dead letter for {letter['error']}"
             elif "outage" in letter["error"]["text"] or "budget" in letter["error"]["text"]:
                 yield f"a dead letter for {letter['error']['text']}"
-        if stage.node["ordered"]:
+        if stage.node["ordered"] and not is_replayed:
             order = [row_id for row_id in given for _ in by_id.get(row_id, [])]
             found = [str(row["_i"]) for row in made]
             if [one.rpartition("_")[0] if stage.samples > 1 else one for one in found] != order:
@@ -209,6 +215,14 @@ class LLMJudge:
         usd = sum(one["picodollars"] for one in sold) / PICO
         if cost > usd + 1e-9:
             yield f"runtime.json has a cost of {cost}, and {usd} were charged"
+
+    def _while_paused(self, came_at: list[float]) -> Iterator[str]:
+        path = self.folder / "pauses"
+        for line in path.read_text().splitlines() if path.exists() else []:
+            begin, end = map(float, line.split())
+            late = sum(begin + PAUSE_SLACK < moment < end for moment in came_at)
+            if late:
+                yield f"{late} calls came in a pause of {end - begin:.2f} s"
 
     def _left(self) -> Iterator[str]:
         for path in self.folder.rglob("*"):

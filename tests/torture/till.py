@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Till(FakeLLMServer):
         self._slow_share = latency.slow_share
         self._sold = {"picodollars": 0, "tokens": 0, "charged": 0}
         self._of: dict[str, Counter[str]] = {}
+        self._came_at: list[float] = []
 
     def handle(self, request: HTTPRequest, connection: Connection) -> None:
         """Answer a request, also those of the driver."""
@@ -81,7 +83,8 @@ class Till(FakeLLMServer):
             self._plan(**orjson.loads(request.body))
             connection.respond(200, b"{}")
         elif request.path == "/sold":
-            connection.respond(200, orjson.dumps({**self._sold, "of": self._of, "answered": self.answered.total()}))
+            known = {"of": self._of, "answered": self.answered.total(), "came_at": self._came_at}
+            connection.respond(200, orjson.dumps(self._sold | known))
         else:
             super().handle(request, connection)
 
@@ -95,6 +98,7 @@ class Till(FakeLLMServer):
             self._faults, self._latency, self._slow_share = LLMFaults(), Latency(), 0.0
 
     def _call(self, request: HTTPRequest, connection: Connection) -> None:
+        self._came_at.append(time.monotonic())
         body = orjson.loads(request.body)
         messages = body["messages"]
         counts = self._of.setdefault(f"{len(messages)} {first_words(messages)}", Counter())

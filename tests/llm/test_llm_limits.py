@@ -102,7 +102,12 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
         return bench.pipeline([operator], parallel_size=9, on_error="dead_letter")
 
     job = pipeline().create("p")
-    threading.Thread(target=lambda: eventually(lambda: "calls wait" in bench.log.read_text()) and job.cancel()).start()
+
+    def cancel() -> None:
+        eventually(lambda: bench.log.exists() and "calls wait" in bench.log.read_text())
+        job.cancel()
+
+    threading.Thread(target=cancel).start()
     report = job.run()  # not in 500 seconds: a test may not take as long
     assert report.status == "canceled"
     answered = sum(int(seen.body["messages"][-1]["content"]) % 2 == 0 for seen in server.seen)

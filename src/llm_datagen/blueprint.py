@@ -248,6 +248,8 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
         "reason": "",
         "paused": False,
         "error": None,
+        "usage": [],
+        "cost": None,
         "pid": None,
         "host": None,
         "created_at": now_text(),

@@ -21,6 +21,10 @@ class Status(StrEnum):
     CANCELED = "canceled"
 
 
+LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
+"""What an image says of a run while a process is at it, and after that process was killed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """A node, at one moment. Row counts are totals since its beginning, also over resumes.
@@ -114,6 +118,19 @@ class PipelineStatus:
     error: str | None = None
     paused: bool = False
 
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What operators reported, summed over the nodes, a dict for each provider and model."""
+        sums = UsageSums()
+        for node in self.nodes:
+            sums.add_all(node.usage)
+        return sums.as_list()
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
+        return cost_of(self.usage)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport(PipelineStatus):
@@ -144,19 +161,6 @@ class RunReport(PipelineStatus):
     def failed(self) -> int:
         """Rows that failed."""
         return sum(node.failed for node in self.nodes)
-
-    @property
-    def usage(self) -> list[dict[str, Any]]:
-        """What operators reported, summed over the nodes, a dict for each provider and model."""
-        sums = UsageSums()
-        for node in self.nodes:
-            sums.add_all(node.usage)
-        return sums.as_list()
-
-    @property
-    def cost(self) -> float | None:
-        """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
-        return cost_of(self.usage)
 
 
 COST = "cost"

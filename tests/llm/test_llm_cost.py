@@ -51,6 +51,7 @@ def test_costs_are_summed_per_node_and_run_and_over_resumes(
     }
     image = json.loads((tmp_path / "tmp/results/job/runtime.json").read_text())
     assert [node["usage"][0]["cost"] for node in image["nodes"]] == [node.cost for node in report.nodes]
+    assert (image["usage"], image["cost"]) == (report.usage, report.cost)
     assert "100 tokens, $0.000019" in node_line(view_of(image["nodes"][1]))
 
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.llm import JournalError, LLMRequestError
+from llm_datagen.llm import JournalError, LLMAnswerError, LLMRequestError
+from llm_datagen.llm.answers.asking import Asker
+from llm_datagen.llm.answers.schemas import answer_format
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.kept.journal import JournaledCaller, key_of
 from llm_datagen.llm.kept.journalfile import JournalFile
@@ -158,12 +160,33 @@ def test_an_answer_that_nobody_can_use_is_discarded(tmp_path: Path) -> None:
     asked = Asked(replace(ANSWER, text="no JSON"), ANSWER)
 
     async def body(journal: JournaledCaller) -> ChatAnswer:
-        await journal.complete(REQUEST)
-        await journal.discard(REQUEST)
-        await journal.discard(REQUEST)
+        bad = await journal.complete(REQUEST)
+        again = await journal.complete(REQUEST)
+        await journal.discard([(REQUEST, again)])
+        await journal.discard([(REQUEST, bad)])
         return await journal.complete(REQUEST)
 
     assert run(tmp_path / "answers", asked, body) == ANSWER
+
+
+def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_prompt(tmp_path: Path) -> None:
+    broken, repaired = replace(ANSWER, text="no JSON"), replace(ANSWER, text='{"a": "b"}')
+    asked = Asked(broken, replace(ANSWER, finish_reason="length"), repaired)
+    schema = answer_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
+
+    async def body(journal: JournaledCaller) -> list[Any]:
+        await journal.complete(REQUEST)
+        asked.go.clear()
+        asker = Asker(journal, schema, max_repairs=1)
+        both = [asyncio.create_task(asker.ask(REQUEST)) for _ in range(2)]
+        await asyncio.sleep(0.02)  # both have the first answer; one asks for the repair, the other one waits for that
+        asked.go.set()
+        return [*await asyncio.gather(*both, return_exceptions=True), await asker.ask(REQUEST)]
+
+    failed, *others = run(tmp_path / "answers", asked, body)
+    assert isinstance(failed, LLMAnswerError)
+    assert [other.columns for other in others] == [{"a": "b"}] * 2
+    assert asked.count == 3
 
 
 def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_is_not_lost(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,30 @@ def test_a_file_that_cannot_be_used_fails_the_run_and_a_resume_goes_on_when_it_i
     path.unlink()
     UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl").resume("job").run()
     assert len(lines(tmp_path / "out.jsonl")) == 1
+
+
+def test_no_row_fails_because_answers_cannot_be_kept(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.reply = echo
+    write_jsonl(tmp_path / "in.jsonl", [{"q": f"q{k}"} for k in range(20)])
+    path = tmp_path / "answers"
+
+    def run() -> None:
+        ask = server.operator(cache=str(path))
+        pipeline = UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl", on_error="dead_letter")
+        pipeline.create("job", if_exists="resume").run()
+
+    def execute(statement: str) -> None:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(statement)
+
+    asyncio.run(run_rows(server.operator(cache=str(path)), [{"q": "q0"}]))
+    execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    with pytest.raises(NodeFailedError, match=r"JournalError: .*disk is full"):
+        run()
+    execute("DROP TRIGGER full")
+    run()
+    assert len(lines(tmp_path / "out.jsonl")) == 20
+    assert not (tmp_path / "out.jsonl.errors.jsonl").exists()

@@ -17,6 +17,7 @@ from llm_datagen.executors.retries import Retries
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered
+from .listening import Listener
 
 ROWS = 400
 
@@ -80,17 +81,6 @@ KINDS: dict[str, tuple[Callable[[Calls, float], Any], float, dict[str, Any]]] = 
     "processes": (Items, 0.005, {"executor": "process"}),
     "cheap in processes": (Items, 0.0, {"executor": "process"}),
 }
-
-
-class Listener(pykka.ThreadingActor):
-    """An actor of the user's, which keeps what it is told."""
-
-    def __init__(self, heard: list[Any]) -> None:
-        super().__init__()
-        self.heard = heard
-
-    def on_receive(self, message: Any) -> Any:
-        self.heard.append(message)
 
 
 def asked(ref: pykka.ActorRef[Any], order: Any) -> PipelineStatus:

@@ -36,7 +36,7 @@ FIRST, SECOND = {0, 3, 17, 18, 39}, {14, 22, 52}  # of the second node's rows, 2
 
 MODES = [
     (protocol, *flags)
-    for protocol, *flags in itertools.product(["jsonl", "csv"], *[[True, False]] * 3)
+    for protocol, flags in itertools.product(["jsonl", "csv"], itertools.product([True, False], repeat=3))
     if (sum(flags) + (protocol == "csv")) % 2
 ]
 """Every three of protocol, streaming, ordered and async_mode in every combination."""

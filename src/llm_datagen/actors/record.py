@@ -162,6 +162,7 @@ class RunRecord:
         self._image["reason"] = now.reason
         self._image["error"] = now.error
         self._image["paused"] = now.paused
+        self._image["usage"], self._image["cost"] = now.usage, now.cost
         if final:
             self._image["ended_at"] = now_text()
         for node, report in zip(self._image["nodes"], now.nodes, strict=True):

@@ -84,8 +84,11 @@ class LLMAnswerError(LLMError):
             self.add_note(f"The answer, {len(answer)} characters:\n{shown}")
 
 
-class JournalError(LLMError):
-    """Raised when the file that keeps answers cannot be opened, read or written, or is something else."""
+class JournalError(LLMError, FatalError):
+    """Raised when the file that keeps answers cannot be opened, read or written, or is something else.
+
+    The run fails, and no row does: what can be kept no more would be paid for again.
+    """
 
 
 _NOTE_CHARS = 4000

@@ -10,7 +10,7 @@ from yarl import URL
 from llm_datagen.llm.answers.schemas import AnswerFormat
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMAnswerError
-from llm_datagen.llm.kept.journal import JournaledCaller
+from llm_datagen.llm.kept.journal import Call, JournaledCaller
 from llm_datagen.llm.kept.watching import WatchedCaller
 from llm_datagen.llm.prompting.conversation import repair
 
@@ -50,27 +50,29 @@ class Asker:
             LLMAnswerError: when the last answer cannot be used. What the journal kept of the row is forgotten then.
             JournalError: when the answer cannot be kept, or what was kept cannot be read.
         """
-        asked: list[ChatRequest] = []
+        asked: list[Call] = []
+        journal = self._caller if isinstance(self._caller, JournaledCaller | WatchedCaller) else None
         try:
-            return await self._usable(request, asked)
+            columns = await self._usable(request, asked)
         except LLMAnswerError:
-            # Else every later try of the row would get these again.
-            if isinstance(self._caller, JournaledCaller | WatchedCaller):
-                for one in asked:
-                    await self._caller.discard(one)
+            if journal is not None:  # else every later try of the row would get these again
+                await journal.discard(asked)
             raise
+        answers = [answer for _, answer in asked]
+        if journal is not None and len(asked) > 1 and not answers[-1].is_cached:
+            # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.
+            await journal.keep(asked[:-1])
+        return Asked(columns, answers)
 
-    async def _usable(self, request: ChatRequest, asked: list[ChatRequest]) -> Asked:
-        answers: list[ChatAnswer] = []
+    async def _usable(self, request: ChatRequest, asked: list[Call]) -> dict[str, Any]:
         while True:
             answer = await self._caller.complete(request)
-            asked.append(request)
-            answers.append(answer)
+            asked.append((request, answer))
             # Reported before the answer is looked at: what cannot be used was paid for as well.
             report(request, answer)
             text = _text(request, answer)
             try:
-                return Asked(self._answers.parse(text), answers)
+                return self._answers.parse(text)
             except ValueError as error:
                 if len(asked) > self._max_repairs:
                     reason = answer.finish_reason

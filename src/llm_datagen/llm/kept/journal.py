@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ from llm_datagen.llm.kept.journalfile import JournalFile
 _FAILURES = ("length", "content_filter")
 
 T = TypeVar("T")
+Call = tuple[ChatRequest, ChatAnswer]
+"""What was asked, and what came back."""
 
 
 class JournaledCaller:
@@ -80,14 +83,25 @@ class JournaledCaller:
                 return await self._ask(key, request)
             await asyncio.wait([asked])
 
-    async def discard(self, request: ChatRequest) -> None:
-        """Forget the answer of `request`, because nobody can use it: the next time it is asked for anew.
+    async def discard(self, calls: Sequence[Call]) -> None:
+        """Forget answers, because nobody can use them: the next time they are asked for anew.
+
+        What another row has got for an equal request meanwhile stays.
 
         Raises:
             JournalError: when the file cannot be written.
         """
-        key = key_of(request)
-        await self._in_thread(lambda: self._file.delete(key))
+        answers = _as_kept(calls)
+        await self._in_thread(lambda: self._file.delete(answers))
+
+    async def keep(self, calls: Sequence[Call]) -> None:
+        """Keep answers that another row with equal requests may have discarded.
+
+        Raises:
+            JournalError: when they cannot be written.
+        """
+        self._unsaved.update(_as_kept(calls))
+        await self._save()
 
     async def close(self) -> None:
         """Close the inner caller, and the file when all is written. May be called more than once."""
@@ -131,6 +145,16 @@ class JournaledCaller:
             raise JournalError(f"the journal {self._file.path} is not open: call open() first")
         # Shielded: an answer that has come is written, also when the row that asked is cancelled.
         return await asyncio.shield(asyncio.wrap_future(self._thread.submit(work)))
+
+
+def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
+    """Return what is in the file for calls: answers that came from there are as they were when they were made."""
+    return {
+        key_of(request): orjson.dumps(
+            replace(answer, cost=answer.saved, saved=None, is_cached=False) if answer.is_cached else answer
+        )
+        for request, answer in calls
+    }
 
 
 def key_of(request: ChatRequest) -> bytes:

@@ -78,15 +78,16 @@ class JournalFile:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", answers.items())
 
-    def delete(self, key: bytes) -> None:
-        """Forget the answer of `key`, if there is one.
+    def delete(self, answers: Mapping[bytes, bytes]) -> None:
+        """Forget answers, in one transaction. A key that has another answer meanwhile keeps it.
 
         Raises:
             JournalError: when the file cannot be written.
         """
         assert self._writer is not None
-        with self._told("cannot be written"):
-            self._writer.execute("DELETE FROM answers WHERE key = ?", (key,))
+        with self._told("cannot be written"), self._writer:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.executemany("DELETE FROM answers WHERE key = ? AND answer = ?", answers.items())
 
     def close(self) -> None:
         """Close the file. May be called more than once."""

@@ -7,13 +7,13 @@ know nothing of who asked: in a process that previews, nothing else should run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMError
-from llm_datagen.llm.kept.journal import JournaledCaller
+from llm_datagen.llm.kept.journal import Call, JournaledCaller
 
 
 class CallHeldBackError(LLMError):
@@ -115,10 +115,15 @@ class WatchedCaller:
             self._watch.calls.append(WatchedCall(request=request, answer=answer, error=error, seconds=seconds))
         return answer
 
-    async def discard(self, request: ChatRequest) -> None:
-        """Have the journal forget the answer of `request`, if there is a journal."""
+    async def discard(self, calls: Sequence[Call]) -> None:
+        """Have the journal forget answers, if there is a journal."""
         if isinstance(self._inner, JournaledCaller):
-            await self._inner.discard(request)
+            await self._inner.discard(calls)
+
+    async def keep(self, calls: Sequence[Call]) -> None:
+        """Have the journal keep answers, if there is a journal."""
+        if isinstance(self._inner, JournaledCaller):
+            await self._inner.keep(calls)
 
     async def close(self) -> None:
         """Close who makes the calls."""

@@ -209,6 +209,24 @@ def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_
     assert asked.count == 1
 
 
+def test_an_answer_that_could_not_be_kept_is_kept_in_the_end_when_it_can_be(tmp_path: Path) -> None:
+    path, asked = tmp_path / "answers", Asked()
+
+    def execute(statement: str) -> None:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(statement)
+
+    async def body(journal: JournaledCaller) -> None:
+        execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+        with pytest.raises(JournalError, match="disk is full"):
+            await journal.complete(REQUEST)
+        execute("DROP TRIGGER full")
+
+    run(path, asked, body)
+    assert complete(path, asked)[0].is_cached
+    assert asked.count == 1
+
+
 def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     text, foreign, newer, damaged = (tmp_path / name for name in ("text", "foreign", "newer", "damaged"))
     text.write_text("not a database, but long enough to be looked at" * 20)

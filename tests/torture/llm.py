@@ -89,10 +89,10 @@ class LLMTorture:
 
     def _blows(self) -> Iterator[str]:
         judge = LLMJudge(self.case, self.folder, self.tills)
-        for _ in range(self.dice.randint(1, 5)):
+        for _ in range(self.dice.randint(2, 8)):
             self._plan_outages()
-            after = self.dice.uniform(0.03, self.dice.choice([0.3, 1.0, 2.0]))
-            with_what = self.dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, None])
+            after = self.dice.uniform(0.03, self.dice.choice([0.15, 0.4, 1.0]))
+            with_what = self.dice.choice([*[signal.SIGKILL] * 5, signal.SIGINT, signal.SIGINT, None])
             full = self._fill_journals() if self.dice.random() < 0.15 else []
             yield from self._round(judge, None if with_what is None else after, with_what or signal.SIGKILL, full)
             for path in full:

@@ -129,7 +129,7 @@ class LLMCase:
     def of(cls, seed: int) -> LLMCase:
         """Return the case of a seed."""
         chance = random.Random(f"llm {seed}")
-        size = chance.choice([8, 20, 40, 60])
+        size = chance.choice([8, 20, 40, 80])
         keys = [n - n % 2 * (chance.random() < 0.1) for n in range(size)]
         rows = [{"k": k, "w": f"w{k % 7}" * (1 + k % 9)} for k in keys]
         stages = [_stage(number, chance) for number in range(chance.choice([1, 1, 2, 2, 3]))]

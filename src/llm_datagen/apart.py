@@ -2,7 +2,8 @@
 
 Rows of different inputs may have the same id: those of two files are both numbered from 0, and two nodes that read one
 stream keep its ids. Then all of them are named after their input, as children are after their row: ``7_left``. Rows
-that were sent to different outputs of one node cannot: they keep their ids.
+that were sent to different outputs of one node cannot: they keep their ids. So does what is made of them, but for the
+scheme "numeric", under which children are numbers as others are.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class _Wires:
         if other is not None and _selects(node) and _selects(other) and node.input.place == other.input.place:
             return True
         if isinstance(node.input, MergedStream) and node.input.naming != "kept":
-            return False
+            return False  # what is renamed here may meet a row that has such a name of its own
+        if node.id_scheme == "numeric":
+            return False  # a child of row 7 may meet row 70000
         return all(self.are_apart(place, b) for place in node.input.places)
 
 

@@ -57,7 +57,7 @@ class FatalError(DatagenError):
 
 
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
-    """Raised by an operator to end the run in good order, as a cancel does; the text is the reason.
+    """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
 
     Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
     """

@@ -92,7 +92,7 @@ def rows_of(
                 except ValueError as error:
                     if strict:
                         raise stream.row_error(error, block.offset_after(number - block.start)) from error
-                    row_id, item = number, record.decode("utf-8", "backslashreplace")
+                    row_id, item = stream.unparsed_id(number), record.decode("utf-8", "backslashreplace")
                 yield row_id, item, number
     finally:
         cursor.close()

@@ -83,12 +83,17 @@ class _Family:
         """Of each step, the row itself and its descendants, with their numbers."""
         for holder in self._holders:
             self._climb(holder, {asked})
+        self._buriers = [step for step in steps if step.source and self._is_buried(step)]
+        for step in self._buriers:
+            if step.source is not None and step.source.lanes:  # only there has it this name
+                self._climb(step.source, {asked})
 
     def is_known(self) -> bool:
         """Return whether any stream, or dead letter, has the row."""
-        return bool(self._holders) or any(
-            letter["_i"] == self._asked for step in self._steps if step.source for letter in read_letters(step.stream)
-        )
+        return bool(self._holders or self._buriers)
+
+    def _is_buried(self, step: Step) -> bool:
+        return any(letter["_i"] == self._asked for letter in read_letters(step.stream))
 
     def _holds(self, step: Step) -> bool:
         return not step.lanes and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))

@@ -183,12 +183,15 @@ class UnifiedNode(Wiring):
         manifest = self.output.manifest()
         if manifest is None or not manifest.complete:
             return False
-        size = self.input.size()
-        if size is None:  # what is finished needs no input
+        if self.input.size() is None:  # what is finished needs no input
             return True
         if not self.input.has_ended(follow=self.follow_input):
             return False
-        return manifest.source_size is None or size <= manifest.source_size
+        if manifest.source_size is None:
+            return True
+        # Of several, one may have grown while another one was shortened: this one counts as what was read of it.
+        parts = self.input.parts(manifest.position().coverage)
+        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= manifest.source_size
 
     def reopen(self) -> None:
         """Take the seal off an output that is not finished.

@@ -14,7 +14,7 @@ from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.node import UnifiedNode
 from llm_datagen.outputs import delete_outputs, why_refused
-from llm_datagen.report import Status
+from llm_datagen.report import LIVE, Status
 from llm_datagen.resumable import change_policy, check_nodes, check_operators, is_untouched
 from llm_datagen.run import Run
 from llm_datagen.runtime import RunFolder
@@ -80,8 +80,10 @@ class StoredPipeline:
                 if if_exists == "resume":
                     folder.unlock()
                     return self.resume(folder.pipeline_id)
+                # We hold its lock, so what its image says to be running is not.
+                how = "interrupted" if old["status"] in LIVE else old["status"]
                 raise PipelineExistsError(
-                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({old['status']}); continue it "
+                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({how}); continue it "
                     "with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
                     "deleted), or choose another pipeline_id"
                 )

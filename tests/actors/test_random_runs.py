@@ -130,6 +130,13 @@ RAISING = {"raise", "exit"}
 BAD_THINGS = [*QUIET, *CAUSES, "stop one", "stop one", "stop some", "stop all", "be rude", "twice"]
 
 
+class Rude:
+    """A subscriber that cannot be told anything."""
+
+    def tell(self, message: Any) -> None:
+        raise SystemExit(message)
+
+
 class Chaos:
     """Does one bad thing, when the operators have been called often enough."""
 
@@ -179,7 +186,7 @@ class Chaos:
             case "stop all":
                 pykka.ActorRegistry.stop_all(block=False)
             case "be rude":
-                self._tell(self._someone(), self._rng.choice([Cancel("rude"), {"row": 1}, Subscribe(object())]))
+                self._tell(self._someone(), self._rng.choice([Cancel("rude"), {"row": 1}, Subscribe(Rude())]))
             case "twice":
                 self.pipeline.cancel("chaos")
                 self._stop(1)

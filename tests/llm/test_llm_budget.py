@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 from llm_datagen import RunReport, UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator
+from llm_datagen.messages import Pause, Unpause
 
-from ..support import lines, write_jsonl
+from ..support import PATIENCE_SECONDS, lines, write_jsonl
 from . import budget_job
 from .chat_server import ChatServer
 from .till import PRICES, Till
@@ -110,6 +113,34 @@ def test_calls_that_wait_for_room_are_not_made_after_a_cancel(server: ChatServer
     report = job.run()
     assert (report.status, report.reason) == ("canceled", "enough")
     assert len(server.seen) <= 3, "what fitted at once"
+
+
+def test_calls_that_wait_for_room_are_not_made_while_the_run_is_paused(server: ChatServer, folder: Path) -> None:
+    """M30: though the answers that were in flight leave room for them."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def hold(calls: int) -> None:
+        is_asked.set()
+        may_answer.wait(PATIENCE_SECONDS)
+
+    till = Till(server, then=hold)
+    job = pipeline(server, {"tokens": 400}).create("job")
+    ref = job.start()
+    try:
+        assert is_asked.wait(PATIENCE_SECONDS)
+        ref.ask(Pause(), timeout=PATIENCE_SECONDS)
+        sent = till.calls
+        may_answer.set()
+        time.sleep(0.4)
+        assert till.calls == sent
+        ref.ask(Unpause(), timeout=PATIENCE_SECONDS)
+        report = job.wait(PATIENCE_SECONDS)
+    finally:
+        may_answer.set()
+        ref.stop()
+    assert report is not None
+    assert report.reason.startswith("the budget of 400 tokens is reached")
+    assert sent < till.calls
 
 
 def test_a_budget_is_of_one_run_and_overwriting_it_forgets_what_was_spent(server: ChatServer, folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pykka
 import pytest
 
-from llm_datagen import ConfigError, PipelineBusyError, PipelineNotFoundError, Status
+from llm_datagen import ConfigError, PipelineBusyError, PipelineNotFoundError, Status, StopRun, UnifiedPipeline
 from llm_datagen.messages import (
     Cancel,
     GetStatus,
@@ -52,6 +52,10 @@ def ask(ref: pykka.ActorRef[Any], message: Any) -> Any:
 
 def copy(row: Any) -> Any:
     return dict(row)
+
+
+def is_gone() -> bool:
+    return not any(thread.name.startswith("datagen-") for thread in threading.enumerate())
 
 
 def ended(heard: list[Any]) -> list[str]:
@@ -128,6 +132,127 @@ def test_it_runs_and_resumes_again_and_again_and_is_steered(bench: Bench) -> Non
     assert bag(lines(bench.output)) == bag(ROWS)
     ref.stop()
     listener.stop()
+    eventually(is_gone)
+
+
+class Stopping:
+    """Ends the run at once, until it is told not to."""
+
+    name = "copy"
+    is_on = True
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        if self.is_on:
+            raise StopRun("enough")
+        time.sleep(0.005)
+        return dict(item)
+
+
+class Launched(UnifiedPipeline):
+    """Its launches take until they are let go of: the first one at its end, the others at their beginning."""
+
+    def prepare(self) -> Launched:
+        self.is_over, self.is_launching, self.go_on = (threading.Event() for _ in range(3))
+        return self
+
+    def _launch(self, order: Any, host: Any) -> Any:
+        if not self.is_over.is_set():
+            run = super()._launch(order, host)
+            run.wait(PATIENCE_SECONDS)
+            self.is_over.set()
+            self.go_on.wait(PATIENCE_SECONDS)
+            return run
+        self.is_launching.set()
+        self.go_on.wait(PATIENCE_SECONDS)
+        return super()._launch(order, host)
+
+
+def launched(bench: Bench, operator: Any) -> Launched:
+    made = Launched(
+        [operator],
+        f"jsonl://{bench.input}",
+        f"jsonl://{bench.output}",
+        base_path=str(bench.folder / "tmp"),
+        results_dir=str(bench.results),
+        log_file=None,
+    )
+    return made.prepare().create("a")
+
+
+def test_a_run_that_ends_while_it_is_launched_has_not_ended_before(bench: Bench) -> None:
+    """The next one cannot begin between the two: orders would go to the wrong one of them."""
+    bench.give(numbered(len(ROWS)))
+    operator, heard = Stopping(), list[Any]()
+    pipeline = launched(bench, operator)
+    ref, listener = pipeline.actor(), Listener.start(heard)
+    ref.tell(Subscribe(listener, (PipelineFinished,)))
+    ref.tell(Run())
+    assert pipeline.is_over.wait(PATIENCE_SECONDS)
+    with pytest.raises(PipelineBusyError, match="under way"):
+        ask(ref, Resume("a"))
+    assert not heard
+    pipeline.go_on.set()
+    eventually(lambda: ended(heard) == ["canceled"])
+    operator.is_on = False
+    ask(ref, Resume("a"))
+    eventually(lambda: ended(heard) == ["canceled", "completed"])
+    assert bag(lines(bench.output)) == bag(ROWS)
+    ref.stop()
+    listener.stop()
+    eventually(is_gone)
+
+
+def test_orders_that_come_while_a_run_is_launched_are_for_that_run(bench: Bench) -> None:
+    """Nothing is lost, and nothing changes its place: paused, unpaused, paused, cancelled; and answered."""
+    bench.give(numbered(len(ROWS)))
+    operator = Slow()
+    pipeline = launched(bench, operator)
+    pipeline.is_over.set()
+    ref = pipeline.actor()
+    asked = ref.ask(Run(), block=False)
+    assert pipeline.is_launching.wait(PATIENCE_SECONDS)
+    orders = [ref.ask(order, block=False) for order in (Pause(), Unpause(), Pause())]
+    ref.tell(Cancel("then"))
+    assert ask(ref, GetStatus()).status is Status.PENDING  # answered meanwhile
+    pipeline.go_on.set()
+    assert asked.get(timeout=PATIENCE_SECONDS).pipeline_id == "a"
+    assert [answer.get(timeout=PATIENCE_SECONDS).paused for answer in orders] == [True, False, True]
+    eventually(lambda: ask(ref, GetStatus()).status is Status.CANCELED)
+    assert ask(ref, GetStatus()).reason == "then"
+    ref.stop()
+    eventually(is_gone)
+
+
+def test_orders_that_come_while_a_run_is_launched_are_answered_when_the_host_is_stopped(bench: Bench) -> None:
+    """Nobody waits for ever."""
+    bench.give(numbered(len(ROWS)))
+    pipeline = launched(bench, Slow())
+    pipeline.is_over.set()
+    ref = pipeline.actor()
+    asked = ref.ask(Run(), block=False)
+    assert pipeline.is_launching.wait(PATIENCE_SECONDS)
+    order = ref.ask(Pause(), block=False)
+    ref.stop(block=False)
+    pipeline.go_on.set()
+    with pytest.raises(pykka.ActorDeadError):
+        order.get(timeout=PATIENCE_SECONDS)
+    with pytest.raises(pykka.ActorDeadError):
+        asked.get(timeout=PATIENCE_SECONDS)
+    eventually(is_gone)
+    assert bench.image("a")["status"] == "canceled"
+
+
+def test_a_message_that_it_does_not_know_is_no_secret_failure(bench: Bench) -> None:
+    """M29: its run is saved, and says why it was cancelled, without the content of the message."""
+    bench.give(numbered(len(ROWS)))
+    pipeline = bench.pipeline([Slow()]).create("a")
+    ref = pipeline.actor()
+    ask(ref, Run())
+    ref.tell({"secret": "hunter2"})
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.reason == "the pipeline's host failed: TypeError: the actor does not understand a dict"
+    eventually(is_gone)
 
 
 def test_stopping_it_cancels_the_run_and_saves_it(bench: Bench) -> None:
@@ -138,8 +263,8 @@ def test_stopping_it_cancels_the_run_and_saves_it(bench: Bench) -> None:
     ref = bench.pipeline([operator]).create("a").actor()
     ref.tell(Run())
     ref.stop()
-    eventually(lambda: set(threading.enumerate()) <= threads)
     assert bench.image("a")["status"] == "canceled"
+    eventually(lambda: set(threading.enumerate()) <= threads)
     assert bench.image("a")["reason"] == "the pipeline's host was stopped"
     operator.seconds = 0
     bench.pipeline([operator]).resume("a").run()

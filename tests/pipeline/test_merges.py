@@ -45,8 +45,9 @@ def node(bench: Bench, name: str, sources: Any, outputs: Any = None, operator: A
             return [uris(name) for name in names]
         return f"csv://{bench.folder}/{names}" if names.endswith(".csv") else f"jsonl://{bench.folder}/{names}.jsonl"
 
+    route = more.pop("route", None)
     made = UnifiedNode(name, writer_config=more.pop("writer_config", QUICK), **more)
-    return made.bind_io(uris(sources), uris(outputs or name)).set_operator(operator)
+    return made.bind_io(uris(sources), uris(outputs or name), route=route).set_operator(operator)
 
 
 def pipeline(bench: Bench, *nodes: UnifiedNode, **settings: Any) -> UnifiedNodePipeline:
@@ -213,6 +214,43 @@ def test_inputs_may_grow_and_may_not_be_edited_where_they_were_read(bench: Bench
     assert any("more.jsonl" in finding for ledger in verify(bench.image("a")) for finding in ledger.findings)
 
 
+def test_an_input_that_has_grown_is_seen_though_another_one_has_shrunk(bench: Bench) -> None:
+    """M22: a finished merge does what is new of one input only if the others are what they were."""
+    bench.give(numbered(30))
+    more = bench.folder / "more.jsonl"
+    more.write_bytes(bench.input.read_bytes())
+    both = node(bench, "both", ["in", "more"], follow_input=False)
+    pipeline(bench, both).create("a").run()
+    whole = more.read_bytes()
+    bench.give(numbered(40))
+    more.write_bytes(whole[:100])
+    with pytest.raises(StreamChangedError, match=r"more\.jsonl has only 100 bytes"):
+        pipeline(bench, both).resume("a").run()
+    more.write_bytes(whole)
+    assert pipeline(bench, both).resume("a").run().rows_out == 70
+    no_findings(bench)
+
+
+@pytest.mark.parametrize("scheme", ["path", "numeric"])
+def test_what_looks_like_a_name_that_was_given_here_is_another_row(bench: Bench, scheme: Any) -> None:
+    """M14: a child under the scheme "numeric", and a row that is named after its input, may meet their equals."""
+    if scheme == "numeric":  # row 0 has the children 0 and 1
+        bench.give([{"_i": 0, "to": "x"}, {"_i": 1, "to": "y"}])
+        made = [node(bench, "made", "x", operator=lambda row: [dict(row), dict(row)], id_scheme=scheme)]
+    else:  # x and what is made of it have the same ids: they become 7_x and 7_kept
+        bench.give([{"_i": "7", "to": "x"}, {"_i": "7_x", "to": "y"}])
+        made = [node(bench, "kept", "x"), node(bench, "made", {"x": "x", "kept": "kept"})]
+    nodes = [
+        node(bench, "split", "in", {"x": "x", "y": "y"}, follow_input=False, route=lambda row: row["to"]),
+        *made,
+        node(bench, "all", {"made": "made", "y": "y"}, id_scheme=scheme),
+    ]
+    pipeline(bench, *nodes).create("a").run()
+    ids = [row["_i"] for row in stored(f"jsonl://{bench.folder}/all.jsonl")]
+    assert len(set(ids)) == len(ids) == 3
+    no_findings(bench)
+
+
 def test_inputs_that_are_followed_are_awaited(bench: Bench) -> None:
     """M18, M31: for `idle_timeout`; a batch may hold rows of several inputs, and is the same after a resume."""
     bench.give(numbered(5))
@@ -259,7 +297,10 @@ def test_dead_letters_of_any_input_are_replayed(bench: Bench) -> None:
     (letter,) = lines(bench.folder / "both.jsonl.merged.errors.jsonl")
     assert "more.jsonl, line 2" in letter["error"]["text"]
     assert letter["raw"] == "nonsense" if "raw" in letter else letter["input"]
+    assert letter["_i"] == "1_in1"  # the name that it would have had
     no_findings(bench)
+    found = [(row.where, row.row_id, row.state) for row in trace(bench.image("a"), "1_in1")]
+    assert found == [("input", 1, "row"), ("both.merge", "1_in1", "dead letter")]
     more = bench.folder / "more.jsonl"
     more.write_text(more.read_text().replace("nonsense", '{"n": 3}'))
     make().replay("a").run()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pykka
 import pytest
 
-from llm_datagen import NodeFailedError, PipelineStatus, Status
+from llm_datagen import ConfigError, NodeFailedError, PipelineStatus, Status
 from llm_datagen.messages import (
     Cancel,
     GetStatus,
@@ -18,12 +19,21 @@ from llm_datagen.messages import (
     NodeProgressed,
     NodeStarted,
     PipelineFinished,
+    Reconfigure,
+    Resume,
     Subscribe,
     UsageReported,
 )
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered
 from .listening import Listener
+
+
+class Deaf:
+    """A subscriber that cannot be told anything."""
+
+    def tell(self, message: object) -> None:
+        raise SystemExit("on purpose")
 
 
 class Blocked:
@@ -91,7 +101,7 @@ def test_subscribers_hear_of_everything_and_the_dead_are_forgotten(bench: Bench)
     dead.stop()
     pipeline = bench.pipeline([operator, lambda item: item], streaming=True, parallel_size=2).create("a")
     ref = pipeline.start()
-    for subscriber in (dead, listener, "no ref at all"):
+    for subscriber in (dead, listener, Deaf()):
         ref.tell(Subscribe(subscriber))
     operator.here.wait(PATIENCE_SECONDS)
     operator.go_on.set()
@@ -196,6 +206,41 @@ def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:
     assert report is not None
     assert (report.status, report.reason) == (Status.CANCELED, "500 tokens")
     assert report.rows_in < 20_000
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda: Cancel(5),  # type: ignore[arg-type]
+        lambda: Resume(None),  # type: ignore[arg-type]
+        lambda: Reconfigure(["node_0"], parallel_size=2),  # type: ignore[arg-type]
+        lambda: Subscribe("me"),
+        lambda: Subscribe(Deaf(), PipelineFinished),  # type: ignore[arg-type]
+        lambda: Subscribe(Deaf(), ("PipelineFinished",)),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_an_order_is_refused_where_it_is_made(order: Callable[[], object]) -> None:
+    """M30: no slip of whoever steers ends a run of hours."""
+    with pytest.raises(ConfigError, match="must be"):
+        order()
+
+
+class Odd(type):
+    """A kind of classes that nothing can be compared with."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise ValueError("on purpose")
+
+
+def test_a_subscriber_whose_kinds_fail_is_forgotten_and_the_run_ends_well(bench: Bench) -> None:
+    """F2: they are foreign code."""
+    bench.give(numbered(20))
+    pipeline = bench.pipeline([lambda item: item]).create("a")
+    with nothing_left():
+        pipeline.start().tell(Subscribe(Deaf(), (Odd("Kind", (), {}),)))
+        report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status is Status.COMPLETED
 
 
 def test_a_message_that_a_pipeline_does_not_know_is_no_secret_failure(bench: Bench) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, FunctionOperator, StreamFactory, UnifiedPipeline
+from llm_datagen import (
+    ConfigError,
+    FunctionOperator,
+    StreamFactory,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
+from llm_datagen.cli.projection import project
 from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
 
 from ..support import numbered, write_jsonl
@@ -17,8 +25,8 @@ from ..support import numbered, write_jsonl
 def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[StageTrial]:
     pipeline = UnifiedPipeline(operators, "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None, **settings)
     image, given = pipeline.blueprint()
-    (entry,) = external_inputs(image)
-    return list(run_trial(image, given, {entry["node_id"]: sample}, rows=rows, folder=folder))
+    ((stream, _),) = external_inputs(image)
+    return list(run_trial(image, given, {stream.place: sample}, rows=rows, folder=folder))
 
 
 def test_random_rows_are_drawn_from_the_whole_input_each_with_the_same_chance(tmp_path: Path) -> None:
@@ -71,3 +79,28 @@ def test_of_rows_made_of_a_whole_batch_nobody_says_which_row_gave_them(tmp_path:
     (stage,) = _trial(tmp_path, [fold], 4, sample, batch_size=2)
     assert [row["sum"] for _, row in stage.made] == [2, 2]
     assert stage.made_of() is None
+
+
+def test_a_node_with_several_inputs_gets_rows_of_each_as_the_run_has_them(tmp_path: Path) -> None:
+    """What lies behind a merge is tried, too, from what the trial made, not from what an earlier run has left."""
+    write_jsonl(tmp_path / "in.jsonl", numbered(90))
+    write_jsonl(tmp_path / "few.jsonl", numbered(10))
+    write_jsonl(tmp_path / "twice.jsonl", numbered(1)).with_suffix(".jsonl.done").touch()  # of an earlier run
+    twice = UnifiedNode("twice", follow_input=False).bind_io(f"{tmp_path}/in.jsonl", f"{tmp_path}/twice.jsonl")
+    both = UnifiedNode("both", follow_input=False).bind_io(
+        {"a": f"{tmp_path}/twice.jsonl", "b": f"{tmp_path}/few.jsonl"}, f"{tmp_path}/both.jsonl"
+    )
+    twice.set_operator(lambda row: [{"of": "in"}, {"of": "in"}])
+    both.set_operator(lambda row: row)
+    image, operators = UnifiedNodePipeline([twice, both], log_file=None).blueprint()
+    inputs = external_inputs(image)
+    assert [Path(stream.path).name for stream, _ in inputs] == ["in.jsonl", "few.jsonl"]
+    samples = {stream.place: random_rows(stream, 10, seed=0, is_root=is_root) for stream, is_root in inputs}
+    first, merge, last = run_trial(image, operators, samples, rows=10, folder=tmp_path)
+    of = Counter("in" if item.get("of") else "few" for _, item in last.given)
+    assert of == {"in": 9, "few": 1}  # as 180 rows to 10
+    assert all(str(row_id).endswith("_a" if item.get("of") else "_b") for row_id, item in last.given)
+    assert (len(merge.given), merge.waiting) == (10, 20)
+    counts = {place: sample.count or 0 for place, sample in samples.items()}
+    uses = project([(stage, []) for stage in (first, merge, last)], counts)
+    assert [use.rows_in.value for use in uses] == [90, 190, 190]

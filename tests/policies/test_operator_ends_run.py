@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from llm_datagen import BaseOperator, DatagenError, FatalError, INodeContext, NodeFailedError, StopRun
 
 from ..pipeline.chains import STYLES, operator
-from ..support import Bench, Calls, bag, lines, numbered
+from ..support import Bench, Calls, bag, lines, nothing_left, numbered
 from .helpers import check_counts, letters_of, modelled
 
 ROWS = 60
@@ -83,6 +85,53 @@ def test_stop(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     assert report.status == "completed"
     assert bag(lines(bench.output)) == bag(modelled(numbered(ROWS), [dict])[0])
     check_counts(bench, report)
+
+
+class Reluctant(BaseOperator):
+    """Ends the run in its setup, unless it is the first to be set up, or the folder of the run holds `mended`."""
+
+    name = "reluctant"
+
+    def __init__(self, folder: Path, *, willing: int = 0) -> None:
+        self.folder, self.willing = folder, willing
+
+    def setup(self) -> None:
+        (self.folder / f"setup-{os.getpid()}-{time.monotonic_ns()}").touch()
+        is_late = len(list(self.folder.glob("setup-*"))) > self.willing
+        if is_late and not (self.folder / "mended").exists():
+            raise StopRun("not today")
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        time.sleep(0.01)
+        return {"n": item["n"]}
+
+
+class ReluctantAsync(Reluctant):
+    async def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return {"n": item["n"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "executor", "willing"),
+    [
+        (Reluctant, "thread", 0),
+        (ReluctantAsync, "thread", 0),
+        (Reluctant, "process", 0),
+        (Reluctant, "process", 1),
+    ],
+    ids=["thread", "async", "process", "second process"],
+)
+def test_stop_in_setup(bench: Bench, kind: type[Reluctant], executor: str, willing: int) -> None:
+    """Before the first row, too, the run ends as cancelled, with the reason."""
+    bench.give(numbered(ROWS))
+    settings = {"executor": executor, "parallel_size": 2}
+    pipeline = bench.pipeline([kind(bench.folder, willing=willing)], **settings).create("a")
+    with nothing_left():
+        report = pipeline.run()
+    assert (report.status, report.reason, report.error) == ("canceled", "not today", None)
+    (bench.folder / "mended").touch()
+    assert pipeline.resume("a").run().status == "completed"
+    assert bag(lines(bench.output)) == bag(modelled(numbered(ROWS), [dict])[0])
 
 
 class Keeper(BaseOperator):

@@ -6,6 +6,7 @@ waits but the one who asked.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -41,16 +42,17 @@ class AnsweringMailbox(Mailbox):
             answer.add_done_callback(lambda done: _pass_on(done, reply))
         return answer
 
-    def forward(self, ref: pykka.ActorRef[Any]) -> None:
-        """Hand the message that is being handled to another actor, which answers it in place of this one."""
+    def take(self) -> Envelope[Any]:
+        """Return the message that is being handled, to be put again: whoever has asked is answered then."""
         envelope = self._current
         assert envelope is not None
         reply, envelope.reply_to = envelope.reply_to, None
-        try:
-            ref.actor_inbox.put(Envelope(envelope.message, reply_to=reply))
-        except pykka.ActorDeadError as error:
-            if reply is not None:
-                reply.set_exception((type(error), error, None))
+        return Envelope(envelope.message, reply_to=reply)
+
+    def forward(self, ref: pykka.ActorRef[Any]) -> None:
+        """Hand the message that is being handled to another actor, which answers it in place of this one."""
+        with contextlib.suppress(pykka.ActorDeadError):  # it has ended: whoever has asked was told so
+            ref.actor_inbox.put(self.take())
 
 
 def _pass_on(done: Future[Any], reply: pykka.Future[Any]) -> None:

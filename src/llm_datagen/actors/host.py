@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pykka
+from pykka._envelope import Envelope
 
 from llm_datagen.actors.answers import AnsweringMailbox
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown
@@ -98,8 +99,9 @@ class PipelineHost(Stage):
         self._launcher: threading.Thread | None = None
         self._number = 0
         self._is_under_way = False
-        self._cancelled: Cancel | None = None
+        self._put_off: list[Envelope[Any]] = []  # until the run that is being launched is known
         self._answer: Future[Any] = Future()
+        self._stopped: list[Future[Any]] = []  # who has asked for the end, and waits
 
     @staticmethod
     def _create_actor_inbox() -> AnsweringMailbox:
@@ -120,10 +122,14 @@ class PipelineHost(Stage):
                 self._begin(message)
             case _Launched():
                 self._launched(message)
+            case Cancel() if self._launcher is not None:
+                self._put_off.append(Envelope(message))  # nobody waits for an answer
+            case _Heard(number=number) if self._launcher is not None and number == self._number:
+                self._put_off.append(Envelope(message))
+            case Pause() | Unpause() | Reconfigure() if self._launcher is not None:
+                self._put_off.append(self._inbox.take())
             case Cancel(reason=reason):
-                if self._launcher is not None:
-                    self._cancelled = message
-                elif self._run is not None:
+                if self._run is not None:
                     self._run.cancel(reason)
             case Pause() | Unpause() | Reconfigure():
                 self._steer(message)
@@ -138,12 +144,26 @@ class PipelineHost(Stage):
                 refuse_unknown(message)
         return None
 
+    def on_stop(self) -> None:
+        """Let whoever stops this actor wait until the run is saved."""
+        super().on_stop()
+        self._stopped.append(self._inbox.answer())
+
     def release(self) -> None:
         """End the run that is under way, and wait until it is saved."""
+        try:
+            self._end_run()
+        finally:
+            for stopped in self._stopped:
+                stopped.set_result(None)
+
+    def _end_run(self) -> None:
+        for envelope in self._put_off:
+            self._dismiss(envelope)
         if self._launcher is not None:
             self._launcher.join()
         if self._run is not None:
-            self._run.cancel("the pipeline's host was stopped")
+            self._run.cancel(f"the pipeline's host {f'failed: {self._failure}' if self._failure else 'was stopped'}")
             self._run.wait()
         if not self._answer.done():
             self._answer.set_exception(pykka.ActorDeadError("the pipeline's host was stopped"))
@@ -158,11 +178,12 @@ class PipelineHost(Stage):
                 )
             )
             return
-        self._answer, self._cancelled, self._is_under_way = answer, None, True
+        self._answer, self._is_under_way = answer, True
         self._number += 1
         ear = _Ear(self.actor_ref, self._number)
-        self._launcher = threading.Thread(target=self._do_launch, args=(order, ear), name="datagen-launcher")
-        self._launcher.start()
+        launcher = threading.Thread(target=self._do_launch, args=(order, ear), name="datagen-launcher")
+        launcher.start()
+        self._launcher = launcher
 
     def _do_launch(self, order: Run | Resume, ear: _Ear) -> None:
         run: HostedRun | None = None
@@ -185,8 +206,8 @@ class PipelineHost(Stage):
             self._subscribers.publish(PipelineFinished(pipeline_id, "failed", failure, launched.error))
             if not self._answer.done():
                 self._answer.set_exception(launched.error)
-        elif self._cancelled is not None and launched.run is not None:
-            launched.run.cancel(self._cancelled.reason)
+        put_off, self._put_off = self._put_off, []
+        self._inbox.put_first(put_off)
 
     def _came(self, number: int, status: PipelineStatus) -> None:
         """Take how a run is; the first word of a run answers whoever asked for it."""

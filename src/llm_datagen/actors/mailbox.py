@@ -16,7 +16,8 @@ for the same key replaces an earlier one, so no stale timer is ever seen.
 has one, and raises `pykka.ActorDeadError` if it has not. Nothing that was put counts as delivered until its receiver
 has said so.
 
-Any thread may call `put`, `close` and the properties; only the actor's own thread calls `get` and `wake_after`.
+Any thread may call `put`, `close` and the properties; only the actor's own thread calls `get`, `put_first` and
+`wake_after`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pykka
@@ -154,6 +155,11 @@ class Mailbox:
             self._blocked.remove(ticket)
             self._writable.notify_all()  # the next one is first now
         return self.clock.monotonic() - started
+
+    def put_first(self, envelopes: Sequence[Envelope[Any]]) -> None:
+        """Add control messages before all that wait, in their order: the actor had put them off."""
+        with self._lock:
+            self._control.extendleft(reversed(envelopes))
 
     def release(self, rows: int, size: int = 0) -> None:
         """Count rows and bytes as no longer held: there is room for others."""

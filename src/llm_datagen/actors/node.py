@@ -22,6 +22,7 @@ from llm_datagen.actors.stall import StallWatch
 from llm_datagen.actors.tasks import Tasks
 from llm_datagen.actors.times import WorkerTimes
 from llm_datagen.actors.workers import make_delivery, make_executor, make_kernel
+from llm_datagen.errors import FailureRecord, StopRun
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     AllowCalls,
@@ -129,7 +130,11 @@ class NodeActor(Stage):
 
     def begin(self) -> None:
         """Start the workers; the operator's `setup` runs."""
-        self._executor.start()
+        try:
+            self._executor.start()
+        except StopRun as stop:
+            self._stop_run(FailureRecord.of(stop))
+            self._go_on()
         self._stall.moved()
         self._look_later()
 
@@ -292,8 +297,7 @@ class NodeActor(Stage):
             self._wind_down()
         elif done.failure is not None and rest is not None and not self._is_stopping:
             if done.failure.is_stop:
-                tell(self._supervisor, Cancel(done.failure.record.text))
-                self._wind_down()
+                self._stop_run(done.failure.record)
             else:
                 rest = self._without_failed(rest, done.failure)
         if rest is not None and rest.records:
@@ -318,6 +322,11 @@ class NodeActor(Stage):
 
     def _give_up(self, failure: OperatorFailure) -> None:
         tell(self._supervisor, OperatorFailed(self.node_id, failure))
+        self._wind_down()
+
+    def _stop_run(self, reason: FailureRecord) -> None:
+        """End the whole run in good order: the operator says so."""
+        tell(self._supervisor, Cancel(reason.text))
         self._wind_down()
 
     def _wind_down(self) -> None:

@@ -129,11 +129,10 @@ class PipelineActor(Stage):
             error = self._error or DatagenError("the pipeline's actor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
         result = self._result
-        tell(self._host, StatusChanged(result.status))
-        self._publish(
-            PipelineFinished(self._status.pipeline_id, str(result.status.status), result.failure, result.error)
-        )
+        finished = PipelineFinished(self._status.pipeline_id, str(result.status.status), result.failure, result.error)
         try:
+            tell(self._host, StatusChanged(result.status))
+            self._publish(finished)
             self._clean_up()
         finally:
             self._settled.set_result(result)

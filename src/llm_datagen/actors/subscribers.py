@@ -24,13 +24,11 @@ class Subscribers:
 
     def publish(self, event: Event) -> None:
         """Tell everybody who wants to hear of `event`. Who cannot be told is forgotten."""
-        self._known = [
-            (ref, kinds) for ref, kinds in self._known if (kinds and not isinstance(event, kinds)) or _told(ref, event)
-        ]
+        self._known = [(ref, kinds) for ref, kinds in self._known if _told(ref, kinds, event)]
 
 
-def _told(ref: Recipient, event: Event) -> bool:
+def _told(ref: Recipient, kinds: tuple[type, ...], event: Event) -> bool:
     try:
-        return tell(ref, event)
+        return (bool(kinds) and not isinstance(event, kinds)) or tell(ref, event)
     except BaseException:  # noqa: BLE001 - foreign code: a subscriber that cannot be told is forgotten
         return False

@@ -238,6 +238,16 @@ class SupervisorActor(Stage):
     # Steering.
 
     def _steer(self, order: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+        try:
+            self._do(order, answer)
+        except BaseException as error:  # also of a bug, whoever waits hears
+            if not answer.done():
+                answer.set_exception(error)
+            if not isinstance(error, ConfigError):
+                raise
+        self._changed()
+
+    def _do(self, order: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
         stages = [(group.node, group.reader) for group in self._groups.values()]
         is_running = self._record.status is Status.RUNNING
         match order:
@@ -251,14 +261,10 @@ class SupervisorActor(Stage):
             case Reconfigure(node_id=node_id):
                 group = self._groups.get(node_id)
                 is_over = not is_running or (group is not None and "node" in group.ended)
-                try:
-                    node = group.node if group else None
-                    answer.set_result(self._steering.reconfigure(order, node, is_over=is_over))
-                except ConfigError as error:
-                    answer.set_exception(error)
+                node = group.node if group else None
+                answer.set_result(self._steering.reconfigure(order, node, is_over=is_over))
             case _:  # it ends: no call begins
                 answer.set_result(self._record.now())
-        self._changed()
 
     # Ending.
 

@@ -94,12 +94,15 @@ class Input:
             items.append(item)
         return ids, items
 
+    def unparsed_id(self, number: int) -> Id:
+        """Return the id of a row that cannot be parsed."""
+        return self._source.unparsed_id(self._block.start + number)
+
     def letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
         """Return the dead letter of a record: what it was, and why it failed."""
         block = self._block
         ordinal = block.start + number
-        row_id: Id = ordinal
-        item: Any = UNPARSED
+        row_id, item = self.unparsed_id(number), UNPARSED
         with contextlib.suppress(ValueError):
             row_id, item = named(block.decode(block.records[number]), ordinal, is_root=self._is_root)
         return letter(

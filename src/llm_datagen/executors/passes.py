@@ -150,7 +150,7 @@ class Pass:
         """Return the next row's id and item; None when there is nothing more to do."""
         if not self._begin(1):
             return None
-        self._given = ((self._block.start + self._settled,), [])  # if it cannot be parsed
+        self._given = ((), [])  # if it cannot be parsed
         row_id, item = self._input.one(self._settled)
         self._given = ((row_id,), [item])
         self._calls += 1
@@ -173,7 +173,7 @@ class Pass:
             return None
         begin = self._settled
         end = begin + self._parts[-1] if self._parts else self._claimed
-        self._given = ((self._block.start + begin,), [])  # if not even the first one can be parsed
+        self._given = ((), [])  # if not even the first one can be parsed
         self._given = self._input.batch(begin, end)
         self._calls += 1
         return self._given[1].copy()  # the list is the operator's own
@@ -211,9 +211,10 @@ class Pass:
             there is nothing more to try: then `failure` says why.
         """
         ids, items = self._given
+        if not items:  # the row could not be parsed
+            ids = [self._input.unparsed_id(self._settled)]
         rows = len(ids)
         is_stop, is_fatal = isinstance(error, StopRun), isinstance(error, SpoolError | FatalError)
-        # No items: the row could not be parsed.
         may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal and not is_stop
         if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
             self._attempts += 1

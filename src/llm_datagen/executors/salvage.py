@@ -11,7 +11,7 @@ import contextlib
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from llm_datagen.errors import FailureRecord, WorkerDiedError
+from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import Id
@@ -93,8 +93,10 @@ class Salvage:
             self._fail(part, error)
 
     def end(self, error: BaseException) -> None:
-        """Take note that nothing more can be done, and the node has failed: a process cannot be had, or used."""
-        self._is_over, self._failure = True, failure_of(self._kernel, self._block, 0, error, is_fatal=True)
+        """Take note that nothing more can be done: a process cannot be had, or used. The node has failed, or stops."""
+        is_stop = isinstance(error, StopRun)
+        failure = failure_of(self._kernel, self._block, 0, error, is_fatal=not is_stop)
+        self._is_over, self._failure = True, replace(failure, is_stop=is_stop)
 
     def _pause_after(self, attempts: int) -> float | None:
         return self._kernel.retries.pause_after(attempts)
@@ -180,7 +182,7 @@ def failure_of(
 def _named(kernel: Kernel, block: Block, rows: int) -> list[tuple[Id, Any]]:
     found: list[tuple[Id, Any]] = []
     for number, record in enumerate(block.records[:rows]):
-        known: tuple[Id, Any] = block.start + number, UNPARSED
+        known: tuple[Id, Any] = kernel.source.unparsed_id(block.start + number), UNPARSED
         with contextlib.suppress(ValueError):
             known = named(block.decode(record), block.start + number, is_root=kernel.is_root)
         found.append(known)

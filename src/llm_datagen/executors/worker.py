@@ -170,10 +170,13 @@ class WorkerContext:
 
 
 class _Source:
-    """The source, which only the engine has open."""
+    """The source, which only the engine has open. It is one stream: several are merged on threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def unparsed_id(self, number: int) -> int:
+        return number
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         return RowFormatError(self._engine.ask("row_error", str(error), offset))

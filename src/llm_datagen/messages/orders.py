@@ -1,4 +1,4 @@
-"""Orders to a pipeline, for everybody (public)."""
+"""Orders to a pipeline, for everybody (public). What cannot be one is refused where it is made, with a ConfigError."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """To a pipeline: begin. Ignored when it has begun."""
+    """To a pipeline: begin. Ignored when it has begun.
+
+    To a pipeline's host: run what was created. Asked, the reply is a `report.PipelineStatus` when it has begun. It
+    raises `PipelineBusyError` while a run is under way, and what `run()` raises before it begins.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """To a pipeline's host: go on with a run that has stopped, here or in another process."""
+    """To a pipeline's host: go on with a run that has stopped, here or in another process.
+
+    Asked, the reply is a `report.PipelineStatus` when it has begun. It raises `PipelineBusyError` while a run is under
+    way, and what `resume()` raises, such as `PipelineNotFoundError` and `StreamChangedError`.
+    """
 
     pipeline_id: str
+
+    def __post_init__(self) -> None:
+        _check_text("pipeline_id", self.pipeline_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +37,9 @@ class Cancel:
     """To a pipeline, or any stage: begin nothing new, end what was begun, commit it."""
 
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        _check_text("reason", self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,9 @@ class Reconfigure:
     """Items a batch. Refused for operators that take batches: which rows share a call must not change in a run."""
     rate: float | None = None
     """Rows a second that are handed to the operator, at most; 0 takes the limit off."""
+
+    def __post_init__(self) -> None:
+        _check_text("node_id", self.node_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +107,14 @@ class Subscribe:
     """An actor's ref, or anything with `tell(message)`; it MUST NOT block."""
     kinds: tuple[type, ...] = ()
     """The classes of events to be told of; none: all."""
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.ref, "tell", None)):
+            raise ConfigError(f"ref must be an actor's ref, or have a method tell(message), not {self.ref!r}")
+        if not isinstance(self.kinds, tuple | list) or not all(isinstance(kind, type) for kind in self.kinds):
+            raise ConfigError(f"kinds must be a tuple of classes of events, such as (NodeFailed,), not {self.kinds!r}")
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, not {value!r}")

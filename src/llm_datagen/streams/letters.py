@@ -133,7 +133,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -
         cursor = source.cursor([Segment(span.start, span.offset, span.end, span.offset_end)], follow=False)
         try:
             while (block := cursor.read(1)) is not None:
-                row_id: Id = block.start
+                row_id = source.unparsed_id(block.start)
                 item: Any = UNPARSED
                 with contextlib.suppress(ValueError):
                     row_id, item = named(block.decode(block.records[0]), block.start, is_root=is_root)

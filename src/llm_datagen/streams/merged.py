@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote
 
 from llm_datagen.config import check_choice
 from llm_datagen.errors import RowFormatError
+from llm_datagen.ids import Id
 from llm_datagen.streams.codec import Block
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.lanes import Lane, Naming
@@ -132,6 +133,10 @@ class MergedStream(Stream):
         With `follow` False, a lane that is followed and not there yet has no rows.
         """
         return MergedCursor(self, segments, follow=follow)
+
+    def unparsed_id(self, number: int) -> Id:
+        """Return the id that a record would have that is no row."""
+        return self.lanes[number // LANE].named(number % LANE)
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line of which lane cannot be parsed, and why."""

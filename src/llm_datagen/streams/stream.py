@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from llm_datagen.config import Fsync
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
+from llm_datagen.ids import Id
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.commits import CommitLog, check_data, read_log
 from llm_datagen.streams.cursor import Cursor
@@ -302,6 +303,10 @@ class Stream:
         finally:
             file.close()
         return lines
+
+    def unparsed_id(self, number: int) -> Id:
+        """Return the id of a record that is no row, by its number."""
+        return number
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""

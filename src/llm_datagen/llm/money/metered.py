@@ -12,6 +12,7 @@ from llm_datagen.llm.http.client import Endpoint
 from llm_datagen.llm.money.budget import Amount, Budget, spent_on
 from llm_datagen.llm.money.ledger import Ledger
 from llm_datagen.llm.money.prices import PriceList, Prices, known_prices
+from llm_datagen.llm.waiting import Waits, is_paused
 
 
 class MeteredCaller:
@@ -33,6 +34,7 @@ class MeteredCaller:
         self._prices = PriceList(endpoint.label, prices)
         self._budget = budget
         self._ledger: Ledger | None = None
+        self._waits = Waits()
         self._said: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
@@ -80,9 +82,7 @@ class MeteredCaller:
             raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
         ledger, need = self._joined(request), budget.most(request, prices)
         was_cancelled = _is_cancelled(request)
-        call = await ledger.reserve(need, budget)
-        if call is None:
-            raise StopRun(budget.reason(ledger.spent, ledger.lost, need))
+        call = await self._reserve(ledger, need, budget, request)
         if _is_cancelled(request) and not was_cancelled:  # while it waited: after a cancel, no call begins
             ledger.settle(call, Amount())
             raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
@@ -111,6 +111,16 @@ class MeteredCaller:
                 "budget may be exceeded by that",
             )
         return answer
+
+    async def _reserve(self, ledger: Ledger, need: Amount, budget: Budget, request: ChatRequest) -> int:
+        while True:
+            call = await ledger.reserve(need, budget)
+            if call is None:
+                raise StopRun(budget.reason(ledger.spent, ledger.lost, need))
+            if not is_paused(request):
+                return call
+            ledger.settle(call, Amount())  # the run was paused while it waited
+            await self._waits.while_paused(request)
 
     def _joined(self, request: ChatRequest) -> Ledger:
         if self._ledger is None:

@@ -185,6 +185,9 @@ class LLMTorture:
             yield f"{death.how}: {death.text}"
             self.is_ended = True
             return
+        noise = [line for line in death.text.splitlines() if line and not line.startswith("SAID ")]
+        if noise:  # such as a task whose exception nobody has seen
+            yield f"it said {noise}"
         if said["status"] == "completed":
             self.is_ended = self.is_completed = True
         elif said["status"] == "canceled":

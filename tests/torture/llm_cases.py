@@ -188,8 +188,14 @@ class LLMCase:
     ) -> LLMOperator:
         timeout = 1.0 if self.latency.slow_share else 20.0
         each = [
-            {"model": "m", "base_url": till.base_url, "api_key": till.api_key, "prices": PRICES, **self.limits}
-            for till in tills
+            {
+                "model": f"m{number}",
+                "base_url": till.base_url,
+                "api_key": till.api_key,
+                "prices": PRICES,
+                **self.limits,
+            }
+            for number, till in enumerate(tills)
         ]
         where: dict[str, Any] = each[0]
         if self.strategy is not None:
@@ -227,6 +233,7 @@ def _stage(number: int, chance: random.Random) -> Stage:
             "on_error": on_error,
             "retries": chance.choice([0, 0, 0, 1]),
             "retry_wait": 0.01,
+            "delivery": "at_most_once" if chance.random() < 0.15 else "exactly_once",
             "grace": chance.choice([60.0, 60.0, 0.02]),
             "writer_config": WriterConfig(
                 async_mode=chance.random() < 0.7,

@@ -106,6 +106,9 @@ class Till(FakeLLMServer):
     def _call(self, request: HTTPRequest, connection: Connection) -> None:
         self._came_at.append(time.monotonic())
         body = orjson.loads(request.body)
+        if body["model"] != f"m{self._number}":
+            connection.respond(404, error_body(f"there is no model {body['model']} here"))
+            return
         messages = body["messages"]
         counts = self._of.setdefault(f"{len(messages)} {first_words(messages)}", Counter())
         fault_draw, latency_draw = draws(self._seed, request.body, self._attempts[request.body] + 1)

@@ -202,7 +202,7 @@ class LLMTorture:
         """Return what is told to the run while it runs: a pause, and another number of calls at once."""
         begin = self.dice.uniform(0.05, 0.5)
         node = self.dice.choice(self.case.stages).name
-        rows = self.dice.choice([1, 3, MOST_ROWS_AT_ONCE])
+        rows = self.dice.choice([1, 3, 12, MOST_ROWS_AT_ONCE])
         return [
             (begin, "pause", {}),
             (begin + 0.1, "reconfigure", {"node_id": node, "parallel_size": rows}),

@@ -20,7 +20,7 @@ CANARY = "sk-canary-4f1d9a73c2"
 WINDOW_SECONDS = 0.5
 """What a minute is for the limits of a case."""
 
-MOST_ROWS_AT_ONCE = 12
+MOST_ROWS_AT_ONCE = 40
 
 _MAX_TOKENS = 40
 _RETRIES = 5
@@ -129,7 +129,7 @@ class LLMCase:
     def of(cls, seed: int) -> LLMCase:
         """Return the case of a seed."""
         chance = random.Random(f"llm {seed}")
-        size = chance.choice([8, 20, 40, 80])
+        size = chance.choice([8, 20, 40, 80, 80, 300])
         keys = [n - n % 2 * (chance.random() < 0.1) for n in range(size)]
         rows = [{"k": k, "w": f"w{k % 7}" * (1 + k % 9)} for k in keys]
         stages = [_stage(number, chance) for number in range(chance.choice([1, 1, 2, 2, 3]))]
@@ -228,7 +228,7 @@ def _stage(number: int, chance: random.Random) -> Stage:
         cache=chance.choice([None, None, "answers.sqlite", "answers.sqlite", f"answers-{number}.sqlite"]),
         has_meta=chance.random() < 0.5,
         node={
-            "parallel_size": chance.choice([1, 2, 5, MOST_ROWS_AT_ONCE]),
+            "parallel_size": chance.choice([1, 2, 5, 12, MOST_ROWS_AT_ONCE]),
             "ordered": chance.random() < 0.3,
             "on_error": on_error,
             "retries": chance.choice([0, 0, 0, 1]),

@@ -146,7 +146,7 @@ class LLMJudge:
             if len(set(bys)) != len(bys):
                 yield f"row {row_id} has the same answer twice: {bys}"
         if missing != (node["skipped"] if stage.on_error == "skip" else 0) or (
-            letters and stage.on_error != "dead_letter"
+            len(letters) > len(abandoned) and stage.on_error != "dead_letter"
         ):
             yield f"{missing} rows are gone, {len(letters)} dead letters, {node['skipped']} skipped by {stage.on_error}"
         for letter in letters:

@@ -28,6 +28,9 @@ ANSWER = ChatAnswer(
 )
 
 
+FULL = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+
+
 class Asked:
     """A caller at the bottom: gives the answers that it was made with, one after the other; the last one for ever."""
 
@@ -73,6 +76,12 @@ def complete(path: Path, asked: Asked, *requests: ChatRequest) -> list[ChatAnswe
 
     answers: list[ChatAnswer] = run(path, asked, body)
     return answers
+
+
+def execute(path: Path, statement: str) -> None:
+    """Have another program execute a statement."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(statement)
 
 
 @contextmanager
@@ -192,20 +201,30 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
 def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_is_not_lost(tmp_path: Path) -> None:
     path, asked = tmp_path / "answers", Asked()
 
-    def execute(statement: str) -> None:
-        with closing(sqlite3.connect(path)) as other:
-            other.execute(statement)
-
     async def body(journal: JournaledCaller) -> ChatAnswer:
-        execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+        execute(path, FULL)
         for _ in range(2):
             with pytest.raises(JournalError, match="disk is full"):
                 await journal.complete(REQUEST)
         assert asked.count == 1
-        execute("DROP TRIGGER full")
+        execute(path, "DROP TRIGGER full")
         return await journal.complete(REQUEST)
 
     assert run(path, asked, body).is_cached
+    assert asked.count == 1
+
+
+def test_an_answer_that_could_not_be_kept_is_kept_in_the_end_when_it_can_be(tmp_path: Path) -> None:
+    path, asked = tmp_path / "answers", Asked()
+
+    async def body(journal: JournaledCaller) -> None:
+        execute(path, FULL)
+        with pytest.raises(JournalError, match="disk is full"):
+            await journal.complete(REQUEST)
+        execute(path, "DROP TRIGGER full")
+
+    run(path, asked, body)
+    assert complete(path, asked)[0].is_cached
     assert asked.count == 1
 
 

@@ -89,10 +89,10 @@ class LLMTorture:
 
     def _blows(self) -> Iterator[str]:
         judge = LLMJudge(self.case, self.folder, self.tills)
-        for _ in range(self.dice.randint(1, 5)):
+        for _ in range(self.dice.randint(2, 8)):
             self._plan_outages()
-            after = self.dice.uniform(0.03, self.dice.choice([0.3, 1.0, 2.0]))
-            with_what = self.dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT, None])
+            after = self.dice.uniform(0.03, self.dice.choice([0.15, 0.4, 1.0]))
+            with_what = self.dice.choice([*[signal.SIGKILL] * 5, signal.SIGINT, signal.SIGINT, None])
             full = self._fill_journals() if self.dice.random() < 0.15 else []
             yield from self._round(judge, None if with_what is None else after, with_what or signal.SIGKILL, full)
             for path in full:
@@ -185,6 +185,9 @@ class LLMTorture:
             yield f"{death.how}: {death.text}"
             self.is_ended = True
             return
+        noise = [line for line in death.text.splitlines() if line and not line.startswith("SAID ")]
+        if noise:  # such as a task whose exception nobody has seen
+            yield f"it said {noise}"
         if said["status"] == "completed":
             self.is_ended = self.is_completed = True
         elif said["status"] == "canceled":
@@ -199,7 +202,7 @@ class LLMTorture:
         """Return what is told to the run while it runs: a pause, and another number of calls at once."""
         begin = self.dice.uniform(0.05, 0.5)
         node = self.dice.choice(self.case.stages).name
-        rows = self.dice.choice([1, 3, MOST_ROWS_AT_ONCE])
+        rows = self.dice.choice([1, 3, 12, MOST_ROWS_AT_ONCE])
         return [
             (begin, "pause", {}),
             (begin + 0.1, "reconfigure", {"node_id": node, "parallel_size": rows}),

@@ -20,7 +20,7 @@ CANARY = "sk-canary-4f1d9a73c2"
 WINDOW_SECONDS = 0.5
 """What a minute is for the limits of a case."""
 
-MOST_ROWS_AT_ONCE = 12
+MOST_ROWS_AT_ONCE = 40
 
 _MAX_TOKENS = 40
 _RETRIES = 5
@@ -129,7 +129,7 @@ class LLMCase:
     def of(cls, seed: int) -> LLMCase:
         """Return the case of a seed."""
         chance = random.Random(f"llm {seed}")
-        size = chance.choice([8, 20, 40, 60])
+        size = chance.choice([8, 20, 40, 80, 80, 300])
         keys = [n - n % 2 * (chance.random() < 0.1) for n in range(size)]
         rows = [{"k": k, "w": f"w{k % 7}" * (1 + k % 9)} for k in keys]
         stages = [_stage(number, chance) for number in range(chance.choice([1, 1, 2, 2, 3]))]
@@ -188,8 +188,14 @@ class LLMCase:
     ) -> LLMOperator:
         timeout = 1.0 if self.latency.slow_share else 20.0
         each = [
-            {"model": "m", "base_url": till.base_url, "api_key": till.api_key, "prices": PRICES, **self.limits}
-            for till in tills
+            {
+                "model": f"m{number}",
+                "base_url": till.base_url,
+                "api_key": till.api_key,
+                "prices": PRICES,
+                **self.limits,
+            }
+            for number, till in enumerate(tills)
         ]
         where: dict[str, Any] = each[0]
         if self.strategy is not None:
@@ -222,11 +228,12 @@ def _stage(number: int, chance: random.Random) -> Stage:
         cache=chance.choice([None, None, "answers.sqlite", "answers.sqlite", f"answers-{number}.sqlite"]),
         has_meta=chance.random() < 0.5,
         node={
-            "parallel_size": chance.choice([1, 2, 5, MOST_ROWS_AT_ONCE]),
+            "parallel_size": chance.choice([1, 2, 5, 12, MOST_ROWS_AT_ONCE]),
             "ordered": chance.random() < 0.3,
             "on_error": on_error,
             "retries": chance.choice([0, 0, 0, 1]),
             "retry_wait": 0.01,
+            "delivery": "at_most_once" if chance.random() < 0.15 else "exactly_once",
             "grace": chance.choice([60.0, 60.0, 0.02]),
             "writer_config": WriterConfig(
                 async_mode=chance.random() < 0.7,

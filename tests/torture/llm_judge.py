@@ -97,8 +97,9 @@ class LLMJudge:
         for ledger in verify(image):
             yield from (f"verify: {what}" for what in ledger.findings)
         for stage, node in zip(self.case.stages, image["nodes"], strict=True):
-            yield from (f"{stage.name}: {what}" for what in self._rows(stage, node, of, is_replayed=is_replayed))
             deaths = kills + losses + (ends if stage.gives_up else 0)
+            wrong = self._rows(stage, node, of, deaths, is_replayed=is_replayed)
+            yield from (f"{stage.name}: {what}" for what in wrong)
             yield from (f"{stage.name}: {what}" for what in self._paid_again(stage, of, deaths))
         is_exact = not (kills or losses or self.case.latency.slow_share)
         is_exact &= not (ends and any(stage.gives_up for stage in self.case.stages))
@@ -107,7 +108,7 @@ class LLMJudge:
         yield from self._left()
 
     def _rows(
-        self, stage: Stage, node: dict[str, Any], of: dict[str, Counter[str]], *, is_replayed: bool
+        self, stage: Stage, node: dict[str, Any], of: dict[str, Counter[str]], deaths: int, *, is_replayed: bool
     ) -> Iterator[str]:
         given = {
             str(row.get("_i", at)): row for at, row in enumerate(_lines(self.folder / f"s{stage.number - 1}.jsonl"))
@@ -120,6 +121,9 @@ class LLMJudge:
             row_id = str(row["_i"])
             by_id.setdefault(row_id.rpartition("_")[0] if stage.samples > 1 else row_id, []).append(row)
         buried = Counter(str(letter["_i"]) for letter in letters)
+        abandoned = {str(letter["_i"]) for letter in letters if letter["error"]["kind"] == "Abandoned"}
+        if abandoned and not (deaths and stage.node["delivery"] == "at_most_once"):
+            yield f"{len(abandoned)} rows are abandoned"
         strangers = (by_id.keys() | buried.keys()) - given.keys()
         if strangers:
             yield f"rows of nowhere: {sorted(strangers)[:3]}"
@@ -133,7 +137,7 @@ class LLMJudge:
                 yield f"row {row_id} is there {len(rows)} times: {[one['_i'] for one in rows]}"
             if (rows and buried[row_id]) or buried[row_id] > 1:
                 yield f"row {row_id} is there {len(rows)} times, and {buried[row_id]} times among the dead letters"
-            if not rows and not _may_fail(prompt, of, stage):
+            if not rows and row_id not in abandoned and not _may_fail(prompt, of, stage):
                 why = [letter["error"]["text"] for letter in letters if str(letter["_i"]) == row_id]
                 yield f"row {row_id} failed, and its calls did not: {why}, {of.get(f'1 {prompt}')}"
             for one in rows:
@@ -142,11 +146,11 @@ class LLMJudge:
             if len(set(bys)) != len(bys):
                 yield f"row {row_id} has the same answer twice: {bys}"
         if missing != (node["skipped"] if stage.on_error == "skip" else 0) or (
-            letters and stage.on_error != "dead_letter"
+            len(letters) > len(abandoned) and stage.on_error != "dead_letter"
         ):
             yield f"{missing} rows are gone, {len(letters)} dead letters, {node['skipped']} skipped by {stage.on_error}"
         for letter in letters:
-            if letter["error"]["kind"] not in ("LLMAnswerError", "LLMRequestError"):
+            if letter["error"]["kind"] not in ("LLMAnswerError", "LLMRequestError", "Abandoned"):
                 yield f"a dead letter for {letter['error']}"
             elif "outage" in letter["error"]["text"] or "budget" in letter["error"]["text"]:
                 yield f"a dead letter for {letter['error']['text']}"
@@ -169,8 +173,9 @@ class LLMJudge:
         if stage.has_meta:
             meta = one["_meta"][stage.name]
             till = self.tills[int(by.split("-")[0])]
-            if meta["endpoint"] != f"{till.base_url}/chat/completions":
-                yield f"_meta says that {meta['endpoint']} gave {by}"
+            where = meta["model"], meta["endpoint"]
+            if where != (f"m{by.split('-')[0]}", f"{till.base_url}/chat/completions"):
+                yield f"_meta says that {where} gave {by}"
             if set(one["_meta"]) != {*row.get("_meta", {}), stage.name} or meta["prompt_tokens"] <= 0:
                 yield f"_meta is {one['_meta']}"
         elif one.get("_meta") != row.get("_meta"):

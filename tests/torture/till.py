@@ -1,7 +1,8 @@
 """A fake endpoint in a process of its own, that knows what it has sold: to whom, how often, and for how much.
 
 It charges for a call when it comes in, as providers do, also when its answer is lost on the way, or nobody waits for it
-any more; not for what it turns away by an HTTP error. An answer names its prompt, the endpoint, and its own number.
+any more; not for what it turns away by an HTTP error, unless a gateway says that, which has not waited. An answer names
+its prompt, the endpoint, and its own number.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import orjson
 
 from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults
 from llm_datagen.testing.llm_faults import draws
-from llm_datagen.testing.llm_http import Connection, HTTPRequest
+from llm_datagen.testing.llm_http import Connection, HTTPRequest, error_body
 
 PRICES = {"input": 1.0, "output": 2.0}
 """Of all endpoints: US dollars a million tokens."""
@@ -55,6 +56,11 @@ def is_broken(prompt: str, depth: int) -> bool:
 def never_fits(prompt: str) -> bool:
     """Return whether no answer to a prompt fits the schema."""
     return prompt.split()[1] == "j2" and int(stamp(prompt)[4:8], 16) % 20 == 0
+
+
+def _is_late(body: Mapping[str, Any]) -> bool:
+    """Return whether the error of a call comes from a gateway, after the work was done."""
+    return int(stamp(first_words(body["messages"]))[:2], 16) % 3 == 0
 
 
 class Till(FakeLLMServer):
@@ -100,13 +106,17 @@ class Till(FakeLLMServer):
     def _call(self, request: HTTPRequest, connection: Connection) -> None:
         self._came_at.append(time.monotonic())
         body = orjson.loads(request.body)
+        if body["model"] != f"m{self._number}":
+            connection.respond(404, error_body(f"there is no model {body['model']} here"))
+            return
         messages = body["messages"]
         counts = self._of.setdefault(f"{len(messages)} {first_words(messages)}", Counter())
         fault_draw, latency_draw = draws(self._seed, request.body, self._attempts[request.body] + 1)
         fault = self._faults.of(fault_draw)
         turned_away = sum(self.faults_met[name] for name in _TURNED_AWAY)
         super()._call(request, connection)
-        if sum(self.faults_met[name] for name in _TURNED_AWAY) == turned_away and fault != "server_error":
+        is_refused = fault == "server_error" and not _is_late(body)
+        if sum(self.faults_met[name] for name in _TURNED_AWAY) == turned_away and not is_refused:
             self._charge(body, is_cut_off=fault == "cut_off")
             counts["charged"] += 1
         if fault is not None and not self.outage:
@@ -124,6 +134,11 @@ class Till(FakeLLMServer):
         self._sold["charged"] += 1
 
     def _finish(self, connection: Connection, raw: bytes, body: dict[str, Any], fault: str | None) -> None:
+        if fault == "server_error" and _is_late(body):
+            self._open -= 1
+            self.faults_met[fault] += 1
+            connection.respond(504, error_body("the gateway has not waited for the answer"))
+            return
         answered = self.answered.total()
         super()._finish(connection, raw, body, fault)
         if self.answered.total() > answered:

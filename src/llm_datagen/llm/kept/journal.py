@@ -7,6 +7,7 @@ were changed make no call for what was answered. Only successes are kept: what w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,12 +105,14 @@ class JournaledCaller:
         await self._save()
 
     async def close(self) -> None:
-        """Close the inner caller, and the file when all is written. May be called more than once."""
+        """Close the inner caller, and the file when all is written, if it can be. May be called more than once."""
         try:
             await self._inner.close()
         finally:
             thread, self._thread = self._thread, None
             if thread is not None:
+                with contextlib.suppress(JournalError):  # it has been raised before
+                    await asyncio.wrap_future(thread.submit(self._write))
                 await asyncio.wrap_future(thread.submit(self._file.close))
                 thread.shutdown(wait=False)
 

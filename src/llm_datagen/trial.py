@@ -15,11 +15,12 @@ from typing import Any
 
 from llm_datagen.blueprint import node_from_image
 from llm_datagen.errors import ConfigError, NodeFailedError
-from llm_datagen.ids import NUMERIC_WIDTH, Id
+from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id
 from llm_datagen.kin import parent_of, rows_of
+from llm_datagen.merging import Merger, Place
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import Coverage, MergedStream, Stream, StreamFactory
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.letters import read_letters
@@ -82,15 +83,18 @@ class StageTrial:
         return found
 
 
-def external_inputs(image: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the nodes of an image that read what no node of it writes, one for each stream."""
-    written = {_place(entry["output_uri"]) for entry in image["nodes"]}
-    found = {_place(entry["input_uri"]): entry for entry in image["nodes"]}
-    return [entry for place, entry in found.items() if place not in written]
+def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, bool]]:
+    """Return the streams that nodes of an image read and none of them writes; and whether their numbers name rows."""
+    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
+    found: dict[Place, tuple[Stream, bool]] = {}
+    for entry in image["nodes"]:
+        for stream, _ in StreamFactory.create(entry["input_uri"]).parts(Coverage()):
+            found.setdefault(stream.place, (stream, bool(entry["is_root"])))
+    return [external for place, external in found.items() if place not in written]
 
 
 def run_trial(
-    image: Mapping[str, Any], operators: Sequence[Any], samples: Mapping[str, Sample], *, rows: int, folder: Path
+    image: Mapping[str, Any], operators: Sequence[Any], samples: Mapping[Place, Sample], *, rows: int, folder: Path
 ) -> Iterator[StageTrial]:
     """Run the nodes one after the other, and yield each when it has ended.
 
@@ -99,7 +103,7 @@ def run_trial(
     Args:
         image: the nodes.
         operators: theirs.
-        samples: the rows to begin with, by the id of the node that `external_inputs` returns.
+        samples: the rows to begin with, by the places of the streams that `external_inputs` returns.
         rows: how many rows a node gets at most; those that only pass rows on get all.
         folder: where the streams of the trial go, an empty folder.
 
@@ -107,15 +111,26 @@ def run_trial(
         NodeFailedError: when something else than a row fails, such as `setup`; or an operator stops the run.
         KeyboardInterrupt: after Ctrl+C.
     """
-    known: dict[tuple[str, str], Sequence[tuple[Id, Any]]] = {
-        _place(entry["input_uri"]): samples[entry["node_id"]].rows for entry in external_inputs(image)
-    }
+    known: dict[Place, Sequence[tuple[Id, Any]]] = {place: sample.rows for place, sample in samples.items()}
     for number, (entry, operator) in enumerate(zip(image["nodes"], operators, strict=True)):
-        there = known[_place(entry["input_uri"])]
-        given = there if isinstance(operator, Selector) else _spread(there, rows)
+        there = _rows_there(StreamFactory.create(entry["input_uri"]), known)
+        given = there if isinstance(operator, Selector | Merger) else _spread(there, rows)
         stage = _run_node(entry, operator, given, len(there) - len(given), folder / str(number))
-        known[_place(entry["output_uri"])] = stage.made
+        known[StreamFactory.create(entry["output_uri"]).place] = stage.made
         yield stage
+
+
+def _rows_there(source: Stream, known: Mapping[Place, Sequence[tuple[Id, Any]]]) -> Sequence[tuple[Id, Any]]:
+    """Return the rows of a source; of several streams, under the names that they have where these are read as one."""
+    if not isinstance(source, MergedStream):
+        return known[source.place]
+    rows: list[tuple[Id, Any]] = []
+    for lane in source.lanes:
+        for row_id, item in known[lane.stream.place]:
+            named_as = lane.named(row_id)
+            has_id = isinstance(item, dict) and ID_FIELD in item
+            rows.append((named_as, {**item, ID_FIELD: named_as} if has_id else item))
+    return rows
 
 
 def _run_node(
@@ -224,7 +239,3 @@ def _taken(records: Iterator[tuple[int, tuple[bytes, Any]]], *, is_root: bool, c
         except ValueError:
             unreadable.append(number)
     return Sample(rows, unreadable, count)
-
-
-def _place(uri: str) -> tuple[str, str]:
-    return StreamFactory.create(uri).place

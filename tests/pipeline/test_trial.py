@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, FunctionOperator, StreamFactory, UnifiedPipeline
+from llm_datagen import ConfigError, FunctionOperator, StreamFactory, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
 
 from ..support import numbered, write_jsonl
@@ -17,8 +17,8 @@ from ..support import numbered, write_jsonl
 def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[StageTrial]:
     pipeline = UnifiedPipeline(operators, "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None, **settings)
     image, given = pipeline.blueprint()
-    (entry,) = external_inputs(image)
-    return list(run_trial(image, given, {entry["node_id"]: sample}, rows=rows, folder=folder))
+    ((stream, _),) = external_inputs(image)
+    return list(run_trial(image, given, {stream.place: sample}, rows=rows, folder=folder))
 
 
 def test_random_rows_are_drawn_from_the_whole_input_each_with_the_same_chance(tmp_path: Path) -> None:
@@ -71,3 +71,29 @@ def test_of_rows_made_of_a_whole_batch_nobody_says_which_row_gave_them(tmp_path:
     (stage,) = _trial(tmp_path, [fold], 4, sample, batch_size=2)
     assert [row["sum"] for _, row in stage.made] == [2, 2]
     assert stage.made_of() is None
+
+
+def test_a_trial_goes_through_merges_of_files_and_of_branches(tmp_path: Path) -> None:
+    """The rows have the names that they will have in the run."""
+    write_jsonl(tmp_path / "in.jsonl", numbered(4))
+    write_jsonl(tmp_path / "more.jsonl", numbered(9))
+
+    def node(name: str, inputs: Any, outputs: Any, **wires: Any) -> UnifiedNode:
+        made = UnifiedNode(name, follow_input=False)
+        return made.bind_io(inputs, outputs, **wires).set_operator(FunctionOperator(dict, name=name))
+
+    def uri(name: str) -> str:
+        return f"jsonl://{tmp_path}/{name}.jsonl"
+
+    split = node("split", uri("in"), {"x": uri("x"), "y": uri("y")}, route=lambda row: "xy"[row["n"] % 2])
+    join = node("join", {"x": uri("x"), "y": uri("y")}, uri("joined"))
+    both = node("both", {"joined": uri("joined"), "more": uri("more")}, uri("both"))
+    image, operators = UnifiedNodePipeline([split, join, both], log_file=None).blueprint()
+    externals = external_inputs(image)
+    assert [stream.path for stream, _ in externals] == [f"{tmp_path}/in.jsonl", f"{tmp_path}/more.jsonl"]
+    samples = {stream.place: first_rows(stream, 2, is_root=is_root) for stream, is_root in externals}
+    *_, merged, last = run_trial(image, operators, samples, rows=3, folder=tmp_path)
+    assert [row_id for row_id, _ in merged.made] == ["0_joined", "1_joined", "0_more", "1_more"]
+    assert [(row_id, item["_i"]) for row_id, item in last.given] == [
+        (name, name) for name in ("0_joined", "1_joined", "0_more")
+    ]

@@ -104,7 +104,7 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
 
 
 def _plan(name: str, trying: Trying, seed: int) -> Plan:
-    counts = {node_id: sample.count or 0 for node_id, (_, sample) in trying.samples.items()}
+    counts = {stream.place: sample.count or 0 for stream, sample in trying.samples}
     trials = list(trying.stages())
     nodes = project(trials, counts)
     answers = [call.answer for _, calls in trials for call in calls if call.answer and not call.answer.is_cached]
@@ -125,7 +125,7 @@ def _notes(
     trying: Trying, trials: Sequence[tuple[StageTrial, Sequence[WatchedCall]]], nodes: Sequence[NodeUse], seed: int
 ) -> Iterator[str]:
     """Say what the figures rest on, and what they leave out."""
-    for stream, sample in trying.samples.values():
+    for stream, sample in trying.samples:
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
         yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
         if sample.unreadable:

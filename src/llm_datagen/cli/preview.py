@@ -61,9 +61,7 @@ def preview_pipeline(
             for text, style in _stage_lines(stage, made, is_held_back=not make_calls):
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
-        f"{stream.path}: row {at} cannot be read"
-        for stream, sample in trying.samples.values()
-        for at in sample.unreadable
+        f"{stream.path}: row {at} cannot be read" for stream, sample in trying.samples for at in sample.unreadable
     ]
     failed = sum(len(stage["failed"]) for stage in stages)
     if as_json:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from llm_datagen.merging import Place
 from llm_datagen.operators import Call
 from llm_datagen.routing import RoutingOperator
 from llm_datagen.streams import StreamFactory
@@ -125,20 +126,18 @@ class NodeUse:
     bound: str
 
 
-def project(trials: Iterable[tuple[StageTrial, Sequence[WatchedCall]]], counts: Mapping[str, int]) -> list[NodeUse]:
+def project(trials: Iterable[tuple[StageTrial, Sequence[WatchedCall]]], counts: Mapping[Place, int]) -> list[NodeUse]:
     """Return what each node will do.
 
     Args:
         trials: the nodes with their calls, each behind those that it reads from.
-        counts: how many rows each input has, by the node that reads it.
+        counts: how many rows each input has, by its place.
     """
-    known: dict[tuple[str, str], Estimate] = {}
+    known = {place: Estimate(count) for place, count in counts.items()}
     found = []
     for stage, calls in trials:
-        source = StreamFactory.create(stage.entry["input_uri"]).place
-        if source not in known:
-            known[source] = Estimate(counts[stage.node_id])
-        use = _node_use(stage, calls, known[source])
+        places = StreamFactory.create(stage.entry["input_uri"]).places
+        use = _node_use(stage, calls, sum((known[place] for place in places), NOTHING))
         known[StreamFactory.create(stage.entry["output_uri"]).place] = use.rows_out
         found.append(use)
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_datagen.cli.target import Target
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, external_inputs, run_trial
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Trying:
 
     Attributes:
         image: the nodes, as an image has them.
-        samples: the chosen rows and the input they are of, by the node that reads it.
+        samples: each input, with the rows that were chosen of it.
 
     Raises:
         ConfigError: when the pipeline is wrong.
@@ -41,10 +41,7 @@ class Trying:
         self.image, self._operators = target.blueprint()
         self._rows = rows
         self._hold_back = hold_back
-        self.samples: dict[str, tuple[Stream, Sample]] = {}
-        for entry in external_inputs(self.image):
-            stream = StreamFactory.create(entry["input_uri"])
-            self.samples[entry["node_id"]] = stream, choose(stream, bool(entry["is_root"]))
+        self.samples = [(stream, choose(stream, is_root)) for stream, is_root in external_inputs(self.image)]
 
     def stages(self) -> Iterator[tuple[StageTrial, list[WatchedCall]]]:
         """Run the nodes, and yield each when it has ended, with the calls of models that it made.
@@ -52,7 +49,7 @@ class Trying:
         Raises:
             NodeFailedError: when something else than a row fails.
         """
-        samples = {node_id: sample for node_id, (_, sample) in self.samples.items()}
+        samples = {stream.place: sample for stream, sample in self.samples}
         with tempfile.TemporaryDirectory(prefix="llm-datagen-") as folder, self._watched() as watch:
             for stage in run_trial(self.image, self._operators, samples, rows=self._rows, folder=Path(folder)):
                 yield stage, watch.of(stage.node_id) if watch else []

@@ -1,4 +1,4 @@
-"""llm-datagen: LLM data-generation and data-cleaning pipelines as actors. No row lost, repeated or paid twice.
+"""llm-datagen: LLM data-generation and data-cleaning pipelines as actors. No row is lost or written twice.
 
 Layers, from what users hold to what it stands on:
 

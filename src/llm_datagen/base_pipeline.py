@@ -66,6 +66,8 @@ class BasePipeline(StoredPipeline):
             process or of another one, and everything that the ref of `start()` understands goes to the run that is
             under way. It lives until it is stopped (``ref.stop()``), which cancels that run and waits until it is
             saved. Meanwhile, leave `run()`, `start()` and `resume()` of this object alone; `wait()` may be called.
+            Asked, both orders answer with a `PipelineStatus` when the run has begun, or raise `PipelineBusyError` while
+            another one is under way, else what `run()` and `resume()` raise before a run begins.
         """
         status = PipelineStatus(pipeline_id=self.pipeline_id, status=self.status, nodes=tuple(self.progress))
         return PipelineHost.start(status, self._launch)

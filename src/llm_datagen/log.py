@@ -7,11 +7,13 @@ pipelines, and processes, can share a file (`logfile.py`). Events are constants;
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, Protocol
 
 import orjson
 
+from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import Lines, LogFile
 
 DEFAULT_LOG = "logs/platform.log"
@@ -38,6 +40,26 @@ EOF_WAITING = "[EOF Waiting]"
 HOOK_FAILED = "[Hook Failed]"
 OPERATOR_LOG = "[Operator]"
 TEARDOWN_FAILED = "[Teardown Failed]"
+
+
+class Logger(Protocol):
+    """A logger of the host's own, as structlog makes them. Called from any thread."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Log that something happened."""
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Log that something needs attention."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Log that something failed."""
+
+    def bind(self, **fields: Any) -> Any:
+        """Return a logger that adds `fields` to every line."""
+
+
+LogTarget = str | os.PathLike[str] | Logger | None
+"""Where the platform log goes: a file (a path, or a `LogFile`), a logger of the host's own, or nowhere."""
 
 
 class PlatformLog(Protocol):
@@ -88,6 +110,34 @@ class _FileLog:
         self._lines.close()
 
 
+class _HostsLog:
+    """Hands events to the host's logger. What that raises is its own affair: a line is nothing to fail of."""
+
+    path = None
+    """There is no file that is known."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def info(self, event: str, **fields: Any) -> None:
+        with contextlib.suppress(Exception):
+            self._logger.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        with contextlib.suppress(Exception):
+            self._logger.warning(event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        with contextlib.suppress(Exception):
+            self._logger.error(event, **fields)
+
+    def bind(self, **fields: Any) -> PlatformLog:
+        return _HostsLog(self._logger.bind(**fields))
+
+    def close(self) -> None:
+        """Do nothing: it is the host's."""
+
+
 class NullLog:
     """A log that keeps nothing."""
 
@@ -111,20 +161,38 @@ class NullLog:
         """Do nothing."""
 
 
-def open_log(path: str | os.PathLike[str] | None) -> PlatformLog:
+def check_log(target: Any) -> LogTarget:
+    """Return `target`.
+
+    Raises:
+        ConfigError: when it is nowhere that a log can go.
+    """
+    is_logger = all(callable(getattr(target, name, None)) for name in ("bind", "info", "warning", "error"))
+    if target is None or isinstance(target, str | os.PathLike) or is_logger:
+        return target  # type: ignore[no-any-return]
+    raise ConfigError(
+        f"log_file must be a path, a LogFile, a logger with bind, info, warning and error (structlog's), or None, not "
+        f"{target!r}"
+    )
+
+
+def open_log(target: LogTarget) -> PlatformLog:
     """Open a platform log.
 
     Args:
-        path: the file, relative to the working directory of this moment, or a `LogFile`; None for no log.
+        target: the file, relative to the working directory of this moment, or a `LogFile`; a logger of the host's own;
+            None for no log.
 
     Raises:
         DiskError: when the file cannot be opened.
     """
-    if path is None:
+    if target is None:
         return NullLog()
+    if not isinstance(target, str | os.PathLike):
+        return _HostsLog(target)
     import structlog
 
-    lines = Lines(path if isinstance(path, LogFile) else LogFile(path))
+    lines = Lines(target if isinstance(target, LogFile) else LogFile(target))
     logger = structlog.wrap_logger(
         lines,
         processors=[

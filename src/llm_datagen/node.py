@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +24,7 @@ from llm_datagen.continuing import check_finished, check_input, check_letters_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
-from llm_datagen.log import DEFAULT_LOG, open_log
+from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log, open_log
 from llm_datagen.merging import Merger
 from llm_datagen.operators import Call, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
@@ -66,7 +65,7 @@ class UnifiedNode(Wiring):
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         hooks: who watches, when it runs by itself.
-        log_file: the platform log when it runs by itself; None for none.
+        log_file: the platform log when it runs by itself, or a logger of the host's own; None for none.
 
     Raises:
         ConfigError: on a wrong value.
@@ -93,7 +92,7 @@ class UnifiedNode(Wiring):
         idle_timeout: float | None = None,
         follow_input: bool = True,
         hooks: IPipelineHooks | None = None,
-        log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
+        log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         if not isinstance(node_id, str) or not node_id:
             raise ConfigError(f"node_id must be text, not {node_id!r}")
@@ -115,7 +114,7 @@ class UnifiedNode(Wiring):
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
         self.is_root = False
         self._hooks = check_hooks(hooks)
-        self._log_file = log_file
+        self._log_file = check_log(log_file)
         self._packed: bytes | None = None  # by `check`, for `plan`
         self._opened: NodePlan | None = None
         self._run: Run | None = None

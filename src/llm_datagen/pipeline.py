@@ -28,7 +28,7 @@ from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ImageMismatchError
 from llm_datagen.graph import check_topology, in_reading_order
 from llm_datagen.hooks import IPipelineHooks
-from llm_datagen.log import DEFAULT_LOG
+from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.run import Run
 
@@ -70,7 +70,7 @@ class UnifiedPipeline(BasePipeline):
             or "auto", which is "thread". Async operators run on an event loop.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
-        log_file: the platform log, relative to the working directory when the run starts; None for none.
+        log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
 
     Raises:
         ConfigError: on a wrong value, naming it.
@@ -105,7 +105,7 @@ class UnifiedPipeline(BasePipeline):
         executor: ExecutorKind = "auto",
         follow_input: bool = False,
         idle_timeout: float | None = None,
-        log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
+        log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
         self._settings = Settings(
@@ -162,9 +162,8 @@ class UnifiedPipeline(BasePipeline):
         before = dict(vars(self))
         try:
             for name in ("results_dir", "hooks", "log_file"):
-                if name in overrides:
-                    value = overrides.pop(name)
-                    setattr(self, name, os.fspath(value) if name == "results_dir" else value)
+                setattr(self, name, overrides.pop(name, getattr(self, name)))
+            self.results_dir, self.log_file = os.fspath(self.results_dir), check_log(self.log_file)
             self._settings = self._settings.overridden(overrides)
             self.streaming = self._settings.streaming
             pipeline_id = pipeline_id or new_pipeline_id()
@@ -239,7 +238,7 @@ class UnifiedNodePipeline(BasePipeline):
         streaming: True runs all nodes at once; False one after the other, each after those that it reads from.
         results_dir: where the images of runs are kept.
         hooks: who watches.
-        log_file: the platform log, relative to the working directory when the run starts; None for none.
+        log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
 
     Raises:
         ConfigError: when there are no nodes, ids repeat, a stream has two writers, or the nodes form a cycle.
@@ -252,7 +251,7 @@ class UnifiedNodePipeline(BasePipeline):
         streaming: bool = True,
         results_dir: str | os.PathLike[str] = "tmp/results",
         hooks: IPipelineHooks | None = None,
-        log_file: str | os.PathLike[str] | None = DEFAULT_LOG,
+        log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
         parts = [part for node in nodes for part in node.parts()]

@@ -21,6 +21,10 @@ class Status(StrEnum):
     CANCELED = "canceled"
 
 
+LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
+"""What an image says of a run while a process is at it, and after that process was killed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """A node, at one moment. Row counts are totals since its beginning, also over resumes.

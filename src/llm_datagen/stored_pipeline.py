@@ -12,9 +12,10 @@ from llm_datagen.config import IfExists, OnError, Verify, check_choice, check_fl
 from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.log import LogTarget, check_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.outputs import delete_outputs, why_refused
-from llm_datagen.report import Status
+from llm_datagen.report import LIVE, Status
 from llm_datagen.resumable import change_policy, check_nodes, check_operators, is_untouched
 from llm_datagen.run import Run
 from llm_datagen.runtime import RunFolder
@@ -31,12 +32,12 @@ class StoredPipeline:
         streaming: bool,
         results_dir: str | os.PathLike[str],
         hooks: IPipelineHooks | None,
-        log_file: str | os.PathLike[str] | None,
+        log_file: LogTarget,
     ) -> None:
         self.streaming = check_flag("streaming", streaming)
         self.results_dir = os.fspath(results_dir)
         self.hooks = check_hooks(hooks)
-        self.log_file = log_file
+        self.log_file = check_log(log_file)
         self.nodes: list[UnifiedNode] = []
         self._folder: RunFolder | None = None
         self._image: dict[str, Any] = {}
@@ -80,8 +81,10 @@ class StoredPipeline:
                 if if_exists == "resume":
                     folder.unlock()
                     return self.resume(folder.pipeline_id)
+                # We hold its lock, so what its image says to be running is not.
+                how = "interrupted" if old["status"] in LIVE else old["status"]
                 raise PipelineExistsError(
-                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({old['status']}); continue it "
+                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({how}); continue it "
                     "with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
                     "deleted), or choose another pipeline_id"
                 )

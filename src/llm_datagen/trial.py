@@ -7,6 +7,7 @@ one stays as small as one of nodes that do not. What operators do outside their 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,11 @@ from typing import Any
 
 from llm_datagen.blueprint import node_from_image
 from llm_datagen.errors import ConfigError, NodeFailedError
-from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id
+from llm_datagen.ids import NUMERIC_WIDTH, Id
 from llm_datagen.kin import parent_of, rows_of
-from llm_datagen.merging import Merger, Place
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
-from llm_datagen.streams import Coverage, MergedStream, Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.letters import read_letters
@@ -83,14 +83,39 @@ class StageTrial:
         return found
 
 
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The rows of a stream that are known.
+
+    Attributes:
+        rows: id and item of each.
+        each: for how many rows of the run each of them stands.
+    """
+
+    rows: Sequence[tuple[Id, Any]]
+    each: float
+
+    @property
+    def count(self) -> float:
+        """How many rows the run will have there."""
+        return len(self.rows) * self.each
+
+
+def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
+    """Return the streams that a node of an image reads: its input, or all that it merges."""
+    stream = StreamFactory.create(entry["input_uri"])
+    return [lane.stream for lane in stream.lanes] if isinstance(stream, MergedStream) else [stream]
+
+
 def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, bool]]:
-    """Return the streams that nodes of an image read and none of them writes; and whether their numbers name rows."""
-    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
-    found: dict[Place, tuple[Stream, bool]] = {}
-    for entry in image["nodes"]:
-        for stream, _ in StreamFactory.create(entry["input_uri"]).parts(Coverage()):
-            found.setdefault(stream.place, (stream, bool(entry["is_root"])))
-    return [external for place, external in found.items() if place not in written]
+    """Return the streams that no node of an image writes, each with whether its rows are named by their numbers."""
+    written = {_place(entry["output_uri"]) for entry in image["nodes"]}
+    read = ((stream, entry) for entry in image["nodes"] for stream in sources_of(entry))
+    found = {stream.place: (stream, bool(entry["is_root"])) for stream, entry in read if stream.place not in written}
+    return list(found.values())
 
 
 def run_trial(
@@ -103,34 +128,40 @@ def run_trial(
     Args:
         image: the nodes.
         operators: theirs.
-        samples: the rows to begin with, by the places of the streams that `external_inputs` returns.
-        rows: how many rows a node gets at most; those that only pass rows on get all.
+        samples: the rows to begin with, by the place of the stream that `external_inputs` returns.
+        rows: how many rows a node gets at most; those that only pass rows on from one stream get all.
         folder: where the streams of the trial go, an empty folder.
 
     Raises:
         NodeFailedError: when something else than a row fails, such as `setup`; or an operator stops the run.
         KeyboardInterrupt: after Ctrl+C.
     """
-    known: dict[Place, Sequence[tuple[Id, Any]]] = {place: sample.rows for place, sample in samples.items()}
+    known = {
+        place: _Known(sample.rows, 1.0 if not (sample.count and sample.rows) else sample.count / len(sample.rows))
+        for place, sample in samples.items()
+    }
     for number, (entry, operator) in enumerate(zip(image["nodes"], operators, strict=True)):
-        there = _rows_there(StreamFactory.create(entry["input_uri"]), known)
-        given = there if isinstance(operator, Selector | Merger) else _spread(there, rows)
-        stage = _run_node(entry, operator, given, len(there) - len(given), folder / str(number))
-        known[StreamFactory.create(entry["output_uri"]).place] = stage.made
+        there = [known[stream.place] for stream in sources_of(entry)]
+        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector))
+        waiting = sum(len(one.rows) for one in there) - len(given)
+        stage = _run_node(entry, operator, given, waiting, folder / str(number))
+        each = sum(one.count for one in there) / len(given) if given else 1.0
+        known[_place(entry["output_uri"])] = _Known(stage.made, each)
         yield stage
 
 
-def _rows_there(source: Stream, known: Mapping[Place, Sequence[tuple[Id, Any]]]) -> Sequence[tuple[Id, Any]]:
-    """Return the rows of a source; of several streams, under the names that they have where these are read as one."""
-    if not isinstance(source, MergedStream):
-        return known[source.place]
-    rows: list[tuple[Id, Any]] = []
-    for lane in source.lanes:
-        for row_id, item in known[lane.stream.place]:
-            named_as = lane.named(row_id)
-            has_id = isinstance(item, dict) and ID_FIELD in item
-            rows.append((named_as, {**item, ID_FIELD: named_as} if has_id else item))
-    return rows
+def _given(entry: Mapping[str, Any], there: Sequence[_Known], most: int, *, is_passed_on: bool) -> list[tuple[Id, Any]]:
+    """Return the rows that a node gets, under the ids that they have there."""
+    stream = StreamFactory.create(entry["input_uri"])
+    if not isinstance(stream, MergedStream):
+        return list(there[0].rows if is_passed_on else _spread(there[0].rows, most))
+    # Of each input as large a share as it has of the rows of the run; of none nothing.
+    scale = min(most / max(sum(one.count for one in there), 1.0), 1 / max(one.each for one in there))
+    return [
+        (lane.named(row_id), item)
+        for lane, one in zip(stream.lanes, there, strict=True)
+        for row_id, item in _spread(one.rows, max(1, math.floor(one.count * scale + 1e-9)))
+    ]
 
 
 def _run_node(
@@ -239,3 +270,7 @@ def _taken(records: Iterator[tuple[int, tuple[bytes, Any]]], *, is_root: bool, c
         except ValueError:
             unreadable.append(number)
     return Sample(rows, unreadable, count)
+
+
+def _place(uri: str) -> Place:
+    return StreamFactory.create(uri).place

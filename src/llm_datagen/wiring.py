@@ -50,9 +50,14 @@ class Wiring:
         run by a UnifiedNodePipeline, as the nodes that `parts` returns.
 
         Args:
-            input_bus: what is read; several as a list, which is named in0, in1, …; or a stream for each name.
+            input_bus: what is read; several as a list, which is named in0, in1, …; or a stream for each name. A name
+                is letters, digits and dashes. Where rows of two inputs may have the same id, all are named after their
+                input: row 7 of `left` is ``7_left``.
             output_bus: what is written; or a stream for each name.
             route: given a row that is no `Route`, returns the name of its output; None drops the row.
+
+        Returns:
+            The node.
 
         Raises:
             ConfigError: when something is neither, or two streams are the same.

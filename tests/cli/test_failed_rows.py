@@ -94,7 +94,7 @@ def test_without_dead_letters_it_says_so_and_how_to_get_them(shell: Shell, comma
         "  it failed: ValueError: seven is [not] wanted",
         "  to go on, and dead-letter rows that fail: llm-datagen resume a --on-error dead_letter",
     ]
-    assert "1 errors (1 skipped)" in command("resume", "a", "--on-error", "skip").stdout
+    assert "1 error (1 skipped)" in command("resume", "a", "--on-error", "skip").stdout
     assert len(shell.rows()) == 49
     assert command("errors", "a").stdout.splitlines() == [
         "run a: no dead letters",

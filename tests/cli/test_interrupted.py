@@ -68,6 +68,9 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     data = json.loads(command("status", "a", "--json").stdout)
     assert (data["status"], data["saved_status"]) == ("interrupted", "running")
     assert "is not running (it is interrupted)" in command("cancel", "a", code=1).stderr
+    assert (
+        "run 'a' is there already in tmp/results (interrupted)" in command("run", "p.yaml", "--id", "a", code=2).stderr
+    )
 
     shell.open_gate()
     elsewhere = tmp_path_factory.mktemp("elsewhere")

@@ -122,6 +122,9 @@ def test_money_is_what_the_run_then_costs_also_of_answers_that_are_kept(
         plan = json.loads(command("plan", pipeline, "--json", "-k", "50").output)
         again = json.loads(command("plan", pipeline, "--json", "-k", "50").output)
         assert server.calls == 50
+        given = {"prices": prices, "cache": "kept", "params": {"max_tokens": 9}, "budget": {"tokens": 600}}
+        few = command("plan", shell.yaml([_ask("about {{ n }}", **given)], "few.yaml"), "-k", "10").output
+        assert "* the budget of 600 tokens ends the run early: it takes about " in few
         shown = command("plan", pipeline, "-k", "50").output
     (shell.folder / "kept").unlink()
     with FakeLLMServer() as server:

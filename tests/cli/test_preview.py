@@ -72,6 +72,7 @@ def test_preview_spends_the_calls_of_its_rows_and_the_run_need_not_pay_for_them_
         "any-model, seed=3",
         "json_schema: question",
         "node_1 add: 3 rows in (of 6 that are there), 3 out",
+        'row out   {"question":"why 2?"} and 1 column as before',
         "9 calls made",
     ):
         assert part in shown.stdout, part

@@ -117,7 +117,7 @@ def test_an_id_that_has_a_run_is_refused_continued_or_overwritten_as_asked(shell
     before = shell.output.stat().st_mtime_ns
     refused = command("run", file, code=2).stderr
     assert "run 'a' is there already" in refused
-    assert "--if-exists resume" in refused
+    assert "llm-datagen resume" in refused
     assert "run a: completed" in command("run", file, "--if-exists", "resume").stdout
     assert shell.output.stat().st_mtime_ns == before
     command("run", file, "--if-exists", "overwrite")

@@ -33,7 +33,7 @@ def test_status_lists_the_runs_that_there_are(shell: Shell, command: Command) ->
     (shell.folder / "tmp/results/c/runtime.json").write_text("{")
     listed = command("status").stdout
     assert "a: completed, 50 rows in, 25 out, 0 errors, updated " in listed
-    assert "b: failed, 7 rows in, 7 out, 1 errors, updated " in listed
+    assert "b: failed, 7 rows in, 7 out, 1 error, updated " in listed
     assert "d: completed, 50 rows in, 41 out, 9 errors, updated " in listed
     assert "c: unreadable" in listed
     runs = {run["pipeline_id"]: run for run in json.loads(command("status", "--json").stdout)}

@@ -14,7 +14,8 @@ import pytest
 from .pages import DOCS, Block, blocks_of
 from .shell import clean_environment
 
-PAGES = sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"])
+README = DOCS.parent / "README.md"
+PAGES = sorted([*DOCS.glob("*.md"), README])
 
 
 PAGES_WITH_PROGRAMS = [page for page in PAGES if any(block.info for block in blocks_of(page))]
@@ -36,11 +37,29 @@ def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_pa
             assert not block.info, f"{where}: {block.info!r} means nothing to the tests"
 
 
+def test_the_pipelines_of_the_readme_run_where_no_row_needs_a_call(tmp_path: Path) -> None:
+    (program,) = (block for block in blocks_of(README) if block.language == "python")
+    (pipeline,) = (block for block in blocks_of(README) if block.language == "yaml")
+    (tmp_path / "documents.jsonl").write_text('{"text": "too short"}\n', encoding="utf-8")
+    assert _run_program(program, tmp_path, "README.md") == "completed 1 0 None \n"
+    (tmp_path / "documents.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "questions.yaml").write_text(pipeline.text, encoding="utf-8")
+    session = (
+        "$ llm-datagen run questions.yaml --if-exists overwrite\n…\n  rows    0 in, 0 out, 0 filtered, 0 failed\n…\n"
+    )
+    _run_session(Block("console", "run", session, 0), tmp_path, "README.md")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_on_a_page_is_python(page: Path) -> None:
     for block in blocks_of(page):
         if block.language == "python":
             ast.parse(block.text, f"{page.name}, line {block.line}")
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in DOCS.glob("*.md") if f"]({page.name})" not in index] == ["README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -61,7 +80,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def _run_program(block: Block, folder: Path, where: str) -> None:
+def _run_program(block: Block, folder: Path, where: str) -> str:
     program = folder / f"program_{block.line}.py"
     program.write_text(block.text, encoding="utf-8")
     command = [sys.executable, "-W", "error", program.name]
@@ -70,6 +89,7 @@ def _run_program(block: Block, folder: Path, where: str) -> None:
     )
     assert done.returncode == 0, f"{where}: {done.stderr}"
     assert "Traceback" not in done.stderr, f"{where}: {done.stderr}"
+    return done.stdout
 
 
 def _run_session(block: Block, folder: Path, where: str) -> None:

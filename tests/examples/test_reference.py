@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import llm_datagen
-from llm_datagen import errors, hooks, log, messages
+from llm_datagen import errors, hooks, llm, log, messages
 from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError, WriterConfig
 from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams import Manifest
@@ -190,6 +190,13 @@ def test_every_order_and_event_of_a_pipeline_is_in_the_tables() -> None:
 def test_every_error_is_in_the_table() -> None:
     tree = [cls.__name__ for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, Exception)]
     assert sorted(_names(table(REFERENCE, "Errors", "error"))) == sorted(tree)
+
+
+def test_every_error_of_a_call_is_in_its_table() -> None:
+    described = table(REFERENCE, "LLMOperator", "error of a call")
+    assert {name for cell in described for name in names_in(cell)} == {
+        name for name in llm.__all__ if name.endswith("Error")
+    }
 
 
 def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

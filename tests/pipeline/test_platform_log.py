@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import JsonlStream, NodeFailedError, UnifiedPipeline
+from llm_datagen import ConfigError, JsonlStream, NodeFailedError, UnifiedPipeline
 from llm_datagen import log as events
 
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
@@ -203,6 +203,44 @@ def test_a_run_configures_nothing_globally_and_prints_nothing(tmp_path: Path) ->
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "out.jsonl", "out.jsonl.done", "logs", "tmp"}
+
+
+class _Kept:
+    """A logger as a host may have it: it keeps what it gets, and raises when it is told of the end."""
+
+    def __init__(self, events: list[dict[str, Any]], bound: dict[str, Any]) -> None:
+        self.events, self.bound = events, bound
+
+    def bind(self, **fields: Any) -> _Kept:
+        return _Kept(self.events, {**self.bound, **fields})
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.events.append({**self.bound, "event": event, **fields})
+        if event == events.RUN_ENDED:
+            raise RuntimeError("no line is worth a run")
+
+    warning = error = info
+
+
+def test_a_logger_of_the_hosts_own_gets_the_events_and_there_is_no_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M28: the log is the host's to decide on; whatever its logger does, the run goes on."""
+    monkeypatch.chdir(bench.folder)
+    bench.give(numbered(3))
+    kept: list[dict[str, Any]] = []
+    pipeline = bench.pipeline([lambda item: item], log_file=_Kept(kept, {"app": "mine"})).create("a")
+    assert pipeline.run().rows_out == 3
+    assert [line["event"] for line in kept] == [
+        events.RUN_STARTED,
+        events.NODE_STARTED,
+        events.NODE_ENDED,
+        events.RUN_ENDED,
+    ]
+    assert {(line["app"], line["pipeline_id"]) for line in kept} == {("mine", "a")}
+    assert not (bench.folder / "logs").exists()
+    with pytest.raises(ConfigError, match=r"log_file must be a path, .*not 7"):
+        bench.pipeline([lambda item: item], log_file=7)
 
 
 def test_several_threads_and_processes_share_a_log_without_tearing_it(bench: Bench) -> None:

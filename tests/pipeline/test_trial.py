@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, FunctionOperator, StreamFactory, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+from llm_datagen import (
+    ConfigError,
+    FunctionOperator,
+    StreamFactory,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
+from llm_datagen.cli.projection import project
 from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
 
 from ..support import numbered, write_jsonl
@@ -73,27 +81,26 @@ def test_of_rows_made_of_a_whole_batch_nobody_says_which_row_gave_them(tmp_path:
     assert stage.made_of() is None
 
 
-def test_a_trial_goes_through_merges_of_files_and_of_branches(tmp_path: Path) -> None:
-    """The rows have the names that they will have in the run."""
-    write_jsonl(tmp_path / "in.jsonl", numbered(4))
-    write_jsonl(tmp_path / "more.jsonl", numbered(9))
-
-    def node(name: str, inputs: Any, outputs: Any, **wires: Any) -> UnifiedNode:
-        made = UnifiedNode(name, follow_input=False)
-        return made.bind_io(inputs, outputs, **wires).set_operator(FunctionOperator(dict, name=name))
-
-    def uri(name: str) -> str:
-        return f"jsonl://{tmp_path}/{name}.jsonl"
-
-    split = node("split", uri("in"), {"x": uri("x"), "y": uri("y")}, route=lambda row: "xy"[row["n"] % 2])
-    join = node("join", {"x": uri("x"), "y": uri("y")}, uri("joined"))
-    both = node("both", {"joined": uri("joined"), "more": uri("more")}, uri("both"))
-    image, operators = UnifiedNodePipeline([split, join, both], log_file=None).blueprint()
-    externals = external_inputs(image)
-    assert [stream.path for stream, _ in externals] == [f"{tmp_path}/in.jsonl", f"{tmp_path}/more.jsonl"]
-    samples = {stream.place: first_rows(stream, 2, is_root=is_root) for stream, is_root in externals}
-    *_, merged, last = run_trial(image, operators, samples, rows=3, folder=tmp_path)
-    assert [row_id for row_id, _ in merged.made] == ["0_joined", "1_joined", "0_more", "1_more"]
-    assert [(row_id, item["_i"]) for row_id, item in last.given] == [
-        (name, name) for name in ("0_joined", "1_joined", "0_more")
-    ]
+def test_a_node_with_several_inputs_gets_rows_of_each_as_the_run_has_them(tmp_path: Path) -> None:
+    """What lies behind a merge is tried, too, from what the trial made, not from what an earlier run has left."""
+    write_jsonl(tmp_path / "in.jsonl", numbered(90))
+    write_jsonl(tmp_path / "few.jsonl", numbered(10))
+    write_jsonl(tmp_path / "twice.jsonl", numbered(1)).with_suffix(".jsonl.done").touch()  # of an earlier run
+    twice = UnifiedNode("twice", follow_input=False).bind_io(f"{tmp_path}/in.jsonl", f"{tmp_path}/twice.jsonl")
+    both = UnifiedNode("both", follow_input=False).bind_io(
+        {"a": f"{tmp_path}/twice.jsonl", "b": f"{tmp_path}/few.jsonl"}, f"{tmp_path}/both.jsonl"
+    )
+    twice.set_operator(lambda row: [{"of": "in"}, {"of": "in"}])
+    both.set_operator(lambda row: row)
+    image, operators = UnifiedNodePipeline([twice, both], log_file=None).blueprint()
+    inputs = external_inputs(image)
+    assert [Path(stream.path).name for stream, _ in inputs] == ["in.jsonl", "few.jsonl"]
+    samples = {stream.place: random_rows(stream, 10, seed=0, is_root=is_root) for stream, is_root in inputs}
+    first, merge, last = run_trial(image, operators, samples, rows=10, folder=tmp_path)
+    of = Counter("in" if item.get("of") else "few" for _, item in last.given)
+    assert of == {"in": 9, "few": 1}  # as 180 rows to 10
+    assert all(str(row_id).endswith("_a" if item.get("of") else "_b") for row_id, item in last.given)
+    assert (len(merge.given), merge.waiting) == (10, 20)
+    counts = {place: sample.count or 0 for place, sample in samples.items()}
+    uses = project([(stage, []) for stage in (first, merge, last)], counts)
+    assert [use.rows_in.value for use in uses] == [90, 190, 190]

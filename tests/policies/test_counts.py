@@ -119,7 +119,7 @@ def test_a_source_that_nobody_has_read_to_its_end_has_no_number_of_pending_rows(
     (node,) = pipeline.progress
     assert (node.status, node.total_is_exact, node.pending) == (Status.FAILED, False, None)
     assert of_image(bench)[-1] is None
-    assert run_lines(look_at(RunFolder(bench.results, "a")))[1].endswith("1 errors, ? pending")
+    assert run_lines(look_at(RunFolder(bench.results, "a")))[1].endswith("1 error, ? pending")
     (ledger,) = ledger_of(bench)
     assert ledger.pending == 200_000 - node.rows_in
 

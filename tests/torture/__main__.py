@@ -15,6 +15,7 @@ from pathlib import Path
 from .changes import changed_files
 from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
+from .llm import llm
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
 from .torture import torture
@@ -27,8 +28,9 @@ def main() -> int:
         "what",
         nargs="?",
         default="kills",
-        choices=["kills", "graphs", "full", "frozen", "folders", "changes", "table"],
+        choices=["kills", "graphs", "llm", "full", "frozen", "folders", "changes", "table"],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
+        "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; table: the one of docs/guarantees.md, "
         "measured with --kills accidents a cell",
@@ -61,11 +63,13 @@ def main() -> int:
         tally = {
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
             "graphs": lambda: graphs(folder, seed=given.seed, kills=given.kills),
+            "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
             "frozen": lambda: frozen(folder),
             "folders": lambda: folders(folder),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),
         }[given.what]()
-        return _tell(given, folder, tally, [given.seed], time.monotonic() - began)
+        last = given.seed + (tally.runs - 1 if given.what == "llm" else 0)
+        return _tell(given, folder, tally, [given.seed, last], time.monotonic() - began)
     drivers = []
     for job in range(1, given.jobs):  # before anything else is in this process: drivers have one thread
         pid = os.fork()

@@ -57,6 +57,20 @@ def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
     assert tally["letters"] > 0
 
 
+def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_twice() -> None:
+    """M21: kills, cancels, outages, faults, full journals and budgets, against the accounts of the endpoints."""
+    assert torture("llm", "--seed", "1", "--seeds", "20", "--seconds", "4")["runs"] > 0
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_long_llm() -> None:
+    """M21: the same, three hundred cases."""
+    tally = torture("llm", "--seed", "1000", "--seeds", "300", timeout=3500)
+    assert tally["runs"] == 300
+    assert min(tally[name] for name in ("kills", "fills", "ends", "letters")) > 0
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(1200)
 def test_long_graphs() -> None:

@@ -12,7 +12,7 @@ from llm_datagen.cli.execute import write
 
 app = typer.Typer(
     name="llm-datagen",
-    help="Run LLM data pipelines of millions of rows: no row lost, repeated or paid twice.\n\n"
+    help="Run LLM data pipelines of millions of rows: none is lost or written twice.\n\n"
     "Ctrl+C ends what is in flight, saves it, and tells how to resume. "
     "Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 130 after Ctrl+C, "
     "143 after SIGTERM.",

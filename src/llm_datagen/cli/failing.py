@@ -29,7 +29,7 @@ INTERRUPTED = 130
 
 _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
 
-EXISTS_HINT = " (on the command line: --if-exists resume, --if-exists overwrite, or --id)"
+EXISTS_HINT = " (on the command line: llm-datagen resume, --if-exists overwrite, or --id)"
 
 _OURS = str(Path(llm_datagen.__file__).parent)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
@@ -57,7 +57,9 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
             hint = EXISTS_HINT if isinstance(error, PipelineExistsError) else ""
             say_error(f"{error}{hint}")
             if cause is not None and not isinstance(cause, DatagenError):
-                say_error("".join(users_traceback(cause)).rstrip(), title="")
+                lines = users_traceback(cause)
+                if len(lines) > 1 or str(cause) not in str(error):  # else nothing that was not said
+                    say_error("".join(lines).rstrip(), title="")
         raise typer.Exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED) from None
 
 

@@ -14,9 +14,11 @@ from rich.text import Text
 from llm_datagen.cli.execute import write
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
-from llm_datagen.cli.tables import duration, number, one_line, rows_in_words
+from llm_datagen.cli.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.cli.trying import Trying
+from llm_datagen.report import dollars
+from llm_datagen.routing import RoutingOperator
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, random_rows
 
@@ -104,7 +106,7 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
 
 
 def _plan(name: str, trying: Trying, seed: int) -> Plan:
-    counts = {stream.place: sample.count or 0 for stream, sample in trying.samples}
+    counts = {place: sample.count or 0 for place, (_, sample) in trying.samples.items()}
     trials = list(trying.stages())
     nodes = project(trials, counts)
     answers = [call.answer for _, calls in trials for call in calls if call.answer and not call.answer.is_cached]
@@ -125,7 +127,7 @@ def _notes(
     trying: Trying, trials: Sequence[tuple[StageTrial, Sequence[WatchedCall]]], nodes: Sequence[NodeUse], seed: int
 ) -> Iterator[str]:
     """Say what the figures rest on, and what they leave out."""
-    for stream, sample in trying.samples:
+    for stream, sample in trying.samples.values():
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
         yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
         if sample.unreadable:
@@ -133,6 +135,7 @@ def _notes(
     for (stage, calls), node in zip(trials, nodes, strict=True):
         for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
             yield f"{node.node_id}: {note}"
+    yield from _notes_of_budgets(trials, nodes)
     yield "± holds the sampling error with 95 %; pauses after failed tries, and limits that nobody gave, are left out"
 
 
@@ -168,13 +171,33 @@ def _notes_of_calls(calls: Sequence[WatchedCall], node: NodeUse) -> Iterator[str
         yield f"no price is known of {', '.join(unpriced)}: give prices, if it costs anything"
 
 
+def _notes_of_budgets(
+    trials: Sequence[tuple[StageTrial, Sequence[WatchedCall]]], nodes: Sequence[NodeUse]
+) -> Iterator[str]:
+    """Say that a budget is too small. The operators that have one spend it together; the lowest stops the run."""
+    found = []
+    for (stage, _), node in zip(trials, nodes, strict=True):
+        operator = stage.operator.operator if isinstance(stage.operator, RoutingOperator) else stage.operator
+        found += [(budget, use) for use in node.models if (budget := getattr(operator, "budget", None)) is not None]
+    usd = min((budget.picodollars for budget, _ in found if budget.picodollars), default=None)
+    tokens = min((budget.tokens for budget, _ in found if budget.tokens), default=None)
+    cost = sum((use.cost.value for _, use in found if use.cost), 0.0)
+    amount = sum(use.prompt_tokens.value + use.completion_tokens.value for _, use in found)
+    if usd is not None and cost > usd / 10**12:
+        yield f"the budget of {dollars(usd / 10**12)} ends the run early: it takes about {dollars(cost)}"
+    if tokens is not None and amount > tokens:
+        yield f"the budget of {number(tokens)} tokens ends the run early: it takes about {_short(amount)}"
+
+
 def _table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, expand=False)
-    table.add_column("node", max_width=30)
+    table.add_column("node", min_width=id_width(node.node_id for node in plan.nodes), max_width=LABEL_WIDTH)
     for heading in ("rows in", "calls", "prompt", "completion", "cost", "time"):
         table.add_column(heading, justify="right")
     for node in plan.nodes:
-        name = Text.assemble(node.node_id, (f" {node.operator}", "dim"))
+        name = Text(node.node_id, no_wrap=True, overflow="ellipsis")
+        if node.operator != node.node_id:
+            name.append(f" {node.operator}", style="dim")
         table.add_row(name, _amount(node.rows_in), "", "", "", "", _time(node.seconds))
         for use in node.models:
             table.add_row(
@@ -219,7 +242,8 @@ def _money(value: Estimate | None) -> str:
     if value is None:
         return "unknown"
     digits = 2 if value.value >= 1 or not value.value else 4
-    return f"${value.value:,.{digits}f}" + (f" ± {value.margin:,.{digits}f}" if value.margin else "")
+    margin = f" ± {value.margin:,.{digits}f}" if round(value.margin, digits) else ""
+    return f"${value.value:,.{digits}f}{margin}"
 
 
 def _time(value: Estimate) -> str:

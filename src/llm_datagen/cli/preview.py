@@ -15,7 +15,7 @@ from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.cli.trying import Trying
-from llm_datagen.ids import Id
+from llm_datagen.ids import ID_FIELD, Id
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
 
@@ -61,7 +61,9 @@ def preview_pipeline(
             for text, style in _stage_lines(stage, made, is_held_back=not make_calls):
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
-        f"{stream.path}: row {at} cannot be read" for stream, sample in trying.samples for at in sample.unreadable
+        f"{stream.path}: row {at} cannot be read"
+        for stream, sample in trying.samples.values()
+        for at in sample.unreadable
     ]
     failed = sum(len(stage["failed"]) for stage in stages)
     if as_json:
@@ -125,7 +127,7 @@ def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_bac
             yield f"    failed    {_shown(error['text'])}", "red"
         elif known is not None and not error:
             for made in known[row_id]:
-                yield _one_line("    row out   ", made), ""
+                yield _row_out(item, made), ""
             if not known[row_id]:
                 yield "    row out   none: it is filtered", "yellow"
     for call in (call for rest in rows.values() for call in rest):
@@ -224,6 +226,21 @@ def _row(row_id: Id, item: Any) -> dict[str, Any]:
 
 def _one_line(head: str, item: Any) -> str:
     return head + one_line(_compact(item), max(line_width() - len(head), 20))
+
+
+def _row_out(item: Any, made: Any) -> str:
+    """Return what came of an item in a line: of an object, what it has that the item had not."""
+    head = "    row out   "
+    if not (isinstance(item, dict) and isinstance(made, dict)):
+        return _one_line(head, made)
+    new = {key: value for key, value in made.items() if key not in item or item[key] != value}
+    new.pop(ID_FIELD, None)
+    same = sum(key not in new and key != ID_FIELD for key in made)
+    rest = f"{_in_words(same, 'column')} as before" if same else ""
+    if rest and not new:
+        return head + rest
+    rest = f" and {rest}" if rest else ""
+    return head + one_line(_compact(new), max(line_width() - len(head) - len(rest), 20)) + rest
 
 
 def _compact(value: Any) -> str:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.merging import Place
 from llm_datagen.operators import Call
 from llm_datagen.routing import RoutingOperator
 from llm_datagen.streams import StreamFactory
-from llm_datagen.trial import StageTrial
+from llm_datagen.trial import Place, StageTrial, sources_of
 
 if TYPE_CHECKING:
     from llm_datagen.llm.chat import ChatAnswer
@@ -136,8 +135,8 @@ def project(trials: Iterable[tuple[StageTrial, Sequence[WatchedCall]]], counts: 
     known = {place: Estimate(count) for place, count in counts.items()}
     found = []
     for stage, calls in trials:
-        places = StreamFactory.create(stage.entry["input_uri"]).places
-        use = _node_use(stage, calls, sum((known[place] for place in places), NOTHING))
+        rows_in = sum((known[stream.place] for stream in sources_of(stage.entry)), NOTHING)
+        use = _node_use(stage, calls, rows_in)
         known[StreamFactory.create(stage.entry["output_uri"]).place] = use.rows_out
         found.append(use)
     return found

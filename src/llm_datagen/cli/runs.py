@@ -11,10 +11,10 @@ from rich.text import Text
 
 from llm_datagen.cli.loading import know_protocols
 from llm_datagen.cli.origin import origin_of
-from llm_datagen.cli.tables import STYLES, node_line, node_table, number
+from llm_datagen.cli.tables import STYLES, errors_in_words, node_line, node_table, number
 from llm_datagen.cli.views import NodeView, view_of
 from llm_datagen.errors import ImageError, PipelineNotFoundError
-from llm_datagen.report import Status
+from llm_datagen.report import LIVE, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
 
@@ -22,9 +22,6 @@ INTERRUPTED = "interrupted"
 """The status of a run whose image says that it is running, and whose process is gone."""
 
 UNREADABLE = "unreadable"
-
-_LIVE = {Status.RUNNING, Status.RESUMING, Status.CANCELING}
-"""What an image says of a run while a process is at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ class RunView:
         """Return its nodes."""
         nodes = self.image.get("nodes", [])
         if self.status == INTERRUPTED:
-            nodes = [{**node, "status": INTERRUPTED} if node["status"] in _LIVE else node for node in nodes]
+            nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
         return [view_of(node) for node in nodes]
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,11 +86,11 @@ def look_at(folder: RunFolder) -> RunView:
         ImageError: when its image cannot be read.
     """
     image = folder.load()
-    if image["status"] in {*_LIVE, Status.PENDING}:
+    if image["status"] in {*LIVE, Status.PENDING}:
         if folder.is_locked():
             return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True)
         image = folder.load()  # its last image is saved before the lock is free
-    if image["status"] in _LIVE:
+    if image["status"] in LIVE:
         owner = folder.owner()
         if (far := folder.runs_elsewhere()) is not None:
             note = f"by {far}, whose lock cannot be seen from here"
@@ -163,9 +160,12 @@ def list_lines(runs: list[RunView]) -> list[str]:
     lines = []
     for run in runs:
         brief = run.brief()
-        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out, {number(brief['failed'])} errors"
+        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
+        errors = errors_in_words(brief["failed"])
         stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
-        lines.append(f"{run.pipeline_id}: {run.status}{stalled}, {rows}, updated {_time(brief['updated_at'])}")
+        lines.append(
+            f"{run.pipeline_id}: {run.status}{stalled}, {rows}, {errors}, updated {_time(brief['updated_at'])}"
+        )
     return lines
 
 

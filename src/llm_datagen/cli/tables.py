@@ -26,7 +26,9 @@ STYLES = {
 }
 """How a status is coloured."""
 
-_LABEL_WIDTH = 30
+LABEL_WIDTH = 30
+"""Columns that the name of a node takes at most."""
+
 _BAR_WIDTH = 12
 
 
@@ -45,7 +47,7 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
         expand=False,
     )
     # Where there is no room, columns that may wrap give way first; theirs is text that does not.
-    table.add_column("node", max_width=_LABEL_WIDTH)
+    table.add_column("node", max_width=LABEL_WIDTH)
     table.add_column("")
     has_costs = any(node.cost is not None for node in nodes)
     headings = ["rows", "rows/s", "ETA", "filtered", "errors", "tokens", *(["cost"] if has_costs else [])]
@@ -70,6 +72,11 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
             cells.append(Text("-" if node.cost is None else dollars(node.cost)))
         table.add_row(*cells)
     return table
+
+
+def id_width(ids: Iterable[str]) -> int:
+    """Return how many columns the ids of nodes need at least, however narrow a table is."""
+    return min(max(map(cell_len, ids), default=4), LABEL_WIDTH // 2)
 
 
 def _notes(node: NodeView) -> Iterable[str]:
@@ -107,7 +114,7 @@ def node_line(node: NodeView) -> str:
     if node.seconds_left is not None and not node.stalled:
         parts.append(f"ETA {duration(node.seconds_left)}")
     of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
-    parts += [f"{number(node.filtered)} filtered", f"{number(node.failed)} errors{of_which}"]
+    parts += [f"{number(node.filtered)} filtered", f"{errors_in_words(node.failed)}{of_which}"]
     if node.pending is not None and node.status not in {Status.PENDING, Status.COMPLETED}:
         parts.append(f"{number(node.pending)} pending")
     elif node.status not in {Status.PENDING, Status.COMPLETED, Status.RUNNING}:  # it ended before its source did
@@ -118,6 +125,11 @@ def node_line(node: NodeView) -> str:
         parts.append(dollars(node.cost))
     stalled = f"; stalled: {node.stalled}" if node.stalled else ""
     return f"{label(node)}: {', '.join(parts)}{stalled}"
+
+
+def errors_in_words(count: int) -> str:
+    """Return so many errors in words."""
+    return f"{number(count)} error{'' if count == 1 else 's'}"
 
 
 def failed_rows(skipped: int, dead: int) -> str:

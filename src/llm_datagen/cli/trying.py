@@ -30,7 +30,7 @@ class Trying:
 
     Attributes:
         image: the nodes, as an image has them.
-        samples: each input, with the rows that were chosen of it.
+        samples: the chosen rows and the input they are of, by the input's place.
 
     Raises:
         ConfigError: when the pipeline is wrong.
@@ -41,7 +41,9 @@ class Trying:
         self.image, self._operators = target.blueprint()
         self._rows = rows
         self._hold_back = hold_back
-        self.samples = [(stream, choose(stream, is_root)) for stream, is_root in external_inputs(self.image)]
+        self.samples = {
+            stream.place: (stream, choose(stream, is_root)) for stream, is_root in external_inputs(self.image)
+        }
 
     def stages(self) -> Iterator[tuple[StageTrial, list[WatchedCall]]]:
         """Run the nodes, and yield each when it has ended, with the calls of models that it made.
@@ -49,7 +51,7 @@ class Trying:
         Raises:
             NodeFailedError: when something else than a row fails.
         """
-        samples = {stream.place: sample for stream, sample in self.samples}
+        samples = {place: sample for place, (_, sample) in self.samples.items()}
         with tempfile.TemporaryDirectory(prefix="llm-datagen-") as folder, self._watched() as watch:
             for stage in run_trial(self.image, self._operators, samples, rows=self._rows, folder=Path(folder)):
                 yield stage, watch.of(stage.node_id) if watch else []

@@ -26,7 +26,8 @@ except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("llm_datagen"):
         raise
     raise ModuleNotFoundError(
-        f"llm_datagen.llm needs {error.name}: pip install 'llm-datagen[llm]'", name=error.name
+        f"llm_datagen.llm needs the extra 'llm' ({error.name} is missing): pip install 'llm-datagen[llm]'",
+        name=error.name,
     ) from error
 
 from llm_datagen.llm.chat import ChatRequest

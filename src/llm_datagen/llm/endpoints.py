@@ -36,7 +36,8 @@ class EndpointSpec:
         tokens_per_minute: tokens, of prompts and answers together, in the same way.
         timeout: seconds that one try of a call may take in all.
         params: fields of the request for this endpoint alone; they win over those of the operator.
-        prices: what a call costs there, see `given_prices`; None: what is known of the model.
+        prices: US dollars a million tokens, such as ``{"input": 0.15, "output": 0.6}``, see `given_prices`; None: what
+            is known of the model.
         takes_default_key: whether it gets the key of the adapter's environment variable when none is named.
         endpoint: where the calls go.
 

@@ -83,6 +83,8 @@ class LLMOperator(BaseOperator):
 
     Raises:
         ConfigError: at construction, on a wrong argument.
+        PromptError, LLMRequestError, LLMAnswerError: by a call; the row fails, and the node's `on_error` decides.
+        OutageError, EndpointRefusedError, JournalError, BudgetError: by a call or `setup`; the run fails.
     """
 
     def __init__(

@@ -234,7 +234,7 @@ def test_nothing_is_called_once_a_worker_has_seen_that_the_writer_is_dead(
     monkeypatch: pytest.MonkeyPatch, is_async: bool
 ) -> None:
     """M24, R2: a task that waits for a worker would be called, and paid for, in vain; the node may hear of it late."""
-    bench, calls = Bench(), list[int]()
+    bench, begun, calls = Bench(), list[int](), list[int]()
     may_hear, go_on = threading.Event(), threading.Event()
     take = NodeActor._take
 
@@ -258,18 +258,20 @@ def test_nothing_is_called_once_a_worker_has_seen_that_the_writer_is_dead(
         return items
 
     async def wait_then_act(items: list[Any]) -> list[Any]:
+        begun.append(items[0]["n"])
         while not go_on.is_set():
             await asyncio.sleep(0.001)
         return act(items)
 
     def wait_and_act(items: list[Any]) -> list[Any]:
+        begun.append(items[0]["n"])
         assert go_on.wait(PATIENCE_SECONDS)
         return act(items)
 
     bench.start(FunctionOperator(wait_then_act if is_async else wait_and_act, batch=True), parallel_size=16)
     bench.feed()
     bench.send(0, 40)
-    eventually(lambda: len(handed_out) == 16 + 2)  # two wait for a worker
+    eventually(lambda: (len(begun), len(handed_out)) == (16, 16 + 2))  # two wait for a worker
     bench.writer.die()
     go_on.set()
     eventually(lambda: len(calls) >= 16)

@@ -28,7 +28,7 @@ from ..support import PATIENCE_SECONDS
 from .helpers import SHAPES, Ctx, data_of, kernel_of, left, operator_of, rows_of
 
 ROWS = 12
-ROUNDS = 2000
+ROUNDS = 1000
 
 
 @pytest.fixture(autouse=True)

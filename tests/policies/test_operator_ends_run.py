@@ -22,6 +22,8 @@ POLICIES: list[dict[str, Any]] = [
     {"on_error": "skip"},
     {"on_error": "dead_letter", "retries": 3, "retry_wait": 0.01},
 ]
+CASES = [*((style, policy) for style in STYLES for policy in POLICIES), ("process", POLICIES[2])]
+"""Operators, and what becomes of rows that fail; with worker processes, whose start takes long, one policy only."""
 
 
 def ending(path: Path, error: DatagenError, at: int = 20) -> Callable[[Any], Any]:
@@ -35,8 +37,7 @@ def ending(path: Path, error: DatagenError, at: int = 20) -> Callable[[Any], Any
     return act
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=["fail", "skip", "dead_letter"])
-@pytest.mark.parametrize("style", [*STYLES, "process"])
+@pytest.mark.parametrize(("style", "policy"), CASES)
 def test_fatal(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     """Whatever the policy says: the run fails at once, of that error, and a resume loses nothing."""
     bench.give(numbered(ROWS))
@@ -63,8 +64,7 @@ def test_fatal(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     assert report.nodes[0].failed == 0
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=["fail", "skip", "dead_letter"])
-@pytest.mark.parametrize("style", [*STYLES, "process"])
+@pytest.mark.parametrize(("style", "policy"), CASES)
 def test_stop(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     """The run is cancelled with the operator's reason, in all nodes; nothing has failed, and a resume goes on."""
     bench.give(numbered(ROWS))

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pykka
 
 from llm_datagen import log as events
 from llm_datagen.actors.failurelog import FailureLog, ids_shown
-from llm_datagen.actors.node import NodeActor
+from llm_datagen.actors.group import Group
 from llm_datagen.actors.plan import NodePlan
-from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.record import RunRecord
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, Steering
-from llm_datagen.actors.writer import WriterActor
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
@@ -54,7 +52,6 @@ from llm_datagen.messages import (
 )
 from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams import Sink
 
 TICK_SECONDS = 0.25
 """How often the status is told to the pipeline."""
@@ -63,18 +60,6 @@ TICK_SECONDS = 0.25
 @dataclass(frozen=True, slots=True)
 class _Tick:
     """Timer: time to look around."""
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """The stages of a node."""
-
-    plan: NodePlan
-    reader: pykka.ActorRef[Any]
-    node: pykka.ActorRef[Any]
-    writer: pykka.ActorRef[Any]
-    ended: dict[str, Outcome] = field(default_factory=dict)
-    is_over: bool = False
 
 
 class SupervisorActor(Stage):
@@ -110,7 +95,7 @@ class SupervisorActor(Stage):
         self._pipeline = pipeline
         self._crew = crew
         self._log = log
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, Group] = {}
         self._waiting = [plan for plan in plans if plan.sink is not None]
         self._failures = FailureLog(log)
         self._steering = Steering(plans, image, log)
@@ -183,7 +168,7 @@ class SupervisorActor(Stage):
     def release(self) -> None:
         """See to it that no stage outlives the supervisor, whatever ended it."""
         for group in self._groups.values():
-            self._stop_group(group)
+            group.cancel()
             tell(group.writer, Drain())
 
     # Starting.
@@ -200,40 +185,16 @@ class SupervisorActor(Stage):
             self._settle()
 
     def _start(self, plan: NodePlan) -> None:
-        assert plan.sink is not None
-        started = len(self._crew)
-        try:
-            self._start_stages(plan, plan.sink)
-        except BaseException:  # such as: no thread can be started
-            for ref in self._crew[started:]:
-                ref.stop(block=False)
-            raise
+        group = Group.start(plan, self._pipeline_id, self.actor_ref, self._crew, self._log)
+        self._groups[plan.node_id] = group
+        for other in self._groups.values():
+            if other.reads(plan):
+                tell(group.writer, Attach(other.reader))
+        self._steering.begin(group.node, group.reader)
+        tell(group.node, Feed(group.reader))
         self._record.progress[plan.node_id].start(plan.position)
         self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
         tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
-
-    def _start_stages(self, plan: NodePlan, sink: Sink) -> None:
-        me = self.actor_ref
-        writer = WriterActor.start(plan.node_id, me, sink, plan.writer, seal=plan.seal, log=self._log)
-        self._crew.append(writer)
-        node = NodeActor.start(plan, self._pipeline_id, me, writer, self._log)
-        self._crew.append(node)
-        reader = ReaderActor.start(
-            plan.node_id,
-            me,
-            node,
-            plan.source.cursor(plan.segments, follow=plan.follow),
-            retry_interval=plan.writer.retry_interval,
-            idle_timeout=plan.idle_timeout,
-            log=self._log,
-        )
-        self._crew.append(reader)
-        self._groups[plan.node_id] = _Group(plan, reader, node, writer)
-        for group in self._groups.values():
-            if sink.stream.place in group.plan.source.places:
-                tell(writer, Attach(group.reader))
-        self._steering.begin(node, reader)
-        tell(node, Feed(reader))
 
     # Steering.
 
@@ -288,7 +249,7 @@ class SupervisorActor(Stage):
         if len(group.ended) == 3:
             self._node_ended(group)
 
-    def _node_ended(self, group: _Group) -> None:
+    def _node_ended(self, group: Group) -> None:
         node_id = group.plan.node_id
         is_cause = self._record.first_failure is not None and self._record.first_failure[0] == node_id
         success = group.ended["writer"] is Outcome.FINISHED
@@ -360,16 +321,12 @@ class SupervisorActor(Stage):
         """Stop everything, sink first."""
         for plan in reversed(self._plans):
             if plan.node_id in self._groups:
-                self._stop_group(self._groups[plan.node_id])
+                self._groups[plan.node_id].cancel()
         if self._record.status is Status.RUNNING:
             self._record.status = Status.CANCELING
             self._record.reason = reason
             self._log.info(events.CANCEL, reason=reason, because_of_failure=self._record.first_failure is not None)
             self._changed()
-
-    def _stop_group(self, group: _Group) -> None:
-        tell(group.node, Cancel())
-        tell(group.reader, Cancel())
 
     def _settle(self) -> None:
         if self._record.first_failure is not None:

@@ -14,10 +14,11 @@ from typing import Any
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
+from llm_datagen.executors.equipment import Equipment
 from llm_datagen.executors.salvage import failed_items
 from llm_datagen.executors.transport import pack_decoder, unpack_error
 from llm_datagen.executors.work import Kernel
-from llm_datagen.executors.worker import SIGNALS, Equipment
+from llm_datagen.executors.worker import SIGNALS
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
 

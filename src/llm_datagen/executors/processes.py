@@ -18,11 +18,11 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.base import Outlet
 from llm_datagen.executors.done import Done
+from llm_datagen.executors.equipment import Equipment
 from llm_datagen.executors.handle import WorkerProcess
 from llm_datagen.executors.pool import WorkerPool
 from llm_datagen.executors.salvage import Salvage
 from llm_datagen.executors.work import Kernel
-from llm_datagen.executors.worker import Equipment
 from llm_datagen.streams import Block
 
 TASK_SECONDS = 0.04

@@ -1,14 +1,13 @@
-"""Retries: when a call that raised is made again. The schedule is tenacity's: exponential, with jitter."""
+"""Retries: when a call that raised is made again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
+from llm_datagen.backoff import Backoff
 from llm_datagen.config import FailurePolicy
 
-MAX_WAIT_SECONDS = 60.0
 _SLICE_SECONDS = 0.05
 
 
@@ -21,21 +20,11 @@ class Retries:
 
     def __init__(self, policy: FailurePolicy) -> None:
         self._retries = policy.retries
-        self._schedule: Any = None
-        if policy.retries:
-            from tenacity import wait_random_exponential
-
-            self._schedule = wait_random_exponential(multiplier=policy.retry_wait, max=MAX_WAIT_SECONDS)
+        self._backoff = Backoff(policy.retry_wait) if policy.retries else None
 
     def pause_after(self, attempts: int) -> float | None:
         """Return the seconds to wait after so many attempts; None when they were enough."""
-        if attempts > self._retries:
-            return None
-        from tenacity import RetryCallState
-
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        state.attempt_number = attempts
-        return float(self._schedule(state))
+        return None if self._backoff is None or attempts > self._retries else self._backoff.after(attempts)
 
     @staticmethod
     def sleep(seconds: float, is_interrupted: Callable[[], bool]) -> None:

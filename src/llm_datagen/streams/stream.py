@@ -1,44 +1,26 @@
 """Streams: durable, append-only logs of rows with a seal.
 
 Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (see `commits`), and
-``out.jsonl.done`` once it has ended (see `manifest`). How far a stream may be read:
-
-* sealed: to its end;
-* with a commit log: to the last valid commit, and no further;
-* neither (another program writes it): to its last whole line.
+``out.jsonl.done`` once it has ended (see `manifest`). How far it may be read, `readable` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from llm_datagen.config import Fsync
-from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
+from llm_datagen.errors import RowFormatError, StreamMissingError
 from llm_datagen.ids import Id
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.commits import CommitLog, check_data, read_log
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.disk import Disk
+from llm_datagen.streams.linecount import LineCounter
 from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.readable import Readable, readable
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import START, Coverage, Segment
 from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, StreamReader, StreamWriter
-
-_COUNT_BYTES = 1 << 20
-_LOOK_BYTES = 1 << 10
-
-
-class Readable(NamedTuple):
-    """How far a stream may be read now.
-
-    Attributes:
-        limit: bytes that may be read.
-        ended: whether there will never be more.
-    """
-
-    limit: int
-    ended: bool
 
 
 class Stream:
@@ -55,7 +37,7 @@ class Stream:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._counted = (0, 1)  # a byte, and the number of the line that it is in: bad lines come in order
+        self._lines = LineCounter()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
@@ -237,30 +219,7 @@ class Stream:
             StreamChangedError: when the data is not as long as the seal says.
             StreamCorruptError: when the commit log cannot be read.
         """
-        # The seal is looked for before the size is taken: after it, the size cannot change.
-        done = self.disk.read_all(self.done_path)
-        manifest = None if done is None else Manifest.parse(done)
-        logged = None if manifest is not None else read_log(self.disk, self.commits_path)
-        size = self.disk.size(self.path)
-        if size is None:
-            if done is None and logged is None:
-                return None
-            raise StreamMissingError(
-                f"{self.path} is gone, though {self.commits_path if done is None else self.done_path} is there; "
-                "restore it, or start afresh with if_exists='overwrite'"
-            )
-        if manifest is not None:
-            if manifest.size != size:
-                raise StreamChangedError(
-                    f"{self.path} has {size} bytes, but {manifest.size} when it was sealed: it was changed since; "
-                    f"restore it, or unseal() it (remove {self.done_path}) if the change is meant"
-                )
-            return Readable(size, ended=True)
-        if logged is not None:  # also under a seal that another program made
-            return Readable(logged[1].bytes, ended=done is not None or not follow)
-        if done is None and self.is_sealed():  # sealed between the two looks
-            return self.readable(follow=follow)
-        return Readable(size, ended=done is not None or not follow)
+        return readable(self, follow=follow)
 
     def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
         """Return a cursor over some segments; with `follow`, it goes on until the seal."""
@@ -287,22 +246,9 @@ class Stream:
         """Return the number, from 1, of the first line at or after byte `offset` that is not blank."""
         file = self.disk.open_read(self.path)
         try:
-            at, lines = self._counted
-            if at > offset:
-                at, lines = 0, 1
-            while at < offset and (data := file.read_at(at, min(_COUNT_BYTES, offset - at))):
-                lines += data.count(b"\n")
-                at += len(data)
-            self._counted = at, lines
-            while data := file.read_at(at, _LOOK_BYTES):
-                begin = len(data) - len(data.lstrip(b"\r\n"))
-                lines += data.count(b"\n", 0, begin)
-                if begin < len(data):
-                    break
-                at += len(data)
+            return self._lines.number(file, offset)
         finally:
             file.close()
-        return lines
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a record that is no row, by its number."""

@@ -6,14 +6,12 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from tenacity import RetryCallState, wait_random_exponential
-
+from llm_datagen.backoff import Backoff
 from llm_datagen.errors import FatalError
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.waiting import Waits
 
-MAX_WAIT_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 600.0
 """The longest pause that an endpoint may ask for: a longer one is a used-up quota, and a failure."""
 _SPREAD = 0.1
@@ -47,7 +45,7 @@ class RetryingCaller:
     ) -> None:
         self._inner = inner
         self._max_retries = max_retries
-        self._schedule = wait_random_exponential(multiplier=retry_wait, max=MAX_WAIT_SECONDS)
+        self._backoff = Backoff(retry_wait)
         self._is_down = is_down
         self._sleep = sleep or Waits().sleep
 
@@ -89,10 +87,8 @@ class RetryingCaller:
         await self._inner.close()
 
     def _pause(self, attempts: int, asked: float) -> float:
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        state.attempt_number = attempts
         # A little more than asked, so that the rows that were turned away together do not come back together.
-        return max(float(self._schedule(state)), asked * (1 + random.random() * _SPREAD))
+        return max(self._backoff.after(attempts), asked * (1 + random.random() * _SPREAD))
 
 
 def _was_cut(error: LLMRequestError) -> bool:

@@ -160,7 +160,9 @@ class LLMCase:
             tills=tills,
             faults=LLMFaults(**shares, retry_after=chance.choice([None, 0.05, 0.3])),
             latency=Latency(
-                seconds=chance.choice([0.0, 0.01, 0.04]), slow_share=0.03 if is_slow else 0.0, slow_seconds=1.6
+                seconds=chance.choice([0.0, 0.01, 0.04]) if size < 100 else 0.0,
+                slow_share=0.03 if is_slow and size < 100 else 0.0,
+                slow_seconds=1.6,
             ),
             budget=budget,
             outage_after=chance.choice([0.0, 0.6, 600.0, 600.0]),

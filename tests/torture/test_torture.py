@@ -59,7 +59,7 @@ def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
 
 def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_twice() -> None:
     """M21: kills, cancels, outages, faults, full journals and budgets, against the accounts of the endpoints."""
-    assert torture("llm", "--seed", "1", "--seeds", "20", "--seconds", "3")["runs"] > 0
+    assert torture("llm", "--seed", "11", "--seeds", "2")["runs"] == 2
 
 
 @pytest.mark.torture

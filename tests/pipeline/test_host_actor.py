@@ -118,6 +118,7 @@ def test_it_runs_and_resumes_again_and_again_and_is_steered(bench: Bench) -> Non
     assert not ask(ref, Unpause()).paused
     ref.tell(Cancel("enough"))
     eventually(lambda: ended(heard) == ["canceled"])
+    assert heard[-1].reason == "enough"
     assert ask(ref, GetStatus()).reason == "enough"
     assert not bench.is_sealed()
 

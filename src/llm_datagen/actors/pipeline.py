@@ -129,7 +129,10 @@ class PipelineActor(Stage):
             error = self._error or DatagenError("the pipeline's actor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
         result = self._result
-        finished = PipelineFinished(self._status.pipeline_id, str(result.status.status), result.failure, result.error)
+        status = result.status
+        finished = PipelineFinished(
+            self._status.pipeline_id, str(status.status), result.failure, result.error, status.reason
+        )
         try:
             tell(self._host, StatusChanged(result.status))
             self._publish(finished)

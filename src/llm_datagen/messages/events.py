@@ -104,6 +104,8 @@ class PipelineFinished:
     status: str
     failure: FailureRecord | None = None
     error: BaseException | None = field(default=None, repr=False)
+    reason: str = ""
+    """Why it was cancelled, if somebody said so."""
 
 
 @dataclass(frozen=True, slots=True)

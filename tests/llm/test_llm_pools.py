@@ -124,6 +124,28 @@ def test_an_endpoint_that_asks_for_a_pause_is_left_alone_that_long(server: ChatS
         assert (len(server.seen), other.calls) == (1, ROWS)
 
 
+def test_single_calls_that_are_turned_away_do_not_send_the_others_elsewhere() -> None:
+    faults = LLMFaults(rate_limit=0.05, retry_after=60)
+    with FakeLLMServer(latency=0.02, faults=faults, seed=1) as first, FakeLLMServer(latency=0.02) as dear:
+        endpoints = [{"model": "m", "base_url": server.base_url} for server in (first, dear)]
+        pool = operator(*endpoints, strategy="ordered")
+
+        async def ask() -> None:
+            places = asyncio.Semaphore(10)
+
+            async def one(row: Any) -> None:
+                async with places:
+                    await pool.process_item(row, Context())
+
+            await pool.setup()
+            await asyncio.gather(*map(one, rows(300)))
+            await pool.teardown()
+
+        asyncio.run(ask())
+        assert first.faults_met["rate_limit"] >= 5
+        assert first.answered.total() > dear.answered.total()
+
+
 def test_a_call_goes_where_the_limits_have_room() -> None:
     # The limits of a process outlive its servers, and a port may come again: no other test has such models.
     with FakeLLMServer(latency=0.01) as a, FakeLLMServer(latency=0.01) as b:

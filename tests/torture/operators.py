@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import random
 import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,13 +104,22 @@ class Meter(CallCounter):
                 items = [item for item in items if str(item["_i"]) not in self._seen]
                 self._seen.update(str(item["_i"]) for item in items)
         if items:
-            if journal is not None:
-                journal(self.path, ids_of(items))
+            note_world(self.path, ids_of(items))
             super().note(items)
 
 
-journal: Callable[[Path, bytes], None] | None = None
-"""Told of what is about to be appended to a file outside the disk that may lose power; set in a child (`power`)."""
+JOURNAL = "TORTURE_JOURNAL"
+"""The environment variable with the path of the journal of a disk that may lose power (`power`); for workers, too."""
+
+
+def note_world(path: Path, data: bytes) -> None:
+    """Write down in the journal, if one is kept, what is about to be appended to a file that is not on its disk."""
+    if JOURNAL in os.environ:
+        fd = os.open(os.environ[JOURNAL], os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(fd, pickle.dumps(("world", str(path), data)))
+        finally:
+            os.close(fd)
 
 
 def ids_of(items: Sequence[Any]) -> bytes:
@@ -119,8 +129,7 @@ def ids_of(items: Sequence[Any]) -> bytes:
 
 def write_ids(path: Path, items: Sequence[Any]) -> None:
     """Append the ids of items to a file, with one write."""
-    if journal is not None:
-        journal(path, ids_of(items))
+    note_world(path, ids_of(items))
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         os.write(fd, ids_of(items))

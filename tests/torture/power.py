@@ -43,10 +43,6 @@ class JournalDisk(FaultyDisk):
         """Write down a step, with one write."""
         os.write(self._fd, pickle.dumps(event))
 
-    def note_world(self, path: Path, data: bytes) -> None:
-        """Write down what is appended to a file that is not on this disk."""
-        self.note("world", str(path), data)
-
     def open_file(self, path: str, mode: str) -> FileIO:
         """Open a file; each open file has a number."""
         if mode == "rb":
@@ -95,12 +91,12 @@ def journaled(path: Path) -> Iterator[JournalDisk]:
     disk = JournalDisk(path)
     before = FileStream.disk, RunFolder.disk
     FileStream.disk = RunFolder.disk = disk
-    operators.journal = disk.note_world
+    os.environ[operators.JOURNAL] = str(path)
     try:
         yield disk
     finally:
         FileStream.disk, RunFolder.disk = before
-        operators.journal = None
+        del os.environ[operators.JOURNAL]
         disk.close()
 
 

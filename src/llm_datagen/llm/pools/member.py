@@ -75,6 +75,7 @@ class Member:
             LLMError: when there is no answer. What that says of the endpoint is not noted yet, see `blame`.
         """
         answer = await self._caller.complete(self._own(request))
+        self._avoided_until = 0.0
         self._is_there(request)
         return answer
 
@@ -127,7 +128,7 @@ class Member:
 
     @property
     def is_avoided(self) -> bool:
-        """Whether the endpoint has asked for a pause (``Retry-After``) that is not over."""
+        """Whether it has asked for a pause (``Retry-After``) that is not over, and has answered nothing since."""
         return self._clock() < self._avoided_until
 
     async def close(self) -> None:

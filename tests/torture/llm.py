@@ -25,7 +25,7 @@ from llm_datagen.llm.limits import limiters
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.control import ask
 
-from ..support import nothing_left
+from ..support import eventually, nothing_left
 from .forks import Death, fork
 from .llm_cases import CANARY, MOST_ROWS_AT_ONCE, WINDOW_SECONDS, LLMCase
 from .llm_judge import LLMJudge
@@ -165,6 +165,7 @@ class LLMTorture:
         orders = [] if is_replay or self.dice.random() < 0.7 else self._orders()
         work = partial(self._work, orders=orders, is_replay=is_replay)
         death = fork(work, self.folder / "said", kill_after=after, kill_with=with_what)
+        self._note_pause("end")
         said = _said(death)
         name = "" if after is None else f" by {with_what.name} after {after:.2f} s"
         name += f", {orders}" * bool(orders) + ", a replay" * is_replay
@@ -206,7 +207,7 @@ class LLMTorture:
         return [
             (begin, "pause", {}),
             (begin + 0.1, "reconfigure", {"node_id": node, "parallel_size": rows}),
-            (begin + self.dice.uniform(0.2, 1.2), "unpause", {}),
+            (begin + self.dice.uniform(0.2, 1.5), "unpause", {}),
         ]
 
     def _work(self, *, orders: list[Order], is_replay: bool) -> None:
@@ -225,23 +226,27 @@ class LLMTorture:
                 except NodeFailedError as error:
                     cause = error.__cause__
                     said |= {"reason": str(error), "cause": type(cause).__name__, "text": str(cause)}
+                if any(stage.gives_up for stage in self.case.stages):  # threads of calls given up are not waited for
+                    eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("datagen-")])
         except KeyboardInterrupt:
             raise SystemExit(128 + signal.SIGTERM) from None
         sys.stdout.write(f"\nSAID {json.dumps(said)}\n")
 
     def _steer(self, orders: list[Order]) -> None:
         """Tell the run what it is to do, and note when it was paused."""
-        folder, began, paused_at = RunFolder(self.folder / "results", "a"), time.monotonic(), 0.0
+        folder, began = RunFolder(self.folder / "results", "a"), time.monotonic()
         for when, order, fields in orders:
             time.sleep(max(0.0, began + when - time.monotonic()))
-            asked_at = time.monotonic()
+            if order == "unpause":
+                self._note_pause("end")
             with contextlib.suppress(DatagenError):  # it has not begun, or has ended
                 ask(folder, order, **fields)
                 if order == "pause":
-                    paused_at = time.monotonic()
-                elif order == "unpause" and paused_at:
-                    with (self.folder / "pauses").open("a") as file:
-                        file.write(f"{paused_at} {asked_at}\n")
+                    self._note_pause("begin")
+
+    def _note_pause(self, what: str) -> None:
+        with (self.folder / "pauses").open("a") as file:
+            file.write(f"{what} {time.monotonic()}\n")
 
 
 def _execute(path: Path, statement: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -222,12 +223,14 @@ class LLMJudge:
             yield f"runtime.json has a cost of {cost}, and {usd} were charged"
 
     def _while_paused(self, came_at: list[float]) -> Iterator[str]:
-        path = self.folder / "pauses"
-        for line in path.read_text().splitlines() if path.exists() else []:
-            begin, end = map(float, line.split())
-            late = sum(begin + PAUSE_SLACK < moment < end for moment in came_at)
-            if late:
-                yield f"{late} calls came in a pause of {end - begin:.2f} s"
+        begin = math.inf
+        for line in (self.folder / "pauses").read_text().splitlines():
+            what, when = line.split()
+            if what == "end":
+                late = sum(begin + PAUSE_SLACK < moment < float(when) for moment in came_at)
+                if late:
+                    yield f"{late} calls came in a pause of {float(when) - begin:.2f} s"
+            begin = float(when) if what == "begin" else math.inf
 
     def _left(self) -> Iterator[str]:
         for path in self.folder.rglob("*"):

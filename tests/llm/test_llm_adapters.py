@@ -173,6 +173,7 @@ def test_an_adapter_of_ones_own_speaks_to_its_provider(server: ChatServer, adapt
         (None, "is not a ChatAdapter"),
         (ChatServer.always, "is not a ChatAdapter"),
         (Seen, "cannot be made"),
+        (type("Half", (Shouting,), {"read": ChatAdapter.read}), "cannot be made: .* abstract .*read"),
         (Shouting, "base_url must start with http"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.money.budget import Amount, Budget, answer_limit
 from llm_datagen.llm.money.ledger import Ledger
 from llm_datagen.runtime import RunFolder
+from llm_datagen.streams.localdisk import LocalDisk
 
 TEN = Budget(tokens=10)
 
@@ -72,7 +75,7 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
     assert spending(run) == ""
 
     async def main() -> None:
-        ledger = Ledger(path.parent)
+        ledger = Ledger.join("key", path.parent)
         ledger.settle(await reserved(ledger, 4), tokens(1))
         ledger.lose(await reserved(ledger, 2))
         await reserved(ledger, 3)  # its process dies here
@@ -80,13 +83,15 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
             "$3.00 and 3 tokens spent, $2.00 and 2 tokens of it for calls whose answer never came, "
             "up to $3.00 and 3 tokens for calls in flight"
         )
+        ledger.leave()
 
     asyncio.run(main())
     with path.open("ab") as file:
         file.write(b'["reserve",3,9')
     for _ in range(2):
-        again = Ledger(path.parent)
+        again = Ledger.join("key", path.parent)
         assert (again.spent, again.lost) == (tokens(6), tokens(5))
+        again.leave()
     path.write_bytes(path.read_bytes() + b'["settle",77,0,0]\n')
     with pytest.raises(BudgetError, match="damaged: KeyError"):
         Ledger(path.parent)
@@ -97,6 +102,10 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
 ) -> None:
     monkeypatch.setattr("llm_datagen.llm.money.ledgerfile._LARGEST_BYTES", 2000)
     largest = 0
+
+    def torn(disk: LocalDisk, file: FileIO, data: bytes) -> None:
+        file.write(data[:3])
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     async def main() -> None:
         nonlocal largest
@@ -109,7 +118,7 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
             ledger.settle(call, tokens(1))
             largest = max(largest, (tmp_path / "budget.jsonl").stat().st_size)
         with monkeypatch.context() as patch:
-            patch.setattr("os.write", lambda file, data: 3)
+            patch.setattr(LocalDisk, "write", torn)
             with pytest.raises(BudgetError, match="the disk is full"):
                 await ledger.reserve(tokens(1), budget)
         assert await ledger.reserve(tokens(1), budget) is not None
@@ -124,7 +133,7 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
 
 
 def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
-    ledger, budget = Ledger(tmp_path), Budget(tokens=1000)
+    ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=1000)
     granted: list[int] = []
 
     async def spend() -> None:
@@ -142,7 +151,22 @@ def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(set(granted)) == len(granted) == 91, "until a hundred more would be too many"
-    assert Ledger(tmp_path).spent == tokens(910)
+    ledger.leave()
+    again = Ledger.join("key", tmp_path)
+    assert again.spent == tokens(910)
+    again.leave()
+
+
+def test_a_ledger_that_was_removed_lets_no_call_go(tmp_path: Path) -> None:
+    async def main() -> None:
+        ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=1000)
+        await ledger.reserve(tokens(1), budget)
+        (tmp_path / "budget.jsonl").unlink()
+        with pytest.raises(BudgetError, match="The file was removed while it was being written"):
+            await ledger.reserve(tokens(1), budget)
+        ledger.leave()
+
+    asyncio.run(main())
 
 
 def test_the_most_that_a_call_can_cost_is_above_what_any_tokenizer_makes_of_it() -> None:

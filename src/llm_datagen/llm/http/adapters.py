@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.chat import ChatRequest
@@ -29,8 +30,7 @@ class Reply:
     usage: Mapping[str, int] = field(default_factory=dict)
 
 
-@runtime_checkable
-class ChatAdapter(Protocol):
+class ChatAdapter(ABC):
     """How one provider's API is spoken. Inherit from it; an instance may serve many calls at once, and keeps no state.
 
     All methods run on the event loop of the node and must not block.
@@ -45,29 +45,29 @@ class ChatAdapter(Protocol):
     base_url_env: str = ""
     api_key_env: str = ""
 
+    @abstractmethod
     def path(self, model: str) -> str:
         """Return what is put behind `base_url` for a call to `model`, such as ``/chat/completions``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def headers(self, api_key: str | None) -> Mapping[str, str]:
         """Return the headers of every request, which carry the key. The content type is there already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def body(self, request: ChatRequest) -> Mapping[str, Any]:
         """Return the body of a request, as JSON data. `request` and what it holds must not be changed.
 
         Raises:
             PromptError: when the API cannot say this; name `request.row`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, data: Any) -> Reply:
         """Return what the parsed JSON body of a response with status 200 says.
 
         Raises:
             LookupError, TypeError, AttributeError, ValueError: when it is no answer. The call is made again.
         """
-        raise NotImplementedError
 
     def may_pass(self, status: int, content: bytes) -> bool:
         """Return whether a request that failed with this HTTP status and body may succeed later.

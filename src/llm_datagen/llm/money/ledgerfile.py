@@ -14,7 +14,6 @@ counts in full. A last line without its end was never answered for, and is left 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ import orjson
 from llm_datagen.errors import DatagenError
 from llm_datagen.llm.errors import BudgetError
 from llm_datagen.llm.money.budget import Amount
+from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.localdisk import LOCAL_DISK
 
 FILE_NAME = "budget.jsonl"
@@ -54,7 +54,7 @@ class LedgerFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
-        self._file: int | None = None
+        self._file: AppendFile | None = None
         self._size = 0
         self._is_torn = False
         self._noted: list[bytes] = []
@@ -89,7 +89,7 @@ class LedgerFile:
             LOCAL_DISK.replace(str(self.path), data, sync=False)
             self._noted.clear()
             self.close()
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            self._file = LOCAL_DISK.open_append(str(self.path))
         self._size, self._is_torn = len(data), False
 
     @property
@@ -113,10 +113,9 @@ class LedgerFile:
             if self._file is None:
                 raise OSError("it is closed")
             if self._is_torn:
-                os.ftruncate(self._file, self._size)
+                self._file.truncate(self._size)
             self._is_torn = True
-            if os.write(self._file, lines) != len(lines):
-                raise OSError("the disk is full")
+            self._file.append(lines)
         self._noted.clear()
         self._size += len(lines)
         self._is_torn = False
@@ -126,7 +125,7 @@ class LedgerFile:
         if self._file is not None:
             with contextlib.suppress(BudgetError):
                 self.write()
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     def _summed(self, head: bytes, entries: list[bytes]) -> Spending:

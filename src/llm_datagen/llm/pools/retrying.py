@@ -22,8 +22,8 @@ class RetryingCaller:
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
     the endpoint asked for by ``Retry-After``. After a connection that was cut, or a damaged body, the first new try
-    made at once: there is nothing to wait for, and when the endpoint is down, the circuit breaker ends this. A cancel
-    of the run ends a pause; the row is then done by a resume.
+    is made at once: there is nothing to wait for, and when the endpoint is down, the circuit breaker ends this. A
+    cancel of the run ends a pause; the row is then done by a resume.
 
     Args:
         inner: makes one try.

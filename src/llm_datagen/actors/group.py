@@ -70,10 +70,6 @@ class Group:
             raise
         return cls(plan, reader, node, writer)
 
-    def reads(self, plan: NodePlan) -> bool:
-        """Return whether it reads what the node of `plan` writes."""
-        return plan.sink is not None and plan.sink.stream.place in self.plan.source.places
-
     def cancel(self) -> None:
         """Have it begin nothing new, and end. Its writer is then told to `Drain`."""
         tell(self.node, Cancel())

@@ -78,6 +78,10 @@ class NodePlan:
         if self.dispatched is not None:
             self.dispatched.close()
 
+    def reads(self, other: NodePlan) -> bool:
+        """Return whether it reads what the node of another plan writes now."""
+        return other.sink is not None and other.sink.stream.place in self.source.places
+
     @property
     def concurrency(self) -> int:
         """Calls of the operator at once, at most: items of all batches for `process_item`, else batches.

@@ -7,14 +7,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_datagen import log as events
+from llm_datagen.actors.failurelog import FailureLog, ids_shown
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.progress import NodeProgress
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.actors.steering import Steering
 from llm_datagen.clock import Clock
-from llm_datagen.errors import FailureRecord
+from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.log import PlatformLog
-from llm_datagen.messages import CheckpointSaved, NodeProgressed, SourceSized, Stalled, StatusChanged
+from llm_datagen.messages import (
+    CheckpointSaved,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorFailed,
+    RowDeadLettered,
+    RowsCommitted,
+    RowsFailed,
+    Settled,
+    SourceSized,
+    Stalled,
+    StatusChanged,
+)
 from llm_datagen.report import PipelineStatus, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
@@ -68,8 +83,109 @@ class RunRecord:
         self.status = Status.RUNNING
         self.reason = ""
         self.first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
+        self._failures = FailureLog(log)
         self._told_totals: dict[str, tuple[int | None, bool]] = {}
         self._last_save = float("-inf")
+
+    def begin(self) -> None:
+        """Take note of what is known of the nodes before they run."""
+        for plan in self._plans:
+            self.size(plan)
+            if plan.sink is None:
+                self.progress[plan.node_id].finished_before(plan.position)
+                self.tell_progress(self.progress[plan.node_id])
+
+    def node_started(self, plan: NodePlan) -> None:
+        """Take note that a node begins, and say so."""
+        self.progress[plan.node_id].start(plan.position)
+        self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
+        tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
+
+    def committed(self, message: RowsCommitted) -> None:
+        """Take note that rows of a node were committed, and say so."""
+        progress = self.progress[message.node_id]
+        progress.committed(message)
+        self.tell_progress(progress)
+
+    def node_ended(self, plan: NodePlan, *, success: bool) -> None:
+        """Take note that a node has ended, and say so. What it has sealed is the size of those that read it."""
+        cause = self.first_failure if self.first_failure and self.first_failure[0] == plan.node_id else None
+        progress = self.progress[plan.node_id]
+        progress.end(Status.COMPLETED if success else Status.FAILED if cause else Status.CANCELED)
+        if success:
+            for other in self._plans:
+                if other.reads(plan):
+                    self.size(other)
+        report = progress.report().as_dict()
+        self._log.info(events.NODE_ENDED, **{key: report[key] for key in report if key not in {"usage", "error"}})
+        self.tell_progress(progress)
+        tell(self._pipeline, NodeFinished(self._pipeline_id, plan.node_id, success, cause[2] if cause else None))
+
+    def rows_failed(self, message: RowsFailed) -> None:
+        """Say that rows failed, and that the node goes on without them."""
+        failure = message.failure
+        self._failures.note(message.node_id, failure, self._clock.monotonic())
+        tell(
+            self._pipeline,
+            RowDeadLettered(
+                self._pipeline_id,
+                message.node_id,
+                failure.ids,
+                failure.record,
+                message.is_dead_lettered,
+                failure.error,
+                failure.items,
+            ),
+        )
+
+    def operator_failed(self, message: OperatorFailed) -> None:
+        """Take note that a call has ended its node. While the run ends already, it is a consequence (F1)."""
+        node_id, failure = message.node_id, message.failure
+        if not failure.is_fatal:  # else its row has no part in it
+            self.progress[node_id].failed += 1
+        if self.status is Status.RUNNING:
+            self.failed(node_id, failure.record, failure.error, failure.items, ids=ids_shown(failure))
+        else:
+            kind, ids = failure.record.kind, ids_shown(failure)
+            self._log.warning(events.NODE_FAILED, node_id=node_id, kind=kind, ids=ids, while_canceling=True)
+
+    def failed(
+        self,
+        node_id: str,
+        failure: FailureRecord,
+        error: BaseException | None,
+        items: Sequence[Any] = (),
+        *,
+        ids: Sequence[str] = (),
+    ) -> None:
+        """Take note of a failure, and say so; the first one is the cause."""
+        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, ids=ids, while_canceling=False)
+        if self.first_failure is None:
+            self.first_failure = (node_id, failure, error)
+            self.progress[node_id].error = str(failure)
+            error = error or DatagenError(str(failure))
+            tell(self._pipeline, NodeFailed(self._pipeline_id, node_id, failure, error, list(items)))
+
+    def canceling(self, reason: str) -> None:
+        """Take note that the run is being ended."""
+        self.status, self.reason = Status.CANCELING, reason
+        self._log.info(events.CANCEL, reason=reason, because_of_failure=self.first_failure is not None)
+
+    def settle(self) -> Settled:
+        """Draw the conclusion when nothing runs any more, and save it; return it for the pipeline."""
+        ends = {progress.status for progress in self.progress.values()}
+        if self.first_failure is not None:
+            self.status = Status.FAILED
+        elif ends == {Status.COMPLETED}:
+            self.status = Status.COMPLETED
+        else:
+            self.status = Status.CANCELED
+            for progress in self.progress.values():
+                if progress.status is Status.PENDING:
+                    progress.end(Status.CANCELED)
+        self.save(final=True)
+        node_id, failure, error = self.first_failure or ("", None, None)
+        return Settled(self.now(), node_id, failure, error)
 
     def stalled(self, stalled: Stalled) -> None:
         """Take note that nothing moves in a node, and say so."""

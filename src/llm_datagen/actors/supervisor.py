@@ -7,15 +7,12 @@ is the cause; what follows from it never replaces it (F1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pykka
 
-from llm_datagen import log as events
-from llm_datagen.actors.failurelog import FailureLog, ids_shown
 from llm_datagen.actors.group import Group
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.record import RunRecord
@@ -29,18 +26,13 @@ from llm_datagen.messages import (
     Drain,
     Feed,
     Moved,
-    NodeFailed,
-    NodeFinished,
-    NodeStarted,
     OperatorFailed,
     OperatorLogged,
     Outcome,
     Pause,
     Reconfigure,
-    RowDeadLettered,
     RowsCommitted,
     RowsFailed,
-    Settled,
     SourceSized,
     StageEnded,
     Stalled,
@@ -97,7 +89,6 @@ class SupervisorActor(Stage):
         self._log = log
         self._groups: dict[str, Group] = {}
         self._waiting = [plan for plan in plans if plan.sink is not None]
-        self._failures = FailureLog(log)
         self._steering = Steering(plans, image, log)
         self._record = RunRecord(
             plans,
@@ -112,21 +103,15 @@ class SupervisorActor(Stage):
 
     def begin(self) -> None:
         """Start all nodes, or the first."""
-        for plan in self._plans:
-            self._record.size(plan)
-            if plan.sink is None:
-                self._record.progress[plan.node_id].finished_before(plan.position)
-                self._record.tell_progress(self._record.progress[plan.node_id])
+        self._record.begin()
         self._go_on()
         self._look_around()
 
     def handle(self, message: SupervisorMessage | PauseAnswer | _Tick) -> None:
         """Handle a message."""
         match message:
-            case RowsCommitted(node_id=node_id):
-                progress = self._record.progress[node_id]
-                progress.committed(message)
-                self._record.tell_progress(progress)
+            case RowsCommitted():
+                self._record.committed(message)
             case SourceSized(node_id=node_id):
                 self._record.progress[node_id].sized(message)
             case UsageReported(node_id=node_id):
@@ -142,9 +127,9 @@ class SupervisorActor(Stage):
                 self._record.progress[node_id].stalled = None
                 self._changed()
             case RowsFailed():
-                self._rows_failed(message)
-            case OperatorFailed(node_id=node_id):
-                self._operator_failed(node_id, message)
+                self._record.rows_failed(message)
+            case OperatorFailed():
+                self._operator_failed(message)
             case StageEnded():
                 self._stage_ended(message)
             case Steer(order=order, answer=answer):
@@ -188,13 +173,11 @@ class SupervisorActor(Stage):
         group = Group.start(plan, self._pipeline_id, self.actor_ref, self._crew, self._log)
         self._groups[plan.node_id] = group
         for other in self._groups.values():
-            if other.reads(plan):
+            if other.plan.reads(plan):
                 tell(group.writer, Attach(other.reader))
         self._steering.begin(group.node, group.reader)
         tell(group.node, Feed(group.reader))
-        self._record.progress[plan.node_id].start(plan.position)
-        self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
-        tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
+        self._record.node_started(plan)
 
     # Steering.
 
@@ -234,7 +217,7 @@ class SupervisorActor(Stage):
         group.ended[ended.role] = ended.outcome
         if ended.outcome is Outcome.FAILED:
             assert ended.failure is not None
-            self._failed(ended.node_id, ended.failure, ended.error, [])
+            self._failed(ended.node_id, ended.failure, ended.error)
         elif (
             ended.outcome is Outcome.STOPPED
             and self._record.status is Status.RUNNING
@@ -243,78 +226,25 @@ class SupervisorActor(Stage):
         ):
             # Nobody here asked for it: somebody stopped our actor.
             error = DatagenError(f"the {ended.role} of node {ended.node_id} was stopped from outside")
-            self._failed(ended.node_id, FailureRecord.of(error), error, [])
+            self._failed(ended.node_id, FailureRecord.of(error), error)
         if ended.role == "node" and ended.outcome is not Outcome.FINISHED:
             tell(group.writer, Drain())
         if len(group.ended) == 3:
             self._node_ended(group)
 
     def _node_ended(self, group: Group) -> None:
-        node_id = group.plan.node_id
-        is_cause = self._record.first_failure is not None and self._record.first_failure[0] == node_id
-        success = group.ended["writer"] is Outcome.FINISHED
-        status = Status.COMPLETED if success else Status.FAILED if is_cause else Status.CANCELED
-        progress = self._record.progress[node_id]
-        progress.end(status)
-        if success:
-            for plan in self._plans:
-                if group.plan.sink is not None and group.plan.sink.stream.place in plan.source.places:
-                    self._record.size(plan)
-        self._log.info(events.NODE_ENDED, **_brief(progress.report().as_dict()))
-        error = self._record.first_failure[2] if is_cause and self._record.first_failure is not None else None
-        self._record.tell_progress(progress)
-        tell(self._pipeline, NodeFinished(self._pipeline_id, node_id, success, error))
+        self._record.node_ended(group.plan, success=group.ended["writer"] is Outcome.FINISHED)
         group.is_over = True
         self._changed()
 
-    def _rows_failed(self, message: RowsFailed) -> None:
-        failure = message.failure
-        self._failures.note(message.node_id, failure, self.clock.monotonic())
-        tell(
-            self._pipeline,
-            RowDeadLettered(
-                self._pipeline_id,
-                message.node_id,
-                failure.ids,
-                failure.record,
-                message.is_dead_lettered,
-                failure.error,
-                failure.items,
-            ),
-        )
+    def _operator_failed(self, message: OperatorFailed) -> None:
+        was_running = self._record.status is Status.RUNNING
+        self._record.operator_failed(message)
+        if was_running:  # else it failed because, or while, it was being cancelled
+            self._cancel("")
 
-    def _operator_failed(self, node_id: str, message: OperatorFailed) -> None:
-        failure = message.failure
-        if not failure.is_fatal:  # else its row has no part in it
-            self._record.progress[node_id].failed += 1
-        if self._record.status is Status.RUNNING:
-            self._failed(node_id, failure.record, failure.error, failure.items, ids=ids_shown(failure))
-        else:  # it failed because, or while, it was being cancelled; the row is done again on resume
-            self._log.warning(
-                events.NODE_FAILED,
-                node_id=node_id,
-                kind=failure.record.kind,
-                ids=ids_shown(failure),
-                while_canceling=True,
-            )
-
-    def _failed(
-        self,
-        node_id: str,
-        failure: FailureRecord,
-        error: BaseException | None,
-        items: list[Any],
-        *,
-        ids: Sequence[str] = (),
-    ) -> None:
-        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, ids=ids, while_canceling=False)
-        if self._record.first_failure is None:
-            self._record.first_failure = (node_id, failure, error)
-            self._record.progress[node_id].error = str(failure)
-            tell(
-                self._pipeline,
-                NodeFailed(self._pipeline_id, node_id, failure, error or DatagenError(str(failure)), items),
-            )
+    def _failed(self, node_id: str, failure: FailureRecord, error: BaseException | None) -> None:
+        self._record.failed(node_id, failure, error)
         self._cancel("")
 
     def _cancel(self, reason: str) -> None:
@@ -323,23 +253,11 @@ class SupervisorActor(Stage):
             if plan.node_id in self._groups:
                 self._groups[plan.node_id].cancel()
         if self._record.status is Status.RUNNING:
-            self._record.status = Status.CANCELING
-            self._record.reason = reason
-            self._log.info(events.CANCEL, reason=reason, because_of_failure=self._record.first_failure is not None)
+            self._record.canceling(reason)
             self._changed()
 
     def _settle(self) -> None:
-        if self._record.first_failure is not None:
-            self._record.status = Status.FAILED
-        elif all(progress.status is Status.COMPLETED for progress in self._record.progress.values()):
-            self._record.status = Status.COMPLETED
-        else:
-            self._record.status = Status.CANCELED
-            for plan in self._waiting:
-                self._record.progress[plan.node_id].end(Status.CANCELED)
-        self._record.save(final=True)
-        node_id, failure, error = self._record.first_failure or ("", None, None)
-        tell(self._pipeline, Settled(self._record.now(), node_id, failure, error))
+        tell(self._pipeline, self._record.settle())
         self.end(Outcome.FINISHED)
 
     def _look_around(self) -> None:
@@ -350,7 +268,3 @@ class SupervisorActor(Stage):
     def _changed(self) -> None:
         if not self.actor_stopped.is_set():
             self._record.changed()
-
-
-def _brief(report: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in report.items() if key not in {"usage", "error"}}

@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     from llm_datagen.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
     from llm_datagen.logfile import LogFile
     from llm_datagen.node import UnifiedNode
+    from llm_datagen.node_pipeline import UnifiedNodePipeline
     from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
-    from llm_datagen.pipeline import UnifiedNodePipeline, UnifiedPipeline
+    from llm_datagen.pipeline import UnifiedPipeline
     from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
     from llm_datagen.routing import Route
     from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
@@ -149,7 +150,8 @@ _HOMES = {
     "logfile": ("LogFile",),
     "node": ("UnifiedNode",),
     "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
-    "pipeline": ("UnifiedNodePipeline", "UnifiedPipeline"),
+    "node_pipeline": ("UnifiedNodePipeline",),
+    "pipeline": ("UnifiedPipeline",),
     "report": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
     "routing": ("Route",),
     "streams": ("CsvStream", "FileStream", "JsonlStream", "MemoryStream", "StreamFactory"),

@@ -31,6 +31,9 @@ from llm_datagen.report import NodeReport, Status
 from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
 from llm_datagen.streams import MergedStream, StreamFactory
 
+UNKNOWN_ID = "PIPELINE_ID"
+"""What stands for the id of a run that was not created yet, where a topology is drawn."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -169,7 +169,7 @@ def check_log(target: Any) -> LogTarget:
     """
     is_logger = all(callable(getattr(target, name, None)) for name in ("bind", "info", "warning", "error"))
     if target is None or isinstance(target, str | os.PathLike) or is_logger:
-        return target  # type: ignore[no-any-return]
+        return cast(LogTarget, target)
     raise ConfigError(
         f"log_file must be a path, a LogFile, a logger with bind, info, warning and error (structlog's), or None, not "
         f"{target!r}"

@@ -31,7 +31,8 @@ from llm_datagen.messages import Cancel, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.runtime import RunFolder
-from llm_datagen.runtime.folder import now_text, whoami
+from llm_datagen.runtime.folder import now_text
+from llm_datagen.runtime.owner import whoami
 
 LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""

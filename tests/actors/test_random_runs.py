@@ -30,10 +30,10 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
+from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError
 from llm_datagen.executors import loop
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Subscribe, Unpause
-from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import RunReport, Status
 from llm_datagen.streams.commits import CommitLog
 from llm_datagen.streams.letters import read_letters

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
-import subprocess
-import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +24,7 @@ from llm_datagen.lineage import trace
 from llm_datagen.streams import StreamFactory
 
 from ..support import PATIENCE_SECONDS, QUICK, Bench, bag, eventually, lines, nothing_left, numbered, stored
+from .killing import run_killed_three_times
 
 
 def same(item: Any) -> Any:
@@ -350,16 +346,8 @@ def test_a_diamond_loses_and_repeats_nothing_though_it_is_killed(bench: Bench) -
     (bench.folder / "in.jsonl.done").touch()
     script = bench.folder / "job.py"
     script.write_text(textwrap.dedent(KILLED))
-    chance = random.Random(5)
     out = Path(f"{bench.folder}/routed.jsonl")
-    for action in ("create", "resume", "resume"):
-        size = out.stat().st_size if out.exists() else 0
-        job = subprocess.Popen([sys.executable, script, bench.folder, action])
-        eventually(lambda size=size: out.exists() and out.stat().st_size > size)  # type: ignore[misc]
-        time.sleep(chance.random() * 0.05)
-        job.send_signal(signal.SIGKILL)
-        job.wait()
-    subprocess.run([sys.executable, script, bench.folder, "resume"], check=True)
+    run_killed_three_times(script, bench.folder, out, seed=5)
     routed = stored(f"jsonl://{bench.folder}/routed.jsonl")
     odd = {row["_i"] for row in stored(f"jsonl://{bench.folder}/odd.jsonl")}
     wanted: list[dict[str, Any]] = []

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import signal
-import subprocess
-import sys
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +13,8 @@ from llm_datagen import BaseOperator, ConfigError, NodeFailedError, Route, Unifi
 from llm_datagen.audit import verify
 from llm_datagen.operators import INodeContext
 
-from ..support import QUICK, Bench, bag, eventually, lines, nothing_left, numbered, stored
+from ..support import QUICK, Bench, bag, lines, nothing_left, numbered, stored
+from .killing import run_killed_three_times
 
 OUTPUTS = ("even", "odd")
 
@@ -163,15 +159,7 @@ def test_a_row_is_in_one_output_though_its_operator_changes_its_mind(bench: Benc
     bench.give(numbered(600))
     script = bench.folder / "job.py"
     script.write_text(textwrap.dedent(CHANGES_ITS_MIND))
-    chance = random.Random(7)
     between = Path(f"{bench.folder}/even.jsonl.routed")
-    for action in ("create", "resume", "resume"):
-        size = between.stat().st_size if between.exists() else 0
-        job = subprocess.Popen([sys.executable, script, bench.folder, action])
-        eventually(lambda size=size: between.exists() and between.stat().st_size > size)  # type: ignore[misc]
-        time.sleep(chance.random() * 0.05)
-        job.send_signal(signal.SIGKILL)
-        job.wait()
-    subprocess.run([sys.executable, script, bench.folder, "resume"], check=True)
+    run_killed_three_times(script, bench.folder, between, seed=7)
     rows = [row for name in OUTPUTS for row in stored(f"jsonl://{bench.folder}/{name}.jsonl")]
     assert bag(rows) == bag({"n": n, "_i": n} for n in range(600))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.cli.budgets import spending
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.live import LiveTable
@@ -22,7 +23,6 @@ from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.hooks import CompositePipelineHooks
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
-from llm_datagen.pipeline import BasePipeline
 from llm_datagen.report import COST, NodeReport, RunReport, Status, dollars
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams.commits import Position

@@ -11,13 +11,15 @@ from typing import Any
 
 import yaml
 
+from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.cli.loading import build_operator, load, make_importable
 from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.spec import PipelinePart, read_spec
 from llm_datagen.config import IfExists
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.pipeline import BasePipeline, UnifiedPipeline
+from llm_datagen.node_pipeline import UnifiedNodePipeline
+from llm_datagen.pipeline import UnifiedPipeline
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 
@@ -66,13 +68,13 @@ class Target:
                 )
             return pipeline
         chosen = pipeline_id or self.pipeline_id or None
-        settings: dict[str, Any] = {"if_exists": if_exists or "error", **self.settings}
         if isinstance(pipeline, UnifiedPipeline):
-            settings["node_configs"] = self.node_configs
-        elif self.settings:
+            settings = {"if_exists": if_exists or "error", **self.settings}
+            return pipeline.create(chosen, node_configs=self.node_configs, **settings)
+        if self.settings:
             raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
-        pipeline.create(chosen, **settings)  # type: ignore[attr-defined]
-        return pipeline
+        assert isinstance(pipeline, UnifiedNodePipeline)
+        return pipeline.create(chosen, if_exists=if_exists or "error")
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
         """Return the nodes as an image has them, and their operators. Opens and changes nothing.

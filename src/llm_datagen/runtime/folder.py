@@ -24,7 +24,7 @@ import secrets
 import shutil
 import socket
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ import orjson
 
 from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
 from llm_datagen.report import Status
+from llm_datagen.runtime.owner import Owner, whoami
 from llm_datagen.streams.disk import HeldLock
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
@@ -66,33 +67,6 @@ def check_pipeline_id(pipeline_id: Any) -> str:
     if not is_name or pipeline_id in {".", ".."} or "\0" in pipeline_id or "\\" in pipeline_id:
         raise ConfigError(f"pipeline_id must be a name that can be a folder's (no '/'), not {pipeline_id!r}")
     return str(pipeline_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who has a run, or had it when its process died.
-
-    Attributes:
-        host: the machine's name.
-        pid: the process.
-        since: when it took the run, in UTC.
-        token: made up each time that somebody takes the run.
-        control: where its control socket lies; empty when it has none.
-    """
-
-    host: str
-    pid: int
-    since: str
-    token: str = ""
-    control: str = ""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether it is of another machine: then its process id says nothing here."""
-        return self.host != socket.gethostname()
 
 
 class RunFolder:
@@ -293,11 +267,6 @@ class RunFolder:
     def _by_whom(self) -> str:
         owner = self.owner()
         return "" if owner is None else f" by {owner}"
-
-
-def whoami() -> dict[str, Any]:
-    """Return what an image says of the process that runs it."""
-    return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
 def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:

@@ -1,0 +1,96 @@
+"""Pipelines of nodes that were wired by hand: one of the two faces that users hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+from llm_datagen.apart import settle_merges
+from llm_datagen.base_pipeline import BasePipeline
+from llm_datagen.blueprint import (
+    UNKNOWN_ID,
+    image_of_nodes,
+    node_from_image,
+)
+from llm_datagen.config import (
+    IfExists,
+)
+from llm_datagen.errors import ImageMismatchError
+from llm_datagen.graph import check_topology, in_reading_order
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.log import DEFAULT_LOG, LogTarget
+from llm_datagen.node import UnifiedNode
+from llm_datagen.run import Run
+
+
+class UnifiedNodePipeline(BasePipeline):
+    """Nodes that were wired by hand. It wires nothing: it only starts, schedules and records them (M9).
+
+    Args:
+        nodes: nodes with streams and operators bound.
+        streaming: True runs all nodes at once; False one after the other, each after those that it reads from.
+        results_dir: where the images of runs are kept.
+        hooks: who watches.
+        log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
+
+    Raises:
+        ConfigError: when there are no nodes, ids repeat, a stream has two writers, or the nodes form a cycle.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[UnifiedNode],
+        *,
+        streaming: bool = True,
+        results_dir: str | os.PathLike[str] = "tmp/results",
+        hooks: IPipelineHooks | None = None,
+        log_file: LogTarget = DEFAULT_LOG,
+    ) -> None:
+        super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        parts = [part for node in nodes for part in node.parts()]
+        check_topology(parts)
+        self._given = in_reading_order(parts)
+        settle_merges(self._given)
+
+    def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
+        """Write the image.
+
+        Args:
+            pipeline_id: the run's id; made up unless given.
+            if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
+                deleted, and what lies where the new run is to write, unless a run of another id made it).
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            PipelineExistsError: when the id, or an output, is there already.
+            PipelineBusyError: when the id is running, or this object is.
+        """
+        image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
+        return self._create(pipeline_id, image, if_exists)
+
+    def _create_default(self) -> None:
+        self.create()
+
+    def _blueprint(self) -> dict[str, Any]:
+        return image_of_nodes(self._given, UNKNOWN_ID, streaming=self.streaming)
+
+    def _note_run(self, run: Run) -> None:
+        for node in self._given:
+            node.runs_in(run)
+
+    def _operators(self, image: dict[str, Any]) -> list[Any]:
+        given = {node.node_id: node.operator for node in self._given}
+        known = [entry["node_id"] for entry in image["nodes"]]
+        if sorted(given) != sorted(known):
+            raise ImageMismatchError(
+                f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; a "
+                "resume needs the same ones"
+            )
+        return [given[node_id] for node_id in known]
+
+    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+        operators = self._operators(image)
+        return [node_from_image(entry, operator) for entry, operator in zip(image["nodes"], operators, strict=True)]

@@ -35,6 +35,11 @@ class ChatRequest:
     row: str = ""
     ctx: INodeContext | None = field(default=None, repr=False)
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether it offers tools, so that an answer may end with a call of one."""
+        return bool(self.params.get("tools") or self.params.get("functions"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatAnswer:

@@ -99,7 +99,7 @@ def _text(request: ChatRequest, answer: ChatAnswer) -> str:
     Raises:
         LLMAnswerError: when it is not, or there is none.
     """
-    problem = problem_of(answer, has_tools=bool(request.params.get("tools") or request.params.get("functions")))
+    problem = problem_of(answer, has_tools=request.has_tools)
     if problem:
         raise LLMAnswerError(
             f"the answer of {_where(request, answer)} {problem}", finish_reason=answer.finish_reason, answer=answer.text

@@ -78,7 +78,7 @@ class JournaledCaller:
             kept = self._file.get(key)
             if kept is not None:
                 answer = ChatAnswer(**orjson.loads(kept))
-                if is_kept(answer):
+                if _is_kept(request, answer):
                     return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
                 # An earlier version kept what was cut off by an end that it did not know.
                 await self._in_thread(partial(self._file.delete, {key: kept}))
@@ -123,7 +123,7 @@ class JournaledCaller:
         done = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._inner.complete(request)
-            if is_kept(answer):
+            if _is_kept(request, answer):
                 self._unsaved[key] = orjson.dumps(answer)
                 await self._save()
             return answer
@@ -163,10 +163,10 @@ def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
     }
 
 
-def is_kept(answer: ChatAnswer) -> bool:
+def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:
     """Return whether an answer is one to keep: it is there, and whole."""
     has_text = answer.text is not None and answer.ends is Ending.FINISHED
-    return (has_text or answer.ends is Ending.TOOL) and "refusal" not in answer.extras
+    return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
 
 
 def key_of(request: ChatRequest) -> bytes:

@@ -15,7 +15,7 @@ Null = Literal["empty", "error"]
 """What is written for a null: nothing; or the row fails."""
 
 _OWN = {LoopContext: "loop", TemplateReference: "self"}
-_VIEWS = ItemsView[Any, Any] | KeysView[Any] | ValuesView[Any]
+_VIEWS = (ItemsView, KeysView, ValuesView)
 
 
 def text_of(value: Any, null: Null) -> str:
@@ -36,7 +36,7 @@ def text_of(value: Any, null: Null) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Mapping | list | tuple | _VIEWS):
+    if isinstance(value, (Mapping, list, tuple, *_VIEWS)):
         return json_of(value)
     if not isinstance(value, int | float):
         _check_writable(value)

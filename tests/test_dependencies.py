@@ -13,9 +13,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NAMED = {*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)}
 WANTED = [
     requirement
-    for text in {*PROJECT["dependencies"], *(one for some in PROJECT["optional-dependencies"].values() for one in some)}
+    for text in sorted(NAMED)
     if (requirement := Requirement(text)).name != PROJECT["name"]
 ]
 

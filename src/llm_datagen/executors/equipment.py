@@ -9,6 +9,7 @@ from typing import Self
 
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.executors.work import Kernel
+from llm_datagen.ids import RootNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Equipment:
         node_id: the node's id.
         pipeline_id: the pipeline's id.
         folder: where the operator may keep files of its own.
-        batch_size, id_scheme, is_root, policy, slice_seconds: as in `Kernel`.
+        batch_size, id_scheme, root, policy, slice_seconds: as in `Kernel`.
     """
 
     sys_path: list[str]
@@ -31,7 +32,7 @@ class Equipment:
     folder: Path | None
     batch_size: int
     id_scheme: IdScheme
-    is_root: bool
+    root: RootNames | None
     policy: FailurePolicy
     slice_seconds: float
 
@@ -46,7 +47,7 @@ class Equipment:
             folder=kernel.ctx.folder,
             batch_size=kernel.step,
             id_scheme=kernel.id_scheme,
-            is_root=kernel.is_root,
+            root=kernel.root,
             policy=policy,
             slice_seconds=slice_seconds,
         )

@@ -96,7 +96,7 @@ def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -
         ctx=WorkerContext(engine, equipment),
         batch_size=equipment.batch_size,
         id_scheme=equipment.id_scheme,
-        is_root=equipment.is_root,
+        root=equipment.root,
         policy=equipment.policy,
         slice_seconds=equipment.slice_seconds,
         calls_a_look=4,  # nobody can take rows away from here

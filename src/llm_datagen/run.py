@@ -284,9 +284,7 @@ def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
         news.put(number)
 
     with contextlib.ExitStack() as put_back:
+        put_back.callback(signals.put_back)
         for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.getsignal(number)
-            if before is not None:  # one that Python did not install cannot be put back by it, so it stays
-                put_back.callback(signal.signal, number, before)
-                signal.signal(number, on_signal)
+            signals.install(number, on_signal)
         yield

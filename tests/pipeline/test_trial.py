@@ -50,11 +50,8 @@ def test_chosen_rows_keep_their_numbers_and_what_is_no_row_is_named(tmp_path: Pa
         file.write("{torn\n")
     stream = StreamFactory.create(f"jsonl://{path}")
     assert rows_at(stream, [3, 1], root=RootNames()) == Sample([(1, "bare")], [3])
-    assert first_rows(stream, 9, root=RootNames()).rows == [
-        (0, {"_i": 0, "_i_in": "own"}),
-        (1, "bare"),
-        (2, {"n": 2, "_i": 2}),
-    ]
+    first = first_rows(stream, 9, root=RootNames())
+    assert first.rows == [(0, {"_i": 0, "_i_in": "own"}), (1, "bare"), (2, {"n": 2, "_i": 2})]
     assert first_rows(stream, 1, root=None).rows == [("own", {"_i": "own"})]
     with pytest.raises(ConfigError, match="no row 4"):
         rows_at(stream, [4], root=RootNames())

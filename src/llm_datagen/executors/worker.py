@@ -15,6 +15,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from llm_datagen import signals
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
@@ -37,7 +38,7 @@ def main() -> None:
     read_fd, write_fd, parent = map(int, sys.argv[1:])
     for number in SIGNALS:
         # Not SIG_IGN: programs that the operator starts would inherit that.
-        signal.signal(number, lambda *_: None)
+        signals.install(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)

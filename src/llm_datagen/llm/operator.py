@@ -16,6 +16,7 @@ from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.kept.journal import JournaledCaller
 from llm_datagen.llm.kept.watching import is_watched, watched
 from llm_datagen.llm.pools.pool import Strategy, check_outage_after
@@ -67,6 +68,7 @@ class LLMOperator(BaseOperator):
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
+        max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
@@ -113,6 +115,7 @@ class LLMOperator(BaseOperator):
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_retries: int = 5,
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
@@ -135,6 +138,7 @@ class LLMOperator(BaseOperator):
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             timeout=check_seconds("timeout", timeout),
+            max_response_bytes=max_response_bytes,
         )
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)

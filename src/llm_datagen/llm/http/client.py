@@ -160,7 +160,8 @@ class HttpCaller:
         where, status = self._where(request), None
         # Of each call, and not of the session: those go to a proxy as well that is asked for a tunnel, with the key.
         headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS, **self._headers()}
-        proxy, told = self._proxy, {}
+        proxy = self._proxy
+        told: Mapping[str, str] = {}
         if proxy is not None and self._endpoint.url.scheme == "https":
             told = proxy.headers
         elif proxy is not None:  # it reads the headers of the call

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
-from llm_datagen.errors import ConfigError
 from llm_datagen.llm.answers.asking import Asked, Asker
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format

@@ -19,7 +19,7 @@ from llm_datagen.llm.http.adapters import Reply
 from llm_datagen.llm.http.body import ACCEPTED_ENCODINGS, MAX_RESPONSE_BYTES, DamagedBodyError, parsed, read_body
 from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.masking import Mask
-from llm_datagen.llm.http.meaning import OK, error_in, may_pass
+from llm_datagen.llm.http.meaning import HINTS, OK, error_in, may_pass
 from llm_datagen.llm.http.network import Proxy, is_local_shortage, proxy_of, trusted_certificates
 from llm_datagen.llm.http.reading import counts_of
 from llm_datagen.llm.limits.estimate import max_completion
@@ -29,15 +29,6 @@ _ERROR_BYTES = 1 << 16
 """The longest body of an error that is read: what follows says no more."""
 _BODY_CHARS = 300
 _WORD_CHARS = 60
-_HINTS = {
-    400: "check model, params and the schema",
-    401: "check the key",
-    402: "the quota is used up: raise it, then resume",
-    403: "check that the key may use this model",
-    404: "check base_url and model",
-    413: "the prompt is too long for this endpoint",
-    429: "too many calls at once, or no credit left: lower parallel_size, then resume",
-}
 _MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
 """Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
 _BAD_GATEWAY = 502
@@ -234,7 +225,7 @@ class HttpCaller:
         means, body, usage = adapter.amounts_to(status, data), self._body(response), self._usage(data)
         if status == OK and usage and means >= 500:
             means = OK  # it did work on it, so it is there
-        hint = _HINTS.get(means, "the server failed: resume to try again")
+        hint = HINTS.get(means, "the server failed: resume to try again")
         if means == 401 and adapter.api_key_env:
             hint = f"check api_key, or the environment variable {adapter.api_key_env}"
         is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Picky(BaseOperator):
 class PickyOfBatches(BaseOperator):
     bisect = False
 
-    def process_batch(self, items: list[Any], ctx: Any) -> list[Any]:
+    def process_batch(self, items: Sequence[Any], ctx: Any) -> Sequence[Any]:
         if any(item["n"] == 2 for item in items):
             raise ValueError("two is not wanted")
         return items

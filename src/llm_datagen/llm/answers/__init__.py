@@ -5,5 +5,6 @@ Layout:
     problems.py    why an answer is no data
     schemas.py     what an answer must look like, and the columns that it becomes
     jsonschemas.py JSON schemas, checked
+    extras.py      what comes beside the text, as columns
     provenance.py  where an answer comes from: the column _meta
 """

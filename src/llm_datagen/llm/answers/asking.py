@@ -10,6 +10,7 @@ from yarl import URL
 from llm_datagen.llm.answers.problems import problem_of
 from llm_datagen.llm.answers.schemas import AnswerFormat
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.kept.journal import Call, JournaledCaller
 from llm_datagen.llm.kept.watching import WatchedCaller
@@ -36,12 +37,16 @@ class Asker:
         caller: makes the calls.
         answers: what an answer must look like.
         max_repairs: how often the model is asked again after an answer that does not look so.
+        takes_tool_calls: whether an answer may be a call of a tool, without a text.
     """
 
-    def __init__(self, caller: ChatCaller, answers: AnswerFormat, *, max_repairs: int) -> None:
+    def __init__(
+        self, caller: ChatCaller, answers: AnswerFormat, *, max_repairs: int, takes_tool_calls: bool = False
+    ) -> None:
         self._caller = caller
         self._answers = answers
         self._max_repairs = max_repairs
+        self._takes_tool_calls = takes_tool_calls
 
     async def ask(self, request: ChatRequest) -> Asked:
         """Return the answer, as columns, and what it took.
@@ -71,6 +76,9 @@ class Asker:
             asked.append((request, answer))
             if answer.is_cached:  # what was paid for is reported where it is paid
                 _report(request, answer)
+            is_call = self._takes_tool_calls and request.has_tools and answer.ends is Ending.TOOL
+            if is_call and not (answer.text or "").strip():
+                return dict.fromkeys(self._answers.columns)
             text = _text(request, answer)
             try:
                 return self._answers.parse(text)

@@ -2,9 +2,9 @@ r"""Lines that vouch for themselves and for the line before them: what logs are 
 
     <checksum> <checksum of the line before> <payload>\n
 
-The checksum is the CRC-32, in 8 hex digits, of all that follows it in the line. The first line names `FIRST`. So a line
-that was changed is seen by its own checksum, and one that was removed, doubled or moved by what the next line names. That
-lines are missing at the end cannot be seen: a process that is killed leaves just that.
+The checksum is the CRC-32, in 8 hex digits, of all that follows it in the line. The first line names `FIRST`. So a
+line that was changed is seen by its own checksum, and one that was removed, doubled or moved by what the next line
+names. That lines are missing at the end cannot be seen: a process that is killed leaves just that.
 """
 
 from __future__ import annotations

@@ -212,10 +212,8 @@ def _check_follows(record: dict[str, Any], before: Position) -> None:
     """
     if "start" in record:
         raise ValueError("the start record is there twice")
-    if record["bytes"] == before.bytes:
-        expected = (before.last_bytes, before.last_crc)
-    else:
-        expected = (before.bytes, before.crc)
+    has_added = record["bytes"] != before.bytes
+    expected = (before.bytes, before.crc) if has_added else (before.last_bytes, before.last_crc)
     if tuple(record["last"]) != expected:
         raise ValueError(
             f"its flush began at byte {record['last'][0]}, and the commit before it ended at byte {before.bytes}: a "

@@ -1,10 +1,10 @@
 """The dispatch log: which source rows were handed to an operator, for ``delivery="at_most_once"``.
 
-Beside ``out.jsonl`` lies ``out.jsonl.dispatched`` while it is unfinished, a `Chain` of lines ``+ start end offset
-offset_end``, written *before* rows are handed out, and ``-`` lines for rows that came back without having been processed.
-After a crash, what was handed out, did not come back and is not covered by a commit is *abandoned*: nobody knows whether
-the operator has seen it, so it is not handed out again. A last line without its newline was written for rows that were
-never handed out. Logs of older versions, whose lines have no checksums, are read, too.
+Beside ``out.jsonl`` lies ``out.jsonl.dispatched`` while it is unfinished, a `Chain` of lines: ``+ start end offset
+offset_end``, written *before* rows are handed out, and the same with ``-`` for rows that came back without having been
+processed. After a crash, what was handed out, did not come back and is not covered by a commit is *abandoned*: nobody
+knows whether the operator has seen it, so it is not handed out again. A last line without its newline was written for
+rows that were never handed out. Logs of older versions, whose lines have no checksums, are read, too.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+MAX_RESPONSE_BYTES = 16 << 20
+"""The longest body of an answer, unless told otherwise."""
 ACCEPTED_ENCODINGS = "gzip, deflate"
 _PIECE_BYTES = 1 << 16
 _LONGEST_INTEGER = 300
@@ -64,7 +66,7 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
         case "gzip" | "x-gzip" | "deflate":
             return _Inflater().unpack
         case _:
-            raise DamagedBodyError(f"the encoding {encoding[:40]!r} was not asked for")
+            raise DamagedBodyError("it is packed in a way that was not asked for")
 
 
 class _Inflater:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from yarl import URL
 
 from llm_datagen.llm.answers.problems import problem_of
-from llm_datagen.llm.answers.schemas import AnswerFormat
+from llm_datagen.llm.answers.schemas import AnswerFormat, Parsed
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.kept.journal import Call, JournaledCaller
@@ -21,11 +20,11 @@ class Asked:
     """What came of a request.
 
     Attributes:
-        columns: what the answer becomes.
+        parsed: what the answer becomes.
         answers: all answers; those before the last one had to be repaired.
     """
 
-    columns: dict[str, Any]
+    parsed: Parsed
     answers: list[ChatAnswer]
 
 
@@ -44,7 +43,7 @@ class Asker:
         self._max_repairs = max_repairs
 
     async def ask(self, request: ChatRequest) -> Asked:
-        """Return the answer, as columns, and what it took.
+        """Return the answer, as rows, and what it took.
 
         Raises:
             LLMRequestError: when the endpoint did not answer.
@@ -54,7 +53,7 @@ class Asker:
         asked: list[Call] = []
         journal = self._caller if isinstance(self._caller, JournaledCaller | WatchedCaller) else None
         try:
-            columns = await self._usable(request, asked)
+            parsed = await self._usable(request, asked)
         except LLMAnswerError:
             if journal is not None:  # else every later try of the row would get these again
                 await journal.discard(asked)
@@ -63,9 +62,9 @@ class Asker:
         if journal is not None and len(asked) > 1 and not answers[-1].is_cached:
             # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.
             await journal.keep(asked[:-1])
-        return Asked(columns, answers)
+        return Asked(parsed, answers)
 
-    async def _usable(self, request: ChatRequest, asked: list[Call]) -> dict[str, Any]:
+    async def _usable(self, request: ChatRequest, asked: list[Call]) -> Parsed:
         while True:
             answer = await self._caller.complete(request)
             asked.append((request, answer))

@@ -14,11 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMED = {*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)}
-WANTED = [
-    requirement
-    for text in sorted(NAMED)
-    if (requirement := Requirement(text)).name != PROJECT["name"]
-]
+WANTED = [requirement for text in sorted(NAMED) if (requirement := Requirement(text)).name != PROJECT["name"]]
 
 
 def pins(text: str) -> dict[str, str]:

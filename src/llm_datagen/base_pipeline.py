@@ -14,6 +14,7 @@ from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
+from llm_datagen.layout import check_layout
 from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
@@ -150,6 +151,7 @@ class BasePipeline(StoredPipeline):
             folder.lock()
             undo.callback(folder.unlock)
             image = self._catch_up(folder)
+            check_layout([node.joint for node in self.nodes], self.log_file, folder)
             check_nodes(self.nodes, image)
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import check_choice, check_count, check_flag, check_seconds, check_whole
-from llm_datagen.errors import ConfigError
+from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
 from llm_datagen.llm.answers.asking import Asked, Asker
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format
@@ -16,6 +17,8 @@ from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.kept.journal import JournaledCaller
 from llm_datagen.llm.kept.watching import is_watched, watched
 from llm_datagen.llm.pools.pool import Strategy, check_outage_after
@@ -67,6 +70,7 @@ class LLMOperator(BaseOperator):
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
+        max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
@@ -116,6 +120,7 @@ class LLMOperator(BaseOperator):
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_retries: int = 5,
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
@@ -139,6 +144,7 @@ class LLMOperator(BaseOperator):
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             timeout=check_seconds("timeout", timeout),
+            max_response_bytes=max_response_bytes,
         )
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)
@@ -148,9 +154,8 @@ class LLMOperator(BaseOperator):
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
-        if cache is not None and (not isinstance(cache, str) or not cache):
-            raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._journal = None if cache is None else Path(check_path("cache", cache)).absolute()
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
@@ -174,6 +179,11 @@ class LLMOperator(BaseOperator):
         labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
         return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
 
+    def kept_files(self) -> dict[str, str]:
+        """Return where the answers are kept, and the cassette that the environment names, if it does."""
+        tape = os.environ.get(CASSETTE_VARIABLE)
+        return {**({"cache": str(self._journal)} if self._journal else {}), **({"cassette": tape} if tape else {})}
+
     async def setup(self) -> None:
         """Open the caller. Called on the event loop of the node.
 
@@ -192,8 +202,8 @@ class LLMOperator(BaseOperator):
             outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
             budget=self.budget,
         )
-        if self.cache is not None:
-            caller = JournaledCaller(caller, self.cache)
+        if self._journal is not None:
+            caller = JournaledCaller(caller, self._journal)
         self._caller = caller = watched(caller)
         try:
             await caller.open()

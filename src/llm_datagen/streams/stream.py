@@ -199,6 +199,9 @@ class Stream:
         for path in self.files:
             self.disk.remove(path)
 
+    def check_path(self) -> None:
+        """See to it that the stream can be written where it lies."""
+
     def check_free(self) -> None:
         """See to it that nobody is writing the stream.
 

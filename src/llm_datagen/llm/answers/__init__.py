@@ -2,6 +2,7 @@
 
 Layout:
     asking.py      asks, reads the answer, has it repaired
+    problems.py    why an answer is no data
     schemas.py     what an answer must look like, and the rows that it becomes
     shapes.py      which rows and columns a schema makes
     strict.py      the schemas that endpoints can hold a model to

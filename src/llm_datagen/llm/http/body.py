@@ -12,6 +12,8 @@ import orjson
 
 from llm_datagen.llm.unicode import without_lone_surrogates
 
+MAX_RESPONSE_BYTES = 16 << 20
+"""The longest body of an answer, unless told otherwise."""
 ACCEPTED_ENCODINGS = "gzip, deflate"
 _PIECE_BYTES = 1 << 16
 _LONGEST_INTEGER = 300
@@ -66,7 +68,7 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
         case "gzip" | "x-gzip" | "deflate":
             return _Inflater().unpack
         case _:
-            raise DamagedBodyError(f"the encoding {encoding[:40]!r} was not asked for")
+            raise DamagedBodyError("it is packed in a way that was not asked for")
 
 
 class _Inflater:

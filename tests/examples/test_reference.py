@@ -119,15 +119,15 @@ def test_reports_have_these_fields() -> None:
     assert _names(table(REFERENCE, "Reports", "field of RunReport")) == [*_fields(RunReport), *properties]
     derived = [name for name, value in vars(NodeReport).items() if isinstance(value, property)]
     assert _names(table(REFERENCE, "Reports", "field of NodeReport")) == [*_fields(NodeReport), *derived]
-    assert len(_fields(PipelineStatus)) == 6
+    assert len(_fields(PipelineStatus)) == 7
 
 
 def test_every_status_is_explained() -> None:
     assert _names(table(CONCEPTS, "Failure and cancel", "status")) == [
         *(status.value for status in (Status.PENDING, Status.RUNNING, Status.RESUMING, Status.CANCELING)),
-        *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED)),
+        *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED)),
     ]
-    assert len(Status) == 7
+    assert len(Status) == 8
 
 
 def test_every_member_of_operators_and_ctx_is_there() -> None:

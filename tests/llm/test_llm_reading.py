@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,11 +152,40 @@ def test_whatever_is_cut_is_never_read_as_an_object(value: Any, data: Any) -> No
         ("<THINKING>a</THINKING>b", "a", "b"),
         ("yes, 1 < 2", None, "yes, 1 < 2"),
         ('{"a": "</think>"}', None, '{"a": "</think>"}'),
-        ("<think>hm", None, "<think>hm"),
     ],
 )
 def test_a_think_block_is_told_from_the_answer(text: str, thoughts: str | None, rest: str) -> None:
     assert split_thoughts(text) == (thoughts, rest)
+
+
+def test_thoughts_without_an_end_are_no_answer() -> None:
+    with pytest.raises(ValueError, match="does not end"):
+        split_thoughts("<think>hm")
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "columns"),
+    [
+        ("answer", "<think>so\n</think>\n\nyes", {"answer": "yes", "why": "so"}),
+        ("answer", "so</think>yes", {"answer": "yes", "why": "so"}),
+        ("answer", "<think>\n</think>yes", {"answer": "yes", "why": None}),
+        ("answer", "yes", {"answer": "yes", "why": None}),
+        (SCHEMA, '<think>so</think>{"n": 7}', {"n": 7, "why": "so"}),
+    ],
+)
+def test_a_think_block_becomes_the_column_of_the_reasoning(
+    server: ChatServer, output: Any, text: str, columns: Any, tmp_path: Path
+) -> None:
+    server.always(completion(text))
+    operator = server.operator(output=output, extra_columns={"reasoning": "why"}, cache=str(tmp_path / "kept"))
+    assert asyncio.run(run_rows(operator, [ROW, ROW])) == [{**ROW, **columns}] * 2
+    assert len(server.seen) == 1
+
+
+def test_what_is_nothing_but_thoughts_is_asked_for_again(server: ChatServer) -> None:
+    server.always(completion("<think>so</think>\n"))
+    with pytest.raises(LLMAnswerError, match="after 2 answers: it is empty"):
+        asyncio.run(run_rows(server.operator(extra_columns={"reasoning": "why"}), [ROW]))
 
 
 def test_an_example_that_a_lenient_reader_would_read_is_refused(server: ChatServer) -> None:

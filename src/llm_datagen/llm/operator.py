@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
 from llm_datagen.llm.answers.asking import Asked, Asker
+from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format
 from llm_datagen.llm.callers import build_caller
@@ -58,6 +59,9 @@ class LLMOperator(BaseOperator):
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
             ``"module:Name"`` of one of them, for an answer whose fields become columns. A list of objects, such as
             ``list[Model]``, becomes a row of each.
+        extra_columns: columns of what comes beside the text: ``{"reasoning": column}`` (a text, also from a
+            think block, which is taken off the answer then), ``"tool_calls"`` (the
+            calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
@@ -112,6 +116,7 @@ class LLMOperator(BaseOperator):
         strategy: Strategy = "weighted",
         outage_after: float = 600.0,
         output: Any = "answer",
+        extra_columns: Mapping[str, str] | None = None,
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         images: Sequence[str] = (),
@@ -160,6 +165,7 @@ class LLMOperator(BaseOperator):
         if name:
             self.name = name
         self._format = answer_format(output, lenient=check_flag("lenient", lenient))
+        self._extras = ExtraColumns(extra_columns, self._format.columns)
         self._conversation = Conversation(
             prompt,
             system=system,
@@ -210,7 +216,13 @@ class LLMOperator(BaseOperator):
         except BaseException:
             self._caller = None
             raise
-        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs)
+        self._asker = Asker(
+            caller,
+            self._format,
+            max_repairs=self._max_repairs,
+            takes_tool_calls=self._extras.takes_tool_calls,
+            takes_reasoning=self._extras.takes_reasoning,
+        )
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
@@ -251,7 +263,7 @@ class LLMOperator(BaseOperator):
                 raise asked
             own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
             for columns in asked.parsed.rows:
-                row = {**fields_of(item), **columns}
+                row = {**fields_of(item), **columns, **self._extras.of(asked.answers[-1])}
                 if own is not None:
                     row[META_FIELD] = {**meta, ctx.node_id: own}
                 rows.append(row)

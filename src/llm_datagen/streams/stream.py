@@ -257,11 +257,17 @@ class Stream:
         """Return the id of a record that is no row, by its number."""
         return number
 
+    def line_place(self, offset: int) -> str:
+        """Return the path and the line of the row that begins at byte `offset`, for messages.
+
+        Raises:
+            DiskError: when the file cannot be read.
+        """
+        return f"{self.path}, line {self.line_number(offset)}"
+
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""
-        return RowFormatError(
-            f"{self.path}, line {self.line_number(offset)}: this is not a row: {error}. Mend or remove the line"
-        )
+        return RowFormatError(f"{self.line_place(offset)}: this is not a row: {error}. Mend or remove the line")
 
     def get_writer(self, *, fsync: Fsync = "close") -> StreamWriter:
         """Return a writer for use without a pipeline. Rows that it is given are on disk when write() returns."""

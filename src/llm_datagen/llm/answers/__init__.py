@@ -8,5 +8,6 @@ Layout:
     strict.py      the schemas that endpoints can hold a model to
     jsonschemas.py JSON schemas, checked
     reading.py     JSON, also out of what models put around it
+    extras.py      what comes beside the text, as columns
     provenance.py  where an answer comes from: the column _meta
 """

@@ -66,7 +66,7 @@ def _read(text: str, wants: type[Any]) -> Reading:
     try:
         value = loads(text)
     except ValueError:
-        found = _only_one(_without_thoughts(text), wants)
+        found = _only_one(split_thoughts(text)[1], wants)
         if found is None:
             raise
         return Reading(without_lone_surrogates(found), True)
@@ -101,18 +101,17 @@ def split_thoughts(text: str) -> tuple[str | None, str]:
     """Return the think block at the beginning of an answer, without its tags, and what follows it.
 
     A model may leave out the opening tag. What is empty, or not there, is None.
+
+    Raises:
+        ValueError: when it begins to think, and does not end.
     """
     begin, end = _THINK_BEGIN.match(text), _THINK_END.search(text)
+    if begin is not None and end is None:
+        raise ValueError("it begins to think, and does not end")
     if end is None or (begin is None and _ANSWER_BEGIN.match(text)):  # the tag may stand within the answer
         return None, text
     thoughts = text[begin.end() if begin else 0 : end.start()].strip()
     return thoughts or None, text[end.end() :].lstrip()
-
-
-def _without_thoughts(text: str) -> str:
-    if _THINK_BEGIN.match(text) and not _THINK_END.search(text):
-        raise ValueError("it is not JSON: it begins to think, and does not end")
-    return split_thoughts(text)[1]
 
 
 def _only_one(text: str, wants: type[Any]) -> Any:

@@ -212,7 +212,7 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pipeline = llm_datagen.UnifiedPipeline([step], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None)
     with pytest.raises(llm_datagen.NodeFailedError):
         pipeline.create("keys").run()
-    header, *commits = (json.loads(line[9:]) for line in Path("out.jsonl.commits").read_text().splitlines())
+    header, *commits = (json.loads(line[18:]) for line in Path("out.jsonl.commits").read_text().splitlines())
     assert list(header) == ["format", "source"]
     keys = _names(table(REFERENCE, "Files on disk", "key of a commit"))
     assert sorted({key for commit in commits for key in commit} | {"marks"}) == sorted(keys)

@@ -57,9 +57,10 @@ class LLMOperator(BaseOperator):
         outage_after: seconds that no endpoint may answer before the run fails; 0: it fails at once. Until then calls
             wait, and no row fails by it.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
-            ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
-            the name of a column is replaced in the new row.
-        extra_columns: columns of what comes beside the text: ``{"reasoning": column}`` (a text), ``"tool_calls"`` (the
+            ``"module:Name"`` of one of them, for an answer whose fields become columns. A list of objects, such as
+            ``list[Model]``, becomes a row of each.
+        extra_columns: columns of what comes beside the text: ``{"reasoning": column}`` (a text, also from a
+            think block, which is taken off the answer then), ``"tool_calls"`` (the
             calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
@@ -80,6 +81,9 @@ class LLMOperator(BaseOperator):
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.
         tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
+        lenient: whether JSON is read out of what a model puts around it: a think block, fences, prose, a byte order
+            mark, a list of one, a copy, a comma too many, a raw line break. Nothing is guessed. Else an answer must be
+            JSON and nothing else.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
@@ -126,6 +130,7 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        lenient: bool = True,
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
@@ -159,7 +164,7 @@ class LLMOperator(BaseOperator):
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
-        self._format = answer_format(output)
+        self._format = answer_format(output, lenient=check_flag("lenient", lenient))
         self._extras = ExtraColumns(extra_columns, self._format.columns)
         self._conversation = Conversation(
             prompt,
@@ -211,8 +216,13 @@ class LLMOperator(BaseOperator):
         except BaseException:
             self._caller = None
             raise
-        takes_calls = self._extras.takes_tool_calls
-        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs, takes_tool_calls=takes_calls)
+        self._asker = Asker(
+            caller,
+            self._format,
+            max_repairs=self._max_repairs,
+            takes_tool_calls=self._extras.takes_tool_calls,
+            takes_reasoning=self._extras.takes_reasoning,
+        )
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
@@ -222,7 +232,10 @@ class LLMOperator(BaseOperator):
             await caller.close()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
-        """Return the row with the answer's columns added; a list of such rows when `n` is more than 1.
+        """Return the row with the answer's columns added.
+
+        Returns:
+            The row; a list of rows when `n` is more than 1, or an answer is a list.
 
         Raises:
             PromptError: when the prompt cannot be made of this row.
@@ -248,11 +261,13 @@ class LLMOperator(BaseOperator):
         for asked in found:
             if isinstance(asked, BaseException):
                 raise asked
-            row = {**fields_of(item), **asked.columns, **self._extras.of(asked.answers[-1])}
-            if self._has_meta:
-                row[META_FIELD] = {**meta, ctx.node_id: provenance(request, asked.answers)}
-            rows.append(row)
-        return rows if self._n > 1 else rows[0]
+            own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
+            for columns in asked.parsed.rows:
+                row = {**fields_of(item), **columns, **self._extras.of(asked.answers[-1])}
+                if own is not None:
+                    row[META_FIELD] = {**meta, ctx.node_id: own}
+                rows.append(row)
+        return rows if self._n > 1 or self._format.is_list else rows[0]
 
     async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from llm_datagen.config import Fsync
-from llm_datagen.errors import RowFormatError, StreamMissingError
+from llm_datagen.errors import RowFormatError, StreamCorruptError, StreamMissingError
 from llm_datagen.ids import Id
+from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.commits import CommitLog, check_data, read_log
 from llm_datagen.streams.cursor import Cursor
@@ -120,6 +121,19 @@ class Stream:
         """Return what the seal says; None when there is none, or another program made it."""
         data = self.disk.read_all(self.done_path)
         return None if data is None else Manifest.parse(data)
+
+    def check_seal(self) -> None:
+        """See to it that a seal that this package wrote is as it was written.
+
+        Raises:
+            StreamCorruptError: when it was edited.
+        """
+        data = self.disk.read_all(self.done_path) or b""
+        if Manifest.parse(data) is not None and not is_unaltered(data):
+            raise StreamCorruptError(
+                f"{self.done_path}: the checksum of the seal differs: it was edited; restore it, or start afresh with "
+                "if_exists='overwrite'"
+            )
 
     def seal(self) -> None:
         """Say that this stream has ended. A stream with a commit log ends with its last commit.

@@ -21,6 +21,7 @@ class ExtraColumns:
 
     Attributes:
         takes_tool_calls: whether calls of tools become a column, so that an answer may have no text.
+        takes_reasoning: whether thoughts become a column, so that a think block is taken off the text.
 
     Raises:
         ConfigError: when it is no such mapping, or a column is taken.
@@ -37,6 +38,7 @@ class ExtraColumns:
             if column in taken or list(given.values()).count(column) > 1:
                 raise ConfigError(f"the column {column!r} of extra_columns is filled already: give it another name")
         self._columns = dict(given)
+        self.takes_reasoning = "reasoning" in self._columns
         self.takes_tool_calls = "tool_calls" in self._columns
 
     def of(self, answer: ChatAnswer) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Signal handlers for the process that installs them, and not for the processes that are forked from it.
 
-A forked child inherits handlers. One that only tells this process's threads would make it deaf there: `terminate()` of a
-`multiprocessing.Pool` in an operator would be waited for without end.
+A forked child inherits handlers. One that only tells this process's threads would make it deaf there: `terminate()` of
+a `multiprocessing.Pool` in an operator would be waited for without end.
 """
 
 from __future__ import annotations

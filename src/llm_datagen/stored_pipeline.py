@@ -12,6 +12,7 @@ from llm_datagen.config import IfExists, OnError, Verify, check_choice, check_fl
 from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.layout import check_layout
 from llm_datagen.log import LogTarget, check_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.outputs import delete_outputs, why_refused
@@ -71,6 +72,7 @@ class StoredPipeline:
         image["pipeline_id"] = folder.pipeline_id
         nodes = self._nodes_of(image)
         check_topology(nodes)
+        check_layout([node.joint for node in nodes], self.log_file, folder)
         folder.lock()
         try:
             old = self._old_image(folder, if_exists)
@@ -193,6 +195,7 @@ class StoredPipeline:
         change_policy(image, on_error, max_errors)
         check_operators(image, self._operators(image))
         nodes = self._nodes_of(image)
+        check_layout([node.joint for node in nodes], self.log_file, folder)
         if verify == "full":
             for node in nodes:
                 node.output.verify()

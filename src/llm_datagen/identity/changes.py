@@ -1,0 +1,56 @@
+"""Fingerprints of operators, and what differs between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.identity.code import digest, is_same_code
+from llm_datagen.identity.own import own_state_of
+from llm_datagen.identity.walk import SHORT, Parts, parts_of
+
+OWN_STATE = "state"
+"""In place of a digest: the operator has changed this part itself."""
+
+
+def fingerprint_of(operator: Any) -> Parts:
+    """Return the fingerprint of an operator. Runs no code of the user's, but a method `fingerprint`.
+
+    An attribute `version` alone is all of it.
+    """
+    version = getattr(operator, "version", None)
+    if version is not None and not callable(version):
+        return {"version": _short(version)}
+    own = getattr(operator, "fingerprint", None)
+    try:
+        parts = own() if callable(own) else parts_of(operator)
+        parts = {str(name): None if value is None else _short(value) for name, value in parts.items()}
+    except Exception:  # noqa: BLE001 - a method of the user's; that nothing can be told is said
+        parts = {"fingerprint": None}
+    return {**parts, **dict.fromkeys(own_state_of(operator), OWN_STATE)}
+
+
+def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return the names of the parts in which two fingerprints differ, and which are new or gone."""
+    if ("version" in known) != ("version" in now):
+        return ["version (new)" if "version" in now else "version (gone)"]
+    changes = []
+    for name in dict.fromkeys([*known, *now]):
+        if OWN_STATE in (known.get(name), now.get(name)):
+            continue
+        if name not in now or name not in known:
+            changes.append(f"{name} ({'new' if name in now else 'gone'})")
+        elif not _is_same(name, known[name], now[name]):
+            changes.append(name)
+    return changes
+
+
+def _is_same(name: str, known: str | None, now: str | None) -> bool:
+    if known == now or known is None or now is None:
+        return True
+    return (name == "code" or name.startswith("code of ")) and is_same_code(known, now)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHORT else digest(text.encode(errors="surrogatepass"))

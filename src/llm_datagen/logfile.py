@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from llm_datagen.errors import ConfigError, DiskError
+from llm_datagen.locks import wait_for_lock
 
 TURN_SECONDS = 1.0
 """How long a line waits for the lock of a log that is rotated, at most."""
@@ -72,7 +71,7 @@ class Lines:
         self.path = Path(file).absolute()
         self._max_bytes, self._backups = file.max_bytes, file.backups
         self._lock = threading.Lock()  # no line may go to a number that was closed, and is another file's now
-        self._gate = FileLock(f"{self.path}.lock") if file.max_bytes is not None else None
+        self._gate = f"{self.path}.lock" if file.max_bytes is not None else None
         self._fd = -1
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,9 +133,11 @@ class Lines:
         with contextlib.ExitStack() as turn:
             is_ours = False
             if self._gate is not None:
-                with contextlib.suppress(OSError, NotImplementedError):
-                    turn.enter_context(self._gate.acquire(timeout=TURN_SECONDS, poll_interval=_TRY_SECONDS))
-                    is_ours = True
+                with contextlib.suppress(OSError):
+                    lock = wait_for_lock(self._gate, TURN_SECONDS, every=_TRY_SECONDS)
+                    if lock is not None:
+                        turn.enter_context(lock)
+                        is_ours = True
             yield is_ours
 
     def _rotate_for(self, size: int) -> None:

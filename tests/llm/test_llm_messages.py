@@ -85,26 +85,76 @@ def test_messages_of_a_row_that_cannot_be_sent_are_an_error(server: ChatServer, 
 def test_images_are_sent_by_url_or_read_from_their_files(server: ChatServer, tmp_path: Path) -> None:
     (tmp_path / "a.dat").write_bytes(PNG)
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    row = {"_i": 0, "q": "Which?", "photos": ["https://example.org/1.png", str(tmp_path / "b.jpg")]}
-    images = ["{{ photos | join('\n') }}", f"{tmp_path}/{{{{ 'a' }}}}.dat", " "]
-    run(server.operator(images=images[:2], examples=[{"item": row, "answer": "a"}]), row)
+    (tmp_path / "link.jpg").symlink_to("b.jpg")
+    row = {"_i": 0, "q": "Which?", "photos": ["HTTPS://Example.org/1.png", str(tmp_path / "b.jpg")]}
+    root = {"image_root": str(tmp_path)}
+    images = ["{{ photos | join('\n') }}", "./{{ 'a' }}.dat", " "]
+    run(server.operator(images=images[:2], examples=[{"item": row, "answer": "a"}], **root), row)
     parts = [
         {"type": "text", "text": "Which?"},
         *(
             {"type": "image_url", "image_url": {"url": url}}
             for url in (
-                "https://example.org/1.png",
+                "https://Example.org/1.png",
                 "data:image/jpeg;base64,/9j/4A==",
                 f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
             )
         ),
     ]
     assert sent(server) == [say("user", parts), say("assistant", "a"), say("user", parts)]
-    run(server.operator([{**say("user", "{{ q }}"), "images": ["{{ photos[1] }}"]}]), row)
+    run(server.operator([{**say("user", "{{ q }}"), "images": ["{{ photos[1] }}"]}], **root), row)
     assert sent(server) == [say("user", [parts[0], parts[2]])]
     held = [say("user", [{"type": "image_url", "image_url": {"url": str(tmp_path / "b.jpg"), "detail": "low"}}])]
-    run(server.operator([{"placeholder": "messages"}]), {"_i": 0, "messages": held})
+    run(server.operator([{"placeholder": "messages"}], **root), {"_i": 0, "messages": held})
     assert sent(server)[0]["content"][0]["image_url"] == {"url": "data:image/jpeg;base64,/9j/4A==", "detail": "low"}
+    for place, url in {
+        "link.jpg": "data:image/jpeg;base64,/9j/4A==",
+        "DATA:image/png;base64,AA": "data:image/png;base64,AA",
+    }.items():
+        run(server.operator(images=["{{ q }}"], **root), {"q": place})
+        assert sent(server)[0]["content"][1]["image_url"] == {"url": url}
+    run(server.operator(images=["{{ q }}"], image_root="/"), {"q": str(tmp_path / "b.jpg")})
+    assert sent(server)[0]["content"][1]["image_url"] == {"url": "data:image/jpeg;base64,/9j/4A=="}
+
+
+@pytest.mark.parametrize("place", ["secret.png", "{out}/secret.png", "../out/secret.png", "link.png", "sub/secret.png"])
+def test_a_row_sends_no_file_that_lies_outside_of_the_image_root(
+    server: ChatServer, tmp_path: Path, place: str
+) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    root.mkdir()
+    out.mkdir()
+    (out / "secret.png").write_bytes(PNG)
+    (root / "link.png").symlink_to(out / "secret.png")
+    (root / "sub").symlink_to(out)
+    where = place.format(out=out)
+    held = [say("user", [{"type": "image_url", "image_url": {"url": where}}])]
+    for operator in (server.operator(images=["{{ photo }}"]), server.operator([{"placeholder": "messages"}])):
+        with pytest.raises(PromptError, match="rows may name none: set image_root to the folder"):
+            run(operator, {"_i": 5, "q": "x", "photo": where, "messages": held})
+    for operator in (
+        server.operator(images=["{{ photo }}"], image_root=str(root)),
+        server.operator([{"placeholder": "messages"}], image_root=str(root)),
+    ):
+        with pytest.raises(PromptError, match=r"of row 5 (does not lie in image_root|cannot be read: No such file)"):
+            run(operator, {"_i": 5, "q": "x", "photo": where, "messages": held})
+    assert server.seen == []
+
+
+def test_an_image_root_is_a_folder_and_does_not_move_with_the_process(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(PNG)
+    monkeypatch.chdir(tmp_path)
+    operator = server.operator(images=["{{ q }}"], image_root="photos")
+    monkeypatch.chdir("/")
+    run(operator, {"q": "a.png"})
+    assert sent(server)[0]["content"][1]["image_url"]["url"].startswith("data:image/png")
+    missing = str(tmp_path / "no")
+    for root, message in (("", "must be the path"), (missing, "No such file"), (__file__, "is not a folder")):
+        with pytest.raises(ConfigError, match=message):
+            server.operator(image_root=root)
 
 
 def test_an_image_that_cannot_be_sent_is_an_error_that_names_row_and_path(server: ChatServer, tmp_path: Path) -> None:
@@ -115,16 +165,17 @@ def test_an_image_that_cannot_be_sent_is_an_error_that_names_row_and_path(server
         "missing.png": "cannot be read: No such file",
         "text.png": "is none of PNG",
         "large.png": r"has 20971521 bytes: 20971520 may be sent",
-        "": "is not a file",
+        "": "cannot be read: Is a directory",
         "nul\0.png": "cannot be read",
     }.items():
         path = str(tmp_path / name)
         with pytest.raises(PromptError, match=message) as caught:
-            run(server.operator(images=["{{ photo }}"]), {"_i": 5, "q": "x", "photo": path})
+            run(server.operator(images=["{{ photo }}"], image_root=str(tmp_path)), {"_i": 5, "q": "x", "photo": path})
         assert repr(path) in str(caught.value)
         assert "row 5" in str(caught.value)
-    with pytest.raises(PromptError, match="neither an http"):
-        run(server.operator(images=["ftp://{{ q }}"]), {"_i": 5, "q": "x"})
+    for place in ("ftp://x/a.png", "FILE:///etc/passwd", "file:/etc/passwd", "HTTPX://x"):
+        with pytest.raises(PromptError, match="neither an http"):
+            run(server.operator(images=["{{ q }}"], image_root="/"), {"_i": 5, "q": place})
     assert server.seen == []
 
 

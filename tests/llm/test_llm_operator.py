@@ -58,7 +58,7 @@ def test_an_item_that_is_not_an_object_is_the_variable_data(server: ChatServer) 
 def test_an_undefined_name_is_an_error_that_names_the_row_and_the_variable(server: ChatServer) -> None:
     with pytest.raises(PromptError, match=r"row 17 .*'colour' is undefined; the row has: _i, q"):
         run(server.operator("{{ colour }}"), {"_i": 17, "q": "secret text"})
-    with pytest.raises(PromptError, match=r"row 0 .*'range' is undefined"):
+    with pytest.raises(PromptError, match=r"row 0 .*the function 'range' would be written"):
         run(server.operator("{{ range }}"), {"_i": 0})
     assert server.seen == []
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from llm_datagen import ConfigError, LogFile, logfile, logs
+from llm_datagen.locks import lock_path
 from llm_datagen.log import open_log
 
 from ..support import PATIENCE_SECONDS, Bench, lines, numbered
@@ -116,7 +116,7 @@ def test_who_does_not_get_the_lock_writes_without_rotating(tmp_path: Path, monke
     monkeypatch.setattr(logfile, "TURN_SECONDS", 0.01)
     path = tmp_path / "platform.log"
     log = open_log(LogFile(path, max_bytes=100))
-    with FileLock(f"{path}.lock"):
+    with lock_path(f"{path}.lock"):
         thread = threading.Thread(target=lambda: [log.info("[Operator]", number=number) for number in range(5)])
         thread.start()
         thread.join(PATIENCE_SECONDS)

@@ -21,8 +21,8 @@ import pytest
 from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPipeline
 from llm_datagen.cli.cancel import CannotCancelError, send_cancel
 from llm_datagen.cli.runs import look_at
+from llm_datagen.locks import HeldLock
 from llm_datagen.runtime import RunFolder, folder
-from llm_datagen.streams.disk import HeldLock
 from llm_datagen.streams.localdisk import LocalDisk
 
 from ..support import Bench, eventually, lines, numbered

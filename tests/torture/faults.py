@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog  # noqa: F401 - now, because the nobody of `_read_only` may not be able to read where it lies
-from filelock import FileLock, SoftFileLock  # noqa: F401 - for the same reason
 
 from llm_datagen import DatagenError, StreamFactory
 from llm_datagen.messages import Cancel, GetStatus

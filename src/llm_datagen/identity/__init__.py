@@ -4,9 +4,9 @@ It is kept in the image, so that a resume tells by name what was changed since: 
 limit". The same program has the same fingerprint in every process: there are no addresses in it, no order of sets, no
 paths of source files, no line numbers.
 
-What counts: the code of the operator's functions and classes, with their defaults, what they close over, and the globals
-that they use; functions and classes that these use, unless they belong to an installed package; and attributes. Of
-plain data the value counts, of any other object only the type. What cannot be told is None.
+What counts: the code of the operator's functions and classes, with their defaults, what they close over, and the
+globals that they use; functions and classes that these use, unless they belong to an installed package; and attributes.
+Of plain data the value counts, of any other object only the type. What cannot be told is None.
 
 Layout:
     code.py     digests of code

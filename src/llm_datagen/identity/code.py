@@ -6,7 +6,6 @@ to the very code that is loaded: a file that was edited since it was imported sa
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -37,8 +36,10 @@ def code_digest(code: CodeType) -> str:
     """Return the digest of a function's code."""
     bytecode = digest(repr(_bytecode(code)).encode())
     node = _source_of(code)
-    source = "" if node is None else f"ast:{digest(repr(_plain_tree(node, is_root=True)).encode(errors='surrogatepass'))} "
-    return f"{source}{_BYTECODE}:{bytecode}"
+    if node is None:
+        return f"{_BYTECODE}:{bytecode}"
+    source = digest(repr(_plain_tree(node, is_root=True)).encode(errors="surrogatepass"))
+    return f"ast:{source} {_BYTECODE}:{bytecode}"
 
 
 def is_same_code(one: str, other: str) -> bool:
@@ -143,9 +144,8 @@ def _plain_tree(node: Any, *, is_root: bool = False) -> Any:
     if not isinstance(node, ast.AST):
         return type(node).__name__, repr(node)
     fields = []
-    for name, value in ast.iter_fields(node):
-        if name == "body" and isinstance(value, list) and _has_docstring(node):
-            value = value[1:]
+    for name, found in ast.iter_fields(node):
+        value = found[1:] if name == "body" and _has_docstring(node) else found
         if name not in _NO_MEANING and not (is_root and name == "name") and value is not None and value != []:
             fields.append((name, _plain_tree(value)))
     return type(node).__name__, fields

@@ -18,8 +18,8 @@ from llm_datagen.identity.code import digest
 MOST_LEAVES = 100_000
 """Values that are looked at; of a container beyond that, only the size counts."""
 
-_ATOMS = (bool, int, float, complex, str, bytes, bytearray, Decimal)
-_ATOMS += date, datetime, time, timedelta, UUID, range
+_NUMBERS = bool, int, float, complex, Decimal
+_ATOMS: tuple[type, ...] = (*_NUMBERS, str, bytes, bytearray, date, datetime, time, timedelta, UUID, range)
 
 
 def data_digest(value: Any) -> str | None:
@@ -75,5 +75,3 @@ class _Plain:
         if fields is None or isinstance(value, type):
             raise _NotPlain
         return kind.__qualname__, [(name, self.of(part)) for name, part in fields.items()]
-
-

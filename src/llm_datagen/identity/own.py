@@ -24,8 +24,10 @@ def note_own_state(operator: Any, names: Iterable[str]) -> None:
     """Take note, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
     holder = _holder(operator)
     with contextlib.suppress(TypeError):  # what cannot be referred to weakly is not remembered
-        ref = weakref.ref(holder, lambda _, number=id(holder): _known.pop(number, None))  # type: ignore[misc]
-        _known.setdefault(id(holder), (ref, set()))[1].update(names)
+        number = id(holder)
+        if number not in _known:
+            _known[number] = weakref.ref(holder, lambda _: _known.pop(number, None)), set()
+        _known[number][1].update(names)
 
 
 def own_state_of(operator: Any) -> frozenset[str]:

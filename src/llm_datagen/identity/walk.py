@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import dis
 import functools
+import inspect
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from llm_datagen.identity.code import code_digest, digest
 from llm_datagen.identity.data import MOST_LEAVES, data_digest
 
 Parts = dict[str, str | None]
-"""What is known of an operator: a digest, or a short value, by the name of each part; None where nothing can be told."""
+"""What is known of an operator: a digest, or a short value, by the name of each part; None: nothing can be told."""
 
 SHORT = 64
 """Characters of a value that is kept as it is, at most."""
@@ -111,9 +112,8 @@ class _Walk:
                 continue
             where = "" if base is type(self._root) else f" of {base.__qualname__}"
             self._annotations(base, where)
-            for name, value in vars(base).items():
-                if isinstance(value, staticmethod | classmethod):
-                    value = value.__func__
+            for name, found in vars(base).items():
+                value = found.__func__ if isinstance(found, staticmethod | classmethod) else found
                 if isinstance(value, property):
                     for function in filter(None, (value.fget, value.fset, value.fdel)):
                         self._callable(function, where, name)
@@ -127,8 +127,8 @@ class _Walk:
     def _annotations(self, cls: type, where: str) -> None:
         """What a class says of its fields counts where something makes a schema or an ``__init__`` of it."""
         is_schema = dataclasses.is_dataclass(cls) or hasattr(cls, "model_fields") or hasattr(cls, "__total__")
-        found = cls.__dict__.get("__annotations__") if is_schema else None
-        if isinstance(found, dict) and found:
+        found = inspect.get_annotations(cls) if is_schema else {}
+        if found:
             names = [(name, kind if isinstance(kind, str) else _type_name(kind)) for name, kind in found.items()]
             self._add(f"fields{where}", digest(repr(names).encode()))
 
@@ -167,9 +167,7 @@ class _Walk:
         elif isinstance(thing, FunctionType):
             self._function(thing, f"{method}{of}" if method else "")
         elif isinstance(thing, MethodType):
-            self._callable(thing.__func__, of)
-            if not isinstance(thing.__self__, type):
-                self._object(thing.__self__, of)
+            self._bound(thing.__func__, thing.__self__, of, method)
         elif isinstance(thing, functools.partial):
             if self._is_new(thing):
                 self._callable(thing.func, of)
@@ -186,6 +184,24 @@ class _Walk:
             self._add(f"function {type(thing).__qualname__}", data_digest(thing.__reduce__()[1]))
         elif callable(thing):
             self._object(thing, of)
+
+    def _bound(self, function: Any, holder: Any, of: str, method: str) -> None:
+        """Follow a method, and of what it is bound to only what it uses: the rest is not the operator's."""
+        if not isinstance(function, FunctionType) or id(function) in self._seen:
+            return
+        self._callable(function, of, method)
+        cls = holder if isinstance(holder, type) else type(holder)
+        own = {} if isinstance(holder, type) else getattr(holder, "__dict__", {})
+        for name in _attribute_names(function.__code__):
+            value = inspect.getattr_static(cls, name, None)
+            if name in own:
+                self._value(f"attribute {name}{of}", own[name])
+            elif isinstance(value, property) or not self._is_ours(cls.__module__):
+                self._bound(getattr(value, "fget", None), holder, of, name)
+            elif isinstance(value, FunctionType | staticmethod | classmethod):
+                self._bound(getattr(value, "__func__", value), holder, of, name)
+            elif value is not None and not hasattr(type(value), "__get__"):
+                self._value(f"attribute {name}{of}", value)
 
     def _function(self, function: FunctionType, name: str) -> None:
         if not self._is_new(function):
@@ -243,7 +259,7 @@ class _Walk:
 
 
 def _is_function(thing: Any) -> bool:
-    kinds = FunctionType | MethodType | BuiltinFunctionType | MethodDescriptorType | functools.partial
+    kinds = FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType, functools.partial
     is_wrapper = not isinstance(thing, type) and "__wrapped__" in getattr(thing, "__dict__", ())
     return isinstance(thing, kinds) or is_wrapper
 

@@ -20,7 +20,9 @@ from llm_datagen.llm.kept.journal import JournaledCaller
 from llm_datagen.llm.kept.watching import is_watched, watched
 from llm_datagen.llm.pools.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompting.conversation import Conversation
+from llm_datagen.llm.prompting.images import checked_image_root
 from llm_datagen.llm.prompting.prompts import fields_of, row_label
+from llm_datagen.llm.prompting.values import Null
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 
@@ -57,7 +59,10 @@ class LLMOperator(BaseOperator):
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
         images: templates of images that go with a `prompt` of one template: every line that comes out is an http(s)
-            URL, or the path of a PNG, JPEG, GIF or WebP file, which is read and sent.
+            URL, a data URL, or the path of a PNG, JPEG, GIF or WebP file in `image_root`, which is read and sent.
+        image_root: the folder that files of images must lie in; relative paths begin there. ``"/"`` allows every file.
+            None: rows may name no files.
+        null: what a template writes for a null of the row: nothing (``"empty"``), or the row fails (``"error"``).
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
@@ -103,6 +108,8 @@ class LLMOperator(BaseOperator):
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         images: Sequence[str] = (),
+        image_root: str | None = None,
+        null: Null = "empty",
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
@@ -144,7 +151,15 @@ class LLMOperator(BaseOperator):
         if name:
             self.name = name
         self._format = answer_format(output)
-        self._conversation = Conversation(prompt, system=system, examples=examples, images=images, answers=self._format)
+        self._conversation = Conversation(
+            prompt,
+            system=system,
+            examples=examples,
+            images=images,
+            null=check_choice("null", null, Null),
+            image_root=checked_image_root(image_root),
+            answers=self._format,
+        )
         self._fields = {**checked_params(params), **self._format.request_fields()}
         self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None

@@ -32,9 +32,9 @@ from typing import Any
 import orjson
 
 from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
+from llm_datagen.locks import HeldLock, holder
 from llm_datagen.report import Status
 from llm_datagen.runtime.owner import Owner, whoami
-from llm_datagen.streams.disk import HeldLock
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
 FORMAT = 1
@@ -265,8 +265,12 @@ class RunFolder:
         return lock is None
 
     def _by_whom(self) -> str:
-        owner = self.owner()
-        return "" if owner is None else f" by {owner}"
+        """Return who has the lock: as `owner.json` says; by who has the file open, where that one is gone."""
+        owner, found = self.owner(), holder(str(self.lock_path))
+        if owner is None or (found and not owner.is_elsewhere and not owner.is_alive):
+            left = f", left by {owner}" if owner else ""
+            return f" by {found}{left}" if found else ""
+        return f" by {owner}"
 
 
 def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:

@@ -30,6 +30,17 @@ class Owner:
         return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
 
     @property
+    def is_alive(self) -> bool:
+        """Whether a process of that number is alive on this machine."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether it is of another machine: then its process id says nothing here."""
         return self.host != socket.gethostname()

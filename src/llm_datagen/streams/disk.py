@@ -69,10 +69,3 @@ class Disk(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove the file if it is there."""
-
-
-class HeldLock(Protocol):
-    """A lock that this process has."""
-
-    def release(self) -> None:
-        """Let others have it."""

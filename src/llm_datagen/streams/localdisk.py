@@ -5,20 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import warnings
 from io import FileIO
 from pathlib import Path
 
+from llm_datagen import locks
 from llm_datagen.errors import DiskError, StreamBusyError
-from llm_datagen.streams.disk import AppendFile, HeldLock, ReadFile
+from llm_datagen.locks import HeldLock
+from llm_datagen.streams.disk import AppendFile, ReadFile
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has no flock; there, a stream has no writer lock
-    fcntl = None  # type: ignore[assignment]
-
-
-_NO_LOCKS = "This file system has no locks, so nothing would keep two runs apart; put results_dir on one that has"
+_COPY_BYTES = 1 << 20
 
 
 class LocalDisk:
@@ -61,8 +56,10 @@ class LocalDisk:
                 file.close()
                 raise
         except BlockingIOError:
+            who = locks.holder(path)
             raise StreamBusyError(
-                f"{path} is being written by another writer; wait until it has ended, or choose another path"
+                f"{path} is being written by another writer{f', {who}' if who else ''}; wait until it has ended, or "
+                "choose another path"
             ) from None
         except OSError as error:
             raise _named(error, path) from error
@@ -102,17 +99,41 @@ class LocalDisk:
         except OSError as error:
             raise _named(error, path) from error
 
+    def move(self, path: str, target: str) -> None:
+        """Give a file another name, in place of the file that has it; on another file system, by a copy of it."""
+        folders = str(Path(path).parent), str(Path(target).parent)
+        try:
+            self.make_folder(folders[1])
+            try:
+                self.rename(path, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(path, f"{target}.tmp")
+                self.rename(f"{target}.tmp", target)
+                self.unlink(path)
+            for folder in folders:
+                self.sync_folder(folder)
+        except OSError as error:
+            raise _named(error, path) from error
+
+    def _copy(self, path: str, target: str) -> None:
+        with self.open_file(path, "rb") as source, self.open_file(target, "wb") as copy:
+            offset = 0
+            while data := self.read(source, offset, _COPY_BYTES):
+                self.write(copy, data)
+                offset += len(data)
+            self.sync_file(copy)
+
     def take_lock(self, path: str) -> HeldLock | None:
         """Take the lock that is a file, making it when it is not there; None when another process, or object, has it.
 
         The lock goes with the process, whatever ends it.
         """
-        from filelock import Timeout
-
         try:
             self.make_folder(str(Path(path).parent))
             return self.lock_path(path)
-        except Timeout:
+        except BlockingIOError:
             return None
         except OSError as error:
             raise _named(error, path) from error
@@ -125,7 +146,7 @@ class LocalDisk:
 
     def open_file(self, path: str, mode: str) -> FileIO:
         """Open a file; `mode` is "rb", "ab" or "wb"."""
-        return FileIO(path, mode)
+        return locks.open_lockable(path) if mode == "ab" else FileIO(path, mode)
 
     def read(self, file: FileIO, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
@@ -176,28 +197,15 @@ class LocalDisk:
         Raises:
             BlockingIOError: when another writer has it.
         """
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.lock_file(file)
 
     def lock_path(self, path: str) -> HeldLock:
         """Lock the file at `path`.
 
         Raises:
-            Timeout: when another has it.
+            BlockingIOError: when another has it.
         """
-        from filelock import FileLock, SoftFileLock
-
-        lock = FileLock(path, timeout=0, thread_local=False)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                lock.acquire()
-        except NotImplementedError:
-            raise OSError(errno.ENOLCK, _NO_LOCKS, path) from None
-        if isinstance(lock, SoftFileLock):  # a file that is there or not: left by a dead process, it would stay locked
-            lock.release()
-            raise OSError(errno.ENOLCK, _NO_LOCKS, path)
-        return lock
+        return locks.lock_path(path)
 
 
 LOCAL_DISK = LocalDisk()

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator
 from io import FileIO
 from typing import NamedTuple, TypeVar
 
-from filelock import BaseFileLock
-
+from llm_datagen.locks import HeldLock
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.disk import HeldLock
 from llm_datagen.streams.localdisk import LocalDisk
 from llm_datagen.testing.faults import ENV, Fault, FaultPlan
 
@@ -144,7 +142,7 @@ def _undo(result: object) -> None:
     """Let go of what a step returned, when its caller will not get it."""
     if isinstance(result, FileIO):
         result.close()
-    elif isinstance(result, BaseFileLock):
+    elif isinstance(result, HeldLock):
         result.release()
 
 

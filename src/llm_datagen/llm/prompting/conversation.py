@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
@@ -13,6 +14,7 @@ from llm_datagen.llm.errors import LLMError, PromptError
 from llm_datagen.llm.prompting.images import Message, with_images
 from llm_datagen.llm.prompting.prompts import row_label
 from llm_datagen.llm.prompting.turns import FIRST_ROLES, Turn, turns_of
+from llm_datagen.llm.prompting.values import Null
 
 
 class Conversation:
@@ -24,6 +26,8 @@ class Conversation:
         system: the template of the system message; None sends none.
         examples: solved rows, ``{"item": …, "answer": …}`` each.
         images: templates of URLs or paths of images, which go with a `prompt` that is one template.
+        null: what is written for a null of the row: nothing ("empty"), or the row fails ("error").
+        image_root: the folder that images of rows may come from; None: no file may be sent.
         answers: what the answers of `examples` must look like.
 
     Raises:
@@ -37,9 +41,12 @@ class Conversation:
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         images: Sequence[str] = (),
+        null: Null = "empty",
+        image_root: Path | None = None,
         answers: AnswerFormat,
     ) -> None:
-        self._turns = turns_of(prompt, system=system, images=images)
+        self._turns = turns_of(prompt, system=system, images=images, null=null)
+        self._image_root = image_root
         self._examples = [message for example in examples for message in self._example(example, answers)]
         self._is_read = False  # whether the images of the examples are
 
@@ -53,9 +60,9 @@ class Conversation:
         if not messages:
             raise PromptError(f"the prompt of {row_label(item)} has no message")
         if not self._is_read:
-            self._examples = await with_images(self._examples, "an example")
+            self._examples = await with_images(self._examples, "an example", self._image_root)
             self._is_read = True
-        messages = await with_images(messages, row_label(item))
+        messages = await with_images(messages, row_label(item), self._image_root)
         begin = _number_of_first(messages)
         return [*messages[:begin], *self._examples, *messages[begin:]]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import PromptError
 
 Message = Mapping[str, Any]
@@ -17,7 +20,8 @@ Message = Mapping[str, Any]
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """The largest file that is sent."""
 
-_SENT_AS_THEY_ARE = ("http://", "https://", "data:")
+_SCHEME = re.compile(r"(https?)(?=://)|(data)(?=:)", re.IGNORECASE)
+"""How a URL begins that is sent as it is; its scheme is written small, as some endpoints compare it."""
 
 
 def image_part(place: str) -> dict[str, Any]:
@@ -25,51 +29,90 @@ def image_part(place: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": place}}
 
 
-async def with_images(messages: list[Message], label: str) -> list[Message]:
+def checked_image_root(root: str | None) -> Path | None:
+    """Return the absolute path of the folder that images may come from.
+
+    Raises:
+        ConfigError: when it is no folder.
+    """
+    if root is None:
+        return None
+    if not isinstance(root, str) or not root:
+        raise ConfigError(f'image_root must be the path of a folder ("/" allows every file), not {root!r}')
+    try:
+        folder = Path(root).resolve(strict=True)
+        is_folder = folder.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"image_root {root!r} cannot be used: {_reason(error)}") from error
+    if not is_folder:
+        raise ConfigError(f"image_root {root!r} is not a folder")
+    return folder
+
+
+async def with_images(messages: list[Message], label: str, root: Path | None) -> list[Message]:
     """Return the messages with every image that is the path of a file replaced by the file, as a data URL.
 
     Args:
         messages: whose parts of the type ``image_url`` hold URLs and paths.
         label: how errors name the row.
+        root: the folder, absolute and without symbolic links, in which the files must lie; None: no file is read.
 
     Raises:
-        PromptError: naming the row and the path, when a file is missing, too large, or no image.
+        PromptError: naming the row and the path, when a file is elsewhere, missing, too large, or no image.
     """
     if not any(isinstance(message.get("content"), list) for message in messages):
         return messages
-    return await asyncio.to_thread(lambda: [_with_images(message, label) for message in messages])
+    return await asyncio.to_thread(lambda: [_with_images(message, label, root) for message in messages])
 
 
-def _with_images(message: Message, label: str) -> Message:
+def _with_images(message: Message, label: str, root: Path | None) -> Message:
     content = message.get("content")
     if not isinstance(content, list):
         return message
-    return {**message, "content": [_with_image(part, label) for part in content]}
+    return {**message, "content": [_with_image(part, label, root) for part in content]}
 
 
-def _with_image(part: Any, label: str) -> Any:
+def _with_image(part: Any, label: str, root: Path | None) -> Any:
     match part:
-        case {"type": "image_url", "image_url": {"url": str(place)}} if not place.startswith(_SENT_AS_THEY_ARE):
-            return {**part, "image_url": {**part["image_url"], "url": _data_url(place, label)}}
+        case {"type": "image_url", "image_url": {"url": str(place)}}:
+            scheme = _SCHEME.match(place)
+            url = place if scheme is None else scheme[0].lower() + place[scheme.end() :]
+            return {**part, "image_url": {**part["image_url"], "url": url if scheme else _data_url(place, label, root)}}
         case _:
             return part
 
 
-def _data_url(place: str, label: str) -> str:
+def _data_url(place: str, label: str, root: Path | None) -> str:
     name = f"the image {place!r} of {label}"
-    if "://" in place:
-        raise PromptError(f"{name} is neither an http(s) URL nor the path of a file")
+    if "://" in place or place[:5].lower() == "file:":
+        raise PromptError(f"{name} is neither an http(s) URL, nor a data URL, nor the path of a file")
+    if root is None:
+        raise PromptError(
+            f"{name} is the path of a file, and rows may name none: set image_root to the folder that the images are in"
+        )
     try:
-        status = Path(place).stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        data = _read(root, place, name)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PromptError(f"{name} cannot be read: {_reason(error)}") from error
+    return f"data:{_media_type(data, name)};base64,{base64.b64encode(data).decode()}"
+
+
+def _read(root: Path, place: str, name: str) -> bytes:
+    path = (root / place).resolve(strict=True)  # where it really is, whatever links and dots say
+    if not path.is_relative_to(root):
+        raise PromptError(f"{name} does not lie in image_root, {str(root)!r}: rows may name no file elsewhere")
+    # A link that has been put in its place since is not followed, and a pipe is not waited for.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise PromptError(f"{name} is not a file")
         if status.st_size > MAX_IMAGE_BYTES:
             raise PromptError(f"{name} has {status.st_size} bytes: {MAX_IMAGE_BYTES} may be sent; make it smaller")
-        data = Path(place).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PromptError(f"{name} cannot be read: {reason}") from error
-    return f"data:{_media_type(data, name)};base64,{base64.b64encode(data).decode()}"
+        return file.read(MAX_IMAGE_BYTES + 1)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _media_type(data: bytes, name: str) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateSyntaxError, UndefinedError, nodes
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import PromptError
+from llm_datagen.llm.prompting.bounds import Refused, bounded
+from llm_datagen.llm.prompting.templates import environment
+from llm_datagen.llm.prompting.values import Null
 
-# Sandboxed and immutable: a template that came from elsewhere can neither reach into Python nor change a row.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-# Jinja2's own globals (range, dict, …) would stand in for a field of that name that a row lacks.
-_ENVIRONMENT.globals.clear()
+ROW = "row"
+"""The variable that is the whole row, so that fields are reached whose names are no identifiers: ``row["user-id"]``."""
 
 
 class Prompt:
@@ -24,38 +24,51 @@ class Prompt:
         text: the Jinja2 source, such as ``"Translate: {{ sentence }}"``.
         label: what the template is called in errors, such as ``"prompt"`` or ``"system"``.
         may_be_blank: whether nothing may come out.
+        null: what is written for a null: nothing ("empty"), or the row fails ("error").
 
     Raises:
         ConfigError: when `text` is not a text or not a Jinja2 template.
     """
 
-    def __init__(self, text: str, *, label: str = "prompt", may_be_blank: bool = False) -> None:
+    def __init__(self, text: str, *, label: str = "prompt", may_be_blank: bool = False, null: Null = "empty") -> None:
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{label} must be a text that is not empty, not {text!r}")
         self.label = label
         self._may_be_blank = may_be_blank
         try:
-            self._template = _ENVIRONMENT.from_string(text)
+            tree = environment(null).parse(text)
+            self._template = environment(null).from_string(tree)
         except TemplateSyntaxError as error:
             raise ConfigError(f"{label} is not a Jinja2 template: line {error.lineno}: {error}") from error
+        # A row with a field `row`: only a template that reaches for it shows that it means the whole row by that name.
+        self._may_mean_a_field = _uses(tree, ROW) and not _reaches(tree, ROW)
 
     def render(self, item: Any) -> str:
         """Return the prompt of one item.
 
         Args:
-            item: a row, whose fields are the variables; anything else is the variable ``data``.
+            item: a row, whose fields are the variables; anything else is the variable ``data``. ``row`` is the item.
 
         Raises:
             PromptError: naming the row and, for an undefined name, the name; never the row's values.
         """
         fields = fields_of(item)
+        if self._may_mean_a_field and ROW in fields:
+            raise PromptError(
+                f"the {self.label} of {row_label(item)} says row, which is the whole row, and the row has a field of "
+                f'that name: write row["row"] for the field, or rename it'
+            )
         try:
-            text = self._template.render(fields)
+            text = "".join(bounded(self._template.generate({**fields, ROW: item}), "the template"))
         except UndefinedError as error:
             known = ", ".join(map(str, fields)) or "no fields"
+            odd = next((name for name in fields if isinstance(name, str) and not name.isidentifier()), None)
+            hint = "" if odd is None else f"; write row[{odd!r}] for a field whose name is no identifier"
             raise PromptError(
-                f"the {self.label} of {row_label(item)} uses an undefined name: {error}; the row has: {known}"
+                f"the {self.label} of {row_label(item)} uses an undefined name: {error}; the row has: {known}{hint}"
             ) from error
+        except Refused as error:
+            raise PromptError(f"the {self.label} of {row_label(item)} cannot be made: {error}") from error
         except Exception as error:  # a filter or a method may raise anything; jinja2 lets it through
             # Its message may quote the row's values: they stay in the cause.
             raise PromptError(
@@ -64,6 +77,18 @@ class Prompt:
         if not text.strip() and not self._may_be_blank:
             raise PromptError(f"the {self.label} of {row_label(item)} is empty: a field that it uses is blank")
         return text
+
+
+def _uses(tree: nodes.Template, name: str) -> bool:
+    return any(node.name == name and node.ctx == "load" for node in tree.find_all(nodes.Name))
+
+
+def _reaches(tree: nodes.Template, name: str) -> bool:
+    """Return whether the template says ``name["name"]``."""
+    return any(
+        isinstance(node.node, nodes.Name) and node.node.name == name and node.arg == nodes.Const(name)
+        for node in tree.find_all(nodes.Getitem)
+    )
 
 
 def fields_of(item: Any) -> Mapping[str, Any]:

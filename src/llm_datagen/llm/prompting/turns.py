@@ -9,6 +9,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompting.images import Message, image_part
 from llm_datagen.llm.prompting.prompts import Prompt, fields_of, row_label
+from llm_datagen.llm.prompting.values import Null
 
 FIRST_ROLES = ("system", "developer")
 """Who speaks before the solved examples."""
@@ -32,7 +33,11 @@ class Turn(Protocol):
 
 
 def turns_of(
-    prompt: str | Sequence[Mapping[str, Any]], *, system: str | None = None, images: Sequence[str] = ()
+    prompt: str | Sequence[Mapping[str, Any]],
+    *,
+    system: str | None = None,
+    images: Sequence[str] = (),
+    null: Null = "empty",
 ) -> list[Turn]:
     """Return the turns of a prompt.
 
@@ -41,27 +46,27 @@ def turns_of(
     """
     turns: list[Turn]
     if isinstance(prompt, str) or not isinstance(prompt, Sequence):
-        turns = [Said("user", prompt, images, label="prompt")]
+        turns = [Said("user", prompt, images, label="prompt", null=null)]
     elif images:
         raise ConfigError("images go with a prompt that is one template: here, give them to a message, as its 'images'")
     elif not prompt:
         raise ConfigError("prompt has no message: give a template, or a list of messages")
     else:
-        turns = [_turn(message, number) for number, message in enumerate(prompt, start=1)]
+        turns = [_turn(message, number, null) for number, message in enumerate(prompt, start=1)]
     if system is not None:
         if any(turn.role in FIRST_ROLES for turn in turns):
             raise ConfigError("a system message is in prompt and in system: give one of the two")
-        turns.insert(0, Said("system", system, label="system message"))
+        turns.insert(0, Said("system", system, label="system message", null=null))
     return turns
 
 
-def _turn(message: Any, number: int) -> Turn:
+def _turn(message: Any, number: int, null: Null) -> Turn:
     match message:
         case {"placeholder": str(field), **others} if field and not others:
             return Held(field)
         case {"role": role, "content": content, **others} if role in _ROLES and not set(others) - {"images"}:
             images: Any = others.get("images", ())
-            return Said(role, content, images, label=f"prompt's message {number}")
+            return Said(role, content, images, label=f"prompt's message {number}", null=null)
         case _:
             raise ConfigError(
                 f"message {number} of prompt must be a dict of 'role' ({', '.join(_ROLES)}) and 'content', perhaps "
@@ -77,17 +82,20 @@ class Said:
         content: the template of its text.
         images: templates of its images: each line that comes out is the URL or the path of one.
         label: what it is called in errors.
+        null: what is written for a null of the row.
 
     Raises:
         ConfigError: when a template cannot be used.
     """
 
-    def __init__(self, role: str, content: str, images: Sequence[str] = (), *, label: str) -> None:
+    def __init__(
+        self, role: str, content: str, images: Sequence[str] = (), *, label: str, null: Null = "empty"
+    ) -> None:
         if isinstance(images, str) or not isinstance(images, Sequence):
             raise ConfigError(f"images of {label} must be a list of templates, not {images!r}")
         self.role = role
-        self._text = Prompt(content, label=label)
-        self._images = [Prompt(image, label=f"image of {label}", may_be_blank=True) for image in images]
+        self._text = Prompt(content, label=label, null=null)
+        self._images = [Prompt(each, label=f"image of {label}", may_be_blank=True, null=null) for each in images]
 
     def messages(self, item: Any) -> list[Message]:
         """Return the message."""

@@ -125,9 +125,9 @@ class Edit:
             text += "Undo that; or "
         else:
             text = (
-                f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or resume "
-                "with on_change='accept' (--accept-changes): what is done stays, and the rest is done by the new "
-                "operators; or "
+                f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or "
+                "resume with on_change='accept' (--accept-changes): what is done stays, and the rest is done by the "
+                "new operators; or "
             )
         return (
             f"{text}resume with on_change='rerun' (--rerun): these nodes and all that read from "

@@ -1,4 +1,4 @@
-"""Streams that are taken away because their nodes are done again; the image says so first, and no crash leaves a mixture.
+"""Streams that are taken away because their nodes are done again: no crash leaves a mixture.
 
 The mark ``reset`` in the image says what is to be deleted, and what gets another place. It is written together with the
 nodes as they are to be. Who next takes the run, whenever that is, finishes what the mark says before anything else:

@@ -26,6 +26,7 @@ from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.identity import fingerprint_of, note_changes
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
@@ -93,6 +94,7 @@ class Run:
         self._hooks: HookRunner | None = None
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
+        self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
         self._started = time.monotonic()
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
@@ -238,6 +240,8 @@ class Run:
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
             is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
+            for plan in self._plans:
+                note_changes(plan.operator, self._fingerprints[plan.node_id])
             for plan in self._plans:
                 if all(is_over):  # else its writer still has them, and closes them itself
                     last_first.callback(plan.close)

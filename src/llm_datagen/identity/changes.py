@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.identity.code import digest, is_same_code
-from llm_datagen.identity.own import own_state_of
+from llm_datagen.identity.own import note_own_state, own_state_of
 from llm_datagen.identity.walk import SHORT, Parts, parts_of
 
 OWN_STATE = "state"
@@ -43,6 +43,13 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
         elif not _is_same(name, known[name], now[name]):
             changes.append(name)
     return changes
+
+
+def note_changes(operator: Any, before: Parts) -> None:
+    """Take note that a run has changed parts of its operator: what `before` the run was another value."""
+    now = fingerprint_of(operator)
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    note_own_state(operator, [name for name in names if now.get(name) != OWN_STATE])
 
 
 def _is_same(name: str, known: str | None, now: str | None) -> bool:

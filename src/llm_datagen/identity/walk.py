@@ -107,7 +107,7 @@ class _Walk:
             if base is object or not self._is_new(base):
                 continue
             if not self._is_ours(base.__module__):
-                if base.__module__.partition(".")[0] not in (_PACKAGE, "builtins"):
+                if base.__module__.partition(".")[0] not in (_PACKAGE, *sys.stdlib_module_names):
                     self._add(f"class {base.__qualname__}{of}", _kind(base))
                 continue
             where = "" if base is type(self._root) else f" of {base.__qualname__}"

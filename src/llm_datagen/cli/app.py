@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.commands import looking, running, steering
-from llm_datagen.cli.execute import write
+from llm_datagen.cli.output import write
 
 app = typer.Typer(
     name="llm-datagen",

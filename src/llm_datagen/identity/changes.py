@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.identity.code import digest, is_same_code
-from llm_datagen.identity.own import note_own_state, own_state_of
+from llm_datagen.identity.own import note_own_state, own_state_of, subject_of
 from llm_datagen.identity.walk import SHORT, Parts, parts_of
+
+_DIGEST = re.compile("[0-9a-f]{16}")
 
 OWN_STATE = "state"
 """In place of a digest: the operator has changed this part itself."""
@@ -43,6 +46,23 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
         elif not _is_same(name, known[name], now[name]):
             changes.append(name)
     return changes
+
+
+def data_of(operator: Any) -> Parts:
+    """Return digests of the plain data that an operator, which has no `version` here, is made of: no code."""
+    parts = parts_of(subject_of(operator))
+    kinds = ("attribute ", "closure variable ", "default of ", "global ", "argument ")
+    return {name: value for name, value in parts.items() if name.startswith(kinds)}
+
+
+def changed_data(before: Parts, now: Parts) -> list[str]:
+    """Return the names of the data that changed; an object that came or went, such as a client, is none."""
+    names = dict.fromkeys([*before, *now])
+    return [name for name in names if before.get(name) != now.get(name) and _is_data(before.get(name), now.get(name))]
+
+
+def _is_data(before: str | None, now: str | None) -> bool:
+    return all(value is None or _DIGEST.fullmatch(value) is not None or " of " in value for value in (before, now))
 
 
 def note_changes(operator: Any, before: Parts) -> None:

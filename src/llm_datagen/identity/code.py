@@ -23,6 +23,7 @@ _HAS_DOCSTRING, _SAYS_DOCSTRING = 0x4000000, sys.version_info >= (3, 13)
 """The flag of code whose first constant is its docstring; before 3.13, a function's first constant is that or None."""
 
 _NO_MEANING = {"ctx", "kind", "type_comment", "type_ignores"}
+_KNOWN_OTHERWISE = {"name", "decorator_list", "returns"}
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -146,9 +147,21 @@ def _plain_tree(node: Any, *, is_root: bool = False) -> Any:
     fields = []
     for name, found in ast.iter_fields(node):
         value = found[1:] if name == "body" and _has_docstring(node) else found
-        if name not in _NO_MEANING and not (is_root and name == "name") and value is not None and value != []:
+        if name == "args" and is_root:
+            value = [_plain_tree(part) for part in _names(found)]
+        if (
+            name not in (_NO_MEANING | _KNOWN_OTHERWISE if is_root else _NO_MEANING)
+            and value is not None
+            and value != []
+        ):
             fields.append((name, _plain_tree(value)))
     return type(node).__name__, fields
+
+
+def _names(args: ast.arguments) -> list[Any]:
+    """Return the names of the arguments; what their defaults are is known otherwise, and annotations do nothing."""
+    kinds = [args.posonlyargs, args.args, [args.vararg], args.kwonlyargs, [args.kwarg]]
+    return [[arg and arg.arg for arg in kind] for kind in kinds]
 
 
 def _has_docstring(node: Any) -> bool:

@@ -61,4 +61,4 @@ def _name_of(operator: Any) -> tuple[str, str]:
     while hasattr(subject, "func"):  # functools.partial
         subject = subject.func
     named = subject if hasattr(subject, "__qualname__") else type(subject)
-    return str(named.__module__), str(named.__qualname__)
+    return str(getattr(named, "__module__", "")), str(named.__qualname__)

@@ -53,7 +53,10 @@ class _Walk:
         self._without = without | _IDENTITY
         self._seen: set[int] = set()
         self._kept: list[Any] = []  # so that no id is used again meanwhile
-        home = getattr(root, "__module__", None) or type(root).__module__
+        inner = root
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        home = getattr(inner, "__module__", None) or type(inner).__module__
         self._home = str(home).partition(".")[0]
 
     def visit_root(self) -> None:

@@ -15,6 +15,8 @@ from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import compare
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.layout import check_layout
 from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
@@ -23,6 +25,7 @@ from llm_datagen.resets import finish
 from llm_datagen.resumable import check_nodes, check_operators
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
+from llm_datagen.showing import Progress, check_progress, node_views, shown
 from llm_datagen.stored_pipeline import StoredPipeline
 from llm_datagen.streams import Fingerprint
 
@@ -32,8 +35,12 @@ class BasePipeline(StoredPipeline):
 
     # Running.
 
-    def run(self) -> RunReport:
+    def run(self, *, progress: Progress = "auto") -> RunReport:
         """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
+
+        Args:
+            progress: whether a table shows how far the nodes are: ``"auto"``: in a notebook, and at a terminal (on
+                standard error), if rich is installed; True: also elsewhere, as lines on standard error; False: never.
 
         Returns:
             The report, when the run is completed or was cancelled.
@@ -45,8 +52,13 @@ class BasePipeline(StoredPipeline):
             PipelineExistsError: when this run has ended; `resume()` it.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
             SystemExit: with 143 after SIGTERM, when everything is saved.
+            ConfigError: when `progress` cannot be what was given.
         """
-        return run_in_foreground(self._prepare())
+        check_progress(progress)
+        if self._folder is None:
+            self._create_default()
+        with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
+            return run_in_foreground(self._prepare(hooks))
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
         """Run without blocking.
@@ -137,7 +149,8 @@ class BasePipeline(StoredPipeline):
         if self._run is not None:
             self._run.cancel(reason)
 
-    def _prepare(self) -> Run:
+    def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
+        """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
         if self._folder is None:
             self._create_default()
         folder = self._folder
@@ -154,6 +167,7 @@ class BasePipeline(StoredPipeline):
             image = self._catch_up(folder)
             edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
             edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
+            check_layout([node.joint for node in self.nodes], self.log_file, folder)
             check_nodes(self.nodes, image)
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
@@ -170,7 +184,7 @@ class BasePipeline(StoredPipeline):
             streaming=self.streaming,
             folder=folder,
             image=image,
-            hooks=self.hooks,
+            hooks=hooks or self.hooks,
             log=log,
             notes=self._notes,
         )

@@ -68,6 +68,24 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
+def check_path(name: str, value: Any) -> str:
+    """Return `value` if it can be the path of a file, as text.
+
+    Raises:
+        ConfigError: naming `name`, the value, and what to write instead.
+    """
+    path = check_text(name, value)
+    if "\0" in path:
+        raise ConfigError(f"{name} has a NUL character, which no path can have: {path!r}")
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise ConfigError(
+            f"{name} is no text: {path!a} has half a character, or bytes that are not UTF-8; rename the file or folder"
+        )
+    if path.partition("/")[0] == "~":
+        raise ConfigError(f"{name} is {path!r}, and ~ is not expanded here; write the folder, or Path.home() in Python")
+    return path
+
+
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False.
 

@@ -24,6 +24,7 @@ from llm_datagen.continuing import check_finished, check_input, check_letters_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.layout import check_layout
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log, open_log
 from llm_datagen.merging import Merger
 from llm_datagen.operators import Call, operator_name
@@ -216,6 +217,7 @@ class UnifiedNode(Wiring):
             StreamError: when the output cannot be continued; see `Sink`.
         """
         source, output = self.input, self.output
+        output.check_seal()
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             check_finished(output, manifest.size, manifest.source, source.uri)
@@ -306,9 +308,13 @@ class UnifiedNode(Wiring):
         """Open the streams and recover the output. Only needed to run and close in separate steps."""
         if self._opened is None:
             self._refuse_several()
-            self.check()
+            self._check_alone()
             self._opened = self.plan(seal=False)
         return self
+
+    def _check_alone(self) -> None:
+        check_layout([self.joint], self._log_file, None)
+        self.check()
 
     def _refuse_several(self) -> None:
         if self._named_outputs or self._named_inputs:
@@ -328,7 +334,7 @@ class UnifiedNode(Wiring):
         """
         self._refuse_several()
         if self._opened is None:
-            self.check()
+            self._check_alone()
         plan = self._opened or self.plan()
         try:
             log = open_log(self._log_file)

@@ -104,6 +104,13 @@ class BaseOperator:
         """Turn a batch into one result an item, or into a flat list of rows."""
         raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
 
+    def kept_files(self) -> Mapping[str, str]:
+        """Return the paths of files that it writes for itself, by what they are: ``{"cache": "answers.sqlite"}``.
+
+        A run is refused in which one of them is another file of the run. Operators may share a file of one name.
+        """
+        return {}
+
     def setup(self) -> Any:
         """Get ready for a run. Called once, before the first call."""
 
@@ -172,6 +179,12 @@ def as_operator(thing: Any) -> Any:
 def operator_name(operator: Any) -> str:
     """Return the identity of an operator, as stored in the image."""
     return str(getattr(operator, "name", "") or type(operator).__qualname__)
+
+
+def kept_files(operator: Any) -> Mapping[str, str]:
+    """Return the paths of files that an operator writes for itself, by what they are; see `BaseOperator.kept_files`."""
+    found = getattr(operator, "kept_files", None)
+    return found() if callable(found) else {}
 
 
 class Call:

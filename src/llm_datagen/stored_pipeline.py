@@ -14,6 +14,7 @@ from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsErro
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.identity import fingerprint_of
+from llm_datagen.layout import check_layout
 from llm_datagen.log import LogTarget, check_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.outputs import delete_outputs, why_refused
@@ -87,6 +88,7 @@ class StoredPipeline:
         check_topology(nodes)
         for entry, node in zip(image["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
+        check_layout([node.joint for node in nodes], self.log_file, folder)
         folder.lock()
         try:
             old = self._old_image(folder, if_exists)
@@ -223,6 +225,7 @@ class StoredPipeline:
         if edit.is_redrawn:
             check_topology(nodes)
         kept = nodes if reset is None else self._as_they_lie(image, reset)
+        check_layout([node.joint for node in nodes], self.log_file, folder)
         if verify == "full":
             for node in kept:
                 node.output.verify()

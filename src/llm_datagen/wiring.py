@@ -8,6 +8,7 @@ from typing import Any, Self
 from llm_datagen.config import ExecutorKind
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import check_operator
+from llm_datagen.layout import Joint
 from llm_datagen.merging import check_inputs, merged_beside
 from llm_datagen.operators import FunctionOperator, as_operator
 from llm_datagen.routing import RoutingOperator, Rule, check_outputs
@@ -122,6 +123,15 @@ class Wiring:
         if self._named_outputs:
             return RoutingOperator(self._operator, list(self._named_outputs), self._rule)
         return self._operator
+
+    @property
+    def joint(self) -> Joint:
+        """What it is joined to, for a look at all paths of a run.
+
+        Raises:
+            ConfigError: when no streams were bound, or no operator was set.
+        """
+        return Joint(self.node_id, self.input, self.output, self.operator)
 
     @property
     def input(self) -> Stream:

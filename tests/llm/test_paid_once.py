@@ -100,7 +100,7 @@ def test_what_broke_the_schema_is_kept_with_its_repair_and_forgotten_without_one
 
 def test_cache_must_be_a_path() -> None:
     for wrong in ("", 7, True):
-        with pytest.raises(ConfigError, match="cache must be the path"):
+        with pytest.raises(ConfigError, match="cache must be text"):
             LLMOperator("x", model="m", cache=wrong)  # type: ignore[arg-type]
 
 

@@ -25,6 +25,9 @@ CODECS: dict[str, Codec] = {
 }
 """The formats by file extension."""
 
+_LONGEST_NAME = 240
+"""Bytes of a file's name: file systems take 255, and ``.dispatched.tmp`` comes behind it."""
+
 
 class FileStream(Stream):
     """A stream in a file; the format follows from the extension.
@@ -74,7 +77,7 @@ class FileStream(Stream):
         Raises:
             StreamError: when the path is not a regular file's.
         """
-        self._refuse_special()
+        self.check_path()
         return super().sink(source=source, fsync=fsync)
 
     def check_free(self) -> None:
@@ -84,14 +87,26 @@ class FileStream(Stream):
             StreamBusyError: when it is being written.
             StreamError: when the path is not a regular file's.
         """
-        self._refuse_special()
+        self.check_path()
         super().check_free()
 
-    def _refuse_special(self) -> None:
+    def check_path(self) -> None:
+        """See to it that the path is a regular file's, or could be.
+
+        Raises:
+            StreamError: when there is something else, or the name is too long for the files beside it.
+            DiskError: when the system refuses the path.
+        """
         path = Path(self.path)
-        if path.exists() and not path.is_file():
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
             raise StreamError(
-                f"{self.path} is not a regular file, so it is neither written nor deleted; choose another path"
+                f"the name of {self.path} is too long: {len(os.fsencode(path.name))} bytes, and {_LONGEST_NAME} are "
+                f"possible, because the files beside it are named after it (….errors.jsonl); choose a shorter one"
+            )
+        if self.size() is not None and not path.is_file():
+            raise StreamError(
+                f"{self.path} is not a regular file, so it is neither written nor deleted; choose another path, and "
+                "hand it on when the run has ended"
             )
 
     def _codec_by_extension(self) -> Codec:

@@ -160,7 +160,7 @@ def _plain_tree(node: Any, *, is_root: bool = False) -> Any:
 
 def _names(args: ast.arguments) -> list[Any]:
     """Return the names of the arguments; what their defaults are is known otherwise, and annotations do nothing."""
-    kinds = [args.posonlyargs, args.args, [args.vararg], args.kwonlyargs, [args.kwarg]]
+    kinds: list[list[Any]] = [args.posonlyargs, args.args, [args.vararg], args.kwonlyargs, [args.kwarg]]
     return [[arg and arg.arg for arg in kind] for kind in kinds]
 
 

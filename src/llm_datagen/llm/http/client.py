@@ -111,8 +111,9 @@ class HttpCaller:
         reply = self._read(data)
         if reply is None:
             raise self._unreadable(response, data, request)
-        word = None if reply.finish_reason is None else self._safe(reply.finish_reason, _WORD_CHARS)
-        ending = self._endpoint.adapter.ending(reply.finish_reason)
+        reason = None if reply.finish_reason is None else str(reply.finish_reason)
+        word = None if reason is None else self._safe(reason, _WORD_CHARS)
+        ending = self._endpoint.adapter.ending(reason)
         if ending is Ending.FAILED:
             raise LLMRequestError(
                 f"{self._where(request)} failed while it answered (finish_reason {word!r}): resume to try again",

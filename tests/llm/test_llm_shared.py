@@ -113,7 +113,10 @@ def test_a_column_that_the_schema_does_not_name_overwrites_nothing_either(server
         asyncio.run(run_rows(server.operator(output=OPEN), [{"_i": 0, "q": "x"}]))
 
 
-def test_two_operators_in_a_line_that_write_one_column_are_told_by_name(server: ChatServer, tmp_path: Path) -> None:
+def test_two_operators_in_a_line_that_write_one_column_are_told_by_name(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"q": "x"}\n', encoding="utf-8")
     operators = [server.operator(), server.operator("{{ answer }}")]

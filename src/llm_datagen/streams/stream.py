@@ -48,6 +48,9 @@ class Stream:
         _, _, rest = self.uri.partition("://")
         return rest or self.uri
 
+    def anchor(self) -> None:
+        """Make its path absolute: from here on, the program may change its working directory."""
+
     @property
     def place(self) -> tuple[str, str]:
         """What the stream is, however it is spelled: two streams of the same place are the same stream."""
@@ -201,6 +204,9 @@ class Stream:
 
     def check_path(self) -> None:
         """See to it that the stream can be written where it lies."""
+
+    def check_source(self) -> None:
+        """See to it that what is there can be read as rows."""
 
     def check_free(self) -> None:
         """See to it that nobody is writing the stream.

@@ -16,6 +16,7 @@ from typing import Any
 import pykka
 
 from llm_datagen import StreamFactory, UnifiedPipeline
+from llm_datagen.runtime import RunFolder
 
 QUICK: dict[str, Any] = {"fsync": "never"}
 """A writer configuration that does not wait for the medium."""
@@ -95,6 +96,10 @@ class Bench:
         """Return runtime.json."""
         image: dict[str, Any] = json.loads((self.results / pipeline_id / "runtime.json").read_bytes())
         return image
+
+    def put_image(self, pipeline_id: str, image: dict[str, Any]) -> None:
+        """Put another runtime.json in its place, as if the engine had written it."""
+        RunFolder(self.results, pipeline_id).save(image)
 
     def between(self, pipeline_id: str, number: int = 0, extension: str = "jsonl") -> Path:
         """Return the path of the stream between two nodes."""

@@ -19,8 +19,8 @@ from llm_datagen.ids import Id
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.commits import Position, flaws_of
+from llm_datagen.streams.dispatch import abandoned
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import position_of, read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
@@ -165,6 +165,9 @@ class _Check:
             manifest = output.manifest()
             ledger.complete = manifest is not None and manifest.complete
             self._check_papers()
+        with ledger.finding_errors():
+            abandoned(output, position)
+        with ledger.finding_errors():
             output.verify()
         if made_from != self._source.uri:
             ledger.find(f"{output.path} was made from {made_from!r}, and the image says from {self._source.uri!r}")
@@ -184,10 +187,8 @@ class _Check:
     def _check_papers(self) -> None:
         """See to it that the seal, or else the commit log, is as it was written."""
         output = self._output
-        seal = output.disk.read_all(output.done_path)
-        if output.manifest() is not None and not is_unaltered(seal or b""):
-            self.ledger.find(f"{output.done_path}: the checksum of the seal differs: it was edited; restore it")
-        elif seal is None:
+        output.check_seal()
+        if not output.is_sealed():
             for flaw in flaws_of(output.disk, output.commits_path):
                 self.ledger.find(flaw)
 

@@ -14,6 +14,7 @@ from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
+from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.layout import check_layout
 from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
@@ -22,6 +23,7 @@ from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.resumable import check_nodes, check_operators
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
+from llm_datagen.showing import Progress, check_progress, node_views, shown
 from llm_datagen.stored_pipeline import StoredPipeline
 from llm_datagen.streams import Fingerprint
 
@@ -31,8 +33,12 @@ class BasePipeline(StoredPipeline):
 
     # Running.
 
-    def run(self) -> RunReport:
+    def run(self, *, progress: Progress = "auto") -> RunReport:
         """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
+
+        Args:
+            progress: whether a table shows how far the nodes are: ``"auto"``: in a notebook, and at a terminal (on
+                standard error), if rich is installed; True: also elsewhere, as lines on standard error; False: never.
 
         Returns:
             The report, when the run is completed or was cancelled.
@@ -44,8 +50,13 @@ class BasePipeline(StoredPipeline):
             PipelineExistsError: when this run has ended; `resume()` it.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
             SystemExit: with 143 after SIGTERM, when everything is saved.
+            ConfigError: when `progress` cannot be what was given.
         """
-        return run_in_foreground(self._prepare())
+        check_progress(progress)
+        if self._folder is None:
+            self._create_default()
+        with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
+            return run_in_foreground(self._prepare(hooks))
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
         """Run without blocking.
@@ -136,7 +147,8 @@ class BasePipeline(StoredPipeline):
         if self._run is not None:
             self._run.cancel(reason)
 
-    def _prepare(self) -> Run:
+    def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
+        """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
         if self._folder is None:
             self._create_default()
         folder = self._folder
@@ -168,7 +180,7 @@ class BasePipeline(StoredPipeline):
             streaming=self.streaming,
             folder=folder,
             image=image,
-            hooks=self.hooks,
+            hooks=hooks or self.hooks,
             log=log,
         )
         self._note_run(self._run)

@@ -251,6 +251,7 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
         "reason": "",
         "paused": False,
         "error": None,
+        "failed_row": None,
         "usage": [],
         "cost": None,
         "pid": None,

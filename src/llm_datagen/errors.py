@@ -59,6 +59,8 @@ class FatalError(DatagenError):
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
     """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
 
+    The run is then `stopped`, and can be resumed.
+
     Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
     """
 
@@ -68,11 +70,13 @@ class NodeFailedError(DatagenError):
 
     Attributes:
         node_id: the node that failed first.
+        failed_row: which row it failed of, and its input in short; None when it was none's fault.
     """
 
-    def __init__(self, message: str, node_id: str = "") -> None:
+    def __init__(self, message: str, node_id: str = "", failed_row: str | None = None) -> None:
         super().__init__(message)
         self.node_id = node_id
+        self.failed_row = failed_row
 
 
 class TooManyErrorsError(DatagenError):

@@ -217,6 +217,7 @@ class UnifiedNode(Wiring):
             StreamError: when the output cannot be continued; see `Sink`.
         """
         source, output = self.input, self.output
+        output.check_seal()
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             check_finished(output, manifest.size, manifest.source, source.uri)

@@ -29,7 +29,7 @@ from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import Cancel, Settled
 from llm_datagen.messages import Run as RunMessage
-from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.report import ENDED, NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
 from llm_datagen.runtime.owner import whoami
@@ -114,7 +114,7 @@ class Run:
         self._settled.set_result(Settled(status, "", failure, error))
 
     def _start(self, host: Recipient | None) -> pykka.ActorRef[PipelineActor]:
-        self._image.update(started_at=now_text(), ended_at=None, error=None, paused=False, **whoami())
+        self._image.update(started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami())
         self._image["log_file"] = self._log.path
         nodes = [plan.node_id for plan in self._plans]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
@@ -191,6 +191,7 @@ class Run:
             nodes=status.nodes,
             reason=status.reason,
             error=status.error,
+            failed_row=status.failed_row,
             seconds=round(self._seconds, 3),
         )
 
@@ -203,8 +204,11 @@ class Run:
         settled = self._settled.result(0)
         if settled.failure is not None:
             what = f"node {settled.node_id}" if settled.node_id else "the run"
+            row = settled.status.failed_row
+            at = f"; at {row}" if row else ""
             hint = f"; mend the cause, then resume({self._pipeline_id!r})" if self._folder else ""
-            raise NodeFailedError(f"{what} failed: {settled.failure}{hint}", settled.node_id) from settled.error
+            message = f"{what} failed: {settled.failure}{at}{hint}"
+            raise NodeFailedError(message, settled.node_id, row) from settled.error
 
     def _clean_up(self) -> None:
         """Leave nothing behind (F2). In the pipeline actor's thread, when all has ended."""
@@ -224,7 +228,7 @@ class Run:
                 last_first.callback(self._control.close)
 
     def _settle_image(self, folder: RunFolder) -> None:
-        if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:
+        if self._image["status"] not in ENDED:
             self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
             folder.save(self._image)
 

@@ -193,10 +193,10 @@ def test_a_run_that_ends_while_it_is_launched_has_not_ended_before(bench: Bench)
         ask(ref, Resume("a"))
     assert not heard
     pipeline.go_on.set()
-    eventually(lambda: ended(heard) == ["canceled"])
+    eventually(lambda: ended(heard) == ["stopped"])
     operator.is_on = False
     ask(ref, Resume("a"))
-    eventually(lambda: ended(heard) == ["canceled", "completed"])
+    eventually(lambda: ended(heard) == ["stopped", "completed"])
     assert bag(lines(bench.output)) == bag(ROWS)
     ref.stop()
     listener.stop()

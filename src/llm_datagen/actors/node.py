@@ -41,6 +41,7 @@ from llm_datagen.messages import (
     Resize,
     RowsFailed,
     Stalled,
+    StopRequested,
     TaskDone,
 )
 from llm_datagen.streams import Block
@@ -326,7 +327,7 @@ class NodeActor(Stage):
 
     def _stop_run(self, reason: FailureRecord) -> None:
         """End the whole run in good order: the operator says so."""
-        tell(self._supervisor, Cancel(reason.text))
+        tell(self._supervisor, StopRequested(reason.text))
         self._wind_down()
 
     def _wind_down(self) -> None:

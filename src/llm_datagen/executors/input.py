@@ -6,10 +6,18 @@ import contextlib
 from typing import Any
 
 from llm_datagen.errors import FailureRecord
+from llm_datagen.escaping import shortened
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
 from llm_datagen.streams import Block, Span, Stream
 from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import named
+
+_EXCERPT_CHARS = 200
+
+
+def excerpt(record: bytes) -> str:
+    """Return the beginning of a record as it stands in its file, on one line."""
+    return shortened(record[: 4 * _EXCERPT_CHARS + 4].decode(errors="backslashreplace").strip(), _EXCERPT_CHARS)
 
 
 class Input:
@@ -97,6 +105,10 @@ class Input:
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a row that cannot be parsed."""
         return self._source.unparsed_id(self._block.start + number)
+
+    def excerpt(self, number: int) -> str:
+        """Return the beginning of a record, as people are shown it."""
+        return excerpt(self._block.records[number])
 
     def letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
         """Return the dead letter of a record: what it was, and why it failed."""

@@ -236,7 +236,16 @@ class Pass:
         node_id = self._kernel.ctx.node_id
         letters = [self._input.letter(n, node_id=node_id, error=record, attempts=attempts) for n in numbers]
         self._failure = OperatorFailure(
-            record, error, items, tuple(ids), rows, b"".join(letters), is_fatal=is_fatal, is_stop=is_stop
+            record,
+            error,
+            items,
+            tuple(ids),
+            rows,
+            b"".join(letters),
+            is_fatal=is_fatal,
+            is_stop=is_stop,
+            offset=self._block.offset_after(self._settled),
+            excerpt=self._input.excerpt(self._settled),
         )
         return None
 

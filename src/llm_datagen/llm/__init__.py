@@ -14,6 +14,7 @@ Layout:
     endpoints.py  what a user says of an endpoint
     waiting.py    waits that a cancel ends
     imports.py    things named as module:Name
+    endings.py    why a model stopped, and what that makes of its answer
     errors.py     what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
@@ -39,6 +40,7 @@ from llm_datagen.llm.errors import (
     LLMCancelledError,
     LLMError,
     LLMRequestError,
+    LocalResourceError,
     OutageError,
     PromptError,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "LLMError",
     "LLMOperator",
     "LLMRequestError",
+    "LocalResourceError",
     "OpenAIAdapter",
     "OutageError",
     "PromptError",

@@ -11,12 +11,14 @@ from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
 from llm_datagen.llm.answers.asking import Asked, Asker
+from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.kept.journal import JournaledCaller
 from llm_datagen.llm.kept.watching import is_watched, watched
@@ -55,8 +57,11 @@ class LLMOperator(BaseOperator):
         outage_after: seconds that no endpoint may answer before the run fails; 0: it fails at once. Until then calls
             wait, and no row fails by it.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
-            ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
-            the name of a column is replaced in the new row.
+            ``"module:Name"`` of one of them, for an answer whose fields become columns. A list of objects, such as
+            ``list[Model]``, becomes a row of each.
+        extra_columns: columns of what comes beside the text: ``{"reasoning": column}`` (a text, also from a
+            think block, which is taken off the answer then), ``"tool_calls"`` (the
+            calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
@@ -69,12 +74,16 @@ class LLMOperator(BaseOperator):
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
+        max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.
         tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
+        lenient: whether JSON is read out of what a model puts around it: a think block, fences, prose, a byte order
+            mark, a list of one, a copy, a comma too many, a raw line break. Nothing is guessed. Else an answer must be
+            JSON and nothing else.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
@@ -107,6 +116,7 @@ class LLMOperator(BaseOperator):
         strategy: Strategy = "weighted",
         outage_after: float = 600.0,
         output: Any = "answer",
+        extra_columns: Mapping[str, str] | None = None,
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         images: Sequence[str] = (),
@@ -115,10 +125,12 @@ class LLMOperator(BaseOperator):
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_retries: int = 5,
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        lenient: bool = True,
         max_repairs: int = 1,
         cache: str | None = None,
         prices: Mapping[str, float] | None = None,
@@ -137,6 +149,7 @@ class LLMOperator(BaseOperator):
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             timeout=check_seconds("timeout", timeout),
+            max_response_bytes=max_response_bytes,
         )
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)
@@ -151,7 +164,8 @@ class LLMOperator(BaseOperator):
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
-        self._format = answer_format(output)
+        self._format = answer_format(output, lenient=check_flag("lenient", lenient))
+        self._extras = ExtraColumns(extra_columns, self._format.columns)
         self._conversation = Conversation(
             prompt,
             system=system,
@@ -202,7 +216,13 @@ class LLMOperator(BaseOperator):
         except BaseException:
             self._caller = None
             raise
-        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs)
+        self._asker = Asker(
+            caller,
+            self._format,
+            max_repairs=self._max_repairs,
+            takes_tool_calls=self._extras.takes_tool_calls,
+            takes_reasoning=self._extras.takes_reasoning,
+        )
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
@@ -212,7 +232,10 @@ class LLMOperator(BaseOperator):
             await caller.close()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
-        """Return the row with the answer's columns added; a list of such rows when `n` is more than 1.
+        """Return the row with the answer's columns added.
+
+        Returns:
+            The row; a list of rows when `n` is more than 1, or an answer is a list.
 
         Raises:
             PromptError: when the prompt cannot be made of this row.
@@ -238,11 +261,13 @@ class LLMOperator(BaseOperator):
         for asked in found:
             if isinstance(asked, BaseException):
                 raise asked
-            row = {**fields_of(item), **asked.columns}
-            if self._has_meta:
-                row[META_FIELD] = {**meta, ctx.node_id: provenance(request, asked.answers)}
-            rows.append(row)
-        return rows if self._n > 1 else rows[0]
+            own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
+            for columns in asked.parsed.rows:
+                row = {**fields_of(item), **columns, **self._extras.of(asked.answers[-1])}
+                if own is not None:
+                    row[META_FIELD] = {**meta, ctx.node_id: own}
+                rows.append(row)
+        return rows if self._n > 1 or self._format.is_list else rows[0]
 
     async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(

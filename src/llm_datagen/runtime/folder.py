@@ -36,10 +36,11 @@ from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyE
 from llm_datagen.locks import HeldLock, holder
 from llm_datagen.report import Status
 from llm_datagen.runtime.owner import Owner, whoami
+from llm_datagen.streams.checked import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
-FORMAT = 1
-"""The version of runtime.json."""
+FORMAT = 2
+"""The version of runtime.json. Of version 1, the file has no checksum of itself."""
 
 _LONGEST_ID = 255
 
@@ -56,6 +57,28 @@ FRESH_SECONDS = 10.0
 """A run of another host whose image is not older is shown as running. By the clocks of both."""
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+_KEYS = ("pipeline_id", "status", "config", "nodes", "updated_at")
+_NODE_KEYS = (
+    *("node_id", "operator", "input_uri", "output_uri", "is_root", "follow_input", "idle_timeout", "id_scheme"),
+    *("parallel_size", "batch_size", "writer_config", "ordered", "executor", "delivery", "grace", "stall_after"),
+    *("on_error", "max_errors", "retries", "retry_wait", "status", "rows_in", "rows_out"),
+)
+"""What every version has written, at least."""
+
+
+def _check_keys(image: dict[str, Any]) -> None:
+    """Raise a KeyError with the first key that is missing."""
+    for key in _KEYS:
+        _ = image[key]
+    for node in image["nodes"]:
+        for key in _NODE_KEYS:
+            _ = node[key]
+
+
+def _told(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else repr(error)
 
 
 def now_text() -> str:
@@ -124,14 +147,20 @@ class RunFolder:
             )
         try:
             image = orjson.loads(data)
-            if image["format"] != FORMAT:
+            if image["format"] not in {1, FORMAT}:
                 raise ImageError(
                     f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
                     "version of llm-datagen that made it"
                 )
-            _ = image["pipeline_id"], image["status"], image["config"], image["nodes"]
+            if (image["format"] > 1 or CHECK_FIELD in image) and not is_unaltered(data):
+                raise ImageError(
+                    f"{self.image_path} was edited: its checksum differs; restore the file. Settings of a run are "
+                    "changed by create(), resume() and reconfigure, not in this file"
+                )
+            image.pop(CHECK_FIELD, None)
+            _check_keys(image)
         except (ValueError, KeyError, TypeError) as error:
-            raise ImageError(f"{self.image_path} is not an image of a run: {error!r}; restore the file") from error
+            raise ImageError(f"{self.image_path} is not an image of a run: {_told(error)}; restore the file") from error
         return dict(image)
 
     def save(self, image: dict[str, Any]) -> None:
@@ -140,9 +169,9 @@ class RunFolder:
         A resume needs the image. So unless every node has fsync="never", it is put on the medium, too. Each time: a
         file that was not must not take the place of one that was.
         """
-        image["updated_at"] = now_text()
+        image.update(format=FORMAT, updated_at=now_text())
         sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in image["nodes"])
-        self.disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=sync)
+        self.disk.replace(str(self.image_path), with_check(orjson.dumps(image, option=_OPTIONS)), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""

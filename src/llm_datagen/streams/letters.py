@@ -196,7 +196,7 @@ def _released(stream: Stream, position: Position) -> tuple[list[Span], Coverage]
     """Return the source rows of all dead letters, and what is covered without them."""
     coverage = Coverage(position.coverage)
     released: list[Span] = []
-    for found in read_letters(stream):
+    for found in read_letters(stream, checked=True):
         row, offset, offset_end = found["source"]
         released.append(Span(row, row + 1, offset, offset_end))
         try:

@@ -143,6 +143,10 @@ class MergedStream(Stream):
         """Return the id that a record would have that is no row."""
         return self.lanes[number // LANE].named(number % LANE)
 
+    def line_place(self, offset: int) -> str:
+        """Return the path of a lane, and the line of the row that begins there."""
+        return self.lanes[offset // LANE].stream.line_place(offset % LANE)
+
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line of which lane cannot be parsed, and why."""
         return self.lanes[offset // LANE].stream.row_error(error, offset % LANE)

@@ -46,6 +46,11 @@ class Stream:
     @property
     def path(self) -> str:
         """Where the data lies."""
+        return self.shown
+
+    @property
+    def shown(self) -> str:
+        """Where the data lies, as it was given: for people."""
         _, _, rest = self.uri.partition("://")
         return rest or self.uri
 
@@ -283,7 +288,7 @@ class Stream:
         Raises:
             DiskError: when the file cannot be read.
         """
-        return f"{self.path}, line {self.line_number(offset)}"
+        return f"{self.shown}, line {self.line_number(offset)}"
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""

@@ -15,6 +15,7 @@ IdScheme = Literal["path", "numeric"]
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]
+OnChange = Literal["refuse", "accept", "rerun"]
 
 
 def check_count(name: str, value: Any) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
+from llm_datagen.identity import parts_of
 from llm_datagen.llm.answers.asking import Asked, Asker
 from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
@@ -19,6 +20,7 @@ from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.identity import identity_parts
 from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.kept.journal import JournaledCaller
 from llm_datagen.llm.kept.watching import is_watched, watched
@@ -179,11 +181,24 @@ class LLMOperator(BaseOperator):
         self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
+        said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
+        self._identity = identity_parts(
+            {**said, "meta": meta, "null": null}, self.endpoints, output, init=LLMOperator.__init__
+        )
+        self._own = frozenset(vars(self)) | {"_own"}
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
         labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
         return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
+
+    def fingerprint(self) -> Mapping[str, str | None]:
+        """Return what the answers depend on, and the code and attributes of a subclass.
+
+        Where an endpoint is, keys, limits, times, retries, prices, budgets and caches do not count: a model may move to
+        another host within a run.
+        """
+        return {**self._identity, **parts_of(self, above=LLMOperator, without=self._own)}
 
     def kept_files(self) -> dict[str, str]:
         """Return where the answers are kept, and the cassette that the environment names, if it does."""

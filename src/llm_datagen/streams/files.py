@@ -12,7 +12,7 @@ from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.disk import Disk
 from llm_datagen.streams.jsonl import JsonlCodec
-from llm_datagen.streams.localdisk import LOCAL_DISK
+from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.stream import Stream
@@ -63,6 +63,25 @@ class FileStream(Stream):
     def place_of(self, path: str) -> tuple[str, str]:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.disk).__name__, os.path.realpath(path)
+
+    def can_move_to(self, target: Stream) -> bool:
+        """Return whether `move_to` can give the stream the place of `target`: both are files of one format."""
+        same = isinstance(target, FileStream) and self.disk is target.disk and isinstance(self.disk, LocalDisk)
+        return same and type(self.codec) is type(target.codec)
+
+    def move_to(self, target: Stream) -> None:
+        """Give the stream, with all that belongs to it, another place, where nothing is. When cut short, do it again.
+
+        Raises:
+            StreamBusyError: when it is being written.
+            DiskError: when the operating system refuses.
+        """
+        disk = self.disk
+        assert isinstance(disk, LocalDisk)
+        self.check_free()
+        for path, new in zip(self.files, target.files, strict=True):
+            if disk.size(path) is not None:
+                disk.move(path, new)
 
     def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
         """Open the stream for writing, recovering it first. See `Sink`.

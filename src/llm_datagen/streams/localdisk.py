@@ -13,6 +13,8 @@ from llm_datagen.errors import DiskError, StreamBusyError
 from llm_datagen.locks import HeldLock
 from llm_datagen.streams.disk import AppendFile, ReadFile
 
+_COPY_BYTES = 1 << 20
+
 
 class LocalDisk:
     """The files of this machine.
@@ -96,6 +98,32 @@ class LocalDisk:
             pass
         except OSError as error:
             raise _named(error, path) from error
+
+    def move(self, path: str, target: str) -> None:
+        """Give a file another name, in place of the file that has it; on another file system, by a copy of it."""
+        folders = str(Path(path).parent), str(Path(target).parent)
+        try:
+            self.make_folder(folders[1])
+            try:
+                self.rename(path, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(path, f"{target}.tmp")
+                self.rename(f"{target}.tmp", target)
+                self.unlink(path)
+            for folder in folders:
+                self.sync_folder(folder)
+        except OSError as error:
+            raise _named(error, path) from error
+
+    def _copy(self, path: str, target: str) -> None:
+        with self.open_file(path, "rb") as source, self.open_file(target, "wb") as copy:
+            offset = 0
+            while data := self.read(source, offset, _COPY_BYTES):
+                self.write(copy, data)
+                offset += len(data)
+            self.sync_file(copy)
 
     def take_lock(self, path: str) -> HeldLock | None:
         """Take the lock that is a file, making it when it is not there; None when another process, or object, has it.

@@ -19,6 +19,7 @@ InputIds = Literal["keep", "refuse", "drop"]
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]
+OnChange = Literal["refuse", "accept", "rerun"]
 
 
 def check_count(name: str, value: Any) -> int:

@@ -20,14 +20,17 @@ from llm_datagen.config import (
     IfExists,
     InputIds,
     NodeConfig,
+    OnChange,
     OnError,
     PipelineIdScheme,
     WriterConfig,
 )
 from llm_datagen.drawing import DrawingFormat, draw
+from llm_datagen.edited import Entry
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.node import UnifiedNode
+from llm_datagen.redrawn import line_of
 
 
 class UnifiedPipeline(BasePipeline):
@@ -141,6 +144,7 @@ class UnifiedPipeline(BasePipeline):
         *,
         node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
         if_exists: IfExists = "error",
+        on_change: OnChange = "refuse",
         **overrides: Any,
     ) -> Self:
         """Draw the blueprint and write the image (M4).
@@ -150,6 +154,8 @@ class UnifiedPipeline(BasePipeline):
             node_configs: what differs from node to node, in their order.
             if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
                 deleted, and what lies where the new run is to write, unless a run of another id made it).
+            on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since, as in
+                `resume()`.
             overrides: any argument of the constructor, in place of what it was given.
 
         Returns:
@@ -169,7 +175,7 @@ class UnifiedPipeline(BasePipeline):
             self.streaming = self._settings.streaming
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
-            return self._create(pipeline_id, image, if_exists)
+            return self._create(pipeline_id, image, if_exists, on_change)
         except BaseException:
             vars(self).update(before)  # what was refused leaves no trace
             raise
@@ -223,6 +229,10 @@ class UnifiedPipeline(BasePipeline):
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         return list(self._settings.operators)
+
+    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        operators = self._operators(image)
+        return line_of(self._settings, image, operators), operators
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
         return [

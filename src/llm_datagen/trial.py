@@ -16,6 +16,7 @@ from typing import Any
 
 from llm_datagen.blueprint import node_from_image
 from llm_datagen.errors import ConfigError, NodeFailedError
+from llm_datagen.identity import changed_data, data_of
 from llm_datagen.ids import NUMERIC_WIDTH, Id, RootNames, root_names
 from llm_datagen.kin import parent_of, rows_of
 from llm_datagen.report import NodeReport, Status
@@ -56,6 +57,7 @@ class StageTrial:
         failed: the dead letters of the rows that failed.
         waiting: rows that were there for it and that it did not get, because they are too many for a trial.
         report: counts and times.
+        state: what of the operator changed while it ran: names of its data, such as "attribute seen".
     """
 
     entry: Mapping[str, Any]
@@ -65,6 +67,7 @@ class StageTrial:
     failed: Sequence[Mapping[str, Any]]
     waiting: int
     report: NodeReport
+    state: Sequence[str] = ()
 
     @property
     def node_id(self) -> str:
@@ -186,6 +189,7 @@ def _run_node(
         "delivery": "exactly_once",
     }
     node = node_from_image(trial, operator, log_file=None)
+    before = data_of(operator)
     report = node.run()
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
@@ -197,6 +201,7 @@ def _run_node(
         failed=list(read_letters(node.output)),
         waiting=waiting,
         report=node.progress,
+        state=() if getattr(operator, "stateful", False) else changed_data(before, data_of(operator)),
     )
 
 

@@ -114,6 +114,8 @@ def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_bac
         return
     waiting = f" (of {number(len(stage.given) + stage.waiting)} that are there)" if stage.waiting else ""
     yield f"{head}{waiting}, {number(len(stage.made))} out", "bold"
+    if stage.state:
+        yield f"    state     {escape(', '.join(stage.state))} changed between calls: a crash takes it away", "yellow"
     rows = _by_row(calls)
     known = stage.made_of()
     failed = {letter["_i"]: letter for letter in stage.failed}
@@ -199,6 +201,7 @@ def _stage_data(stage: StageTrial, calls: Sequence[WatchedCall]) -> dict[str, An
         "operator": stage.entry["operator"],
         "rows_in": len(stage.given),
         "rows_waiting": stage.waiting,
+        "state": list(stage.state),
         "given": [_row(row_id, item) for row_id, item in stage.given],
         "made": [_row(row_id, item) for row_id, item in stage.made],
         "failed": [

@@ -40,7 +40,7 @@ class Equipment:
     def of(cls, kernel: Kernel, packed: bytes, policy: FailurePolicy, slice_seconds: float) -> Self:
         """Return what a worker needs to know to do what `kernel` does."""
         return cls(
-            sys_path=list(sys.path),
+            sys_path=[str(Path(entry).absolute()) for entry in sys.path],
             packed=packed,
             node_id=kernel.ctx.node_id,
             pipeline_id=kernel.ctx.pipeline_id,

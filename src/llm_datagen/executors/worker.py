@@ -21,6 +21,7 @@ from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.engine import Engine, FirstRowEncoder, RemoteSource, WorkerContext
 from llm_datagen.executors.equipment import Equipment
+from llm_datagen.executors.statewatch import StateWatch
 from llm_datagen.executors.transport import pack_error
 from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call
@@ -61,6 +62,8 @@ def _serve(channel: Channel) -> None:
         kernel, encoder = _kernel(engine, equipment, operator, codec)
         engine.kernel = kernel
         _call(operator, "setup")
+        watch = StateWatch(operator, kernel.ctx)
+        watch.begin()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the engine hears of it
         engine.tell("failed", FailureRecord.of(error), pack_error(error))
         return
@@ -78,6 +81,7 @@ def _serve(channel: Channel) -> None:
         del message, block, done
     failure: tuple[Any, ...] = (None, None)
     try:
+        watch.end()
         _call(operator, "teardown")
     except BaseException as error:  # noqa: BLE001
         failure = FailureRecord.of(error), pack_error(error)

@@ -17,11 +17,12 @@ from llm_datagen.blueprint import (
 from llm_datagen.config import (
     DeliveryMode,
     ExecutorKind,
-    IdScheme,
     IfExists,
+    InputIds,
     NodeConfig,
     OnChange,
     OnError,
+    PipelineIdScheme,
     WriterConfig,
 )
 from llm_datagen.drawing import DrawingFormat, draw
@@ -48,7 +49,12 @@ class UnifiedPipeline(BasePipeline):
         default_protocol: the protocol of the streams between the nodes.
         results_dir: where the images of runs are kept.
         hooks: who watches.
-        id_scheme: how the children of a row are named: "path" or "numeric".
+        id_scheme: how rows are named. "path": a row of the input by its number, 7, and its children ``7_0``, ``7_1``.
+            "text": the same behind a prefix, ``r7`` and ``r7_0``, so that no reader takes an id for a number.
+            "numeric": children are numbers, too.
+        id_prefix: what ids begin with under the scheme "text", such as "shard3-"; None for "r".
+        input_ids: what becomes of an `_i` that a row of the input has: "keep" puts it into the first of the columns
+            `_i_in`, `_i_in_2`, … that is free; "refuse" makes the row fail; "drop" leaves it out.
         ordered: whether rows leave every node in input order.
         on_error: what becomes of a row that fails: "fail" ends the run, "skip" leaves it out, "dead_letter" writes
             it to ``<output>.errors.jsonl``. See `FailurePolicy`, also for the next three.
@@ -85,8 +91,10 @@ class UnifiedPipeline(BasePipeline):
         default_protocol: str = "jsonl://",
         results_dir: str | os.PathLike[str] = "tmp/results",
         hooks: IPipelineHooks | None = None,
-        id_scheme: IdScheme = "path",
+        id_scheme: PipelineIdScheme = "path",
         *,
+        id_prefix: str | None = None,
+        input_ids: InputIds = "keep",
         ordered: bool = False,
         on_error: OnError = "fail",
         max_errors: int | float | None = None,
@@ -114,6 +122,8 @@ class UnifiedPipeline(BasePipeline):
             protocol_prefix=protocol_prefix,
             default_protocol=default_protocol,
             id_scheme=id_scheme,
+            id_prefix=id_prefix,
+            input_ids=input_ids,
             ordered=ordered,
             on_error=on_error,
             max_errors=max_errors,

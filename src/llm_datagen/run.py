@@ -18,6 +18,7 @@ from typing import Any
 import pykka
 
 from llm_datagen import log as events
+from llm_datagen import signals
 from llm_datagen.actors.hookrunner import HookRunner
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
@@ -313,9 +314,7 @@ def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
         news.put(number)
 
     with contextlib.ExitStack() as put_back:
+        put_back.callback(signals.put_back)
         for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.getsignal(number)
-            if before is not None:  # one that Python did not install cannot be put back by it, so it stays
-                put_back.callback(signal.signal, number, before)
-                signal.signal(number, on_signal)
+            signals.install(number, on_signal)
         yield

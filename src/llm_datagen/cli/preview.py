@@ -16,7 +16,7 @@ from llm_datagen.cli.trying import Trying
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.escaping import escape
-from llm_datagen.ids import ID_FIELD, Id
+from llm_datagen.ids import ID_FIELD, Id, RootNames
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
 
@@ -48,8 +48,8 @@ def preview_pipeline(
         NodeFailedError: when something else than a row fails.
     """
 
-    def choose(stream: Stream, is_root: bool) -> Sample:
-        return rows_at(stream, numbers, is_root=is_root) if numbers else first_rows(stream, count, is_root=is_root)
+    def choose(stream: Stream, root: RootNames | None) -> Sample:
+        return rows_at(stream, numbers, root=root) if numbers else first_rows(stream, count, root=root)
 
     target = find_target(name, parse_settings(settings))
     trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)

@@ -15,6 +15,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from llm_datagen import signals
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
@@ -38,7 +39,7 @@ def main() -> None:
     read_fd, write_fd, parent = map(int, sys.argv[1:])
     for number in SIGNALS:
         # Not SIG_IGN: programs that the operator starts would inherit that.
-        signal.signal(number, lambda *_: None)
+        signals.install(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
@@ -100,7 +101,7 @@ def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -
         ctx=WorkerContext(engine, equipment),
         batch_size=equipment.batch_size,
         id_scheme=equipment.id_scheme,
-        is_root=equipment.is_root,
+        root=equipment.root,
         policy=equipment.policy,
         slice_seconds=equipment.slice_seconds,
         calls_a_look=4,  # nobody can take rows away from here

@@ -87,15 +87,15 @@ class LLMOperator(BaseOperator):
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.
         tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
-        structured: how JSON is asked for: ``"json_schema"``, ``"json_object"``, ``"tool"`` or ``"prompt"``; None: by the
-            first of these that the endpoint does not refuse by name.
+        structured: how JSON is asked for: ``"json_schema"``, ``"json_object"``, ``"tool"`` or ``"prompt"``; None: by
+            the first of these that the endpoint does not refuse by name.
         lenient: whether JSON is read out of what a model puts around it, such as prose and fences. Nothing is guessed.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
-        cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by its
-            id and fields, has its own, as generation wants it.
+        cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
+            its id and fields, has its own, as generation wants it.
         overwrite_columns: whether an answer may overwrite a column of the row; else such a row is refused.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
@@ -294,9 +294,9 @@ class LLMOperator(BaseOperator):
             if isinstance(asked, BaseException):
                 raise asked
             own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
-            for columns in asked.parsed.rows:
-                columns = {**columns, **self._extras.of(asked.answers[-1])}
-                row = with_columns(fields, columns, overwrites=self._overwrites)  # also what the schema does not name
+            for answer in asked.parsed.rows:
+                columns = {**answer, **self._extras.of(asked.answers[-1])}  # also what the schema does not name
+                row = with_columns(fields, columns, overwrites=self._overwrites)
                 if own is not None:
                     row[META_FIELD] = {**meta, ctx.node_id: own}
                 rows.append(row)

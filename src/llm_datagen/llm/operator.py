@@ -201,7 +201,10 @@ class LLMOperator(BaseOperator):
         self._asker: Asker | None = None
         said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
         self._identity = identity_parts(
-            {**said, "meta": meta, "null": null}, self.endpoints, output, init=LLMOperator.__init__
+            {**said, "meta": meta, "null": null, "extra_columns": extra_columns},
+            self.endpoints,
+            output,
+            init=LLMOperator.__init__,
         )
         self._own = frozenset(vars(self)) | {"_own"}
 

@@ -163,6 +163,9 @@ class StoredPipeline:
                 what is meant; it names what changed. An ImageMismatchError.
             PipelineBusyError: when it is running, or this object is.
             StreamError: when its files were changed meanwhile; nothing is changed then.
+
+        Warns:
+            OperatorWarning: when a change is accepted, or the image does not say whether there is one.
         """
         with self._held(pipeline_id) as (folder, image):
             self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify, on_change=on_change)
@@ -232,6 +235,8 @@ class StoredPipeline:
         check_nodes(kept, image)
         if reset is not None:
             check_reset(reset, nodes, folder)
+        edit.warn(on_change)
+        if reset is not None:
             image["status"], image["reset"] = str(Status.RESUMING), reset.mark()
             folder.save(image)
             finish(folder, image)

@@ -17,6 +17,7 @@ from llm_datagen import (
     ImageMismatchError,
     NodeFailedError,
     OperatorChangedError,
+    OperatorWarning,
     PipelineExistsError,
     UnifiedNode,
     UnifiedNodePipeline,
@@ -81,6 +82,11 @@ def line(bench: Bench, steps: Sequence[Any], **settings: Any) -> UnifiedPipeline
     return UnifiedPipeline(list(steps), **given)
 
 
+def accepting() -> Any:
+    """Expect the warning of a change that is accepted."""
+    return pytest.warns(OperatorWarning, match="accepted")
+
+
 @pytest.fixture
 def begun(bench: Bench) -> Bench:
     """A run "a" of three steps whose second one failed in the middle."""
@@ -132,7 +138,11 @@ def test_an_operator_that_has_done_no_row_may_be_edited(begun: Bench) -> None:
 
 def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None:
     heard = Heard()
-    line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard).resume("a", on_change="accept").run()
+    pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
+    with pytest.warns(OperatorWarning, match=r"node_1: .*attribute mark.*accepted") as given:
+        pipeline.resume("a", on_change="accept")
+    assert [entry.filename for entry in given] == [__file__]
+    pipeline.run()
     assert marks(begun) == ["ABC"] * 7 + ["AbC"] * 5
     (note,) = begun.image("a")["nodes"][1]["changes"]
     assert (note["on_change"], note["parts"], note["rows"]) == ("accept", ["attribute mark"], 7)
@@ -142,6 +152,27 @@ def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None
     line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")  # the new one is the run's from now on
     with pytest.raises(OperatorChangedError):
         line(begun, [Step("A"), Step("B"), Step("C")]).resume("a")
+
+
+def test_whoever_makes_errors_of_warnings_has_an_accepted_change_refused_and_nothing_changed(begun: Bench) -> None:
+    before = state(begun)
+    with pytest.raises(OperatorWarning):
+        line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a", on_change="accept")
+    assert state(begun) == before
+
+
+def test_a_refusal_tells_the_old_value_and_the_new_one(bench: Bench) -> None:
+    bench.give(numbered(ROWS))
+
+    def limited(limit: int) -> Step:
+        step = Step("A")
+        step.limit = limit  # type: ignore[attr-defined]
+        return step
+
+    line(bench, [limited(3)]).create("a").run()
+    with pytest.raises(OperatorChangedError, match="attribute limit 3 → 4") as caught:
+        line(bench, [limited(4)]).resume("a")
+    assert caught.value.changes == {"node_0": ("attribute limit",)}
 
 
 def test_a_rerun_keeps_what_is_before_the_edited_node(begun: Bench) -> None:
@@ -161,7 +192,9 @@ def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench:
         with pytest.raises(OperatorChangedError):
             pipeline.resume("a")
         return
-    report = pipeline.resume("a", on_change=on_change).run()
+    with accepting() if on_change == "accept" else contextlib.nullcontext():
+        pipeline.resume("a", on_change=on_change)
+    report = pipeline.run()
     assert report.status == "completed"
     assert marks(bench) == ["AB" if on_change == "accept" else "Ab"] * ROWS
     assert len(bench.image("a")["nodes"][1]["changes"]) == 1
@@ -307,7 +340,11 @@ def test_an_image_of_an_older_version_is_resumed_with_a_warning(begun: Bench) ->
     del image["check"]
     path.write_text(json.dumps(image))
     heard = Heard()
-    line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard).resume("a").run()
+    pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
+    with pytest.warns(OperatorWarning, match="not known") as given:
+        pipeline.resume("a")
+    assert [str(entry.message).split(":")[0] for entry in given] == ["node_0", "node_1"]
+    pipeline.run()
     assert [(nid, level) for nid, level, text in heard.texts if "not known" in text] == [
         ("node_0", "warning"),
         ("node_1", "warning"),
@@ -334,7 +371,9 @@ def test_replay_takes_the_same_choices(bench: Bench) -> None:
     edited = line(bench, [Step("A", "a"), Step("B")])
     with pytest.raises(OperatorChangedError):
         edited.replay("a")
-    edited.replay("a", on_change="accept").run()
+    with accepting():
+        edited.replay("a", on_change="accept")
+    edited.run()
     assert marks(bench) == ["AB"] * 3 + ["aB"] + ["AB"] * 8
 
 

@@ -168,6 +168,7 @@ class BasePipeline(StoredPipeline):
             image=image,
             hooks=self.hooks,
             log=log,
+            notes=[(note.node_id, note.text) for note in self._notes],
         )
         self._note_run(self._run)
         return self._run

@@ -21,6 +21,7 @@ from llm_datagen.graph import check_topology, in_reading_order
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
+from llm_datagen.resumable import Ignored, ignored_uris
 from llm_datagen.run import Run
 
 
@@ -90,6 +91,9 @@ class UnifiedNodePipeline(BasePipeline):
                 "resume needs the same ones"
             )
         return [given[node_id] for node_id in known]
+
+    def _ignored(self, image: dict[str, Any]) -> list[Ignored]:
+        return ignored_uris(self._given, image)
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
         operators = self._operators(image)

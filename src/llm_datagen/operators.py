@@ -13,8 +13,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from llm_datagen.arguments import NotPlainError, kept_arguments
 from llm_datagen.errors import ConfigError
 
 Row = dict[str, Any]
@@ -70,6 +71,18 @@ class IOperator(Protocol):
         """The operator's identity: a resume is refused when it differs from the image's."""
 
 
+class _SignatureOfInit:
+    """The signature of a class whose `__new__` takes anything, and whose `__init__` says what."""
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        if owner.__init__ is object.__init__:  # type: ignore[misc]
+            return inspect.Signature()
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=owner)
+
+
 class BaseOperator:
     """The class to inherit from: override `process_item` or `process_batch` (plain or async).
 
@@ -86,6 +99,23 @@ class BaseOperator:
     name: str = ""
     bisect: bool = True
 
+    if not TYPE_CHECKING:  # a constructor's own signature is what counts
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            """Take note of the arguments, so that the image can say how to make the operator again."""
+            if cls.__init__ is object.__init__ and (args or kwargs):
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            self = super().__new__(cls)
+            try:
+                made_with = kept_arguments(cls, args, kwargs)
+            except NotPlainError as reason:
+                made_with = str(reason)
+            object.__setattr__(self, "_made_with", made_with)
+            return self
+
+        # Else the signature of a class would be that of `__new__`, which takes anything.
+        __signature__ = _SignatureOfInit()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
@@ -98,6 +128,11 @@ class BaseOperator:
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         """Turn a batch into one result an item, or into a flat list of rows."""
         raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
+
+    def made_with(self) -> dict[str, Any] | str | None:
+        """Return the arguments that it was made with, as plain data; or why they cannot be kept; None: not known."""
+        is_known = type(self).__new__ is BaseOperator.__new__
+        return self.__dict__.get("_made_with") if is_known else None
 
     def setup(self) -> Any:
         """Get ready for a run. Called once, before the first call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.config import FailurePolicy, OnError
@@ -10,7 +11,7 @@ from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingErr
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.report import Status
-from llm_datagen.streams import FileStream, Fingerprint
+from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
 
 
 def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
@@ -27,6 +28,54 @@ def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
             "needs the same ones in the same order (an operator that was renamed keeps its identity with "
             "name='the old name')"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something that the code gives and a resume does not use.
+
+    Attributes:
+        node_id: the node that it is about.
+        text: what is used instead, for people.
+    """
+
+    node_id: str
+    text: str
+
+
+def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[str, Any]) -> list[Ignored]:
+    """Return which of the two ends of a line the code gives otherwise than its image has them."""
+    ignored = []
+    ends = (("input_uri", input_uri, image["nodes"][0]), ("output_uri", output_uri, image["nodes"][-1]))
+    for name, uri, entry in ends:
+        used = (entry[name], image["config"].get(name))  # a node's config may have replaced what the code gives
+        if uri is not None and not any(known and _are_same_place(uri, known) for known in used):
+            ignored.append(_ignored(image, entry, name, uri))
+    return ignored
+
+
+def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Ignored]:
+    """Return the streams of nodes that the code wires otherwise than the image has them."""
+    entries = {entry["node_id"]: entry for entry in image["nodes"]}
+    ignored = []
+    for node in given:
+        entry = entries[node.node_id]
+        for name, uri in (("input_uri", node.input.uri), ("output_uri", node.output.uri)):
+            if not _are_same_place(uri, entry[name]):
+                ignored.append(_ignored(image, entry, name, uri))
+    return ignored
+
+
+def _are_same_place(uri: str, other: str) -> bool:
+    return uri == other or StreamFactory.create(uri).places == StreamFactory.create(other).places
+
+
+def _ignored(image: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Ignored:
+    text = (
+        f"run {image['pipeline_id']!r} goes on with {name}={entry[name]!r}, as its image says; the code gives "
+        f"{given!r}, which is not used: a resume takes its paths from the image. For other ones, create another run"
+    )
+    return Ignored(entry["node_id"], text)
 
 
 def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: int | float | None) -> None:

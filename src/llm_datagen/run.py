@@ -8,7 +8,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -27,7 +27,7 @@ from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import PlatformLog
-from llm_datagen.messages import Cancel, Settled
+from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.runtime import RunFolder
@@ -51,6 +51,7 @@ class Run:
         image: the image.
         hooks: who watches.
         log: the platform log; closed at the end.
+        notes: what whoever watches is to be told at the beginning: nodes' ids, and texts.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Run:
         image: dict[str, Any],
         hooks: IPipelineHooks | None,
         log: PlatformLog,
+        notes: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._plans = plans
         self._pipeline_id = pipeline_id
@@ -72,6 +74,7 @@ class Run:
         log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
+        self._notes = notes
         self._hooks: HookRunner | None = None
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
@@ -131,6 +134,9 @@ class Run:
             self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
         )
         tell(self._ref, RunMessage())
+        for node_id, text in self._notes:
+            self._log.warning(events.NOT_USED, node_id=node_id, message=text)
+            tell(self._ref, OperatorLogged(self._pipeline_id, node_id, "warning", text))
         if self._cancelled is not None:  # it came before there was anybody to hear it
             tell(self._ref, Cancel(self._cancelled))
         return self._ref

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
 from llm_datagen.blueprint import new_pipeline_id
 from llm_datagen.config import IfExists, OnError, Verify, check_choice, check_flag
-from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
+from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.log import LogTarget, check_log
 from llm_datagen.node import UnifiedNode
+from llm_datagen.operator_refs import ref_of
 from llm_datagen.outputs import delete_outputs, why_refused
 from llm_datagen.report import LIVE, Status
-from llm_datagen.resumable import change_policy, check_nodes, check_operators, is_untouched
+from llm_datagen.resumable import Ignored, change_policy, check_nodes, check_operators, is_untouched
 from llm_datagen.run import Run
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
@@ -42,6 +44,7 @@ class StoredPipeline:
         self._folder: RunFolder | None = None
         self._image: dict[str, Any] = {}
         self._run: Run | None = None
+        self._notes: list[Ignored] = []  # for the hooks and the log of the next run
 
     # What the kinds differ in.
 
@@ -55,6 +58,10 @@ class StoredPipeline:
 
     def _blueprint(self) -> dict[str, Any]:
         """Return the image as `create()` would make it now, of an id that is not known yet."""
+        raise TypeError
+
+    def _ignored(self, image: dict[str, Any]) -> list[Ignored]:
+        """Return what the code gives, and a resume does not use."""
         raise TypeError
 
     # Blueprint.
@@ -95,7 +102,7 @@ class StoredPipeline:
         finally:
             folder.unlock()
             folder.remove_if_unused()
-        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._folder, self._image, self.nodes, self._run, self._notes = folder, image, nodes, None, []
         return self
 
     def _old_image(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
@@ -117,7 +124,9 @@ class StoredPipeline:
     ) -> Self:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
-        Paths, settings and ids come from the image; only the operators come from the code.
+        Paths, settings and ids come from the image; only the operators come from the code. When the code gives other
+        paths, those of the image are used, and a `ResumeWarning`, the hooks' `on_log` and the platform log
+        say so.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.
@@ -197,12 +206,17 @@ class StoredPipeline:
             for node in nodes:
                 node.output.verify()
         check_nodes(nodes, image)
+        notes = self._ignored(image)
+        for note in notes:
+            warnings.warn(note.text, ResumeWarning, stacklevel=3)
+        for entry, node in zip(image["nodes"], nodes, strict=True):
+            entry["operator_ref"] = ref_of(node.operator)
         for node in nodes:
             node.reopen()
         is_complete = all(node.is_finished() for node in nodes)
         image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
         folder.save(image)
-        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._folder, self._image, self.nodes, self._run, self._notes = folder, image, nodes, None, notes
         self.streaming = bool(image["config"]["streaming"])
 
     def _refuse_running(self) -> None:

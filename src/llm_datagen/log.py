@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import orjson
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.escaping import escape_json
 from llm_datagen.logfile import Lines, LogFile
 
 DEFAULT_LOG = "logs/platform.log"
@@ -209,9 +210,10 @@ def open_log(target: LogTarget) -> PlatformLog:
 
 def _dumps(value: Any, **_: Any) -> bytes:
     try:
-        return orjson.dumps(value, default=str)
+        line = orjson.dumps(value, default=str)
     except TypeError:  # a number past 64 bits, a lone surrogate: a line in the log is nothing to fail of
-        return orjson.dumps({str(name): _as_json(field) for name, field in value.items()})
+        line = orjson.dumps({str(name): _as_json(field) for name, field in value.items()})
+    return escape_json(line.decode()).encode()  # people read logs in terminals
 
 
 def _as_json(field: Any) -> Any:

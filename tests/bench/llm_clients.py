@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.http.client import Endpoint, HttpCaller, checked_key
+from llm_datagen.llm.http.client import HttpCaller
+from llm_datagen.llm.http.endpoint import Endpoint, checked_key
 
 from .llm_sides import served
 

@@ -156,7 +156,7 @@ def test_routed_and_shared_streams_are_followed(
     with FakeLLMServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         found = json.loads(command("preview", "routed:make", "-n", "4", "--json").output)
-        assert sorted(server.prompts) == ["even 0 True", "even 2 True"]  # through CSV, as in the run
+        assert sorted(server.prompts) == ["even 0 true", "even 2 true"]  # through CSV, as in the run
     rows = {node["node_id"]: [row["id"] for row in node["made"]] for node in found["nodes"]}
     assert rows == {"sorter": [0, 1, 2, 3], "sorter.even": [0, 2], "sorter.odd": [1, 3], "ask": [0, 2], "other": [0, 2]}
     assert sorted(path.name for path in shell.folder.iterdir() if path.name != "__pycache__") == [

@@ -109,7 +109,7 @@ def test_what_the_messages_api_refuses_or_withholds_is_an_error(claude: ChatServ
     def operator(**options: Any) -> LLMOperator:
         return LLMOperator("{{ q }}", model="claude", adapter="anthropic", max_retries=0, outage_after=0, **options)
 
-    for reason, message in {"max_tokens": "cut off", "refusal": "withheld"}.items():
+    for reason, message in {"max_tokens": "cut off", "refusal": "a refusal by the model"}.items():
         claude.reply = messages_api(reason=reason)
         with pytest.raises(LLMAnswerError, match=message):
             run(operator(), {"_i": 0, "q": "x"})

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llm_datagen import UnifiedPipeline
-from llm_datagen.cli.tables import node_line
-from llm_datagen.cli.views import view_of
+from llm_datagen.display.tables import node_line
+from llm_datagen.display.views import view_of
 from llm_datagen.errors import ConfigError, NodeFailedError, StopRun
 from llm_datagen.llm import LLMOperator
 from llm_datagen.report import UsageSums, dollars

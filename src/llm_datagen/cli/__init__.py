@@ -16,12 +16,8 @@ Layout:
     preview.py    show prompts and answers of some rows
     plan.py       show what a run will use
     projection.py from what some rows used to what all will
-    views.py      a node as it is shown
     resume.py     find a run and where it came from, and run it: resume, replay
-    board.py      what the hooks tell, kept for a display
-    live.py       a display at a terminal: a table that moves
-    plain.py      a display elsewhere: a line now and then
-    tables.py     nodes and numbers as tables and text
+    output.py     what the commands print, escaped
     runs.py       the runs that there are, and how they really are
     status.py     show runs, once or again and again
     letters.py    show dead letters
@@ -49,6 +45,7 @@ def main() -> None:
     """
     try:
         from llm_datagen.cli.app import app
+        from llm_datagen.cli.output import keep_output_from_failing
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
@@ -57,4 +54,5 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
+    keep_output_from_failing()
     app()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.commands import looking, running, steering
-from llm_datagen.cli.execute import write
+from llm_datagen.cli.output import write
 from llm_datagen.errors import ResumeWarning
 
 app = typer.Typer(

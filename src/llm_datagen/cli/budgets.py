@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.cli.tables import number
+from llm_datagen.display.tables import number
 from llm_datagen.errors import ConfigError, DatagenError
 from llm_datagen.report import dollars
 from llm_datagen.runtime import RunFolder

@@ -6,12 +6,11 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
-
-from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
-from llm_datagen.cli.live import LiveTable
-from llm_datagen.cli.plain import PlainLines
+from llm_datagen.cli.output import is_terminal, write
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.live import LiveTable
+from llm_datagen.display.plain import PlainLines
 from llm_datagen.errors import ConfigError, DatagenError
 from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
@@ -48,7 +47,7 @@ def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool) -> int:
 
     if fresh:
         _remove(out_dir)
-    console = Console()
+    console = SafeConsole()
     display = LiveTable(console) if is_terminal() else PlainLines(write)
     try:
         report = run_demo(out_dir, pipeline_id=DEMO_ID, rows=rows, hooks=display, console=console)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-
 from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.cli.budgets import spending
 from llm_datagen.cli.failing import FAILED
-from llm_datagen.cli.live import LiveTable
-from llm_datagen.cli.plain import PlainLines
-from llm_datagen.cli.tables import failed_rows, number, rows_in_words
+from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.cli.target import default_results
-from llm_datagen.cli.views import NodeView, view_of
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.live import LiveTable
+from llm_datagen.display.plain import PlainLines
+from llm_datagen.display.tables import failed_rows, number, rows_in_words
+from llm_datagen.display.views import NodeView, view_of
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.hooks import CompositePipelineHooks
 from llm_datagen.node import UnifiedNode
@@ -29,21 +27,6 @@ from llm_datagen.streams.commits import Position
 from llm_datagen.streams.letters import position_of
 
 Display = LiveTable | PlainLines
-
-
-def is_terminal() -> bool:
-    """Return whether standard output is a terminal that can be drawn on."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-
-
-def write(text: str = "") -> None:
-    """Write a line to standard output, at once, as it is. When nobody reads it any more, the work goes on."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def run_watched(pipeline: BasePipeline) -> int:
@@ -70,7 +53,7 @@ def _display(pipeline: BasePipeline) -> Display:
     reports = {report.node_id: report for report in pipeline.progress}
     nodes = [_view(node, reports[node.node_id]) for node in pipeline.nodes]
     if is_terminal():
-        return LiveTable(Console(), nodes, status=lambda: pipeline.status)
+        return LiveTable(SafeConsole(), nodes, status=lambda: pipeline.status)
     return PlainLines(write, nodes)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 import llm_datagen
+from llm_datagen.display.console import SafeConsole
 from llm_datagen.errors import (
     ConfigError,
     DatagenError,
@@ -51,7 +51,7 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     except DatagenError as error:
         if full_traceback:
-            traceback.print_exc()
+            say_error("".join(traceback.format_exception(error)).rstrip(), title="")
         else:
             cause = error.__cause__
             hint = EXISTS_HINT if isinstance(error, PipelineExistsError) else ""
@@ -65,7 +65,7 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
 
 def say_error(text: str, *, title: str = "Error: ") -> None:
     """Write a message to standard error."""
-    Console(file=sys.stderr, highlight=False).print(Text.assemble((title, "bold red"), text), soft_wrap=True)
+    SafeConsole(file=sys.stderr).print(Text.assemble((title, "bold red"), text), soft_wrap=True)
 
 
 def users_traceback(error: BaseException) -> list[str]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import orjson
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.audit import FINDINGS_SHOWN, NodeLedger, verify
-from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.runs import RunView, enter_run
-from llm_datagen.cli.tables import number
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.tables import number
 
 _ON_THE_MOVE = "it is running, so its last rows are on the move: what is found may be that; verify it when it has ended"
 
@@ -36,11 +35,11 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
     if as_json:
         nodes = [{**asdict(ledger), "pending": ledger.pending} for ledger in ledgers]
         data = {"pipeline_id": pipeline_id, "status": run.status, "nodes": nodes, "findings": findings}
-        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+        write_json(data)
     else:
         operators = [str(entry["operator"]) for entry in run.image["nodes"]]
         if is_terminal():
-            Console().print(_table(ledgers, operators))
+            SafeConsole().print(_table(ledgers, operators))
         else:
             for ledger, operator in zip(ledgers, operators, strict=True):
                 write(_line(ledger, operator))

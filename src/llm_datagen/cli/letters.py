@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.cli.execute import command_line, write
+from llm_datagen.cli.execute import command_line
+from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.runs import RunView, enter_run
-from llm_datagen.cli.tables import line_width, one_line, rows_in_words
+from llm_datagen.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.errors import ConfigError, StreamMissingError
 from llm_datagen.ids import Id
 from llm_datagen.importing import did_you_mean
@@ -68,7 +69,7 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
     if as_json:
         rows = sum(group.count for group in groups)
         data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
-        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+        write_json(data)
         return
     for line in _lines(pipeline_id, groups, replay) if groups else _lines_of_none(run, entries, resume):
         write(line)

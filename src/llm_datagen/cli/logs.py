@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from llm_datagen import logs
-from llm_datagen.cli.execute import is_terminal, write
+from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
 from llm_datagen.cli.runs import look_at
-from llm_datagen.cli.tables import duration, line_width, number, one_line
+from llm_datagen.display.tables import duration, line_width, number, one_line
 from llm_datagen.errors import ConfigError
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.logs.views import NodeSummary, RunState, RunSummary, percent
@@ -62,7 +62,10 @@ def show_events(
         since=_time(since),
     )
     for event in found:
-        write(event.line.decode(errors="replace") if as_json else _line(event, is_named=pipeline_id is None))
+        if as_json:
+            write_json_line(event.line)
+        else:
+            write(_line(event, is_named=pipeline_id is None))
 
 
 def show_summary(
@@ -88,7 +91,7 @@ def show_summary(
     found = logs.summary(path, pipeline_id=pipeline_id, since=_time(since))
     if as_json:
         data = {"log_file": str(path), "unreadable": found.unreadable, "runs": [run.as_dict() for run in found.runs]}
-        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+        write_json(data)
         return
     for run in found.runs:
         for line in _lines(run):

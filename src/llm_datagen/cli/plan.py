@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.cli.execute import write
 from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.output import write_json
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
-from llm_datagen.cli.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.cli.trying import Trying
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
 from llm_datagen.report import dollars
 from llm_datagen.routing import RoutingOperator
 from llm_datagen.streams import Stream
@@ -96,9 +95,9 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
     trying = Trying(find_target(name, parse_settings(settings)), choose, rows=count)
     plan = _plan(name, trying, seed)
     if as_json:
-        write(orjson.dumps(plan.as_dict(), option=orjson.OPT_INDENT_2).decode())
+        write_json(plan.as_dict())
     else:
-        console = Console(highlight=False)
+        console = SafeConsole()
         console.print(_table(plan))
         for line in _lines(plan):
             console.print(Text(line), soft_wrap=True)

@@ -7,14 +7,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from rich.console import Console
 from rich.text import Text
 
-from llm_datagen.cli.execute import write
 from llm_datagen.cli.failing import FAILED
-from llm_datagen.cli.tables import line_width, number, one_line, rows_in_words
+from llm_datagen.cli.output import write_json
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.cli.trying import Trying
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.tables import line_width, number, one_line, rows_in_words
+from llm_datagen.escaping import escape
 from llm_datagen.ids import ID_FIELD, Id
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
@@ -52,7 +53,7 @@ def preview_pipeline(
 
     target = find_target(name, parse_settings(settings))
     trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
-    console = Console(highlight=False)
+    console = SafeConsole()
     stages, calls = [], []
     for stage, made in trying.stages():
         stages.append(_stage_data(stage, made))
@@ -68,7 +69,7 @@ def preview_pipeline(
     failed = sum(len(stage["failed"]) for stage in stages)
     if as_json:
         data = {"nodes": stages, "unreadable": unreadable, **_sums(calls, make_calls)}
-        write(orjson.dumps(data, option=orjson.OPT_INDENT_2, default=str).decode())
+        write_json(data)
     else:
         for text in [*unreadable, _closing(calls, failed, make_calls)]:
             console.print(Text(text), soft_wrap=True)
@@ -124,7 +125,7 @@ def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_bac
             before = call.request.messages
         error = failed.get(row_id, {}).get("error", {})
         if error and error["kind"] != _HELD_BACK:
-            yield f"    failed    {_shown(error['text'])}", "red"
+            yield f"    failed    {escape(error['text'])}", "red"
         elif known is not None and not error:
             for made in known[row_id]:
                 yield _row_out(item, made), ""
@@ -151,9 +152,9 @@ def _call_lines(call: WatchedCall, before: Sequence[Mapping[str, Any]]) -> Itera
     request, answer = call.request, call.answer
     params = {key: value for key, value in request.params.items() if key != "response_format"}
     shown = [request.model, *(f"{key}={_compact(value)}" for key, value in params.items())]
-    yield f"    call      {_shown(', '.join(shown))}", "dim"
+    yield f"    call      {escape(', '.join(shown))}", "dim"
     if "response_format" in request.params:
-        yield f"    format    {_shown(_format_in_short(request.params['response_format']))}", "dim"
+        yield f"    format    {escape(_format_in_short(request.params['response_format']))}", "dim"
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, request.messages, strict=False)))
     same = min(same, len(request.messages) - 1)
     if same:
@@ -248,9 +249,4 @@ def _compact(value: Any) -> str:
 
 
 def _indented(text: str) -> str:
-    return _shown(text).replace("\n", "\n" + _INDENT)
-
-
-def _shown(text: str) -> str:
-    """Return foreign text without what would steer a terminal."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else ascii(sign)[1:-1] for sign in text)
+    return escape(text).replace("\n", "\n" + _INDENT)

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from llm_datagen.cli.loading import know_protocols
 from llm_datagen.cli.origin import origin_of
-from llm_datagen.cli.tables import STYLES, errors_in_words, node_line, node_table, number
-from llm_datagen.cli.views import NodeView, view_of
+from llm_datagen.display.tables import STYLES, errors_in_words, node_line, node_table, number
+from llm_datagen.display.views import NodeView, view_of
 from llm_datagen.errors import ImageError, PipelineNotFoundError
+from llm_datagen.escaping import escape_line
 from llm_datagen.report import LIVE, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
@@ -143,7 +144,7 @@ def list_table(runs: list[RunView]) -> Table:
         total = brief["total"]
         known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
         table.add_row(
-            Text(run.pipeline_id),
+            Text(escape_line(run.pipeline_id)),
             Text("stalled", style=STYLES["stalled"])
             if brief["stalled"]
             else Text(run.status, style=STYLES.get(run.status, "")),
@@ -163,9 +164,8 @@ def list_lines(runs: list[RunView]) -> list[str]:
         rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
         errors = errors_in_words(brief["failed"])
         stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
-        lines.append(
-            f"{run.pipeline_id}: {run.status}{stalled}, {rows}, {errors}, updated {_time(brief['updated_at'])}"
-        )
+        updated = _time(brief["updated_at"])
+        lines.append(f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}, updated {updated}")
     return lines
 
 
@@ -183,7 +183,7 @@ def headline(run: RunView) -> str:
     """Return how a run is, in a line."""
     why = run.note or run.image.get("error") or run.image.get("reason") or ""
     paused = ", paused" if run.is_live and run.image.get("paused") else ""
-    return f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else "")
+    return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else ""))
 
 
 def _details(run: RunView) -> str:

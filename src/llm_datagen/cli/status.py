@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import orjson
-from rich.console import Console
 from rich.table import Table
 
 from llm_datagen.cli.budgets import spending
-from llm_datagen.cli.execute import is_terminal, write
-from llm_datagen.cli.live import live
+from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.runs import RunView, all_runs, list_lines, list_table, look_at, run_lines, run_table
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.live import live
 from llm_datagen.errors import ConfigError
 from llm_datagen.runtime import RunFolder
 
@@ -53,7 +52,7 @@ def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_j
     runs = look()
     if as_json:
         data = runs[0].as_dict() if pipeline_id else [run.brief() for run in runs]
-        write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+        write_json(data)
     elif not runs:
         write(f"no runs in {results_dir}")
     elif not is_terminal():
@@ -61,7 +60,7 @@ def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_j
     elif watch:
         _draw(runs, look, table)
     else:
-        Console().print(table(runs))
+        SafeConsole().print(table(runs))
 
 
 def _print_lines(
@@ -80,7 +79,7 @@ def _print_lines(
 
 def _draw(runs: list[RunView], look: Callable[[], list[RunView]], table: Callable[[list[RunView]], Table]) -> None:
     shown = [runs]
-    drawn = live(Console(), lambda: table(shown[0]))
+    drawn = live(SafeConsole(), lambda: table(shown[0]))
     try:
         while any(run.is_live for run in shown[0]):
             time.sleep(WATCH_SECONDS)

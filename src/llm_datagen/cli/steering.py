@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llm_datagen.cli.execute import command_line, write
+from llm_datagen.cli.execute import command_line
+from llm_datagen.cli.output import write
 from llm_datagen.errors import ConfigError
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.control import ask

@@ -8,13 +8,13 @@ from typing import Any
 
 import orjson
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
-from llm_datagen.cli.execute import is_terminal, write
 from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.runs import enter_run
-from llm_datagen.cli.tables import line_width, one_line
+from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.tables import line_width, one_line
 from llm_datagen.ids import Id, parse_id
 from llm_datagen.kin import parent_of
 from llm_datagen.lineage import Trace, trace
@@ -52,13 +52,13 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
     if as_json:
         rows = [{name: getattr(row, name) for name in Trace.__slots__} for row in found]
         data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows}
-        write(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        write_json(data)
     elif not found:
         write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.image, row_id)}")
     else:
         for line in _lines(run.image, row_id, found):
             if is_terminal():
-                Console().print(line, soft_wrap=True)
+                SafeConsole().print(line, soft_wrap=True)
             else:
                 write(line.plain)
     return 0 if found else FAILED

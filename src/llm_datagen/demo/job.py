@@ -18,6 +18,7 @@ from llm_datagen.demo.operators import CleanDefinition, JudgeAnswer, question_wr
 from llm_datagen.demo.progress import say
 from llm_datagen.demo.server import LocalServer, local_server
 from llm_datagen.demo.weights import fetch_weights
+from llm_datagen.display.console import SafeConsole
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
 
@@ -105,7 +106,7 @@ def run_demo(
         NodeFailedError: when a stage failed; the run can be resumed.
         KeyboardInterrupt: after Ctrl+C, when everything is saved and the way on is shown.
     """
-    console = console or Console()
+    console = console or SafeConsole()
     check_count("parallel", parallel)
     lines = definition_lines() if rows is None else definition_lines()[: check_count("rows", rows)]
     files = DemoFiles(out_dir)

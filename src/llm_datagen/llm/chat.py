@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from llm_datagen.llm.endings import Ending, ending_of
 from llm_datagen.llm.limits.headers import RateLimits
 from llm_datagen.operators import INodeContext
 
@@ -34,6 +35,11 @@ class ChatRequest:
     row: str = ""
     ctx: INodeContext | None = field(default=None, repr=False)
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether it offers tools, so that an answer may end with a call of one."""
+        return bool(self.params.get("tools") or self.params.get("functions"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatAnswer:
@@ -41,7 +47,11 @@ class ChatAnswer:
 
     Attributes:
         text: the answer; None when the endpoint sent none.
-        finish_reason: why the model stopped, such as ``stop`` or ``length``; None when not said.
+        finish_reason: why the model stopped, such as ``stop`` or ``length``, in the word of the endpoint; None when not
+            said.
+        ending: what that makes of the answer; None: what the word means in general.
+        extras: what came beside the text, as JSON data: ``reasoning`` (a text), ``refusal`` (a text), ``tool_calls``
+            (a list, as the endpoint sent it), ``logprobs``; only what there is.
         usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, ``cached_tokens`` and
             ``cache_write_tokens`` (those of the prompt that came from the endpoint's cache, and went into it).
         model: the model that answered.
@@ -56,6 +66,8 @@ class ChatAnswer:
 
     text: str | None = field(repr=False)
     finish_reason: str | None = None
+    ending: Ending | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
     usage: Mapping[str, int] = field(default_factory=dict)
     model: str = ""
     endpoint: str = ""
@@ -65,6 +77,11 @@ class ChatAnswer:
     left: RateLimits | None = None
     is_cached: bool = False
     saved: float | None = None
+
+    @property
+    def ends(self) -> Ending:
+        """What its end makes of it. What was kept by an earlier version of this library is judged by today's words."""
+        return ending_of(self.finish_reason) if self.ending is None else Ending(self.ending)
 
 
 class ChatCaller(Protocol):

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from llm_datagen.config import check_seconds, check_text
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.http.adapters import adapter_of
-from llm_datagen.llm.http.client import Endpoint, checked_key
+from llm_datagen.llm.http.endpoint import Endpoint, checked_key
 from llm_datagen.llm.limits.limiter import Limits, checked_limits
 from llm_datagen.llm.money.budget import Budget, checked_budget
 from llm_datagen.llm.money.prices import given_prices

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llm_datagen.errors import DatagenError, FatalError
 from llm_datagen.llm.limits.headers import RateLimits
 
@@ -25,6 +27,11 @@ class LLMRequestError(LLMError):
         follows_outage: whether the call had waited before for an endpoint that was down.
         is_free: whether it is certain that it costs nothing: it was refused, or never reached the endpoint.
         left: what it said is left of its limits; None when it said nothing.
+        amounts_to: the HTTP status that the failure amounts to, where the body says it better than the status: 429 for
+            a rate limit that is sent as 403; else `status`. 200: the endpoint is there, and this call got no answer.
+        usage: the token counts of a call that was served, and whose answer is none; empty when not said.
+        is_served: whether the endpoint began to answer (HTTP 200), so that the call counts.
+        is_local: whether this machine is the reason, such as too many open files; it says nothing of the endpoint.
     """
 
     def __init__(
@@ -37,6 +44,10 @@ class LLMRequestError(LLMError):
         retry_after: float | None = None,
         is_free: bool = False,
         left: RateLimits | None = None,
+        amounts_to: int | None = None,
+        usage: Mapping[str, int] | None = None,
+        is_served: bool = False,
+        is_local: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -45,6 +56,10 @@ class LLMRequestError(LLMError):
         self.retry_after = retry_after
         self.is_free = is_free
         self.left = left
+        self.amounts_to = status if amounts_to is None else amounts_to
+        self.usage: Mapping[str, int] = usage or {}
+        self.is_served = is_served
+        self.is_local = is_local
         self.follows_outage = False
 
 
@@ -54,6 +69,10 @@ class OutageError(LLMRequestError, FatalError):
 
 class EndpointRefusedError(LLMRequestError, FatalError):
     """Raised when the endpoint refuses every call, such as with a wrong key, URL or model, or a used-up quota."""
+
+
+class LocalResourceError(LLMRequestError, FatalError):
+    """Raised when this machine has no files or ports left for calls, and none came free: the run fails, and no row."""
 
 
 class BudgetError(LLMError, FatalError):

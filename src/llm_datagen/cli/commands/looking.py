@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.execute import write
 from llm_datagen.cli.failing import exit_codes
 from llm_datagen.cli.ledger import verify_run
 from llm_datagen.cli.letters import show_errors
@@ -19,6 +18,7 @@ from llm_datagen.cli.options import (
     ResultsOption,
     TracebackOption,
 )
+from llm_datagen.cli.output import write
 from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import default_results
 from llm_datagen.cli.target import describe as describe_pipeline

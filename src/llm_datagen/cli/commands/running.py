@@ -9,7 +9,7 @@ import typer
 
 from llm_datagen.cli.budgets import Caps
 from llm_datagen.cli.demo import run_demo_watched
-from llm_datagen.cli.execute import run_watched, write
+from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.failing import exit_codes
 from llm_datagen.cli.options import (
     IdArgument,
@@ -23,6 +23,7 @@ from llm_datagen.cli.options import (
     TracebackOption,
 )
 from llm_datagen.cli.origin import Origin
+from llm_datagen.cli.output import write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run

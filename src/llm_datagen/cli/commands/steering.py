@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli import cancel as canceling
-from llm_datagen.cli.execute import write
 from llm_datagen.cli.failing import FAILED, exit_codes
 from llm_datagen.cli.options import (
     IdArgument,
     ResultsOption,
     TracebackOption,
 )
+from llm_datagen.cli.output import write
 from llm_datagen.cli.runs import run_lines
 from llm_datagen.cli.steering import pause_run, reconfigure_run, unpause_run
 from llm_datagen.cli.target import default_results

@@ -7,6 +7,7 @@ from typing import Any
 
 from yarl import URL
 
+from llm_datagen.llm.answers.problems import problem_of
 from llm_datagen.llm.answers.schemas import AnswerFormat
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMAnswerError
@@ -68,8 +69,8 @@ class Asker:
         while True:
             answer = await self._caller.complete(request)
             asked.append((request, answer))
-            # Reported before the answer is looked at: what cannot be used was paid for as well.
-            report(request, answer)
+            if answer.is_cached:  # what was paid for is reported where it is paid
+                _report(request, answer)
             text = _text(request, answer)
             try:
                 return self._answers.parse(text)
@@ -86,27 +87,25 @@ class Asker:
                 request = replace(request, messages=[*request.messages, *repair(text, error)])
 
 
-def report(request: ChatRequest, answer: ChatAnswer) -> None:
-    """Report what a call has used, under the provider and the model that answered."""
-    if request.ctx is None:
-        return
-    used: dict[str, Any] = {"cached": 1} if answer.is_cached else {"requests": 1, **answer.usage}
-    if answer.cost is not None and not answer.is_cached:
-        used["cost"] = answer.cost
-    request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, **used})
+def _report(request: ChatRequest, answer: ChatAnswer) -> None:
+    """Report that an answer came from the journal, under the provider and the model that answered."""
+    if request.ctx is not None:
+        request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, "cached": 1})
 
 
 def _text(request: ChatRequest, answer: ChatAnswer) -> str:
-    reason, text, where = answer.finish_reason, answer.text, _where(request, answer)
-    if reason == "length":
-        problem = f"the answer of {where} was cut off at the token limit: raise max_tokens in params, or ask for less"
-    elif reason == "content_filter":
-        problem = f"the answer of {where} was withheld by the content filter: change or drop the row"
-    elif text is None:
-        problem = f"{where} sent no text (finish_reason {reason!r}): check params"
-    else:
-        return text
-    raise LLMAnswerError(problem, finish_reason=reason, answer=text)
+    """Return the text of an answer that is whole.
+
+    Raises:
+        LLMAnswerError: when it is not, or there is none.
+    """
+    problem = problem_of(answer, has_tools=request.has_tools)
+    if problem:
+        raise LLMAnswerError(
+            f"the answer of {_where(request, answer)} {problem}", finish_reason=answer.finish_reason, answer=answer.text
+        )
+    assert answer.text is not None
+    return answer.text
 
 
 def _where(request: ChatRequest, answer: ChatAnswer) -> str:

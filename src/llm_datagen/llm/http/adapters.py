@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.chat import ChatRequest
+from llm_datagen.llm.endings import Ending, ending_of
+from llm_datagen.llm.http.meaning import amounts_to, may_pass
+from llm_datagen.llm.http.reading import chat_counts, content_of
 from llm_datagen.llm.imports import imported, is_import_path
 
 
@@ -18,16 +21,17 @@ class Reply:
 
     Attributes:
         text: the answer; None when there is none.
-        finish_reason: why the model stopped, as chat completions say it: ``stop``, ``length`` (cut off),
-            ``content_filter`` (withheld), or another; None when not said.
+        finish_reason: why the model stopped, in the provider's own word, see `ChatAdapter.ending`; None when not said.
         usage: token counts: ``prompt_tokens`` and ``completion_tokens``, perhaps ``total_tokens``, and
             ``cached_tokens`` and ``cache_write_tokens``, the parts of the prompt that the provider took from its cache
             and put into it.
+        extras: what came beside the text, as JSON data, by the names of `ChatAnswer.extras`.
     """
 
     text: str | None = field(repr=False)
     finish_reason: str | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class ChatAdapter(ABC):
@@ -39,11 +43,15 @@ class ChatAdapter(ABC):
         base_url: where the provider is, unless told otherwise; empty: the user has to say it.
         base_url_env: the environment variable that says otherwise; empty for none.
         api_key_env: the environment variable that holds the key, unless one is given; empty for none.
+        finished_words: more words for an answer that is whole, where a provider has its own; see `ending`.
+        url_ends: ends of a `base_url` that people paste, and that are cut off.
     """
 
     base_url: str = ""
     base_url_env: str = ""
     api_key_env: str = ""
+    finished_words: Collection[str] = ()
+    url_ends: Sequence[str] = ()
 
     @abstractmethod
     def path(self, model: str) -> str:
@@ -73,8 +81,27 @@ class ChatAdapter(ABC):
         """Return whether a request that failed with this HTTP status and body may succeed later.
 
         Unless overridden: 408, 409, 425, 429 and 5xx may.
+
+        Args:
+            status: what the failure amounts to: 429 for a rate limit, whatever status it was sent with.
+            content: the body.
         """
-        return status in (408, 409, 425, 429) or status >= 500
+        return may_pass(status)
+
+    def ending(self, finish_reason: str | None) -> Ending:
+        """Return what a reason to stop makes of an answer: only one that is finished is data."""
+        return Ending.FINISHED if finish_reason in self.finished_words else ending_of(finish_reason)
+
+    def amounts_to(self, status: int, data: Any) -> int:
+        """Return the HTTP status that a failure amounts to, by the parsed JSON body (None when it is no JSON)."""
+        return amounts_to(status, data)
+
+    def usage(self, data: Any) -> Mapping[str, int]:
+        """Return the token counts of a response that is no answer; empty when it has none, or is of any other form.
+
+        Unless overridden: those of a chat completion.
+        """
+        return chat_counts(data.get("usage")) if isinstance(data, Mapping) else {}
 
 
 class OpenAIAdapter(ChatAdapter):
@@ -83,6 +110,7 @@ class OpenAIAdapter(ChatAdapter):
     base_url = "https://api.openai.com/v1"
     base_url_env = "OPENAI_BASE_URL"
     api_key_env = "OPENAI_API_KEY"
+    url_ends = ("/chat/completions",)
 
     def path(self, model: str) -> str:
         """Return ``/chat/completions``."""
@@ -99,20 +127,22 @@ class OpenAIAdapter(ChatAdapter):
     def read(self, data: Any) -> Reply:
         """Return the first choice of a completion."""
         choice = data["choices"][0]
-        usage = data.get("usage") or {}
-        counts = {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        if cached and isinstance(cached, int):
-            counts["cached_tokens"] = cached
-        return Reply(text=choice["message"].get("content"), finish_reason=choice.get("finish_reason"), usage=counts)
+        message, reason = choice["message"], choice.get("finish_reason")
+        content = content_of(message.get("content"))
+        extras = {
+            "reasoning": message.get("reasoning_content") or message.get("reasoning") or content.reasoning,
+            "refusal": message.get("refusal") or content.refusal,
+            "tool_calls": message.get("tool_calls") or message.get("function_call"),
+            "logprobs": choice.get("logprobs"),
+        }
+        return Reply(
+            text=content.text,
+            finish_reason=reason if reason is None else str(reason),
+            usage=self.usage(data),
+            extras={name: value for name, value in extras.items() if value},
+        )
 
-    def may_pass(self, status: int, content: bytes) -> bool:
-        """Return whether the failure may pass."""
-        # A used-up quota comes as 429, too, and is not there again in a minute.
-        return super().may_pass(status, content) and b"insufficient_quota" not in content
 
-
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _BUILT_IN = {
     "openai": "llm_datagen.llm.http.adapters:OpenAIAdapter",
     "anthropic": "llm_datagen.llm.http.anthropic:AnthropicAdapter",

@@ -8,18 +8,11 @@ from typing import Any
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+from llm_datagen.llm.http.reading import content_of, counts_of
 
 MAX_TOKENS = 4096
 """What an answer may have when `params` say nothing: the API wants to be told."""
 
-_STOP_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "content_filter",
-    "tool_use": "tool_calls",
-}
 _READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -32,6 +25,7 @@ class AnthropicAdapter(ChatAdapter):
     base_url = "https://api.anthropic.com"
     base_url_env = "ANTHROPIC_BASE_URL"
     api_key_env = "ANTHROPIC_API_KEY"
+    url_ends = ("/v1/messages", "/v1")
 
     def path(self, model: str) -> str:
         """Return ``/v1/messages``."""
@@ -66,17 +60,25 @@ class AnthropicAdapter(ChatAdapter):
 
     def read(self, data: Any) -> Reply:
         """Return the texts of the answer as one."""
-        usage, reason = data["usage"], data["stop_reason"]
-        texts = [part["text"] for part in data["content"] if part["type"] == "text"]
-        prompt, completion = sum(usage.get(name) or 0 for name in _READ), usage["output_tokens"]
-        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        if usage.get("cache_read_input_tokens"):
-            counts["cached_tokens"] = usage["cache_read_input_tokens"]
-        if usage.get("cache_creation_input_tokens"):
-            counts["cache_write_tokens"] = usage["cache_creation_input_tokens"]
+        content, reason = content_of(data["content"]), data.get("stop_reason")
+        calls = [part for part in data["content"] if part.get("type") == "tool_use"]
+        extras = {"reasoning": content.reasoning, "tool_calls": calls}
         return Reply(
-            text="".join(texts) if texts else None, finish_reason=_STOP_REASONS.get(reason, reason), usage=counts
+            text=content.text,
+            finish_reason=reason if reason is None else str(reason),
+            usage=self.usage(data),
+            extras={name: value for name, value in extras.items() if value},
         )
+
+    def usage(self, data: Any) -> Mapping[str, int]:
+        """Return the token counts under the names of chat completions."""
+        said = counts_of(data.get("usage")) if isinstance(data, Mapping) else {}
+        if "input_tokens" not in said or "output_tokens" not in said:
+            return {}
+        prompt, completion = sum(said.get(name, 0) for name in _READ), said["output_tokens"]
+        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        parts = {"cached_tokens": said.get(_READ[1]), "cache_write_tokens": said.get(_READ[2])}
+        return counts | {name: count for name, count in parts.items() if count}
 
 
 def _is_system(message: Mapping[str, Any]) -> bool:

@@ -2,74 +2,60 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import orjson
 from pydantic import SecretStr
-from yarl import URL
 
-from llm_datagen.errors import ConfigError
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter, Reply
+from llm_datagen.llm.http.adapters import Reply
+from llm_datagen.llm.http.body import ACCEPTED_ENCODINGS, DamagedBodyError, parsed, read_body
+from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.masking import Mask
+from llm_datagen.llm.http.meaning import OK, error_in
+from llm_datagen.llm.http.network import Proxy, is_local_shortage, proxy_of, trusted_certificates
+from llm_datagen.llm.http.reading import counts_of
+from llm_datagen.llm.limits.estimate import max_completion
 from llm_datagen.llm.limits.headers import rate_limits, retry_after
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-"""Hosts that are this machine."""
+MAX_RESPONSE_BYTES = 16 << 20
+"""The longest body of an answer, unless told otherwise."""
+_ERROR_BYTES = 1 << 16
+"""The longest body of an error that is read: what follows says no more."""
 _BODY_CHARS = 300
+_WORD_CHARS = 60
 _HINTS = {
     400: "check model, params and the schema",
     401: "check the key",
+    402: "the quota is used up: raise it, then resume",
     403: "check that the key may use this model",
     404: "check base_url and model",
     413: "the prompt is too long for this endpoint",
     429: "too many calls at once, or no credit left: lower parallel_size, then resume",
 }
-
 _MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
 """Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
+_BAD_GATEWAY = 502
+"""What a body that is no answer amounts to: something else answers there."""
+_NOT_DONE = (400, 401, 402, 403, 404, 413, 422, 429)
+"""What a failure amounts to that came before any work."""
 
 
-class Endpoint:
-    """Where calls go, checked: an http(s) URL without credentials.
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What came back, read."""
 
-    Args:
-        base_url: such as ``https://api.openai.com/v1``; None: what the environment or the adapter says.
-        adapter: speaks the API of the provider.
-        model: the model that is called.
-
-    Attributes:
-        adapter: the same.
-        host: the host's name, which stands for the provider in reports.
-        label: the URL of the calls as errors show it.
-
-    Raises:
-        ConfigError: when `base_url` cannot be used.
-    """
-
-    def __init__(self, base_url: str | None, adapter: ChatAdapter | None = None, model: str = "") -> None:
-        self.adapter = adapter or OpenAIAdapter()
-        base_url = base_url or os.environ.get(self.adapter.base_url_env) or self.adapter.base_url
-        try:
-            url = URL(base_url)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"base_url is not a URL: {error}") from error
-        if url.user is not None or url.password is not None:
-            raise ConfigError("base_url holds a user or password: give the key as api_key instead")
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ConfigError(f"base_url must start with http:// or https:// and a host, not {base_url!r}")
-        self.url = url.with_path(url.raw_path.rstrip("/") + self.adapter.path(model), encoded=True, keep_query=True)
-        self.host = url.host
-        self.label = str(self.url.with_query(None))
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the calls stay on this machine."""
-        return self.host in LOOPBACK
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    is_cut: bool
 
 
 class HttpCaller:
@@ -79,24 +65,49 @@ class HttpCaller:
         endpoint: where calls go.
         api_key: sent as the adapter does it; None sends none.
         timeout: seconds that one call may take in all.
+        max_response_bytes: the longest body of an answer, unpacked.
     """
 
-    def __init__(self, endpoint: Endpoint, api_key: SecretStr | None, timeout: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        api_key: SecretStr | None,
+        timeout: float,
+        *,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         self._endpoint = endpoint
         self._api_key = api_key
         self._mask = Mask(api_key, endpoint.url)
         self._timeout = timeout
+        self._most = max_response_bytes
+        self._proxy: Proxy | None = None
         self._http: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Open the HTTP client. Connections are made by the calls."""
+        """Open the HTTP client. Connections are made by the calls.
+
+        Raises:
+            ConfigError: when the environment names a proxy, or certificates, that cannot be used.
+        """
+        self._proxy = proxy = proxy_of(self._endpoint)
+        if proxy is not None and proxy.auth is not None:
+            self._mask = Mask(self._api_key, self._endpoint.url, proxy.auth.password)
+        is_secure = self._endpoint.url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         self._http = aiohttp.ClientSession(
-            headers={"Content-Type": "application/json", **self._headers()},
+            headers={
+                "Content-Type": "application/json",
+                "Accept-Encoding": ACCEPTED_ENCODINGS,
+                **self._headers(),
+            },
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),
-            connector=aiohttp.TCPConnector(limit=0),  # how many calls are open at once is the node's affair
+            # How many calls are open at once is the node's affair.
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=await asyncio.to_thread(trusted_certificates) if is_secure else True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # A proxy of the environment cannot reach this machine's loopback.
-            trust_env=not self._endpoint.is_loopback,
+            trust_env=False,  # it would read .netrc, too
+            auto_decompress=False,  # it knows no bound
         )
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
@@ -106,61 +117,41 @@ class HttpCaller:
             LLMRequestError: when no answer came back.
             PromptError: when the adapter cannot put the request.
         """
-        if self._http is None:
-            raise LLMError("the caller was called before open()")
-        where = f"{self._endpoint.label}, {request.row}"
-        adapter = self._endpoint.adapter
-        payload = orjson.dumps(adapter.body(request))
+        payload = orjson.dumps(self._endpoint.adapter.body(request))
         started = time.perf_counter()
-        try:
-            # A redirect is not followed: the key would go along.
-            async with self._http.post(self._endpoint.url, data=payload, allow_redirects=False) as response:
-                status, headers, content = response.status, response.headers, await response.read()
-        except TimeoutError as error:
-            raise LLMRequestError(
-                f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size",
-                may_pass=True,
-                is_free=isinstance(error, aiohttp.ConnectionTimeoutError),
-            ) from error
-        except aiohttp.ClientError as error:
-            detail = self._safe(str(error)) or type(error).__name__
-            raise LLMRequestError(
-                f"the connection failed: {detail} ({where}): check base_url and that the server is up",
-                may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
-                is_free=isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL),
-            ) from self._mask.cause(error)
+        response = await self._sent(payload, request)
         seconds = time.perf_counter() - started
-        if status != 200:
-            body = self._safe(content.decode(errors="replace"))
-            hint = _HINTS.get(status, "the server failed: resume to try again")
-            if status == 401 and adapter.api_key_env:
-                hint = f"check api_key, or the environment variable {adapter.api_key_env}"
-            raise LLMRequestError(
-                f"HTTP {status} from {where}: {body or 'an empty body'} ({hint})",
-                status=status,
-                body=body,
-                may_pass=adapter.may_pass(status, content),
-                retry_after=retry_after(headers),
-                is_free=status >= 300 and status not in _MAYBE_DONE,
-                left=rate_limits(headers),
-            )
-        reply = _reply(adapter, content)
+        data = _json(response.content)
+        if response.status != OK or error_in(data) is not None or response.is_cut:
+            raise self._refused(response, data, request)
+        reply = self._read(data)
         if reply is None:
-            body = self._safe(content.decode(errors="replace"))
+            raise self._unreadable(response, data, request)
+        word = None if reply.finish_reason is None else self._safe(reply.finish_reason, _WORD_CHARS)
+        ending = self._endpoint.adapter.ending(reply.finish_reason)
+        if ending is Ending.FAILED:
             raise LLMRequestError(
-                f"{where} did not send a chat completion but: {body or 'an empty body'} (check base_url)",
-                status=status,
-                body=body,
+                f"{self._where(request)} failed while it answered (finish_reason {word!r}): resume to try again",
+                status=OK,
+                body=self._safe((reply.text or "")[:_ERROR_BYTES]),
                 may_pass=True,
+                usage=counts_of(reply.usage),
+                is_served=True,
+                left=rate_limits(response.headers),
             )
+        usage, limit = counts_of(reply.usage), max_completion(request)
+        if word is None and limit is not None and usage.get("completion_tokens", 0) >= limit:
+            ending = Ending.CUT_OFF  # nobody says so, but it has just as many tokens as it may have
         return ChatAnswer(
             text=reply.text,
-            finish_reason=reply.finish_reason,
-            usage=reply.usage,
+            finish_reason=word,
+            ending=ending,
+            extras=self._shown(reply.extras),
+            usage=usage,
             model=request.model,
             endpoint=self._endpoint.label,
             seconds=seconds,
-            left=rate_limits(headers),
+            left=rate_limits(response.headers),
         )
 
     async def close(self) -> None:
@@ -169,29 +160,135 @@ class HttpCaller:
         if http is not None:
             await http.close()
 
+    async def _sent(self, payload: bytes, request: ChatRequest) -> _Response:
+        """Send it, and read what comes back as far as it may go."""
+        if self._http is None:
+            raise LLMError("the caller was called before open()")
+        where, status = self._where(request), None
+        proxy, auth = self._proxy or (None, None)
+        try:
+            # A redirect is not followed: the key would go along.
+            async with self._http.post(
+                self._endpoint.url, data=payload, allow_redirects=False, proxy=proxy, proxy_auth=auth
+            ) as response:
+                status = response.status
+                most = self._most if status == OK else min(_ERROR_BYTES, self._most)
+                return _Response(status, response.headers, *await read_body(response, most))
+        except TimeoutError as error:
+            raise LLMRequestError(
+                f"no answer within {self._timeout:g} s from {where}: raise timeout, or lower parallel_size",
+                may_pass=True,
+                is_free=isinstance(error, aiohttp.ConnectionTimeoutError),
+                is_served=status == OK,
+            ) from error
+        except DamagedBodyError as error:
+            raise LLMRequestError(
+                f"{where} sent a damaged body: {error} (check base_url)",
+                status=status,
+                may_pass=True,
+                amounts_to=_BAD_GATEWAY,
+                is_served=status == OK,
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._unconnected(error, where, is_served=status == OK) from self._mask.cause(error)
+
+    def _unconnected(self, error: Exception, where: str, *, is_served: bool) -> LLMRequestError:
+        detail = self._safe(str(error)) or type(error).__name__
+        if is_local_shortage(error):
+            return LLMRequestError(
+                f"this machine has no files or ports left for a call: {detail} ({where}): lower parallel_size, or "
+                "raise the limit of open files (ulimit -n)",
+                may_pass=True,
+                is_free=True,
+                is_local=True,
+            )
+        return LLMRequestError(
+            f"the connection failed: {detail} ({where}): check base_url and that the server is up",
+            may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
+            is_free=isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL),
+            is_served=is_served,
+        )
+
+    def _refused(self, response: _Response, data: Any, request: ChatRequest) -> LLMRequestError:
+        """Return the error of a response that says that it is none, or is too long to be one."""
+        status, adapter, where = response.status, self._endpoint.adapter, self._where(request)
+        if status == OK and response.is_cut:
+            return LLMRequestError(
+                f"{where} sent more than {self._most:,} bytes: raise max_response_bytes, or ask for less",
+                status=status,
+                is_served=True,
+                left=rate_limits(response.headers),
+            )
+        means, body, usage = adapter.amounts_to(status, data), self._body(response), self._usage(data)
+        if status == OK and usage and means >= 500:
+            means = OK  # it did work on it, so it is there
+        hint = _HINTS.get(means, "the server failed: resume to try again")
+        if means == 401 and adapter.api_key_env:
+            hint = f"check api_key, or the environment variable {adapter.api_key_env}"
+        is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE
+        return LLMRequestError(
+            f"HTTP {status} from {where}: {body or 'an empty body'} ({hint})",
+            status=status,
+            body=body,
+            may_pass=means == OK or adapter.may_pass(means, response.content),
+            retry_after=retry_after(response.headers),
+            is_free=is_free,
+            left=rate_limits(response.headers),
+            amounts_to=means,
+            usage=usage,
+            is_served=status == OK,
+        )
+
+    def _unreadable(self, response: _Response, data: Any, request: ChatRequest) -> LLMRequestError:
+        """Return the error of a body in which there is no answer: of this call, or of something else that answers."""
+        usage = self._usage(data)
+        is_there = bool(usage) or (isinstance(data, Mapping) and "choices" in data)
+        body = self._body(response)
+        return LLMRequestError(
+            f"{self._where(request)} did not send a chat completion but: {body or 'an empty body'} "
+            + ("(no answer is in it: resume to try again)" if is_there else "(check base_url)"),
+            status=response.status,
+            body=body,
+            may_pass=True,
+            amounts_to=OK if is_there else _BAD_GATEWAY,
+            usage=usage,
+            is_served=True,
+            left=rate_limits(response.headers),
+        )
+
+    def _read(self, data: Any) -> Reply | None:
+        try:
+            reply = self._endpoint.adapter.read(data)
+        except (LookupError, TypeError, AttributeError, ValueError):
+            return None
+        return reply if reply.text is None or isinstance(reply.text, str) else None
+
+    def _usage(self, data: Any) -> Mapping[str, int]:
+        try:
+            return counts_of(self._endpoint.adapter.usage(data))
+        except (LookupError, TypeError, AttributeError, ValueError):
+            return {}
+
+    def _shown(self, extras: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return them with a refusal that can be shown in an error."""
+        return {**extras, "refusal": self._safe(str(extras["refusal"]))} if "refusal" in extras else extras
+
+    def _where(self, request: ChatRequest) -> str:
+        return f"{self._endpoint.label}, {request.row}"
+
     def _headers(self) -> Mapping[str, str]:
         return self._endpoint.adapter.headers(self._api_key.get_secret_value() if self._api_key else None)
 
-    def _safe(self, text: str) -> str:
+    def _body(self, response: _Response) -> str:
+        return self._safe(response.content[:_ERROR_BYTES].decode(errors="replace"))
+
+    def _safe(self, text: str, most: int = _BODY_CHARS) -> str:
         text = " ".join(self._mask.hidden(text).split())
-        return text if len(text) <= _BODY_CHARS else text[:_BODY_CHARS] + "…"
+        return text if len(text) <= most else text[:most] + "…"
 
 
-def checked_key(api_key: str | None) -> SecretStr | None:
-    """Return the key, wrapped so that it does not show, or None when it is blank.
-
-    Raises:
-        ConfigError: when it cannot be sent; the message does not show it.
-    """
-    key = (api_key or "").strip()
-    if not key.isascii() or not key.isprintable():
-        raise ConfigError("api_key holds characters that cannot be sent in an HTTP header")
-    return SecretStr(key) if key else None
-
-
-def _reply(adapter: ChatAdapter, content: bytes) -> Reply | None:
+def _json(content: bytes) -> Any:
     try:
-        reply = adapter.read(orjson.loads(content))
-    except (LookupError, TypeError, AttributeError, ValueError):
+        return parsed(content)
+    except ValueError:
         return None
-    return reply if reply.text is None or isinstance(reply.text, str) else None

@@ -12,16 +12,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import orjson
 
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import JournalError
 from llm_datagen.llm.kept.journalfile import JournalFile
-
-_FAILURES = ("length", "content_filter")
 
 T = TypeVar("T")
 Call = tuple[ChatRequest, ChatAnswer]
@@ -77,8 +77,11 @@ class JournaledCaller:
                 await self._save()
             kept = self._file.get(key)
             if kept is not None:
-                answer = orjson.loads(kept)
-                return ChatAnswer(**{**answer, "cost": 0.0, "saved": answer["cost"], "is_cached": True})
+                answer = ChatAnswer(**orjson.loads(kept))
+                if _is_kept(request, answer):
+                    return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
+                # An earlier version kept what was cut off by an end that it did not know.
+                await self._in_thread(partial(self._file.delete, {key: kept}))
             asked = self._asked.get(key)
             if asked is None:
                 return await self._ask(key, request)
@@ -120,7 +123,7 @@ class JournaledCaller:
         done = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._inner.complete(request)
-            if answer.text is not None and answer.finish_reason not in _FAILURES:
+            if _is_kept(request, answer):
                 self._unsaved[key] = orjson.dumps(answer)
                 await self._save()
             return answer
@@ -158,6 +161,12 @@ def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
         )
         for request, answer in calls
     }
+
+
+def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:
+    """Return whether an answer is one to keep: it is there, and whole."""
+    has_text = answer.text is not None and answer.ends is Ending.FINISHED
+    return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
 
 
 def key_of(request: ChatRequest) -> bytes:

@@ -16,7 +16,9 @@ from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wai
 from llm_datagen.llm.errors import JournalError
 
 _APPLICATION_ID = 0x4C4C4D4A
-_FORMAT = 1
+_FORMAT = 2
+"""2: an answer says what its end makes of it. 1 is read: what its answers ended with is judged anew."""
+_EARLIER = (1,)
 _BUSY_SECONDS = 30.0
 
 
@@ -111,6 +113,9 @@ class JournalFile:
                 connection.execute(f"PRAGMA user_version = {_FORMAT}")
                 return
             (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if application == _APPLICATION_ID and version in _EARLIER:
+                connection.execute(f"PRAGMA user_version = {_FORMAT}")
+                version = _FORMAT
         if application != _APPLICATION_ID:
             raise JournalError(f"{self.path} is the database of another program: give cache another path")
         if version != _FORMAT:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
+_LONGEST = 40
+"""Characters of a number or a moment: a longer one is nonsense, and Python refuses to read 4,301 digits."""
+_MOST = 10**15
+"""Requests, or tokens; an endpoint that says more means that there is no limit."""
+_MAX_WAIT_SECONDS = 32 * 86400.0
+"""The longest pause that is believed: a month. More is a moment, or nonsense."""
+_MOMENTS = ((1.0, 1e9, 1e10), (0.001, 1e12, 1e13))
+"""Numbers that are seconds, or milliseconds, since the epoch: the unit, and what they lie between."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = re.compile("[0-9]+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(f"(?:{_PART.pattern})+")
 _NAMES = (  # of what is left, of the limit, of the reset; OpenAI and those that are like it, then Anthropic
@@ -63,40 +72,62 @@ def retry_after(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
     """Return the seconds that an endpoint asks to wait; None when it does not say, or not in a form that is known.
 
     Args:
-        headers: of the response, by names in any case: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date.
+        headers: of the response, by names in any case: ``retry-after-ms`` and ``x-ms-retry-after-ms`` in milliseconds;
+            ``Retry-After`` in seconds, with a unit (``250ms``, ``1m30s``), as a date, or as seconds since the epoch.
         now: seconds since the epoch.
     """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
-        try:
-            seconds = float(value) * unit
-        except ValueError:
-            continue
-        if math.isfinite(seconds):
+    for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
+        seconds = _pause(headers.get(name, "").strip(), unit, now)
+        if seconds is not None and seconds <= _MAX_WAIT_SECONDS:
             return max(seconds, 0.0)
-    try:
-        return max(parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - now(), 0.0)
-    except (ValueError, TypeError, OverflowError):
+    return None
+
+
+def _pause(value: str, unit: float, now: Callable[[], float]) -> float | None:
+    if not value or len(value) > _LONGEST:
         return None
+    if _DURATION.fullmatch(value):
+        return _total(value)
+    try:
+        number = float(value)
+    except ValueError:
+        try:
+            return parsedate_to_datetime(value).timestamp() - now()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    moment = next((number * each for each, low, high in _MOMENTS if low <= number < high), None)
+    if moment is not None:
+        return moment - now()
+    return number * unit if math.isfinite(number) else None
 
 
 def _left(headers: Mapping[str, str], what: str, now: Callable[[], float]) -> Left | None:
     for names in _NAMES:
         remaining, limit, reset = (headers.get(name.format(what), "").strip() for name in names)
-        seconds = _seconds(reset, now) if remaining.isdecimal() else None
-        if seconds is not None:
-            return Left(remaining=int(remaining), limit=int(limit) if limit.isdecimal() else None, reset=seconds)
+        left = _count(remaining)
+        seconds = None if left is None or len(reset) > _LONGEST else _seconds(reset, now)
+        if left is not None and seconds is not None:
+            return Left(remaining=left, limit=_count(limit), reset=seconds)
     return None
+
+
+def _count(text: str) -> int | None:
+    """Return a whole number, 0 or more; None for what is none."""
+    return min(int(text), _MOST) if _NUMBER.fullmatch(text) and len(text) <= _LONGEST else None
 
 
 def _seconds(reset: str, now: Callable[[], float]) -> float | None:
     """Return a duration (``6m0s``, ``17ms``), a number of seconds or a moment (RFC 3339) as seconds from now."""
     if _DURATION.fullmatch(reset):
-        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(reset))
+        return _total(reset)
     try:
         return float(reset) if reset.replace(".", "", 1).isdecimal() else _until(reset, now())
     except (ValueError, OverflowError):
         return None
+
+
+def _total(duration: str) -> float:
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
 
 
 def _until(moment: str, now: float) -> float:

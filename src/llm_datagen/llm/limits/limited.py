@@ -100,7 +100,9 @@ class LimitedCaller:
             outcome = Outcome(used=used_tokens(answer), is_answered=True, left=answer.left)
         except LLMRequestError as error:
             outcome = Outcome(
-                is_turned_away=error.status == 429 and error.may_pass, retry_after=error.retry_after, left=error.left
+                is_turned_away=error.amounts_to == 429 and error.may_pass,
+                retry_after=error.retry_after,
+                left=error.left,
             )
             raise
         finally:

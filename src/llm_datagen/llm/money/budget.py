@@ -19,6 +19,8 @@ IMAGE_TOKENS = 50_000
 """What an image in a prompt is taken to need at most: as much as the model that counts most for one."""
 _HIDDEN_TOKENS = 100
 """For what endpoints put around the messages."""
+_LARGEST = 1 << 62
+"""What the ledger's file can hold of a call; no budget has room for that much."""
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
 
@@ -81,8 +83,10 @@ class Budget:
             request: the call; its params limit the answer.
             prices: None when they are not known; then the budget has no dollars.
         """
-        prompt, answer = self._prompt_tokens(request), answer_limit(request.params) or 0
-        return Amount(0 if prices is None else prices.most(prompt, answer), prompt + answer)
+        prompt, answer = most_prompt_tokens(request, self.image_tokens), answer_limit(request.params) or 0
+        return Amount(
+            0 if prices is None else min(prices.most(prompt, answer), _LARGEST), min(prompt + answer, _LARGEST)
+        )
 
     def reason(self, spent: Amount, lost: Amount, need: Amount) -> str:
         """Return why no further call is made.
@@ -111,12 +115,14 @@ class Budget:
             parts.append(f"{amount.tokens:,} tokens")
         return " and ".join(parts)
 
-    def _prompt_tokens(self, request: ChatRequest) -> int:
-        # No tokenizer makes more tokens than the text has bytes; and what JSON puts around a message is more than
-        # what a chat template does. The other fields count as well: a schema is part of the prompt.
-        messages, others = _without_images(request.messages)
-        size = len(orjson.dumps(messages)) + len(orjson.dumps(request.params))
-        return size + others * self.image_tokens + _HIDDEN_TOKENS
+
+def most_prompt_tokens(request: ChatRequest, image_tokens: int = IMAGE_TOKENS) -> int:
+    """Return the most tokens that a prompt can have; `image_tokens` for each image."""
+    # No tokenizer makes more tokens than the text has bytes; and what JSON puts around a message is more than
+    # what a chat template does. The other fields count as well: a schema is part of the prompt.
+    messages, others = _without_images(request.messages)
+    size = len(orjson.dumps(messages)) + len(orjson.dumps(request.params))
+    return size + others * image_tokens + _HIDDEN_TOKENS
 
 
 def spent_on(usage: Mapping[str, int], prices: Prices | None) -> Amount | None:

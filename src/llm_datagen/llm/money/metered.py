@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+from yarl import URL
 
 from llm_datagen.errors import StopRun
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
-from llm_datagen.llm.http.client import Endpoint
+from llm_datagen.llm.http.endpoint import Endpoint
+from llm_datagen.llm.money.believing import believable
 from llm_datagen.llm.money.budget import Amount, Budget, spent_on
 from llm_datagen.llm.money.ledger import Ledger
 from llm_datagen.llm.money.prices import PriceList, Prices, known_prices
@@ -16,7 +21,9 @@ from llm_datagen.llm.waiting import Waits, is_paused
 
 
 class MeteredCaller:
-    """Says of every answer what it cost. With a budget, makes no try that could cost more than what is left of it.
+    """Says of every answer what it cost, and reports what every call that was served has used.
+
+    With a budget, it makes no try that could cost more than what is left of it.
 
     Args:
         inner: makes one try.
@@ -60,12 +67,16 @@ class MeteredCaller:
                 f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not "
                 "counted; give prices={'input': …, 'output': …} if it costs anything",
             )
-        if self._budget is None:
-            answer = await self._inner.complete(request)
-        else:
-            answer = await self._within(self._budget, request, prices)
-        if answer.is_cached:
-            return replace(answer, cost=0.0)
+        try:
+            if self._budget is None:
+                answer = await self._made(request)
+            else:
+                answer = await self._within(self._budget, request, prices)
+        except LLMRequestError as error:
+            if error.is_served:  # it was paid for, whatever it was
+                self._report(request, self._endpoint.host, request.model, error.usage, prices)
+            raise
+        self._report(request, URL(answer.endpoint).host or "", answer.model, answer.usage, prices)
         return answer if prices is None else replace(answer, cost=prices.cost(answer.usage))
 
     async def close(self) -> None:
@@ -88,11 +99,10 @@ class MeteredCaller:
             raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
         spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
         try:
-            answer = await self._inner.complete(request)
-            spent = Amount() if answer.is_cached else spent_on(answer.usage, prices)
+            answer = await self._made(request)
+            spent = spent_on(answer.usage, prices)
         except LLMRequestError as error:
-            if error.is_free:
-                spent = Amount()
+            spent = Amount() if error.is_free else spent_on(error.usage, prices)
             raise
         except PromptError:  # nothing was sent
             spent = Amount()
@@ -111,6 +121,37 @@ class MeteredCaller:
                 "budget may be exceeded by that",
             )
         return answer
+
+    async def _made(self, request: ChatRequest) -> ChatAnswer:
+        """Make the call, and believe no count of tokens that cannot be."""
+        try:
+            answer = await self._inner.complete(request)
+        except LLMRequestError as error:
+            error.usage = self._believed(request, error.usage)
+            raise
+        return replace(answer, usage=self._believed(request, answer.usage))
+
+    def _believed(self, request: ChatRequest, usage: Mapping[str, int]) -> Mapping[str, int]:
+        believed, nonsense = believable(usage, request)
+        if nonsense:
+            self._say(
+                request,
+                "nonsense",
+                f"{self._endpoint.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
+                "taken as not said, and a budget counts the most that the call can cost",
+            )
+        return believed
+
+    @staticmethod
+    def _report(
+        request: ChatRequest, provider: str, model: str, usage: Mapping[str, int], prices: Prices | None
+    ) -> None:
+        """Report what a call that was served has used."""
+        if request.ctx is None:
+            return
+        used: dict[str, Any] = {"provider": provider, "model": model, "requests": 1, **usage}
+        cost = None if prices is None else prices.cost(usage)
+        request.ctx.report_usage(used if cost is None else {**used, "cost": cost})
 
     async def _reserve(self, ledger: Ledger, need: Amount, budget: Budget, request: ChatRequest) -> int:
         while True:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.http.client import LOOPBACK
+from llm_datagen.llm.http.endpoint import LOOPBACK
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, TieredPrices
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PICO = 10**12
 """Picodollars in a dollar."""
 _TOKENS = 1_000_000
+_DEAREST = 100_000
+"""US dollars a million tokens; a price above it is a mistake in the unit."""
 _FRESH_SECONDS = 60.0
 _GIVEN = ("input", "output", "cached_input")
 _NOT_KNOWN = ("output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount")
@@ -205,6 +207,8 @@ def _a_token(name: str, value: Any) -> int:
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal(-1)
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise ConfigError(f"prices[{name!r}] must be US dollars a million tokens, 0 or more, not {value!r}")
+    if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount <= _DEAREST:
+        raise ConfigError(
+            f"prices[{name!r}] must be US dollars a million tokens, from 0 to {_DEAREST:,}, not {value!r}"
+        )
     return round(amount * PICO / _TOKENS)

@@ -26,6 +26,8 @@ class Kind(enum.Enum):
     """It failed: no connection, no answer in time, HTTP 5xx, a damaged body. The request may be the cause."""
     REFUSES = enum.auto()
     """It lets nobody in, as far as this call shows: a wrong key, URL or model, a used-up quota."""
+    UNASKED = enum.auto()
+    """The call did not get there, for a reason of this machine: nothing is known of the endpoint."""
 
 
 _REFUSALS = (401, 402, 403, 404, 405, 407)
@@ -33,7 +35,9 @@ _REFUSALS = (401, 402, 403, 404, 405, 407)
 
 def kind_of(error: LLMRequestError) -> Kind:
     """Return what a failed call says of its endpoint."""
-    status = error.status
+    if error.is_local:
+        return Kind.UNASKED
+    status = error.amounts_to
     if status is None:
         if error.may_pass:
             return Kind.FAILS
@@ -41,14 +45,14 @@ def kind_of(error: LLMRequestError) -> Kind:
         return Kind.ANSWERS if error.__cause__ is None else Kind.REFUSES
     if status in _REFUSALS or 300 <= status < 400 or _is_quota(error):
         return Kind.REFUSES
-    if status >= 500 or status in (200, 408):  # 200: a body that is no chat completion
+    if status >= 500 or status == 408:
         return Kind.FAILS
     return Kind.ANSWERS
 
 
 def _is_quota(error: LLMRequestError) -> bool:
     """Return whether a quota is used up: a limit that is not over in some minutes."""
-    return error.status == 429 and (not error.may_pass or (error.retry_after or 0.0) > MAX_RETRY_AFTER_SECONDS)
+    return error.amounts_to == 429 and (not error.may_pass or (error.retry_after or 0.0) > MAX_RETRY_AFTER_SECONDS)
 
 
 class Health:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from llm_datagen.llm.answers.asking import report
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.errors import LLMRequestError
@@ -100,6 +99,8 @@ class Member:
         ping = await asyncio.shield(self._ping)
         if ping is None:
             self._is_there(request)
+        elif kind_of(ping) is Kind.UNASKED:
+            return
         elif self.health.went_down(error, ping) and request.ctx is not None:
             text = f"{self.label} is down: {error}; it gets no call but probes"
             request.ctx.log(text, level="warning", endpoint=self.label)
@@ -150,7 +151,7 @@ class Member:
         ping = replace(request, messages=PING, params={"max_tokens": 1}, model=self.spec.model, row="a probe")
         try:
             with probing():
-                report(ping, await self._caller.complete(ping))
+                await self._caller.complete(ping)
         except LLMRequestError as error:
             return None if kind_of(error) is Kind.ANSWERS else error
         return None

@@ -9,12 +9,14 @@ from dataclasses import replace
 from llm_datagen.backoff import Backoff
 from llm_datagen.errors import FatalError
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
-from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.errors import LLMRequestError, LocalResourceError
 from llm_datagen.llm.waiting import Waits
 
 MAX_RETRY_AFTER_SECONDS = 600.0
 """The longest pause that an endpoint may ask for: a longer one is a used-up quota, and a failure."""
 _SPREAD = 0.1
+_MAX_SHORTAGES = 20
+"""Tries in a row that found no file or port free: with pauses of up to a minute, for some ten minutes."""
 
 
 class RetryingCaller:
@@ -58,13 +60,20 @@ class RetryingCaller:
 
         Raises:
             LLMRequestError: of the last try.
+            LocalResourceError: when this machine had no files or ports for a call in 20 tries.
             LLMCancelledError: when the run was cancelled between two tries.
         """
-        attempts = 1
+        attempts, shortages = 1, 0
         while True:
             try:
                 answer = await self._inner.complete(request)
             except LLMRequestError as error:
+                if error.is_local:  # this counts as no try: the row has nothing to do with it
+                    shortages += 1
+                    if shortages > _MAX_SHORTAGES:
+                        raise LocalResourceError(str(error), may_pass=True, is_free=True, is_local=True) from error
+                    await self._sleep(self._backoff.after(shortages), request)
+                    continue
                 if error.follows_outage:
                     attempts = 1
                 asked = error.retry_after or 0.0
@@ -94,4 +103,4 @@ class RetryingCaller:
 def _was_cut(error: LLMRequestError) -> bool:
     """Return whether the connection, or the body, was broken: not an answer that says no, and not one that is late."""
     is_cut = error.status is None and not isinstance(error.__cause__, TimeoutError)
-    return (is_cut or error.status == 200) and not error.retry_after
+    return (is_cut or (error.status == 200 and error.amounts_to == 502)) and not error.retry_after

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError, UndefinedError, nodes
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.escaping import shortened
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompting.bounds import Refused, bounded
 from llm_datagen.llm.prompting.templates import environment
@@ -15,6 +16,8 @@ from llm_datagen.llm.prompting.values import Null
 
 ROW = "row"
 """The variable that is the whole row, so that fields are reached whose names are no identifiers: ``row["user-id"]``."""
+
+_ID_CHARS = 100
 
 
 class Prompt:
@@ -99,4 +102,4 @@ def fields_of(item: Any) -> Mapping[str, Any]:
 def row_label(item: Any) -> str:
     """Return how errors name `item`: by its id."""
     row_id = item.get("_i") if isinstance(item, Mapping) else None
-    return "a row without an id" if row_id is None else f"row {row_id}"
+    return "a row without an id" if row_id is None else f"row {shortened(str(row_id), _ID_CHARS)}"

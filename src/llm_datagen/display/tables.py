@@ -10,7 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.cli.views import NodeView
+from llm_datagen.display.views import NodeView
+from llm_datagen.escaping import escape_line
 from llm_datagen.report import Status, dollars
 
 STYLES = {
@@ -35,7 +36,7 @@ _BAR_WIDTH = 12
 def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
     """Return a table with a line a node; what else is to be said of the nodes comes below it."""
     nodes = list(nodes)
-    notes = [f"{node.node_id}: {text}" for node in nodes for text in _notes(node)]
+    notes = [escape_line(f"{node.node_id}: {text}") for node in nodes for text in _notes(node)]
     notes += [caption] if caption else []
     table = Table(
         title=Text(title) if title else None,
@@ -55,9 +56,9 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
         table.add_column(heading, justify="right", no_wrap=True)
     for node in nodes:
         errors = Text(number(node.failed), style="bold red" if node.failed else "")
-        name = Text(node.node_id, no_wrap=True, overflow="ellipsis")
+        name = Text(escape_line(node.node_id), no_wrap=True, overflow="ellipsis")
         if node.operator != node.node_id:
-            name.append(f" {node.operator}", style="dim")
+            name.append(escape_line(f" {node.operator}"), style="dim")
         cells: list[RenderableType] = [
             name,
             _bar(node),
@@ -123,7 +124,7 @@ def node_line(node: NodeView) -> str:
         parts.append(f"{number(node.tokens)} tokens")
     if node.cost is not None:
         parts.append(dollars(node.cost))
-    stalled = f"; stalled: {node.stalled}" if node.stalled else ""
+    stalled = escape_line(f"; stalled: {node.stalled}") if node.stalled else ""
     return f"{label(node)}: {', '.join(parts)}{stalled}"
 
 
@@ -140,7 +141,7 @@ def failed_rows(skipped: int, dead: int) -> str:
 
 def label(node: NodeView) -> str:
     """Return what a node is called: its id, and its operator's identity."""
-    return f"{node.node_id} {node.operator}".rstrip()
+    return escape_line(f"{node.node_id} {node.operator}".rstrip())
 
 
 def progress(node: NodeView) -> str:
@@ -196,7 +197,7 @@ def line_width() -> int:
 def one_line(text: str, width: int) -> str:
     """Return foreign text as a line that is at most so wide, without what would steer a terminal."""
     words = " ".join(text[: 10 * max(width, 1)].split())
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in words)
+    shown = escape_line(words)
     if cell_len(shown) <= width:
         return shown
     return f"{set_cell_size(shown, max(width - 1, 0)).rstrip()}…"

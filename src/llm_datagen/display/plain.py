@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from llm_datagen.cli.board import Board
-from llm_datagen.cli.tables import label, node_line
-from llm_datagen.cli.views import NodeView
+from llm_datagen.display.board import Board
+from llm_datagen.display.tables import label, node_line
+from llm_datagen.display.views import NodeView
 
 SECONDS_BETWEEN_LINES = 5.0
 

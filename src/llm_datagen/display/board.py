@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llm_datagen.cli.tables import one_line, rows_in_words
-from llm_datagen.cli.views import NodeView, tokens_in
+from llm_datagen.display.tables import one_line, rows_in_words
+from llm_datagen.display.views import NodeView, tokens_in
 from llm_datagen.hooks import DefaultPipelineHooks
 from llm_datagen.report import Status, cost_of
 

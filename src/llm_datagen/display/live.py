@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from llm_datagen.cli.board import Board
-from llm_datagen.cli.tables import node_table
-from llm_datagen.cli.views import NodeView
+from llm_datagen.display.board import Board
+from llm_datagen.display.tables import node_table
+from llm_datagen.display.views import NodeView
 from llm_datagen.report import Status
 
 REFRESHES_PER_SECOND = 4

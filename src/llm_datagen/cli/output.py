@@ -1,0 +1,80 @@
+"""What the commands print: escaped for people, and never the reason that a command fails."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+import orjson
+
+from llm_datagen.escaping import escape, escape_json
+
+
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal that can be drawn on."""
+    is_tty = sys.stdout is not None and sys.stdout.isatty()
+    return is_tty and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+
+
+def write(text: str = "") -> None:
+    """Write a line to standard output, at once, with what would steer a terminal escaped."""
+    print(escape(text), flush=True)
+
+
+def write_json(data: Any) -> None:
+    """Write data as indented JSON to standard output; in its strings, what would steer a terminal is escaped."""
+    try:
+        text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # an integer of more than 64 bits, a lone surrogate
+        text = json.dumps(data, default=str, indent=2, ensure_ascii=False)
+    print(escape_json(text), flush=True)
+
+
+def write_json_line(line: bytes) -> None:
+    """Write a line that is JSON already to standard output, in the same way."""
+    print(escape_json(line.decode(errors="backslashreplace")), flush=True)
+
+
+def keep_output_from_failing() -> None:
+    """Have standard output and standard error take every text, and outlive their reader and their disk.
+
+    What the encoding of the terminal lacks is written as an escape. When nobody reads any more (``| head``), or the
+    disk is full, the rest goes nowhere: the run that is shown goes on, and the exit code is its own.
+    """
+    sys.stdout = _unfailing(sys.stdout)
+    sys.stderr = _unfailing(sys.stderr)
+
+
+def _unfailing(stream: TextIO) -> TextIO:
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):  # closed before we began, or of somebody's own making
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Sink(number)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering if isinstance(stream, io.TextIOWrapper) else False,
+    )
+
+
+class _Sink(io.FileIO):
+    """A file that takes what cannot be written, and forgets it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._is_lost = False
+
+    def write(self, data: Any, /) -> int:
+        if not self._is_lost:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self._is_lost = True
+                if error.errno != errno.EPIPE and self.fileno() != 2:
+                    print(f"llm-datagen: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return memoryview(data).nbytes

@@ -1,0 +1,31 @@
+"""The console of rich that all displays write to: foreign text cannot steer the terminal through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from llm_datagen.escaping import escape
+
+
+class SafeConsole(Console):
+    """A console whose texts are escaped, whatever they are: ids, names, errors, rows. What steers it is rich's own.
+
+    Args:
+        options: those of `rich.console.Console`. Nothing is highlighted, and texts have no markup or emoji codes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of `renderable`."""
+        for segment in super().render(renderable, options):
+            yield (
+                segment
+                if segment.control or segment.text.isprintable()
+                else segment._replace(text=escape(segment.text))
+            )

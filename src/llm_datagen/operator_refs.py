@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.arguments import NotPlainError, given_arguments, kept_arguments
 from llm_datagen.errors import ConfigError
 from llm_datagen.importing import did_you_mean, load, name_of
-from llm_datagen.operators import BaseOperator, FunctionOperator, as_operator, operator_name
+from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 
 _USED = "_used_as"
 """Where an operator that is an object of a module keeps the name by which it was loaded."""
@@ -61,11 +61,11 @@ def _of_function(operator: FunctionOperator) -> dict[str, Any]:
 def _of_object(operator: Any) -> dict[str, Any]:
     cls = type(operator)
     use = _use_of(cls)
-    made_with = operator.made_with() if isinstance(operator, BaseOperator) else None
-    if made_with is not None:
-        if isinstance(made_with, str):
-            raise NotPlainError(made_with)
-        return {"use": use, **made_with}
+    arguments = made_with(operator)
+    if arguments is not None:
+        if isinstance(arguments, str):
+            raise NotPlainError(arguments)
+        return {"use": use, **arguments}
     with contextlib.suppress(TypeError, ValueError):
         if not inspect.signature(cls).parameters:
             return {"use": use}

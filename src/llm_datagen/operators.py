@@ -129,11 +129,6 @@ class BaseOperator:
         """Turn a batch into one result an item, or into a flat list of rows."""
         raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
 
-    def made_with(self) -> dict[str, Any] | str | None:
-        """Return the arguments that it was made with, as plain data; or why they cannot be kept; None: not known."""
-        is_known = type(self).__new__ is BaseOperator.__new__
-        return self.__dict__.get("_made_with") if is_known else None
-
     def setup(self) -> Any:
         """Get ready for a run. Called once, before the first call."""
 
@@ -180,6 +175,12 @@ def as_operator(thing: Any) -> Any:
     if isinstance(thing, BaseOperator):
         raise ConfigError(f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch")
     return FunctionOperator(thing)
+
+
+def made_with(operator: Any) -> dict[str, Any] | str | None:
+    """Return the arguments of an operator's constructor as plain data; or why they cannot be kept; None: not known."""
+    is_known = isinstance(operator, BaseOperator) and type(operator).__new__ is BaseOperator.__new__
+    return vars(operator).get("_made_with") if is_known else None
 
 
 def operator_name(operator: Any) -> str:

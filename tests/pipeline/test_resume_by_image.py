@@ -256,7 +256,7 @@ def test_classes_of_operators_stay_what_python_makes_of_them() -> None:
     assert ref_of(copied) == ref_of(Label("x", kinds=("a",)))
 
     class Bare(Label):
-        __init__ = object.__init__  # type: ignore[assignment]
+        __init__ = object.__init__
 
     with pytest.raises(TypeError, match=r"Bare\(\) takes no arguments"):
         Bare("x")

@@ -13,7 +13,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.embedding import run_beside, run_during
-from llm_datagen.errors import ConfigError, PipelineExistsError
+from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
 from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
@@ -142,7 +142,7 @@ class BasePipeline(StoredPipeline):
         assert folder is not None
         if self._run is not None:
             if not self._run.is_over():
-                raise PipelineExistsError(f"run {folder.pipeline_id!r} is running already, started by this object")
+                raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
             raise PipelineExistsError(
                 f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
             )
@@ -151,6 +151,8 @@ class BasePipeline(StoredPipeline):
             undo.callback(folder.unlock)
             image = self._catch_up(folder)
             check_nodes(self.nodes, image)
+            if image["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
+                self._save_state(folder, image, self.nodes)  # its input has grown since: seals are taken off now
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
                 if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():

@@ -70,5 +70,6 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
                 f"deletes nothing of another run; to start that one afresh, give create() its id ({owner!r}); else "
                 "choose another output, or delete this one yourself"
             )
+    folder.forget()  # first: an image must not tell of outputs that are gone
     for output in outputs.values():
         output.delete()

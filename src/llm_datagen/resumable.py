@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.config import FailurePolicy, OnError
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
-from llm_datagen.report import Status
+from llm_datagen.report import NodeReport, Status
 from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.sink import position_of
 
 
 def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
@@ -115,6 +117,25 @@ def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
             f"{node.output.path} is gone, with its commit log and its seal, though {rows} source rows of "
             f"{node.node_id} were done; restore it, or start afresh with if_exists='overwrite'"
         )
+
+
+def count_again(image: dict[str, Any], nodes: Sequence[UnifiedNode]) -> None:
+    """Write into an image what the streams say of each node: it may have been saved long before a kill."""
+    for node, entry in zip(nodes, image["nodes"], strict=True):
+        found = position_of(node.output)
+        position = found[1] if found else Position()
+        before = NodeReport(**{key: entry[key] for key in NodeReport.__dataclass_fields__ if key in entry})
+        now = replace(
+            before,
+            rows_in=position.coverage.rows,
+            rows_out=position.rows,
+            filtered=position.filtered,
+            skipped=position.skipped,
+            dead_letters=position.dead,
+            failed=position.skipped + position.dead,
+            status=Status.COMPLETED if node.is_finished() else Status.PENDING,
+        )
+        entry.update(now.as_dict())
 
 
 def is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:

@@ -18,11 +18,11 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import ref_of
 from llm_datagen.outputs import delete_outputs, why_refused
 from llm_datagen.report import LIVE, Status
-from llm_datagen.resumable import Ignored, change_policy, check_nodes, check_operators, is_untouched
+from llm_datagen.resumable import Ignored, change_policy, check_nodes, check_operators, count_again, is_untouched
 from llm_datagen.run import Run
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.letters import check_letters, release_letters
+from llm_datagen.streams.letters import check_letters, has_letters, release_letters
 
 
 class StoredPipeline:
@@ -168,12 +168,7 @@ class StoredPipeline:
         with self._held(pipeline_id) as (folder, image):
             for entry in image["nodes"]:
                 check_letters(StreamFactory.create(entry["output_uri"]))
-            self._resume(folder, image)
-            for node in self.nodes:
-                release_letters(node.output)
-            if not all(node.is_finished() for node in self.nodes):
-                image["status"] = str(Status.RESUMING)
-            folder.save(image)
+            self._resume(folder, image, is_replay=True)
         return self
 
     @contextlib.contextmanager
@@ -196,6 +191,7 @@ class StoredPipeline:
         on_error: OnError | None = None,
         max_errors: int | float | None = None,
         verify: Verify = "tail",
+        is_replay: bool = False,
     ) -> None:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
         check_choice("verify", verify, Verify)
@@ -211,13 +207,25 @@ class StoredPipeline:
             warnings.warn(note.text, ResumeWarning, stacklevel=3)
         for entry, node in zip(image["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
+        letters = [node.output for node in nodes if is_replay and has_letters(node.output)]
+        self._save_state(folder, image, nodes, is_complete=not letters)  # before a stream is less than the image says
         for node in nodes:
             node.reopen()
-        is_complete = all(node.is_finished() for node in nodes)
-        image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
-        folder.save(image)
+        for output in letters:
+            release_letters(output)
+        if letters:
+            self._save_state(folder, image, nodes)
         self._folder, self._image, self.nodes, self._run, self._notes = folder, image, nodes, None, notes
         self.streaming = bool(image["config"]["streaming"])
+
+    def _save_state(
+        self, folder: RunFolder, image: dict[str, Any], nodes: list[UnifiedNode], *, is_complete: bool = True
+    ) -> None:
+        """Save what the streams say, so that whatever happens next, the image claims no more than they hold (R1)."""
+        count_again(image, nodes)
+        is_complete = is_complete and all(node.is_finished() for node in nodes)
+        image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
+        folder.save(image)
 
     def _refuse_running(self) -> None:
         if self._run is not None and not self._run.is_over():

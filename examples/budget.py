@@ -36,7 +36,7 @@ def main() -> None:
         report = pipeline(server.base_url, usd=0.003).create("french").run()
         print(f"{report.status}: {report.reason}")
         print(f"{report.rows_out} rows for ${report.cost:.6f}")
-        assert report.status == "canceled"
+        assert report.status == "stopped"
         assert report.cost is not None
         assert report.cost <= 0.003
 

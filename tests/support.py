@@ -16,6 +16,7 @@ from typing import Any
 import pykka
 
 from llm_datagen import StreamFactory, UnifiedPipeline
+from llm_datagen.runtime import RunFolder
 
 QUICK: dict[str, Any] = {"fsync": "never"}
 """A writer configuration that does not wait for the medium."""
@@ -60,6 +61,15 @@ def bag(rows: Iterable[Any]) -> Counter[str]:
     return Counter(json.dumps(row, sort_keys=True) for row in rows)
 
 
+def instrument(operator: Any) -> Any:
+    """Return an operator that a test may change between two runs of one id: it gets a version, which stays."""
+    target = getattr(operator, "__func__", operator)
+    if getattr(target, "version", None) is None:
+        with contextlib.suppress(AttributeError, TypeError):  # what cannot be given one does not change
+            target.version = "an instrument"
+    return operator
+
+
 class Bench:
     """A folder to run pipelines in.
 
@@ -89,12 +99,16 @@ class Bench:
             **settings,
         }
         given["writer_config"] = {**QUICK, **given.get("writer_config", {})}
-        return UnifiedPipeline(operators, **given)
+        return UnifiedPipeline([instrument(operator) for operator in operators], **given)
 
     def image(self, pipeline_id: str) -> dict[str, Any]:
         """Return runtime.json."""
         image: dict[str, Any] = json.loads((self.results / pipeline_id / "runtime.json").read_bytes())
         return image
+
+    def put_image(self, pipeline_id: str, image: dict[str, Any]) -> None:
+        """Put another runtime.json in its place, as if the engine had written it."""
+        RunFolder(self.results, pipeline_id).save(image)
 
     def between(self, pipeline_id: str, number: int = 0, extension: str = "jsonl") -> Path:
         """Return the path of the stream between two nodes."""

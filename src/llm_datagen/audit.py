@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import StreamError
-from llm_datagen.ids import Id
+from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.commits import Position, flaws_of
+from llm_datagen.streams.dispatch import abandoned
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import position_of, read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
@@ -141,11 +141,12 @@ class _Check:
             return None
         with self.ledger.finding_errors("the source cannot be read: "):
             # What another program wrote may have lines that are no rows; what a node wrote, not.
-            rows = rows_of(source, decode=not self._entry["is_root"], strict=self._is_own_source)
+            root = root_names(self._entry)
+            rows = rows_of(source, decode=root is None, strict=self._is_own_source)
             numbers: dict[Id, int] = {}
             count = 0
             for row_id, _, number in rows:
-                numbers[row_id] = number
+                numbers[root.name(number) if root else row_id] = number
                 count += 1
             self.ledger.rows_in = count
             return numbers
@@ -165,6 +166,9 @@ class _Check:
             manifest = output.manifest()
             ledger.complete = manifest is not None and manifest.complete
             self._check_papers()
+        with ledger.finding_errors():
+            abandoned(output, position)
+        with ledger.finding_errors():
             output.verify()
         if made_from != self._source.uri:
             ledger.find(f"{output.path} was made from {made_from!r}, and the image says from {self._source.uri!r}")
@@ -186,10 +190,8 @@ class _Check:
     def _check_papers(self) -> None:
         """See to it that the seal, or else the commit log, is as it was written."""
         output = self._output
-        seal = output.disk.read_all(output.done_path)
-        if output.manifest() is not None and not is_unaltered(seal or b""):
-            self.ledger.find(f"{output.done_path}: the checksum of the seal differs: it was edited; restore it")
-        elif seal is None:
+        output.check_seal()
+        if not output.is_sealed():
             for flaw in flaws_of(output.disk, output.commits_path):
                 self.ledger.find(flaw)
 

@@ -12,15 +12,20 @@ from llm_datagen.actors.host import PipelineHost
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
+from llm_datagen.edited import compare
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
+from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.layout import check_layout
 from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.resets import finish
 from llm_datagen.resumable import check_nodes, check_operators
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
+from llm_datagen.showing import Progress, check_progress, node_views, shown
 from llm_datagen.stored_pipeline import StoredPipeline
 from llm_datagen.streams import Fingerprint
 
@@ -30,8 +35,12 @@ class BasePipeline(StoredPipeline):
 
     # Running.
 
-    def run(self) -> RunReport:
+    def run(self, *, progress: Progress = "auto") -> RunReport:
         """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
+
+        Args:
+            progress: whether a table shows how far the nodes are: ``"auto"``: in a notebook, and at a terminal (on
+                standard error), if rich is installed; True: also elsewhere, as lines on standard error; False: never.
 
         Returns:
             The report, when the run is completed or was cancelled.
@@ -43,8 +52,13 @@ class BasePipeline(StoredPipeline):
             PipelineExistsError: when this run has ended; `resume()` it.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
             SystemExit: with 143 after SIGTERM, when everything is saved.
+            ConfigError: when `progress` cannot be what was given.
         """
-        return run_in_foreground(self._prepare())
+        check_progress(progress)
+        if self._folder is None:
+            self._create_default()
+        with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
+            return run_in_foreground(self._prepare(hooks))
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
         """Run without blocking.
@@ -77,7 +91,7 @@ class BasePipeline(StoredPipeline):
         if self._run is not None:
             self._run.wait()  # it has ended, and perhaps not let go of everything yet
         if isinstance(order, Resume):
-            self.resume(order.pipeline_id)
+            self.resume(order.pipeline_id, on_change=order.on_change)
         run = self._prepare()
         run.start(host)
         return run
@@ -135,7 +149,8 @@ class BasePipeline(StoredPipeline):
         if self._run is not None:
             self._run.cancel(reason)
 
-    def _prepare(self) -> Run:
+    def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
+        """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
         if self._folder is None:
             self._create_default()
         folder = self._folder
@@ -150,6 +165,9 @@ class BasePipeline(StoredPipeline):
             folder.lock()
             undo.callback(folder.unlock)
             image = self._catch_up(folder)
+            edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
+            edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
+            check_layout([node.joint for node in self.nodes], self.log_file, folder)
             check_nodes(self.nodes, image)
             if image["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
                 self._save_state(folder, image, self.nodes)  # its input has grown since: seals are taken off now
@@ -168,16 +186,16 @@ class BasePipeline(StoredPipeline):
             streaming=self.streaming,
             folder=folder,
             image=image,
-            hooks=self.hooks,
+            hooks=hooks or self.hooks,
             log=log,
-            notes=[(note.node_id, note.text) for note in self._notes],
+            notes=self._notes,
         )
         self._note_run(self._run)
         return self._run
 
     def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
         """Return the image as it is now: others may have run, resumed or replaced the run since this object read it."""
-        image = folder.load()
+        image = finish(folder, folder.load())
         if image["updated_at"] != self._image["updated_at"]:
             check_operators(image, self._operators(image))
             self.nodes, self._image = self._nodes_of(image), image

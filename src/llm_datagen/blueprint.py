@@ -13,6 +13,7 @@ from llm_datagen.config import (
     WriterConfig,
 )
 from llm_datagen.errors import ConfigError
+from llm_datagen.ids import root_names
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import ref_of
@@ -90,7 +91,9 @@ def image_of_line(
                 "rate": filled.rate,
                 "executor": filled.executor,
                 "idle_timeout": filled.idle_timeout,
-                "id_scheme": settings.id_scheme,
+                "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
+                "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
+                "input_ids": settings.input_ids,
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,
             }
@@ -143,7 +146,7 @@ def image_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming:
             "operator_ref": ref_of(node.operator),
             "id_scheme": node.id_scheme,
             "follow_input": node.follow_input,
-            "is_root": node.is_root,
+            "is_root": node.root is not None,
         }
         for node in nodes
     ]
@@ -158,6 +161,7 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
         "reason": "",
         "paused": False,
         "error": None,
+        "failed_row": None,
         "usage": [],
         "cost": None,
         "pid": None,
@@ -202,5 +206,5 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         follow_input=entry["follow_input"],
         log_file=log_file,
     )
-    node.is_root = entry["is_root"]
+    node.root = root_names(entry)
     return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)

@@ -12,9 +12,14 @@ Fsync = Literal["never", "close", "flush"]
 OnError = Literal["fail", "skip", "dead_letter"]
 DeliveryMode = Literal["exactly_once", "at_most_once"]
 IdScheme = Literal["path", "numeric"]
+PipelineIdScheme = Literal["path", "numeric", "text"]
+InputIds = Literal["keep", "refuse", "drop"]
+"""What becomes of an `_i` that a row of a pipeline's input has: it is kept as `_i_in`; or the row fails; or it goes."""
+
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]
+OnChange = Literal["refuse", "accept", "rerun"]
 
 
 def check_count(name: str, value: Any) -> int:
@@ -65,6 +70,24 @@ def check_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{name} must be text, not {value!r}")
     return value
+
+
+def check_path(name: str, value: Any) -> str:
+    """Return `value` if it can be the path of a file, as text.
+
+    Raises:
+        ConfigError: naming `name`, the value, and what to write instead.
+    """
+    path = check_text(name, value)
+    if "\0" in path:
+        raise ConfigError(f"{name} has a NUL character, which no path can have: {path!r}")
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise ConfigError(
+            f"{name} is no text: {path!a} has half a character, or bytes that are not UTF-8; rename the file or folder"
+        )
+    if path.partition("/")[0] == "~":
+        raise ConfigError(f"{name} is {path!r}, and ~ is not expanded here; write the folder, or Path.home() in Python")
+    return path
 
 
 def check_flag(name: str, value: Any) -> bool:

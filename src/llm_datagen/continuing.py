@@ -13,9 +13,14 @@ from llm_datagen.streams.letters import check_letters
 def check_input(source: Stream) -> None:
     """See to it that an input which is to be read as it is can be."""
     if source.size() is None:
+        pattern = (
+            "; it is taken as it is, not as a pattern: give one file, or several inputs to a node (bind_io)"
+            if any(sign in source.path for sign in "*?[")
+            else ""
+        )
         raise StreamMissingError(
-            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
-            f"directory, {Path.cwd()})"
+            f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
+            f"working directory, {Path.cwd()})"
         )
     if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
         raise StreamBusyError(
@@ -42,7 +47,16 @@ def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -
 
 
 def check_letters_of(output: Stream, position: Position) -> None:
-    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long."""
+    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
+
+    A stream that goes on may have more than were committed, which are cut off; one that is sealed may not.
+    """
+    size = output.disk.size(output.errors_path) or 0
+    if output.is_sealed() and size > position.errors_bytes:
+        raise StreamChangedError(
+            f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "
+            "something was added since; restore it, or start afresh with if_exists='overwrite'"
+        )
     if position.errors_bytes <= CHECK_WHOLE_BYTES:
         check_letters(output)
 
@@ -50,9 +64,10 @@ def check_letters_of(output: Stream, position: Position) -> None:
 def check_source(source: Stream, done: Coverage) -> None:
     """See to it that the rows which were read before are still there (M22)."""
     _, offset = done.end()
-    size = source.size()
+    promised = source.readable()
+    size = None if promised is None else promised.limit  # what lies behind that is cut off before anyone reads it
     if offset and (size is None or size < offset):
-        what = "is gone" if size is None else f"has {size} bytes"
+        what = "is gone" if size is None else f"has {size} bytes that are accounted for"
         raise StreamChangedError(
             f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
             "restore it, or start afresh with if_exists='overwrite'"

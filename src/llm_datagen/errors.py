@@ -6,6 +6,7 @@ Every message says what happened, where (path, line, offset, node, row id), and 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -45,6 +46,18 @@ class ImageMismatchError(DatagenError):
     """Raised by `resume()` when the operators in the code are not those that the image was made with."""
 
 
+class OperatorChangedError(ImageMismatchError):
+    """Raised by `resume()` when operators were edited, or steps added, removed or moved, since rows were made.
+
+    Attributes:
+        changes: what changed, by the id of the node: names of parts such as "prompt", "code", or "global LIMIT".
+    """
+
+    def __init__(self, message: str, changes: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(message)
+        self.changes = {node_id: tuple(parts) for node_id, parts in (changes or {}).items()}
+
+
 class ImageError(DatagenError):
     """Raised when a `runtime.json` cannot be read."""
 
@@ -63,6 +76,8 @@ class FatalError(DatagenError):
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
     """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
 
+    The run is then `stopped`, and can be resumed.
+
     Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
     """
 
@@ -72,11 +87,13 @@ class NodeFailedError(DatagenError):
 
     Attributes:
         node_id: the node that failed first.
+        failed_row: which row it failed of, and its input in short; None when it was none's fault.
     """
 
-    def __init__(self, message: str, node_id: str = "") -> None:
+    def __init__(self, message: str, node_id: str = "", failed_row: str | None = None) -> None:
         super().__init__(message)
         self.node_id = node_id
+        self.failed_row = failed_row
 
 
 class TooManyErrorsError(DatagenError):

@@ -24,6 +24,8 @@ from llm_datagen.continuing import check_finished, check_input, check_letters_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.ids import RootNames
+from llm_datagen.layout import check_layout
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log, open_log
 from llm_datagen.merging import Merger
 from llm_datagen.operators import Call, operator_name
@@ -112,7 +114,7 @@ class UnifiedNode(Wiring):
         self.stall_after = check_seconds("stall_after", stall_after)
         self.rate = None if rate is None else check_rate("rate", rate)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
-        self.is_root = False
+        self.root: RootNames | None = None
         self._hooks = check_hooks(hooks)
         self._log_file = check_log(log_file)
         self._packed: bytes | None = None  # by `check`, for `plan`
@@ -216,6 +218,7 @@ class UnifiedNode(Wiring):
             StreamError: when the output cannot be continued; see `Sink`.
         """
         source, output = self.input, self.output
+        output.check_seal()
         manifest = output.manifest()
         if manifest is not None and self.is_finished():
             check_finished(output, manifest.size, manifest.source, source.uri)
@@ -263,7 +266,7 @@ class UnifiedNode(Wiring):
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
             try:
-                bury_abandoned(sink, source, self.node_id, is_root=self.is_root)
+                bury_abandoned(sink, source, self.node_id, self.root)
                 dispatched = self._dispatch_log()
             except BaseException:
                 sink.close()
@@ -282,7 +285,7 @@ class UnifiedNode(Wiring):
             writer=self.writer_config,
             ordered=self.ordered,
             id_scheme=self.id_scheme,
-            is_root=self.is_root,
+            root=self.root,
             follow=self.follow_input,
             idle_timeout=self.idle_timeout,
             policy=self.policy,
@@ -306,9 +309,13 @@ class UnifiedNode(Wiring):
         """Open the streams and recover the output. Only needed to run and close in separate steps."""
         if self._opened is None:
             self._refuse_several()
-            self.check()
+            self._check_alone()
             self._opened = self.plan(seal=False)
         return self
+
+    def _check_alone(self) -> None:
+        check_layout([self.joint], self._log_file, None)
+        self.check()
 
     def _refuse_several(self) -> None:
         if self._named_outputs or self._named_inputs:
@@ -328,7 +335,7 @@ class UnifiedNode(Wiring):
         """
         self._refuse_several()
         if self._opened is None:
-            self.check()
+            self._check_alone()
         plan = self._opened or self.plan()
         try:
             log = open_log(self._log_file)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from llm_datagen.escaping import escape_line
 
 
 class Status(StrEnum):
@@ -19,10 +22,14 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELING = "canceling"
     CANCELED = "canceled"
+    STOPPED = "stopped"
 
 
 LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
 """What an image says of a run while a process is at it, and after that process was killed."""
+
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED})
+"""How a run can have ended. Stopped: an operator asked for it (`StopRun`), such as at the cap of a budget."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +113,9 @@ class PipelineStatus:
         pipeline_id: its id.
         status: its status.
         nodes: its nodes.
-        reason: why it was cancelled, if somebody said so.
+        reason: why it was cancelled, if somebody said so; or why an operator has stopped it.
         error: what it failed of.
+        failed_row: which row it failed of, and its input in short, such as ``row 17 (in.jsonl, line 18): {"n": 17}``.
         paused: whether it was told to pause: no call of an operator begins.
     """
 
@@ -116,6 +124,7 @@ class PipelineStatus:
     nodes: tuple[NodeReport, ...] = ()
     reason: str = ""
     error: str | None = None
+    failed_row: str | None = None
     paused: bool = False
 
     @property
@@ -142,6 +151,20 @@ class RunReport(PipelineStatus):
 
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""
+        return (
+            f"<RunReport{name}: {self.status} after {self.seconds:.1f} s, {self.rows_in:,} in, {self.rows_out:,} out, "
+            f"{self.filtered:,} filtered, {self.failed:,} failed>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: a line of the run, and a table with a line a node."""
+        head = "".join(f"<th>{name}</th>" for name in ("node", "status", *_COUNTS, "cost"))
+        body = "".join(_html_row(node) for node in self.nodes)
+        why = f"<div>{_html(self.reason or self.error or '')}</div>" if self.reason or self.error else ""
+        return f"<div>{_html(repr(self))}</div>{why}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
     @property
     def rows_in(self) -> int:
         """Rows of the pipeline's input that are done by the first node."""
@@ -161,6 +184,21 @@ class RunReport(PipelineStatus):
     def failed(self) -> int:
         """Rows that failed."""
         return sum(node.failed for node in self.nodes)
+
+
+_COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed", "pending")
+"""The counts of a node that a notebook shows."""
+
+
+def _html(text: str) -> str:
+    return html.escape(escape_line(text))
+
+
+def _html_row(node: NodeReport) -> str:
+    counts = [getattr(node, name) for name in _COUNTS]
+    numbers = ["?" if count is None else f"{count:,}" for count in counts]
+    cells = [_html(node.node_id), _html(node.status), *numbers, "" if node.cost is None else dollars(node.cost)]
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 COST = "cost"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from llm_datagen.config import FailurePolicy, OnError
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
+from llm_datagen.log import NOT_USED
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, Status
+from llm_datagen.run import Note
 from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.sink import position_of
@@ -32,20 +34,7 @@ def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """Something that the code gives and a resume does not use.
-
-    Attributes:
-        node_id: the node that it is about.
-        text: what is used instead, for people.
-    """
-
-    node_id: str
-    text: str
-
-
-def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[str, Any]) -> list[Ignored]:
+def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[str, Any]) -> list[Note]:
     """Return which of the two ends of a line the code gives otherwise than its image has them."""
     ignored = []
     ends = (("input_uri", input_uri, image["nodes"][0]), ("output_uri", output_uri, image["nodes"][-1]))
@@ -56,7 +45,7 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[s
     return ignored
 
 
-def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Ignored]:
+def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Note]:
     """Return the streams of nodes that the code wires otherwise than the image has them."""
     entries = {entry["node_id"]: entry for entry in image["nodes"]}
     ignored = []
@@ -72,12 +61,12 @@ def _are_same_place(uri: str, other: str) -> bool:
     return uri == other or StreamFactory.create(uri).places == StreamFactory.create(other).places
 
 
-def _ignored(image: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Ignored:
+def _ignored(image: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Note:
     text = (
         f"run {image['pipeline_id']!r} goes on with {name}={entry[name]!r}, as its image says; the code gives "
         f"{given!r}, which is not used: a resume takes its paths from the image. For other ones, create another run"
     )
-    return Ignored(entry["node_id"], text)
+    return Note(entry["node_id"], text, NOT_USED)
 
 
 def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: int | float | None) -> None:
@@ -100,8 +89,10 @@ def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: i
 
 
 def check_nodes(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> None:
-    """See to it that all nodes can go on, before anything is changed (M22)."""
-    for node, entry in zip(nodes, image["nodes"], strict=True):
+    """See to it that nodes of an image can go on, before anything is changed (M22)."""
+    entries = {entry["node_id"]: entry for entry in image["nodes"]}
+    for node in nodes:
+        entry = entries[node.node_id]
         if not node.is_finished():
             known, done = entry.get("input_fingerprint"), node.read_before()
             Fingerprint.check_input(node.input, known, done, follow=node.follow_input)

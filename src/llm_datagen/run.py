@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pykka
 
 from llm_datagen import log as events
+from llm_datagen import signals
 from llm_datagen.actors.hookrunner import HookRunner
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
@@ -26,10 +27,11 @@ from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.identity import fingerprint_of, note_changes
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
-from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.report import ENDED, NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
 from llm_datagen.runtime.owner import whoami
@@ -38,6 +40,28 @@ LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""
 
 _SLICE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that is told of a node when the run begins: in the log, and to the hooks.
+
+    Attributes:
+        node_id: the node.
+        text: what is told.
+        event: the event of the log.
+        parts: the parts of its operator that changed; None when it is about something else.
+    """
+
+    node_id: str
+    text: str
+    event: str
+    parts: Sequence[str] | None = None
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """What the log has of it, besides the text."""
+        return {} if self.parts is None else {"parts": list(self.parts)}
 
 
 class Run:
@@ -51,7 +75,7 @@ class Run:
         image: the image.
         hooks: who watches.
         log: the platform log; closed at the end.
-        notes: what whoever watches is to be told at the beginning: nodes' ids, and texts.
+        notes: what is to be told of nodes first, in the log and to the hooks.
     """
 
     def __init__(
@@ -64,9 +88,10 @@ class Run:
         image: dict[str, Any],
         hooks: IPipelineHooks | None,
         log: PlatformLog,
-        notes: Sequence[tuple[str, str]] = (),
+        notes: Sequence[Note] = (),
     ) -> None:
         self._plans = plans
+        self._notes = notes
         self._pipeline_id = pipeline_id
         self._streaming = streaming
         self._folder = folder
@@ -78,6 +103,7 @@ class Run:
         self._hooks: HookRunner | None = None
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
+        self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
         self._started = time.monotonic()
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
@@ -117,7 +143,7 @@ class Run:
         self._settled.set_result(Settled(status, "", failure, error))
 
     def _start(self, host: Recipient | None) -> pykka.ActorRef[PipelineActor]:
-        self._image.update(started_at=now_text(), ended_at=None, error=None, paused=False, **whoami())
+        self._image.update(started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami())
         self._image["log_file"] = self._log.path
         nodes = [plan.node_id for plan in self._plans]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
@@ -134,9 +160,9 @@ class Run:
             self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
         )
         tell(self._ref, RunMessage())
-        for node_id, text in self._notes:
-            self._log.warning(events.NOT_USED, node_id=node_id, message=text)
-            tell(self._ref, OperatorLogged(self._pipeline_id, node_id, "warning", text))
+        for note in self._notes:
+            self._log.warning(note.event, node_id=note.node_id, message=note.text, **note.fields)
+            tell(self._ref, OperatorLogged(self._pipeline_id, note.node_id, "warning", note.text))
         if self._cancelled is not None:  # it came before there was anybody to hear it
             tell(self._ref, Cancel(self._cancelled))
         return self._ref
@@ -197,6 +223,7 @@ class Run:
             nodes=status.nodes,
             reason=status.reason,
             error=status.error,
+            failed_row=status.failed_row,
             seconds=round(self._seconds, 3),
         )
 
@@ -209,8 +236,11 @@ class Run:
         settled = self._settled.result(0)
         if settled.failure is not None:
             what = f"node {settled.node_id}" if settled.node_id else "the run"
+            row = settled.status.failed_row
+            at = f"; at {row}" if row else ""
             hint = f"; mend the cause, then resume({self._pipeline_id!r})" if self._folder else ""
-            raise NodeFailedError(f"{what} failed: {settled.failure}{hint}", settled.node_id) from settled.error
+            message = f"{what} failed: {settled.failure}{at}{hint}"
+            raise NodeFailedError(message, settled.node_id, row) from settled.error
 
     def _clean_up(self) -> None:
         """Leave nothing behind (F2). In the pipeline actor's thread, when all has ended."""
@@ -224,13 +254,15 @@ class Run:
                 last_first.callback(self._hooks.close)
             is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
             for plan in self._plans:
+                note_changes(plan.operator, self._fingerprints[plan.node_id])
+            for plan in self._plans:
                 if all(is_over):  # else its writer still has them, and closes them itself
                     last_first.callback(plan.close)
             if self._control is not None:
                 last_first.callback(self._control.close)
 
     def _settle_image(self, folder: RunFolder) -> None:
-        if self._image["status"] not in {Status.COMPLETED, Status.FAILED, Status.CANCELED}:
+        if self._image["status"] not in ENDED:
             self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
             folder.save(self._image)
 
@@ -290,9 +322,7 @@ def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
         news.put(number)
 
     with contextlib.ExitStack() as put_back:
+        put_back.callback(signals.put_back)
         for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.getsignal(number)
-            if before is not None:  # one that Python did not install cannot be put back by it, so it stays
-                put_back.callback(signal.signal, number, before)
-                signal.signal(number, on_signal)
+            signals.install(number, on_signal)
         yield

@@ -11,8 +11,9 @@ from llm_datagen.config import (
     DeliveryMode,
     ExecutorKind,
     FailurePolicy,
-    IdScheme,
+    InputIds,
     OnError,
+    PipelineIdScheme,
     WriterConfig,
     check_choice,
     check_count,
@@ -21,6 +22,7 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError
+from llm_datagen.ids import TEXT_PREFIX, check_id_prefix
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.streams import StreamFactory
 
@@ -39,7 +41,9 @@ class Settings:
     base_path: str
     protocol_prefix: str
     default_protocol: str
-    id_scheme: IdScheme
+    id_scheme: PipelineIdScheme
+    id_prefix: str | None
+    input_ids: InputIds
     ordered: bool
     on_error: OnError
     max_errors: int | float | None
@@ -64,7 +68,11 @@ class Settings:
         check_flag("streaming", self.streaming)
         check_count("parallel_size", self.parallel_size)
         check_count("batch_size", self.batch_size)
-        check_choice("id_scheme", self.id_scheme, IdScheme)
+        check_choice("id_scheme", self.id_scheme, PipelineIdScheme)
+        if self.id_prefix is not None and self.id_scheme != "text":
+            raise ConfigError(f'id_prefix={self.id_prefix!r} needs id_scheme="text", not {self.id_scheme!r}')
+        check_id_prefix(self.prefix)
+        check_choice("input_ids", self.input_ids, InputIds)
         check_flag("ordered", self.ordered)
         FailurePolicy(
             on_error=self.on_error, max_errors=self.max_errors, retries=self.retries, retry_wait=self.retry_wait
@@ -107,6 +115,11 @@ class Settings:
         settings["operators"] = [operator_name(operator) for operator in self.operators or ()]
         settings["writer_config"] = self.writer_config.as_dict()
         return settings
+
+    @property
+    def prefix(self) -> str:
+        """What ids of root rows begin with under the scheme "text"."""
+        return TEXT_PREFIX if self.id_prefix is None else self.id_prefix
 
     def stream_between(self, pipeline_id: str, number: int) -> str:
         """Return the URI of the stream that node `number` writes for the next one."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 from llm_datagen.config import ExecutorKind
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import check_operator
+from llm_datagen.layout import Joint
 from llm_datagen.merging import check_inputs, merged_beside
 from llm_datagen.operators import FunctionOperator, as_operator
 from llm_datagen.routing import RoutingOperator, Rule, check_outputs
@@ -74,6 +75,8 @@ class Wiring:
         else:
             self._output = _as_stream("output_bus", output_bus)
         outputs = list(self._named_outputs.values()) or [self._output]
+        for stream in (self._output, *outputs):
+            stream.anchor()
         self._named_inputs = {}
         if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
@@ -82,6 +85,8 @@ class Wiring:
             self._input = merged_beside(outputs[0])
         else:
             self._input = _as_stream("input_bus", input_bus)
+        for stream in (self._input, *self._named_inputs.values()):
+            stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
         written = {self._output.place, *(output.place for output in outputs)}
         for stream in (self._input, *self._named_inputs.values()):
@@ -122,6 +127,15 @@ class Wiring:
         if self._named_outputs:
             return RoutingOperator(self._operator, list(self._named_outputs), self._rule)
         return self._operator
+
+    @property
+    def joint(self) -> Joint:
+        """What it is joined to, for a look at all paths of a run.
+
+        Raises:
+            ConfigError: when no streams were bound, or no operator was set.
+        """
+        return Joint(self.node_id, self.input, self.output, self.operator)
 
     @property
     def input(self) -> Stream:

@@ -30,8 +30,8 @@ def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
             "budget": {"usd": 0.05},
         }
         file = shell.yaml([{"use": "llm_datagen.llm:LLMOperator", "with": ask, "name": "ask"}], parallel_size=5)
-        said = command("run", file, "--id", "a", code=1).stdout
-        assert "run a: canceled" in said
+        said = command("run", file, "--id", "a", code=3).stdout
+        assert "run a: stopped" in said
         status = command("status", "a").stdout
         reason = "the budget of $0.0500 is reached: $0.0"
         assert reason in status
@@ -42,7 +42,7 @@ def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
         assert "budget: $0.0" in status
         image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
         assert f"${image['nodes'][0]['usage'][0]['cost']:.4f}" in status
-        assert reason in command("resume", "a", code=1).stdout + command("status", "a").stdout
+        assert reason in command("resume", "a", code=3).stdout + command("status", "a").stdout
         before = server.tokens
         said = command("resume", "a", "--budget-usd", "1.5", "--budget-tokens", "100000").stdout
         assert "run a: completed" in said

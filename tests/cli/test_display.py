@@ -140,7 +140,7 @@ def test_a_resumed_node_counts_on_and_its_rate_is_that_of_this_run() -> None:
     board.on_node_progress("a", "n", 110, 200, meta())
     board.on_node_end("a", "n", False, None)
     (view,) = board.views()
-    assert (view.status, view.done, view.rate, view.tokens) == ("canceled", 110, 5.0, 12)
+    assert (view.status, view.done, view.rate, view.tokens) == ("stopped", 110, 5.0, 12)
 
 
 def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_not() -> None:

@@ -195,3 +195,30 @@ def test_a_file_and_a_run_are_drawn(shell: Shell, command: Command) -> None:
     assert command("describe", "a").stdout == drawn.replace("PIPELINE_ID", "a")
     assert command("describe", "a", "--format", "mermaid").stdout.startswith("flowchart TD\n")
     assert "no-such" in command("describe", "no-such", code=2).stderr
+
+
+def test_status_and_errors_say_which_row_failed(shell: Shell, command: Command) -> None:
+    result = command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)
+    row = 'row 7 (in.jsonl, line 8): {"n": 7}'
+    assert f"seven is [not] wanted; at {row}; mend the cause" in result.stderr
+    assert f"failed at {row}" in command("status", "a").stdout.splitlines()
+    assert f"  at {row}" in command("errors", "a").stdout.splitlines()
+    assert json.loads(command("status", "a", "--json").stdout)["failed_row"] == row
+
+
+def test_a_run_that_an_operator_stops_has_a_status_and_an_exit_code_of_its_own(shell: Shell, command: Command) -> None:
+    (shell.folder / "stops.py").write_text(
+        "from pathlib import Path\nfrom llm_datagen import StopRun\n\n\ndef stop(item):\n"
+        "    if item['n'] == 20 and not Path('mended').exists():\n"
+        "        raise StopRun('20 are enough')\n    return item\n"
+    )
+    result = command("run", shell.yaml(["stops:stop"]), "--id", "a", code=3)
+    assert "run a: stopped after" in result.stdout
+    assert "reason  20 are enough" in result.stdout
+    assert "canceled" not in result.stdout
+    assert "run a: stopped (20 are enough)" in command("status", "a").stdout
+    told = json.loads(command("status", "a", "--json").stdout)
+    assert (told["status"], told["nodes"][0]["status"]) == ("stopped", "stopped")
+    shell.mend()
+    command("resume", "a")
+    assert len(shell.rows()) == 50

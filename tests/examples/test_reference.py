@@ -119,15 +119,15 @@ def test_reports_have_these_fields() -> None:
     assert _names(table(REFERENCE, "Reports", "field of RunReport")) == [*_fields(RunReport), *properties]
     derived = [name for name, value in vars(NodeReport).items() if isinstance(value, property)]
     assert _names(table(REFERENCE, "Reports", "field of NodeReport")) == [*_fields(NodeReport), *derived]
-    assert len(_fields(PipelineStatus)) == 6
+    assert len(_fields(PipelineStatus)) == 7
 
 
 def test_every_status_is_explained() -> None:
     assert _names(table(CONCEPTS, "Failure and cancel", "status")) == [
         *(status.value for status in (Status.PENDING, Status.RUNNING, Status.RESUMING, Status.CANCELING)),
-        *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED)),
+        *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED)),
     ]
-    assert len(Status) == 7
+    assert len(Status) == 8
 
 
 def test_every_member_of_operators_and_ctx_is_there() -> None:
@@ -209,10 +209,11 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise ValueError(number)
         return number
 
+    step.version = "1"  # type: ignore[attr-defined]
     pipeline = llm_datagen.UnifiedPipeline([step], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None)
     with pytest.raises(llm_datagen.NodeFailedError):
         pipeline.create("keys").run()
-    header, *commits = (json.loads(line[9:]) for line in Path("out.jsonl.commits").read_text().splitlines())
+    header, *commits = (json.loads(line[18:]) for line in Path("out.jsonl.commits").read_text().splitlines())
     assert list(header) == ["format", "source"]
     keys = _names(table(REFERENCE, "Files on disk", "key of a commit"))
     assert sorted({key for commit in commits for key in commit} | {"marks"}) == sorted(keys)

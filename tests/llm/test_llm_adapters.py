@@ -88,7 +88,7 @@ def test_the_messages_api_is_spoken(claude: ChatServer) -> None:
         "temperature": 0,
         "stop_sequences": ["END"],
         "system": [{"type": "text", "text": "Be kind."}],
-        "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
+        "output_config": {"format": {"type": "json_schema", "schema": {**SCHEMA, "additionalProperties": False}}},
         "messages": [
             {
                 "role": "user",

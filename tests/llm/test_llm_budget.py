@@ -46,12 +46,12 @@ def test_spent_is_at_most_the_cap_and_a_run_with_a_raised_one_ends_with_all_rows
 ) -> None:
     till = Till(server, faults=0.12)
     report = pipeline(server, {"tokens": 5000}).create("job").run()
-    assert report.status == "canceled"
+    assert report.status == "stopped"
     assert report.reason.startswith("the budget of 5,000 tokens is reached: 4,")
     assert "set aside for calls whose answer never came" in report.reason
     assert 2000 < till.tokens <= 5000, "two nodes, 50 calls at once"
     for cap in (5000, 7000):
-        assert pipeline(server, {"tokens": cap}).resume("job").run().status == "canceled"
+        assert pipeline(server, {"tokens": cap}).resume("job").run().status == "stopped"
         assert till.tokens <= cap
     report = pipeline(server, {"tokens": ALL}).resume("job").run()
     assert report.status == "completed"
@@ -83,7 +83,7 @@ def test_spent_is_at_most_the_cap_over_kill_9_in_mid_flight(
             # What was in flight when one was killed may have used up what the next had.
             assert job.wait(timeout=60) in ((-signal.SIGKILL,) if number == 0 else (-signal.SIGKILL, 0))
     last = 0
-    for cap_now, end in ((cap, f"canceled the budget of ${cap:.4f}"), (1.0, "completed")):
+    for cap_now, end in ((cap, f"stopped the budget of ${cap:.4f}"), (1.0, "completed")):
         budget_job.main(server.base_url, cap_now)
         assert capsys.readouterr().out.startswith(end)
         assert till.usd <= cap_now
@@ -103,7 +103,7 @@ def test_a_call_that_was_refused_costs_nothing_and_one_without_usage_all_that_it
     assert run("refused", max_retries=2).nodes[0].skipped == 2
     assert len(server.seen) == 6, "there would have been room for one"
     server.always({"choices": [{"message": {"content": "yes"}}]})
-    assert run("silent").status == "canceled"
+    assert run("silent").status == "stopped"
     assert len(server.seen) == 7
 
 
@@ -148,7 +148,7 @@ def test_a_budget_is_of_one_run_and_overwriting_it_forgets_what_was_spent(server
     for if_exists in ("error", "overwrite"):
         before = till.tokens
         report = pipeline(server, {"tokens": 1500}).create("job", if_exists=if_exists).run()
-        assert report.status == "canceled"
+        assert report.status == "stopped"
         assert 0 < till.tokens - before <= 1500
 
 

@@ -120,7 +120,7 @@ def test_a_budget_holds_against_an_endpoint_that_reports_nonsense(
     streams = (f"jsonl://{tmp_path}/in.jsonl", f"jsonl://{tmp_path}/out.jsonl")
     job = UnifiedPipeline([operator], *streams, results_dir=str(tmp_path), log_file=str(tmp_path / "platform.log"))
     report = job.create("job").run()
-    assert "the budget of 10,000 tokens is reached" in str(report)
+    assert "the budget of 10,000 tokens is reached" in report.reason
     # A call can take 500 letters, what is around them, and 300 of the answer: about 1,000 tokens.
     assert 8 <= len(server.seen) <= 10
     assert len(lines(tmp_path / "out.jsonl")) == len(server.seen)
@@ -139,5 +139,5 @@ def test_a_reservation_that_no_file_can_hold_is_too_much_for_any_budget(server: 
     operator = server.operator(budget={"usd": 5}, prices=PRICES, params={"max_tokens": 10**18})
     streams = (f"jsonl://{tmp_path}/in.jsonl", f"jsonl://{tmp_path}/out.jsonl")
     job = UnifiedPipeline([operator], *streams, results_dir=str(tmp_path), log_file=None)
-    assert "the budget of $5" in str(job.create("job").run())
+    assert "the budget of $5" in job.create("job").run().reason
     assert server.seen == []

@@ -194,3 +194,16 @@ def test_a_good_answer_is_not_thrown_away_for_what_stands_beside_it(
     server.always(text % (value or beside))
     (row,) = run(server.operator())
     assert row["answer"] == {None: "good", "a\nb": "a\nb"}.get(value, "cut \ufffd")
+
+
+def test_a_rate_limit_that_comes_as_403_is_on_the_cassette_and_a_refused_key_is_not(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "tape.jsonl"
+    replies = [Reply({"error": {"message": "rate limit"}}, 403), Reply(completion("yes"))]
+    server.reply = lambda seen: replies[len(server.seen) - 1]
+    with cassette(path, "once"):
+        row = run(server.operator(max_retries=1, retry_wait=0.001))
+    with cassette(path):
+        assert run(server.operator(max_retries=1, retry_wait=0.001)) == row
+    assert len(path.read_bytes().splitlines()) == len(server.seen) == 2

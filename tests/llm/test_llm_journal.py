@@ -194,7 +194,7 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
 
     failed, *others = run(tmp_path / "answers", asked, body)
     assert isinstance(failed, LLMAnswerError)
-    assert [other.columns for other in others] == [{"a": "b"}] * 2
+    assert [other.parsed.rows for other in others] == [[{"a": "b"}]] * 2
     assert asked.count == 3
 
 

@@ -13,6 +13,7 @@ import pytest
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.llm import PromptError
 from llm_datagen.llm.answers.provenance import prompt_hash, provenance
+from llm_datagen.llm.answers.schemas import Parsed
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
@@ -49,6 +50,8 @@ def test_each_node_says_where_its_answer_comes_from_also_through_csv(server: Cha
         "calls": 1,
         "attempts": 1,
         "is_cached": False,
+        "repaired": None,
+        "rows": 1,
         "prompt_hash": prompt_hash(request),
     }
     assert (first["prompt_tokens"], first["completion_tokens"], first["calls"]) == (14, 6, 2)
@@ -71,10 +74,10 @@ def test_calls_are_summed_and_one_unknown_cost_makes_the_sum_unknown() -> None:
     request = ChatRequest(messages=[], params={}, model="m")
     paid = ChatAnswer(text="a", model="m", seconds=0.5, attempts=3, cost=0.25, usage={"prompt_tokens": 2})
     kept = ChatAnswer(text="a", model="n", seconds=0.25, cost=0.0, is_cached=True, usage={"completion_tokens": 4})
-    found = provenance(request, [paid, kept])
+    found = provenance(request, [paid, kept], Parsed([{}]))
     assert (found["model"], found["seconds"], found["attempts"], found["is_cached"]) == ("n", 0.75, 4, False)
     assert (found["prompt_tokens"], found["completion_tokens"], found["cost"]) == (2, 4, 0.25)
-    assert provenance(request, [paid, ChatAnswer(text="a")])["cost"] is None
+    assert provenance(request, [paid, ChatAnswer(text="a")], Parsed([{}]))["cost"] is None
 
 
 @pytest.mark.parametrize("meta", ["mine", "[1]", 3, ["a"]])

@@ -70,7 +70,8 @@ def test_a_rerun_with_another_later_node_costs_nothing(
     assert [{key: entry[key] for key in entry if key not in ("provider", "model")} for entry in second.usage] == [
         {"cached": 10}
     ]
-    assert [row["answer"] for row in lines(tmp_path / "second.jsonl")] == [f"answer to q{k % 8}" for k in range(10)]
+    answers = [row["answer"] for row in lines(tmp_path / "second.jsonl")]
+    assert sorted(answers) == sorted(f"answer to q{k % 8}" for k in range(10))
     assert not any(b"sk-canary" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -100,7 +101,7 @@ def test_what_broke_the_schema_is_kept_with_its_repair_and_forgotten_without_one
 
 def test_cache_must_be_a_path() -> None:
     for wrong in ("", 7, True):
-        with pytest.raises(ConfigError, match="cache must be the path"):
+        with pytest.raises(ConfigError, match="cache must be text"):
             LLMOperator("x", model="m", cache=wrong)  # type: ignore[arg-type]
 
 

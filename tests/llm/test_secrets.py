@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from pydantic import SecretStr
+from yarl import URL
+
+from llm_datagen.llm.http.masking import Mask
 
 from ..cli.shell import Shell
 from ..support import lines, write_jsonl
 from .chat_server import ChatServer, Reply, Seen, completion
 
-KEY, URL_KEY, ARGUMENT = "sk-canary-of-the-environment", "canary-of-the-url", "sk-canary-of-an-argument"
-NAMED = "sk-canary-of-a-variable-that-is-named"
+KEY, URL_KEY, ARGUMENT = "sk-Vq81/Zr+Tn5vB7yHw2", "Xe93~Lm0Pd6.Jc4Ru", "sk-Gk57/Yb+Wf8nQ1tSx3"
+NAMED = "sk-Oa26/Ic+Dz9mE4hUj0"
 
 NOTED = """
 import logging
@@ -37,7 +44,17 @@ class Echo:
 
     def __call__(self, seen: Seen) -> Reply:
         said = seen.body["messages"][0]["content"]
-        echo = f"{said}: {seen.headers['authorization']} {seen.path}"
+        key = seen.headers["authorization"]
+        echo = f"{said}: {key} {seen.path}"
+        forms = [
+            quote(key, safe=""),
+            json.dumps(key).replace("/", "\\/"),
+            key[:-9],
+            "…" + key[-12:],
+            key[7:].encode().hex(),
+        ]
+        forms += [base64.b64encode((" " * before + key).encode()).decode() for before in range(3)]
+        forms += ["".join(f"\\u{ord(each):04x}" for each in key), base64.urlsafe_b64encode(key.encode()).decode()]
         match said.split()[0]:
             case "refused":
                 return Reply({"error": {"message": f"Incorrect API key provided: {echo}"}}, 401)
@@ -47,6 +64,12 @@ class Echo:
                 return Reply(f'{{"no": "completion", "but": "{echo}"}}')
             case "damaged":
                 return Reply(completion(echo), missing=9)
+            case "changed":
+                return Reply({"error": {"message": f"{said}: {' '.join(forms)}"}}, 400, {"X-Echo": " ".join(forms)})
+            case "headed":
+                return Reply(
+                    "", raw=f"HTTP/1.1 200 {' '.join(forms)}\r\nno header {forms}\r\n\r\n".encode("latin-1", "replace")
+                )
             case "redirected":
                 return Reply(echo, 307, {"Location": f"http://127.0.0.1:1/{seen.headers['authorization'][7:]}"})
             case "garbled":
@@ -69,11 +92,23 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     monkeypatch.setenv("NAMED_KEY", NAMED)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.base_url}?key={URL_KEY}")
     (tmp_path / "noted.py").write_text(NOTED)
-    kinds = ["refused", "fine", "broken", "strange", "damaged", "off the schema", "redirected", "garbled"]
+    kinds = [
+        "refused",
+        "fine",
+        "broken",
+        "strange",
+        "damaged",
+        "off the schema",
+        "redirected",
+        "garbled",
+        "changed",
+        "headed",
+    ]
     write_jsonl(tmp_path / "in.jsonl", [{"q": f"{kind} {k}"} for kind in kinds for k in range(2)] + [{"q": "hold"}])
     schema = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}, "required": ["label"]}
     common: dict[str, Any] = {"prompt": "{{ q }}", "model": "m", "max_retries": 1, "retry_wait": 0.01, "output": schema}
     common |= {"meta": True, "budget": {"usd": 100}, "prices": {"input": 1, "output": 2}, "params": {"max_tokens": 9}}
+    common["overwrite_columns"] = True
     operators = [
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "cache": "answers.sqlite"}, "name": "ask"},
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key": ARGUMENT}, "name": "ask again"},
@@ -112,7 +147,7 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
 
     sent = {seen.headers["authorization"] for seen in server.seen}
     assert sent == {f"Bearer {KEY}", f"Bearer {ARGUMENT}", f"Bearer {NAMED}"}
-    assert all(URL_KEY in seen.path for seen in server.seen)
+    assert all(quote(URL_KEY) in seen.path or URL_KEY in seen.path for seen in server.seen)
     assert "***" in failed.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != job]
     assert {"runtime.json", "out.jsonl", "answers.sqlite", "tape.jsonl"} <= {path.name for path in files}
@@ -120,4 +155,6 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     assert all(f'"{kind} 0"'.encode() in letters for kind in kinds if kind != "fine")
     for canary in (KEY, URL_KEY, ARGUMENT, NAMED):
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
-        assert canary not in "".join(said)
+        mask = Mask(SecretStr(canary), URL("http://h"))
+        for text in [*(path.read_bytes().decode(errors="replace") for path in files), "".join(said)]:
+            assert mask.hidden(text) == text

@@ -571,6 +571,39 @@ def test_a_damaged_image_is_an_error_that_names_it(bench: Bench, damage: str) ->
         bench.pipeline([same]).resume("a")
 
 
+@pytest.mark.parametrize("key", ["status", "updated_at", "nodes.node_id", "nodes.retries", "nodes.rows_in"])
+def test_a_key_that_is_missing_in_an_image_is_named(bench: Bench, key: str) -> None:
+    """M6: whoever reads it, and whichever it is."""
+    bench.give(numbered(3))
+    bench.pipeline([same]).create("a").run()
+    image = {**bench.image("a"), "format": 1}
+    del image["check"]  # format 1 had no checksum
+    place, _, name = key.rpartition(".")
+    del (image["nodes"][0] if place else image)[name]
+    (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
+    with pytest.raises(ImageError, match=f"runtime.json is not an image of a run: '{name}' is missing; restore"):
+        bench.pipeline([same]).resume("a")
+
+
+def test_an_image_that_was_edited_is_refused_and_one_of_the_version_before_is_not(bench: Bench) -> None:
+    """M6: a setting that changes between two runs changes the rows; format 1 had no checksum."""
+    bench.give(numbered(3))
+    bench.pipeline([same]).create("a").run()
+    path = bench.results / "a" / "runtime.json"
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"batch_size": 1', b'"batch_size": 7'))
+    with pytest.raises(ImageError, match="was edited: its checksum differs"):
+        bench.pipeline([same]).resume("a")
+    path.write_bytes(data.replace(b'"format": 2', b'"format": 1'))
+    with pytest.raises(ImageError, match="was edited: its checksum differs"):
+        bench.pipeline([same]).resume("a")
+    older = {**json.loads(data), "format": 1}
+    del older["check"]
+    path.write_text(json.dumps(older))
+    assert bench.pipeline([same]).resume("a").run().status == Status.COMPLETED
+    assert bench.image("a")["format"] == 2
+
+
 def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
     """M9: the error says which call is missing."""
     with pytest.raises(ConfigError, match="bind_io"):
@@ -630,4 +663,5 @@ def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> No
     report = second.wait(PATIENCE_SECONDS)
     assert report is not None
     assert report.status == Status.COMPLETED
-    assert bag(lines(target)) == bag({"n": n, "_i": n} for n in range(50))
+    made = lines(bench.output)
+    assert bag(lines(target)) == bag({"n": row["n"], "_i": at, "_i_in": row["_i"]} for at, row in enumerate(made))

@@ -371,10 +371,10 @@ def test_items_carry_their_id(bench: Bench, style: str) -> None:
 
 
 def test_rows_of_the_input_are_named_by_their_number_whatever_they_call_themselves(bench: Bench) -> None:
-    """M14: the root id is the row's number in the input, from 0, also when it brings an `_i` along."""
+    """M14: the root id is the row's number in the input, from 0, also when it brings an `_i` along, which is kept."""
     bench.give([{"_i": "x", "n": 1}, {"_i": 0, "n": 2}, {"n": 3}])
     bench.pipeline([lambda item: item]).run()
-    assert lines(bench.output) == [{"_i": 0, "n": 1}, {"_i": 1, "n": 2}, {"n": 3, "_i": 2}]
+    assert lines(bench.output) == [{"_i": 0, "n": 1, "_i_in": "x"}, {"_i": 1, "n": 2, "_i_in": 0}, {"n": 3, "_i": 2}]
 
 
 def test_what_an_operator_does_to_its_item_does_not_leak(bench: Bench) -> None:

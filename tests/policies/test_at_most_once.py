@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, NodeFailedError, Status
+from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams import JsonlStream, Span
+from llm_datagen.streams.chain import Chain
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.dispatch import DispatchLog, abandoned, forget
 from llm_datagen.streams.spans import Coverage
@@ -29,6 +31,13 @@ JOBS = [
     {"kind": "batch", "settings": {**ONCE, "batch_size": 4}},
     {"kind": "async", "settings": {**ONCE, "writer_config": {"async_mode": False, "fsync": "never"}}},
 ]
+
+
+def chained(text: str) -> bytes:
+    """Return a dispatch log as it is written now; what follows the last newline is torn."""
+    *whole, torn = text.encode().split(b"\n")
+    chain = Chain()
+    return b"".join(chain.line(line) for line in whole) + torn
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job['kind']} {job['settings']}")
@@ -216,10 +225,11 @@ def test_the_record_of_what_was_handed_out_goes_with_the_seal(bench: Bench) -> N
         return row
 
     bench.pipeline([work], **ONCE).create("a").run()
-    assert found[0] == b"+ 0 1 0 9\n", "it is written before the operator is called"
+    assert found[0] == Chain().line(b"+ 0 1 0 9"), "it is written before the operator is called"
     assert not path.exists()
 
 
+@pytest.mark.parametrize("version", ["chained", "older"])
 @pytest.mark.parametrize(
     ("text", "left"),
     [
@@ -232,17 +242,28 @@ def test_the_record_of_what_was_handed_out_goes_with_the_seal(bench: Bench) -> N
     ],
 )
 def test_what_was_handed_out_and_neither_came_back_nor_is_done_is_abandoned(
-    tmp_path: Path, text: str, left: list[tuple[int, int]]
+    tmp_path: Path, text: str, left: list[tuple[int, int]], version: str
 ) -> None:
     """S1: row 2 is done here; a torn last line was written before its rows were handed out."""
     stream = JsonlStream(str(tmp_path / "out.jsonl"))
-    Path(stream.dispatched_path).write_text(text)
+    Path(stream.dispatched_path).write_bytes(chained(text) if version == "chained" else text.encode())
     position = Position(coverage=Coverage([Span(2, 3, 20, 30)]))
     spans = [Span(start, end, 10 * start, 10 * end) for start, end in left]
     assert abandoned(stream, position) == spans
     forget(stream, spans)
     if not text or text.endswith("\n"):
         assert abandoned(stream, position) == []
+
+
+@pytest.mark.parametrize("change", ["away", "twice", "flipped"])
+def test_a_dispatch_log_that_was_changed_is_refused_by_line(tmp_path: Path, change: str) -> None:
+    """R2: a row that was handed out must not be handed out again, nor be taken for abandoned."""
+    stream = JsonlStream(str(tmp_path / "out.jsonl"))
+    first, second, third = chained("+ 0 4 0 40\n- 3 4 30 40\n+ 4 5 40 50\n").splitlines(keepends=True)
+    changed = {"away": first + third, "twice": first + second + second, "flipped": first + second[:-3] + b"7\n" + third}
+    Path(stream.dispatched_path).write_bytes(changed[change])
+    with pytest.raises(StreamCorruptError, match=r"out.jsonl.dispatched, line [23]"):
+        abandoned(stream, Position())
 
 
 def test_forgetting_makes_no_record_where_there_was_none(tmp_path: Path) -> None:

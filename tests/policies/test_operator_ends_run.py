@@ -76,7 +76,7 @@ def test_stop(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     settings = {"streaming": True, "parallel_size": 2, "batch_size": 4}
     pipeline = bench.pipeline([first, second], **settings, **kind, **policy).create("a")
     report = pipeline.run()
-    assert (report.status, report.reason, report.error) == ("canceled", "the cap of $5", None)
+    assert (report.status, report.reason, report.error) == ("stopped", "the cap of $5", None)
     assert letters_of(bench.output) == []
     assert not bench.is_sealed()
     assert "20" not in {str(row["n"]) for row in lines(bench.output)}
@@ -128,7 +128,7 @@ def test_stop_in_setup(bench: Bench, kind: type[Reluctant], executor: str, willi
     pipeline = bench.pipeline([kind(bench.folder, willing=willing)], **settings).create("a")
     with nothing_left():
         report = pipeline.run()
-    assert (report.status, report.reason, report.error) == ("canceled", "not today", None)
+    assert (report.status, report.reason, report.error) == ("stopped", "not today", None)
     (bench.folder / "mended").touch()
     assert pipeline.resume("a").run().status == "completed"
     assert bag(lines(bench.output)) == bag(modelled(numbered(ROWS), [dict])[0])

@@ -99,7 +99,9 @@ def test_dead_letters_are_not_deleted_when_the_new_run_reads_them(bench: Bench) 
     new = bench.pipeline([lambda letter: letter["input"]], input_uri=f"jsonl://{letters}")
     before = contents(bench.folder)
     for pipeline_id in ("a", "b"):
-        with pytest.raises(PipelineExistsError, match=f"{letters} was written by the run that is to be overwritten"):
+        with pytest.raises(
+            ConfigError, match=f"{letters} would be the dead letters of the output of node_0, and the in"
+        ):
             new.create(pipeline_id, if_exists="overwrite")
     assert contents(bench.folder) == before
     assert len(letters_of(bench.output)) == 2

@@ -17,8 +17,15 @@ from llm_datagen import PipelineNotFoundError, UnifiedPipeline
 from llm_datagen.audit import verify
 from llm_datagen.runtime import RunFolder
 from llm_datagen.testing import Fault, inject
+from llm_datagen.testing.faults import Operation
 
-CHANGES = (("write", "*.jsonl"), ("write", "*.commits"), ("truncate", "*"), ("rename", "*"), ("remove", "*"))
+CHANGES: tuple[tuple[Operation, str], ...] = (
+    ("write", "*.jsonl"),
+    ("write", "*.commits"),
+    ("truncate", "*"),
+    ("rename", "*"),
+    ("remove", "*"),
+)
 """A file that is replaced is written beside it before: that changes nothing until it is renamed."""
 
 ROWS = 5

@@ -311,7 +311,7 @@ def test_whatever_the_status_was_it_becomes_resuming(bench: Bench, status: str) 
     scene = Scene(bench, first_is_done=False)
     image = bench.image("a")
     image["status"] = status
-    (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
+    bench.put_image("a", image)
     pipeline = scene.pipeline().resume("a")
     assert pipeline.status == Status.RESUMING
     assert bench.image("a")["status"] == "resuming"
@@ -327,7 +327,7 @@ def test_what_an_image_claims_beyond_the_streams_does_not_count(bench: Bench) ->
     image["status"] = "completed"
     for node in image["nodes"]:
         node.update(status="completed", rows_in=ROWS, rows_out=ROWS)
-    (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
+    bench.put_image("a", image)
     (bench.results / "a" / "checkpoint.json").unlink()
     assert scene.resume().status == Status.COMPLETED
     assert bag(lines(bench.output)) == bag(EXPECTED)

@@ -78,7 +78,7 @@ def committed(path: Path) -> int:
     log = Path(f"{path}.commits")
     data = log.read_bytes() if log.exists() else b""
     whole = data[: data.rfind(b"\n") + 1].splitlines()
-    return int(json.loads(whole[-1][9:])["rows"]) if len(whole) > 1 else 0
+    return int(json.loads(whole[-1][18:])["rows"]) if len(whole) > 1 else 0
 
 
 def wait_for_rows(job: dict[str, Any], rows: int) -> None:

@@ -25,6 +25,7 @@ from llm_datagen.errors import (
     StreamSealedError,
 )
 from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commits
+from llm_datagen.streams.chain import Chain
 from llm_datagen.streams.disk import Disk
 from llm_datagen.streams.memorydisk import MemoryDisk
 
@@ -262,9 +263,8 @@ def test_a_last_line_of_the_log_that_is_none_is_dropped(ending: bytes) -> None:
 def test_a_commit_that_makes_no_sense_is_an_error_with_its_place(value: dict[str, Any]) -> None:
     """S3: its checksum is right, so it was not torn: rows covered twice, or not a commit at all."""
     stream, _, lengths = build(MemoryDisk(), STEPS)
-    text = orjson.dumps(value)
-    line = b"%08x %s\n" % (zlib.crc32(text), text)
-    changed = copied(stream, commits=log_of(stream) + line)
+    last = log_of(stream).splitlines()[-1][:8]
+    changed = copied(stream, commits=log_of(stream) + Chain(last).line(orjson.dumps(value)))
     with pytest.raises(StreamCorruptError, match=rf"out.jsonl.commits cannot be read at byte {lengths[-1]} \(line 8\)"):
         changed.sink(source=SOURCE)
 
@@ -273,10 +273,52 @@ def test_a_log_of_another_format_is_an_error() -> None:
     """S3: what a later version wrote is not guessed at."""
     stream, _, _ = build(MemoryDisk(), STEPS)
     _, _, rest = log_of(stream).partition(b"\n")
-    text = orjson.dumps({"format": 99, "source": SOURCE})
-    changed = copied(stream, commits=b"%08x %s\n" % (zlib.crc32(text), text) + rest)
-    with pytest.raises(StreamCorruptError, match=r"byte 0 \(line 1\): format 99 is not 1"):
+    header = Chain().line(orjson.dumps({"format": 99, "source": SOURCE}))
+    changed = copied(stream, commits=header + rest)
+    with pytest.raises(StreamCorruptError, match=r"byte 0 \(line 1\): format 99 is not 2"):
         changed.sink(source=SOURCE)
+
+
+def unchained(log: bytes) -> bytes:
+    """Return a commit log as versions before the chain of lines have written it."""
+    payloads = [line[18:].replace(b'"format":2', b'"format":1') for line in log.splitlines()]
+    return b"".join(b"%08x %s\n" % (zlib.crc32(payload), payload) for payload in payloads)
+
+
+def test_a_log_of_the_version_before_is_continued_and_written_anew() -> None:
+    """S1: with all that was committed. From there on, its lines are a chain."""
+    stream, states, _ = build(MemoryDisk(), STEPS)
+    older = copied(stream, commits=unchained(log_of(stream)))
+    assert log_of(older).startswith(b"%08x {" % zlib.crc32(log_of(older).split(b"\n")[0][9:]))
+    assert reopened(older) == states[-1]
+    assert b'"format":2' in log_of(older)
+
+
+@pytest.mark.parametrize("change", ["away", "twice", "swapped"])
+def test_a_line_of_a_log_that_is_removed_doubled_or_moved_is_an_error(change: str) -> None:
+    """S3: whichever it is, though each line that is left is whole. Nothing can be done twice by that."""
+    stream, _, _ = build(MemoryDisk(), STEPS)
+    lines = log_of(stream).splitlines(keepends=True)
+    for at in range(len(lines) - 1):
+        changed = {
+            "away": lines[:at] + lines[at + 1 :],
+            "twice": [*lines[: at + 1], *lines[at:]],
+            "swapped": [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],
+        }[change]
+        refused = copied(stream, commits=b"".join(changed))
+        with pytest.raises(StreamCorruptError, match=r"out.jsonl.commits cannot be read at byte \d+ \(line \d+\)"):
+            refused.sink(source=SOURCE)
+        assert log_of(refused) == b"".join(changed), "a refusal changes nothing"
+
+
+def test_a_line_that_was_removed_from_a_log_of_the_version_before_shows_in_the_bytes() -> None:
+    """S3: its lines are no chain, but each says where its flush began."""
+    stream, _, _ = build(MemoryDisk(), [step for step in STEPS if not step[2]])
+    lines = unchained(log_of(stream)).splitlines(keepends=True)
+    assert len(lines) == 6
+    for at in range(2, len(lines) - 1):
+        with pytest.raises(StreamCorruptError, match="a line was removed"):
+            copied(stream, commits=b"".join(lines[:at] + lines[at + 1 :])).sink(source=SOURCE)
 
 
 # Crashes: at every byte that a run writes.

@@ -18,6 +18,7 @@ from .graphs import graphs
 from .llm import llm
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
+from .tampering import tampering
 from .torture import torture
 
 
@@ -28,18 +29,19 @@ def main() -> int:
         "what",
         nargs="?",
         default="kills",
-        choices=["kills", "graphs", "llm", "full", "frozen", "folders", "changes", "table"],
+        choices=["kills", "graphs", "llm", "full", "frozen", "folders", "changes", "tampering", "table"],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "full: full and broken disks, at every step; "
-        "frozen disks; folders taken away; changes: cut and flipped files; table: the one of docs/guarantees.md, "
-        "measured with --kills accidents a cell",
+        "frozen disks; folders taken away; changes: cut and flipped files; tampering: --edits edits of any file; "
+        "table: the one of docs/guarantees.md, measured with --kills accidents a cell",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of all faults or changes, how many to try (0 to 1)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; a seed is a pipeline and its kills")
     parser.add_argument("--seeds", type=int, default=1_000_000, help="how many seeds at most, one after the other")
     parser.add_argument("--kills", type=int, default=200, help="kills in all; seeds are used up until they are done")
     parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
+    parser.add_argument("--edits", type=int, default=2000, help="of tampering: how many edits, one after the other")
     parser.add_argument("--accident", default="", choices=["", "kill", "power", "full"], help="only that")
     parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
     parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
@@ -67,6 +69,7 @@ def main() -> int:
             "frozen": lambda: frozen(folder),
             "folders": lambda: folders(folder),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),
+            "tampering": lambda: tampering(folder, edits=given.edits, seed=given.seed),
         }[given.what]()
         last = given.seed + (tally.runs - 1 if given.what == "llm" else 0)
         return _tell(given, folder, tally, [given.seed, last], time.monotonic() - began)

@@ -95,7 +95,7 @@ def _commits(log: Path) -> list[int]:
     """Return how many bytes of data there are at each commit."""
     import json
 
-    return [json.loads(line.split(b" ", 1)[1])["bytes"] for line in _lines(log)[1:]]
+    return [json.loads(line.split(b" ", 2)[2])["bytes"] for line in _lines(log)[1:]]
 
 
 def _ends(path: Path, commits: list[int] | list[bytes]) -> tuple[int, int, int]:

@@ -247,7 +247,7 @@ class Lab:
         path = Path(self.stream(number).dispatched_path)
         out: set[int] = set()
         for line in whole_lines(path):
-            sign, first, end, *_ = line.split()
+            _, _, sign, first, end, *_ = line.split()
             rows = range(int(first), int(end))
             out = out | set(rows) if sign == b"+" else out - set(rows)
         return out

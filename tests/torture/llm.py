@@ -191,9 +191,9 @@ class LLMTorture:
             yield f"it said {noise}"
         if said["status"] == "completed":
             self.is_ended = self.is_completed = True
-        elif said["status"] == "canceled":
+        elif said["status"] == "stopped":
             if self.budget is None or "is reached" not in (said["reason"] or ""):
-                yield f"canceled: {said['reason']}"
+                yield f"stopped: {said['reason']}"
             else:
                 self.budget = {name: cap * 2 for name, cap in self.budget.items()}
         elif said.get("cause") != "JournalError" or not full:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from .tampering import tampering
+
 ROOT = Path(__file__).parents[2]
 
 LONG_SEEDS = [10_000, 20_000, 30_000, 40_000, 50_000]
@@ -149,3 +151,11 @@ def test_long_power(fsync: str) -> None:
 def test_long_faults_and_changes(what: str) -> None:
     """M22, M24, S3: every failpoint with every failure; every byte cut and flipped."""
     torture(what, timeout=1200)
+
+
+def test_no_edit_of_a_file_makes_a_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
+    """S3, M22: in data, logs, seals, letters and the state of runs; `python -m tests.torture tampering` makes more."""
+    tally = tampering(tmp_path, edits=100, seed=20)
+    assert tally.findings == []
+    assert tally.runs > 80
+    assert tally.refused > 50

@@ -29,7 +29,7 @@ from llm_datagen.messages import (
     Subscribe,
     Unpause,
 )
-from llm_datagen.report import PipelineStatus, Status
+from llm_datagen.report import ENDED, PipelineStatus
 
 
 class HostedRun(Protocol):
@@ -77,9 +77,6 @@ class _Ear:
     def tell(self, message: Any) -> None:
         """Pass a message on."""
         self.host.tell(_Heard(self.number, message))
-
-
-_ENDS = {Status.COMPLETED, Status.FAILED, Status.CANCELED}
 
 
 class PipelineHost(Stage):
@@ -214,7 +211,7 @@ class PipelineHost(Stage):
         if number != self._number:
             return
         self._status = status
-        self._is_under_way = status.status not in _ENDS
+        self._is_under_way = status.status not in ENDED
         if not self._answer.done():
             self._answer.set_result(status)
 

@@ -41,6 +41,7 @@ from llm_datagen.messages import (
     Resize,
     RowsFailed,
     Stalled,
+    StopRequested,
     TaskDone,
 )
 from llm_datagen.streams import Block
@@ -99,7 +100,7 @@ class NodeActor(Stage):
         kernel = make_kernel(plan, self._ctx)
         self._holding = Holding(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
-        self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, is_root=plan.is_root)
+        self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, root=plan.root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
         self._pace = Pace(
             plan.concurrency,
@@ -326,7 +327,7 @@ class NodeActor(Stage):
 
     def _stop_run(self, reason: FailureRecord) -> None:
         """End the whole run in good order: the operator says so."""
-        tell(self._supervisor, Cancel(reason.text))
+        tell(self._supervisor, StopRequested(reason.text))
         self._wind_down()
 
     def _wind_down(self) -> None:

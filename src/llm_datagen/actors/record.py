@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_datagen import log as events
+from llm_datagen.actors.failedrow import failed_row
 from llm_datagen.actors.failurelog import FailureLog, ids_shown
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.progress import NodeProgress
@@ -22,6 +23,7 @@ from llm_datagen.messages import (
     NodeProgressed,
     NodeStarted,
     OperatorFailed,
+    OperatorFailure,
     RowDeadLettered,
     RowsCommitted,
     RowsFailed,
@@ -82,7 +84,10 @@ class RunRecord:
         self.progress = {plan.node_id: NodeProgress(plan.node_id, known.get(plan.node_id, {})) for plan in plans}
         self.status = Status.RUNNING
         self.reason = ""
+        self._end = Status.CANCELED
         self.first_failure: tuple[str, FailureRecord, BaseException | None] | None = None
+        self._failed_row: str | None = None
+        self._ended_by: OperatorFailure | None = None
         self._failures = FailureLog(log)
         self._told_totals: dict[str, tuple[int | None, bool]] = {}
         self._last_save = float("-inf")
@@ -111,7 +116,7 @@ class RunRecord:
         """Take note that a node has ended, and say so. What it has sealed is the size of those that read it."""
         cause = self.first_failure if self.first_failure and self.first_failure[0] == plan.node_id else None
         progress = self.progress[plan.node_id]
-        progress.end(Status.COMPLETED if success else Status.FAILED if cause else Status.CANCELED)
+        progress.end(Status.COMPLETED if success else Status.FAILED if cause else self._end)
         if success:
             for other in self._plans:
                 if other.reads(plan):
@@ -144,6 +149,7 @@ class RunRecord:
         if not failure.is_fatal:  # else its row has no part in it
             self.progress[node_id].failed += 1
         if self.status is Status.RUNNING:
+            self._ended_by = self._ended_by or failure
             self.failed(node_id, failure.record, failure.error, failure.items, ids=ids_shown(failure))
         else:
             kind, ids = failure.record.kind, ids_shown(failure)
@@ -166,9 +172,9 @@ class RunRecord:
             error = error or DatagenError(str(failure))
             tell(self._pipeline, NodeFailed(self._pipeline_id, node_id, failure, error, list(items)))
 
-    def canceling(self, reason: str) -> None:
-        """Take note that the run is being ended."""
-        self.status, self.reason = Status.CANCELING, reason
+    def canceling(self, reason: str, *, end: Status = Status.CANCELED) -> None:
+        """Take note that the run is being ended, and what it will have been: canceled, or stopped by an operator."""
+        self.status, self.reason, self._end = Status.CANCELING, reason, end
         self._log.info(events.CANCEL, reason=reason, because_of_failure=self.first_failure is not None)
 
     def settle(self) -> Settled:
@@ -176,13 +182,16 @@ class RunRecord:
         ends = {progress.status for progress in self.progress.values()}
         if self.first_failure is not None:
             self.status = Status.FAILED
+            if self._ended_by is not None:  # only now, as it may take a while: lines are counted
+                plan = next(plan for plan in self._plans if plan.node_id == self.first_failure[0])
+                self._failed_row = failed_row(plan.source, self._ended_by)
         elif ends == {Status.COMPLETED}:
             self.status = Status.COMPLETED
         else:
-            self.status = Status.CANCELED
+            self.status = self._end
             for progress in self.progress.values():
                 if progress.status is Status.PENDING:
-                    progress.end(Status.CANCELED)
+                    progress.end(self._end)
         self.save(final=True)
         node_id, failure, error = self.first_failure or ("", None, None)
         return Settled(self.now(), node_id, failure, error)
@@ -265,6 +274,7 @@ class RunRecord:
             nodes=tuple(self.progress[plan.node_id].report() for plan in self._plans),
             reason=self.reason,
             error=str(self.first_failure[1]) if self.first_failure else None,
+            failed_row=self._failed_row,
             paused=self._steering.is_paused and self.status is Status.RUNNING,
         )
 
@@ -277,6 +287,7 @@ class RunRecord:
         self._image["status"] = str(now.status)
         self._image["reason"] = now.reason
         self._image["error"] = now.error
+        self._image["failed_row"] = now.failed_row
         self._image["paused"] = now.paused
         self._image["usage"], self._image["cost"] = now.usage, now.cost
         if final:

@@ -37,6 +37,7 @@ from llm_datagen.messages import (
     StageEnded,
     Stalled,
     Steer,
+    StopRequested,
     SupervisorMessage,
     TimeSpent,
     Unpause,
@@ -136,13 +137,15 @@ class SupervisorActor(Stage):
                 self._steer(order, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
+            case StopRequested(reason=reason):
+                self._cancel(reason, end=Status.STOPPED)
             case PauseAnswer():
                 message.give()
             case _Tick():
                 self._look_around()
             case _:
                 refuse_unknown(message)
-        if isinstance(message, StageEnded | Cancel | OperatorFailed):
+        if isinstance(message, StageEnded | Cancel | StopRequested | OperatorFailed):
             self._go_on()
 
     def drop(self, message: Any) -> None:
@@ -247,13 +250,13 @@ class SupervisorActor(Stage):
         self._record.failed(node_id, failure, error)
         self._cancel("")
 
-    def _cancel(self, reason: str) -> None:
+    def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
         """Stop everything, sink first."""
         for plan in reversed(self._plans):
             if plan.node_id in self._groups:
                 self._groups[plan.node_id].cancel()
         if self._record.status is Status.RUNNING:
-            self._record.canceling(reason)
+            self._record.canceling(reason, end=end)
             self._changed()
 
     def _settle(self) -> None:

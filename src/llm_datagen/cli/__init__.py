@@ -27,7 +27,8 @@ Layout:
     failing.py    from an exception to a message and an exit code
     demo.py       the demo, watched and started afresh
 
-Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 130 after Ctrl+C, 143 after SIGTERM.
+Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 3 stopped by an operator or a
+budget, 130 after Ctrl+C, 143 after SIGTERM.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ app = typer.Typer(
     name="llm-datagen",
     help="Run LLM data pipelines of millions of rows: none is lost or written twice.\n\n"
     "Ctrl+C ends what is in flight, saves it, and tells how to resume. "
-    "Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 130 after Ctrl+C, "
-    "143 after SIGTERM.",
+    "Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, "
+    "3 stopped by an operator or a budget, 130 after Ctrl+C, 143 after SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -6,13 +6,12 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.failing import exit_code_of
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.live import LiveTable
 from llm_datagen.display.plain import PlainLines
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 
@@ -53,7 +52,7 @@ def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool) -> int:
         report = run_demo(out_dir, pipeline_id=DEMO_ID, rows=rows, hooks=display, console=console)
     finally:
         display.close()
-    return 0 if report is None or report.status is Status.COMPLETED else FAILED
+    return 0 if report is None else exit_code_of(report.status)
 
 
 def _remove(out_dir: Path) -> None:

@@ -9,22 +9,18 @@ from pathlib import Path
 
 from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.cli.budgets import spending
-from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.failing import exit_code_of
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.cli.target import default_results
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.live import LiveTable
 from llm_datagen.display.plain import PlainLines
 from llm_datagen.display.tables import failed_rows, number, rows_in_words
-from llm_datagen.display.views import NodeView, view_of
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.hooks import CompositePipelineHooks
-from llm_datagen.node import UnifiedNode
-from llm_datagen.operators import operator_name
-from llm_datagen.report import COST, NodeReport, RunReport, Status, dollars
+from llm_datagen.report import COST, RunReport, Status, dollars
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams.commits import Position
-from llm_datagen.streams.letters import position_of
+from llm_datagen.showing import node_views
 
 Display = LiveTable | PlainLines
 
@@ -40,37 +36,20 @@ def run_watched(pipeline: BasePipeline) -> int:
     pipeline.hooks = CompositePipelineHooks([display, pipeline.hooks] if pipeline.hooks else [display])
     started, reason = time.monotonic(), ""
     try:
-        reason = pipeline.run().reason
+        reason = pipeline.run(progress=False).reason
     finally:
         display.close()
         if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # else it was refused before it began
             for line in summary(pipeline, time.monotonic() - started, reason):
                 write(line)
-    return 0 if pipeline.status is Status.COMPLETED else FAILED
+    return exit_code_of(pipeline.status)
 
 
 def _display(pipeline: BasePipeline) -> Display:
-    reports = {report.node_id: report for report in pipeline.progress}
-    nodes = [_view(node, reports[node.node_id]) for node in pipeline.nodes]
+    nodes = node_views(pipeline.nodes, pipeline.progress)
     if is_terminal():
         return LiveTable(SafeConsole(), nodes, status=lambda: pipeline.status)
     return PlainLines(write, nodes)
-
-
-def _view(node: UnifiedNode, report: NodeReport) -> NodeView:
-    """Return a node as it is before the run: what its stream says is right, whatever the image says."""
-    found = position_of(node.output)
-    position = found[1] if found else Position()
-    counts = {
-        "status": Status.COMPLETED if node.is_finished() else Status.PENDING,
-        "operator": operator_name(node.operator),
-        "rows_in": position.coverage.rows,
-        "filtered": position.filtered,
-        "skipped": position.skipped,
-        "dead_letters": position.dead,
-        "failed": position.skipped + position.dead,
-    }
-    return view_of({**report.as_dict(), **counts})
 
 
 def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterable[str]:
@@ -102,10 +81,10 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
         if node.output.place not in read:
-            yield f"  output  {node.output.path}"
+            yield f"  output  {node.output.shown}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters:
-            yield f"  errors  {node.output.errors_path} ({rows_in_words(progress.dead_letters)})"
+            yield f"  errors  {node.output.shown}.errors.jsonl ({rows_in_words(progress.dead_letters)})"
     if dead:
         yield f"          {_command('errors', pipeline)}"
     if report.status is not Status.COMPLETED:

@@ -22,9 +22,11 @@ from llm_datagen.errors import (
     PipelineExistsError,
     PipelineNotFoundError,
 )
+from llm_datagen.report import Status
 
 FAILED = 1
 WRONG_USAGE = 2
+STOPPED = 3
 INTERRUPTED = 130
 
 _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
@@ -33,6 +35,11 @@ EXISTS_HINT = " (on the command line: llm-datagen resume, --if-exists overwrite,
 
 _OURS = str(Path(llm_datagen.__file__).parent)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+
+
+def exit_code_of(status: Status) -> int:
+    """Return the exit code of a command whose run has ended so."""
+    return {Status.COMPLETED: 0, Status.STOPPED: STOPPED}.get(status, FAILED)
 
 
 @contextlib.contextmanager

@@ -128,6 +128,8 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
         yield f"  {rows_in_words(skipped)} skipped (on_error: skip); of these, nothing is kept"
     if run.status == Status.FAILED:
         yield _foreign("  it failed: ", str(run.image.get("error")))
+        if run.image.get("failed_row"):
+            yield _foreign("  at ", run.image["failed_row"])
         yield f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
 
 

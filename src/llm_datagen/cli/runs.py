@@ -190,7 +190,9 @@ def _details(run: RunView) -> str:
     image = run.image
     budget = f"budget: {run.spending}\n" if run.spending else ""
     where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
-    return f"{budget}started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
+    row = image.get("failed_row") if run.status == Status.FAILED else None
+    at = f"failed at {escape_line(row)}\n" if row else ""
+    return f"{at}{budget}started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
 
 
 def _time(text: str | None) -> str:

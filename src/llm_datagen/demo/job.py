@@ -130,7 +130,7 @@ def run_demo(
                 _copy_definitions(files, lines)
             pipeline.create(pipeline_id, node_configs=[{}, {"parallel_size": parallel}, {}])
         try:
-            report = pipeline.run()
+            report = pipeline.run(progress=False)
         except (KeyboardInterrupt, SystemExit):
             say(console, f"Stopped; everything finished is saved. {_way_on(files, pipeline_id)}")
             raise

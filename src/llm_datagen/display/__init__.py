@@ -6,5 +6,6 @@ Layout:
     tables.py   nodes and numbers as tables and text
     console.py  a console of rich that foreign text cannot steer
     live.py     a display at a terminal: a table that moves
+    notebook.py a display in a notebook
     plain.py    a display elsewhere: a line now and then
 """

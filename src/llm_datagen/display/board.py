@@ -125,7 +125,7 @@ class Board(DefaultPipelineHooks):
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """Keep how it ended."""
-        status = Status.COMPLETED if success else Status.CANCELED if error is None else Status.FAILED
+        status = Status.COMPLETED if success else Status.STOPPED if error is None else Status.FAILED
         with self._guard:
             entry = self._entry(nid)
             entry.end(self.clock())

@@ -67,7 +67,8 @@ def live(console: Console, draw: Callable[[], Table]) -> Live:
         get_renderable=draw,
         refresh_per_second=REFRESHES_PER_SECOND,
         # What is printed meanwhile goes above the table, unless it goes elsewhere anyway.
-        redirect_stderr=sys.stderr.isatty(),
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+        redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
     )
     shown.start(refresh=True)
     console.show_cursor(True)

@@ -23,6 +23,7 @@ STYLES = {
     "interrupted": "bold yellow",
     "canceling": "yellow",
     "canceled": "yellow",
+    "stopped": "yellow",
     "stalled": "bold yellow",
 }
 """How a status is coloured."""

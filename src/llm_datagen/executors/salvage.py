@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
 from llm_datagen.executors.done import Done
+from llm_datagen.executors.input import excerpt
 from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import Id
 from llm_datagen.messages import OperatorFailure
@@ -176,14 +177,28 @@ def failure_of(
     ]
     items = [item for _, item in known if item is not UNPARSED]
     ids = tuple(row_id for row_id, _ in known)
-    return OperatorFailure(record, error, items, ids, rows, b"".join(letters), is_fatal=is_fatal)
+    return OperatorFailure(
+        record,
+        error,
+        items,
+        ids,
+        rows,
+        b"".join(letters),
+        is_fatal=is_fatal,
+        offset=block.offset_after(0),
+        excerpt=excerpt(block.records[0]) if rows else "",
+    )
 
 
 def _named(kernel: Kernel, block: Block, rows: int) -> list[tuple[Id, Any]]:
     found: list[tuple[Id, Any]] = []
     for number, record in enumerate(block.records[:rows]):
-        known: tuple[Id, Any] = kernel.source.unparsed_id(block.start + number), UNPARSED
+        known: tuple[Id, Any] = _unparsed_id(kernel, block.start + number), UNPARSED
         with contextlib.suppress(ValueError):
-            known = named(block.decode(record), block.start + number, is_root=kernel.is_root)
+            known = named(block.decode(record), block.start + number, kernel.root)
         found.append(known)
     return found
+
+
+def _unparsed_id(kernel: Kernel, number: int) -> Id:
+    return kernel.root.name(number) if kernel.root else kernel.source.unparsed_id(number)

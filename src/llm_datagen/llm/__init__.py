@@ -14,6 +14,7 @@ Layout:
     endpoints.py  what a user says of an endpoint
     waiting.py    waits that a cancel ends
     imports.py    things named as module:Name
+    endings.py    why a model stopped, and what that makes of its answer
     errors.py     what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
@@ -33,12 +34,14 @@ except ModuleNotFoundError as error:
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import (
     BudgetError,
+    ColumnExistsError,
     EndpointRefusedError,
     JournalError,
     LLMAnswerError,
     LLMCancelledError,
     LLMError,
     LLMRequestError,
+    LocalResourceError,
     OutageError,
     PromptError,
 )
@@ -47,6 +50,7 @@ __all__ = [
     "BudgetError",
     "ChatAdapter",
     "ChatRequest",
+    "ColumnExistsError",
     "EndpointRefusedError",
     "JournalError",
     "LLMAnswerError",
@@ -54,6 +58,7 @@ __all__ = [
     "LLMError",
     "LLMOperator",
     "LLMRequestError",
+    "LocalResourceError",
     "OpenAIAdapter",
     "OutageError",
     "PromptError",

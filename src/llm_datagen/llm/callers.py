@@ -52,7 +52,8 @@ def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSp
     key = None if plays_only() else spec.key()
     # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
     own = {name for each in pool for name in each.params}
-    caller = taped(HttpCaller(spec.endpoint, key, spec.timeout), pool=identity_of(pool), own=own)
+    http = HttpCaller(spec.endpoint, key, spec.timeout, max_response_bytes=spec.max_response_bytes)
+    caller = taped(http, pool=identity_of(pool), own=own)
     health = Health()
     caller = GateCaller(caller, health)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)

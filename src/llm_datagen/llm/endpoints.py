@@ -10,9 +10,10 @@ from typing import Any, Self
 import orjson
 from pydantic import SecretStr
 
-from llm_datagen.config import check_seconds, check_text
+from llm_datagen.config import check_count, check_seconds, check_text
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.http.adapters import adapter_of
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.endpoint import Endpoint, checked_key
 from llm_datagen.llm.limits.limiter import Limits, checked_limits
 from llm_datagen.llm.money.budget import Budget, checked_budget
@@ -35,6 +36,8 @@ class EndpointSpec:
         requests_per_minute: calls that it allows within any minute; None: as many as are wanted.
         tokens_per_minute: tokens, of prompts and answers together, in the same way.
         timeout: seconds that one try of a call may take in all.
+        max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and the call
+            fails.
         params: fields of the request for this endpoint alone; they win over those of the operator.
         prices: US dollars a million tokens, such as ``{"input": 0.15, "output": 0.6}``, see `given_prices`; None: what
             is known of the model.
@@ -54,6 +57,7 @@ class EndpointSpec:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     timeout: float = 120.0
+    max_response_bytes: int = MAX_RESPONSE_BYTES
     params: Mapping[str, Any] = field(default_factory=dict)
     prices: Mapping[str, float] | None = None
     takes_default_key: bool = True
@@ -72,6 +76,7 @@ class EndpointSpec:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
             raise ConfigError(f"weight must be a positive number, not {weight!r}")
         check_seconds("timeout", self.timeout)
+        check_count("max_response_bytes", self.max_response_bytes)
         object.__setattr__(self, "params", checked_params(self.params))
         given_prices(self.prices)
         checked_limits(self.requests_per_minute, self.tokens_per_minute)
@@ -113,7 +118,12 @@ class EndpointSpec:
 
 
 def specs_of(
-    endpoints: Sequence[Mapping[str, Any]] | None, *, model: str | None, timeout: float, **single: Any
+    endpoints: Sequence[Mapping[str, Any]] | None,
+    *,
+    model: str | None,
+    timeout: float,
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
+    **single: Any,
 ) -> tuple[EndpointSpec, ...]:
     """Return the endpoints of an operator: those of `endpoints`, or else the single one of its other arguments.
 
@@ -121,6 +131,7 @@ def specs_of(
         endpoints: a mapping each, or None.
         model: of the single one.
         timeout: of all that do not say their own.
+        max_response_bytes: in the same way.
         single: what else there is to say of the single one, by the names of `EndpointSpec`.
 
     Raises:
@@ -129,13 +140,13 @@ def specs_of(
     if endpoints is None:
         if model is None:
             raise ConfigError("give model, or endpoints for a pool of them")
-        return (EndpointSpec(model=model, timeout=timeout, **single),)
+        return (EndpointSpec(model=model, timeout=timeout, max_response_bytes=max_response_bytes, **single),)
     for name, value in {"model": model, **single}.items():
         if value not in (None, "openai"):
             raise ConfigError(f"give {name} or endpoints, not both: in a pool, {name} is said of each endpoint")
     if isinstance(endpoints, str | Mapping) or not isinstance(endpoints, Sequence) or not endpoints:
         raise ConfigError(f"endpoints must be a list of mappings such as {{'model': …}}, not {endpoints!r}")
-    return tuple(EndpointSpec.of(each, timeout=timeout) for each in endpoints)
+    return tuple(EndpointSpec.of(each, timeout=timeout, max_response_bytes=max_response_bytes) for each in endpoints)
 
 
 def identity_of(specs: Sequence[EndpointSpec]) -> str:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import check_choice, check_count, check_flag, check_seconds, check_whole
-from llm_datagen.errors import ConfigError
+from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
+from llm_datagen.identity import parts_of
 from llm_datagen.llm.answers.asking import Asked, Asker
+from llm_datagen.llm.answers.columns import check_free
+from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format
 from llm_datagen.llm.callers import build_caller
 from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.identity import identity_parts
+from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.kept.journal import JournaledCaller
+from llm_datagen.llm.kept.sharing import CacheBy, row_key
 from llm_datagen.llm.kept.watching import is_watched, watched
 from llm_datagen.llm.pools.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompting.conversation import Conversation
@@ -53,8 +61,11 @@ class LLMOperator(BaseOperator):
         outage_after: seconds that no endpoint may answer before the run fails; 0: it fails at once. Until then calls
             wait, and no row fails by it.
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
-            ``"module:Name"`` of one of them, for an answer whose fields become columns. A field of the row that has
-            the name of a column is replaced in the new row.
+            ``"module:Name"`` of one of them, for an answer whose fields become columns. A list of objects, such as
+            ``list[Model]``, becomes a row of each.
+        extra_columns: columns of what comes beside the text: ``{"reasoning": column}`` (a text, also from a
+            think block, which is taken off the answer then), ``"tool_calls"`` (the
+            calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
@@ -67,16 +78,25 @@ class LLMOperator(BaseOperator):
         n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
+        max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
         max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.
         tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
+        lenient: whether JSON is read out of what a model puts around it: a think block, fences, prose, a byte order
+            mark, a list of one, a copy, a comma too many, a raw line break. Nothing is guessed. Else an answer must be
+            JSON and nothing else.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
+        cache_by: what an answer is kept by: ``"request"``, so that rows with equal prompts share one; ``"row"``: also
+            by the row, its id and fields, so that each gets an answer of its own, as generation wants it. A warning in
+            the log says once that rows share an answer.
+        overwrite_columns: whether a column of the answer may take the place of one that the row has; else such a row
+            is refused.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
         budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
@@ -105,6 +125,7 @@ class LLMOperator(BaseOperator):
         strategy: Strategy = "weighted",
         outage_after: float = 600.0,
         output: Any = "answer",
+        extra_columns: Mapping[str, str] | None = None,
         system: str | None = None,
         examples: Sequence[Mapping[str, Any]] = (),
         images: Sequence[str] = (),
@@ -113,12 +134,16 @@ class LLMOperator(BaseOperator):
         params: Mapping[str, Any] | None = None,
         n: int = 1,
         timeout: float = 120.0,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_retries: int = 5,
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        lenient: bool = True,
         max_repairs: int = 1,
         cache: str | None = None,
+        cache_by: CacheBy = "request",
+        overwrite_columns: bool = False,
         prices: Mapping[str, float] | None = None,
         budget: Mapping[str, float] | None = None,
         meta: bool = False,
@@ -135,6 +160,7 @@ class LLMOperator(BaseOperator):
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             timeout=check_seconds("timeout", timeout),
+            max_response_bytes=max_response_bytes,
         )
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)
@@ -144,13 +170,15 @@ class LLMOperator(BaseOperator):
         self._max_retries = check_whole("max_retries", max_retries)
         self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
-        if cache is not None and (not isinstance(cache, str) or not cache):
-            raise ConfigError(f"cache must be the path of a file, not {cache!r}")
         self.cache = cache
+        self._journal = None if cache is None else Path(check_path("cache", cache)).absolute()
+        self._cache_by: CacheBy = check_choice("cache_by", cache_by, CacheBy)
+        self._overwrites = check_flag("overwrite_columns", overwrite_columns)
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
-        self._format = answer_format(output)
+        self._format = answer_format(output, lenient=check_flag("lenient", lenient))
+        self._extras = ExtraColumns(extra_columns, self._format.columns)
         self._conversation = Conversation(
             prompt,
             system=system,
@@ -164,11 +192,29 @@ class LLMOperator(BaseOperator):
         self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
+        said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
+        self._identity = identity_parts(
+            {**said, "meta": meta, "null": null}, self.endpoints, output, init=LLMOperator.__init__
+        )
+        self._own = frozenset(vars(self)) | {"_own"}
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
         labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
         return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
+
+    def fingerprint(self) -> Mapping[str, str | None]:
+        """Return what the answers depend on, and the code and attributes of a subclass.
+
+        Where an endpoint is, keys, limits, times, retries, prices, budgets and caches do not count: a model may move to
+        another host within a run.
+        """
+        return {**self._identity, **parts_of(self, above=LLMOperator, without=self._own)}
+
+    def kept_files(self) -> dict[str, str]:
+        """Return where the answers are kept, and the cassette that the environment names, if it does."""
+        tape = os.environ.get(CASSETTE_VARIABLE)
+        return {**({"cache": str(self._journal)} if self._journal else {}), **({"cassette": tape} if tape else {})}
 
     async def setup(self) -> None:
         """Open the caller. Called on the event loop of the node.
@@ -188,15 +234,21 @@ class LLMOperator(BaseOperator):
             outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
             budget=self.budget,
         )
-        if self.cache is not None:
-            caller = JournaledCaller(caller, self.cache)
+        if self._journal is not None:
+            caller = JournaledCaller(caller, self._journal)
         self._caller = caller = watched(caller)
         try:
             await caller.open()
         except BaseException:
             self._caller = None
             raise
-        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs)
+        self._asker = Asker(
+            caller,
+            self._format,
+            max_repairs=self._max_repairs,
+            takes_tool_calls=self._extras.takes_tool_calls,
+            takes_reasoning=self._extras.takes_reasoning,
+        )
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
@@ -206,10 +258,14 @@ class LLMOperator(BaseOperator):
             await caller.close()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
-        """Return the row with the answer's columns added; a list of such rows when `n` is more than 1.
+        """Return the row with the answer's columns added.
+
+        Returns:
+            The row; a list of rows when `n` is more than 1, or an answer is a list.
 
         Raises:
             PromptError: when the prompt cannot be made of this row.
+            ColumnExistsError: when the row has a column of the answer already.
             LLMRequestError: when the endpoint did not answer.
             OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
@@ -220,6 +276,9 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        fields = fields_of(item)
+        if not self._overwrites:
+            check_free((*self._format.columns, *self._extras.columns), fields)
         meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
         found: list[Asked | BaseException]
@@ -232,17 +291,22 @@ class LLMOperator(BaseOperator):
         for asked in found:
             if isinstance(asked, BaseException):
                 raise asked
-            row = {**fields_of(item), **asked.columns}
-            if self._has_meta:
-                row[META_FIELD] = {**meta, ctx.node_id: provenance(request, asked.answers)}
-            rows.append(row)
-        return rows if self._n > 1 else rows[0]
+            own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
+            for columns in asked.parsed.rows:
+                if not self._overwrites:  # also what the schema does not name
+                    check_free(columns, fields)
+                row = {**fields, **columns, **self._extras.of(asked.answers[-1])}
+                if own is not None:
+                    row[META_FIELD] = {**meta, ctx.node_id: own}
+                rows.append(row)
+        return rows if self._n > 1 or self._format.is_list else rows[0]
 
     async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
         return ChatRequest(
             messages=await self._conversation.messages(item),
             params=self._fields,
             model=self.model,
+            kept_by=row_key(fields_of(item)) if self._cache_by == "row" else "",
             row=row_label(item),
             ctx=ctx,
         )

@@ -74,6 +74,7 @@ from llm_datagen.messages.work import (
     Outcome,
     Resize,
     Sealed,
+    StopRequested,
     TaskDone,
     Write,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "Stalled",
     "StatusChanged",
     "Steer",
+    "StopRequested",
     "Subscribe",
     "SupervisorMessage",
     "TaskDone",
@@ -151,6 +153,7 @@ SupervisorMessage = (
     | UsageReported
     | OperatorLogged
     | Steer
+    | StopRequested
     | Cancel
 )
 Event = (

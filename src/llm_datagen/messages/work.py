@@ -194,6 +194,17 @@ class OperatorFailure:
     """Whether nobody knows if the operator has seen them, and so they may not be called again (at_most_once)."""
     is_stop: bool = False
     """Whether the operator asks for the end of the run: nothing has failed, and the text of `record` is the reason."""
+    offset: int = 0
+    """Where the first of these rows begins in the source, in bytes."""
+    excerpt: str = field(default="", repr=False)
+    """The beginning of its record, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Node to supervisor: its operator asks for the end of the run, in good order."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,16 +31,23 @@ from typing import Any
 
 import orjson
 
+from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
 from llm_datagen.locks import HeldLock, holder
 from llm_datagen.report import Status
 from llm_datagen.runtime.owner import Owner, whoami
+from llm_datagen.streams.checked import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
-FORMAT = 1
-"""The version of runtime.json."""
+FORMAT = 2
+"""The version of runtime.json. Of version 1, the file has no checksum of itself."""
+
+_LONGEST_ID = 255
 
 _TRIES = 5
+_TRIES_AT_MOST = 100
+"""Where nobody has written down that the run is theirs, it is somebody who only looks."""
+
 _TRY_SECONDS = 0.02
 
 WATCH_SECONDS = 2.0
@@ -50,6 +57,28 @@ FRESH_SECONDS = 10.0
 """A run of another host whose image is not older is shown as running. By the clocks of both."""
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+_KEYS = ("pipeline_id", "status", "config", "nodes", "updated_at")
+_NODE_KEYS = (
+    *("node_id", "operator", "input_uri", "output_uri", "is_root", "follow_input", "idle_timeout", "id_scheme"),
+    *("parallel_size", "batch_size", "writer_config", "ordered", "executor", "delivery", "grace", "stall_after"),
+    *("on_error", "max_errors", "retries", "retry_wait", "status", "rows_in", "rows_out"),
+)
+"""What every version has written, at least."""
+
+
+def _check_keys(image: dict[str, Any]) -> None:
+    """Raise a KeyError with the first key that is missing."""
+    for key in _KEYS:
+        _ = image[key]
+    for node in image["nodes"]:
+        for key in _NODE_KEYS:
+            _ = node[key]
+
+
+def _told(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else repr(error)
 
 
 def now_text() -> str:
@@ -64,8 +93,12 @@ def check_pipeline_id(pipeline_id: Any) -> str:
         ConfigError: when it is not.
     """
     is_name = isinstance(pipeline_id, str) and pipeline_id and pipeline_id == Path(pipeline_id).name
-    if not is_name or pipeline_id in {".", ".."} or "\0" in pipeline_id or "\\" in pipeline_id:
+    if not is_name or pipeline_id in {".", ".."} or "\\" in pipeline_id:
         raise ConfigError(f"pipeline_id must be a name that can be a folder's (no '/'), not {pipeline_id!r}")
+    if len(check_path("pipeline_id", pipeline_id).encode()) > _LONGEST_ID:
+        raise ConfigError(
+            f"pipeline_id is longer than the {_LONGEST_ID} bytes of a folder's name: {pipeline_id[:40]!r}…"
+        )
     return str(pipeline_id)
 
 
@@ -84,7 +117,8 @@ class RunFolder:
 
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
-        self.path = Path(results_dir) / pipeline_id
+        self._results_dir = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
+        self.path = Path(results_dir).absolute() / pipeline_id  # the program may change its working directory
         self.image_path = self.path / "runtime.json"
         self.checkpoint_path = self.path / "checkpoint.json"
         self.lock_path = self.path / "lock"
@@ -95,7 +129,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Return whether there is an image."""
-        return self.image_path.exists()
+        return self.disk.size(str(self.image_path)) is not None
 
     def load(self) -> dict[str, Any]:
         """Return the image.
@@ -108,19 +142,25 @@ class RunFolder:
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
-                f"there is no run {self.pipeline_id!r} in {self.path.parent} (runs there: {known}); check the id and "
+                f"there is no run {self.pipeline_id!r} in {self._results_dir} (runs there: {known}); check the id and "
                 "results_dir, or create() it"
             )
         try:
             image = orjson.loads(data)
-            if image["format"] != FORMAT:
+            if image["format"] not in {1, FORMAT}:
                 raise ImageError(
                     f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
                     "version of llm-datagen that made it"
                 )
-            _ = image["pipeline_id"], image["status"], image["config"], image["nodes"]
+            if (image["format"] > 1 or CHECK_FIELD in image) and not is_unaltered(data):
+                raise ImageError(
+                    f"{self.image_path} was edited: its checksum differs; restore the file. Settings of a run are "
+                    "changed by create(), resume() and reconfigure, not in this file"
+                )
+            image.pop(CHECK_FIELD, None)
+            _check_keys(image)
         except (ValueError, KeyError, TypeError) as error:
-            raise ImageError(f"{self.image_path} is not an image of a run: {error!r}; restore the file") from error
+            raise ImageError(f"{self.image_path} is not an image of a run: {_told(error)}; restore the file") from error
         return dict(image)
 
     def save(self, image: dict[str, Any]) -> None:
@@ -129,9 +169,9 @@ class RunFolder:
         A resume needs the image. So unless every node has fsync="never", it is put on the medium, too. Each time: a
         file that was not must not take the place of one that was.
         """
-        image["updated_at"] = now_text()
+        image.update(format=FORMAT, updated_at=now_text())
         sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in image["nodes"])
-        self.disk.replace(str(self.image_path), orjson.dumps(image, option=_OPTIONS), sync=sync)
+        self.disk.replace(str(self.image_path), with_check(orjson.dumps(image, option=_OPTIONS)), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
@@ -144,7 +184,9 @@ class RunFolder:
             PipelineBusyError: when somebody has it.
             DiskError: when the folder or the lock cannot be made, or the file system has no locks.
         """
-        for _ in range(_TRIES):
+        for tries in range(_TRIES_AT_MOST):
+            if tries >= _TRIES and self.owner() is not None:
+                break
             lock = self.disk.take_lock(str(self.lock_path))
             if lock is not None:
                 try:
@@ -156,7 +198,7 @@ class RunFolder:
                 return
             time.sleep(_TRY_SECONDS)  # who only looks, as `is_locked` does, has it for a moment
         raise PipelineBusyError(
-            f"run {self.pipeline_id!r} in {self.path.parent} is being run{self._by_whom()}; wait for it, cancel "
+            f"run {self.pipeline_id!r} in {self._results_dir} is being run{self._by_whom()}; wait for it, cancel "
             f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
         )
 
@@ -165,7 +207,7 @@ class RunFolder:
         owner = self.owner()
         if owner is not None and owner.is_elsewhere and self._is_moving():
             raise PipelineBusyError(
-                f"run {self.pipeline_id!r} in {self.path.parent} is being run by {owner}: its image moves, though its "
+                f"run {self.pipeline_id!r} in {self._results_dir} is being run by {owner}: its image moves, though its "
                 f"lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the file "
                 "system with its locks (for NFS: without nolock, local_lock), or two runs are not kept apart"
             )

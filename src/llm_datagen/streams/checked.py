@@ -1,4 +1,4 @@
-"""JSON objects that carry a checksum of themselves: a seal, a dead letter.
+"""JSON objects that carry a checksum of themselves: a seal, a dead letter, the state of a run.
 
 The last field is ``"check"``: the CRC-32, in 8 hex digits, of all bytes before it. So whoever reads the object sees an
 ordinary object, and `is_unaltered` sees every byte that is not what it was. Engines read them without looking at the

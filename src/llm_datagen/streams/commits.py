@@ -1,13 +1,11 @@
 r"""The commit log: what makes a row done.
 
-Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: text, one record a line,
-
-    <crc32 of the rest, 8 hex digits> <JSON>\n
+Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: JSON objects, one a line, as a `Chain` of lines.
 
 The first line is the header: format, and the URI of the source. Every further line is a commit, written after the
 data it speaks of. It says how many rows and bytes the stream has now, the running CRC-32 of those bytes, where this
-flush began, and which source rows are covered now. A commit is valid if and only if its line is whole and its checksum
-is right.
+flush began, and which source rows are covered now. A commit is valid if and only if its line is whole, its checksum is
+right, it follows the line before it, and its flush began where the commit before it ended.
 
 Recovery: take the last valid commit, compare the checksum of all bytes that it speaks of, and cut the stream to its
 length. A last line that is torn was never promised to anyone: it is dropped. Anything else that does not fit, such as
@@ -16,6 +14,8 @@ a stream that is shorter than its commit says, is an error.
 When it is opened, and from time to time after that, the log is replaced, atomically, by a header and one commit that
 holds the whole coverage, so that its length follows the rows in flight, not the rows written. So there is no log
 without these two lines. This commit is the start record: it alone says ``"start": true``.
+
+Logs of format 1, of older versions, are read, too: their lines have no checksum of the line before.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ import orjson
 
 from llm_datagen.errors import StreamChangedError, StreamCorruptError
 from llm_datagen.ids import Id
+from llm_datagen.streams.chain import Chain, TornLineError, reader_of
 from llm_datagen.streams.disk import AppendFile, Disk
 from llm_datagen.streams.spans import Coverage, Span
 
-FORMAT = 1
+FORMAT = 2
 COMPACT_BYTES = 256 * 1024
 """A log that has grown by so many bytes is compacted."""
 
@@ -108,23 +109,6 @@ class Position:
         self.marks = record.get("marks", {})
 
 
-def _line(value: dict[str, Any]) -> bytes:
-    text = orjson.dumps(value)
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """Return the value of a line, or None when the line is not valid."""
-    crc, _, text = line.partition(b" ")
-    if crc != b"%08x" % zlib.crc32(text):
-        return None
-    try:
-        value = orjson.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 class CommitLog:
     """The commit log of one stream, open for writing.
 
@@ -142,12 +126,15 @@ class CommitLog:
         self._sync = sync
         self._file: AppendFile | None = None
         self._grown = 0
+        self._chain = Chain()
 
     def start(self, position: Position) -> None:
         """Make the log anew, atomically: the header, and `position` with its whole coverage."""
         self.close()
         header = {"format": FORMAT, "source": self._source}
-        data = _line(header) + _line({"start": True, **position.as_record(position.coverage)})
+        record = {"start": True, **position.as_record(position.coverage)}
+        self._chain = Chain()
+        data = self._chain.line(orjson.dumps(header)) + self._chain.line(orjson.dumps(record))
         self._disk.replace(self._path, data, sync=self._sync)
         self._grown = 0
 
@@ -158,7 +145,7 @@ class CommitLog:
             return
         if self._file is None:
             self._file = self._disk.open_append(self._path)
-        line = _line(position.as_record(spans))
+        line = self._chain.line(orjson.dumps(position.as_record(spans)))
         self._file.append(line)
         if self._sync:
             self._file.sync()
@@ -191,25 +178,24 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
             f"{path} ends at byte {len(data)}, before its first commit: it was cut. Rows cannot be accounted for; "
             "restore the file, or start afresh with if_exists='overwrite'"
         )
+    reader = reader_of(lines[0])
     position = Position()
     offset = 0
     source = ""
     for number, line in enumerate(lines):
-        record = _parse(line)
-        if record is None and number == len(lines) - 1 and number > 1:
-            break  # the last flush before a loss of power: its commit never became whole
         try:
-            if record is None:
-                raise ValueError("the checksum differs")
+            record = orjson.loads(reader.read(line))
             if number == 0:
-                if record["format"] != FORMAT:
+                if record["format"] not in {1, FORMAT}:
                     raise ValueError(f"format {record['format']} is not {FORMAT}")
                 source = record["source"]
-            elif number > 1 and "start" in record:
-                raise ValueError("the start record is there twice")
             else:
+                if number > 1:
+                    _check_follows(record, position)
                 position.apply(record)
         except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, TornLineError) and number == len(lines) - 1 and number > 1:
+                break  # the last flush before a loss of power: its commit never became whole
             raise StreamCorruptError(
                 f"{path} cannot be read at byte {offset} (line {number + 1}): {error}. Rows below it cannot be "
                 "accounted for; restore the file, or start afresh with if_exists='overwrite'"
@@ -218,20 +204,44 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
     return source, position
 
 
+def _check_follows(record: dict[str, Any], before: Position) -> None:
+    """See to it that a commit goes on where the one before it ended.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    if "start" in record:
+        raise ValueError("the start record is there twice")
+    has_added = record["bytes"] != before.bytes
+    expected = (before.bytes, before.crc) if has_added else (before.last_bytes, before.last_crc)
+    if tuple(record["last"]) != expected:
+        raise ValueError(
+            f"its flush began at byte {record['last'][0]}, and the commit before it ended at byte {before.bytes}: a "
+            "line was removed"
+        )
+
+
 def flaws_of(disk: Disk, path: str) -> list[str]:
     """Return what is wrong with a log that `read_log` can read: a sentence each, with the place."""
     lines = (disk.read_all(path) or b"").split(b"\n")[:-1]
-    flaws = []
-    if len(lines) > 1 and "start" not in (_parse(lines[1]) or {}):
-        flaws.append(
-            f"{path}, line 2 is no start record: a line before it was removed, or an older version wrote the log (a "
-            "resume writes it anew)"
-        )
-    if len(lines) > 1 and _parse(lines[-1]) is None:
-        flaws.append(
-            f"{path}, line {len(lines)}: the checksum of this last line differs: it is passed over, and the rows that "
-            "it covered are done again by a resume (a loss of power may leave that behind)"
-        )
+    flaws: list[str] = []
+    if not lines:
+        return flaws
+    reader = reader_of(lines[0])
+    for number, line in enumerate(lines, start=1):
+        try:
+            payload = reader.read(line)
+        except TornLineError:
+            flaws.append(
+                f"{path}, line {number}: the checksum of this last line differs: it is passed over, and the rows that "
+                "it covered are done again by a resume (a loss of power may leave that behind)"
+            )
+            break
+        if number == 2 and "start" not in orjson.loads(payload):
+            flaws.append(
+                f"{path}, line 2 is no start record: a line before it was removed, or an older version wrote the log "
+                "(a resume writes it anew)"
+            )
     return flaws
 
 

@@ -10,8 +10,11 @@ import orjson
 
 from llm_datagen.ids import Id
 from llm_datagen.streams.checked import CHECK_FIELD, with_check
-from llm_datagen.streams.commits import FORMAT, Position
+from llm_datagen.streams.commits import Position
 from llm_datagen.streams.spans import Coverage, Span
+
+FORMAT = 1
+"""The version of the format of a seal."""
 
 LEDGER_FIELD = "ledger"
 

@@ -77,6 +77,11 @@ class MergedStream(Stream):
         """Where the lanes lie, for people."""
         return " and ".join(lane.stream.path for lane in self.lanes)
 
+    def anchor(self) -> None:
+        """Make the paths of the lanes absolute."""
+        for lane in self.lanes:
+            lane.stream.anchor()
+
     @property
     def done_path(self) -> str:
         """Where the seals lie that are not there, for people."""
@@ -137,6 +142,10 @@ class MergedStream(Stream):
     def unparsed_id(self, number: int) -> Id:
         """Return the id that a record would have that is no row."""
         return self.lanes[number // LANE].named(number % LANE)
+
+    def line_place(self, offset: int) -> str:
+        """Return the path of a lane, and the line of the row that begins there."""
+        return self.lanes[offset // LANE].stream.line_place(offset % LANE)
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line of which lane cannot be parsed, and why."""

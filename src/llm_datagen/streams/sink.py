@@ -19,6 +19,7 @@ from llm_datagen.streams.codec import Encoder
 from llm_datagen.streams.commits import CommitLog, Position, check_data, read_log
 from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.neighbours import check_beside, check_neighbours
 from llm_datagen.streams.spans import Span
 from llm_datagen.streams.spool import Spool
 
@@ -96,6 +97,7 @@ class Sink:
         check_choice("fsync", fsync, Fsync)
         self.stream = stream
         self._refuse_sealed()
+        check_neighbours(stream)
         self._source = source
         self._fsync = fsync
         self._broken = False
@@ -233,6 +235,7 @@ class Sink:
 
     def _append_letters(self, letters: bytes) -> None:
         if self._letters is None:
+            check_beside(self.stream, self.stream.errors_path, "dead letters")
             self._letters = self.stream.disk.open_append(self.stream.errors_path)
         self._letters.append(letters)
         if self._fsync == "flush":

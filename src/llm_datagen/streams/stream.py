@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from llm_datagen.config import Fsync
-from llm_datagen.errors import RowFormatError, StreamMissingError
+from llm_datagen.errors import RowFormatError, StreamCorruptError, StreamMissingError
 from llm_datagen.ids import Id
+from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.commits import CommitLog, check_data, read_log
 from llm_datagen.streams.cursor import Cursor
@@ -45,8 +46,16 @@ class Stream:
     @property
     def path(self) -> str:
         """Where the data lies."""
+        return self.shown
+
+    @property
+    def shown(self) -> str:
+        """Where the data lies, as it was given: for people."""
         _, _, rest = self.uri.partition("://")
         return rest or self.uri
+
+    def anchor(self) -> None:
+        """Make its path absolute: from here on, the program may change its working directory."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -120,6 +129,19 @@ class Stream:
         """Return what the seal says; None when there is none, or another program made it."""
         data = self.disk.read_all(self.done_path)
         return None if data is None else Manifest.parse(data)
+
+    def check_seal(self) -> None:
+        """See to it that a seal that this package wrote is as it was written.
+
+        Raises:
+            StreamCorruptError: when it was edited.
+        """
+        data = self.disk.read_all(self.done_path) or b""
+        if Manifest.parse(data) is not None and not is_unaltered(data):
+            raise StreamCorruptError(
+                f"{self.done_path}: the checksum of the seal differs: it was edited; restore it, or start afresh with "
+                "if_exists='overwrite'"
+            )
 
     def seal(self) -> None:
         """Say that this stream has ended. A stream with a commit log ends with its last commit.
@@ -199,6 +221,12 @@ class Stream:
         for path in self.files:
             self.disk.remove(path)
 
+    def check_path(self) -> None:
+        """See to it that the stream can be written where it lies."""
+
+    def check_source(self) -> None:
+        """See to it that what is there can be read as rows."""
+
     def check_free(self) -> None:
         """See to it that nobody is writing the stream.
 
@@ -254,11 +282,17 @@ class Stream:
         """Return the id of a record that is no row, by its number."""
         return number
 
+    def line_place(self, offset: int) -> str:
+        """Return the path and the line of the row that begins at byte `offset`, for messages.
+
+        Raises:
+            DiskError: when the file cannot be read.
+        """
+        return f"{self.shown}, line {self.line_number(offset)}"
+
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""
-        return RowFormatError(
-            f"{self.path}, line {self.line_number(offset)}: this is not a row: {error}. Mend or remove the line"
-        )
+        return RowFormatError(f"{self.line_place(offset)}: this is not a row: {error}. Mend or remove the line")
 
     def get_writer(self, *, fsync: Fsync = "close") -> StreamWriter:
         """Return a writer for use without a pipeline. Rows that it is given are on disk when write() returns."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from yarl import URL
 
 from llm_datagen.llm.answers.problems import problem_of
-from llm_datagen.llm.answers.schemas import AnswerFormat
+from llm_datagen.llm.answers.reading import split_thoughts
+from llm_datagen.llm.answers.schemas import AnswerFormat, Parsed
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.kept.journal import Call, JournaledCaller
 from llm_datagen.llm.kept.watching import WatchedCaller
@@ -21,11 +22,11 @@ class Asked:
     """What came of a request.
 
     Attributes:
-        columns: what the answer becomes.
+        parsed: what the answer becomes.
         answers: all answers; those before the last one had to be repaired.
     """
 
-    columns: dict[str, Any]
+    parsed: Parsed
     answers: list[ChatAnswer]
 
 
@@ -36,15 +37,27 @@ class Asker:
         caller: makes the calls.
         answers: what an answer must look like.
         max_repairs: how often the model is asked again after an answer that does not look so.
+        takes_tool_calls: whether an answer may be a call of a tool, without a text.
+        takes_reasoning: whether a think block is taken off the text, and counts as what the endpoint sent as reasoning.
     """
 
-    def __init__(self, caller: ChatCaller, answers: AnswerFormat, *, max_repairs: int) -> None:
+    def __init__(
+        self,
+        caller: ChatCaller,
+        answers: AnswerFormat,
+        *,
+        max_repairs: int,
+        takes_tool_calls: bool = False,
+        takes_reasoning: bool = False,
+    ) -> None:
         self._caller = caller
         self._answers = answers
         self._max_repairs = max_repairs
+        self._takes_tool_calls = takes_tool_calls
+        self._takes_reasoning = takes_reasoning
 
     async def ask(self, request: ChatRequest) -> Asked:
-        """Return the answer, as columns, and what it took.
+        """Return the answer, as rows, and what it took.
 
         Raises:
             LLMRequestError: when the endpoint did not answer.
@@ -54,7 +67,7 @@ class Asker:
         asked: list[Call] = []
         journal = self._caller if isinstance(self._caller, JournaledCaller | WatchedCaller) else None
         try:
-            columns = await self._usable(request, asked)
+            parsed, thoughts = await self._usable(request, asked)
         except LLMAnswerError:
             if journal is not None:  # else every later try of the row would get these again
                 await journal.discard(asked)
@@ -63,17 +76,27 @@ class Asker:
         if journal is not None and len(asked) > 1 and not answers[-1].is_cached:
             # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.
             await journal.keep(asked[:-1])
-        return Asked(columns, answers)
+        if thoughts is not None:
+            last = answers[-1]
+            both = [part for part in (last.extras.get("reasoning"), thoughts) if part]
+            answers[-1] = replace(last, extras={**last.extras, "reasoning": "\n\n".join(both)})
+        return Asked(parsed, answers)
 
-    async def _usable(self, request: ChatRequest, asked: list[Call]) -> dict[str, Any]:
+    async def _usable(self, request: ChatRequest, asked: list[Call]) -> tuple[Parsed, str | None]:
+        """Return what the answer becomes, and the think block that was taken off it."""
         while True:
             answer = await self._caller.complete(request)
             asked.append((request, answer))
             if answer.is_cached:  # what was paid for is reported where it is paid
                 _report(request, answer)
-            text = _text(request, answer)
+            is_call = self._takes_tool_calls and request.has_tools and answer.ends is Ending.TOOL
+            if is_call and not (answer.text or "").strip():
+                return Parsed([dict.fromkeys(self._answers.columns)]), None
+            text, thoughts = _text(request, answer), None
             try:
-                return self._answers.parse(text)
+                if self._takes_reasoning:
+                    thoughts, text = split_thoughts(text)
+                return self._answers.parse(text), thoughts
             except ValueError as error:
                 if len(asked) > self._max_repairs:
                     reason = answer.finish_reason

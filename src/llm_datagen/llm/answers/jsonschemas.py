@@ -43,8 +43,13 @@ class JsonSchema:
             raise ConfigError(f"the schema is not valid at {error.json_path}: {error.message}") from error
         resource = Resource.from_contents(self.schema, default_specification=DRAFT202012)
         registry = Registry().with_resource(resource.id() or "", resource)
-        _check_references(resource, registry.resolver(resource.id() or ""))
+        self._resolver = registry.resolver(resource.id() or "")
+        _check_references(resource, self._resolver)
         self._validator = kind(self.schema, registry=registry, format_checker=kind.FORMAT_CHECKER)
+
+    def target(self, reference: str) -> Any:
+        """Return what a ``$ref`` at the root leads to."""
+        return self._resolver.lookup(reference).contents
 
     def violation(self, value: Any) -> str | None:
         """Return how `value` breaks the schema: where and which rule, never the value; None when it does not."""

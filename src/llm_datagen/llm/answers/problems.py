@@ -32,6 +32,8 @@ def problem_of(answer: ChatAnswer, *, has_tools: bool) -> str | None:
             )
         case Ending.TOOL if not has_tools:
             return f"ended by calling a tool that nobody offered (finish_reason {reason!r}): check prompt and params"
+    if answer.text is None and ending is Ending.TOOL:
+        return f"has no text (finish_reason {reason!r}): name a column for the calls, extra_columns={{'tool_calls': …}}"
     if answer.text is None:
         return f"has no text (finish_reason {reason!r}): check params"
     return None

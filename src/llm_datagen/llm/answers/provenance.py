@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from llm_datagen.llm.answers.schemas import Parsed
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompting.prompts import row_label
@@ -17,17 +18,19 @@ META_FIELD = "_meta"
 _HASH_DIGITS = 16
 
 
-def provenance(request: ChatRequest, answers: Sequence[ChatAnswer]) -> dict[str, Any]:
+def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Parsed) -> dict[str, Any]:
     """Return what is known of the calls that brought an answer.
 
     Args:
         request: the first request.
         answers: what came back: the last one is the answer, the others had to be repaired.
+        parsed: what the last one became.
 
     Returns:
         ``model`` and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
         ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
-        the journal; ``prompt_hash``.
+        the journal; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
+        ``rows``: how many rows the answer became; ``prompt_hash``.
     """
     last, costs = answers[-1], [answer.cost for answer in answers]
     return {
@@ -40,6 +43,8 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer]) -> dict[str,
         "calls": len(answers),
         "attempts": sum(answer.attempts for answer in answers),
         "is_cached": all(answer.is_cached for answer in answers),
+        "repaired": "local" if parsed.is_repaired else None,
+        "rows": len(parsed.rows),
         "prompt_hash": prompt_hash(request),
     }
 

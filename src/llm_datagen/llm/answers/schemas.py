@@ -1,17 +1,34 @@
-"""What an answer must look like, and the columns that it becomes."""
+"""What an answer must look like, and the rows that it becomes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.answers.jsonschemas import JsonSchema
+from llm_datagen.llm.answers.reading import read_json
+from llm_datagen.llm.answers.shapes import ITEMS, Shape, shape_of, unwrapped
+from llm_datagen.llm.answers.strict import strict_schema
 from llm_datagen.llm.imports import imported, is_import_path
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What an answer becomes.
+
+    Attributes:
+        rows: the columns of each row.
+        is_repaired: whether something was taken off, or replaced, that kept it from being read as it is.
+    """
+
+    rows: list[dict[str, Any]]
+    is_repaired: bool = False
 
 
 class AnswerFormat(Protocol):
@@ -21,23 +38,32 @@ class AnswerFormat(Protocol):
     def columns(self) -> tuple[str, ...]:
         """The columns that an answer fills."""
 
+    @property
+    def is_list(self) -> bool:
+        """Whether an answer is a list of rows."""
+
     def request_fields(self) -> dict[str, Any]:
         """Return what the request says about the format."""
 
-    def parse(self, text: str) -> dict[str, Any]:
-        """Return the columns.
+    def as_sent(self, answer: Any) -> Any:
+        """Return an answer as the model is to write it."""
+
+    def parse(self, text: str) -> Parsed:
+        """Return the rows.
 
         Raises:
             ValueError: saying what is wrong, without the answer itself.
         """
 
 
-def answer_format(output: Any) -> AnswerFormat:
+def answer_format(output: Any, *, lenient: bool = True) -> AnswerFormat:
     """Return the format that `output` stands for.
 
     Args:
-        output: a column name, a JSON schema (dict), a pydantic model class, or where to import one of the last two
-            from, as ``"module:Name"``.
+        output: a column name, a JSON schema (dict; also as providers take it, ``{"name": …, "schema": …}``), a type
+            that pydantic knows (a model class, a list of one, a dataclass, a TypedDict), or where to import such from,
+            as ``"module:Name"``. Lists of objects make a row of each.
+        lenient: whether JSON is read out of what stands around it, see `read_json`.
 
     Raises:
         ConfigError: naming what is wrong with `output`.
@@ -46,17 +72,15 @@ def answer_format(output: Any) -> AnswerFormat:
         output = imported(output, what="output")
     if isinstance(output, str):
         return TextFormat(output)
-    if isinstance(output, type) and issubclass(output, BaseModel):
-        return ModelFormat(output)
     if isinstance(output, Mapping):
-        return SchemaFormat(output)
-    raise ConfigError(
-        f"output must be a column name, a JSON schema, a pydantic model class or 'module:Name', not {output!r}"
-    )
+        return SchemaFormat(output, lenient=lenient)
+    return ModelFormat(output, lenient=lenient)
 
 
 class TextFormat:
     """The answer as it is, in one column."""
+
+    is_list = False
 
     def __init__(self, column: str) -> None:
         self.columns = _checked_columns([column])
@@ -65,7 +89,11 @@ class TextFormat:
         """Return what the request says about the format: nothing."""
         return {}
 
-    def parse(self, text: str) -> dict[str, Any]:
+    def as_sent(self, answer: Any) -> Any:
+        """Return the answer as it is."""
+        return answer
+
+    def parse(self, text: str) -> Parsed:
         """Return the column.
 
         Raises:
@@ -73,98 +101,99 @@ class TextFormat:
         """
         if not text.strip():
             raise ValueError("it is empty")
-        return {self.columns[0]: text}
+        return Parsed([{self.columns[0]: text}])
 
 
-class SchemaFormat:
-    """An object that keeps to a JSON schema; its properties become columns."""
+class _JsonFormat:
+    """What is common to answers in JSON."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._schema = JsonSchema(schema)
-        if schema.get("type") != "object" or not schema.get("properties"):
-            raise ConfigError(
-                "the schema of an output must be of type 'object' and have properties: they are the columns"
-            )
-        self.columns = _checked_columns(schema["properties"])
+    def __init__(self, name: str, shape: Shape, *, lenient: bool, asks_for_all: bool) -> None:
+        self.columns = _checked_columns(shape.columns)
+        self.is_list = shape.is_list
+        self._lenient = lenient
+        strict = strict_schema(shape.sent, asks_for_all=asks_for_all)
+        self._response_format = {
+            "type": "json_schema",
+            "json_schema": {
+                "name": re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer",
+                "schema": shape.sent if strict is None else strict,
+                "strict": strict is not None,
+            },
+        }
 
     def request_fields(self) -> dict[str, Any]:
         """Return the ``response_format`` of the request."""
-        return _response_format(str(self._schema.schema.get("title", "answer")), self._schema.schema)
+        return {"response_format": self._response_format}
 
-    def parse(self, text: str) -> dict[str, Any]:
-        """Return the columns.
+    def as_sent(self, answer: Any) -> Any:
+        """Return an answer as the schema of the request has it: a list stands in an object."""
+        return {ITEMS: answer} if self.is_list and isinstance(answer, list) else answer
+
+    def parse(self, text: str) -> Parsed:
+        """Return the rows.
 
         Raises:
-            ValueError: when the answer is not JSON, or breaks the schema.
+            ValueError: when the answer is not JSON, or not to the schema.
         """
-        answer = _json(text)
-        problem = self._schema.violation(answer)
+        value, is_repaired = read_json(text, lenient=self._lenient, wants=list if self.is_list else dict)
+        if self.is_list and isinstance(value, dict) and value.keys() == {ITEMS}:
+            value = value[ITEMS]
+        found = self._checked(value)
+        rows = found if self.is_list else [found]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"it is no {'list of JSON objects' if self.is_list else 'JSON object'}")
+        return Parsed([_public(row) for row in rows], is_repaired)
+
+    def _checked(self, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class SchemaFormat(_JsonFormat):
+    """An object, or a list of them, that keeps to a JSON schema; the properties become columns."""
+
+    def __init__(self, schema: Mapping[str, Any], *, lenient: bool = True) -> None:
+        name, schema = unwrapped(schema)
+        self._schema = JsonSchema(schema)
+        shape = shape_of(self._schema.schema, self._schema.target)
+        super().__init__(name or "answer", shape, lenient=lenient, asks_for_all=False)
+
+    def _checked(self, value: Any) -> Any:
+        problem = self._schema.violation(value)
         if problem:
             raise ValueError(f"it does not match the schema: {problem}")
-        return _public(answer)
+        return value
 
 
-class ModelFormat:
-    """An object that a pydantic model accepts; its fields become columns."""
+class ModelFormat(_JsonFormat):
+    """An object, or a list of them, that a pydantic model accepts; its fields become columns."""
 
-    def __init__(self, model: type[BaseModel]) -> None:
-        self._model = model
-        self._schema = closed(model.model_json_schema())
-        if not self._schema.get("properties"):
-            raise ConfigError(f"{model.__name__} has no fields at its top level: they are the columns")
-        self.columns = _checked_columns(self._schema["properties"])
-
-    def request_fields(self) -> dict[str, Any]:
-        """Return the ``response_format`` of the request."""
-        return _response_format(self._model.__name__, self._schema)
-
-    def parse(self, text: str) -> dict[str, Any]:
-        """Return the columns, as plain JSON data.
-
-        Raises:
-            ValueError: when the answer is not JSON, or the model refuses it.
-        """
+    def __init__(self, model: Any, *, lenient: bool = True) -> None:
+        self._name = getattr(model, "__name__", None) or str(model)
         try:
-            return _public(self._model.model_validate(_json(text)).model_dump(mode="json", by_alias=True))
+            self._adapter: TypeAdapter[Any] = TypeAdapter(model)
+            # What comes out may have other names than what goes in: aliases, computed fields.
+            sent = JsonSchema(self._adapter.json_schema(mode="validation"))
+            columns = JsonSchema(self._adapter.json_schema(mode="serialization"))
+        except (PydanticUserError, NameError) as error:
+            raise ConfigError(
+                "output must be a column name, a JSON schema, a pydantic model class (or a list of one, such as "
+                f"list[Model]) or 'module:Name', not {model!r}: {str(error).splitlines()[0]}"
+            ) from error
+        shape = shape_of(sent.schema, sent.target)
+        rows = shape_of(columns.schema, columns.target)
+        super().__init__(self._name, Shape(rows.columns, shape.is_list, shape.sent), lenient=lenient, asks_for_all=True)
+
+    def _checked(self, value: Any) -> Any:
+        try:
+            return self._adapter.dump_python(self._adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, part['loc'])) or '$'}: {part['type']}"
                 for part in error.errors(include_url=False, include_context=False, include_input=False)
             )
-            raise ValueError(f"{self._model.__name__} does not accept it: {problems}") from None
-
-
-def closed(schema: Any) -> Any:
-    """Return `schema` with every object closed: all properties required and no others allowed.
-
-    Endpoints with ``strict`` ask for this, and pydantic leaves it out.
-    """
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: closed(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        result["required"] = list(schema["properties"])
-        result["additionalProperties"] = False
-    return result
-
-
-def _response_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    plain_name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
-    return {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": plain_name, "schema": schema, "strict": True},
-        }
-    }
-
-
-def _json(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg} at character {error.pos}") from None
+            raise ValueError(f"{self._name} does not accept it: {problems}") from None
+        except (PydanticSerializationError, RecursionError):
+            raise ValueError(f"{self._name} cannot be written as JSON") from None
 
 
 def _public(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,5 +204,8 @@ def _public(answer: Mapping[str, Any]) -> dict[str, Any]:
 def _checked_columns(names: Any) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name or name.startswith("_"):
-            raise ConfigError(f"an output column must have a name that does not start with '_', not {name!r}")
+            raise ConfigError(
+                f"an output column must have a name that does not start with '_', not {name!r}: such names belong to "
+                "the row's id and its like. Give the property another name (in pydantic an alias)"
+            )
     return tuple(names)

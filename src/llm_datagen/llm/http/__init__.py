@@ -2,7 +2,12 @@
 
 Layout:
     client.py    one HTTP call
+    endpoint.py  where calls go, and the key
+    network.py   the way there: proxies and certificates
+    body.py      a response's body, up to a bound
     adapters.py  what providers do differently, and chat completions
     anthropic.py Anthropic's Messages API
-    masking.py
+    reading.py   what answers hold: texts in parts, counts
+    meaning.py   what a failure means
+    masking.py   secrets are taken out of errors
 """

@@ -10,6 +10,10 @@ from typing import Any
 import aiohttp
 import orjson
 
+from llm_datagen.llm.unicode import without_lone_surrogates
+
+MAX_RESPONSE_BYTES = 16 << 20
+"""The longest body of an answer, unless told otherwise."""
 ACCEPTED_ENCODINGS = "gzip, deflate"
 _PIECE_BYTES = 1 << 16
 _LONGEST_INTEGER = 300
@@ -52,7 +56,7 @@ def parsed(content: bytes) -> Any:
     except orjson.JSONDecodeError:
         text = content.decode("utf-8-sig", errors="replace")
         try:
-            return _clean(json.loads(text, strict=False, parse_int=_integer))
+            return without_lone_surrogates(json.loads(text, strict=False, parse_int=_integer))
         except RecursionError as error:
             raise ValueError("it is nested too deep") from error
 
@@ -64,7 +68,7 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
         case "gzip" | "x-gzip" | "deflate":
             return _Inflater().unpack
         case _:
-            raise DamagedBodyError(f"the encoding {encoding[:40]!r} was not asked for")
+            raise DamagedBodyError("it is packed in a way that was not asked for")
 
 
 class _Inflater:
@@ -85,14 +89,3 @@ class _Inflater:
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
-
-
-def _clean(value: Any) -> Any:
-    """Return JSON data without halves of surrogate pairs, which no file can hold."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_clean(each) for each in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(each) for key, each in value.items()}
-    return value

@@ -16,30 +16,19 @@ from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.http.adapters import Reply
-from llm_datagen.llm.http.body import ACCEPTED_ENCODINGS, DamagedBodyError, parsed, read_body
+from llm_datagen.llm.http.body import ACCEPTED_ENCODINGS, MAX_RESPONSE_BYTES, DamagedBodyError, parsed, read_body
 from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.masking import Mask
-from llm_datagen.llm.http.meaning import OK, error_in
+from llm_datagen.llm.http.meaning import HINTS, OK, error_in, may_pass
 from llm_datagen.llm.http.network import Proxy, is_local_shortage, proxy_of, trusted_certificates
 from llm_datagen.llm.http.reading import counts_of
 from llm_datagen.llm.limits.estimate import max_completion
 from llm_datagen.llm.limits.headers import rate_limits, retry_after
 
-MAX_RESPONSE_BYTES = 16 << 20
-"""The longest body of an answer, unless told otherwise."""
 _ERROR_BYTES = 1 << 16
 """The longest body of an error that is read: what follows says no more."""
 _BODY_CHARS = 300
 _WORD_CHARS = 60
-_HINTS = {
-    400: "check model, params and the schema",
-    401: "check the key",
-    402: "the quota is used up: raise it, then resume",
-    403: "check that the key may use this model",
-    404: "check base_url and model",
-    413: "the prompt is too long for this endpoint",
-    429: "too many calls at once, or no credit left: lower parallel_size, then resume",
-}
 _MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
 """Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
 _BAD_GATEWAY = 502
@@ -91,15 +80,10 @@ class HttpCaller:
             ConfigError: when the environment names a proxy, or certificates, that cannot be used.
         """
         self._proxy = proxy = proxy_of(self._endpoint)
-        if proxy is not None and proxy.auth is not None:
-            self._mask = Mask(self._api_key, self._endpoint.url, proxy.auth.password)
+        if proxy is not None:
+            self._mask = Mask(self._api_key, self._endpoint.url, proxy.password)
         is_secure = self._endpoint.url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         self._http = aiohttp.ClientSession(
-            headers={
-                "Content-Type": "application/json",
-                "Accept-Encoding": ACCEPTED_ENCODINGS,
-                **self._headers(),
-            },
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),
             # How many calls are open at once is the node's affair.
             connector=aiohttp.TCPConnector(
@@ -127,8 +111,9 @@ class HttpCaller:
         reply = self._read(data)
         if reply is None:
             raise self._unreadable(response, data, request)
-        word = None if reply.finish_reason is None else self._safe(reply.finish_reason, _WORD_CHARS)
-        ending = self._endpoint.adapter.ending(reply.finish_reason)
+        reason = None if reply.finish_reason is None else str(reply.finish_reason)
+        word = None if reason is None else self._safe(reason, _WORD_CHARS)
+        ending = self._endpoint.adapter.ending(reason)
         if ending is Ending.FAILED:
             raise LLMRequestError(
                 f"{self._where(request)} failed while it answered (finish_reason {word!r}): resume to try again",
@@ -165,11 +150,23 @@ class HttpCaller:
         if self._http is None:
             raise LLMError("the caller was called before open()")
         where, status = self._where(request), None
-        proxy, auth = self._proxy or (None, None)
+        # Of each call, and not of the session: those go to a proxy as well that is asked for a tunnel, with the key.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS, **self._headers()}
+        proxy = self._proxy
+        told: Mapping[str, str] = {}
+        if proxy is not None and self._endpoint.url.scheme == "https":
+            told = proxy.headers
+        elif proxy is not None:  # it reads the headers of the call
+            headers |= proxy.headers
         try:
             # A redirect is not followed: the key would go along.
             async with self._http.post(
-                self._endpoint.url, data=payload, allow_redirects=False, proxy=proxy, proxy_auth=auth
+                self._endpoint.url,
+                data=payload,
+                allow_redirects=False,
+                headers=headers,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=told,
             ) as response:
                 status = response.status
                 most = self._most if status == OK else min(_ERROR_BYTES, self._most)
@@ -202,6 +199,13 @@ class HttpCaller:
                 is_free=True,
                 is_local=True,
             )
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return LLMRequestError(
+                f"the proxy of the environment refused: {detail} ({where}): check it, or name the host in no_proxy",
+                may_pass=may_pass(error.status),
+                is_free=True,
+                amounts_to=error.status,
+            )
         return LLMRequestError(
             f"the connection failed: {detail} ({where}): check base_url and that the server is up",
             may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
@@ -222,7 +226,7 @@ class HttpCaller:
         means, body, usage = adapter.amounts_to(status, data), self._body(response), self._usage(data)
         if status == OK and usage and means >= 500:
             means = OK  # it did work on it, so it is there
-        hint = _HINTS.get(means, "the server failed: resume to try again")
+        hint = HINTS.get(means, "the server failed: resume to try again")
         if means == 401 and adapter.api_key_env:
             hint = f"check api_key, or the environment variable {adapter.api_key_env}"
         is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE

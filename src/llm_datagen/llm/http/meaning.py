@@ -8,6 +8,16 @@ from typing import Any
 OK = 200
 """What a failure amounts to that is of this call alone: the endpoint is there, and the next try may get an answer."""
 
+HINTS = {
+    400: "check model, params and the schema",
+    401: "check the key",
+    402: "the quota is used up: raise it, then resume",
+    403: "check that the key may use this model",
+    404: "check base_url and model",
+    413: "the prompt is too long for this endpoint",
+    429: "too many calls at once, or no credit left: lower parallel_size, then resume",
+}
+"""What to do, by what a failure amounts to."""
 _LOOKED_AT_CHARS = 2000
 _CODES = {
     429: ("rate_limit", "ratelimit", "too_many_requests", "toomanyrequests", "throttl", "resource_exhausted"),

@@ -5,10 +5,12 @@ A ``.netrc`` is never read: it would send the password of another service along,
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import ssl
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +31,13 @@ class Proxy(NamedTuple):
 
     Attributes:
         url: without user and password.
-        auth: these; None when there are none.
+        headers: what it wants to be told: user and password; empty when there are none.
+        password: what must not be shown.
     """
 
     url: URL
-    auth: aiohttp.BasicAuth | None = None
+    headers: Mapping[str, str]
+    password: str = ""
 
 
 def proxy_of(endpoint: Endpoint) -> Proxy | None:
@@ -61,8 +65,10 @@ def proxy_of(endpoint: Endpoint) -> Proxy | None:
             f"the proxy of the environment variable {name}_proxy cannot be used: it must be http://host:port; change "
             f"it, or name {endpoint.host} in no_proxy"
         )
-    auth = None if url.user is None else aiohttp.BasicAuth(url.user, url.password or "", encoding="utf-8")
-    return Proxy(url.with_user(None), auth)
+    if url.user is None:
+        return Proxy(url, {})
+    told = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+    return Proxy(url.with_user(None), {"Proxy-Authorization": f"Basic {told}"}, url.password or "")
 
 
 def trusted_certificates() -> ssl.SSLContext:

@@ -105,7 +105,7 @@ def taped(caller: ChatCaller, *, pool: str, own: Collection[str] = ()) -> ChatCa
     if not path:
         return caller
     mode = checked_mode(os.environ.get(MODE_VARIABLE) or "none")
-    return CassetteCaller(caller, Path(path), mode, pool=pool, own=own)
+    return CassetteCaller(caller, Path(path).absolute(), mode, pool=pool, own=own)
 
 
 def plays_only() -> bool:

@@ -90,12 +90,12 @@ class Cassette:
         raise self._unknown(request, len(calls))
 
     def record(self, request: ChatRequest, result: ChatAnswer | LLMRequestError) -> None:
-        """Append a call; not one that was refused for its key, which says nothing of the pipeline.
+        """Append a call; not one that failed for its key, or of this machine: it says nothing of the pipeline.
 
         Raises:
             CassetteError: when it cannot be written.
         """
-        if isinstance(result, LLMRequestError) and result.status in (401, 403):
+        if isinstance(result, LLMRequestError) and (result.is_local or result.amounts_to in (401, 403)):
             return
         line = orjson.dumps({"request": _request(request), **_result(result)}) + b"\n"
         try:

@@ -70,9 +70,10 @@ class Conversation:
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:
             raise ConfigError(f"an example must be a dict of 'item' and 'answer', not {example!r}")
         answer = example["answer"]
-        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        text = answer if isinstance(answer, str) else json.dumps(answers.as_sent(answer), ensure_ascii=False)
         try:
-            answers.parse(text)
+            if answers.parse(text).is_repaired:
+                raise ValueError("it is not plain JSON, and the model would take it for what is wanted")
             turns = [turn for turn in self._turns if turn.role not in FIRST_ROLES]
             messages = _said(turns, example["item"])
         except (ValueError, LLMError) as error:

@@ -1,0 +1,217 @@
+"""Every path of a run, and that no two of them are one file: before anything is touched.
+
+A log that is written into the input, a cache that is the output, an output that is a hard link of the input: each would
+destroy a user's data without a word. Two paths are one file when they are the same path, when links lead from one to
+the other, or when the file system takes their names for the same one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.config import check_path
+from llm_datagen.errors import ConfigError
+from llm_datagen.logfile import LogFile
+from llm_datagen.operators import kept_files
+from llm_datagen.runtime import RunFolder
+from llm_datagen.streams import Coverage, Stream
+from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE, check_neighbours
+
+_RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
+_SQLITE = ("", "-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a path is used for.
+
+    Attributes:
+        path: the path, as it was given.
+        what: what lies there, for people. Two uses of the same kind may share a file: the cache of two nodes.
+        is_local: whether it is a file of this machine; else only its name tells it from others.
+    """
+
+    path: str
+    what: str
+    is_local: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """How a node is joined to the world.
+
+    Attributes:
+        node_id: the node.
+        input: what it reads.
+        output: what it writes.
+        operator: its operator, which may keep files of its own.
+    """
+
+    node_id: str
+    input: Stream
+    output: Stream
+    operator: Any
+
+
+def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | None) -> None:
+    """See to it that no two paths of a run are one file, and that none is a file of another run's. Nothing is touched.
+
+    Args:
+        joints: the nodes.
+        log_file: the platform log, as it was given.
+        folder: where the run's image is kept; None when it has none.
+
+    Raises:
+        ConfigError: naming both, when two are; when a path can be none.
+        StreamExistsError: when an output lies where another run keeps its files.
+        StreamError, DiskError: when an output cannot be written where it lies, or an input cannot be read.
+    """
+    joints = list(joints)
+    for joint in joints:
+        joint.output.check_path()
+        check_neighbours(joint.output)
+    written = {joint.output.place for joint in joints}
+    for joint in joints:
+        for stream, _ in joint.input.parts(Coverage()):
+            if stream.place not in written:
+                stream.check_source()
+    uses = [*_of_streams(joints), *_of_operators(joints), *_of_folder(folder)]
+    uses += _of_log(log_file, uses)
+    if folder is not None:
+        _refuse_other_runs(uses, folder)
+    _refuse_shared(uses)
+
+
+# What there is.
+
+
+def _of_streams(joints: list[Joint]) -> Iterator[Use]:
+    written: set[tuple[str, str]] = set()
+    for joint in joints:
+        written.add(joint.output.place)
+        yield from _files_of(joint.output, f"the output of {joint.node_id}", with_letters=True)
+    read: set[tuple[str, str]] = set()
+    for joint in joints:
+        for stream, _ in joint.input.parts(Coverage()):
+            if stream.place not in written | read:
+                read.add(stream.place)
+                yield from _files_of(stream, "the input", with_letters=False)
+
+
+def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]:
+    is_local = isinstance(stream.disk, LocalDisk)
+
+    def use(path: str, what: str) -> Use:
+        return Use(path if is_local else "\0".join(stream.place_of(path)), what, is_local)
+
+    yield use(stream.path, what)
+    for ending, beside in WHAT_LIES_BESIDE.items():
+        if with_letters or ending in {".done", ".commits"}:
+            yield use(f"{stream.path}{ending}", f"the {beside} of {what}")
+            if with_letters:
+                yield use(f"{stream.path}{ending}.tmp", f"the {beside} of {what}, half written")
+
+
+def _of_operators(joints: list[Joint]) -> Iterator[Use]:
+    for joint in joints:
+        for what, path in kept_files(joint.operator).items():
+            for ending in _SQLITE:
+                yield Use(f"{check_path(what, path)}{ending}", f"the {what} of an operator")
+
+
+def _of_log(log_file: Any, others: list[Use]) -> Iterator[Use]:
+    if isinstance(log_file, str | os.PathLike):
+        path = check_path("log_file", os.fspath(log_file))
+        yield Use(path, "the platform log")
+        if isinstance(log_file, LogFile) and log_file.max_bytes is not None:
+            yield Use(f"{path}.lock", "the lock of the platform log")
+            # Those that are there, and those that another path could be.
+            endings = {other.path.rpartition(".")[2] for other in others}
+            endings |= {str(older).rpartition(".")[2] for older in Path(path).parent.glob(f"{Path(path).name}.*")}
+            for ending in endings:
+                if ending.isdecimal() and int(ending) <= log_file.backups:
+                    yield Use(f"{path}.{ending}", "an older platform log")
+
+
+def _of_folder(folder: RunFolder | None) -> Iterator[Use]:
+    if folder is not None:
+        for name in _RUN_FILES:
+            yield Use(str(folder.path / name), f"{name} of the run")
+            yield Use(str(folder.path / f"{name}.tmp"), f"{name} of the run, half written")
+
+
+# Whether it fits.
+
+
+def _refuse_shared(uses: list[Use]) -> None:
+    known: dict[Any, Use] = {}
+    for use in uses:
+        for key in _keys(use):
+            other = known.setdefault(key, use)
+            if other.what != use.what:
+                raise _clash(other, use)
+    for use in uses:
+        for folder in Path(_real(use.path)).parents if use.is_local else ():
+            other = known.get(("path", str(folder)), use)
+            if other is not use:
+                raise ConfigError(f"{other.path} would be {other.what}, and the folder of {use.path}; {_CHOOSE}")
+
+
+_CHOOSE = "give one of them another path"
+
+
+def _clash(one: Use, other: Use) -> ConfigError:
+    if one.path == other.path:
+        return ConfigError(f"{one.path} would be {one.what}, and {other.what} as well; {_CHOOSE}")
+    return ConfigError(
+        f"{one.path} ({one.what}) and {other.path} ({other.what}) are one file: by a link, or by a spelling that this "
+        f"file system takes for the same; {_CHOOSE}"
+    )
+
+
+def _refuse_other_runs(uses: list[Use], folder: RunFolder) -> None:
+    """See to it that nothing lies where the results folder keeps what belongs to another run."""
+    results = Path(_real(str(folder.path.parent)))
+    for use in uses:
+        path = Path(_real(use.path)) if use.is_local else Path()
+        for run in (parent for parent in path.parents if parent.parent == results):
+            inside = path.relative_to(run).parts[0]
+            if inside in _RUN_FILES and run.name != folder.pipeline_id:
+                raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run.name!r}; {_CHOOSE}")
+
+
+def _keys(use: Use) -> Iterator[tuple[Any, ...]]:
+    """Yield what identifies a file: its path without links and, of one that is there, its number."""
+    if not use.is_local:
+        yield "name", use.path
+        return
+    path = _real(use.path)
+    yield "path", path
+    if _ignores_case(path):
+        yield "path", path.casefold()
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a path that was resolved already
+    except OSError:
+        return
+    if os.path.isfile(path):  # noqa: PTH113
+        yield "file", found.st_dev, found.st_ino
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _ignores_case(path: str) -> bool:
+    """Return whether the file system takes a name in capitals for the same one; asked of a folder that is there."""
+    for folder in Path(path).parents:
+        if folder.name.swapcase() != folder.name and os.path.exists(folder):  # noqa: PTH110 - raises nothing
+            try:
+                return folder.samefile(folder.with_name(folder.name.swapcase()))
+            except OSError:
+                return False
+    return False

@@ -1,0 +1,23 @@
+"""Columns of an answer beside those that the row has: nothing is overwritten unless it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from llm_datagen.llm.errors import ColumnExistsError
+from llm_datagen.llm.prompting.prompts import row_label
+
+
+def check_free(columns: Iterable[str], row: Mapping[str, Any]) -> None:
+    """Check that the row has none of the columns.
+
+    Raises:
+        ColumnExistsError: naming those that it has.
+    """
+    taken = [name for name in columns if name in row]
+    if taken:
+        raise ColumnExistsError(
+            f"{row_label(row)} has a column {', '.join(map(repr, taken))} already, and the answer would overwrite it: "
+            "give output (or extra_columns) another name, or set overwrite_columns=True"
+        )

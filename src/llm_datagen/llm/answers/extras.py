@@ -1,0 +1,48 @@
+"""What comes beside the text of an answer, and the columns that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm.chat import ChatAnswer
+
+EXTRAS = ("reasoning", "tool_calls", "logprobs")
+"""What an answer may have beside its text, see `ChatAnswer.extras`."""
+
+
+class ExtraColumns:
+    """The columns of what comes beside the text.
+
+    Args:
+        given: the column of each, by the names of `EXTRAS`; None for none.
+        taken: columns of the text.
+
+    Attributes:
+        columns: their names.
+        takes_tool_calls: whether calls of tools become a column, so that an answer may have no text.
+        takes_reasoning: whether thoughts become a column, so that a think block is taken off the text.
+
+    Raises:
+        ConfigError: when it is no such mapping, or a column is taken.
+    """
+
+    def __init__(self, given: Any, taken: Collection[str] = ()) -> None:
+        if given is None:
+            given = {}
+        if not isinstance(given, Mapping) or not set(given) <= set(EXTRAS):
+            raise ConfigError(f"extra_columns must be a dict from {', '.join(EXTRAS)} to columns, not {given!r}")
+        for column in given.values():
+            if not isinstance(column, str) or not column or column.startswith("_"):
+                raise ConfigError(f"extra_columns must name columns that do not start with '_', not {column!r}")
+            if column in taken or list(given.values()).count(column) > 1:
+                raise ConfigError(f"the column {column!r} of extra_columns is filled already: give it another name")
+        self._columns = dict(given)
+        self.columns = tuple(self._columns.values())
+        self.takes_reasoning = "reasoning" in self._columns
+        self.takes_tool_calls = "tool_calls" in self._columns
+
+    def of(self, answer: ChatAnswer) -> dict[str, Any]:
+        """Return the columns, as JSON data; None for what the answer does not have."""
+        return {column: answer.extras.get(name) for name, column in self._columns.items()}

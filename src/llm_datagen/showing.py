@@ -1,0 +1,112 @@
+"""A run is shown by the program that runs it: a table in its terminal, or in its notebook."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+from llm_datagen.display.views import NodeView, view_of
+from llm_datagen.errors import ConfigError
+from llm_datagen.hooks import CompositePipelineHooks, IPipelineHooks
+from llm_datagen.node import UnifiedNode
+from llm_datagen.operators import operator_name
+from llm_datagen.report import NodeReport, Status
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.letters import position_of
+
+Progress = bool | Literal["auto"]
+"""Whether the run is shown: always; never; or where there is a terminal or a notebook that shows it."""
+
+
+def check_progress(value: Any) -> None:
+    """Check a setting of progress.
+
+    Raises:
+        ConfigError: when `value` is no such setting, or nothing can be shown, as rich is not installed.
+    """
+    if value is not True and value is not False and value != "auto":
+        raise ConfigError(f'progress must be True, False or "auto", not {value!r}')
+    if value is True and not _has_rich():
+        raise ConfigError("progress=True needs rich; install it with: pip install 'llm-datagen[cli]'")
+
+
+def node_views(nodes: Iterable[UnifiedNode], reports: Iterable[NodeReport]) -> list[NodeView]:
+    """Return the nodes as they are before a run: what their streams say is right, whatever the image says."""
+    known = {report.node_id: report for report in reports}
+    return [_view(node, known[node.node_id]) for node in nodes]
+
+
+def _view(node: UnifiedNode, report: NodeReport) -> NodeView:
+    found = position_of(node.output)
+    position = found[1] if found else Position()
+    counts = {
+        "status": Status.COMPLETED if node.is_finished() else Status.PENDING,
+        "operator": operator_name(node.operator),
+        "rows_in": position.coverage.rows,
+        "filtered": position.filtered,
+        "skipped": position.skipped,
+        "dead_letters": position.dead,
+        "failed": position.skipped + position.dead,
+    }
+    return view_of({**report.as_dict(), **counts})
+
+
+@contextlib.contextmanager
+def shown(
+    progress: Progress,
+    hooks: IPipelineHooks | None,
+    nodes: Callable[[], list[NodeView]],
+    status: Callable[[], Status],
+) -> Iterator[IPipelineHooks | None]:
+    """Give the hooks that a run is to have, so that it is shown; behind the block, the display is closed.
+
+    Args:
+        progress: whether it is shown.
+        hooks: those of the user.
+        nodes: tells the nodes as they are before the run.
+        status: tells the status of the run.
+    """
+    display = _display(progress, nodes, status)
+    if display is None:
+        yield hooks
+        return
+    try:
+        yield CompositePipelineHooks([display, hooks] if hooks else [display])
+    finally:
+        display.close()
+
+
+def _display(progress: Progress, nodes: Callable[[], list[NodeView]], status: Callable[[], Status]) -> Any:
+    if progress is False or not _has_rich():
+        return None
+    if _is_notebook():
+        from llm_datagen.display.notebook import NotebookTable, publisher
+
+        return NotebookTable(publisher(), nodes())
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if is_terminal and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}:
+        from llm_datagen.display.console import SafeConsole
+        from llm_datagen.display.live import LiveTable
+
+        return LiveTable(SafeConsole(stderr=True), nodes(), status=status)
+    if progress == "auto":
+        return None
+    from llm_datagen.display.plain import PlainLines
+
+    return PlainLines(lambda line: print(line, file=sys.stderr, flush=True), nodes())
+
+
+def _has_rich() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("rich") is not None
+
+
+def _is_notebook() -> bool:
+    """Return whether this code runs in the kernel of a notebook; IPython is not imported to find out."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ in {"ZMQInteractiveShell", "Shell"}  # the second is Colab's

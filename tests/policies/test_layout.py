@@ -1,0 +1,250 @@
+"""No two paths of a run are one file, and none is another run's: refused by name, before anything is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import (
+    BaseOperator,
+    ConfigError,
+    JsonlStream,
+    LogFile,
+    NodeFailedError,
+    StreamExistsError,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+    layout,
+)
+from llm_datagen.llm import LLMOperator
+
+from ..support import Bench, numbered
+
+
+class Keeps(BaseOperator):
+    """Keeps files."""
+
+    name = "keeps"
+
+    def __init__(self, path: Path | None = None, what: str = "cache") -> None:
+        self.files = {what: str(path)} if path else {}
+
+    def kept_files(self) -> dict[str, str]:
+        return self.files
+
+    def process_item(self, item: Any, ctx: object) -> Any:
+        return item
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def linked(folder: Path, make: Callable[[Path, Path], object]) -> Path:
+    """Return a path that a link makes the input's."""
+    link = folder / "link.jsonl"
+    make(folder / "in.jsonl", link)
+    return link
+
+
+SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "log is input": lambda here: {"log_file": here / "in.jsonl"},
+    "log is input, spelled otherwise": lambda here: {"log_file": here / "x" / ".." / "in.jsonl"},
+    "log is a symbolic link to input": lambda here: {"log_file": linked(here, os.symlink)},
+    "log is a hard link of input": lambda here: {"log_file": linked(here, os.link)},
+    "log is the seal of input": lambda here: {"log_file": here / "in.jsonl.done"},
+    "log is output": lambda here: {"log_file": here / "out.jsonl"},
+    "log is the seal": lambda here: {"log_file": here / "out.jsonl.done"},
+    "log is the commit log": lambda here: {"log_file": here / "out.jsonl.commits"},
+    "log is the seal, half written": lambda here: {"log_file": here / "out.jsonl.done.tmp"},
+    "log is dead letters": lambda here: {"log_file": here / "out.jsonl.errors.jsonl"},
+    "log is dispatch log": lambda here: {"log_file": here / "out.jsonl.dispatched"},
+    "log is between": lambda here: {"log_file": here / "between" / "a" / "node_0.jsonl"},
+    "log is image": lambda here: {"log_file": here / "results" / "a" / "runtime.json"},
+    "log is checkpoint": lambda here: {"log_file": here / "results" / "a" / "checkpoint.json"},
+    "log is run lock": lambda here: {"log_file": here / "results" / "a" / "lock"},
+    "log is owner": lambda here: {"log_file": here / "results" / "a" / "owner.json.tmp"},
+    "log is in the operators' folder": lambda here: {"log_file": here / "results" / "a" / "files" / "x.log"},
+    "log in output": lambda here: {"log_file": here / "out.jsonl" / "platform.log"},
+    "older log is output": lambda here: {
+        "log_file": LogFile(here / "log", max_bytes=100),
+        "output_uri": f"jsonl://{here}/log.3",
+    },
+    "lock of log is output": lambda here: {
+        "log_file": LogFile(here / "log", max_bytes=100),
+        "output_uri": f"jsonl://{here}/log.lock",
+    },
+    "cache is input": lambda here: {"operators": [Keeps(here / "in.jsonl"), Keeps()]},
+    "cache is output": lambda here: {"operators": [Keeps(), Keeps(here / "out.jsonl")]},
+    "a file of the cache is output": lambda here: {
+        "operators": [Keeps(), Keeps(here / "c")],
+        "output_uri": f"jsonl://{here}/c-wal",
+    },
+    "cache is log": lambda here: {"operators": [Keeps(here / "log"), Keeps()], "log_file": here / "log"},
+    "cache is cassette": lambda here: {"operators": [Keeps(here / "c"), Keeps(here / "c", "cassette")]},
+    "cache of a model is input": lambda here: {
+        "operators": [Keeps(), LLMOperator("{{ n }}", model="m", cache=str(here / "in.jsonl"))],
+    },
+    "output is a hard link of input": lambda here: {"output_uri": f"jsonl://{linked(here, os.link)}"},
+    "output is image": lambda here: {"output_uri": f"jsonl://{here}/results/a/runtime.json"},
+    "output is another run's image": lambda here: {"output_uri": f"jsonl://{here}/results/other/runtime.json"},
+    "log is another run's lock": lambda here: {"log_file": here / "results" / "other" / "lock"},
+    "results in output": lambda here: {"results_dir": here / "out.jsonl"},
+    "results in input": lambda here: {"results_dir": here / "in.jsonl"},
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_two_paths_of_a_run_that_are_one_file_are_refused_and_nothing_is_touched(bench: Bench, case: str) -> None:
+    bench.give(numbered(3))
+    settings = SETTINGS[case](bench.folder)
+    pipeline = bench.pipeline(settings.pop("operators", [Keeps(), Keeps()]), **settings)
+    before = contents(bench.folder)
+    for if_exists in ("error", "overwrite"):
+        with pytest.raises(ConfigError, match="give one of them another path"):
+            pipeline.create("a", if_exists=if_exists)
+    assert contents(bench.folder) == before
+
+
+def test_the_error_names_both_and_says_how_they_are_one(bench: Bench) -> None:
+    bench.give(numbered(3))
+    with pytest.raises(ConfigError) as refused:
+        bench.pipeline([Keeps()], log_file=bench.input).create("a")
+    assert str(refused.value) == (
+        f"{bench.input} would be the input, and the platform log as well; give one of them another path"
+    )
+    link = linked(bench.folder, os.link)
+    with pytest.raises(ConfigError, match=rf"{link} \(the platform log\) are one file: by a link, or by a spelling"):
+        bench.pipeline([Keeps()], log_file=link).create("a")
+
+
+def test_a_resume_and_a_run_look_again(bench: Bench) -> None:
+    """The log is not part of the image, and links are made at any time."""
+    bench.give(numbered(3))
+    created = bench.pipeline([Keeps()]).create("a")
+    before = contents(bench.folder)
+    with pytest.raises(ConfigError, match="the input, and the platform log as well"):
+        bench.pipeline([Keeps()], log_file=bench.input).resume("a")
+    bench.log.symlink_to(bench.input)
+    with pytest.raises(ConfigError, match="are one file"):
+        created.run()
+    bench.log.unlink()
+    assert contents(bench.folder) == before
+    assert created.run().rows_out == 3
+
+
+def test_a_node_that_runs_by_itself_looks_too(bench: Bench) -> None:
+    bench.give(numbered(3))
+    before = contents(bench.folder)
+    node = UnifiedNode("n", follow_input=False, log_file=bench.input)
+    node.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}").set_operator(Keeps())
+    for begin in (node.run, node.open):
+        with pytest.raises(ConfigError, match="the platform log as well"):
+            begin()
+    assert contents(bench.folder) == before
+
+
+def test_of_several_inputs_and_outputs_each_is_looked_at(bench: Bench) -> None:
+    bench.give(numbered(3))
+    other = bench.folder / "other.jsonl"
+    other.write_bytes(b'{"n": 9}\n')
+
+    def pipeline(log: Path) -> UnifiedNodePipeline:
+        node = UnifiedNode("n", follow_input=False)
+        node.bind_io(
+            {"left": f"jsonl://{bench.input}", "right": f"jsonl://{other}"},
+            {"a": f"jsonl://{bench.folder}/a.jsonl", "b": f"jsonl://{bench.folder}/b.jsonl"},
+            route=lambda row: "a",
+        ).set_operator(Keeps(bench.folder / "kept"))
+        return UnifiedNodePipeline([node], results_dir=bench.results, log_file=log)
+
+    for name in ("other.jsonl", "b.jsonl.done", "a.jsonl.routed", "a.jsonl.merged", "kept"):
+        with pytest.raises(ConfigError, match=r"as well|are one file"):
+            pipeline(bench.folder / name).create("a")
+    assert pipeline(bench.log).create("a").run().status == "completed"
+
+
+def test_what_operators_share_is_theirs(bench: Bench) -> None:
+    """The journal of two nodes may be one file; so may the log and the input of several runs."""
+    bench.give(numbered(3))
+    shared = [Keeps(bench.folder / "cache"), Keeps(bench.folder / "cache")]
+    assert bench.pipeline(shared).create("a").run().rows_out == 3
+    again = bench.pipeline(shared, output_uri=f"jsonl://{bench.folder}/second.jsonl").create("b").run()
+    assert again.rows_out == 3
+
+
+def test_where_case_does_not_count_two_spellings_are_one_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([Keeps()], output_uri=f"jsonl://{bench.folder}/IN.jsonl")
+    monkeypatch.setattr(layout, "_ignores_case", lambda path: True)
+    with pytest.raises(ConfigError, match="a spelling that this file system takes for the same"):
+        pipeline.create("a")
+    monkeypatch.undo()
+    assert pipeline.create("a").run().rows_out == 3
+
+
+# Across runs, processes and results folders.
+
+
+class Fails(Keeps):
+    """Fails for some rows."""
+
+    def process_item(self, item: Any, ctx: object) -> Any:
+        if item["n"] % 2:
+            raise ValueError("no")
+        return item
+
+
+def beside(bench: Bench, ending: str, **settings: Any) -> UnifiedPipeline:
+    """Return a pipeline that writes where the output of `bench` has a file; its runs are kept elsewhere."""
+    return bench.pipeline(
+        [Keeps()], output_uri=f"jsonl://{bench.output}{ending}", results_dir=bench.folder / "elsewhere", **settings
+    )
+
+
+@pytest.mark.parametrize("ending", [".errors.jsonl", ".done", ".commits", ".dispatched"])
+def test_an_output_where_another_run_keeps_its_files_is_refused(bench: Bench, ending: str) -> None:
+    bench.give(numbered(4))
+    bench.pipeline([Fails()], on_error="dead_letter").create("a").run()
+    before = contents(bench.folder)
+    for if_exists in ("error", "overwrite"):
+        with pytest.raises(StreamExistsError, match=rf"out.jsonl{ending} is where the .* of .*out.jsonl lie"):
+            beside(bench, ending).create("b", if_exists=if_exists)
+    with pytest.raises(StreamExistsError, match="is where the"):
+        JsonlStream(f"jsonl://{bench.output}{ending}").get_writer()
+    assert contents(bench.folder) == before
+
+
+def test_dead_letters_where_another_run_has_written_its_output_are_refused(bench: Bench) -> None:
+    bench.give(numbered(4))
+    beside(bench, ".errors.jsonl").create("b").run()
+    before = contents(bench.folder)
+    with pytest.raises(StreamExistsError, match=r"where the dead letters of .*out.jsonl would lie, is a stream of ano"):
+        bench.pipeline([Fails()], on_error="dead_letter").create("a")
+    assert contents(bench.folder) == before
+
+
+def test_a_stream_that_comes_to_lie_there_while_a_run_goes_on_is_not_written_into(bench: Bench) -> None:
+    """Two runs that start at the same moment see nothing of each other yet: who comes second is refused."""
+    bench.give(numbered(4))
+    second = beside(bench, ".errors.jsonl").create("b")
+    letters = Path(f"{bench.output}.errors.jsonl")
+
+    class Slow(Keeps):
+        def process_item(self, item: Any, ctx: object) -> Any:
+            if item["n"] == 1:
+                with pytest.raises(StreamExistsError, match="is where the dead letters"):
+                    second.run()
+                letters.write_text("data of somebody else\n")
+                Path(f"{letters}.done").touch()
+                raise ValueError("a dead letter")
+            return item
+
+    with pytest.raises(NodeFailedError, match="where the dead letters of"):
+        bench.pipeline([Slow()], on_error="dead_letter").create("a").run()
+    assert letters.read_text() == "data of somebody else\n"

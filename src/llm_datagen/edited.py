@@ -15,7 +15,6 @@ from typing import Any
 from llm_datagen.config import OnChange
 from llm_datagen.errors import DatagenError, OperatorChangedError
 from llm_datagen.identity import Parts, changed_parts, fingerprint_of
-from llm_datagen.log import OPERATOR_CHANGED
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
@@ -140,13 +139,11 @@ class Edit:
         """Return what is to be told of the changes when they were settled."""
         done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
         notes = [
-            Note(
-                node_id, f"the operator changed since rows were made ({_shown(parts)}); {done}", OPERATOR_CHANGED, parts
-            )
+            Note(node_id, f"the operator changed since rows were made ({_shown(parts)}); {done}", parts)
             for node_id, parts in self.changes.items()
         ]
         unchecked = "this run was made by a version without fingerprints: whether the operator changed is not known"
-        return notes + [Note(node_id, unchecked, OPERATOR_CHANGED, []) for node_id in self.unchecked]
+        return notes + [Note(node_id, unchecked, []) for node_id in self.unchecked]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,12 +50,11 @@ def ref_of(operator: Any) -> dict[str, Any]:
 
 def _of_function(operator: FunctionOperator) -> dict[str, Any]:
     func: Any = operator.func
-    given = functools.partial(func)  # of a partial, one with the same arguments
-    return {
-        "use": _use_of(given.func),
-        **kept_arguments(given.func, given.args, given.keywords),
-        "batch": operator.batch,
-    }
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    while isinstance(func, functools.partial):
+        func, args, kwargs = func.func, (*func.args, *args), {**func.keywords, **kwargs}
+    return {"use": _use_of(func), **kept_arguments(func, args, kwargs), "batch": operator.batch}
 
 
 def _of_object(operator: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from llm_datagen.config import FailurePolicy, OnError
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
-from llm_datagen.log import NOT_USED
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, Status
@@ -66,7 +65,7 @@ def _ignored(image: Mapping[str, Any], entry: Mapping[str, Any], name: str, give
         f"run {image['pipeline_id']!r} goes on with {name}={entry[name]!r}, as its image says; the code gives "
         f"{given!r}, which is not used: a resume takes its paths from the image. For other ones, create another run"
     )
-    return Note(entry["node_id"], text, NOT_USED)
+    return Note(entry["node_id"], text)
 
 
 def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: int | float | None) -> None:

@@ -49,19 +49,12 @@ class Note:
     Attributes:
         node_id: the node.
         text: what is told.
-        event: the event of the log.
-        parts: the parts of its operator that changed; None when it is about something else.
+        parts: the parts of its operator that changed; None when it is about a path that is not used.
     """
 
     node_id: str
     text: str
-    event: str
     parts: Sequence[str] | None = None
-
-    @property
-    def fields(self) -> dict[str, list[str]]:
-        """What the log has of it, besides the text."""
-        return {} if self.parts is None else {"parts": list(self.parts)}
 
 
 class Run:
@@ -161,7 +154,11 @@ class Run:
         )
         tell(self._ref, RunMessage())
         for note in self._notes:
-            self._log.warning(note.event, node_id=note.node_id, message=note.text, **note.fields)
+            if note.parts is None:
+                self._log.warning(events.NOT_USED, node_id=note.node_id, message=note.text)
+            else:
+                parts = list(note.parts)
+                self._log.warning(events.OPERATOR_CHANGED, node_id=note.node_id, parts=parts, message=note.text)
             tell(self._ref, OperatorLogged(self._pipeline_id, note.node_id, "warning", note.text))
         if self._cancelled is not None:  # it came before there was anybody to hear it
             tell(self._ref, Cancel(self._cancelled))

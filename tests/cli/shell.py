@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pty
 import re
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+
+from llm_datagen.runtime import RunFolder
 
 from ..support import PATIENCE_SECONDS, eventually, lines, numbered, write_jsonl
 
@@ -262,8 +263,8 @@ class Terminal:
 
 def forget_operators(folder: Path) -> None:
     """Make of a run's image one of an earlier version, which does not say how its operators are made."""
-    path = folder / "runtime.json"
-    image = json.loads(path.read_bytes())
+    run = RunFolder(folder.parent, folder.name)
+    image = run.load()
     for entry in image["nodes"]:
         del entry["operator_ref"]
-    path.write_text(json.dumps(image))
+    run.save(image)

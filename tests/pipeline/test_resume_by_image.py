@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
 import pickle
 import warnings
@@ -37,10 +36,6 @@ class Heard(DefaultPipelineHooks):
 
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
         self.logged.append((nid, level, message))
-
-
-def image_of(bench: Bench, pipeline_id: str = "a") -> Any:
-    return json.loads((bench.folder / "results" / pipeline_id / "runtime.json").read_bytes())
 
 
 def interrupted(bench: Bench, *operators: Any, **settings: Any) -> None:
@@ -109,12 +104,12 @@ def test_other_paths_in_the_code_are_not_used_and_that_is_said_three_times(bench
 def test_a_warning_that_is_an_error_leaves_the_run_as_it_was(bench: Bench) -> None:
     """M22: whoever makes errors of warnings has a resume refused, and nothing changed."""
     interrupted(bench, double)
-    before = image_of(bench)
+    before = bench.image("a")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ResumeWarning):
             bench.pipeline([double, Label("x")], input_uri=f"jsonl://{bench.folder}/other.jsonl").resume("a")
-    assert image_of(bench) == before
+    assert bench.image("a") == before
 
 
 def test_the_same_path_in_other_words_is_no_other_path(bench: Bench) -> None:
@@ -152,7 +147,7 @@ def test_operators_that_the_image_can_name_are_made_again(bench: Bench) -> None:
         Plain(),
     ]
     interrupted(bench, *operators)
-    refs = [entry["operator_ref"] for entry in image_of(bench)["nodes"]]
+    refs = [entry["operator_ref"] for entry in bench.image("a")["nodes"]]
     assert refs[0]["use"] == f"{double.__module__}:double"
     pipeline = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
     assert [ref_of(node.operator) for node in pipeline.nodes] == refs
@@ -225,11 +220,10 @@ def test_a_model_call_whose_key_is_in_the_environment_is_made_again(bench: Bench
 def test_the_image_of_an_earlier_version_is_resumed_with_operators_only(bench: Bench) -> None:
     """Formats are a promise: one without references is read, and says so."""
     interrupted(bench, double)
-    path = bench.folder / "results" / "a" / "runtime.json"
-    image = image_of(bench)
+    image = bench.image("a")
     for entry in image["nodes"]:
         del entry["operator_ref"]
-    path.write_text(json.dumps(image))
+    bench.put_image("a", image)
     with pytest.raises(ConfigError, match=r"node_0 \(double\): the image does not say how it was made"):
         UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
     assert bench.pipeline([double, Label("x")]).resume("a").run().status is Status.COMPLETED

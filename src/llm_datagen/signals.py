@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -33,5 +34,24 @@ def put_back() -> None:
         signal.signal(*_before.popitem())
 
 
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """Hold signals back in the thread that forks: one that came to the child before `put_back` would be lost there."""
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _before) if _before else None
+
+
+def _after_fork() -> None:
+    mask, _forking.mask = getattr(_forking, "mask", None), None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
+    put_back()
+    _after_fork()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=put_back)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import TypeAdapter
 
 from llm_datagen.identity import Parts, parts_of
 from llm_datagen.identity.data import data_digest
@@ -41,10 +43,13 @@ def identity_parts(
 
 
 def _output_parts(output: Any) -> Parts:
-    if isinstance(output, type):  # a pydantic model: its schema, and the code of its validators
-        schema = output.model_json_schema() if hasattr(output, "model_json_schema") else output.__qualname__
-        return {"output": data_digest(schema), **{f"output: {key}": value for key, value in parts_of(output).items()}}
-    return {"output": data_digest(_plain(output))}
+    if isinstance(output, str | Mapping):
+        return {"output": data_digest(_plain(output))}
+    # A type that pydantic knows, such as a model or a list of one: its schema, and the code of its validators.
+    parts: dict[str, str | None] = {"output": data_digest(TypeAdapter(output).json_schema())}
+    for model in (output,) if isinstance(output, type) else get_args(output):
+        parts.update({f"output: {key}": value for key, value in parts_of(model).items()})
+    return parts
 
 
 def _plain(value: Any) -> Any:

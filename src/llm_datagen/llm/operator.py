@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
 from llm_datagen.identity import parts_of
 from llm_datagen.llm.answers.asking import Asked, Asker
-from llm_datagen.llm.answers.columns import check_free
+from llm_datagen.llm.answers.columns import check_free, with_columns
 from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format
@@ -21,6 +21,8 @@ from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.http.modes import Mode
+from llm_datagen.llm.http.structured import checked_mode
 from llm_datagen.llm.identity import identity_parts
 from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.kept.journal import JournaledCaller
@@ -85,18 +87,16 @@ class LLMOperator(BaseOperator):
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.
         tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
-        lenient: whether JSON is read out of what a model puts around it: a think block, fences, prose, a byte order
-            mark, a list of one, a copy, a comma too many, a raw line break. Nothing is guessed. Else an answer must be
-            JSON and nothing else.
+        structured: how JSON is asked for: ``"json_schema"``, ``"json_object"``, ``"tool"`` or ``"prompt"``; None: by
+            the first of these that the endpoint does not refuse by name.
+        lenient: whether JSON is read out of what a model puts around it, such as prose and fences. Nothing is guessed.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
-        cache_by: what an answer is kept by: ``"request"``, so that rows with equal prompts share one; ``"row"``: also
-            by the row, its id and fields, so that each gets an answer of its own, as generation wants it. A warning in
-            the log says once that rows share an answer.
-        overwrite_columns: whether a column of the answer may take the place of one that the row has; else such a row
-            is refused.
+        cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
+            its id and fields, has its own, as generation wants it.
+        overwrite_columns: whether an answer may overwrite a column of the row; else such a row is refused.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
         budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
@@ -139,6 +139,7 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        structured: Mode | None = None,
         lenient: bool = True,
         max_repairs: int = 1,
         cache: str | None = None,
@@ -189,12 +190,21 @@ class LLMOperator(BaseOperator):
             answers=self._format,
         )
         self._fields = {**checked_params(params), **self._format.request_fields()}
+        self._structured = checked_mode(
+            structured,
+            [spec.endpoint.adapter for spec in self.endpoints],
+            has_schema="response_format" in self._fields,
+            has_tools="tools" in self._fields,
+        )
         self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
         said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
         self._identity = identity_parts(
-            {**said, "meta": meta, "null": null}, self.endpoints, output, init=LLMOperator.__init__
+            {**said, "meta": meta, "null": null, "extra_columns": extra_columns},
+            self.endpoints,
+            output,
+            init=LLMOperator.__init__,
         )
         self._own = frozenset(vars(self)) | {"_own"}
 
@@ -233,6 +243,7 @@ class LLMOperator(BaseOperator):
             retry_wait=self._retry_wait,
             outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
             budget=self.budget,
+            structured=self._structured,
         )
         if self._journal is not None:
             caller = JournaledCaller(caller, self._journal)
@@ -242,13 +253,7 @@ class LLMOperator(BaseOperator):
         except BaseException:
             self._caller = None
             raise
-        self._asker = Asker(
-            caller,
-            self._format,
-            max_repairs=self._max_repairs,
-            takes_tool_calls=self._extras.takes_tool_calls,
-            takes_reasoning=self._extras.takes_reasoning,
-        )
+        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs, extras=self._extras)
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
@@ -292,10 +297,9 @@ class LLMOperator(BaseOperator):
             if isinstance(asked, BaseException):
                 raise asked
             own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
-            for columns in asked.parsed.rows:
-                if not self._overwrites:  # also what the schema does not name
-                    check_free(columns, fields)
-                row = {**fields, **columns, **self._extras.of(asked.answers[-1])}
+            for answer in asked.parsed.rows:
+                columns = {**answer, **self._extras.of(asked.answers[-1])}  # also what the schema does not name
+                row = with_columns(fields, columns, overwrites=self._overwrites)
                 if own is not None:
                     row[META_FIELD] = {**meta, ctx.node_id: own}
                 rows.append(row)

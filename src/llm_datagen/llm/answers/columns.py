@@ -9,6 +9,17 @@ from llm_datagen.llm.errors import ColumnExistsError
 from llm_datagen.llm.prompting.prompts import row_label
 
 
+def with_columns(row: Mapping[str, Any], columns: Mapping[str, Any], *, overwrites: bool) -> dict[str, Any]:
+    """Return a new row that has the columns, too.
+
+    Raises:
+        ColumnExistsError: when the row has one of them, and it may not be overwritten.
+    """
+    if not overwrites:
+        check_free(columns, row)
+    return {**row, **columns}
+
+
 def check_free(columns: Iterable[str], row: Mapping[str, Any]) -> None:
     """Check that the row has none of the columns.
 

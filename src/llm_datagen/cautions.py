@@ -13,12 +13,12 @@ from llm_datagen.messages import OperatorLogged
 _PACKAGE = __name__.partition(".")[0]
 
 
-def warn(text: str) -> None:
-    """Give an `OperatorWarning` at the nearest line that is none of this package. In the caller's thread."""
+def warn(text: str, category: type[Warning]) -> None:
+    """Give a warning at the nearest line that is none of this package. In the caller's thread."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, OperatorWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
 
 
 class StateHeard:
@@ -39,4 +39,4 @@ class StateHeard:
         """Give a warning of each, once, in the caller's thread."""
         texts, self._texts = self._texts, []
         for text in texts:
-            warn(text)
+            warn(text, OperatorWarning)

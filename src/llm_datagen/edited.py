@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_datagen.cautions import warn
 from llm_datagen.config import OnChange
-from llm_datagen.errors import DatagenError, OperatorChangedError
+from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarning
 from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_change
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
@@ -152,7 +152,7 @@ class Edit:
         """Warn as Python does of rows that may be of several operators; of what is done again there are none."""
         for note in self.notes(on_change):
             if on_change == "accept" or not note.parts:
-                warn(f"{note.node_id}: {note.text}")
+                warn(f"{note.node_id}: {note.text}", OperatorWarning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,10 @@ class PipelineExistsError(DatagenError):
     """Raised by `create()` when the pipeline id, or one of its outputs, is already there."""
 
 
+class ResumeWarning(UserWarning):
+    """Warns that a resume uses what the run's image says, and not what the code gives."""
+
+
 class PipelineNotFoundError(DatagenError):
     """Raised by `resume()` when no image of that pipeline id can be found."""
 
@@ -57,8 +61,8 @@ class OperatorChangedError(ImageMismatchError):
 class OperatorWarning(UserWarning):
     """Warns that rows of a run may not be those of one operator, called anew for each.
 
-    Given by `resume()` and `replay()` when an edited operator is accepted, and when the image, of an older version, does
-    not say whether it was edited; at the end of a run whose operator keeps something from one call to the next.
+    Given by `resume()` and `replay()` when an edited operator is accepted, and when the image, of an older version,
+    does not say whether it was edited; at the end of a run whose operator keeps something from one call to the next.
     """
 
 

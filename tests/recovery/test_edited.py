@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +24,14 @@ from llm_datagen import (
     PipelineExistsError,
     UnifiedNode,
     UnifiedNodePipeline,
-    UnifiedPipeline,
 )
+from llm_datagen.audit import verify
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
 from ..support import Bench, lines, numbered, write_jsonl
+from .edited_steps import CALLS, Step, Trouble, line, steps
 
 ROWS = 12
-CALLS: Counter[str] = Counter()
-
-
-class Step:
-    """Marks rows; fails once at a row, if it is told to."""
-
-    stateful = True  # it counts its calls
-
-    def __init__(self, name: str, mark: str = "", fail_at: int | None = None) -> None:
-        self.name = name
-        self.mark = mark or name
-        self.trouble = Trouble(fail_at)
-
-    def process_item(self, item: Any, ctx: Any) -> Any:
-        CALLS[self.name] += 1
-        self.trouble.strike(item)
-        return {**item, "by": [*item.get("by", []), self.mark]}
-
-
-class Trouble:
-    """Is no setting of a step: it is no plain data, so it is known by its type alone."""
-
-    def __init__(self, at: int | None) -> None:
-        self.at = at
-
-    def strike(self, item: Any) -> None:
-        if item["n"] == self.at:
-            self.at = None
-            raise RuntimeError("cut short")
 
 
 class Heard(DefaultPipelineHooks):
@@ -67,19 +42,6 @@ class Heard(DefaultPipelineHooks):
 
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
         self.texts.append((nid, level, message))
-
-
-def line(bench: Bench, steps: Sequence[Any], **settings: Any) -> UnifiedPipeline:
-    """Return a pipeline whose operators are what they are: no instruments."""
-    given: dict[str, Any] = {
-        "input_uri": f"jsonl://{bench.input}",
-        "output_uri": f"jsonl://{bench.output}",
-        "base_path": bench.folder / "between",
-        "results_dir": bench.results,
-        "log_file": bench.log,
-        **settings,
-    }
-    return UnifiedPipeline(list(steps), **given)
 
 
 def accepting() -> Any:
@@ -278,6 +240,75 @@ def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
         if not died:
             return
     pytest.fail("it dies at every step")
+
+
+@pytest.fixture(scope="module")
+def kill_rerun() -> Iterator[Callable[[Bench, str, int], int]]:
+    """Does a run again in a process that is killed at a disk step; returns its exit status."""
+    job = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.rerun_job"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdin is not None
+    assert job.stdout is not None
+    stdin, stdout = job.stdin, job.stdout
+
+    def kill(bench: Bench, letters: str, at: int) -> int:
+        stdin.write(json.dumps([str(bench.folder), letters, at]) + "\n")
+        stdin.flush()
+        return int(stdout.readline())
+
+    yield kill
+    job.communicate()
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
+def test_a_rerun_that_is_killed_is_never_a_mixture(
+    bench: Bench, kill_rerun: Callable[[Bench, str, int], int], after: str
+) -> None:
+    """SIGKILL before every 29th of the disk's steps of a rerun, from the first to the last."""
+    killed = 0
+    for at in itertools.count(0, 29):
+        folder = Bench(bench.folder / str(at))
+        folder.folder.mkdir()
+        folder.give(numbered(3))
+        line(folder, steps("ABC")).create("a").run()
+        status = kill_rerun(folder, after, at)
+        assert status in (0, -signal.SIGKILL)
+        assert [ledger.findings for ledger in verify(folder.image("a")) if ledger.findings] == [], at
+        line(folder, steps(after)).resume("a", on_change="rerun").run()
+        assert marks(folder) == [after] * 3, at
+        assert not any(ledger.findings or ledger.unsettled for ledger in verify(folder.image("a")))
+        if status == 0:
+            break
+        killed += 1
+    assert killed > 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"delivery": "at_most_once"},
+        {"executor": "process", "parallel_size": 2},
+        {"default_protocol": "memory://"},
+        {"streaming": True},
+        {"on_error": "dead_letter"},
+    ],
+)
+def test_a_rerun_gives_only_rows_of_the_new_operators(bench: Bench, settings: dict[str, Any]) -> None:
+    bench.give(numbered(ROWS))
+    fail = "on_error" not in settings
+    cut = [Step("A"), Step("B", fail_at=7), Step("C")]
+    with pytest.raises(NodeFailedError) if fail else contextlib.nullcontext():
+        line(bench, cut, **settings).create("a").run()
+    line(bench, steps("AbC"), **settings).resume("a", on_change="rerun").run()
+    assert marks(bench) == ["AbC"] * ROWS
+    assert not list(bench.folder.rglob("*.errors.jsonl"))
+    assert not any(ledger.findings for ledger in verify(bench.image("a")))
 
 
 def test_a_foreign_file_where_a_new_stream_would_lie_is_not_deleted(bench: Bench) -> None:

@@ -18,13 +18,13 @@ from llm_datagen.identity.code import code_digest, digest
 from llm_datagen.identity.data import MOST_LEAVES, data_digest, data_part
 
 Parts = dict[str, str | None]
-"""What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no secret,
-or a short text alone; None: nothing can be told."""
+"""What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no
+secret, or a short text alone; None: nothing can be told."""
 
 SHORT = 64
 """Characters of a value that is kept as it is, at most."""
 
-_IDENTITY = {"name", "version", "stateful", "bisect"}
+_IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
 _PACKAGE = __name__.partition(".")[0]
 
 

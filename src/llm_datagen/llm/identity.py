@@ -13,7 +13,6 @@ from llm_datagen.identity.data import data_digest, data_part
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.imports import imported, is_import_path
 
-
 _LONG = {"prompt", "system", "examples", "images"}
 """Texts of users' own, of which only a digest is kept."""
 

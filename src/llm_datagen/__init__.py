@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm_datagen import actors, logs, messages
-    from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
+    from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
@@ -115,7 +115,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("FailurePolicy", "NodeConfig", "WriterConfig"),
+    "config": ("DataConfig", "FailurePolicy", "NodeConfig", "WriterConfig"),
     "errors": (
         "ColumnError",
         "ConfigError",

@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from llm_datagen.config import (
+    OLDER,
+    DataConfig,
     DeliveryMode,
     ExecutorKind,
     FailurePolicy,
@@ -62,6 +64,7 @@ class Settings:
     executor: ExecutorKind
     follow_input: bool
     idle_timeout: float | None
+    data_config: DataConfig
 
     def __post_init__(self) -> None:
         if isinstance(self.operators, str) or not isinstance(self.operators, Sequence) or not self.operators:
@@ -105,6 +108,8 @@ class Settings:
         changed = dict(overrides)
         if "writer_config" in changed:
             changed["writer_config"] = WriterConfig.of(changed["writer_config"])
+        if "data_config" in changed:
+            changed["data_config"] = DataConfig.of(changed["data_config"])
         if "base_path" in changed:
             changed["base_path"] = str(changed["base_path"])
         return replace(self, **changed)
@@ -114,6 +119,7 @@ class Settings:
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         settings["operators"] = [operator_name(operator) for operator in self.operators]
         settings["writer_config"] = self.writer_config.as_dict()
+        settings["data_config"] = self.data_config.as_dict()
         return settings
 
     def stream_between(self, pipeline_id: str, number: int) -> str:
@@ -164,6 +170,7 @@ def image_of_line(
         stall_after=settings.stall_after,
         rate=settings.rate,
         executor=settings.executor,
+        data_config=settings.data_config,
     )
     uris = _uris(settings, configs, pipeline_id)
     nodes = []
@@ -171,6 +178,7 @@ def image_of_line(
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
         filled = config.filled_from(defaults if number else replace(defaults, idle_timeout=settings.idle_timeout))
         assert filled.writer_config is not None
+        assert filled.data_config is not None
         nodes.append(
             {
                 "node_id": f"node_{number}",
@@ -190,6 +198,7 @@ def image_of_line(
                 "stall_after": filled.stall_after,
                 "rate": filled.rate,
                 "executor": filled.executor,
+                "data_config": filled.data_config.as_dict(),
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": settings.id_scheme,
                 "follow_input": settings.follow_input if number == 0 else True,
@@ -294,6 +303,7 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],
+        data_config=DataConfig.of(entry.get("data_config", OLDER)),
         log_file=log_file,
     )
     node.is_root = entry["is_root"]

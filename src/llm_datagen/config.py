@@ -246,6 +246,10 @@ class DataConfig:
         return asdict(self)
 
 
+OLDER = DataConfig(max_record_bytes=1 << 62)
+"""The settings of runs of versions that had none: no record was too long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """What may differ from node to node; None means: as the pipeline says.
@@ -268,6 +272,7 @@ class NodeConfig:
         stall_after: seconds without any movement after which the node is reported as stalled.
         rate: rows that the node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
+        data_config: what of the data is refused: NaN, long records; see `DataConfig`.
     """
 
     input_uri: str | None = None
@@ -286,6 +291,7 @@ class NodeConfig:
     stall_after: float | None = None
     rate: float | None = None
     executor: ExecutorKind | None = None
+    data_config: DataConfig | None = None
 
     def __post_init__(self) -> None:
         if self.input_uri is not None:
@@ -317,6 +323,8 @@ class NodeConfig:
             check_rate("rate", self.rate)
         if self.executor is not None:
             check_choice("executor", self.executor, ExecutorKind)
+        if self.data_config is not None:
+            object.__setattr__(self, "data_config", DataConfig.of(self.data_config))
         if self.writer_config is not None:
             object.__setattr__(self, "writer_config", WriterConfig.of(self.writer_config))
 

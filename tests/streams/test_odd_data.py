@@ -107,7 +107,7 @@ def test_an_integer_of_too_many_digits_for_python_is_refused_by_name() -> None:
     digits = sys.get_int_max_str_digits() + 1
     text = refusal(b'{"n":' + b"7" * digits + b"}\n")
     assert f"line 1: this is not a row: it holds a whole number of {digits} digits" in text
-    with pytest.raises(RowValueError, match="row 4 cannot be written: .*digits"):
+    with pytest.raises(RowValueError, match=r"row 4 cannot be written: .*digits"):
         JsonlEncoder().encode_other({"_i": 4, "n": 10 ** (digits + 1)})
 
 
@@ -157,7 +157,9 @@ def test_nan_in_enums_and_numpy_values_is_found() -> None:
 def test_nan_in_the_input_is_refused_or_null() -> None:
     """12.2.6: as pandas and json.dumps write it."""
     data = b'{"a":NaN,"b":[-Infinity,"NaN"]}\n{"a":1}\n'
-    assert "line 1" in (text := refusal(data)) and "NaN" in text and "nan='null'" in text
+    assert "line 1: this is not a row: it holds NaN or Infinity, which is no JSON; set data_config nan='null'" in (
+        refusal(data)
+    )
     assert values_now(of(data, NULLS)) == [{"a": None, "b": [None, "NaN"]}, {"a": 1}]
     assert "NaN" not in refusal(b'{"a":"NaN"x}')
     for bad in (b'{"a":NaN,}', b'{"a":NaN,"b":"\\ud83d"}', b'{"a":1', b"\xff"):
@@ -232,7 +234,6 @@ def test_what_is_nested_too_deeply_is_refused_on_both_sides() -> None:
         with pytest.raises(RowValueError, match=r"row 1 cannot be written: column 'a'.* nested deeper than 254 levels"):
             JsonlEncoder().encode_other({"_i": 1, "a": value})
     assert "nested too deeply: 1024 levels can be read, and 254 be written" in refusal(b"[" * 2000 + b"]" * 2000)
-    assert "nested" in refusal(b'{"a":NaN,"b":' + b"[" * 2000 + b"]" * 2000 + b"}", NULLS)
 
 
 # Text.
@@ -253,8 +254,7 @@ def test_another_encoding_is_named(kind: str) -> None:
 
 def test_half_a_pair_and_nul_characters_are_named() -> None:
     """12.2.6: the error says what is wrong with the line."""
-    told = refusal(b'{"a":"cut \\ud83d"}\n')
-    assert "line 1" in told and "half a surrogate pair" in told
+    assert "line 1: this is not a row: it holds half a surrogate pair" in refusal(b'{"a":"cut \\ud83d"}\n')
     assert "NUL characters: the file was damaged" in refusal(b"\0" * 5000 + b"\n")
     assert values_now(stream_of(b'{"a":"\\ud83d\\ude00"}\n')) == [{"a": "😀"}]
 
@@ -293,8 +293,9 @@ def test_a_line_that_grows_is_waited_for_however_long_it_is() -> None:
     assert reader.read(1) is None
     grow(stream, b'"\n2\n')
     block = reader.read(1)
-    assert block is not None and block.start == 1
-    with pytest.raises(ValueError):
+    assert block is not None
+    assert block.start == 1
+    with pytest.raises(ValueError, match="must be bytes"):
         block.decode(block.records[0])
     assert drain(reader) == [(2, 2)]
 
@@ -358,7 +359,7 @@ def test_long_cells_that_are_no_csv_are_refused(bad: bytes) -> None:
     """M24: as short ones are."""
     before = csv.field_size_limit(0)
     try:
-        with pytest.raises(ValueError, match="unexpected end|expected after|new-line"):
+        with pytest.raises(ValueError, match=r"unexpected end|expected after|new-line"):
             CsvDecoder(["a", "b"])(bad)
     finally:
         csv.field_size_limit(before)
@@ -367,7 +368,7 @@ def test_long_cells_that_are_no_csv_are_refused(bad: bytes) -> None:
 @pytest.mark.parametrize("row_id", ["12", "0", "-3", "", True, 1.5, 10**30])
 def test_an_id_that_csv_would_change_is_refused(row_id: Any) -> None:
     """13.19: nothing comes back as another id."""
-    with pytest.raises(RowValueError, match="cannot be written: (the id|_i must be)"):
+    with pytest.raises(RowValueError, match=r"cannot be written: (the id|_i must be)"):
         CsvEncoder().encode({"_i": row_id, "a": 1})
 
 

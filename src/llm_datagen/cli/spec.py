@@ -56,6 +56,14 @@ class WriterPart(_Part):
     fsync: Fsync = "close"
 
 
+class DataPart(_Part):
+    """`DataConfig`."""
+
+    nan: Literal["error", "null"] = "error"
+    max_record_bytes: Count | None = None
+    strict: bool = False
+
+
 class OperatorPart(_Part):
     """An operator, and the `NodeConfig` of its node."""
 
@@ -84,6 +92,7 @@ class OperatorPart(_Part):
     rate: Seconds | None = None
     executor: ExecutorKind = "auto"
     idle_timeout: Seconds | None = None
+    data_config: DataPart | None = None
 
     def node_config(self) -> dict[str, Any]:
         """Return what differs from the pipeline's settings in this node."""
@@ -130,6 +139,7 @@ class PipelinePart(_Part):
     executor: ExecutorKind = "auto"
     follow_input: bool = False
     idle_timeout: Seconds | None = None
+    data_config: DataPart | None = None
     log_file: Text | LogPart | None = None
 
     def settings(self) -> dict[str, Any]:

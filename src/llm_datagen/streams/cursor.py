@@ -203,7 +203,8 @@ class Cursor:
 
     def _read_long(self, end: int, *, is_final: bool) -> Block | None:
         """Pass over a line that is longer than a record may be; return its beginning, which no decoder takes."""
-        assert self._file is not None and self._decode is not None
+        assert self._file is not None
+        assert self._decode is not None
         begin = at = self._offset
         head = b""
         while at < end:

@@ -15,7 +15,7 @@ from llm_datagen.streams.jsonvalues import dump_exactly, faults, has_non_finite,
 from llm_datagen.streams.unreadable import LongRecord, check_encoding
 
 MAX_RECORD_BYTES = 64 << 20
-"""The longest line, unless told otherwise: far more than of CSV, as a line ends whatever it holds, and images are long."""
+"""The longest line, unless told otherwise. Longer than of CSV: a line ends whatever it holds, and images are long."""
 
 _BOM = b"\xef\xbb\xbf"
 _NULL = b"null"

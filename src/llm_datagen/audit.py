@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import StreamError
-from llm_datagen.ids import Id
+from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
 from llm_datagen.streams import StreamFactory
@@ -141,11 +141,12 @@ class _Check:
             return None
         with self.ledger.finding_errors("the source cannot be read: "):
             # What another program wrote may have lines that are no rows; what a node wrote, not.
-            rows = rows_of(source, decode=not self._entry["is_root"], strict=self._is_own_source)
+            root = root_names(self._entry)
+            rows = rows_of(source, decode=root is None, strict=self._is_own_source)
             numbers: dict[Id, int] = {}
             count = 0
             for row_id, _, number in rows:
-                numbers[row_id] = number
+                numbers[root.name(number) if root else row_id] = number
                 count += 1
             self.ledger.rows_in = count
             return numbers

@@ -12,6 +12,7 @@ from llm_datagen.actors.host import PipelineHost
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
+from llm_datagen.edited import compare
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineExistsError
 from llm_datagen.hooks import IPipelineHooks
@@ -20,6 +21,7 @@ from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.resets import finish
 from llm_datagen.resumable import check_nodes, check_operators
 from llm_datagen.run import Run, run_in_foreground
 from llm_datagen.runtime import RunFolder
@@ -89,7 +91,7 @@ class BasePipeline(StoredPipeline):
         if self._run is not None:
             self._run.wait()  # it has ended, and perhaps not let go of everything yet
         if isinstance(order, Resume):
-            self.resume(order.pipeline_id)
+            self.resume(order.pipeline_id, on_change=order.on_change)
         run = self._prepare()
         run.start(host)
         return run
@@ -163,6 +165,8 @@ class BasePipeline(StoredPipeline):
             folder.lock()
             undo.callback(folder.unlock)
             image = self._catch_up(folder)
+            edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
+            edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
             check_layout([node.joint for node in self.nodes], self.log_file, folder)
             check_nodes(self.nodes, image)
             plans = []
@@ -182,13 +186,14 @@ class BasePipeline(StoredPipeline):
             image=image,
             hooks=hooks or self.hooks,
             log=log,
+            notes=self._notes,
         )
         self._note_run(self._run)
         return self._run
 
     def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
         """Return the image as it is now: others may have run, resumed or replaced the run since this object read it."""
-        image = folder.load()
+        image = finish(folder, folder.load())
         if image["updated_at"] != self._image["updated_at"]:
             check_operators(image, self._operators(image))
             self.nodes, self._image = self._nodes_of(image), image

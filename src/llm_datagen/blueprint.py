@@ -15,9 +15,10 @@ from llm_datagen.config import (
     DeliveryMode,
     ExecutorKind,
     FailurePolicy,
-    IdScheme,
+    InputIds,
     NodeConfig,
     OnError,
+    PipelineIdScheme,
     WriterConfig,
     check_choice,
     check_count,
@@ -26,6 +27,7 @@ from llm_datagen.config import (
     check_seconds,
 )
 from llm_datagen.errors import ConfigError
+from llm_datagen.ids import TEXT_PREFIX, check_id_prefix, root_names
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import as_operator, operator_name
@@ -51,7 +53,9 @@ class Settings:
     base_path: str
     protocol_prefix: str
     default_protocol: str
-    id_scheme: IdScheme
+    id_scheme: PipelineIdScheme
+    id_prefix: str | None
+    input_ids: InputIds
     ordered: bool
     on_error: OnError
     max_errors: int | float | None
@@ -75,7 +79,11 @@ class Settings:
         check_flag("streaming", self.streaming)
         check_count("parallel_size", self.parallel_size)
         check_count("batch_size", self.batch_size)
-        check_choice("id_scheme", self.id_scheme, IdScheme)
+        check_choice("id_scheme", self.id_scheme, PipelineIdScheme)
+        if self.id_prefix is not None and self.id_scheme != "text":
+            raise ConfigError(f'id_prefix={self.id_prefix!r} needs id_scheme="text", not {self.id_scheme!r}')
+        check_id_prefix(self.prefix)
+        check_choice("input_ids", self.input_ids, InputIds)
         check_flag("ordered", self.ordered)
         FailurePolicy(
             on_error=self.on_error, max_errors=self.max_errors, retries=self.retries, retry_wait=self.retry_wait
@@ -121,6 +129,11 @@ class Settings:
         settings["writer_config"] = self.writer_config.as_dict()
         settings["data_config"] = self.data_config.as_dict()
         return settings
+
+    @property
+    def prefix(self) -> str:
+        """What ids of root rows begin with under the scheme "text"."""
+        return TEXT_PREFIX if self.id_prefix is None else self.id_prefix
 
     def stream_between(self, pipeline_id: str, number: int) -> str:
         """Return the URI of the stream that node `number` writes for the next one."""
@@ -200,7 +213,9 @@ def image_of_line(
                 "executor": filled.executor,
                 "data_config": filled.data_config.as_dict(),
                 "idle_timeout": filled.idle_timeout,
-                "id_scheme": settings.id_scheme,
+                "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
+                "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
+                "input_ids": settings.input_ids,
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,
             }
@@ -245,7 +260,7 @@ def image_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming:
             **node.config(),
             "id_scheme": node.id_scheme,
             "follow_input": node.follow_input,
-            "is_root": node.is_root,
+            "is_root": node.root is not None,
         }
         for node in nodes
     ]
@@ -306,5 +321,5 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         data_config=DataConfig.of(entry.get("data_config", OLDER)),
         log_file=log_file,
     )
-    node.is_root = entry["is_root"]
+    node.root = root_names(entry)
     return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)

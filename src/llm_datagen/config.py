@@ -12,9 +12,14 @@ Fsync = Literal["never", "close", "flush"]
 OnError = Literal["fail", "skip", "dead_letter"]
 DeliveryMode = Literal["exactly_once", "at_most_once"]
 IdScheme = Literal["path", "numeric"]
+PipelineIdScheme = Literal["path", "numeric", "text"]
+InputIds = Literal["keep", "refuse", "drop"]
+"""What becomes of an `_i` that a row of a pipeline's input has: it is kept as `_i_in`; or the row fails; or it goes."""
+
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]
+OnChange = Literal["refuse", "accept", "rerun"]
 
 
 def check_count(name: str, value: Any) -> int:

@@ -13,9 +13,14 @@ from llm_datagen.streams.letters import check_letters
 def check_input(source: Stream) -> None:
     """See to it that an input which is to be read as it is can be."""
     if source.size() is None:
+        pattern = (
+            "; it is taken as it is, not as a pattern: give one file, or several inputs to a node (bind_io)"
+            if any(sign in source.path for sign in "*?[")
+            else ""
+        )
         raise StreamMissingError(
-            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
-            f"directory, {Path.cwd()})"
+            f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
+            f"working directory, {Path.cwd()})"
         )
     if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
         raise StreamBusyError(

@@ -6,6 +6,7 @@ Every message says what happened, where (path, line, offset, node, row id), and 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -39,6 +40,18 @@ class ControlError(DatagenError):
 
 class ImageMismatchError(DatagenError):
     """Raised by `resume()` when the operators in the code are not those that the image was made with."""
+
+
+class OperatorChangedError(ImageMismatchError):
+    """Raised by `resume()` when operators were edited, or steps added, removed or moved, since rows were made.
+
+    Attributes:
+        changes: what changed, by the id of the node: names of parts such as "prompt", "code", or "global LIMIT".
+    """
+
+    def __init__(self, message: str, changes: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(message)
+        self.changes = {node_id: tuple(parts) for node_id, parts in (changes or {}).items()}
 
 
 class ImageError(DatagenError):

@@ -1,23 +1,31 @@
 """Row ids: how `_i` is formed, read and compared (M14).
 
-A root row's id is its number in the input, from 0. A row that stays one row keeps its id. A child of a row that
-became several is named after its parent: ``10_0, 10_1`` (scheme "path"), or ``10 * 10000 + k`` ("numeric").
+A root row's id is its number in the input, from 0; under the scheme "text", behind a prefix: ``r0``. A row that stays
+one row keeps its id. A child of a row that became several is named after its parent: ``10_0, 10_1`` ("path", "text"),
+or ``10 * 10000 + k`` ("numeric").
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.config import IdScheme
-from llm_datagen.errors import IdError
+from llm_datagen.config import IdScheme, InputIds
+from llm_datagen.errors import ConfigError, IdError
 
 Id = int | str
 """An id as it stands on disk: a whole number for root rows, text for their descendants (scheme "path")."""
 
 ID_FIELD = "_i"
 DATA_FIELD = "data"
+
+KEPT_FIELD = "_i_in"
+"""The column that takes an `_i` which a row of the pipeline's input has already."""
+
+TEXT_PREFIX = "r"
+"""What ids of root rows begin with under the scheme "text"."""
 
 NUMERIC_WIDTH = 10_000
 """Children a row may have under the scheme "numeric"."""
@@ -27,6 +35,83 @@ NUMERIC_LIMIT = 2**63 - 1
 
 # Whole numbers as they are written, of a size that fits in 64 bits: "007" and longer ones are text.
 _IS_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}|-[1-9][0-9]{0,17}").fullmatch
+
+
+# A letter first, so that no reader takes the id for a number or a date; no digit last, so that the ids of two shards
+# differ ("s1" + "10", "s11" + "0"); neither "_" nor "~", which ids of children and of batches are read by.
+_IS_PREFIX = re.compile(r"[A-Za-z](?:[A-Za-z0-9.-]{0,62}[A-Za-z.-])?").fullmatch
+
+
+def check_id_prefix(prefix: Any) -> str:
+    """Return `prefix` if ids of root rows can begin with it.
+
+    Raises:
+        ConfigError: when they cannot.
+    """
+    if not isinstance(prefix, str) or not _IS_PREFIX(prefix):
+        raise ConfigError(
+            f"id_prefix must begin with a letter, go on with letters, digits, dots and dashes, and not end in a digit "
+            f"(such as 'shard3-'; 64 characters at most), not {prefix!r}"
+        )
+    return prefix
+
+
+@dataclass(frozen=True, slots=True)
+class RootNames:
+    """How the rows of a pipeline's input are named: by their number, whatever they carry.
+
+    Attributes:
+        prefix: what an id begins with; "" for ids that are numbers.
+        input_ids: what becomes of an `_i` that a row has already; see `InputIds`.
+    """
+
+    prefix: str = ""
+    input_ids: InputIds = "keep"
+
+    def name(self, number: int) -> Id:
+        """Return the id of the row with this number."""
+        return f"{self.prefix}{number}" if self.prefix else number
+
+    def number(self, row_id: Id) -> int | None:
+        """Return the number of the row with this id; None when no row can have it."""
+        if not self.prefix:
+            return row_id if isinstance(row_id, int) else None
+        found = parse_id(row_id.removeprefix(self.prefix)) if isinstance(row_id, str) else None
+        return found if isinstance(found, int) and found >= 0 and self.name(found) == row_id else None
+
+    def put(self, row: dict[str, Any], number: int) -> None:
+        """Name a row, in place. What it has as its `_i` goes to the first of `_i_in`, `_i_in_2`, … that is free.
+
+        Raises:
+            ValueError: when it has one, and that is refused.
+        """
+        if ID_FIELD in row:
+            if self.input_ids == "refuse":
+                raise ValueError(
+                    f"it has an {ID_FIELD} of its own, {row[ID_FIELD]!r:.100}, which the engine needs for its ids; "
+                    f'rename the column, or use input_ids="keep", which keeps it as {KEPT_FIELD}'
+                )
+            # A value that is no object is kept as {"_i": …, "data": …}: there, nothing but the value is the user's.
+            is_value = len(row) == 2 and DATA_FIELD in row and next(iter(row)) == ID_FIELD
+            if self.input_ids == "keep" and not is_value:
+                row[_free_field(row)] = row[ID_FIELD]
+        row[ID_FIELD] = self.name(number)
+
+
+def _free_field(row: dict[str, Any]) -> str:
+    name, count = KEPT_FIELD, 1
+    while name in row:
+        count += 1
+        name = f"{KEPT_FIELD}_{count}"
+    return name
+
+
+def root_names(entry: Mapping[str, Any]) -> RootNames | None:
+    """Return how a node's image says that its source's rows are named; None when they have their ids already.
+
+    A run of an older version dropped an `_i` of the input; it goes on so.
+    """
+    return RootNames(entry.get("id_prefix", ""), entry.get("input_ids", "drop")) if entry["is_root"] else None
 
 
 def path_child(parent: Id, k: int) -> Id:
@@ -87,7 +172,7 @@ def check_id(value: Any) -> Id:
     """
     if value.__class__ is not str and value.__class__ is not int:
         raise ValueError(f"{ID_FIELD} must be a whole number or text, not {value!r}")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def id_text(row_id: Any) -> str:

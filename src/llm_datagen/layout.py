@@ -69,12 +69,17 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
     Raises:
         ConfigError: naming both, when two are; when a path can be none.
         StreamExistsError: when an output lies where another run keeps its files.
-        StreamError, DiskError: when an output cannot be a file's path.
+        StreamError, DiskError: when an output cannot be written where it lies, or an input cannot be read.
     """
     joints = list(joints)
     for joint in joints:
         joint.output.check_path()
         check_neighbours(joint.output)
+    written = {joint.output.place for joint in joints}
+    for joint in joints:
+        for stream, _ in joint.input.parts(Coverage()):
+            if stream.place not in written:
+                stream.check_source()
     uses = [*_of_streams(joints), *_of_operators(joints), *_of_folder(folder)]
     uses += _of_log(log_file, uses)
     if folder is not None:
@@ -204,7 +209,7 @@ def _real(path: str) -> str:
 def _ignores_case(path: str) -> bool:
     """Return whether the file system takes a name in capitals for the same one; asked of a folder that is there."""
     for folder in Path(path).parents:
-        if folder.name.swapcase() != folder.name and folder.exists():
+        if folder.name.swapcase() != folder.name and os.path.exists(folder):  # noqa: PTH110 - raises nothing
             try:
                 return folder.samefile(folder.with_name(folder.name.swapcase()))
             except OSError:

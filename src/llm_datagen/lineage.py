@@ -187,10 +187,11 @@ def _parents(step: Step, source: Step, names: set[Id]) -> set[Id]:
     parents = {parent for name in names if (parent := parent_of(name)) is not None}
     batches = {ends for parent in parents for ends in batch_ends(parent)}
     found = names | parents
-    if source.is_root:
+    if (root := source.root) is not None:
         for first, last in batches:
-            if isinstance(first, int) and isinstance(last, int) and last - first < step.batch_size:
-                found.update(range(first, last + 1))
+            begin, end = root.number(first), root.number(last)
+            if begin is not None and end is not None and end - begin < step.batch_size:
+                found.update(map(root.name, range(begin, end + 1)))
     elif batches:
         found.update(_between(source, batches, step.batch_size))
     return found

@@ -40,6 +40,7 @@ EOF_RETRY = "[EOF Retry]"
 EOF_WAITING = "[EOF Waiting]"
 HOOK_FAILED = "[Hook Failed]"
 OPERATOR_LOG = "[Operator]"
+OPERATOR_CHANGED = "[Operator Changed]"
 TEARDOWN_FAILED = "[Teardown Failed]"
 
 

@@ -34,6 +34,10 @@ class Merger(BaseOperator):
         """Return the row."""
         return item
 
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return nothing: the names of the inputs are its name."""
+        return {}
+
 
 def check_inputs(node_id: str, inputs: Mapping[Any, Stream]) -> None:
     """See to it that several inputs are well formed.

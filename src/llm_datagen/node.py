@@ -25,6 +25,7 @@ from llm_datagen.continuing import check_finished, check_input, check_letters_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import pack
 from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.ids import RootNames
 from llm_datagen.layout import check_layout
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log, open_log
 from llm_datagen.merging import Merger
@@ -117,7 +118,7 @@ class UnifiedNode(Wiring):
         self.stall_after = check_seconds("stall_after", stall_after)
         self.rate = None if rate is None else check_rate("rate", rate)
         self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
-        self.is_root = False
+        self.root: RootNames | None = None
         self._hooks = check_hooks(hooks)
         self._log_file = check_log(log_file)
         self._packed: bytes | None = None  # by `check`, for `plan`
@@ -272,7 +273,7 @@ class UnifiedNode(Wiring):
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
             try:
-                bury_abandoned(sink, source, self.node_id, is_root=self.is_root)
+                bury_abandoned(sink, source, self.node_id, self.root)
                 dispatched = self._dispatch_log()
             except BaseException:
                 sink.close()
@@ -291,7 +292,7 @@ class UnifiedNode(Wiring):
             writer=self.writer_config,
             ordered=self.ordered,
             id_scheme=self.id_scheme,
-            is_root=self.is_root,
+            root=self.root,
             follow=self.follow_input,
             idle_timeout=self.idle_timeout,
             policy=self.policy,

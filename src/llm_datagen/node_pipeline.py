@@ -15,12 +15,15 @@ from llm_datagen.blueprint import (
 )
 from llm_datagen.config import (
     IfExists,
+    OnChange,
 )
+from llm_datagen.edited import Entry
 from llm_datagen.errors import ImageMismatchError
 from llm_datagen.graph import check_topology, in_reading_order
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
+from llm_datagen.redrawn import has_same_steps
 from llm_datagen.run import Run
 
 
@@ -53,13 +56,17 @@ class UnifiedNodePipeline(BasePipeline):
         self._given = in_reading_order(parts)
         settle_merges(self._given)
 
-    def create(self, pipeline_id: str | None = None, *, if_exists: IfExists = "error") -> Self:
+    def create(
+        self, pipeline_id: str | None = None, *, if_exists: IfExists = "error", on_change: OnChange = "refuse"
+    ) -> Self:
         """Write the image.
 
         Args:
             pipeline_id: the run's id; made up unless given.
             if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
                 deleted, and what lies where the new run is to write, unless a run of another id made it).
+            on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since, as in
+                `resume()`.
 
         Returns:
             The pipeline itself: call `run()` next.
@@ -69,7 +76,7 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineBusyError: when the id is running, or this object is.
         """
         image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
-        return self._create(pipeline_id, image, if_exists)
+        return self._create(pipeline_id, image, if_exists, on_change)
 
     def _create_default(self) -> None:
         self.create()
@@ -90,6 +97,13 @@ class UnifiedNodePipeline(BasePipeline):
                 "resume needs the same ones"
             )
         return [given[node_id] for node_id in known]
+
+    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        given = {node.node_id: node.operator for node in self._given}
+        entries = image_of_nodes(self._given, image["pipeline_id"], streaming=self.streaming)["nodes"]
+        if has_same_steps(image["nodes"], entries):
+            entries = image["nodes"]
+        return entries, [given[entry["node_id"]] for entry in entries]
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
         operators = self._operators(image)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.identity import parts_of
 
 Row = dict[str, Any]
 """A row: a JSON object. Rows of another shape are given to operators as the bare value."""
@@ -81,10 +82,14 @@ class BaseOperator:
         name: the operator's identity, stored in the image; the class's name unless set.
         bisect: whether a batch that fails may be called again in halves, to find the row at fault; False makes the
             whole batch fail.
+        version: what stands for the operator's code and settings, when it is set: a resume then compares nothing else.
+        stateful: whether the operator means to keep something from one call to the next; True silences the warning.
     """
 
     name: str = ""
     bisect: bool = True
+    version: str | None = None
+    stateful: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -112,6 +117,17 @@ class BaseOperator:
     def teardown(self) -> Any:
         """Let go of what `setup` took. Called once, after the last call, also after a failure."""
 
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return what the results depend on, by the name of each part. Override it to say that better.
+
+        It is kept in the image; a resume is refused that finds other parts. A text of up to 64 characters is kept as it
+        is, so it must not be a secret; of a longer one, a digest is. None is a part of which nothing can be told.
+
+        Unless overridden: the code of the class, of the functions and classes of yours that it uses, with the globals
+        that they name; and the attributes, plain data by its value, anything else by its type.
+        """
+        return parts_of(self)
+
 
 class FunctionOperator(BaseOperator):
     """A function as an operator.
@@ -129,10 +145,16 @@ class FunctionOperator(BaseOperator):
         self.batch = batch
         self.name = name or str(getattr(func, "__qualname__", type(func).__qualname__))
         self.takes_ctx = _takes_ctx(func)
+        self.version = getattr(func, "version", None)
+        self.stateful = bool(getattr(func, "stateful", False))
         _check_call(func, self.name, 2 if self.takes_ctx else 1)
 
     def __repr__(self) -> str:
         return f"FunctionOperator({self.name})"
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the parts of the function, and whether it takes batches."""
+        return {**parts_of(self.func), "batch": self.batch}
 
 
 def as_operator(thing: Any) -> Any:

@@ -48,13 +48,25 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
     """Delete what the nodes of a run have written, but never what the new run is to read, or what another run made.
 
     Raises:
+        PipelineExistsError, StreamBusyError: as `check_deletable`.
+    """
+    found = [StreamFactory.create(entry["output_uri"]) for entry in entries]
+    outputs = {output.place: output for output in found}
+    check_deletable(list(outputs.values()), nodes, folder)
+    for output in outputs.values():
+        output.delete()
+
+
+def check_deletable(outputs: Sequence[Stream], nodes: Sequence[UnifiedNode], folder: RunFolder) -> None:
+    """See to it that the run of `folder`, whose nodes will be these, may delete some streams. Only reads.
+
+    Raises:
         PipelineExistsError: when an output that is to be deleted is an input of the new run, or another run's.
         StreamBusyError: when an output is being written by another run.
     """
     written = {node.output.place for node in nodes}
     inputs = {place: node for node in nodes for place in node.input.places if place not in written}
-    outputs = {output.place: output for output in (StreamFactory.create(entry["output_uri"]) for entry in entries)}
-    for output in outputs.values():
+    for output in outputs:
         for path in output.files:
             node = inputs.get(output.place_of(path))
             if node is not None:
@@ -70,5 +82,3 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
                 f"deletes nothing of another run; to start that one afresh, give create() its id ({owner!r}); else "
                 "choose another output, or delete this one yourself"
             )
-    for output in outputs.values():
-        output.delete()

@@ -15,19 +15,23 @@ from llm_datagen.blueprint import (
     node_from_image,
 )
 from llm_datagen.config import (
+    DataConfig,
     DeliveryMode,
     ExecutorKind,
-    IdScheme,
     IfExists,
+    InputIds,
     NodeConfig,
+    OnChange,
     OnError,
-    DataConfig,
+    PipelineIdScheme,
     WriterConfig,
 )
 from llm_datagen.drawing import DrawingFormat, draw
+from llm_datagen.edited import Entry
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.node import UnifiedNode
+from llm_datagen.redrawn import line_of
 
 
 class UnifiedPipeline(BasePipeline):
@@ -46,7 +50,12 @@ class UnifiedPipeline(BasePipeline):
         default_protocol: the protocol of the streams between the nodes.
         results_dir: where the images of runs are kept.
         hooks: who watches.
-        id_scheme: how the children of a row are named: "path" or "numeric".
+        id_scheme: how rows are named. "path": a row of the input by its number, 7, and its children ``7_0``, ``7_1``.
+            "text": the same behind a prefix, ``r7`` and ``r7_0``, so that no reader takes an id for a number.
+            "numeric": children are numbers, too.
+        id_prefix: what ids begin with under the scheme "text", such as "shard3-"; None for "r".
+        input_ids: what becomes of an `_i` that a row of the input has: "keep" puts it into the first of the columns
+            `_i_in`, `_i_in_2`, … that is free; "refuse" makes the row fail; "drop" leaves it out.
         ordered: whether rows leave every node in input order.
         on_error: what becomes of a row that fails: "fail" ends the run, "skip" leaves it out, "dead_letter" writes
             it to ``<output>.errors.jsonl``. See `FailurePolicy`, also for the next three.
@@ -84,8 +93,10 @@ class UnifiedPipeline(BasePipeline):
         default_protocol: str = "jsonl://",
         results_dir: str | os.PathLike[str] = "tmp/results",
         hooks: IPipelineHooks | None = None,
-        id_scheme: IdScheme = "path",
+        id_scheme: PipelineIdScheme = "path",
         *,
+        id_prefix: str | None = None,
+        input_ids: InputIds = "keep",
         ordered: bool = False,
         on_error: OnError = "fail",
         max_errors: int | float | None = None,
@@ -114,6 +125,8 @@ class UnifiedPipeline(BasePipeline):
             protocol_prefix=protocol_prefix,
             default_protocol=default_protocol,
             id_scheme=id_scheme,
+            id_prefix=id_prefix,
+            input_ids=input_ids,
             ordered=ordered,
             on_error=on_error,
             max_errors=max_errors,
@@ -135,6 +148,7 @@ class UnifiedPipeline(BasePipeline):
         *,
         node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
         if_exists: IfExists = "error",
+        on_change: OnChange = "refuse",
         **overrides: Any,
     ) -> Self:
         """Draw the blueprint and write the image (M4).
@@ -144,6 +158,8 @@ class UnifiedPipeline(BasePipeline):
             node_configs: what differs from node to node, in their order.
             if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
                 deleted, and what lies where the new run is to write, unless a run of another id made it).
+            on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since, as in
+                `resume()`.
             overrides: any argument of the constructor, in place of what it was given.
 
         Returns:
@@ -163,7 +179,7 @@ class UnifiedPipeline(BasePipeline):
             self.streaming = self._settings.streaming
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
-            return self._create(pipeline_id, image, if_exists)
+            return self._create(pipeline_id, image, if_exists, on_change)
         except BaseException:
             vars(self).update(before)  # what was refused leaves no trace
             raise
@@ -217,6 +233,10 @@ class UnifiedPipeline(BasePipeline):
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         return list(self._settings.operators)
+
+    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        operators = self._operators(image)
+        return line_of(self._settings, image, operators), operators
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
         return [

@@ -49,8 +49,10 @@ def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: i
 
 
 def check_nodes(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> None:
-    """See to it that all nodes can go on, before anything is changed (M22)."""
-    for node, entry in zip(nodes, image["nodes"], strict=True):
+    """See to it that nodes of an image can go on, before anything is changed (M22)."""
+    entries = {entry["node_id"]: entry for entry in image["nodes"]}
+    for node in nodes:
+        entry = entries[node.node_id]
         if not node.is_finished():
             known, done = entry.get("input_fingerprint"), node.read_before()
             Fingerprint.check_input(node.input, known, done, follow=node.follow_input)

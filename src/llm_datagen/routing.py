@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.identity import fingerprint_of, parts_of
 from llm_datagen.ids import ID_FIELD
 from llm_datagen.operators import BaseOperator, Call, FunctionOperator, INodeContext, operator_name
 
@@ -56,9 +57,15 @@ class RoutingOperator(FunctionOperator):
         self._rule = rule
         func = self._await_and_tag if self._call.is_async else self._call_and_tag
         super().__init__(func, batch=self._call.batch, name=operator_name(operator))
-        for name in ("setup", "teardown", "bisect", "kept_files"):
+        for name in ("setup", "teardown", "bisect", "stateful", "kept_files"):
             if hasattr(operator, name):
                 setattr(self, name, getattr(operator, name))
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the parts of the operator, of the rule, and the names of the outputs."""
+        rule = {} if self._rule is None else parts_of(self._rule)
+        parts = {**fingerprint_of(self.operator), **{f"route: {name}": value for name, value in rule.items()}}
+        return {**parts, "outputs": ", ".join(self._names)}
 
     def _call_and_tag(self, argument: Any, ctx: INodeContext) -> Any:
         return self._tagged_all(self._call(argument, ctx))
@@ -110,6 +117,10 @@ class Selector(BaseOperator):
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row, if it is of this output."""
         return item[ROW_FIELD] if item[TO_FIELD] == self.output else None
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the output's name."""
+        return {"output": self.output}
 
 
 def check_outputs(node_id: str, outputs: Mapping[Any, Any], rule: Any) -> None:

@@ -8,9 +8,9 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pykka
 
 from llm_datagen import log as events
+from llm_datagen import signals
 from llm_datagen.actors.hookrunner import HookRunner
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
@@ -26,8 +27,9 @@ from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.identity import fingerprint_of, note_changes
 from llm_datagen.log import PlatformLog
-from llm_datagen.messages import Cancel, Settled
+from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.report import ENDED, NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.runtime import RunFolder
@@ -38,6 +40,21 @@ LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""
 
 _SLICE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that is told of a node when the run begins: in the log, and to the hooks.
+
+    Attributes:
+        node_id: the node.
+        text: what is told.
+        parts: the parts of its operator that changed.
+    """
+
+    node_id: str
+    text: str
+    parts: Sequence[str]
 
 
 class Run:
@@ -51,6 +68,7 @@ class Run:
         image: the image.
         hooks: who watches.
         log: the platform log; closed at the end.
+        notes: what is to be told of nodes first, in the log and to the hooks.
     """
 
     def __init__(
@@ -63,8 +81,10 @@ class Run:
         image: dict[str, Any],
         hooks: IPipelineHooks | None,
         log: PlatformLog,
+        notes: Sequence[Note] = (),
     ) -> None:
         self._plans = plans
+        self._notes = notes
         self._pipeline_id = pipeline_id
         self._streaming = streaming
         self._folder = folder
@@ -75,6 +95,7 @@ class Run:
         self._hooks: HookRunner | None = None
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
+        self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
         self._started = time.monotonic()
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
@@ -131,6 +152,9 @@ class Run:
             self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
         )
         tell(self._ref, RunMessage())
+        for note in self._notes:
+            self._log.warning(events.OPERATOR_CHANGED, node_id=note.node_id, parts=list(note.parts), message=note.text)
+            tell(self._ref, OperatorLogged(self._pipeline_id, note.node_id, "warning", note.text))
         if self._cancelled is not None:  # it came before there was anybody to hear it
             tell(self._ref, Cancel(self._cancelled))
         return self._ref
@@ -222,6 +246,8 @@ class Run:
                 last_first.callback(self._hooks.close)
             is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
             for plan in self._plans:
+                note_changes(plan.operator, self._fingerprints[plan.node_id])
+            for plan in self._plans:
                 if all(is_over):  # else its writer still has them, and closes them itself
                     last_first.callback(plan.close)
             if self._control is not None:
@@ -288,9 +314,7 @@ def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
         news.put(number)
 
     with contextlib.ExitStack() as put_back:
+        put_back.callback(signals.put_back)
         for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.getsignal(number)
-            if before is not None:  # one that Python did not install cannot be put back by it, so it stays
-                put_back.callback(signal.signal, number, before)
-                signal.signal(number, on_signal)
+            signals.install(number, on_signal)
         yield

@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from llm_datagen.blueprint import new_pipeline_id
-from llm_datagen.config import IfExists, OnError, Verify, check_choice, check_flag
+from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice, check_flag
+from llm_datagen.edited import Entry, Reset, compare
 from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.identity import fingerprint_of
 from llm_datagen.layout import check_layout
 from llm_datagen.log import LogTarget, check_log
 from llm_datagen.node import UnifiedNode
 from llm_datagen.outputs import delete_outputs, why_refused
 from llm_datagen.report import LIVE, Status
-from llm_datagen.resumable import change_policy, check_nodes, check_operators, is_untouched
-from llm_datagen.run import Run
+from llm_datagen.resets import check_reset, finish
+from llm_datagen.resumable import change_policy, check_nodes, is_untouched
+from llm_datagen.run import Note, Run
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.letters import check_letters, release_letters
@@ -43,11 +46,19 @@ class StoredPipeline:
         self._folder: RunFolder | None = None
         self._image: dict[str, Any] = {}
         self._run: Run | None = None
+        self._notes: list[Note] = []  # to be told when the run begins
 
     # What the kinds differ in.
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         """Return the operators in the code, in the order of the image's nodes."""
+        raise TypeError
+
+    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        """Return the nodes as the code has them, drawn for the run of an image, and their operators.
+
+        The nodes are ``image["nodes"]`` itself when the code has the same steps.
+        """
         raise TypeError
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
@@ -65,13 +76,18 @@ class StoredPipeline:
         """The id; empty before `create()` or `resume()`."""
         return self._folder.pipeline_id if self._folder else ""
 
-    def _create(self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists) -> Self:
+    def _create(
+        self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists, on_change: OnChange = "refuse"
+    ) -> Self:
         check_choice("if_exists", if_exists, IfExists)
+        check_choice("on_change", on_change, OnChange)
         self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
         image["pipeline_id"] = folder.pipeline_id
         nodes = self._nodes_of(image)
         check_topology(nodes)
+        for entry, node in zip(image["nodes"], nodes, strict=True):
+            entry["fingerprint"] = fingerprint_of(node.operator)
         check_layout([node.joint for node in nodes], self.log_file, folder)
         folder.lock()
         try:
@@ -82,7 +98,7 @@ class StoredPipeline:
             elif old and not is_untouched(old, nodes):
                 if if_exists == "resume":
                     folder.unlock()
-                    return self.resume(folder.pipeline_id)
+                    return self.resume(folder.pipeline_id, on_change=on_change)
                 # We hold its lock, so what its image says to be running is not.
                 how = "interrupted" if old["status"] in LIVE else old["status"]
                 raise PipelineExistsError(
@@ -98,12 +114,13 @@ class StoredPipeline:
             folder.unlock()
             folder.remove_if_unused()
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._notes = []
         return self
 
     def _old_image(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
         """Return the image that is there already, if one is. To be overwritten, it need not be readable."""
         try:
-            return folder.load() if folder.exists() else None
+            return finish(folder, folder.load()) if folder.exists() else None
         except ImageError:
             if if_exists == "overwrite":
                 return None
@@ -116,6 +133,7 @@ class StoredPipeline:
         on_error: OnError | None = None,
         max_errors: int | float | None = None,
         verify: Verify = "tail",
+        on_change: OnChange = "refuse",
     ) -> Self:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
@@ -129,6 +147,10 @@ class StoredPipeline:
                 number. Alone, it changes the nodes that go on after a row that failed.
             verify: "tail" compares what the last flush of each stream added with its checksum (and the whole of streams
                 up to 64 MiB); "full" compares every byte that the run has written.
+            on_change: what becomes of rows of operators that were edited since (their code, their prompt, their
+                settings; see `BaseOperator.fingerprint`), and when steps were added, removed or moved: "refuse";
+                "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
+                that differ and all behind them are done again: their outputs are deleted, what is before them stays.
 
         Returns:
             The pipeline itself: call `run()` next.
@@ -137,19 +159,21 @@ class StoredPipeline:
             ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes.
             PipelineNotFoundError: when there is no such run.
             ImageError: when its image cannot be read.
-            ImageMismatchError: when the operators are not those of the image.
+            OperatorChangedError: when operators, or the steps, are not those of the image, and `on_change` does not say
+                what is meant; it names what changed. An ImageMismatchError.
             PipelineBusyError: when it is running, or this object is.
             StreamError: when its files were changed meanwhile; nothing is changed then.
         """
         with self._held(pipeline_id) as (folder, image):
-            self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify)
+            self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify, on_change=on_change)
         return self
 
-    def replay(self, pipeline_id: str) -> Self:
+    def replay(self, pipeline_id: str, *, on_change: OnChange = "refuse") -> Self:
         """Like `resume`, and every dead-lettered row is done again, by the same nodes, with the same id.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.
+            on_change: what becomes of rows of operators that were edited since; see `resume`.
 
         Returns:
             The pipeline itself: call `run()` next. Rows that fail again are dead-lettered again.
@@ -161,7 +185,7 @@ class StoredPipeline:
         with self._held(pipeline_id) as (folder, image):
             for entry in image["nodes"]:
                 check_letters(StreamFactory.create(entry["output_uri"]))
-            self._resume(folder, image)
+            self._resume(folder, image, on_change=on_change)
             for node in self.nodes:
                 release_letters(node.output)
             if not all(node.is_finished() for node in self.nodes):
@@ -177,7 +201,7 @@ class StoredPipeline:
         folder.load()  # when there is no such run, no folder is made for its lock
         folder.lock()
         try:
-            yield folder, folder.load()
+            yield folder, finish(folder, folder.load())
         finally:
             folder.unlock()
 
@@ -189,24 +213,45 @@ class StoredPipeline:
         on_error: OnError | None = None,
         max_errors: int | float | None = None,
         verify: Verify = "tail",
+        on_change: OnChange = "refuse",
     ) -> None:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
         check_choice("verify", verify, Verify)
+        check_choice("on_change", on_change, OnChange)
         change_policy(image, on_error, max_errors)
-        check_operators(image, self._operators(image))
+        edit = compare(image, *self._steps(image))
+        reset = edit.settle(on_change)
         nodes = self._nodes_of(image)
+        if edit.is_redrawn:
+            check_topology(nodes)
+        kept = nodes if reset is None else self._as_they_lie(image, reset)
         check_layout([node.joint for node in nodes], self.log_file, folder)
         if verify == "full":
-            for node in nodes:
+            for node in kept:
                 node.output.verify()
-        check_nodes(nodes, image)
+        check_nodes(kept, image)
+        if reset is not None:
+            check_reset(reset, nodes, folder)
+            image["status"], image["reset"] = str(Status.RESUMING), reset.mark()
+            folder.save(image)
+            finish(folder, image)
         for node in nodes:
             node.reopen()
         is_complete = all(node.is_finished() for node in nodes)
         image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
         folder.save(image)
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._notes = edit.notes(on_change)
         self.streaming = bool(image["config"]["streaming"])
+
+    def _as_they_lie(self, image: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
+        """Return the nodes that are kept, as they lie on the disk before `reset`."""
+        places = {node_id: old.uri for node_id, old, _ in reset.moves}
+        entries = [
+            {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in image["nodes"]
+        ]
+        nodes = self._nodes_of({**image, "nodes": entries})
+        return [node for node in nodes if node.node_id not in reset.again]
 
     def _refuse_running(self) -> None:
         if self._run is not None and not self._run.is_over():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.ids import Id
+from llm_datagen.ids import Id, RootNames, root_names
 from llm_datagen.kin import numeric_source, rows_of
 from llm_datagen.streams import Coverage, Lane, MergedStream, Stream, StreamFactory
 from llm_datagen.streams.commits import Position
@@ -26,7 +26,7 @@ class Step:
         stream: the stream.
         source: the step that it is made from; None for an input, and for several streams that are read as one.
         lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
-        is_root: whether its rows are named by their number.
+        root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
         batch_size: rows a batch of that node has, at most.
         position: how far it has come; None when nothing says so.
@@ -36,7 +36,7 @@ class Step:
     stream: Stream
     source: Step | None = None
     lanes: tuple[tuple[Lane, Step], ...] = ()
-    is_root: bool = False
+    root: RootNames | None = None
     is_numeric: bool = False
     batch_size: int = 1
     position: Position | None = None
@@ -51,13 +51,14 @@ class Step:
         if not self.is_there:
             return
         for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted):
-            yield (number if self.is_root else row_id), item, number
+            yield (self.root.name(number) if self.root else row_id), item, number
 
     def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
         """Yield rows among which are all that have one of some ids, or are named after it, or match a pattern."""
         texts = [str(name) for name in names]
-        if self.is_root:
-            return self.rows(lambda number, _: number in names)
+        if self.root:
+            numbers = {self.root.number(name) for name in names}
+            return self.rows(lambda number, _: number in numbers)
         is_hidden = self.is_numeric and 0 in names  # child 7 of row 0 is 7
         if is_hidden or len(texts) > _NEEDLES or not all(re.fullmatch(r"[\w~-]+", text, re.ASCII) for text in texts):
             return self.rows()
@@ -84,7 +85,7 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
             waiting.append(entry)  # nodes may be wired in any order
             continue
         for stream, _ in source.parts(Coverage()):
-            steps.setdefault(stream.place, Step("input", stream, is_root=entry["is_root"]))
+            steps.setdefault(stream.place, Step("input", stream, root=root_names(entry)))
         if isinstance(source, MergedStream) and source.place not in steps:  # two nodes may merge the same streams
             steps[source.place] = _merged(source, steps)
         found = position_of(output)

@@ -16,7 +16,8 @@ from typing import Any
 
 from llm_datagen.blueprint import node_from_image
 from llm_datagen.errors import ConfigError, NodeFailedError
-from llm_datagen.ids import NUMERIC_WIDTH, Id
+from llm_datagen.identity import changed_data, data_of
+from llm_datagen.ids import NUMERIC_WIDTH, Id, RootNames, root_names
 from llm_datagen.kin import parent_of, rows_of
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
@@ -56,6 +57,7 @@ class StageTrial:
         failed: the dead letters of the rows that failed.
         waiting: rows that were there for it and that it did not get, because they are too many for a trial.
         report: counts and times.
+        state: what of the operator changed while it ran: names of its data, such as "attribute seen".
     """
 
     entry: Mapping[str, Any]
@@ -65,6 +67,7 @@ class StageTrial:
     failed: Sequence[Mapping[str, Any]]
     waiting: int
     report: NodeReport
+    state: Sequence[str] = ()
 
     @property
     def node_id(self) -> str:
@@ -110,11 +113,11 @@ def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
     return [lane.stream for lane in stream.lanes] if isinstance(stream, MergedStream) else [stream]
 
 
-def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, bool]]:
-    """Return the streams that no node of an image writes, each with whether its rows are named by their numbers."""
+def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:
+    """Return the streams that no node of an image writes, each with how its rows are named, if they are."""
     written = {_place(entry["output_uri"]) for entry in image["nodes"]}
     read = ((stream, entry) for entry in image["nodes"] for stream in sources_of(entry))
-    found = {stream.place: (stream, bool(entry["is_root"])) for stream, entry in read if stream.place not in written}
+    found = {stream.place: (stream, root_names(entry)) for stream, entry in read if stream.place not in written}
     return list(found.values())
 
 
@@ -186,6 +189,7 @@ def _run_node(
         "delivery": "exactly_once",
     }
     node = node_from_image(trial, operator, log_file=None)
+    before = data_of(operator)
     report = node.run()
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
@@ -197,6 +201,7 @@ def _run_node(
         failed=list(read_letters(node.output)),
         waiting=waiting,
         report=node.progress,
+        state=() if getattr(operator, "stateful", False) else changed_data(before, data_of(operator)),
     )
 
 
@@ -207,12 +212,12 @@ def _spread(rows: Sequence[tuple[Id, Any]], most: int) -> Sequence[tuple[Id, Any
     return [rows[at * len(rows) // most] for at in range(most)]
 
 
-def first_rows(stream: Stream, count: int, *, is_root: bool) -> Sample:
+def first_rows(stream: Stream, count: int, *, root: RootNames | None) -> Sample:
     """Return the first rows of a stream."""
-    return _taken(_chosen(stream, range(count)), is_root=is_root)
+    return _taken(_chosen(stream, range(count)), root=root)
 
 
-def rows_at(stream: Stream, numbers: Sequence[int], *, is_root: bool) -> Sample:
+def rows_at(stream: Stream, numbers: Sequence[int], *, root: RootNames | None) -> Sample:
     """Return the rows of some numbers, from 0.
 
     Raises:
@@ -222,10 +227,10 @@ def rows_at(stream: Stream, numbers: Sequence[int], *, is_root: bool) -> Sample:
     missing = [number for number in numbers if number not in chosen]
     if missing:
         raise ConfigError(f"{stream.path} has no row {missing[0]}; its rows are numbered from 0")
-    return _taken(iter(chosen.items()), is_root=is_root)
+    return _taken(iter(chosen.items()), root=root)
 
 
-def random_rows(stream: Stream, count: int, *, seed: int, is_root: bool) -> Sample:
+def random_rows(stream: Stream, count: int, *, seed: int, root: RootNames | None) -> Sample:
     """Return rows that are drawn from the whole stream, each with the same chance, and count the stream.
 
     The stream is read once, as a whole; only rows that are drawn are decoded.
@@ -244,7 +249,7 @@ def random_rows(stream: Stream, count: int, *, seed: int, is_root: bool) -> Samp
                     kept[place] = (number, (record, block.decode))
     finally:
         cursor.close()
-    return _taken(iter(sorted(kept, key=lambda entry: entry[0])), is_root=is_root, count=total)
+    return _taken(iter(sorted(kept, key=lambda entry: entry[0])), root=root, count=total)
 
 
 def _chosen(stream: Stream, numbers: Sequence[int]) -> Iterator[tuple[int, tuple[bytes, Any]]]:
@@ -261,12 +266,14 @@ def _chosen(stream: Stream, numbers: Sequence[int]) -> Iterator[tuple[int, tuple
         cursor.close()
 
 
-def _taken(records: Iterator[tuple[int, tuple[bytes, Any]]], *, is_root: bool, count: int | None = None) -> Sample:
+def _taken(
+    records: Iterator[tuple[int, tuple[bytes, Any]]], *, root: RootNames | None, count: int | None = None
+) -> Sample:
     rows: list[tuple[Id, Any]] = []
     unreadable: list[int] = []
     for number, (record, decode) in records:
         try:
-            rows.append(named(decode(record), number, is_root=is_root))
+            rows.append(named(decode(record), number, root))
         except ValueError:
             unreadable.append(number)
     return Sample(rows, unreadable, count)

@@ -85,6 +85,8 @@ class Wiring:
         else:
             self._output = self._stream("output_bus", output_bus)
         outputs = list(self._named_outputs.values()) or [self._output]
+        for stream in (self._output, *outputs):
+            stream.anchor()
         self._named_inputs = {}
         if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
@@ -93,6 +95,8 @@ class Wiring:
             self._input = merged_beside(outputs[0]).with_data(self.data_config)
         else:
             self._input = self._stream("input_bus", input_bus)
+        for stream in (self._input, *self._named_inputs.values()):
+            stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
         written = {self._output.place, *(output.place for output in outputs)}
         for stream in (self._input, *self._named_inputs.values()):

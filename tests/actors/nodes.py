@@ -11,6 +11,7 @@ from llm_datagen import BaseOperator, WriterConfig
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import join
+from llm_datagen.ids import RootNames
 from llm_datagen.messages import Batch, Demand, Feed, StageEnded
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams.memorydisk import MemoryDisk
@@ -69,7 +70,7 @@ class Bench:
             position=self.sink.position,
             segments=[START],
             writer=WriterConfig(),
-            is_root=True,
+            root=RootNames(),
             **settings,
         )
         self.ref = NodeActor.start(plan, "p", self.boss, self.writer, self.log)

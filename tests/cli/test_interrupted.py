@@ -85,7 +85,12 @@ def test_a_failed_run_goes_on_when_the_cause_is_mended(shell: Shell, command: Co
     assert shell.run("resume", "a").returncode == 1
     operators = shell.folder / "ops.py"
     operators.write_text(operators.read_text().replace('item["n"] == 7', "False"))
-    assert shell.run("resume", "a").returncode == 0
+    refused = shell.run("resume", "a")
+    assert refused.returncode != 0
+    assert "code of check (7 rows are done)" in " ".join(refused.stderr.split())
+    assert "--accept-changes" in refused.stderr
+    assert shell.run("resume", "a", "--accept-changes", "--rerun").returncode != 0
+    assert shell.run("resume", "a", "--accept-changes").returncode == 0
     assert [row["n"] for row in shell.rows()] == list(range(50))
 
 

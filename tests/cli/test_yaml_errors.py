@@ -78,7 +78,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"retry_wait": "long"}, "retry_wait: must be a number, not 'long'"),
     ({"delivery": "once"}, "delivery: must be 'exactly_once' or 'at_most_once', not 'once'"),
     ({"stall_after": 0}, "stall_after: must be greater than 0, not 0"),
-    ({"id_scheme": "uuid"}, "id_scheme: must be 'path' or 'numeric', not 'uuid'"),
+    ({"id_scheme": "uuid"}, "id_scheme: must be 'path', 'numeric' or 'text', not 'uuid'"),
     ({"writer_config": {"queue_size": 0}}, "writer_config.queue_size: must be greater than or equal to 1, not 0"),
     ({"writer_config": []}, "writer_config: must hold keys and values, not []"),
     ({"input_uri": None}, "input_uri: must be text, not None"),

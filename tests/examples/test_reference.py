@@ -209,6 +209,7 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise ValueError(number)
         return number
 
+    step.version = "1"  # type: ignore[attr-defined]
     pipeline = llm_datagen.UnifiedPipeline([step], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None)
     with pytest.raises(llm_datagen.NodeFailedError):
         pipeline.create("keys").run()

@@ -14,6 +14,7 @@ from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
+from llm_datagen.ids import RootNames
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
 from llm_datagen.streams.memorydisk import MemoryDisk
@@ -89,7 +90,7 @@ def kernel_of(
         ctx=ctx or Ctx(),
         batch_size=batch_size,
         id_scheme=id_scheme,
-        is_root=is_root,
+        root=RootNames() if is_root else None,
         policy=policy,
         spool_folder=spool_folder,
     )

@@ -19,6 +19,7 @@ class Dying(LLMOperator):
     """Asks, and dies when that many answers have come."""
 
     left = 0
+    version = "1"  # when it dies is no setting
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
         row = await super().process_item(item, ctx)

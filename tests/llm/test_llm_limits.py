@@ -131,6 +131,7 @@ def test_rows_that_wait_for_a_limit_survive_kill_9(tmp_path: Path, server: ChatS
         "from llm_datagen import UnifiedPipeline\n"
         "from llm_datagen.llm import LLMOperator\n"
         f"ask = LLMOperator('{{{{ q }}}}', model='tiny', base_url={server.base_url!r}, requests_per_minute=3)\n"
+        "ask.version = 'an instrument'\n"
         f"UnifiedPipeline([ask], 'jsonl://{bench.input}', 'jsonl://{bench.output}', parallel_size=8, "
         f"results_dir={str(bench.results)!r}, base_path={str(tmp_path / 'between')!r})"
         ".create('p').run()\n"

@@ -195,6 +195,24 @@ def test_an_example_of_a_list_is_shown_as_the_model_is_to_write_it(server: ChatS
     assert json.loads(server.seen[0].body["messages"][1]["content"]) == {"items": [{"n": 1}]}
 
 
+@dataclass
+class Other:
+    m: int
+
+
+def test_another_type_of_the_elements_is_another_operator(server: ChatServer) -> None:
+    one, same, other, single = (server.operator(output=each).fingerprint() for each in (LISTS["list[dataclass]"],
+        list[Plain], list[Other], Plain))  # fmt: skip
+    assert one == same
+    assert one["output"] != other["output"]
+    assert one["output"] != single["output"]
+
+
+def test_other_extra_columns_are_another_operator(server: ChatServer) -> None:
+    one, other = server.operator(), server.operator(extra_columns={"reasoning": "why"})
+    assert one.fingerprint() != other.fingerprint()
+
+
 def test_a_name_that_a_provider_takes_is_kept(server: ChatServer) -> None:
     sent = answer_format({"name": "the point", "schema": N}).request_fields()["response_format"]["json_schema"]
     assert sent == {"name": "the_point", "schema": N, "strict": True}

@@ -70,7 +70,8 @@ def test_a_rerun_with_another_later_node_costs_nothing(
     assert [{key: entry[key] for key in entry if key not in ("provider", "model")} for entry in second.usage] == [
         {"cached": 10}
     ]
-    assert [row["answer"] for row in lines(tmp_path / "second.jsonl")] == [f"answer to q{k % 8}" for k in range(10)]
+    answers = [row["answer"] for row in lines(tmp_path / "second.jsonl")]
+    assert sorted(answers) == sorted(f"answer to q{k % 8}" for k in range(10))
     assert not any(b"sk-canary" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 

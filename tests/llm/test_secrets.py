@@ -108,6 +108,7 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     schema = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}, "required": ["label"]}
     common: dict[str, Any] = {"prompt": "{{ q }}", "model": "m", "max_retries": 1, "retry_wait": 0.01, "output": schema}
     common |= {"meta": True, "budget": {"usd": 100}, "prices": {"input": 1, "output": 2}, "params": {"max_tokens": 9}}
+    common["overwrite_columns"] = True
     operators = [
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "cache": "answers.sqlite"}, "name": "ask"},
         {"use": "llm_datagen.llm:LLMOperator", "with": {**common, "api_key": ARGUMENT}, "name": "ask again"},

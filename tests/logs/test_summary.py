@@ -136,6 +136,7 @@ def step(item):
             time.sleep(0.01)  # the supervisor writes it, meanwhile
         os.kill(os.getpid(), signal.SIGKILL)
     return item
+step.version = "1"  # whether it dies is no setting
 made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", base_path=folder,
                        results_dir=folder + "/results", log_file=folder + "/platform.log")
 (made.create("a") if kill else made.resume("a")).run()

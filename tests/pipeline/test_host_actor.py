@@ -80,7 +80,7 @@ def test_it_resumes_what_another_process_left(bench: Bench) -> None:
         ask(ref, Resume("gone"))
     eventually(lambda: ended(heard) == ["failed"])
     assert heard[0].pipeline_id == "gone"
-    status = ask(ref, Resume("left"))
+    status = ask(ref, Resume("left", on_change="accept"))
     assert (status.pipeline_id, status.nodes[0].rows_in > 0) == ("left", True)
     eventually(lambda: ended(heard)[1:])
     assert [type(message) for message in heard[1:]] == [PipelineStarted, NodeFinished, PipelineFinished]

@@ -371,10 +371,10 @@ def test_items_carry_their_id(bench: Bench, style: str) -> None:
 
 
 def test_rows_of_the_input_are_named_by_their_number_whatever_they_call_themselves(bench: Bench) -> None:
-    """M14: the root id is the row's number in the input, from 0, also when it brings an `_i` along."""
+    """M14: the root id is the row's number in the input, from 0, also when it brings an `_i` along, which is kept."""
     bench.give([{"_i": "x", "n": 1}, {"_i": 0, "n": 2}, {"n": 3}])
     bench.pipeline([lambda item: item]).run()
-    assert lines(bench.output) == [{"_i": 0, "n": 1}, {"_i": 1, "n": 2}, {"n": 3, "_i": 2}]
+    assert lines(bench.output) == [{"_i": 0, "n": 1, "_i_in": "x"}, {"_i": 1, "n": 2, "_i_in": 0}, {"n": 3, "_i": 2}]
 
 
 def test_what_an_operator_does_to_its_item_does_not_leak(bench: Bench) -> None:
@@ -486,7 +486,9 @@ def test_children_may_be_anything(bench: Bench) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [object(), {1: "key"}, {"x": {1, 2}}, {"x": b"bytes"}, {"x": "\ud800"}, 2**70])
+@pytest.mark.parametrize(
+    "value", [object(), {1: "key"}, {"x": {1, 2}}, {"x": b"bytes"}, {"x": "\ud800"}, {"x": [float("nan")]}]
+)
 @pytest.mark.parametrize("async_mode", [True, False])
 def test_a_row_that_json_cannot_hold_fails_the_node(bench: Bench, value: Any, async_mode: bool) -> None:
     """M24: not even what an operator returns can be lost silently; the cause says what could not be written."""

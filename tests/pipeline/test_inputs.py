@@ -275,7 +275,7 @@ def test_a_protocol_of_the_users_own_works_for_every_stream_and_resumes(
         pipeline.run()
     fail = False
     bench.pipeline([work, same]).resume("a").run()
-    assert bag(stored("store://made")) == bag({"n": n, "_i": n} for n in range(60))
+    assert bag(stored("store://made")) == bag({"n": n, "_i": n, "_i_in": n} for n in range(60))
     names = {path.name for path in NamedStore.folder.iterdir()}
     assert names == {f"{name}{end}" for name in ("given", "made", "deep-below-a-node_0.rows") for end in ("", ".done")}
 

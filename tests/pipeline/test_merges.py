@@ -23,7 +23,7 @@ from llm_datagen.audit import verify
 from llm_datagen.lineage import trace
 from llm_datagen.streams import StreamFactory
 
-from ..support import PATIENCE_SECONDS, QUICK, Bench, bag, eventually, lines, nothing_left, numbered, stored
+from ..support import PATIENCE_SECONDS, QUICK, Bench, bag, eventually, instrument, lines, nothing_left, numbered, stored
 from .killing import run_killed_three_times
 
 
@@ -284,7 +284,9 @@ def test_dead_letters_of_any_input_are_replayed(bench: Bench) -> None:
             return row
 
         judge.__qualname__ = "judge"
-        both = node(bench, "both", ["in", "more"], operator=judge, follow_input=False, on_error="dead_letter")
+        both = node(
+            bench, "both", ["in", "more"], operator=instrument(judge), follow_input=False, on_error="dead_letter"
+        )
         return pipeline(bench, both)
 
     with pytest.raises(NodeFailedError, match=r"more.jsonl, line 2"):

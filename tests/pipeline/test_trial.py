@@ -17,6 +17,7 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.cli.projection import project
+from llm_datagen.ids import RootNames
 from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
 
 from ..support import numbered, write_jsonl
@@ -33,14 +34,14 @@ def test_random_rows_are_drawn_from_the_whole_input_each_with_the_same_chance(tm
     stream = StreamFactory.create(f"jsonl://{write_jsonl(tmp_path / 'in.jsonl', numbered(40))}")
     drawn: Counter[Any] = Counter()
     for seed in range(300):
-        sample = random_rows(stream, 10, seed=seed, is_root=True)
+        sample = random_rows(stream, 10, seed=seed, root=RootNames())
         assert sample.count == 40
         assert [row_id for row_id, _ in sample.rows] == sorted({row_id for row_id, _ in sample.rows})
         drawn.update(row_id for row_id, _ in sample.rows)
     assert set(drawn) == set(range(40))
     assert all(40 < times < 115 for times in drawn.values())  # 75 are expected; five deviations are 38
-    assert random_rows(stream, 10, seed=1, is_root=True) == random_rows(stream, 10, seed=1, is_root=True)
-    assert len(random_rows(stream, 99, seed=0, is_root=True).rows) == 40
+    assert random_rows(stream, 10, seed=1, root=RootNames()) == random_rows(stream, 10, seed=1, root=RootNames())
+    assert len(random_rows(stream, 99, seed=0, root=RootNames()).rows) == 40
 
 
 def test_chosen_rows_keep_their_numbers_and_what_is_no_row_is_named(tmp_path: Path) -> None:
@@ -48,11 +49,12 @@ def test_chosen_rows_keep_their_numbers_and_what_is_no_row_is_named(tmp_path: Pa
     with path.open("a") as file:
         file.write("{torn\n")
     stream = StreamFactory.create(f"jsonl://{path}")
-    assert rows_at(stream, [3, 1], is_root=True) == Sample([(1, "bare")], [3])
-    assert first_rows(stream, 9, is_root=True).rows == [(0, {"_i": 0}), (1, "bare"), (2, {"n": 2, "_i": 2})]
-    assert first_rows(stream, 1, is_root=False).rows == [("own", {"_i": "own"})]
+    assert rows_at(stream, [3, 1], root=RootNames()) == Sample([(1, "bare")], [3])
+    first = first_rows(stream, 9, root=RootNames())
+    assert first.rows == [(0, {"_i": 0, "_i_in": "own"}), (1, "bare"), (2, {"n": 2, "_i": 2})]
+    assert first_rows(stream, 1, root=None).rows == [("own", {"_i": "own"})]
     with pytest.raises(ConfigError, match="no row 4"):
-        rows_at(stream, [4], is_root=True)
+        rows_at(stream, [4], root=RootNames())
 
 
 @pytest.mark.parametrize("scheme", ["path", "numeric"])
@@ -95,7 +97,7 @@ def test_a_node_with_several_inputs_gets_rows_of_each_as_the_run_has_them(tmp_pa
     image, operators = UnifiedNodePipeline([twice, both], log_file=None).blueprint()
     inputs = external_inputs(image)
     assert [Path(stream.path).name for stream, _ in inputs] == ["in.jsonl", "few.jsonl"]
-    samples = {stream.place: random_rows(stream, 10, seed=0, is_root=is_root) for stream, is_root in inputs}
+    samples = {stream.place: random_rows(stream, 10, seed=0, root=root) for stream, root in inputs}
     first, merge, last = run_trial(image, operators, samples, rows=10, folder=tmp_path)
     of = Counter("in" if item.get("of") else "few" for _, item in last.given)
     assert of == {"in": 9, "few": 1}  # as 180 rows to 10

@@ -43,6 +43,7 @@ def expected(rows: int, *, mended: bool) -> tuple[list[dict[str, Any]], list[lis
 
 class Work(BaseOperator):
     name = "work"
+    version = "1"  # jobs are mended where they are told to be
 
     def __init__(self, job: dict[str, Any], node: int) -> None:
         self.node = node

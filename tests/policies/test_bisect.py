@@ -16,6 +16,7 @@ from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
+from llm_datagen.ids import RootNames
 from llm_datagen.operators import Call
 from llm_datagen.streams.memorydisk import MemoryDisk
 
@@ -72,7 +73,7 @@ def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[i
         encoder=stream.codec.encoder(b""),
         ctx=Ctx(),
         batch_size=batch_size,
-        is_root=True,
+        root=RootNames(),
         policy=FailurePolicy(on_error="dead_letter"),
     )
     out: list[int] = []

@@ -26,6 +26,7 @@ class Work(BaseOperator):
     """Counts its calls durably, naps, and makes `n % 3` children of a row."""
 
     name = "work"
+    version = "1"  # jobs nap and hang where they are told to
 
     def __init__(self, job: dict[str, Any], node: int) -> None:
         self.node = node

@@ -205,6 +205,7 @@ class LLMCase:
         return LLMOperator(
             f"{stage.name} {stage.style} {_OF_ROW}",
             output="answer" if stage.style == "t" else _SCHEMA,
+            overwrite_columns=True,  # stages in a line write the same columns
             params={"max_tokens": _MAX_TOKENS},
             n=stage.samples,
             cache=None if stage.cache is None else str(folder / stage.cache),

@@ -212,9 +212,9 @@ class LLMJudge:
     def _usage(self, image: dict[str, Any], sold: list[dict[str, Any]], *, is_exact: bool) -> Iterator[str]:
         usage = [entry for node in image["nodes"] for entry in node["usage"]]
         requests, cost = (sum(entry.get(name, 0) for entry in usage) for name in ("requests", "cost"))
-        answered = sum(one["answered"] for one in sold)
-        if requests > answered or (is_exact and requests < answered):
-            yield f"runtime.json has {requests} requests, {answered} were answered, {is_exact=}"
+        served, broken_off = (sum(one[name] for one in sold) for name in ("served", "broken_off"))
+        if requests > served + broken_off or (is_exact and requests < served):
+            yield f"runtime.json has {requests} requests, {served} were served, {broken_off} broken off, {is_exact=}"
         tokens, charged = (sum(entry.get("total_tokens", 0) for entry in usage)), sum(one["tokens"] for one in sold)
         if tokens > charged:
             yield f"runtime.json has {tokens} tokens, and {charged} were charged"

@@ -89,7 +89,9 @@ class Till(FakeLLMServer):
             self._plan(**orjson.loads(request.body))
             connection.respond(200, b"{}")
         elif request.path == "/sold":
-            known = {"of": self._of, "answered": self.answered.total(), "came_at": self._came_at}
+            served = self.answered.total() + self.faults_met["malformed"]
+            known = {"of": self._of, "served": served, "broken_off": self.faults_met["truncated"]}
+            known["came_at"] = self._came_at
             connection.respond(200, orjson.dumps(self._sold | known))
         else:
             super().handle(request, connection)

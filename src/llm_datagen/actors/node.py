@@ -100,7 +100,7 @@ class NodeActor(Stage):
         kernel = make_kernel(plan, self._ctx)
         self._holding = Holding(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
-        self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, is_root=plan.is_root)
+        self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, root=plan.root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0)
         self._pace = Pace(
             plan.concurrency,

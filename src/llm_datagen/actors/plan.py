@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import DeliveryMode, FailurePolicy, IdScheme, WriterConfig
+from llm_datagen.ids import RootNames
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Stream
 from llm_datagen.streams.commits import Position
@@ -30,7 +31,7 @@ class NodePlan:
         writer: how results get to the disk.
         ordered: whether rows leave in input order.
         id_scheme: how children are named.
-        is_root: whether the source is the pipeline's input.
+        root: how rows of the source are named when it is the pipeline's input; None when they have ids.
         follow: whether the source goes on until it is sealed.
         idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
         policy: what becomes of rows that fail.
@@ -57,7 +58,7 @@ class NodePlan:
     writer: WriterConfig = field(default_factory=WriterConfig)
     ordered: bool = False
     id_scheme: IdScheme = "path"
-    is_root: bool = False
+    root: RootNames | None = None
     follow: bool = True
     idle_timeout: float | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)

@@ -8,7 +8,7 @@ from itertools import islice
 
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.done import Done
-from llm_datagen.ids import Id
+from llm_datagen.ids import Id, RootNames
 from llm_datagen.streams import Block
 from llm_datagen.streams.rows import named
 
@@ -37,18 +37,18 @@ class Tasks:
         executor: who runs them.
         step: rows a call.
         workers: calls at once, at most.
-        is_root: whether rows are named by their number.
+        root: how rows of the pipeline's input are named; None when they have ids.
 
     Attributes:
         made: tasks that there have been.
         bytes: bytes of the rows in flight, without those of tasks that were cut.
     """
 
-    def __init__(self, executor: Executor, *, step: int, workers: int, is_root: bool) -> None:
+    def __init__(self, executor: Executor, *, step: int, workers: int, root: RootNames | None) -> None:
         self._executor = executor
         self._step = step
         self.workers = workers
-        self._is_root = is_root
+        self._root = root
         self._running: dict[int, _Task] = {}
         self.made = 0
         self.bytes = 0
@@ -133,7 +133,7 @@ class Tasks:
             for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):
                 row_id: Id = block.start + number
                 with contextlib.suppress(ValueError):
-                    row_id = named(block.decode(record), block.start + number, is_root=self._is_root)[0]
+                    row_id = named(block.decode(record), block.start + number, self._root)[0]
                 ids.append(row_id)
         return tuple(ids)
 

@@ -34,7 +34,7 @@ def make_kernel(plan: NodePlan, ctx: NodeContext) -> Kernel:
         ctx=ctx,
         batch_size=plan.batch_size,
         id_scheme=plan.id_scheme,
-        is_root=plan.is_root,
+        root=plan.root,
         policy=plan.policy,
         spool_folder=plan.sink.stream.spool_folder,
     )

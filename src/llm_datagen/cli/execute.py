@@ -81,10 +81,10 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
         if node.output.place not in read:
-            yield f"  output  {node.output.path}"
+            yield f"  output  {node.output.shown}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters:
-            yield f"  errors  {node.output.errors_path} ({rows_in_words(progress.dead_letters)})"
+            yield f"  errors  {node.output.shown}.errors.jsonl ({rows_in_words(progress.dead_letters)})"
     if dead:
         yield f"          {_command('errors', pipeline)}"
     if report.status is not Status.COMPLETED:

@@ -71,3 +71,18 @@ SetOption = Annotated[
         show_default=False,
     ),
 ]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Operators were edited since: what is done stays, and the rest is done by them as they are now.",
+    ),
+]
+RerunOption = Annotated[
+    bool,
+    typer.Option(
+        "--rerun",
+        help="Operators or steps were edited since: these and all behind them are done again, and their outputs are "
+        "deleted; what is before them stays.",
+    ),
+]

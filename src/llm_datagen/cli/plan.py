@@ -16,6 +16,7 @@ from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.cli.trying import Trying
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
+from llm_datagen.ids import RootNames
 from llm_datagen.report import dollars
 from llm_datagen.routing import RoutingOperator
 from llm_datagen.streams import Stream
@@ -89,8 +90,8 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
         NodeFailedError: when something else than a row fails.
     """
 
-    def choose(stream: Stream, is_root: bool) -> Sample:
-        return random_rows(stream, count, seed=seed, is_root=is_root)
+    def choose(stream: Stream, root: RootNames | None) -> Sample:
+        return random_rows(stream, count, seed=seed, root=root)
 
     trying = Trying(find_target(name, parse_settings(settings)), choose, rows=count)
     plan = _plan(name, trying, seed)

@@ -16,7 +16,7 @@ from llm_datagen.cli.trying import Trying
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.escaping import escape
-from llm_datagen.ids import ID_FIELD, Id
+from llm_datagen.ids import ID_FIELD, Id, RootNames
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
 
@@ -48,8 +48,8 @@ def preview_pipeline(
         NodeFailedError: when something else than a row fails.
     """
 
-    def choose(stream: Stream, is_root: bool) -> Sample:
-        return rows_at(stream, numbers, is_root=is_root) if numbers else first_rows(stream, count, is_root=is_root)
+    def choose(stream: Stream, root: RootNames | None) -> Sample:
+        return rows_at(stream, numbers, root=root) if numbers else first_rows(stream, count, root=root)
 
     target = find_target(name, parse_settings(settings))
     trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
@@ -114,6 +114,8 @@ def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_bac
         return
     waiting = f" (of {number(len(stage.given) + stage.waiting)} that are there)" if stage.waiting else ""
     yield f"{head}{waiting}, {number(len(stage.made))} out", "bold"
+    if stage.state:
+        yield f"    state     {escape(', '.join(stage.state))} changed between calls: a crash takes it away", "yellow"
     rows = _by_row(calls)
     known = stage.made_of()
     failed = {letter["_i"]: letter for letter in stage.failed}
@@ -199,6 +201,7 @@ def _stage_data(stage: StageTrial, calls: Sequence[WatchedCall]) -> dict[str, An
         "operator": stage.entry["operator"],
         "rows_in": len(stage.given),
         "rows_waiting": stage.waiting,
+        "state": list(stage.state),
         "given": [_row(row_id, item) for row_id, item in stage.given],
         "made": [_row(row_id, item) for row_id, item in stage.made],
         "failed": [

@@ -13,7 +13,7 @@ from llm_datagen.cli.origin import Origin, origin_of
 from llm_datagen.cli.output import write
 from llm_datagen.cli.runs import headline, look_at
 from llm_datagen.cli.target import Target, default_results, find_target
-from llm_datagen.config import OnError, check_max_errors
+from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.display.tables import number, rows_in_words
 from llm_datagen.errors import ConfigError
 from llm_datagen.runtime import RunFolder
@@ -27,6 +27,7 @@ def resume_run(
     on_error: OnError | None = None,
     max_errors: int | float | None = None,
     budget: Caps = NO_CAPS,
+    on_change: OnChange = "refuse",
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -37,6 +38,7 @@ def resume_run(
         on_error: what becomes of rows that fail from now on; None leaves it as it is.
         max_errors: how many rows may fail; by itself, it changes nothing else.
         budget: what its operators may spend in all.
+        on_change: what becomes of rows of operators that were edited since.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -47,19 +49,20 @@ def resume_run(
     if max_errors is not None:
         on_error = _policy(run.image, on_error)
     target = run.target("resume")
-    target.pipeline.resume(pipeline_id, on_error=on_error, max_errors=max_errors)
+    target.pipeline.resume(pipeline_id, on_error=on_error, max_errors=max_errors, on_change=on_change)
     budget.give([node.operator for node in target.pipeline.nodes])
     write(f"run {pipeline_id}: resumed, {run.keep_origin(target)}")
     return run_watched(target.pipeline)
 
 
-def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None) -> int:
+def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_change: OnChange = "refuse") -> int:
     """Let the dead-lettered rows of a run be done again, resume it, and return the exit code.
 
     Args:
         pipeline_id: the run's id.
         name: where its operators come from; None for where they came from.
         results_dir: where runs are kept; None for where the pipeline, or the environment, says.
+        on_change: what becomes of rows of operators that were edited since.
 
     Raises:
         ConfigError: when it is not known where its operators come from.
@@ -72,11 +75,22 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None) -> 
         write(headline(look_at(run.folder)))
         return 0
     target = run.target("replay")
-    target.pipeline.replay(pipeline_id)
+    target.pipeline.replay(pipeline_id, on_change=on_change)
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     return run_watched(target.pipeline)
+
+
+def on_change_of(*, accept: bool, rerun: bool) -> OnChange:
+    """Return what ``--accept-changes`` and ``--rerun`` say.
+
+    Raises:
+        ConfigError: when both are given.
+    """
+    if accept and rerun:
+        raise ConfigError("--accept-changes keeps what is done, and --rerun does it again: give one of them")
+    return "accept" if accept else "rerun" if rerun else "refuse"
 
 
 def parse_max_errors(text: str | None) -> int | float | None:

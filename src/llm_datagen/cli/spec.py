@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from llm_datagen.cli.problems import describe
-from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, IdScheme, OnError, check_max_errors
+from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, InputIds, OnError, PipelineIdScheme, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
 
@@ -126,7 +126,9 @@ class PipelinePart(_Part):
     protocol_prefix: str = ""
     default_protocol: Text = ""
     results_dir: Text = ""
-    id_scheme: IdScheme = "path"
+    id_scheme: PipelineIdScheme = "path"
+    id_prefix: Text | None = None
+    input_ids: InputIds = "keep"
     ordered: bool = False
     on_error: OnError = "fail"
     max_errors: MaxErrors = None

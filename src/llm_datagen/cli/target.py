@@ -15,7 +15,7 @@ from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.cli.loading import build_operator, load, make_importable
 from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.spec import PipelinePart, read_spec
-from llm_datagen.config import IfExists
+from llm_datagen.config import IfExists, OnChange
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ConfigError, DatagenError
 from llm_datagen.node_pipeline import UnifiedNodePipeline
@@ -52,7 +52,9 @@ class Target:
     node_configs: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def create(self, pipeline_id: str | None, if_exists: IfExists | None) -> BasePipeline:
+    def create(
+        self, pipeline_id: str | None, if_exists: IfExists | None, on_change: OnChange = "refuse"
+    ) -> BasePipeline:
         """Create the run, or resume it if `if_exists` says so.
 
         Raises:
@@ -69,12 +71,12 @@ class Target:
             return pipeline
         chosen = pipeline_id or self.pipeline_id or None
         if isinstance(pipeline, UnifiedPipeline):
-            settings = {"if_exists": if_exists or "error", **self.settings}
+            settings = {"if_exists": if_exists or "error", "on_change": on_change, **self.settings}
             return pipeline.create(chosen, node_configs=self.node_configs, **settings)
         if self.settings:
             raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
         assert isinstance(pipeline, UnifiedNodePipeline)
-        return pipeline.create(chosen, if_exists=if_exists or "error")
+        return pipeline.create(chosen, if_exists=if_exists or "error", on_change=on_change)
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
         """Return the nodes as an image has them, and their operators. Opens and changes nothing.

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_datagen.cli.target import Target
+from llm_datagen.ids import RootNames
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, external_inputs, run_trial
 
 if TYPE_CHECKING:
     from llm_datagen.llm.kept.watching import Watch, WatchedCall
 
-Choose = Callable[[Stream, bool], Sample]
+Choose = Callable[[Stream, RootNames | None], Sample]
 """Given an input, and whether its rows are named by their numbers, returns the rows to begin with."""
 
 
@@ -41,9 +42,7 @@ class Trying:
         self.image, self._operators = target.blueprint()
         self._rows = rows
         self._hold_back = hold_back
-        self.samples = {
-            stream.place: (stream, choose(stream, is_root)) for stream, is_root in external_inputs(self.image)
-        }
+        self.samples = {stream.place: (stream, choose(stream, root)) for stream, root in external_inputs(self.image)}
 
     def stages(self) -> Iterator[tuple[StageTrial, list[WatchedCall]]]:
         """Run the nodes, and yield each when it has ended, with the calls of models that it made.

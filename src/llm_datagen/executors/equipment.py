@@ -9,6 +9,7 @@ from typing import Self
 
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.executors.work import Kernel
+from llm_datagen.ids import RootNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Equipment:
         node_id: the node's id.
         pipeline_id: the pipeline's id.
         folder: where the operator may keep files of its own.
-        batch_size, id_scheme, is_root, policy, slice_seconds: as in `Kernel`.
+        batch_size, id_scheme, root, policy, slice_seconds: as in `Kernel`.
     """
 
     sys_path: list[str]
@@ -31,7 +32,7 @@ class Equipment:
     folder: Path | None
     batch_size: int
     id_scheme: IdScheme
-    is_root: bool
+    root: RootNames | None
     policy: FailurePolicy
     slice_seconds: float
 
@@ -39,14 +40,14 @@ class Equipment:
     def of(cls, kernel: Kernel, packed: bytes, policy: FailurePolicy, slice_seconds: float) -> Self:
         """Return what a worker needs to know to do what `kernel` does."""
         return cls(
-            sys_path=list(sys.path),
+            sys_path=[str(Path(entry).absolute()) for entry in sys.path],
             packed=packed,
             node_id=kernel.ctx.node_id,
             pipeline_id=kernel.ctx.pipeline_id,
             folder=kernel.ctx.folder,
             batch_size=kernel.step,
             id_scheme=kernel.id_scheme,
-            is_root=kernel.is_root,
+            root=kernel.root,
             policy=policy,
             slice_seconds=slice_seconds,
         )

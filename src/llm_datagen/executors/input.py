@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord
 from llm_datagen.escaping import shortened
-from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames
 from llm_datagen.streams import Block, Span, Stream
 from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import named
@@ -27,13 +27,13 @@ class Input:
     Args:
         block: the records.
         source: the stream that they come from, for error messages.
-        is_root: whether rows are named by their ordinal.
+        root: how rows of the pipeline's input are named; None when they have ids.
     """
 
-    def __init__(self, block: Block, source: Stream, *, is_root: bool) -> None:
+    def __init__(self, block: Block, source: Stream, root: RootNames | None) -> None:
         self._block = block
         self._source = source
-        self._is_root = is_root
+        self._root = root
 
     def one(self, number: int) -> tuple[Id, Any]:
         """Return a row's id and item.
@@ -54,7 +54,7 @@ class Input:
             RowFormatError: when it is none.
         """
         try:
-            return named(value, self._block.start + number, is_root=self._is_root)
+            return named(value, self._block.start + number, self._root)
         except ValueError as error:
             raise self.error(error, number) from error
 
@@ -82,8 +82,10 @@ class Input:
         for number, item in enumerate(items):
             if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
                 return None
-            if self._is_root:
-                item[ID_FIELD] = ids[number]
+            if self._root:
+                if ID_FIELD in item:
+                    return None
+                item[ID_FIELD] = ids[number] = self._root.name(start + begin + number)
             elif (found := item.get(ID_FIELD)).__class__ is int or found.__class__ is str:
                 ids[number] = found
             else:
@@ -106,7 +108,8 @@ class Input:
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a row that cannot be parsed."""
-        return self._source.unparsed_id(self._block.start + number)
+        number += self._block.start
+        return self._root.name(number) if self._root else self._source.unparsed_id(number)
 
     def excerpt(self, number: int) -> str:
         """Return the beginning of a record, as people are shown it."""
@@ -118,7 +121,7 @@ class Input:
         ordinal = block.start + number
         row_id, item = self.unparsed_id(number), UNPARSED
         with contextlib.suppress(ValueError):
-            row_id, item = named(block.decode(block.records[number]), ordinal, is_root=self._is_root)
+            row_id, item = named(block.decode(block.records[number]), ordinal, self._root)
         return letter(
             row_id,
             item,

@@ -13,6 +13,7 @@ from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import LoopThreads, WorkerPool
+from llm_datagen.executors.statewatch import StateWatch
 from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
 
@@ -54,6 +55,7 @@ class LoopExecutor(ClaimedTasks):
         self._tasks: set[asyncio.Task[None]] = set()
         self._calling = 0
         self._waiting: deque[tuple[int, Block, Claims]] = deque()
+        self._watch = StateWatch(operator, kernel.ctx)
         self._is_set_up = False
         self._is_stopping = False
         self._is_given_up = False
@@ -68,6 +70,7 @@ class LoopExecutor(ClaimedTasks):
             self._loop.close()
             raise
         self._call("setup")
+        self._watch.begin()
         self._is_set_up = True
 
     def submit(self, task: int, block: Block) -> None:
@@ -133,6 +136,8 @@ class LoopExecutor(ClaimedTasks):
         async def call() -> None:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             found = getattr(self._operator, method, None)
+            if method == "teardown":
+                self._watch.end()
             result = None if found is None else found()
             if inspect.isawaitable(result):
                 await result

@@ -40,7 +40,7 @@ class Pass:
     def __init__(self, kernel: Kernel, block: Block, claims: Claims) -> None:
         self._kernel = kernel
         self._block = block
-        self._input = Input(block, kernel.source, is_root=kernel.is_root)
+        self._input = Input(block, kernel.source, kernel.root)
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
@@ -72,7 +72,7 @@ class Pass:
             return
         records, decode, start = self._block.records, self._block.decode, self._block.start
         func, takes_ctx, is_batch = call.func, call.takes_ctx, call.batch
-        ctx, is_root, look = self._kernel.ctx, self._kernel.is_root, self._kernel.calls_a_look - 1
+        ctx, root, look = self._kernel.ctx, self._kernel.root, self._kernel.calls_a_look - 1
         output = self._output
         settle, made, add, encode = output.settle, output.records, output.records.append, self._kernel.encoder.encode
         is_plain, first, last = output.marks is None, output.first, output.last
@@ -89,9 +89,12 @@ class Pass:
                     raise self._input.error(error, number) from error
                 if value.__class__ is not dict or (len(value) <= 2 and DATA_FIELD in value):
                     row_id, item = self._input.named(number, value)
-                elif is_root:
-                    value[ID_FIELD] = row_id
-                    item = value
+                elif root:
+                    if ID_FIELD in value:
+                        row_id, item = self._input.named(number, value)
+                    else:
+                        value[ID_FIELD] = row_id = root.name(row_id)
+                        item = value
                 elif (found := value.get(ID_FIELD)).__class__ is int or found.__class__ is str:
                     row_id, item = found, value
                 else:

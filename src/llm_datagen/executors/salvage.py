@@ -193,8 +193,12 @@ def failure_of(
 def _named(kernel: Kernel, block: Block, rows: int) -> list[tuple[Id, Any]]:
     found: list[tuple[Id, Any]] = []
     for number, record in enumerate(block.records[:rows]):
-        known: tuple[Id, Any] = kernel.source.unparsed_id(block.start + number), UNPARSED
+        known: tuple[Id, Any] = _unparsed_id(kernel, block.start + number), UNPARSED
         with contextlib.suppress(ValueError):
-            known = named(block.decode(record), block.start + number, is_root=kernel.is_root)
+            known = named(block.decode(record), block.start + number, kernel.root)
         found.append(known)
     return found
+
+
+def _unparsed_id(kernel: Kernel, number: int) -> Id:
+    return kernel.root.name(number) if kernel.root else kernel.source.unparsed_id(number)

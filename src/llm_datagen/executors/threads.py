@@ -10,6 +10,7 @@ from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.pool import WorkerPool
+from llm_datagen.executors.statewatch import StateWatch
 from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Block
 
@@ -37,12 +38,14 @@ class ThreadExecutor(ClaimedTasks):
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._is_set_up = False
+        self._watch = StateWatch(operator, kernel.ctx)
 
     def start(self) -> None:
         """Call `setup`, on a worker thread."""
         setup = getattr(self._operator, "setup", None)
         if setup is not None:
             self._pool.submit(setup).result()
+        self._watch.begin()
         self._is_set_up = True
 
     def submit(self, task: int, block: Block) -> None:
@@ -71,6 +74,8 @@ class ThreadExecutor(ClaimedTasks):
         try:
             if wait:
                 wait_for(self._tasks.copy())
+            if self._is_set_up and wait:
+                self._watch.end()
             teardown = getattr(self._operator, "teardown", None)
             if teardown is not None and self._is_set_up and wait:
                 self._pool.submit(teardown).result()

@@ -17,6 +17,7 @@ from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.passes import Pass
 from llm_datagen.executors.retries import Retries
+from llm_datagen.ids import RootNames
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Stream
 
@@ -31,7 +32,7 @@ class Kernel:
         ctx: what the operator is given beside its items.
         batch_size: items a call of an operator that takes batches gets.
         id_scheme: how children are named.
-        is_root: whether the source is the pipeline's input, whose rows are named by their number.
+        root: how rows are named when the source is the pipeline's input; None when they have ids.
         policy: how often a call that raised is made again.
         spool_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
         slice_seconds: how long a worker goes on through a block before it hands the rest back; None: `SLICE_SECONDS`.
@@ -47,7 +48,7 @@ class Kernel:
         ctx: INodeContext,
         batch_size: int = 1,
         id_scheme: IdScheme = "path",
-        is_root: bool = False,
+        root: RootNames | None = None,
         policy: FailurePolicy | None = None,
         spool_folder: str | None = None,
         slice_seconds: float | None = None,
@@ -59,7 +60,7 @@ class Kernel:
         self.ctx = ctx
         self.step = batch_size if call.batch else 1
         self.id_scheme = id_scheme
-        self.is_root = is_root
+        self.root = root
         self.policy = policy or FailurePolicy()
         self.retries = Retries(self.policy)
         self.is_halted = False

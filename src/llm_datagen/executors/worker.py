@@ -15,11 +15,13 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from llm_datagen import signals
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.engine import Engine, FirstRowEncoder, RemoteSource, WorkerContext
 from llm_datagen.executors.equipment import Equipment
+from llm_datagen.executors.statewatch import StateWatch
 from llm_datagen.executors.transport import pack_error
 from llm_datagen.executors.work import Kernel
 from llm_datagen.operators import Call
@@ -37,7 +39,7 @@ def main() -> None:
     read_fd, write_fd, parent = map(int, sys.argv[1:])
     for number in SIGNALS:
         # Not SIG_IGN: programs that the operator starts would inherit that.
-        signal.signal(number, lambda *_: None)
+        signals.install(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
@@ -60,6 +62,8 @@ def _serve(channel: Channel) -> None:
         kernel, encoder = _kernel(engine, equipment, operator, codec)
         engine.kernel = kernel
         _call(operator, "setup")
+        watch = StateWatch(operator, kernel.ctx)
+        watch.begin()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the engine hears of it
         engine.tell("failed", FailureRecord.of(error), pack_error(error))
         return
@@ -77,6 +81,7 @@ def _serve(channel: Channel) -> None:
         del message, block, done
     failure: tuple[Any, ...] = (None, None)
     try:
+        watch.end()
         _call(operator, "teardown")
     except BaseException as error:  # noqa: BLE001
         failure = FailureRecord.of(error), pack_error(error)
@@ -96,7 +101,7 @@ def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -
         ctx=WorkerContext(engine, equipment),
         batch_size=equipment.batch_size,
         id_scheme=equipment.id_scheme,
-        is_root=equipment.is_root,
+        root=equipment.root,
         policy=equipment.policy,
         slice_seconds=equipment.slice_seconds,
         calls_a_look=4,  # nobody can take rows away from here

@@ -34,6 +34,7 @@ except ModuleNotFoundError as error:
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import (
     BudgetError,
+    ColumnExistsError,
     EndpointRefusedError,
     JournalError,
     LLMAnswerError,
@@ -49,6 +50,7 @@ __all__ = [
     "BudgetError",
     "ChatAdapter",
     "ChatRequest",
+    "ColumnExistsError",
     "EndpointRefusedError",
     "JournalError",
     "LLMAnswerError",

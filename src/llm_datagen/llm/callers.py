@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from llm_datagen.llm.chat import ChatCaller
 from llm_datagen.llm.endpoints import EndpointSpec, identity_of
 from llm_datagen.llm.http.client import HttpCaller
+from llm_datagen.llm.http.modes import Mode
+from llm_datagen.llm.http.structured import StructuredCaller
 from llm_datagen.llm.kept.cassette import plays_only, taped
 from llm_datagen.llm.limits.limited import LimitedCaller
 from llm_datagen.llm.limits.limiter import checked_limits
@@ -28,6 +30,7 @@ def build_caller(
     retry_wait: float,
     outage_after: float,
     budget: Budget | None = None,
+    structured: Mode | None = None,
 ) -> ChatCaller:
     """Return the caller of an operator, not yet opened.
 
@@ -38,22 +41,25 @@ def build_caller(
         retry_wait: seconds that the pause before the second try takes at most.
         outage_after: seconds that all endpoints may be down before the run fails.
         budget: what the run may spend in all; None for any amount.
+        structured: the only way to ask for JSON; None: the best that each endpoint knows.
 
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [_member(spec, budget, endpoints) for spec in endpoints]
+    members = [_member(spec, budget, endpoints, structured) for spec in endpoints]
     pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
     return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
 
 
-def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec]) -> Member:
+def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec], structured: Mode | None) -> Member:
     """Return a member of the pool, not yet opened. What makes one try there is put together from the inside out."""
     key = None if plays_only() else spec.key()
     # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
     own = {name for each in pool for name in each.params}
     http = HttpCaller(spec.endpoint, key, spec.timeout, max_response_bytes=spec.max_response_bytes)
-    caller = taped(http, pool=identity_of(pool), own=own)
+    # Below the cassette: a request is found there whatever way it took.
+    asking = StructuredCaller(http, spec.endpoint.adapter, label=spec.endpoint.label, mode=structured)
+    caller = taped(asking, pool=identity_of(pool), own=own)
     health = Health()
     caller = GateCaller(caller, health)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)

@@ -24,6 +24,7 @@ class ChatRequest:
         params: the other fields of the request, without ``model`` and ``messages``.
         model: the model's name; a pool puts another one in its place when it asks another.
         sample: the number of this answer among those that are wanted of the same messages, from 0.
+        kept_by: what its answer is kept by beside all this, such as a row; empty: equal requests have one answer.
         row: how errors name the row.
         ctx: the context of the node, for usage and log lines.
     """
@@ -32,6 +33,7 @@ class ChatRequest:
     params: Mapping[str, Any]
     model: str
     sample: int = 0
+    kept_by: str = field(default="", repr=False)
     row: str = ""
     ctx: INodeContext | None = field(default=None, repr=False)
 

@@ -16,6 +16,10 @@ class PromptError(LLMError):
     """Raised when the prompt of a row cannot be made, such as when it names a field that the row lacks."""
 
 
+class ColumnExistsError(LLMError):
+    """Raised when the answer would overwrite a column that the row has already. No call is made then."""
+
+
 class LLMRequestError(LLMError):
     """Raised when a request got no answer: no connection, a timeout, an HTTP error, a body of another kind.
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
+from llm_datagen.identity import parts_of
 from llm_datagen.llm.answers.asking import Asked, Asker
+from llm_datagen.llm.answers.columns import check_free, with_columns
 from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.answers.schemas import answer_format
@@ -19,8 +21,12 @@ from llm_datagen.llm.chat import ChatCaller, ChatRequest
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.http.modes import Mode
+from llm_datagen.llm.http.structured import checked_mode
+from llm_datagen.llm.identity import identity_parts
 from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.kept.journal import JournaledCaller
+from llm_datagen.llm.kept.sharing import CacheBy, row_key
 from llm_datagen.llm.kept.watching import is_watched, watched
 from llm_datagen.llm.pools.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompting.conversation import Conversation
@@ -81,13 +87,16 @@ class LLMOperator(BaseOperator):
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.
         tokens_per_minute: how many tokens it allows, of prompts and answers together, in the same way.
-        lenient: whether JSON is read out of what a model puts around it: a think block, fences, prose, a byte order
-            mark, a list of one, a copy, a comma too many, a raw line break. Nothing is guessed. Else an answer must be
-            JSON and nothing else.
+        structured: how JSON is asked for: ``"json_schema"``, ``"json_object"``, ``"tool"`` or ``"prompt"``; None: by
+            the first of these that the endpoint does not refuse by name.
+        lenient: whether JSON is read out of what a model puts around it, such as prose and fences. Nothing is guessed.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
         cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
+        cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
+            its id and fields, has its own, as generation wants it.
+        overwrite_columns: whether an answer may overwrite a column of the row; else such a row is refused.
         prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
             what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
         budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
@@ -130,9 +139,12 @@ class LLMOperator(BaseOperator):
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        structured: Mode | None = None,
         lenient: bool = True,
         max_repairs: int = 1,
         cache: str | None = None,
+        cache_by: CacheBy = "request",
+        overwrite_columns: bool = False,
         prices: Mapping[str, float] | None = None,
         budget: Mapping[str, float] | None = None,
         meta: bool = False,
@@ -161,6 +173,8 @@ class LLMOperator(BaseOperator):
         self._max_repairs = check_whole("max_repairs", max_repairs)
         self.cache = cache
         self._journal = None if cache is None else Path(check_path("cache", cache)).absolute()
+        self._cache_by: CacheBy = check_choice("cache_by", cache_by, CacheBy)
+        self._overwrites = check_flag("overwrite_columns", overwrite_columns)
         self._has_meta = check_flag("meta", meta)
         if name:
             self.name = name
@@ -176,14 +190,36 @@ class LLMOperator(BaseOperator):
             answers=self._format,
         )
         self._fields = {**checked_params(params), **self._format.request_fields()}
+        self._structured = checked_mode(
+            structured,
+            [spec.endpoint.adapter for spec in self.endpoints],
+            has_schema="response_format" in self._fields,
+            has_tools="tools" in self._fields,
+        )
         self.budget = budget_of(self.endpoints, budget, self._fields)
         self._caller: ChatCaller | None = None
         self._asker: Asker | None = None
+        said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
+        self._identity = identity_parts(
+            {**said, "meta": meta, "null": null, "extra_columns": extra_columns},
+            self.endpoints,
+            output,
+            init=LLMOperator.__init__,
+        )
+        self._own = frozenset(vars(self)) | {"_own"}
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
         labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
         return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
+
+    def fingerprint(self) -> Mapping[str, str | None]:
+        """Return what the answers depend on, and the code and attributes of a subclass.
+
+        Where an endpoint is, keys, limits, times, retries, prices, budgets and caches do not count: a model may move to
+        another host within a run.
+        """
+        return {**self._identity, **parts_of(self, above=LLMOperator, without=self._own)}
 
     def kept_files(self) -> dict[str, str]:
         """Return where the answers are kept, and the cassette that the environment names, if it does."""
@@ -207,6 +243,7 @@ class LLMOperator(BaseOperator):
             retry_wait=self._retry_wait,
             outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
             budget=self.budget,
+            structured=self._structured,
         )
         if self._journal is not None:
             caller = JournaledCaller(caller, self._journal)
@@ -216,13 +253,7 @@ class LLMOperator(BaseOperator):
         except BaseException:
             self._caller = None
             raise
-        self._asker = Asker(
-            caller,
-            self._format,
-            max_repairs=self._max_repairs,
-            takes_tool_calls=self._extras.takes_tool_calls,
-            takes_reasoning=self._extras.takes_reasoning,
-        )
+        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs, extras=self._extras)
 
     async def teardown(self) -> None:
         """Close the caller and its connections."""
@@ -239,6 +270,7 @@ class LLMOperator(BaseOperator):
 
         Raises:
             PromptError: when the prompt cannot be made of this row.
+            ColumnExistsError: when the row has a column of the answer already.
             LLMRequestError: when the endpoint did not answer.
             OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
@@ -249,6 +281,9 @@ class LLMOperator(BaseOperator):
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
+        fields = fields_of(item)
+        if not self._overwrites:
+            check_free((*self._format.columns, *self._extras.columns), fields)
         meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
         found: list[Asked | BaseException]
@@ -262,8 +297,9 @@ class LLMOperator(BaseOperator):
             if isinstance(asked, BaseException):
                 raise asked
             own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
-            for columns in asked.parsed.rows:
-                row = {**fields_of(item), **columns, **self._extras.of(asked.answers[-1])}
+            for answer in asked.parsed.rows:
+                columns = {**answer, **self._extras.of(asked.answers[-1])}  # also what the schema does not name
+                row = with_columns(fields, columns, overwrites=self._overwrites)
                 if own is not None:
                     row[META_FIELD] = {**meta, ctx.node_id: own}
                 rows.append(row)
@@ -274,6 +310,7 @@ class LLMOperator(BaseOperator):
             messages=await self._conversation.messages(item),
             params=self._fields,
             model=self.model,
+            kept_by=row_key(fields_of(item)) if self._cache_by == "row" else "",
             row=row_label(item),
             ctx=ctx,
         )

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.config import OnChange, check_choice
 from llm_datagen.errors import ConfigError
 
 
@@ -27,9 +28,12 @@ class Resume:
     """
 
     pipeline_id: str
+    on_change: OnChange = "refuse"
+    """What becomes of rows of operators that were edited since; see `resume()`."""
 
     def __post_init__(self) -> None:
         _check_text("pipeline_id", self.pipeline_id)
+        check_choice("on_change", self.on_change, OnChange)
 
 
 @dataclass(frozen=True, slots=True)

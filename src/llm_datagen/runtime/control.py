@@ -69,7 +69,7 @@ def _homes() -> Iterator[Path]:
     """Return folders that only this user can enter."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     for base in [*([runtime] if runtime else []), tempfile.gettempdir(), "/tmp"]:
-        home = Path(base) / f"llm-datagen-{os.getuid()}"
+        home = Path(base).absolute() / f"llm-datagen-{os.getuid()}"
         with contextlib.suppress(OSError):
             home.mkdir(mode=0o700, exist_ok=True)
             found = home.lstat()

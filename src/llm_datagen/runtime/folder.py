@@ -31,6 +31,7 @@ from typing import Any
 
 import orjson
 
+from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
 from llm_datagen.locks import HeldLock, holder
 from llm_datagen.report import Status
@@ -41,7 +42,12 @@ from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 FORMAT = 2
 """The version of runtime.json. Of version 1, the file has no checksum of itself."""
 
+_LONGEST_ID = 255
+
 _TRIES = 5
+_TRIES_AT_MOST = 100
+"""Where nobody has written down that the run is theirs, it is somebody who only looks."""
+
 _TRY_SECONDS = 0.02
 
 WATCH_SECONDS = 2.0
@@ -87,8 +93,12 @@ def check_pipeline_id(pipeline_id: Any) -> str:
         ConfigError: when it is not.
     """
     is_name = isinstance(pipeline_id, str) and pipeline_id and pipeline_id == Path(pipeline_id).name
-    if not is_name or pipeline_id in {".", ".."} or "\0" in pipeline_id or "\\" in pipeline_id:
+    if not is_name or pipeline_id in {".", ".."} or "\\" in pipeline_id:
         raise ConfigError(f"pipeline_id must be a name that can be a folder's (no '/'), not {pipeline_id!r}")
+    if len(check_path("pipeline_id", pipeline_id).encode()) > _LONGEST_ID:
+        raise ConfigError(
+            f"pipeline_id is longer than the {_LONGEST_ID} bytes of a folder's name: {pipeline_id[:40]!r}…"
+        )
     return str(pipeline_id)
 
 
@@ -107,7 +117,8 @@ class RunFolder:
 
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
-        self.path = Path(results_dir) / pipeline_id
+        self._results_dir = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
+        self.path = Path(results_dir).absolute() / pipeline_id  # the program may change its working directory
         self.image_path = self.path / "runtime.json"
         self.checkpoint_path = self.path / "checkpoint.json"
         self.lock_path = self.path / "lock"
@@ -118,7 +129,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Return whether there is an image."""
-        return self.image_path.exists()
+        return self.disk.size(str(self.image_path)) is not None
 
     def load(self) -> dict[str, Any]:
         """Return the image.
@@ -131,7 +142,7 @@ class RunFolder:
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
-                f"there is no run {self.pipeline_id!r} in {self.path.parent} (runs there: {known}); check the id and "
+                f"there is no run {self.pipeline_id!r} in {self._results_dir} (runs there: {known}); check the id and "
                 "results_dir, or create() it"
             )
         try:
@@ -173,7 +184,9 @@ class RunFolder:
             PipelineBusyError: when somebody has it.
             DiskError: when the folder or the lock cannot be made, or the file system has no locks.
         """
-        for _ in range(_TRIES):
+        for tries in range(_TRIES_AT_MOST):
+            if tries >= _TRIES and self.owner() is not None:
+                break
             lock = self.disk.take_lock(str(self.lock_path))
             if lock is not None:
                 try:
@@ -185,7 +198,7 @@ class RunFolder:
                 return
             time.sleep(_TRY_SECONDS)  # who only looks, as `is_locked` does, has it for a moment
         raise PipelineBusyError(
-            f"run {self.pipeline_id!r} in {self.path.parent} is being run{self._by_whom()}; wait for it, cancel "
+            f"run {self.pipeline_id!r} in {self._results_dir} is being run{self._by_whom()}; wait for it, cancel "
             f"it (llm-datagen cancel {self.pipeline_id}), or choose another pipeline_id"
         )
 
@@ -194,7 +207,7 @@ class RunFolder:
         owner = self.owner()
         if owner is not None and owner.is_elsewhere and self._is_moving():
             raise PipelineBusyError(
-                f"run {self.pipeline_id!r} in {self.path.parent} is being run by {owner}: its image moves, though its "
+                f"run {self.pipeline_id!r} in {self._results_dir} is being run by {owner}: its image moves, though its "
                 f"lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the file "
                 "system with its locks (for NFS: without nolock, local_lock), or two runs are not kept apart"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from llm_datagen.config import OLDER, DataConfig
+from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
@@ -54,6 +54,7 @@ class StreamFactory:
         """
         if not isinstance(uri, str) or not uri:
             raise ConfigError(f"a stream's URI must be text such as 'jsonl://data.jsonl', not {uri!r}")
+        check_path("a stream's URI", uri)
         protocol, separator, rest = uri.partition("://")
         if not separator:
             return cls._protocols["file"]

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from llm_datagen.errors import FailureRecord, StreamCorruptError
-from llm_datagen.ids import Id
+from llm_datagen.ids import Id, RootNames
 from llm_datagen.streams.checked import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.commits import CommitLog, Position
 from llm_datagen.streams.dispatch import abandoned, forget
@@ -118,7 +118,7 @@ def letter(
         return with_check(orjson.dumps(value))
 
 
-def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -> int:
+def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | None) -> int:
     """Dead-letter the rows that were handed out when the process died (at_most_once); return how many.
 
     Raises:
@@ -133,10 +133,10 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, *, is_root: bool) -
         cursor = source.cursor([Segment(span.start, span.offset, span.end, span.offset_end)], follow=False)
         try:
             while (block := cursor.read(1)) is not None:
-                row_id = source.unparsed_id(block.start)
+                row_id = root.name(block.start) if root else source.unparsed_id(block.start)
                 item: Any = UNPARSED
                 with contextlib.suppress(ValueError):
-                    row_id, item = named(block.decode(block.records[0]), block.start, is_root=is_root)
+                    row_id, item = named(block.decode(block.records[0]), block.start, root)
                 place = block.span
                 line = letter(
                     row_id,

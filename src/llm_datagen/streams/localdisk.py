@@ -13,6 +13,8 @@ from llm_datagen.errors import DiskError, StreamBusyError
 from llm_datagen.locks import HeldLock
 from llm_datagen.streams.disk import AppendFile, ReadFile
 
+_COPY_BYTES = 1 << 20
+
 
 class LocalDisk:
     """The files of this machine.
@@ -96,6 +98,32 @@ class LocalDisk:
             pass
         except OSError as error:
             raise _named(error, path) from error
+
+    def move(self, path: str, target: str) -> None:
+        """Give a file another name, in place of the file that has it; on another file system, by a copy of it."""
+        folders = str(Path(path).parent), str(Path(target).parent)
+        try:
+            self.make_folder(folders[1])
+            try:
+                self.rename(path, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(path, f"{target}.tmp")
+                self.rename(f"{target}.tmp", target)
+                self.unlink(path)
+            for folder in folders:
+                self.sync_folder(folder)
+        except OSError as error:
+            raise _named(error, path) from error
+
+    def _copy(self, path: str, target: str) -> None:
+        with self.open_file(path, "rb") as source, self.open_file(target, "wb") as copy:
+            offset = 0
+            while data := self.read(source, offset, _COPY_BYTES):
+                self.write(copy, data)
+                offset += len(data)
+            self.sync_file(copy)
 
     def take_lock(self, path: str) -> HeldLock | None:
         """Take the lock that is a file, making it when it is not there; None when another process, or object, has it.
@@ -250,4 +278,20 @@ def _named(error: OSError, path: str) -> DiskError:
     """Return `error` as one that names the file; what fails on an open file does not."""
     if isinstance(error, DiskError):
         return error
-    return DiskError(error.errno, error.strerror or str(error), error.filename or path)
+    what, hint = error.strerror or str(error), _HINTS.get(error.errno or 0)
+    return DiskError(error.errno, f"{what} ({hint})" if hint else what, error.filename or path)
+
+
+_RIGHTS = "give the user that runs this the right to write there, or choose another path"
+_HINTS = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "choose a path on a file system that can be written",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a part of the path is a file; choose another path",
+    errno.EISDIR: "this is a folder; give the path of a file",
+    errno.ELOOP: "symbolic links lead in a circle; choose another path",
+    errno.ENOSPC: "make room, then resume",
+    errno.EMFILE: "raise the limit of open files, ulimit -n",
+}
+"""What to do about an error of the system."""

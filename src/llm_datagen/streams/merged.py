@@ -85,6 +85,11 @@ class MergedStream(Stream):
         """Where the lanes lie, for people."""
         return " and ".join(lane.stream.path for lane in self.lanes)
 
+    def anchor(self) -> None:
+        """Make the paths of the lanes absolute."""
+        for lane in self.lanes:
+            lane.stream.anchor()
+
     @property
     def done_path(self) -> str:
         """Where the seals lie that are not there, for people."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, check_id
+from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames, check_id
 
 
 class NamedLater(ABC):
@@ -54,17 +54,20 @@ def item_of(value: Any, ordinal: int) -> tuple[Id, Any]:
     return row_id, value
 
 
-def named(value: Any, ordinal: int, *, is_root: bool) -> tuple[Id, Any]:
+def named(value: Any, ordinal: int, root: RootNames | None) -> tuple[Id, Any]:
     """Return the id and the item of a decoded row of a node's source.
 
     Args:
         value: the row.
         ordinal: its number in the stream.
-        is_root: whether that is the pipeline's input: its rows are named by their number, whatever they carry.
+        root: when that is the pipeline's input, how its rows are named; None when they have ids.
 
     Raises:
-        ValueError: when the id is neither a whole number nor text.
+        ValueError: when the id is neither a whole number nor text, or the row has one that is refused.
     """
-    if is_root and isinstance(value, dict):
-        value[ID_FIELD] = ordinal
+    if root is None:
+        return item_of(value, ordinal)
+    if not isinstance(value, dict):
+        return root.name(ordinal), value
+    root.put(value, ordinal)
     return item_of(value, ordinal)

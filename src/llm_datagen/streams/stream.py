@@ -57,8 +57,16 @@ class Stream:
     @property
     def path(self) -> str:
         """Where the data lies."""
+        return self.shown
+
+    @property
+    def shown(self) -> str:
+        """Where the data lies, as it was given: for people."""
         _, _, rest = self.uri.partition("://")
         return rest or self.uri
+
+    def anchor(self) -> None:
+        """Make its path absolute: from here on, the program may change its working directory."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -227,6 +235,9 @@ class Stream:
     def check_path(self) -> None:
         """See to it that the stream can be written where it lies."""
 
+    def check_source(self) -> None:
+        """See to it that what is there can be read as rows."""
+
     def check_free(self) -> None:
         """See to it that nobody is writing the stream.
 
@@ -288,7 +299,7 @@ class Stream:
         Raises:
             DiskError: when the file cannot be read.
         """
-        return f"{self.path}, line {self.line_number(offset)}"
+        return f"{self.shown}, line {self.line_number(offset)}"
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""

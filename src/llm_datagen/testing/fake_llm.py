@@ -6,12 +6,13 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, Self
 
 import orjson
 
-from llm_datagen.testing.llm_answers import Answer, answer_text
+from llm_datagen.testing.llm_answers import Answer, answer_text, forced_tool, structured_mode
 from llm_datagen.testing.llm_faults import Latency, LLMFaults, draws
 from llm_datagen.testing.llm_http import Connection, HTTPRequest, error_body
 from llm_datagen.testing.llm_limits import LLMLimits, Turnstile
@@ -35,6 +36,7 @@ class FakeLLMServer:
         limits: how many calls are let in; None: all.
         seed: of the faults, the latencies and the answers that are made up.
         api_key: calls without this bearer token are answered with 401; None: any call is served.
+        structured: how JSON may be asked for; a call that does so otherwise is answered with 400.
         port: to listen on; 0: a free one. Set it to let a server come back under its old URL.
 
     Attributes:
@@ -43,7 +45,8 @@ class FakeLLMServer:
         outage: whether every call is answered with 503; may be set at any time, from any thread.
         calls: calls that came in.
         answered: by the text of the last message, the calls that were answered in full and would have been paid for.
-        faults_met: the calls that went wrong, by the name of the share, ``limits``, ``outage`` or ``api_key``.
+        faults_met: the calls that went wrong, by the name of the share, ``limits``, ``outage``, ``api_key`` or
+            ``structured``.
         abandoned: calls whose client went away before the answer.
         tokens: prompt and answer tokens in the usage of all answers; a token is four characters. An answer that is
             longer than ``max_tokens`` is cut off.
@@ -64,6 +67,7 @@ class FakeLLMServer:
         limits: LLMLimits | None = None,
         seed: int = 0,
         api_key: str | None = None,
+        structured: Collection[str] = ("json_schema", "json_object", "tool"),
         port: int = 0,
     ) -> None:
         self.base_url = ""
@@ -82,6 +86,7 @@ class FakeLLMServer:
         self._turnstile = Turnstile()
         self._seed = seed
         self._api_key = api_key
+        self._structured = structured
         self._port = port
         self._attempts: Counter[bytes] = Counter()
         self._open = 0
@@ -165,6 +170,12 @@ class FakeLLMServer:
             connection.respond(400, error_body(f"the body is no chat completion request: {error!r}"))
             return
         self._attempts[request.body] += 1
+        mode = structured_mode(body)
+        if mode is not None and mode not in self._structured:
+            self.faults_met["structured"] += 1
+            field = "tools are" if mode == "tool" else f"response_format of type {mode!r} is"
+            connection.respond(400, error_body(f"{field} not supported by this model"))
+            return
         if self.outage:
             self.faults_met["outage"] += 1
             connection.respond(503, error_body("there is an outage"))
@@ -228,6 +239,7 @@ class FakeLLMServer:
         completion_tokens = sum(max(1, len(text) // 4) for text in texts)
         self.tokens += prompt_tokens + completion_tokens
         reason = "length" if is_cut_off else "stop"
+        tool = forced_tool(body)
         return orjson.dumps(
             {
                 "id": f"chatcmpl-{self.calls}",
@@ -235,7 +247,7 @@ class FakeLLMServer:
                 "created": int(time.time()),
                 "model": body.get("model", ""),
                 "choices": [
-                    {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
+                    {"index": index, "message": _message(text, tool), "finish_reason": reason}
                     for index, text in enumerate(texts)
                 ],
                 "usage": {
@@ -268,6 +280,13 @@ class FakeLLMServer:
                 connection.abort()
             loop.run_until_complete(asyncio.sleep(0))
             loop.close()
+
+
+def _message(text: str, tool: Mapping[str, Any] | None) -> dict[str, Any]:
+    if tool is None:
+        return {"role": "assistant", "content": text}
+    call = {"id": "call_0", "type": "function", "function": {"name": tool["name"], "arguments": text}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
 def _last_text(body: Any) -> str:

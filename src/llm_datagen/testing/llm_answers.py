@@ -43,9 +43,28 @@ def answer_text(answer: Answer, request: Mapping[str, Any], seed: int | bytes) -
         return made if isinstance(made, str) else orjson.dumps(made).decode()
     wanted = request.get("response_format") or {}
     schema = (wanted.get("json_schema") or {}).get("schema")
+    tool = forced_tool(request)
+    if tool is not None:
+        schema = tool.get("parameters", {"type": "object"})
     if schema is not None:
         return orjson.dumps(value_of(schema, Random(seed))).decode()
     return "{}" if wanted.get("type") == "json_object" else _words(Random(seed), 5)
+
+
+def forced_tool(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the function that the model has to call, if the request says so."""
+    choice = request.get("tool_choice")
+    name = choice["function"]["name"] if isinstance(choice, Mapping) else None
+    named = [tool["function"] for tool in request.get("tools") or () if tool["function"]["name"] == name]
+    return named[0] if named else None
+
+
+def structured_mode(request: Mapping[str, Any]) -> str | None:
+    """Return how a request asks for JSON, in the words of ``LLMOperator(structured=…)``; None when it does not."""
+    if forced_tool(request) is not None:
+        return "tool"
+    kind = (request.get("response_format") or {}).get("type")
+    return kind if isinstance(kind, str) and kind != "text" else None
 
 
 def value_of(schema: Any, random: Random) -> Any:

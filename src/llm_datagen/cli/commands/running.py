@@ -12,12 +12,14 @@ from llm_datagen.cli.demo import run_demo_watched
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.failing import exit_codes
 from llm_datagen.cli.options import (
+    AcceptOption,
     IdArgument,
     IfExistsOption,
     JsonOption,
     OnErrorOption,
     OriginArgument,
     PipelineArgument,
+    RerunOption,
     ResultsOption,
     SetOption,
     TracebackOption,
@@ -26,7 +28,7 @@ from llm_datagen.cli.origin import Origin
 from llm_datagen.cli.output import write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
-from llm_datagen.cli.resume import parse_max_errors, replay_run, resume_run
+from llm_datagen.cli.resume import on_change_of, parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.runtime import RunFolder
 
@@ -47,13 +49,17 @@ def run(
             show_default=False,
         ),
     ] = None,
+    accept_changes: AcceptOption = False,
+    rerun: RerunOption = False,
     settings: SetOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Run a pipeline, and watch it."""
     with exit_codes(full_traceback=traceback):
         target = find_target(pipeline, parse_settings(settings or []))
-        created = target.create(pipeline_id, if_exists.value if if_exists else None)
+        created = target.create(
+            pipeline_id, if_exists.value if if_exists else None, on_change_of(accept=accept_changes, rerun=rerun)
+        )
         Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
         write(f"run {created.pipeline_id}: {pipeline}")
         raise typer.Exit(run_watched(created))
@@ -151,6 +157,8 @@ def resume(
         int | None,
         typer.Option(metavar="N", help="The same, in tokens of prompts and answers.", show_default=False),
     ] = None,
+    accept_changes: AcceptOption = False,
+    rerun: RerunOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -169,6 +177,7 @@ def resume(
                 on_error=on_error.value if on_error else None,
                 max_errors=parse_max_errors(max_errors),
                 budget=Caps(budget_usd, budget_tokens),
+                on_change=on_change_of(accept=accept_changes, rerun=rerun),
             )
         )
 
@@ -177,6 +186,8 @@ def resume(
 def replay(
     pipeline_id: IdArgument,
     pipeline: OriginArgument = None,
+    accept_changes: AcceptOption = False,
+    rerun: RerunOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -185,7 +196,9 @@ def replay(
     The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(replay_run(pipeline_id, pipeline, results_dir))
+        raise typer.Exit(
+            replay_run(pipeline_id, pipeline, results_dir, on_change_of(accept=accept_changes, rerun=rerun))
+        )
 
 
 @app.command()

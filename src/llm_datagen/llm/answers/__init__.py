@@ -8,6 +8,7 @@ Layout:
     strict.py      the schemas that endpoints can hold a model to
     jsonschemas.py JSON schemas, checked
     reading.py     JSON, also out of what models put around it
+    columns.py     no column of the row is overwritten
     extras.py      what comes beside the text, as columns
     provenance.py  where an answer comes from: the column _meta
 """

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from yarl import URL
 
+from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.problems import problem_of
 from llm_datagen.llm.answers.reading import split_thoughts
 from llm_datagen.llm.answers.schemas import AnswerFormat, Parsed
@@ -37,8 +38,8 @@ class Asker:
         caller: makes the calls.
         answers: what an answer must look like.
         max_repairs: how often the model is asked again after an answer that does not look so.
-        takes_tool_calls: whether an answer may be a call of a tool, without a text.
-        takes_reasoning: whether a think block is taken off the text, and counts as what the endpoint sent as reasoning.
+        extras: what beside the text becomes columns: by that, an answer may be a call of a tool, without a text; and a
+            think block is taken off the text, and counts as what the endpoint sent as reasoning.
     """
 
     def __init__(
@@ -47,14 +48,13 @@ class Asker:
         answers: AnswerFormat,
         *,
         max_repairs: int,
-        takes_tool_calls: bool = False,
-        takes_reasoning: bool = False,
+        extras: ExtraColumns | None = None,
     ) -> None:
         self._caller = caller
         self._answers = answers
         self._max_repairs = max_repairs
-        self._takes_tool_calls = takes_tool_calls
-        self._takes_reasoning = takes_reasoning
+        self._takes_tool_calls = extras is not None and extras.takes_tool_calls
+        self._takes_reasoning = extras is not None and extras.takes_reasoning
 
     async def ask(self, request: ChatRequest) -> Asked:
         """Return the answer, as rows, and what it took.

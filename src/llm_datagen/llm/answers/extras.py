@@ -20,6 +20,7 @@ class ExtraColumns:
         taken: columns of the text.
 
     Attributes:
+        columns: their names.
         takes_tool_calls: whether calls of tools become a column, so that an answer may have no text.
         takes_reasoning: whether thoughts become a column, so that a think block is taken off the text.
 
@@ -38,6 +39,7 @@ class ExtraColumns:
             if column in taken or list(given.values()).count(column) > 1:
                 raise ConfigError(f"the column {column!r} of extra_columns is filled already: give it another name")
         self._columns = dict(given)
+        self.columns = tuple(self._columns.values())
         self.takes_reasoning = "reasoning" in self._columns
         self.takes_tool_calls = "tool_calls" in self._columns
 

@@ -6,6 +6,8 @@ Layout:
     network.py   the way there: proxies and certificates
     body.py      a response's body, up to a bound
     adapters.py  what providers do differently, and chat completions
+    modes.py     the ways to ask for JSON
+    structured.py asks in the best way that an endpoint knows
     anthropic.py Anthropic's Messages API
     reading.py   what answers hold: texts in parts, counts
     meaning.py   what a failure means

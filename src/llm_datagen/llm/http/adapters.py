@@ -44,6 +44,9 @@ class ChatAdapter(ABC):
         base_url_env: the environment variable that says otherwise; empty for none.
         api_key_env: the environment variable that holds the key, unless one is given; empty for none.
         finished_words: more words for an answer that is whole, where a provider has its own; see `ending`.
+        structured_modes: the ways to ask for JSON that `body` and `read` know, the best one first, of ``json_schema``,
+            ``json_object``, ``tool`` (``tools`` and ``tool_choice`` in the params, as chat completions have them, and
+            ``tool_calls`` in the extras of the reply) and ``prompt``.
         url_ends: ends of a `base_url` that people paste, and that are cut off.
     """
 
@@ -51,6 +54,7 @@ class ChatAdapter(ABC):
     base_url_env: str = ""
     api_key_env: str = ""
     finished_words: Collection[str] = ()
+    structured_modes: Sequence[str] = ("json_schema", "prompt")
     url_ends: Sequence[str] = ()
 
     @abstractmethod
@@ -110,6 +114,7 @@ class OpenAIAdapter(ChatAdapter):
     base_url = "https://api.openai.com/v1"
     base_url_env = "OPENAI_BASE_URL"
     api_key_env = "OPENAI_API_KEY"
+    structured_modes = ("json_schema", "json_object", "tool", "prompt")
     url_ends = ("/chat/completions",)
 
     def path(self, model: str) -> str:

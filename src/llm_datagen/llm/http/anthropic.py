@@ -25,6 +25,7 @@ class AnthropicAdapter(ChatAdapter):
     base_url = "https://api.anthropic.com"
     base_url_env = "ANTHROPIC_BASE_URL"
     api_key_env = "ANTHROPIC_API_KEY"
+    structured_modes = ("json_schema", "tool", "prompt")
     url_ends = ("/v1/messages", "/v1")
 
     def path(self, model: str) -> str:
@@ -53,6 +54,10 @@ class AnthropicAdapter(ChatAdapter):
         if "response_format" in params:
             schema = params.pop("response_format")["json_schema"]["schema"]
             result["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        if "tools" in params:
+            result["tools"] = [_tool(tool) for tool in params.pop("tools")]
+        if isinstance(params.get("tool_choice"), Mapping) and "function" in params["tool_choice"]:
+            result["tool_choice"] = {"type": "tool", "name": params.pop("tool_choice")["function"]["name"]}
         system = [part for message in request.messages if _is_system(message) for part in _parts(message["content"])]
         if system:
             result["system"] = system
@@ -79,6 +84,14 @@ class AnthropicAdapter(ChatAdapter):
         counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         parts = {"cached_tokens": said.get(_READ[1]), "cache_write_tokens": said.get(_READ[2])}
         return counts | {name: count for name, count in parts.items() if count}
+
+
+def _tool(tool: Any) -> Any:
+    """Return a tool as this API has it, also when it is given as chat completions have it."""
+    if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
+        return tool
+    function = dict(tool["function"])
+    return {"input_schema": function.pop("parameters", {"type": "object"}), **function}
 
 
 def _is_system(message: Mapping[str, Any]) -> bool:

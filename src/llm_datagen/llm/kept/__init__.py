@@ -3,6 +3,7 @@
 Layout:
     journal.py      answers that were paid for are kept
     journalfile.py  the file that they are kept in
+    sharing.py      which rows share an answer
     cassette.py     calls recorded and played again, for tests
     cassettefile.py the file that they are recorded in
     watching.py     calls noted, for a preview

@@ -22,6 +22,7 @@ from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import JournalError
 from llm_datagen.llm.kept.journalfile import JournalFile
+from llm_datagen.llm.kept.sharing import Sharing
 
 T = TypeVar("T")
 Call = tuple[ChatRequest, ChatAnswer]
@@ -47,6 +48,7 @@ class JournaledCaller:
         self._asked: dict[bytes, asyncio.Future[None]] = {}
         self._unsaved: dict[bytes, bytes] = {}
         self._is_failing = False
+        self._sharing = Sharing()
 
     async def open(self) -> None:
         """Open the file, then the inner caller.
@@ -79,6 +81,7 @@ class JournaledCaller:
             if kept is not None:
                 answer = ChatAnswer(**orjson.loads(kept))
                 if _is_kept(request, answer):
+                    self._sharing.given(key, request)
                     return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
                 # An earlier version kept what was cut off by an end that it did not know.
                 await self._in_thread(partial(self._file.delete, {key: kept}))
@@ -124,6 +127,7 @@ class JournaledCaller:
         try:
             answer = await self._inner.complete(request)
             if _is_kept(request, answer):
+                self._sharing.given(key, request)
                 self._unsaved[key] = orjson.dumps(answer)
                 await self._save()
             return answer
@@ -170,6 +174,8 @@ def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:
 
 
 def key_of(request: ChatRequest) -> bytes:
-    """Return what an answer is kept under: the SHA-256 of model, params, messages and sample number."""
+    """Return what an answer is kept under: the SHA-256 of model, params, messages, sample number and `kept_by`."""
     asked = [request.model, request.params, request.messages, request.sample]
+    if request.kept_by:
+        asked.append(request.kept_by)
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

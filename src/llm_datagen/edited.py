@@ -1,0 +1,230 @@
+"""What was edited in the code since a run stopped: operators, and which steps there are. What becomes of their rows.
+
+A run is a promise that all rows of a node are of one operator. So what was edited is refused by name, unless the user
+says what is meant: *accept*, what is done stays, and the rest is done by the new operators; or *rerun*, the nodes that
+were edited and all that read from them are done again, and what is before them is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_datagen.config import OnChange
+from llm_datagen.errors import DatagenError, OperatorChangedError
+from llm_datagen.identity import Parts, changed_parts, fingerprint_of
+from llm_datagen.report import NodeReport, Status
+from llm_datagen.run import Note
+from llm_datagen.runtime.folder import now_text
+from llm_datagen.streams import FileStream, Stream, StreamFactory
+from llm_datagen.streams.sink import position_of
+
+PARTS_SHOWN = 8
+
+Entry = dict[str, Any]
+"""A node, as the image has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """The nodes of a run as its image has them, and as the code has them.
+
+    Attributes:
+        image: the run's image.
+        entries: the nodes of the code, drawn for this run; those of the image themselves when the steps are the same.
+        fingerprints: those of the operators in the code.
+        changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
+        rows: how many source rows each node of the image has done.
+        unchecked: nodes that have done rows, and whose image has no fingerprint.
+    """
+
+    image: Entry
+    entries: list[Entry]
+    fingerprints: list[Parts]
+    changes: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def is_redrawn(self) -> bool:
+        """Return whether the steps themselves differ: some were added, removed, moved or replaced."""
+        return self.entries is not self.image["nodes"]
+
+    def settle(self, on_change: OnChange) -> Reset | None:
+        """Write into the image what becomes of the changes; return what has to be done to the streams, if anything.
+
+        Raises:
+            OperatorChangedError: when there are changes, and they are to be refused, or cannot be accepted.
+        """
+        if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
+            raise OperatorChangedError(self._refusal(on_change), self.changes)
+        again = self._done_again() if self.changes and on_change == "rerun" else set()
+        reset = self._reset(again) if again or self.is_redrawn else None
+        known = {entry["node_id"]: entry for entry in self.image["nodes"]}
+        for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
+            node_id = entry["node_id"]
+            before = known.get(node_id, {})
+            notes = list(before.get("changes", ()))
+            if node_id in self.changes:
+                rows = self.rows.get(node_id, 0)
+                notes.append({"at": now_text(), "on_change": on_change, "parts": self.changes[node_id], "rows": rows})
+            report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
+            if node_id in again or any(node_id == one for one, _, _ in (reset.moves if reset else ())):
+                report = _nothing_done(node_id, before)
+            if node_id in again:
+                entry.pop("input_fingerprint", None)
+            elif "input_fingerprint" in before:
+                entry["input_fingerprint"] = before["input_fingerprint"]
+            entry.update(report, fingerprint=fingerprint)
+            if notes:
+                entry["changes"] = notes
+        if self.is_redrawn:
+            self.image["nodes"] = self.entries
+            if "operators" in self.image["config"]:
+                self.image["config"]["operators"] = [entry["operator"] for entry in self.entries]
+        return reset
+
+    def _done_again(self) -> set[str]:
+        """Return the nodes of the code that were edited, and all that read what such a node writes."""
+        again: set[str] = set()
+        places: set[tuple[str, str]] = set()
+        for entry in self.entries:  # each comes after those that it reads from
+            if entry["node_id"] in self.changes or places & set(_stream(entry["input_uri"]).places):
+                again.add(entry["node_id"])
+                places.add(_stream(entry["output_uri"]).place)
+        return again
+
+    def _reset(self, again: set[str]) -> Reset:
+        before = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.image["nodes"]}
+        now = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.entries}
+        kept = {node_id: stream for node_id, stream in before.items() if node_id in now and node_id not in again}
+        moves = [(node_id, old, now[node_id]) for node_id, old in kept.items() if old.place != now[node_id].place]
+        stays = {stream.place for stream in kept.values()}
+        stays |= {place for entry in self.entries for place in _stream(entry["input_uri"]).places} - {
+            stream.place for stream in now.values()
+        }
+        deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
+        is_known = {stream.place for stream in before.values()}
+        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in is_known]
+        return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
+
+    def _refusal(self, on_change: OnChange) -> str:
+        pipeline_id = self.image["pipeline_id"]
+        names = {entry["node_id"]: entry["operator"] for entry in [*self.image["nodes"], *self.entries]}
+        what = "; ".join(
+            f"{node_id} ({names[node_id]}): {_shown(parts)}"
+            + (f" ({rows:,} rows are done)" if (rows := self.rows.get(node_id, 0)) else "")
+            for node_id, parts in self.changes.items()
+        )
+        if self.is_redrawn:
+            known, now = ([entry["operator"] for entry in nodes] for nodes in (self.image["nodes"], self.entries))
+            text = f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
+            text += "Rows of other steps cannot be accepted as those of these. " * (on_change == "accept")
+            text += "Undo that; or "
+        else:
+            text = (
+                f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or "
+                "resume with on_change='accept' (--accept-changes): what is done stays, and the rest is done by the "
+                "new operators; or "
+            )
+        return (
+            f"{text}resume with on_change='rerun' (--rerun): these nodes and all that read from "
+            "them are done again, their outputs are deleted, and what is before them is kept (an operator that was "
+            "renamed keeps its identity with name='the old name'; one with a `version` is compared by that alone)"
+        )
+
+    def notes(self, on_change: OnChange) -> list[Note]:
+        """Return what is to be told of the changes when they were settled."""
+        done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
+        notes = [
+            Note(node_id, f"the operator changed since rows were made ({_shown(parts)}); {done}", parts)
+            for node_id, parts in self.changes.items()
+        ]
+        unchecked = "this run was made by a version without fingerprints: whether the operator changed is not known"
+        return notes + [Note(node_id, unchecked, []) for node_id in self.unchecked]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """What has to be done to the streams of a run before it goes on.
+
+    Attributes:
+        delete: streams to be deleted.
+        moves: streams that get another place: the node's id, from, to.
+        new: outputs that no node of the image has written, by the node's id.
+        again: the nodes that are done again.
+    """
+
+    delete: list[Stream]
+    moves: list[tuple[str, Stream, Stream]]
+    new: list[tuple[str, Stream]]
+    again: frozenset[str]
+
+    def mark(self) -> dict[str, Any]:
+        """Return it as plain data, for the image: `resets.finish` does what it says, also after a crash."""
+        moves = [[old.uri, new.uri] for _, old, new in self.moves]
+        return {"delete": [stream.uri for stream in self.delete], "move": moves}
+
+
+def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edit:
+    """Compare a run with the code. Only reads.
+
+    Args:
+        image: the run's image.
+        entries: the nodes of the code; ``image["nodes"]`` itself when the steps are the same.
+        operators: the operators in the code, in the order of `entries`.
+    """
+    edit = Edit(image=image, entries=entries, fingerprints=[fingerprint_of(operator) for operator in operators])
+    known = {entry["node_id"]: entry for entry in image["nodes"]}
+    edit.rows.update({node_id: _rows_done(entry) for node_id, entry in known.items()})
+    for entry, fingerprint in zip(entries, edit.fingerprints, strict=True):
+        node_id = entry["node_id"]
+        before = known.get(node_id)
+        differs = _how_steps_differ(before, entry) if edit.is_redrawn else []
+        if before is not None and not differs and edit.rows[node_id]:
+            if before.get("fingerprint") is None:
+                edit.unchecked.append(node_id)
+            else:
+                differs = changed_parts(before["fingerprint"], fingerprint)
+        if differs:
+            edit.changes[node_id] = differs
+    there = {entry["node_id"] for entry in entries}
+    edit.changes.update({node_id: ["it was removed"] for node_id in known if node_id not in there})
+    return edit
+
+
+def _how_steps_differ(before: Entry | None, now: Entry) -> list[str]:
+    if before is None:
+        return ["it was added"]
+    if before["operator"] != now["operator"]:
+        return [f"in the place of {before['operator']}"]
+    if _stream(before["input_uri"]).places != _stream(now["input_uri"]).places:
+        return ["it reads something else"]
+    old, new = _stream(before["output_uri"]), _stream(now["output_uri"])
+    if old.place != new.place and not (isinstance(old, FileStream) and old.can_move_to(new)):
+        return ["it writes somewhere else"]
+    return []
+
+
+def _rows_done(entry: Entry) -> int:
+    with contextlib.suppress(DatagenError, OSError):  # what is wrong with the stream, others say
+        found = position_of(_stream(entry["output_uri"]))
+        return 0 if found is None else found[1].coverage.rows
+    return int(entry.get("rows_in", 0))
+
+
+def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
+    """Return the counts of a node of which nothing is done, but what it has used is paid for."""
+    report = NodeReport(node_id=node_id, status=Status.PENDING, usage=before.get("usage") or [])
+    return report.as_dict()
+
+
+def _stream(uri: str) -> Stream:
+    return StreamFactory.create(uri)
+
+
+def _shown(parts: Sequence[str]) -> str:
+    more = f" and {len(parts) - PARTS_SHOWN} more" if len(parts) > PARTS_SHOWN else ""
+    return ", ".join(parts[:PARTS_SHOWN]) + more

@@ -1,0 +1,83 @@
+"""Fingerprints of operators, and what differs between two of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.identity.code import digest, is_same_code
+from llm_datagen.identity.own import note_own_state, own_state_of, subject_of
+from llm_datagen.identity.walk import SHORT, Parts, parts_of
+
+_DIGEST = re.compile("[0-9a-f]{16}")
+
+OWN_STATE = "state"
+"""In place of a digest: the operator has changed this part itself."""
+
+
+def fingerprint_of(operator: Any) -> Parts:
+    """Return the fingerprint of an operator. Runs no code of the user's, but a method `fingerprint`.
+
+    An attribute `version` alone is all of it.
+    """
+    version = getattr(operator, "version", None)
+    if version is not None and not callable(version):
+        return {"version": _short(version)}
+    own = getattr(operator, "fingerprint", None)
+    try:
+        parts = own() if callable(own) else parts_of(operator)
+        parts = {str(name): None if value is None else _short(value) for name, value in parts.items()}
+    except Exception:  # noqa: BLE001 - a method of the user's; that nothing can be told is said
+        parts = {"fingerprint": None}
+    return {**parts, **dict.fromkeys(own_state_of(operator), OWN_STATE)}
+
+
+def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return the names of the parts in which two fingerprints differ, and which are new or gone."""
+    if ("version" in known) != ("version" in now):
+        return ["version (new)" if "version" in now else "version (gone)"]
+    changes = []
+    for name in dict.fromkeys([*known, *now]):
+        if OWN_STATE in (known.get(name), now.get(name)):
+            continue
+        if name not in now or name not in known:
+            changes.append(f"{name} ({'new' if name in now else 'gone'})")
+        elif not _is_same(name, known[name], now[name]):
+            changes.append(name)
+    return changes
+
+
+def data_of(operator: Any) -> Parts:
+    """Return digests of the plain data that an operator, which has no `version` here, is made of: no code."""
+    parts = parts_of(subject_of(operator))
+    kinds = ("attribute ", "closure variable ", "default of ", "global ", "argument ")
+    return {name: value for name, value in parts.items() if name.startswith(kinds)}
+
+
+def changed_data(before: Parts, now: Parts) -> list[str]:
+    """Return the names of the data that changed; an object that came or went, such as a client, is none."""
+    names = dict.fromkeys([*before, *now])
+    return [name for name in names if before.get(name) != now.get(name) and _is_data(before.get(name), now.get(name))]
+
+
+def _is_data(before: str | None, now: str | None) -> bool:
+    return all(value is None or _DIGEST.fullmatch(value) is not None or " of " in value for value in (before, now))
+
+
+def note_changes(operator: Any, before: Parts) -> None:
+    """Take note that a run has changed parts of its operator: what `before` the run was another value."""
+    now = fingerprint_of(operator)
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    note_own_state(operator, [name for name in names if now.get(name) != OWN_STATE])
+
+
+def _is_same(name: str, known: str | None, now: str | None) -> bool:
+    if known == now or known is None or now is None:
+        return True
+    return (name == "code" or name.startswith("code of ")) and is_same_code(known, now)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHORT else digest(text.encode(errors="surrogatepass"))

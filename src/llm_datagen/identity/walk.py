@@ -1,0 +1,294 @@
+"""A walk through what an operator is made of: its code, its data, and what these use."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import dis
+import functools
+import inspect
+import sys
+from collections import deque
+from collections.abc import Iterable
+from pathlib import PurePath
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
+from typing import Any
+
+from llm_datagen.identity.code import code_digest, digest
+from llm_datagen.identity.data import MOST_LEAVES, data_digest
+
+Parts = dict[str, str | None]
+"""What is known of an operator: a digest, or a short value, by the name of each part; None: nothing can be told."""
+
+SHORT = 64
+"""Characters of a value that is kept as it is, at most."""
+
+_IDENTITY = {"name", "version", "stateful", "bisect"}
+_PACKAGE = __name__.partition(".")[0]
+
+
+def parts_of(thing: Any, *, above: type = object, without: Iterable[str] = ()) -> Parts:
+    """Return the parts of a function, or of an object with the code of its class. Runs none of it.
+
+    Args:
+        thing: the function or the object.
+        above: a class that is known otherwise, with its bases.
+        without: attributes that are known otherwise.
+    """
+    walk = _Walk(thing, above, frozenset(without))
+    try:
+        walk.visit_root()
+    except Exception:  # noqa: BLE001 - foreign objects may do anything when they are looked at
+        walk.parts["some of it"] = None
+    return walk.parts
+
+
+class _Walk:
+    """Collects the parts of one operator."""
+
+    def __init__(self, root: Any, above: type, without: frozenset[str]) -> None:
+        self.parts: Parts = {}
+        self._root = root
+        self._above = above
+        self._without = without | _IDENTITY
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []  # so that no id is used again meanwhile
+        inner = root
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        home = getattr(inner, "__module__", None) or type(inner).__module__
+        self._home = str(home).partition(".")[0]
+
+    def visit_root(self) -> None:
+        """Collect all."""
+        root = self._root
+        if isinstance(root, type) or _is_function(root):
+            self._callable(root, "")
+        else:
+            self._object(root, "")
+
+    def _add(self, name: str, value: str | None) -> None:
+        number, free = 1, name
+        while free in self.parts and self.parts[free] != value:
+            number += 1
+            free = f"{name} ({number})"
+        self.parts[free] = value
+
+    def _is_new(self, thing: Any) -> bool:
+        if id(thing) in self._seen:
+            return False
+        self._seen.add(id(thing))
+        self._kept.append(thing)
+        return True
+
+    def _is_ours(self, module: Any) -> bool:
+        """Return whether a module's code counts: it is the user's own, or the operator's package."""
+        top = str(module or "__main__").partition(".")[0]
+        if top == _PACKAGE or top in sys.stdlib_module_names or top == "builtins":
+            return False
+        if top in (self._home, "__main__"):
+            return True
+        file = getattr(sys.modules.get(str(module)), "__file__", None) or ""
+        return bool(file) and not {"site-packages", "dist-packages"} & set(PurePath(file).parts)
+
+    def _object(self, thing: Any, of: str) -> None:
+        if not self._is_new(thing):
+            return
+        self._class(type(thing), of)
+        attributes: dict[str, Any] = dict(getattr(thing, "__dict__", {}))
+        for cls in type(thing).__mro__:
+            slots = cls.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                with contextlib.suppress(AttributeError):
+                    attributes.setdefault(name, getattr(thing, name))
+        for name, value in attributes.items():
+            if name not in self._without:
+                self._value(f"attribute {name}{of}", value)
+
+    def _class(self, cls: type, of: str) -> None:
+        for base in cls.__mro__[: cls.__mro__.index(self._above) if self._above in cls.__mro__ else None]:
+            if base is object or not self._is_new(base):
+                continue
+            if not self._is_ours(base.__module__):
+                if base.__module__.partition(".")[0] not in (_PACKAGE, *sys.stdlib_module_names):
+                    self._add(f"class {base.__qualname__}{of}", _kind(base))
+                continue
+            where = "" if base is type(self._root) else f" of {base.__qualname__}"
+            self._annotations(base, where)
+            for name, found in vars(base).items():
+                value = found.__func__ if isinstance(found, staticmethod | classmethod) else found
+                if isinstance(value, property):
+                    for function in filter(None, (value.fget, value.fset, value.fdel)):
+                        self._callable(function, where, name)
+                elif isinstance(value, functools.cached_property):
+                    self._callable(value.func, where, name)
+                elif _is_function(value):
+                    self._callable(value, where, name)
+                elif not _is_dunder(name) and name not in self._without and name != "_abc_impl":
+                    self._value(f"attribute {name}{where}", value)
+
+    def _annotations(self, cls: type, where: str) -> None:
+        """What a class says of its fields counts where something makes a schema or an ``__init__`` of it."""
+        is_schema = dataclasses.is_dataclass(cls) or hasattr(cls, "model_fields") or hasattr(cls, "__total__")
+        found = inspect.get_annotations(cls) if is_schema else {}
+        if found:
+            names = [(name, kind if isinstance(kind, str) else _type_name(kind)) for name, kind in found.items()]
+            self._add(f"fields{where}", digest(repr(names).encode()))
+
+    def _value(self, name: str, value: Any) -> None:
+        plain = data_digest(value)
+        if plain is not None:
+            self._add(name, plain)
+        elif isinstance(value, ModuleType):
+            self._add(name, value.__name__[-SHORT:])
+        elif isinstance(value, type) or _is_function(value):
+            self._add(name, str(getattr(value, "__qualname__", type(value).__qualname__))[-SHORT:])
+            self._callable(value, "")
+        elif isinstance(value, list | tuple | set | frozenset | deque | dict):
+            self._add(name, f"{type(value).__name__} of {len(value)}")
+            parts = value.values() if isinstance(value, dict) else value
+            for part in [] if isinstance(value, set | frozenset) else list(parts)[:MOST_LEAVES]:
+                if isinstance(part, type) or _is_function(part):
+                    self._callable(part, "")
+        else:
+            kind = type(value)
+            self._add(name, _kind(kind))
+            if self._is_ours(kind.__module__):
+                self._class(kind, f" of {name}")
+
+    def _callable(self, thing: Any, of: str, method: str = "") -> None:
+        """Follow something that is called: a function, a class, or what wraps one.
+
+        Args:
+            thing: it.
+            of: how its parts are told from those of the operator.
+            method: its name, when it belongs to a class.
+        """
+        if isinstance(thing, type):
+            if self._is_ours(thing.__module__):
+                self._class(thing, of)
+        elif isinstance(thing, FunctionType):
+            self._function(thing, f"{method}{of}" if method else "")
+        elif isinstance(thing, MethodType):
+            self._bound(thing.__func__, thing.__self__, of, method)
+        elif isinstance(thing, functools.partial):
+            if self._is_new(thing):
+                self._callable(thing.func, of)
+                for number, value in enumerate(thing.args):
+                    self._value(f"argument {number}{of}", value)
+                for name, value in thing.keywords.items():
+                    self._value(f"argument {name}{of}", value)
+        elif isinstance(thing, BuiltinFunctionType | MethodDescriptorType):
+            self._add(f"function {thing.__qualname__}", "built in")
+        elif _is_function(thing):  # that wraps one, such as of functools.lru_cache
+            if self._is_new(thing):
+                self._callable(thing.__wrapped__, of, method)
+        elif type(thing).__module__ == "operator":
+            self._add(f"function {type(thing).__qualname__}", data_digest(thing.__reduce__()[1]))
+        elif callable(thing):
+            self._object(thing, of)
+
+    def _bound(self, function: Any, holder: Any, of: str, method: str) -> None:
+        """Follow a method, and of what it is bound to only what it uses: the rest is not the operator's."""
+        if not isinstance(function, FunctionType) or id(function) in self._seen:
+            return
+        self._callable(function, of, method)
+        cls = holder if isinstance(holder, type) else type(holder)
+        own = {} if isinstance(holder, type) else getattr(holder, "__dict__", {})
+        for name in _attribute_names(function.__code__):
+            value = inspect.getattr_static(cls, name, None)
+            if name in own:
+                self._value(f"attribute {name}{of}", own[name])
+            elif isinstance(value, property) or not self._is_ours(cls.__module__):
+                self._bound(getattr(value, "fget", None), holder, of, name)
+            elif isinstance(value, FunctionType | staticmethod | classmethod):
+                self._bound(getattr(value, "__func__", value), holder, of, name)
+            elif value is not None and not hasattr(type(value), "__get__"):
+                self._value(f"attribute {name}{of}", value)
+
+    def _function(self, function: FunctionType, name: str) -> None:
+        if not self._is_new(function):
+            return
+        name = name or function.__qualname__.replace("<locals>.", "")
+        of = "" if function is self._root else f" of {name}"
+        module = function.__globals__.get("__name__")
+        if not self._is_ours(module):
+            self._add(f"function {name}", str(module).partition(".")[0][:SHORT])
+        else:
+            self._add(f"code{of}", self._code(function.__code__))
+            self._globals(function, of)
+        self._defaults(function, of)
+        for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+            with contextlib.suppress(ValueError):  # it is empty
+                self._value(f"closure variable {variable}{of}", cell.cell_contents)
+        for attribute, value in vars(function).items():
+            if attribute not in self._without and not _is_dunder(attribute):
+                self._value(f"attribute {attribute}{of}", value)
+
+    def _code(self, code: CodeType) -> str | None:
+        try:
+            return code_digest(code)
+        except Exception:  # noqa: BLE001 - what cannot be told is said
+            return None
+
+    def _defaults(self, function: FunctionType, of: str) -> None:
+        code, defaults = function.__code__, function.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        for name, value in [*zip(names, defaults, strict=True), *(function.__kwdefaults__ or {}).items()]:
+            self._value(f"default of {name}{of}", value)
+
+    def _globals(self, function: FunctionType, of: str) -> None:
+        for name in _global_names(function.__code__):
+            if name not in function.__globals__:
+                continue
+            value = function.__globals__[name]
+            if isinstance(value, ModuleType):
+                self._module(value, function.__code__)
+            elif _is_function(value) or isinstance(value, type):
+                self._callable(value, "")
+            else:
+                self._value(f"global {name}", value)
+
+    def _module(self, module: ModuleType, code: CodeType) -> None:
+        """Follow what is used of a module of the user's own."""
+        if not self._is_ours(module.__name__):
+            return
+        for name in _attribute_names(code):
+            value = vars(module).get(name)
+            if _is_function(value) or isinstance(value, type):
+                self._callable(value, "")
+            elif name in vars(module) and not isinstance(value, ModuleType):
+                self._value(f"global {module.__name__.rpartition('.')[2]}.{name}", value)
+
+
+def _is_function(thing: Any) -> bool:
+    kinds = FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType, functools.partial
+    is_wrapper = not isinstance(thing, type) and "__wrapped__" in getattr(thing, "__dict__", ())
+    return isinstance(thing, kinds) or is_wrapper
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _kind(cls: type) -> str:
+    """Return the name of a class, with its package: the module within that is not for users to know."""
+    return f"{cls.__module__.partition('.')[0]}: {cls.__qualname__}"[:SHORT]
+
+
+def _type_name(kind: Any) -> str:
+    return kind.__qualname__ if isinstance(kind, type) else repr(kind)
+
+
+@functools.lru_cache(maxsize=4096)
+def _global_names(code: CodeType) -> tuple[str, ...]:
+    """Return the globals that a function and those within it use."""
+    found = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in _global_names(const)]
+    return tuple(dict.fromkeys([*found, *inner]))
+
+
+@functools.lru_cache(maxsize=4096)
+def _attribute_names(code: CodeType) -> tuple[str, ...]:
+    inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in _attribute_names(const)]
+    return tuple(dict.fromkeys([*code.co_names, *inner]))

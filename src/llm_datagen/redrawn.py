@@ -1,0 +1,70 @@
+"""The steps of a run, drawn anew from the code: for a run whose steps were added to, taken from, moved or replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from llm_datagen.blueprint import Settings, image_of_line
+from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
+from llm_datagen.operators import operator_name
+from llm_datagen.streams import StreamFactory
+
+Entry = dict[str, Any]
+
+_OWN = {field.name for field in fields(NodeConfig)} - {"input_uri", "output_uri", "idle_timeout"}
+"""What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step."""
+
+
+def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[Any]) -> list[Entry]:
+    """Return the nodes of a line of operators, for a run that was made with others.
+
+    Input and output are the run's, and so are its settings. The steps before the first one that differs have theirs,
+    and so has a step behind it whose operator was there before. The streams between those that differ are named as
+    `create()` names them. When the operators are the same ones, these are the nodes of the image themselves.
+
+    Args:
+        settings: those in the code, for what the image does not say.
+        image: the run's.
+        operators: those in the code.
+    """
+    old: list[Entry] = image["nodes"]
+    names = [operator_name(operator) for operator in operators]
+    known = [entry["operator"] for entry in old]
+    if names == known:
+        return old
+    pairs = list(zip(names, known, strict=False))
+    kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
+    said = {key: value for key, value in image["config"].items() if key in {field.name for field in fields(Settings)}}
+    said["writer_config"] = WriterConfig.of(said.get("writer_config"))
+    said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
+    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=old[-1]["output_uri"])
+    entries: list[Entry] = image_of_line(replace(settings, **said), [], image["pipeline_id"])["nodes"]
+    behind = list(old[kept:])
+    for number, entry in enumerate(entries):
+        like = old[number] if number < kept else next((one for one in behind if one["operator"] == names[number]), None)
+        if number >= kept and like is not None:
+            behind.remove(like)
+        entry.update({key: like[key] for key in _OWN if like is not None and key in like})
+        if number < kept and number + 1 < min(len(old), len(entries)):
+            entry["output_uri"] = old[number]["output_uri"]
+        if number:
+            entry["input_uri"] = entries[number - 1]["output_uri"]
+    return entries
+
+
+def has_same_steps(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether nodes that were wired by hand are the same ones, with the same wires, wherever their files lie."""
+    return _steps(old) == _steps(new)
+
+
+def _steps(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, list[str]]]:
+    writers = {StreamFactory.create(entry["output_uri"]).place: str(entry["node_id"]) for entry in entries}
+    return {
+        entry["node_id"]: (
+            entry["operator"],
+            [writers.get(place, "") for place in StreamFactory.create(entry["input_uri"]).places],
+        )
+        for entry in entries
+    }

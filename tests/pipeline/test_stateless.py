@@ -1,0 +1,104 @@
+"""Operators that keep something from one call to the next are named: a crash would take it away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm_datagen import BaseOperator, DefaultPipelineHooks
+
+from ..support import Bench, numbered
+
+SEEN: set[int] = set()
+
+
+class Counting(BaseOperator):
+    def setup(self) -> None:
+        self.count = 0
+        self.client = object()
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        self.count += 1
+        return item
+
+
+class AsyncCounting(BaseOperator):
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    async def process_item(self, item: Any, ctx: Any) -> Any:
+        self.rows.append(item["n"])
+        return item
+
+
+class Meant(Counting):
+    stateful = True
+
+
+class Stateless(BaseOperator):
+    def __init__(self) -> None:
+        self.client: object | None = None
+        self.labels = ["a", "b"]
+
+    def setup(self) -> None:
+        self.size = len(self.labels)
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        self.client = self.client or object()  # made when it is needed
+        return item
+
+
+def of_a_global(item: Any) -> Any:
+    SEEN.add(item["n"])
+    return item
+
+
+def of_a_closure() -> Any:
+    last = None
+
+    def operator(item: Any) -> Any:
+        nonlocal last
+        last = item["n"]
+        return item
+
+    return operator
+
+
+def of_a_default(item: Any, *, seen: set[int] = set()) -> Any:  # noqa: B006 - as people do
+    seen.add(item["n"])
+    return item
+
+
+class Heard(DefaultPipelineHooks):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        if level == "warning":
+            self.warnings.append(message)
+
+
+@pytest.mark.parametrize(
+    ("operator", "name", "executor"),
+    [
+        (Counting(), "attribute count", "thread"),
+        (Counting(), "attribute count", "process"),
+        (AsyncCounting(), "attribute rows", "thread"),
+        (of_a_global, "global SEEN", "thread"),
+        (of_a_closure(), "closure variable last", "thread"),
+        (of_a_default, "default of seen", "thread"),
+        (Meant(), "", "thread"),
+        (Stateless(), "", "thread"),
+        (Stateless(), "", "process"),
+    ],
+)
+def test_state_between_calls_is_warned_of_once(bench: Bench, operator: Any, name: str, executor: Any) -> None:
+    SEEN.clear()
+    bench.give(numbered(5))
+    heard = Heard()
+    bench.pipeline([operator], hooks=heard, executor=executor).create("a").run()
+    logged = [line for line in bench.log_lines() if line["event"] == "[Operator]" and line["level"] == "warning"]
+    assert [line["parts"] for line in logged] == ([[name]] if name else [])
+    assert len(heard.warnings) == len(logged)
+    assert all(name in text and "stateful = True" in text for text in heard.warnings)

@@ -1,0 +1,408 @@
+"""Operators and steps that were edited between two runs of one id: refused by name, accepted, or done again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import (
+    ConfigError,
+    DefaultPipelineHooks,
+    ImageMismatchError,
+    NodeFailedError,
+    OperatorChangedError,
+    PipelineExistsError,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
+from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
+
+from ..support import Bench, lines, numbered, write_jsonl
+
+ROWS = 12
+CALLS: Counter[str] = Counter()
+
+
+class Step:
+    """Marks rows; fails once at a row, if it is told to."""
+
+    stateful = True  # it counts its calls
+
+    def __init__(self, name: str, mark: str = "", fail_at: int | None = None) -> None:
+        self.name = name
+        self.mark = mark or name
+        self.trouble = Trouble(fail_at)
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        CALLS[self.name] += 1
+        self.trouble.strike(item)
+        return {**item, "by": [*item.get("by", []), self.mark]}
+
+
+class Trouble:
+    """Is no setting of a step: it is no plain data, so it is known by its type alone."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at = at
+
+    def strike(self, item: Any) -> None:
+        if item["n"] == self.at:
+            self.at = None
+            raise RuntimeError("cut short")
+
+
+class Heard(DefaultPipelineHooks):
+    """What was logged."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, str, str]] = []
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        self.texts.append((nid, level, message))
+
+
+def line(bench: Bench, steps: Sequence[Any], **settings: Any) -> UnifiedPipeline:
+    """Return a pipeline whose operators are what they are: no instruments."""
+    given: dict[str, Any] = {
+        "input_uri": f"jsonl://{bench.input}",
+        "output_uri": f"jsonl://{bench.output}",
+        "base_path": bench.folder / "between",
+        "results_dir": bench.results,
+        "log_file": bench.log,
+        **settings,
+    }
+    return UnifiedPipeline(list(steps), **given)
+
+
+@pytest.fixture
+def begun(bench: Bench) -> Bench:
+    """A run "a" of three steps whose second one failed in the middle."""
+    bench.give(numbered(ROWS))
+    CALLS.clear()
+    with pytest.raises(NodeFailedError):
+        line(bench, [Step("A"), Step("B", fail_at=7), Step("C")]).create("a").run()
+    return bench
+
+
+def marks(bench: Bench) -> list[str]:
+    return ["".join(row["by"]) for row in sorted(lines(bench.output), key=lambda row: row["n"])]
+
+
+def state(bench: Bench) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes()
+        for path in bench.folder.rglob("*")
+        if path.is_file() and path.name not in {"lock", "owner.json", "platform.log"}
+    }
+
+
+def test_the_same_operators_go_on(begun: Bench) -> None:
+    line(begun, [Step("A"), Step("B"), Step("C")]).resume("a").run()
+    assert marks(begun) == ["ABC"] * ROWS
+    assert CALLS["A"] == ROWS
+
+
+def test_an_edited_operator_is_refused_by_name_and_nothing_is_changed(begun: Bench) -> None:
+    before = state(begun)
+    with pytest.raises(OperatorChangedError, match=r"node_1 \(B\): attribute mark \(7 rows are done\)") as caught:
+        line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")
+    assert caught.value.changes == {"node_1": ("attribute mark",)}
+    assert "on_change='accept'" in str(caught.value)
+    assert "--rerun" in str(caught.value)
+    assert isinstance(caught.value, ImageMismatchError)
+    assert state(begun) == before
+
+
+def test_a_finished_node_of_an_unfinished_run_is_refused_as_well(begun: Bench) -> None:
+    with pytest.raises(OperatorChangedError, match="node_0"):
+        line(begun, [Step("A", "a"), Step("B"), Step("C")]).resume("a")
+
+
+def test_an_operator_that_has_done_no_row_may_be_edited(begun: Bench) -> None:
+    line(begun, [Step("A"), Step("B"), Step("C", "c")]).resume("a").run()
+    assert marks(begun) == ["ABc"] * ROWS
+
+
+def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None:
+    heard = Heard()
+    line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard).resume("a", on_change="accept").run()
+    assert marks(begun) == ["ABC"] * 7 + ["AbC"] * 5
+    (note,) = begun.image("a")["nodes"][1]["changes"]
+    assert (note["on_change"], note["parts"], note["rows"]) == ("accept", ["attribute mark"], 7)
+    (logged,) = [entry for entry in begun.log_lines() if entry["event"] == "[Operator Changed]"]
+    assert (logged["level"], logged["node_id"], logged["parts"]) == ("warning", "node_1", ["attribute mark"])
+    assert [text[:2] for text in heard.texts] == [("node_1", "warning")]
+    line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")  # the new one is the run's from now on
+    with pytest.raises(OperatorChangedError):
+        line(begun, [Step("A"), Step("B"), Step("C")]).resume("a")
+
+
+def test_a_rerun_keeps_what_is_before_the_edited_node(begun: Bench) -> None:
+    line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a", on_change="rerun").run()
+    assert marks(begun) == ["AbC"] * ROWS
+    assert CALLS["A"] == ROWS
+    assert begun.image("a")["status"] == "completed"
+    assert "reset" not in begun.image("a")
+
+
+@pytest.mark.parametrize("on_change", ["refuse", "accept", "rerun"])
+def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench: Bench, on_change: Any) -> None:
+    bench.give(numbered(ROWS))
+    line(bench, [Step("A"), Step("B")]).create("a").run()
+    pipeline = line(bench, [Step("A"), Step("B", "b")])
+    if on_change == "refuse":
+        with pytest.raises(OperatorChangedError):
+            pipeline.resume("a")
+        return
+    report = pipeline.resume("a", on_change=on_change).run()
+    assert report.status == "completed"
+    assert marks(bench) == ["AB" if on_change == "accept" else "Ab"] * ROWS
+    assert len(bench.image("a")["nodes"][1]["changes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ("ABC", "AC", "A"),
+        ("ABC", "AB", "AB"),
+        ("AB", "ABC", "AB"),
+        ("A", "AB", "A"),
+        ("AB", "A", "A"),
+        ("ABC", "ACB", "A"),
+        ("ABC", "AXBC", "A"),
+        ("ABC", "XABC", ""),
+        ("ABC", "BC", ""),
+    ],
+)
+def test_steps_that_were_added_removed_or_moved(bench: Bench, before: str, after: str, kept: str) -> None:
+    """What is before the first difference stays, also when its place is another one; no old file is mistaken."""
+    bench.give(numbered(ROWS))
+    line(bench, [Step(name) for name in before]).create("a").run()
+    files = state(bench)
+    for choice in ("refuse", "accept"):
+        with pytest.raises(OperatorChangedError):
+            line(bench, [Step(name) for name in after]).resume("a", on_change=choice)
+    assert state(bench) == files
+    CALLS.clear()
+    line(bench, [Step(name) for name in after]).resume("a", on_change="rerun").run()
+    assert marks(bench) == [after] * ROWS
+    assert set(CALLS) == set(after[len(kept) :])
+    data = {path.name for path in (bench.folder / "between").rglob("*.jsonl")}
+    assert data == {f"node_{number}.jsonl" for number in range(len(after) - 1)}
+    line(bench, [Step(name) for name in after]).resume("a")  # and nothing is left to be said
+
+
+class Death(BaseException):
+    """The process dies here."""
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
+    """Let the disk die at a step: before it, or behind it when `at` is odd."""
+    plain = getattr(LocalDisk, method)
+    left = [at // 2]
+
+    def step(self: LocalDisk, *args: Any) -> Any:
+        if "owner.json" in str(args[0]):  # when it lets go of the run
+            return plain(self, *args)
+        if self is LOCAL_DISK and left[0] == 0:
+            if at % 2:
+                with contextlib.suppress(FileNotFoundError):
+                    plain(self, *args)
+            raise Death
+        left[0] -= 1
+        return plain(self, *args)
+
+    monkeypatch.setattr(LocalDisk, method, step)
+
+
+@pytest.mark.parametrize("method", ["unlink", "rename"])
+@pytest.mark.parametrize("after", ["AC", "AXB", "A", "ABCD"])
+def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
+    bench: Bench, method: str, after: str
+) -> None:
+    """Kill -9 while streams are taken away or moved: never a mixture, never a refusal."""
+    for at in range(0, 100, 3):  # before every second step, and behind the others
+        folder = Bench(bench.folder / str(at))
+        folder.folder.mkdir()
+        folder.give(numbered(3))
+        line(folder, [Step(name) for name in "ABC"]).create("a").run()
+        died = False
+        with pytest.MonkeyPatch.context() as patch:
+            die_at(patch, method, at)
+            try:
+                line(folder, [Step(name) for name in after]).resume("a", on_change="rerun")
+            except Death:
+                died = True
+        line(folder, [Step(name) for name in after]).resume("a", on_change="rerun").run()
+        assert marks(folder) == [after] * 3, at
+        if not died:
+            return
+    pytest.fail("it dies at every step")
+
+
+def test_a_foreign_file_where_a_new_stream_would_lie_is_not_deleted(bench: Bench) -> None:
+    bench.give(numbered(3))
+    line(bench, [Step("A"), Step("B")]).create("a").run()
+    foreign = write_jsonl(bench.between("a", 1), [{"mine": True}])
+    before = state(bench)
+    with pytest.raises(PipelineExistsError, match=r"node_1\.jsonl"):
+        line(bench, [Step("A"), Step("B"), Step("C")]).resume("a", on_change="rerun")
+    assert state(bench) == before
+    assert lines(foreign) == [{"mine": True}]
+
+
+def test_an_edit_between_resume_and_run_is_noticed(begun: Bench) -> None:
+    step = Step("B")
+    pipeline = line(begun, [Step("A"), step, Step("C")]).resume("a")
+    step.mark = "b"
+    with pytest.raises(OperatorChangedError, match="attribute mark"):
+        pipeline.run()
+
+
+def test_what_an_operator_changes_itself_is_no_edit(bench: Bench) -> None:
+    """In one process, the same objects go on, though their counters and caches have moved."""
+    bench.give(numbered(ROWS))
+    seen: list[int] = []
+    trouble = Trouble(5)
+
+    def remember(item: Any) -> Any:
+        seen.append(item["n"])
+        trouble.strike(item)
+        return item
+
+    remember.stateful = True  # type: ignore[attr-defined]
+    with pytest.raises(NodeFailedError):
+        line(bench, [remember]).create("a").run()
+    line(bench, [remember]).resume("a").run()
+    assert len(lines(bench.output)) == ROWS
+
+
+def test_a_version_is_all_that_is_compared(bench: Bench) -> None:
+    bench.give(numbered(ROWS))
+
+    def versioned(mark: str, version: str) -> Step:
+        step = Step("A", mark)
+        step.version = version  # type: ignore[attr-defined]
+        return step
+
+    line(bench, [versioned("x", "1")]).create("a").run()
+    line(bench, [versioned("y", "1")]).resume("a")
+    with pytest.raises(OperatorChangedError, match="version"):
+        line(bench, [versioned("y", "2")]).resume("a")
+
+
+def test_an_image_of_an_older_version_is_resumed_with_a_warning(begun: Bench) -> None:
+    path = begun.results / "a" / "runtime.json"
+    image = json.loads(path.read_bytes())
+    for entry in image["nodes"]:
+        del entry["fingerprint"]
+    image["format"] = 1
+    del image["check"]
+    path.write_text(json.dumps(image))
+    heard = Heard()
+    line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard).resume("a").run()
+    assert [(nid, level) for nid, level, text in heard.texts if "not known" in text] == [
+        ("node_0", "warning"),
+        ("node_1", "warning"),
+    ]
+    assert all(entry["fingerprint"] for entry in begun.image("a")["nodes"])
+
+
+def test_a_wrong_choice_is_named(begun: Bench) -> None:
+    with pytest.raises(ConfigError, match="on_change must be one of"):
+        line(begun, [Step("A")]).resume("a", on_change="maybe")  # type: ignore[arg-type]
+
+
+def test_create_that_resumes_takes_the_same_choices(begun: Bench) -> None:
+    pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")])
+    with pytest.raises(OperatorChangedError):
+        pipeline.create("a", if_exists="resume")
+    pipeline.create("a", if_exists="resume", on_change="rerun").run()
+    assert marks(begun) == ["AbC"] * ROWS
+
+
+def test_replay_takes_the_same_choices(bench: Bench) -> None:
+    bench.give(numbered(ROWS))
+    line(bench, [Step("A", fail_at=3), Step("B")], on_error="dead_letter").create("a").run()
+    edited = line(bench, [Step("A", "a"), Step("B")])
+    with pytest.raises(OperatorChangedError):
+        edited.replay("a")
+    edited.replay("a", on_change="accept").run()
+    assert marks(bench) == ["AB"] * 3 + ["aB"] + ["AB"] * 8
+
+
+def left_or_right(row: Any) -> str:
+    return "left" if row["n"] % 2 else "right"
+
+
+def right_or_left(row: Any) -> str:
+    return "right" if row["n"] % 2 else "left"
+
+
+def graph(folder: Path, marks: str = "ABC", rule: Callable[[Any], str] = left_or_right) -> UnifiedNodePipeline:
+    """Return a router with two outputs; B reads one, and C merges what B makes with the other one."""
+    uri = {name: f"jsonl://{folder}/{name}.jsonl" for name in ("in", "left", "right", "b", "out")}
+    nodes = [
+        UnifiedNode("A", follow_input=False).bind_io(
+            uri["in"], {"left": uri["left"], "right": uri["right"]}, route=rule
+        ),
+        UnifiedNode("B").bind_io(uri["left"], uri["b"]),
+        UnifiedNode("C").bind_io({"b": uri["b"], "right": uri["right"]}, uri["out"]),
+    ]
+    for node, mark in zip(nodes, marks, strict=True):
+        node.set_operator(Step(node.node_id, mark))
+    return UnifiedNodePipeline(nodes, results_dir=folder / "results", log_file=None)
+
+
+@pytest.mark.parametrize(("edit", "again"), [("aBC", "ABC"), ("AbC", "BC"), ("ABc", "C"), ("rule", "ABC")])
+def test_in_a_graph_the_edited_node_and_all_downstream_of_it_are_done_again(
+    bench: Bench, edit: str, again: str
+) -> None:
+    folder = bench.folder
+    bench.give(numbered(ROWS))
+    graph(folder).create("a").run()
+    rule = right_or_left if edit == "rule" else left_or_right
+    now = "ABC" if edit == "rule" else edit
+    edited = graph(folder, now, rule)
+    with pytest.raises(OperatorChangedError):
+        edited.resume("a")
+    CALLS.clear()
+    edited.resume("a", on_change="rerun").run()
+    assert set(CALLS) == set(again)
+    through_b, past_b = now, now[0] + now[2]
+    assert {row["n"]: "".join(row["by"]) for row in lines(folder / "out.jsonl")} == {
+        n: through_b if rule({"n": n}) == "left" else past_b for n in range(ROWS)
+    }
+
+
+def test_in_a_graph_a_node_that_was_added_is_done_and_others_are_kept(bench: Bench) -> None:
+    folder = bench.folder
+    bench.give(numbered(ROWS))
+
+    def pipeline(*ids: str) -> UnifiedNodePipeline:
+        nodes = [
+            UnifiedNode(one, follow_input=False)
+            .bind_io(f"jsonl://{bench.input}", f"jsonl://{folder}/{one}.jsonl")
+            .set_operator(Step(one))
+            for one in ids
+        ]
+        return UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=None)
+
+    pipeline("A", "B").create("a").run()
+    with pytest.raises(OperatorChangedError, match="it was added"):
+        pipeline("A", "B", "C").resume("a")
+    CALLS.clear()
+    pipeline("A", "B", "C").resume("a", on_change="rerun").run()
+    assert dict(CALLS) == {"C": ROWS}
+    with pytest.raises(OperatorChangedError, match="it was removed"):
+        pipeline("A", "C").resume("a")
+    pipeline("A", "C").resume("a", on_change="rerun").run()
+    assert dict(CALLS) == {"C": ROWS}
+    assert not (folder / "B.jsonl").exists()

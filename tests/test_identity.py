@@ -1,0 +1,173 @@
+"""Fingerprints of operators: equal for the same program, and parts that are named when it is another one."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen.identity import changed_parts, fingerprint_of
+from llm_datagen.llm import LLMOperator
+from llm_datagen.operators import FunctionOperator, as_operator
+
+SOURCE = '''
+import functools
+PROMPT = "ask"
+LABELS = {"x", "y", "z"}
+
+
+def helper(row, *, more=1):
+    """What it does."""
+    return (row, PROMPT, LABELS, more)
+
+
+def make(k):
+    def operator(item):
+        return helper(item) * k
+    return operator
+
+
+class Base:
+    limit = 3
+
+    def ready(self):
+        return self.limit
+
+
+class Op(Base):
+    def __init__(self):
+        self.labels = {"p", "q", "r"}
+        self.thing = object()
+
+    def process_item(self, item, ctx):
+        return self.ready()
+
+
+operator = make(2)
+partial = functools.partial(helper, more=2)
+instance = Op()
+'''
+
+EDITS = [
+    ('"ask"', '"tell"', "operator", ["global PROMPT"]),
+    ('"ask"', '"tell"', "partial", ["global PROMPT"]),
+    ("more=1", "more=5", "operator", ["default of more of helper"]),
+    ("make(2)", "make(3)", "operator", ["closure variable k"]),
+    ("helper(item) * k", "helper(item) + k", "operator", ["code"]),
+    ("more=2", "more=3", "partial", ["argument more"]),
+    ("limit = 3", "limit = 4", "instance", ["attribute limit of Base"]),
+    ("return self.limit", "return -self.limit", "instance", ["code of ready of Base"]),
+    ('"p", "q"', '"p", "s"', "instance", ["code of __init__", "attribute labels"]),
+    ('"""What it does."""', '"""Another text."""', "operator", []),
+    ("    return (row,", "    # a comment\n\n    return (  row,", "operator", []),
+    ("import functools", "\n\n\nimport functools", "instance", []),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def imported(folder: Path, name: str, source: str) -> Any:
+    (folder / f"{name}.py").write_text(source)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("old", "new", "name", "parts"), EDITS)
+def test_an_edit_is_named_and_layout_does_not_count(
+    folder: Path, old: str, new: str, name: str, parts: list[str]
+) -> None:
+    assert old in SOURCE
+    before = fingerprint_of(as_operator(getattr(imported(folder, "one", SOURCE), name)))
+    after = fingerprint_of(as_operator(getattr(imported(folder, "two", SOURCE.replace(old, new)), name)))
+    assert sorted(changed_parts(before, after)) == sorted(parts)
+
+
+def test_it_is_the_same_in_every_process(folder: Path) -> None:
+    """No addresses, no order of sets, no paths."""
+    (folder / "job.py").write_text(SOURCE)
+    code = (
+        "import json, job; from llm_datagen.identity import fingerprint_of as f; "
+        "print(json.dumps([f(job.operator), f(job.partial), f(job.instance)]))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(folder)},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+    assert b"ast:" in next(iter(found))
+
+
+def test_two_lambdas_in_one_line_are_two() -> None:
+    one, other = (lambda row: row), (lambda row: {**row})
+    assert changed_parts(fingerprint_of(FunctionOperator(one)), fingerprint_of(FunctionOperator(other))) == ["code"]
+
+
+def test_code_without_a_source_is_known_by_its_bytecode() -> None:
+    def made(text: str) -> Any:
+        space: dict[str, Any] = {}
+        exec(text, space)
+        return FunctionOperator(space["f"])
+
+    known = fingerprint_of(made("def f(row): return row"))
+    assert changed_parts(known, fingerprint_of(made("def f(row): return  row  # as before"))) == []
+    assert changed_parts(known, fingerprint_of(made("def f(row): return [row]"))) == ["code"]
+
+
+@pytest.mark.parametrize("thing", [str.upper, functools.lru_cache(len), functools.partial(max, 1)])
+def test_what_cannot_be_looked_into_is_no_failure(thing: Any) -> None:
+    assert fingerprint_of(FunctionOperator(thing, name="it")) == fingerprint_of(FunctionOperator(thing, name="it"))
+
+
+BASE: dict[str, Any] = {"prompt": "Say {{ x }}", "model": "m", "params": {"temperature": 0}}
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        ({"prompt": "Tell {{ x }}"}, ["prompt"]),
+        ({"model": "m2"}, ["model"]),
+        ({"params": {"temperature": 1}}, ["params.temperature"]),
+        ({"system": "Be brief."}, ["system (new)"]),
+        ({"output": {"type": "object", "properties": {"a": {"type": "string"}}}}, ["output"]),
+        ({"examples": [{"item": {"x": 1}, "answer": "1"}]}, ["examples (new)"]),
+        ({"n": 2}, ["n (new)"]),
+        (
+            {"adapter": "anthropic", "params": {"temperature": 0, "max_tokens": 9}},
+            ["params.max_tokens (new)", "adapter"],
+        ),
+        (
+            {
+                "base_url": "http://elsewhere/v1",
+                "api_key": "secret",
+                "timeout": 5.0,
+                "max_retries": 1,
+                "requests_per_minute": 9,
+                "prices": {"input": 1, "output": 2},
+                "cache": "kept.jsonl",
+            },
+            [],
+        ),
+    ],
+)
+def test_what_counts_of_a_model_call(edit: dict[str, Any], parts: list[str]) -> None:
+    known, now = fingerprint_of(LLMOperator(**BASE)), fingerprint_of(LLMOperator(**{**BASE, **edit}))
+    assert sorted(changed_parts(known, now)) == sorted(parts)
+    assert "secret" not in str(now)

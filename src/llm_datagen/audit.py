@@ -182,7 +182,9 @@ class _Check:
         with ledger.finding_errors():
             self._recount(position, letters)
         self._check_balance(manifest.source_size if manifest else None)
-        if self._is_over and ledger.complete:
+        if self._is_over and not ledger.complete:
+            ledger.find(f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run")
+        elif self._is_over:
             self._check_image()
 
     def _check_papers(self) -> None:

@@ -26,6 +26,10 @@ class PipelineExistsError(DatagenError):
     """Raised by `create()` when the pipeline id, or one of its outputs, is already there."""
 
 
+class ResumeWarning(UserWarning):
+    """Warns that a resume uses what the run's image says, and not what the code gives."""
+
+
 class PipelineNotFoundError(DatagenError):
     """Raised by `resume()` when no image of that pipeline id can be found."""
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from llm_datagen.blueprint import Settings, image_of_line
+from llm_datagen.blueprint import image_of_line
 from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
 from llm_datagen.operators import operator_name
+from llm_datagen.settings import Settings
 from llm_datagen.streams import StreamFactory
 
 Entry = dict[str, Any]

@@ -81,7 +81,7 @@ WRONG: list[Any] = [
     ({"input_uri": "nope://x"}, r"nope:// is not known; known are jsonl://, csv://, memory://, file://"),
     ({"output_uri": "nope://x"}, "nope://"),
     ({"input_uri": ""}, "URI"),
-    ({"input_uri": None}, "URI"),
+    ({"input_uri": None}, "input_uri is missing"),
     ({"input_uri": "jsonl://"}, "names a protocol but no stream"),
     ({"output_uri": 7}, "7"),
     ({"output_uri": "file://data.parquet"}, "parquet"),
@@ -464,7 +464,7 @@ def test_a_second_run_of_an_id_is_refused_in_one_process(bench: Bench) -> None:
             with pytest.raises(PipelineBusyError, match="this object is still running 'a'; wait"):
                 attempt()
         assert first.status == Status.RUNNING, "it still holds on to its run"
-        with pytest.raises(PipelineExistsError, match="running already"):
+        with pytest.raises(PipelineBusyError, match="running already"):
             first.run()
     finally:
         go_on.set()

@@ -11,11 +11,11 @@ import orjson
 
 from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write, write_json
-from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.runs import RunView, enter_run
 from llm_datagen.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.errors import ConfigError, StreamMissingError
 from llm_datagen.ids import Id
+from llm_datagen.importing import did_you_mean
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position

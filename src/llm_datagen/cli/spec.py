@@ -18,6 +18,7 @@ from llm_datagen.cli.problems import describe
 from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, InputIds, OnError, PipelineIdScheme, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
+from llm_datagen.operator_refs import OperatorRef
 
 
 def _max_errors(value: Any) -> Any:
@@ -93,6 +94,10 @@ class OperatorPart(_Part):
     executor: ExecutorKind = "auto"
     idle_timeout: Seconds | None = None
     data_config: DataPart | None = None
+
+    def ref(self) -> OperatorRef:
+        """Return how the operator is made."""
+        return OperatorRef(use=self.use, with_=self.with_, name=self.name, batch=self.batch)
 
     def node_config(self) -> dict[str, Any]:
         """Return what differs from the pipeline's settings in this node."""

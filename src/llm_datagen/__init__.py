@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm_datagen import actors, logs, messages
-    from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
+    from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         RemoteError,
         ResumeWarning,
         RowFormatError,
+        RowValueError,
         StopRun,
         StreamBusyError,
         StreamChangedError,
@@ -66,6 +67,7 @@ __all__ = [
     "ConfigError",
     "ControlError",
     "CsvStream",
+    "DataConfig",
     "DatagenError",
     "DefaultPipelineHooks",
     "DiskError",
@@ -96,6 +98,7 @@ __all__ = [
     "ResumeWarning",
     "Route",
     "RowFormatError",
+    "RowValueError",
     "RunReport",
     "Status",
     "StopRun",
@@ -121,7 +124,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("FailurePolicy", "NodeConfig", "WriterConfig"),
+    "config": ("DataConfig", "FailurePolicy", "NodeConfig", "WriterConfig"),
     "errors": (
         "ColumnError",
         "ConfigError",
@@ -142,6 +145,7 @@ _HOMES = {
         "RemoteError",
         "ResumeWarning",
         "RowFormatError",
+        "RowValueError",
         "StopRun",
         "StreamBusyError",
         "StreamChangedError",

@@ -119,8 +119,8 @@ class _Check:
         self.ledger = NodeLedger(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over
-        self._source = StreamFactory.create(entry["input_uri"])
-        self._output = StreamFactory.create(entry["output_uri"])
+        self._source = StreamFactory.of_node(entry, "input_uri")
+        self._output = StreamFactory.of_node(entry, "output_uri")
         self._is_own_source = written.issuperset(self._source.places)
         self._has_begun = bool(entry.get("rows_in")) or entry.get("status") == Status.COMPLETED
         found: tuple[str, Position] | None = None

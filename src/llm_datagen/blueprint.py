@@ -8,10 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from llm_datagen.config import (
-    NodeConfig,
-    WriterConfig,
-)
+from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
 from llm_datagen.errors import ConfigError
 from llm_datagen.ids import root_names
 from llm_datagen.log import DEFAULT_LOG
@@ -63,6 +60,7 @@ def image_of_line(
         stall_after=settings.stall_after,
         rate=settings.rate,
         executor=settings.executor,
+        data_config=settings.data_config,
     )
     uris = _uris(settings, configs, pipeline_id)
     nodes = []
@@ -70,6 +68,7 @@ def image_of_line(
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
         filled = config.filled_from(defaults if number else replace(defaults, idle_timeout=settings.idle_timeout))
         assert filled.writer_config is not None
+        assert filled.data_config is not None
         nodes.append(
             {
                 "node_id": f"node_{number}",
@@ -90,6 +89,7 @@ def image_of_line(
                 "stall_after": filled.stall_after,
                 "rate": filled.rate,
                 "executor": filled.executor,
+                "data_config": filled.data_config.as_dict(),
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
                 "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
@@ -204,6 +204,7 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         id_scheme=entry["id_scheme"],
         idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],
+        data_config=DataConfig.of(entry.get("data_config", OLDER)),
         log_file=log_file,
     )
     node.root = root_names(entry)

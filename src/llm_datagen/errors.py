@@ -167,6 +167,10 @@ class ColumnError(RowFormatError):
     """Raised when a row has a column that the header of its CSV stream lacks."""
 
 
+class RowValueError(RowFormatError, TypeError):
+    """Raised when a row holds what its format cannot: NaN, half a character, a set; names the row and the column."""
+
+
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
     """What is left of an exception once it has crossed an actor boundary.

@@ -14,6 +14,7 @@ from llm_datagen.blueprint import (
     node_from_image,
 )
 from llm_datagen.config import (
+    DataConfig,
     DeliveryMode,
     ExecutorKind,
     IfExists,
@@ -75,6 +76,7 @@ class UnifiedPipeline(BasePipeline):
             or "auto", which is "thread". Async operators run on an event loop.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
+        data_config: what of the data is refused: NaN, long records; see `DataConfig`.
         log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
 
     Raises:
@@ -112,6 +114,7 @@ class UnifiedPipeline(BasePipeline):
         executor: ExecutorKind = "auto",
         follow_input: bool = False,
         idle_timeout: float | None = None,
+        data_config: DataConfig | Mapping[str, Any] | None = None,
         log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
@@ -142,6 +145,7 @@ class UnifiedPipeline(BasePipeline):
             executor=executor,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
+            data_config=DataConfig.of(data_config),
         )
 
     def create(

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from llm_datagen.config import (
+    DataConfig,
     DeliveryMode,
     ExecutorKind,
     FailurePolicy,
@@ -56,6 +57,7 @@ class Settings:
     executor: ExecutorKind
     follow_input: bool
     idle_timeout: float | None
+    data_config: DataConfig
 
     def __post_init__(self) -> None:
         if self.operators is not None:
@@ -105,6 +107,8 @@ class Settings:
         changed = dict(overrides)
         if "writer_config" in changed:
             changed["writer_config"] = WriterConfig.of(changed["writer_config"])
+        if "data_config" in changed:
+            changed["data_config"] = DataConfig.of(changed["data_config"])
         if "base_path" in changed:
             changed["base_path"] = str(changed["base_path"])
         return replace(self, **changed)
@@ -114,6 +118,7 @@ class Settings:
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
         settings["operators"] = [operator_name(operator) for operator in self.operators or ()]
         settings["writer_config"] = self.writer_config.as_dict()
+        settings["data_config"] = self.data_config.as_dict()
         return settings
 
     @property

@@ -88,7 +88,7 @@ def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, A
 
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
     for entry in entries:
-        stream = StreamFactory.create(entry["output_uri"])
+        stream = StreamFactory.of_node(entry, "output_uri")
         groups: dict[str, LetterGroup] = {}
         for letter in read_letters(stream, position=committed(stream, entry) or Position()):
             error = letter["error"]
@@ -157,7 +157,7 @@ def dead_rows(image: dict[str, Any]) -> dict[str, int]:
     """Return how many rows are dead-lettered now, for each node of an image that has any, by its label."""
     counts = {}
     for entry in image["nodes"]:
-        position = committed(StreamFactory.create(entry["output_uri"]), entry)
+        position = committed(StreamFactory.of_node(entry, "output_uri"), entry)
         if position is not None and position.dead:
             counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
     return counts

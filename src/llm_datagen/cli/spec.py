@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
@@ -57,6 +57,14 @@ class WriterPart(_Part):
     fsync: Fsync = "close"
 
 
+class DataPart(_Part):
+    """`DataConfig`."""
+
+    nan: Literal["error", "null"] = "error"
+    max_record_bytes: Count | None = None
+    strict: bool = False
+
+
 class OperatorPart(_Part):
     """An operator, and the `NodeConfig` of its node."""
 
@@ -85,6 +93,7 @@ class OperatorPart(_Part):
     rate: Seconds | None = None
     executor: ExecutorKind = "auto"
     idle_timeout: Seconds | None = None
+    data_config: DataPart | None = None
 
     def ref(self) -> OperatorRef:
         """Return how the operator is made."""
@@ -137,6 +146,7 @@ class PipelinePart(_Part):
     executor: ExecutorKind = "auto"
     follow_input: bool = False
     idle_timeout: Seconds | None = None
+    data_config: DataPart | None = None
     log_file: Text | LogPart | None = None
 
     def settings(self) -> dict[str, Any]:

@@ -82,11 +82,14 @@ class CsvEncoder:
         Raises:
             ColumnError: when the row has a column that the header lacks.
         """
+        if not row:
+            raise ColumnError("a row without any column cannot be written as CSV; filter it out, or write to jsonl://")
         columns = self._header.get("columns") or self._header.setdefault("columns", tuple(row))
         if len(row) > len(columns) or not row.keys() <= set(columns):
             extra = [name for name in row if name not in columns]
+            which = f"row {row[ID_FIELD]!r}" if ID_FIELD in row else "a row"
             raise ColumnError(
-                f"row {row.get(ID_FIELD)!r} has the column {extra[0]!r}, which the header lacks "
+                f"{which} has the column {extra[0]!r}, which the header lacks "
                 f"({', '.join(columns)}); give every row the same columns, or write to jsonl://"
             )
         return _record(row.get(name) for name in columns)

@@ -48,7 +48,7 @@ def main() -> None:
     assert sorted(letter["_i"] for letter in letters) == [0, 100, 200, 300, 400]
 
     mended = pipeline_with(FunctionOperator(per_unit_mended, name="per_unit"))  # the same name: the same operator
-    report = mended.replay("prices").run()
+    report = mended.replay("prices", on_change="accept").run()  # the edit is meant: what is done stays as it is
     assert (report.status, report.rows_out, report.failed) == ("completed", 500, 0)
     ids = sorted(json.loads(line)["_i"] for line in Path("prices.jsonl").read_text(encoding="utf-8").splitlines())
     assert ids == list(range(500))  # with the ids that they would have had at once; no other row was done again

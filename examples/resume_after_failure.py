@@ -46,7 +46,8 @@ def main() -> None:
     else:
         raise AssertionError("the run should have failed")
 
-    pipeline = pipeline_with(mended).resume("prices")  # paths and settings are those of the run, the code is new
+    # Paths and settings are those of the run. The code is new, and that is meant: rows that are done stay as they are.
+    pipeline = pipeline_with(mended).resume("prices", on_change="accept")
     print("saved before the failure:", pipeline.progress[0].rows_in, "rows")
     report = pipeline.run()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm_datagen import actors, logs, messages
-    from llm_datagen.config import FailurePolicy, NodeConfig, WriterConfig
+    from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         PipelineExistsError,
         PipelineNotFoundError,
         RemoteError,
+        ResumeWarning,
         RowFormatError,
+        RowValueError,
         StopRun,
         StreamBusyError,
         StreamChangedError,
@@ -64,6 +66,7 @@ __all__ = [
     "ConfigError",
     "ControlError",
     "CsvStream",
+    "DataConfig",
     "DatagenError",
     "DefaultPipelineHooks",
     "DiskError",
@@ -90,8 +93,10 @@ __all__ = [
     "PipelineNotFoundError",
     "PipelineStatus",
     "RemoteError",
+    "ResumeWarning",
     "Route",
     "RowFormatError",
+    "RowValueError",
     "RunReport",
     "Status",
     "StopRun",
@@ -117,7 +122,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("FailurePolicy", "NodeConfig", "WriterConfig"),
+    "config": ("DataConfig", "FailurePolicy", "NodeConfig", "WriterConfig"),
     "errors": (
         "ColumnError",
         "ConfigError",
@@ -135,7 +140,9 @@ _HOMES = {
         "PipelineExistsError",
         "PipelineNotFoundError",
         "RemoteError",
+        "ResumeWarning",
         "RowFormatError",
+        "RowValueError",
         "StopRun",
         "StreamBusyError",
         "StreamChangedError",

@@ -110,8 +110,8 @@ class _Check:
         self.ledger = NodeLedger(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over
-        self._source = StreamFactory.create(entry["input_uri"])
-        self._output = StreamFactory.create(entry["output_uri"])
+        self._source = StreamFactory.of_node(entry, "input_uri")
+        self._output = StreamFactory.of_node(entry, "output_uri")
         self._is_own_source = written.issuperset(self._source.places)
         self._has_begun = bool(entry.get("rows_in")) or entry.get("status") == Status.COMPLETED
         found: tuple[str, Position] | None = None
@@ -183,7 +183,9 @@ class _Check:
         with ledger.finding_errors():
             self._recount(position, letters)
         self._check_balance(manifest.source_size if manifest else None)
-        if self._is_over and ledger.complete:
+        if self._is_over and not ledger.complete:
+            ledger.find(f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run")
+        elif self._is_over:
             self._check_image()
 
     def _check_papers(self) -> None:

@@ -14,7 +14,7 @@ from llm_datagen.actors.stage import Recipient
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import compare
 from llm_datagen.embedding import run_beside, run_during
-from llm_datagen.errors import ConfigError, PipelineExistsError
+from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.layout import check_layout
 from llm_datagen.log import open_log
@@ -157,7 +157,7 @@ class BasePipeline(StoredPipeline):
         assert folder is not None
         if self._run is not None:
             if not self._run.is_over():
-                raise PipelineExistsError(f"run {folder.pipeline_id!r} is running already, started by this object")
+                raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
             raise PipelineExistsError(
                 f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
             )
@@ -169,6 +169,8 @@ class BasePipeline(StoredPipeline):
             edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
             check_layout([node.joint for node in self.nodes], self.log_file, folder)
             check_nodes(self.nodes, image)
+            if image["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
+                self._save_state(folder, image, self.nodes)  # its input has grown since: seals are taken off now
             plans = []
             for node, entry in zip(self.nodes, image["nodes"], strict=True):
                 if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():

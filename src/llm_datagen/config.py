@@ -214,6 +214,48 @@ class WriterConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What of the data is refused, where it is read and where it is written.
+
+    Attributes:
+        nan: "error": a row that holds NaN or an infinity fails. "null": it is read and written as null.
+        max_record_bytes: the longest record that is read; a longer one fails, and the next line goes on. None: 1 MiB
+            of CSV, 64 MiB of JSON lines.
+        strict: whether to refuse, when read, what is passed over otherwise: names that an object says twice, digits
+            that a double does not hold, blank lines in CSV. It takes about five times as long to read JSON.
+    """
+
+    nan: Literal["error", "null"] = "error"
+    max_record_bytes: int | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("DataConfig.nan", self.nan, Literal["error", "null"])
+        if self.max_record_bytes is not None:
+            check_count("DataConfig.max_record_bytes", self.max_record_bytes)
+        check_flag("DataConfig.strict", self.strict)
+
+    @classmethod
+    def of(cls, value: DataConfig | Mapping[str, Any] | None) -> DataConfig:
+        """Return `value` as a DataConfig; None gives the defaults.
+
+        Raises:
+            ConfigError: on a key that is not a setting, or a wrong value.
+        """
+        if isinstance(value, DataConfig):
+            return value
+        return cls() if value is None else cls(**_known_keys(cls, "data_config", value))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+
+OLDER = DataConfig(max_record_bytes=1 << 62)
+"""The settings of runs of versions that had none: no record was too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """What may differ from node to node; None means: as the pipeline says.
 
@@ -235,6 +277,7 @@ class NodeConfig:
         stall_after: seconds without any movement after which the node is reported as stalled.
         rate: rows that the node may hand to its operator in a second, at most; None for no limit.
         executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
+        data_config: what of the data is refused: NaN, long records; see `DataConfig`.
     """
 
     input_uri: str | None = None
@@ -253,6 +296,7 @@ class NodeConfig:
     stall_after: float | None = None
     rate: float | None = None
     executor: ExecutorKind | None = None
+    data_config: DataConfig | None = None
 
     def __post_init__(self) -> None:
         if self.input_uri is not None:
@@ -284,6 +328,8 @@ class NodeConfig:
             check_rate("rate", self.rate)
         if self.executor is not None:
             check_choice("executor", self.executor, ExecutorKind)
+        if self.data_config is not None:
+            object.__setattr__(self, "data_config", DataConfig.of(self.data_config))
         if self.writer_config is not None:
             object.__setattr__(self, "writer_config", WriterConfig.of(self.writer_config))
 

@@ -26,6 +26,10 @@ class PipelineExistsError(DatagenError):
     """Raised by `create()` when the pipeline id, or one of its outputs, is already there."""
 
 
+class ResumeWarning(UserWarning):
+    """Warns that a resume uses what the run's image says, and not what the code gives."""
+
+
 class PipelineNotFoundError(DatagenError):
     """Raised by `resume()` when no image of that pipeline id can be found."""
 
@@ -153,6 +157,10 @@ class RowFormatError(StreamError, ValueError):
 
 class ColumnError(RowFormatError):
     """Raised when a row has a column that the header of its CSV stream lacks."""
+
+
+class RowValueError(RowFormatError, TypeError):
+    """Raised when a row holds what its format cannot: NaN, half a character, a set; names the row and the column."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class IPipelineHooks(Protocol):
         """
 
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
-        """An operator logged a message."""
+        """An operator logged a message, or the engine has a warning about a node."""
 
 
 class DefaultPipelineHooks:

@@ -162,3 +162,29 @@ def span_id(first: Id, last: Id, k: int, scheme: IdScheme) -> Id:
 def parse_id(text: str) -> Id:
     """Return an id that was written as text (in CSV) as the id it was."""
     return int(text) if _IS_NUMBER(text) else text
+
+
+def check_id(value: Any) -> Id:
+    """Return `value` if it can be an id.
+
+    Raises:
+        ValueError: when it is neither a whole number nor text.
+    """
+    if value.__class__ is not str and value.__class__ is not int:
+        raise ValueError(f"{ID_FIELD} must be a whole number or text, not {value!r}")
+    return value
+
+
+def id_text(row_id: Any) -> str:
+    """Return an id as the text (in CSV) that `parse_id` reads back as the same id.
+
+    Raises:
+        ValueError: when it is no id, or text that would be read as another one.
+    """
+    text = str(check_id(row_id))
+    if not text or parse_id(text) != row_id:
+        what = f"text, and would be read back as {'no id' if not text else 'a number'}"
+        if isinstance(row_id, int):
+            what = "over 64 bits, and would be read back as text"
+        raise ValueError(f"the id {row_id!r} is {what} from CSV: write to jsonl://, or give the rows other ids")
+    return text

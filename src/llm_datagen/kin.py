@@ -13,6 +13,7 @@ from llm_datagen.ids import NUMERIC_WIDTH, Id
 from llm_datagen.streams import Stream
 from llm_datagen.streams.rows import item_of
 from llm_datagen.streams.spans import Coverage
+from llm_datagen.streams.unreadable import explained
 
 _BLOCK_ROWS = 4096
 
@@ -91,7 +92,9 @@ def rows_of(
                     row_id, item = item_of(block.decode(record), number)
                 except ValueError as error:
                     if strict:
-                        raise stream.row_error(error, block.offset_after(number - block.start)) from error
+                        raise stream.row_error(
+                            explained(error, record), block.offset_after(number - block.start)
+                        ) from error
                     row_id, item = stream.unparsed_id(number), record.decode("utf-8", "backslashreplace")
                 yield row_id, item, number
     finally:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.config import (
+    DataConfig,
     DeliveryMode,
     ExecutorKind,
     FailurePolicy,
@@ -66,6 +67,7 @@ class UnifiedNode(Wiring):
         id_scheme: how the children of a row are named.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
+        data_config: what of the data is refused: NaN, long records; see `DataConfig`.
         hooks: who watches, when it runs by itself.
         log_file: the platform log when it runs by itself, or a logger of the host's own; None for none.
 
@@ -93,6 +95,7 @@ class UnifiedNode(Wiring):
         id_scheme: IdScheme = "path",
         idle_timeout: float | None = None,
         follow_input: bool = True,
+        data_config: DataConfig | Mapping[str, Any] | None = None,
         hooks: IPipelineHooks | None = None,
         log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
@@ -103,6 +106,7 @@ class UnifiedNode(Wiring):
             check_choice("executor", executor, ExecutorKind),
             follow_input=check_flag("follow_input", follow_input),
             idle_timeout=None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout),
+            data=DataConfig.of(data_config),
         )
         self.parallel_size = check_count("parallel_size", parallel_size)
         self.batch_size = check_count("batch_size", batch_size)
@@ -143,6 +147,7 @@ class UnifiedNode(Wiring):
             max_errors=self.policy.max_errors,
             idle_timeout=idle_timeout,
             follow_input=follow_input,
+            data_config=self.data_config,
         )
         naming: Naming = "named" if self.id_scheme == "path" else "numbered"
         uri = MergedStream.uri_of(naming, {name: stream.uri for name, stream in self._named_inputs.items()})
@@ -155,6 +160,7 @@ class UnifiedNode(Wiring):
             grace=self.grace,
             stall_after=self.stall_after,
             ordered=self.ordered,
+            data_config=self.data_config,
         )
         return node.bind_io(self.output, output).set_operator(Selector(name))
 
@@ -175,6 +181,7 @@ class UnifiedNode(Wiring):
             "stall_after": self.stall_after,
             "rate": self.rate,
             "executor": self.executor,
+            "data_config": self.data_config.as_dict(),
         }
 
     # Running.

@@ -24,7 +24,8 @@ from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.redrawn import has_same_steps
-from llm_datagen.run import Run
+from llm_datagen.resumable import ignored_uris
+from llm_datagen.run import Note, Run
 
 
 class UnifiedNodePipeline(BasePipeline):
@@ -97,6 +98,9 @@ class UnifiedNodePipeline(BasePipeline):
                 "resume needs the same ones"
             )
         return [given[node_id] for node_id in known]
+
+    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+        return ignored_uris(self._given, image)
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         given = {node.node_id: node.operator for node in self._given}

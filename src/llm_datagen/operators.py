@@ -13,8 +13,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from llm_datagen.arguments import NotPlainError, kept_arguments
 from llm_datagen.errors import ConfigError
 from llm_datagen.identity import parts_of
 
@@ -71,6 +72,18 @@ class IOperator(Protocol):
         """The operator's identity: a resume is refused when it differs from the image's."""
 
 
+class _SignatureOfInit:
+    """The signature of a class whose `__new__` takes anything, and whose `__init__` says what."""
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        if owner.__init__ is object.__init__:  # type: ignore[misc]
+            return inspect.Signature()
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=owner)
+
+
 class BaseOperator:
     """The class to inherit from: override `process_item` or `process_batch` (plain or async).
 
@@ -90,6 +103,23 @@ class BaseOperator:
     bisect: bool = True
     version: str | None = None
     stateful: bool = False
+
+    if not TYPE_CHECKING:  # a constructor's own signature is what counts
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            """Take note of the arguments, so that the image can say how to make the operator again."""
+            if cls.__init__ is object.__init__ and (args or kwargs):
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            self = super().__new__(cls)
+            try:
+                made_with = kept_arguments(cls, args, kwargs)
+            except NotPlainError as reason:
+                made_with = str(reason)
+            object.__setattr__(self, "_made_with", made_with)
+            return self
+
+        # Else the signature of a class would be that of `__new__`, which takes anything.
+        __signature__ = _SignatureOfInit()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -174,6 +204,12 @@ def as_operator(thing: Any) -> Any:
     if isinstance(thing, BaseOperator):
         raise ConfigError(f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch")
     return FunctionOperator(thing)
+
+
+def made_with(operator: Any) -> dict[str, Any] | str | None:
+    """Return the arguments of an operator's constructor as plain data; or why they cannot be kept; None: not known."""
+    is_known = isinstance(operator, BaseOperator) and type(operator).__new__ is BaseOperator.__new__
+    return vars(operator).get("_made_with") if is_known else None
 
 
 def operator_name(operator: Any) -> str:

@@ -53,6 +53,7 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
     found = [StreamFactory.create(entry["output_uri"]) for entry in entries]
     outputs = {output.place: output for output in found}
     check_deletable(list(outputs.values()), nodes, folder)
+    folder.forget()  # first: an image must not tell of outputs that are gone
     for output in outputs.values():
         output.delete()
 

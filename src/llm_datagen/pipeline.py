@@ -9,12 +9,12 @@ from typing import Any, Self
 from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.blueprint import (
     UNKNOWN_ID,
-    Settings,
     image_of_line,
     new_pipeline_id,
     node_from_image,
 )
 from llm_datagen.config import (
+    DataConfig,
     DeliveryMode,
     ExecutorKind,
     IfExists,
@@ -31,14 +31,20 @@ from llm_datagen.exporting import exporters_of
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.node import UnifiedNode
+from llm_datagen.operator_refs import operators_of
 from llm_datagen.redrawn import line_of
+from llm_datagen.resumable import ignored_ends
+from llm_datagen.run import Note
+from llm_datagen.settings import Settings
 
 
 class UnifiedPipeline(BasePipeline):
     """A line of operators, from an input to an output; the streams between them are derived.
 
     Args:
-        operators: what to do, in order: operators, or functions of one item.
+        operators: what to do, in order: operators, or functions of one item. These three are needed by `create()`,
+            which may be given them instead. A resume takes both paths from the image; without operators, it makes
+            again those that the image can name.
         input_uri: where the rows come from: ``jsonl://``, ``csv://``, ``memory://``, or a path with an extension.
         output_uri: where the results go.
         streaming: True runs all nodes at once, each fed by the one before; False one after the other.
@@ -74,6 +80,7 @@ class UnifiedPipeline(BasePipeline):
             or "auto", which is "thread". Async operators run on an event loop.
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
+        data_config: what of the data is refused: NaN, long records; see `DataConfig`.
         log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
 
     Raises:
@@ -83,9 +90,9 @@ class UnifiedPipeline(BasePipeline):
 
     def __init__(
         self,
-        operators: Sequence[Any],
-        input_uri: str,
-        output_uri: str,
+        operators: Sequence[Any] | None = None,
+        input_uri: str | None = None,
+        output_uri: str | None = None,
         streaming: bool = False,
         parallel_size: int = 1,
         batch_size: int = 1,
@@ -113,9 +120,11 @@ class UnifiedPipeline(BasePipeline):
         executor: ExecutorKind = "auto",
         follow_input: bool = False,
         idle_timeout: float | None = None,
+        data_config: DataConfig | Mapping[str, Any] | None = None,
         log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        self._remade: tuple[str, list[Any]] | None = None  # of which run, and its operators
         self._settings = Settings(
             operators=operators,
             input_uri=input_uri,
@@ -144,6 +153,7 @@ class UnifiedPipeline(BasePipeline):
             executor=executor,
             follow_input=follow_input,
             idle_timeout=idle_timeout,
+            data_config=DataConfig.of(data_config),
         )
 
     def create(
@@ -228,7 +238,7 @@ class UnifiedPipeline(BasePipeline):
             return super().blueprint()
         settings = self._settings.overridden(overrides)
         image = image_of_line(settings, node_configs or [], UNKNOWN_ID)
-        return image, [*settings.operators, *exporters_of(image)]
+        return image, [*(settings.operators or ()), *exporters_of(image)]
 
     def _create_default(self) -> None:
         self.create()
@@ -237,7 +247,15 @@ class UnifiedPipeline(BasePipeline):
         return image_of_line(self._settings, [], UNKNOWN_ID)
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
-        return [*self._settings.operators, *exporters_of(image)]
+        if self._settings.operators is not None:
+            return [*self._settings.operators, *exporters_of(image)]
+        pipeline_id = image["pipeline_id"]
+        if self._remade is None or self._remade[0] != pipeline_id:
+            self._remade = pipeline_id, operators_of(image)
+        return self._remade[1]
+
+    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+        return ignored_ends(self._settings.input_uri, self._settings.output_uri, image)
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         operators = self._operators(image)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from llm_datagen.blueprint import Settings, image_of_line
-from llm_datagen.config import NodeConfig, WriterConfig
+from llm_datagen.blueprint import image_of_line
+from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
 from llm_datagen.exporting import Exporter, is_export
 from llm_datagen.operators import operator_name
+from llm_datagen.settings import Settings
 from llm_datagen.streams import StreamFactory
 
 Entry = dict[str, Any]
@@ -42,6 +43,7 @@ def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[An
     said = {key: value for key, value in image["config"].items() if key in {field.name for field in fields(Settings)}}
     said = {"keep_ids": True, "id_column": None, **said}  # a run of an older version has no such settings
     said["writer_config"] = WriterConfig.of(said.get("writer_config"))
+    said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
     said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
     entries = image_of_line(replace(settings, **said), [], image["pipeline_id"])["nodes"]
     behind = list(old[kept:])

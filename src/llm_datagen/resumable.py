@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_datagen.config import FailurePolicy, OnError
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
-from llm_datagen.report import Status
-from llm_datagen.streams import FileStream, Fingerprint
+from llm_datagen.report import NodeReport, Status
+from llm_datagen.run import Note
+from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
+from llm_datagen.streams.commits import Position
+from llm_datagen.streams.sink import position_of
 
 
 def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
@@ -27,6 +31,41 @@ def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
             "needs the same ones in the same order (an operator that was renamed keeps its identity with "
             "name='the old name')"
         )
+
+
+def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[str, Any]) -> list[Note]:
+    """Return which of the two ends of a line the code gives otherwise than its image has them."""
+    ignored = []
+    ends = (("input_uri", input_uri, image["nodes"][0]), ("output_uri", output_uri, image["nodes"][-1]))
+    for name, uri, entry in ends:
+        used = (entry[name], image["config"].get(name))  # a node's config may have replaced what the code gives
+        if uri is not None and not any(known and _are_same_place(uri, known) for known in used):
+            ignored.append(_ignored(image, entry, name, uri))
+    return ignored
+
+
+def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Note]:
+    """Return the streams of nodes that the code wires otherwise than the image has them."""
+    entries = {entry["node_id"]: entry for entry in image["nodes"]}
+    ignored = []
+    for node in given:
+        entry = entries[node.node_id]
+        for name, uri in (("input_uri", node.input.uri), ("output_uri", node.output.uri)):
+            if not _are_same_place(uri, entry[name]):
+                ignored.append(_ignored(image, entry, name, uri))
+    return ignored
+
+
+def _are_same_place(uri: str, other: str) -> bool:
+    return uri == other or StreamFactory.create(uri).places == StreamFactory.create(other).places
+
+
+def _ignored(image: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Note:
+    text = (
+        f"run {image['pipeline_id']!r} goes on with {name}={entry[name]!r}, as its image says; the code gives "
+        f"{given!r}, which is not used: a resume takes its paths from the image. For other ones, create another run"
+    )
+    return Note(entry["node_id"], text)
 
 
 def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: int | float | None) -> None:
@@ -68,6 +107,25 @@ def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
             f"{node.output.path} is gone, with its commit log and its seal, though {rows} source rows of "
             f"{node.node_id} were done; restore it, or start afresh with if_exists='overwrite'"
         )
+
+
+def count_again(image: dict[str, Any], nodes: Sequence[UnifiedNode]) -> None:
+    """Write into an image what the streams say of each node: it may have been saved long before a kill."""
+    for node, entry in zip(nodes, image["nodes"], strict=True):
+        found = position_of(node.output)
+        position = found[1] if found else Position()
+        before = NodeReport(**{key: entry[key] for key in NodeReport.__dataclass_fields__ if key in entry})
+        now = replace(
+            before,
+            rows_in=position.coverage.rows,
+            rows_out=position.rows,
+            filtered=position.filtered,
+            skipped=position.skipped,
+            dead_letters=position.dead,
+            failed=position.skipped + position.dead,
+            status=Status.COMPLETED if node.is_finished() else Status.PENDING,
+        )
+        entry.update(now.as_dict())
 
 
 def is_untouched(image: dict[str, Any], nodes: list[UnifiedNode]) -> bool:

@@ -49,12 +49,12 @@ class Note:
     Attributes:
         node_id: the node.
         text: what is told.
-        parts: the parts of its operator that changed.
+        parts: the parts of its operator that changed; None when it is about a path that is not used.
     """
 
     node_id: str
     text: str
-    parts: Sequence[str]
+    parts: Sequence[str] | None = None
 
 
 class Run:
@@ -92,6 +92,7 @@ class Run:
         log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
+        self._notes = notes
         self._hooks: HookRunner | None = None
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
@@ -153,7 +154,11 @@ class Run:
         )
         tell(self._ref, RunMessage())
         for note in self._notes:
-            self._log.warning(events.OPERATOR_CHANGED, node_id=note.node_id, parts=list(note.parts), message=note.text)
+            if note.parts is None:
+                self._log.warning(events.NOT_USED, node_id=note.node_id, message=note.text)
+            else:
+                parts = list(note.parts)
+                self._log.warning(events.OPERATOR_CHANGED, node_id=note.node_id, parts=parts, message=note.text)
             tell(self._ref, OperatorLogged(self._pipeline_id, note.node_id, "warning", note.text))
         if self._cancelled is not None:  # it came before there was anybody to hear it
             tell(self._ref, Cancel(self._cancelled))

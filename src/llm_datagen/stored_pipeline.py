@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
 from llm_datagen.blueprint import new_pipeline_id
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice, check_flag
 from llm_datagen.edited import Entry, Reset, compare
-from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError
+from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.identity import fingerprint_of
 from llm_datagen.layout import check_layout
 from llm_datagen.log import LogTarget, check_log
 from llm_datagen.node import UnifiedNode
+from llm_datagen.operator_refs import ref_of
 from llm_datagen.outputs import delete_outputs, why_refused
 from llm_datagen.report import LIVE, Status
 from llm_datagen.resets import check_reset, finish
-from llm_datagen.resumable import change_policy, check_nodes, is_untouched
+from llm_datagen.resumable import change_policy, check_nodes, count_again, is_untouched
 from llm_datagen.run import Note, Run
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.letters import check_letters, release_letters
+from llm_datagen.streams.letters import check_letters, has_letters, release_letters
 
 
 class StoredPipeline:
@@ -67,6 +69,10 @@ class StoredPipeline:
 
     def _blueprint(self) -> dict[str, Any]:
         """Return the image as `create()` would make it now, of an id that is not known yet."""
+        raise TypeError
+
+    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+        """Return what the code gives, and a resume does not use."""
         raise TypeError
 
     # Blueprint.
@@ -137,7 +143,9 @@ class StoredPipeline:
     ) -> Self:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
-        Paths, settings and ids come from the image; only the operators come from the code.
+        Paths, settings and ids come from the image; only the operators come from the code. When the code gives other
+        paths, those of the image are used, and a `ResumeWarning`, the hooks' `on_log` and the platform log
+        say so.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.
@@ -185,12 +193,7 @@ class StoredPipeline:
         with self._held(pipeline_id) as (folder, image):
             for entry in image["nodes"]:
                 check_letters(StreamFactory.create(entry["output_uri"]))
-            self._resume(folder, image, on_change=on_change)
-            for node in self.nodes:
-                release_letters(node.output)
-            if not all(node.is_finished() for node in self.nodes):
-                image["status"] = str(Status.RESUMING)
-            folder.save(image)
+            self._resume(folder, image, on_change=on_change, is_replay=True)
         return self
 
     @contextlib.contextmanager
@@ -213,6 +216,7 @@ class StoredPipeline:
         on_error: OnError | None = None,
         max_errors: int | float | None = None,
         verify: Verify = "tail",
+        is_replay: bool = False,
         on_change: OnChange = "refuse",
     ) -> None:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
@@ -232,17 +236,35 @@ class StoredPipeline:
         check_nodes(kept, image)
         if reset is not None:
             check_reset(reset, nodes, folder)
+        ignored = self._ignored(image)
+        for note in ignored:
+            warnings.warn(note.text, ResumeWarning, stacklevel=3)
+        for entry, node in zip(image["nodes"], nodes, strict=True):
+            entry["operator_ref"] = ref_of(node.operator)
+        if reset is not None:
             image["status"], image["reset"] = str(Status.RESUMING), reset.mark()
             folder.save(image)
             finish(folder, image)
+        letters = [node.output for node in nodes if is_replay and has_letters(node.output)]
+        self._save_state(folder, image, nodes, is_complete=not letters)  # before a stream is less than the image says
         for node in nodes:
             node.reopen()
-        is_complete = all(node.is_finished() for node in nodes)
+        for output in letters:
+            release_letters(output)
+        if letters:
+            self._save_state(folder, image, nodes)
+        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._notes = edit.notes(on_change) + ignored
+        self.streaming = bool(image["config"]["streaming"])
+
+    def _save_state(
+        self, folder: RunFolder, image: dict[str, Any], nodes: list[UnifiedNode], *, is_complete: bool = True
+    ) -> None:
+        """Save what the streams say, so that whatever happens next, the image claims no more than they hold (R1)."""
+        count_again(image, nodes)
+        is_complete = is_complete and all(node.is_finished() for node in nodes)
         image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
         folder.save(image)
-        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
-        self._notes = edit.notes(on_change)
-        self.streaming = bool(image["config"]["streaming"])
 
     def _as_they_lie(self, image: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
         """Return the nodes that are kept, as they lie on the disk before `reset`."""

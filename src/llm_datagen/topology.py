@@ -83,7 +83,7 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
     waiting = list(image["nodes"])
     while waiting:
         entry = waiting.pop(0)
-        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
+        source, output = StreamFactory.of_node(entry, "input_uri"), StreamFactory.of_node(entry, "output_uri")
         if any(place in written and place not in steps for place in source.places) and waiting:
             waiting.append(entry)  # nodes may be wired in any order
             continue

@@ -110,7 +110,7 @@ class _Known:
 
 def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
     """Return the streams that a node of an image reads: its input, or all that it merges."""
-    stream = StreamFactory.create(entry["input_uri"])
+    stream = StreamFactory.of_node(entry, "input_uri")
     return [lane.stream for lane in stream.lanes] if isinstance(stream, MergedStream) else [stream]
 
 
@@ -156,7 +156,7 @@ def run_trial(
 
 def _given(entry: Mapping[str, Any], there: Sequence[_Known], most: int, *, is_passed_on: bool) -> list[tuple[Id, Any]]:
     """Return the rows that a node gets, under the ids that they have there."""
-    stream = StreamFactory.create(entry["input_uri"])
+    stream = StreamFactory.of_node(entry, "input_uri")
     if not isinstance(stream, MergedStream):
         return list(there[0].rows if is_passed_on else _spread(there[0].rows, most))
     # Of each input as large a share as it has of the rows of the run; of none nothing.
@@ -175,7 +175,7 @@ def _run_node(
     encode = JsonlCodec().encoder(b"").encode_other
     source.write_bytes(b"".join(encode(as_row(item, row_id)) + b"\n" for row_id, item in given))
     # What goes through CSV comes back as text: the next node must see it as in the run.
-    is_csv = isinstance(getattr(StreamFactory.create(entry["output_uri"]), "codec", None), CsvCodec)
+    is_csv = isinstance(getattr(StreamFactory.of_node(entry, "output_uri"), "codec", None), CsvCodec)
     trial = {
         **entry,
         "input_uri": f"jsonl://{source}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from llm_datagen.config import ExecutorKind
+from llm_datagen.config import DataConfig, ExecutorKind
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import check_operator
 from llm_datagen.layout import Joint
@@ -23,12 +23,22 @@ class Wiring:
         executor: where its operator will be called.
         follow_input: whether inputs are followed until they are sealed.
         idle_timeout: seconds without a new row after which an unsealed input is an error.
+        data: what of the data is refused, in all of them.
     """
 
-    def __init__(self, node_id: str, executor: ExecutorKind, *, follow_input: bool, idle_timeout: float | None) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        executor: ExecutorKind,
+        *,
+        follow_input: bool,
+        idle_timeout: float | None,
+        data: DataConfig,
+    ) -> None:
         self.node_id = node_id
         self.executor = executor
         self.follow_input, self.idle_timeout = follow_input, idle_timeout
+        self.data_config = data
         self._patience = follow_input, idle_timeout  # for the inputs, where there are several
         self._operator: Any = None
         self._input: Stream | None = None
@@ -66,25 +76,25 @@ class Wiring:
         self._named_outputs, self._rule = {}, route
         if isinstance(output_bus, Mapping):
             check_outputs(self.node_id, output_bus, route)
-            self._named_outputs = {name: _as_stream(f"output {name}", bus) for name, bus in output_bus.items()}
-            self._output = _routed(next(iter(self._named_outputs.values())))
+            self._named_outputs = {name: self._stream(f"output {name}", bus) for name, bus in output_bus.items()}
+            self._output = _routed(next(iter(self._named_outputs.values()))).with_data(self.data_config)
         elif route is not None:
             raise ConfigError(
                 f"node {self.node_id}: route is for several outputs: give their names, with a stream each"
             )
         else:
-            self._output = _as_stream("output_bus", output_bus)
+            self._output = self._stream("output_bus", output_bus)
         outputs = list(self._named_outputs.values()) or [self._output]
         for stream in (self._output, *outputs):
             stream.anchor()
         self._named_inputs = {}
         if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
-            self._named_inputs = {name: _as_stream(f"input {name}", bus) for name, bus in named.items()}
+            self._named_inputs = {name: self._stream(f"input {name}", bus) for name, bus in named.items()}
             check_inputs(self.node_id, self._named_inputs)
-            self._input = merged_beside(outputs[0])
+            self._input = merged_beside(outputs[0]).with_data(self.data_config)
         else:
-            self._input = _as_stream("input_bus", input_bus)
+            self._input = self._stream("input_bus", input_bus)
         for stream in (self._input, *self._named_inputs.values()):
             stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
@@ -93,6 +103,9 @@ class Wiring:
             if written.intersection(stream.places):
                 raise ConfigError(f"node {self.node_id} would read and write the same stream, {stream.uri}")
         return self
+
+    def _stream(self, name: str, value: Any) -> Stream:
+        return _as_stream(name, value).with_data(self.data_config)
 
     def set_processor(self, func: Any) -> Self:
         """Say what the node does: ``func(items, ctx) -> list``, or an operator.

@@ -55,7 +55,7 @@ def run(job: Job) -> dict[str, Any]:
 class _Until:
     """Returns rows as they are, and cancels its pipeline at one of them."""
 
-    name = "until"
+    name, version = "until", "1"
 
     def __init__(self, row: int) -> None:
         self._row = row

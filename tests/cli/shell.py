@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import yaml
 
+from llm_datagen.runtime import RunFolder
+
 from ..support import PATIENCE_SECONDS, eventually, lines, numbered, write_jsonl
 
 PROGRAM = [sys.executable, "-m", "llm_datagen.cli"]
@@ -257,3 +259,12 @@ class Terminal:
             return False
         self.shown += drawn.decode(errors="replace")
         return bool(drawn)
+
+
+def forget_operators(folder: Path) -> None:
+    """Make of a run's image one of an earlier version, which does not say how its operators are made."""
+    run = RunFolder(folder.parent, folder.name)
+    image = run.load()
+    for entry in image["nodes"]:
+        del entry["operator_ref"]
+    run.save(image)

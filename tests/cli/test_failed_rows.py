@@ -16,7 +16,7 @@ from llm_datagen.streams.letters import read_letters
 
 from ..support import bag, eventually
 from .conftest import Command
-from .shell import Shell
+from .shell import Shell, forget_operators
 
 PICKY: dict[str, Any] = {"use": "ops:picky", "on_error": "dead_letter"}
 
@@ -183,6 +183,7 @@ def test_dead_letters_of_an_early_node_go_through_all_that_follow(shell: Shell) 
 def test_a_replay_needs_to_know_the_operators(shell: Shell, command: Command) -> None:
     pipeline = find_target(shell.yaml([PICKY])).create("a", None)
     pipeline.run()
+    forget_operators(Path(pipeline.results_dir) / "a")
     said = command("replay", "a", code=2).stderr
     assert "say it: llm-datagen replay a FILE.yaml (or module:name)" in said
     shell.mend()

@@ -10,7 +10,7 @@ import pytest
 
 from ..support import PATIENCE_SECONDS, eventually
 from .conftest import Command
-from .shell import Shell
+from .shell import Shell, forget_operators
 
 EXPECTED = [{"n": n, "passed": True, "_i": n} for n in range(50)]
 
@@ -106,6 +106,9 @@ def test_a_run_that_was_not_started_here_is_resumed_when_it_is_said_from_what(sh
     file = shell.yaml(["ops:no_seven"], results_dir="kept")
     command("run", file, "--id", "a", code=1)
     (shell.folder / "kept/a/origin.json").unlink()
+    assert "mend the cause" in command("resume", "a", "--results-dir", "kept", code=1).stderr, "its image names them"
+    assert not (shell.folder / "kept/a/origin.json").exists()
+    forget_operators(shell.folder / "kept/a")
     assert "there is no run 'a'" in command("resume", "a", code=2).stderr
     unknown = command("resume", "a", "--results-dir", "kept", code=2).stderr
     assert "say it: llm-datagen resume a FILE.yaml (or module:name)" in unknown

@@ -393,7 +393,7 @@ def test_numeric_marks_forget_what_failed() -> None:
 
 
 @shapes
-@pytest.mark.parametrize("bad", [object(), {1, 2}, 2**70, float, b"bytes", "a lone \ud800"])
+@pytest.mark.parametrize("bad", [object(), {1, 2}, math.nan, float, b"bytes", "a lone \ud800"])
 def test_results_that_cannot_be_stored_are_a_failure_of_the_operator(shape: str, bad: Any) -> None:
     """H9: alone, in a row, and as a child; nothing half-written remains."""
     for result in (bad, {"x": bad}, [{"x": 1}, {"x": bad}]):

@@ -81,7 +81,7 @@ WRONG: list[Any] = [
     ({"input_uri": "nope://x"}, r"nope:// is not known; known are jsonl://, csv://, memory://, file://"),
     ({"output_uri": "nope://x"}, "nope://"),
     ({"input_uri": ""}, "URI"),
-    ({"input_uri": None}, "URI"),
+    ({"input_uri": None}, "input_uri is missing"),
     ({"input_uri": "jsonl://"}, "names a protocol but no stream"),
     ({"output_uri": 7}, "7"),
     ({"output_uri": "file://data.parquet"}, "parquet"),
@@ -464,7 +464,7 @@ def test_a_second_run_of_an_id_is_refused_in_one_process(bench: Bench) -> None:
             with pytest.raises(PipelineBusyError, match="this object is still running 'a'; wait"):
                 attempt()
         assert first.status == Status.RUNNING, "it still holds on to its run"
-        with pytest.raises(PipelineExistsError, match="running already"):
+        with pytest.raises(PipelineBusyError, match="running already"):
             first.run()
     finally:
         go_on.set()
@@ -665,3 +665,38 @@ def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> No
     assert report.status == Status.COMPLETED
     made = lines(bench.output)
     assert bag(lines(target)) == bag({"n": row["n"], "_i": at, "_i_in": row["_i"]} for at, row in enumerate(made))
+
+
+def test_what_of_the_data_is_refused_is_a_setting_that_is_kept(bench: Bench) -> None:
+    """12.2.6: of the pipeline or of a node; in the image, so that a resume reads as the run did."""
+    bench.input.write_text('{"a":NaN}\n{"a":12345678901234567890123}\n"' + "x" * 200 + '"\n{"a":1,"a":2}\n')
+    pipeline = bench.pipeline([same, same], on_error="dead_letter", data_config={"nan": "null"})
+    pipeline.create("a", node_configs=[{"data_config": {"nan": "null", "max_record_bytes": 100, "strict": True}}])
+    nodes = bench.image("a")["nodes"]
+    assert [node["data_config"]["max_record_bytes"] for node in nodes] == [100, None]
+    bench.pipeline([same, same]).resume("a").run()
+    assert lines(bench.output) == [{"a": None, "_i": 0}, {"a": 12345678901234567890123, "_i": 1}]
+    told = [letter["error"]["text"] for letter in lines(bench.between("a").with_name("node_0.jsonl.errors.jsonl"))]
+    assert ["line 3" in text and "max_record_bytes" in text for text in told] == [True, False]
+    assert "line 4" in told[1]
+    with pytest.raises(ConfigError, match=r"DataConfig\.nan must be one of"):
+        bench.pipeline([same], data_config={"nan": "zero"})
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_nan_in_a_result_is_its_rows_failure(bench: Bench, executor: Any) -> None:
+    """12.2.6: of that row only, in worker processes as on threads; and the input names its line."""
+    bench.give([{"n": 0}, {"n": 1}, {"n": 2}])
+    with bench.input.open("a") as file:
+        file.write('{"n":NaN}\n{"n":"\\ud83d"}\n')
+    operator = FunctionOperator(_odd, name="odd")
+    report = bench.pipeline([operator], on_error="dead_letter", executor=executor).create("a").run()
+    assert (report.rows_out, report.failed) == (2, 3)
+    told = {letter["_i"]: letter["error"]["text"] for letter in lines(bench.output.with_name("out.jsonl.errors.jsonl"))}
+    assert "row 1 cannot be written: column 'x'[0] holds nan" in told[1]
+    assert "line 4" in told[3] and "nan='null'" in told[3]  # noqa: PT018
+    assert "line 5" in told[4] and "half a surrogate pair" in told[4]  # noqa: PT018
+
+
+def _odd(item: Any) -> Any:
+    return {**item, "x": [float("nan") if item["n"] == 1 else 2**70]}

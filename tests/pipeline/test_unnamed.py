@@ -137,6 +137,15 @@ def test_a_run_goes_on_where_its_disk_failed(bench: Bench) -> None:
     assert lines(bench.output) == PAIRS
 
 
+def test_a_run_is_resumed_by_what_its_image_says_alone(bench: Bench) -> None:
+    bench.give(numbered(4))
+    bench.pipeline([pair], keep_ids=False).create("a").run()
+    with bench.input.open("a") as file:
+        file.write('{"n": 4}\n')
+    UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
+    assert lines(bench.output) == [*PAIRS, {"n": 4, "k": 0}, {"n": 4, "k": 1}]
+
+
 def test_overwriting_deletes_both(bench: Bench) -> None:
     bench.give(numbered(4))
     bench.pipeline([pair], keep_ids=False).create("a").run()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import FunctionOperator, NodeFailedError, Status, StreamError, UnifiedPipeline
+from llm_datagen import FunctionOperator, NodeFailedError, ResumeWarning, Status, StreamError, UnifiedPipeline
 
 from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered, write_jsonl
 
@@ -287,7 +287,10 @@ def test_the_image_wins_over_the_code(bench: Bench) -> None:
         id_scheme="numeric",
         default_protocol="csv://",
         protocol_prefix="p",
-    ).resume("a")
+    )
+    with pytest.warns(ResumeWarning) as told:
+        pipeline.resume("a")
+    assert [str(warning.message).count("wrong") for warning in told] == [1, 1]
     assert [node.node_id for node in pipeline.nodes] == ["node_0", "node_1"]
     assert {node.parallel_size for node in pipeline.nodes} == {2}
     assert pipeline.streaming is True

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from llm_datagen.config import DataConfig
 from llm_datagen.errors import ColumnError, RowFormatError
 from llm_datagen.streams.csv import CsvCodec, CsvDecoder, CsvEncoder
 from llm_datagen.streams.cursor import READ_BYTES
@@ -172,6 +173,7 @@ def test_a_record_may_be_larger_than_a_block(kind: str) -> None:
     """M19, S3: also with blank lines before it, which fill no block of their own."""
     big = 'x",\n' * (READ_BYTES // 2)
     stream = stream_on(stream_of(b"").disk, kind)
+    stream.codec = type(stream.codec)(DataConfig(max_record_bytes=4 * READ_BYTES))  # type: ignore[call-arg]
     with stream.get_writer() as writer:
         writer.write([{"a": "first"}, {"a": big}, {"a": "last"}])
     assert [row["a"] for row in values_now(stream)] == ["first", big, "last"]
@@ -247,7 +249,7 @@ def test_a_record_with_the_wrong_number_of_cells_is_an_error(record: bytes) -> N
         list(stream.get_reader(follow=False).read(5))
 
 
-@pytest.mark.parametrize("bad", [b'1,"2\n', b'1,"2"x\n', b"1,\xff\n", b"1,2\r3\n", b'a,5" x\nb,6" y\n'])
+@pytest.mark.parametrize("bad", [b'1,"2\n', b'1,"2"x\n', b"1,\xff\n", b"1,2\r3\n"])
 def test_a_record_that_is_not_csv_is_an_error_not_a_guess(bad: bytes) -> None:
     """M24: quotes that are not closed, text after them, bytes that are no text."""
     with pytest.raises(RowFormatError, match=r"out.csv, line 2: this is not a row"):
@@ -255,7 +257,8 @@ def test_a_record_that_is_not_csv_is_an_error_not_a_guess(bad: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "says"), [(b"a,b,a\n1,2,3\n", "'a' more than once"), (b"a,\xff\n", "utf-8"), (b'a,"b', "unexpected end")]
+    ("header", "says"),
+    [(b"a,b,a\n1,2,3\n", "'a' more than once"), (b"a,\xff\n", "is not UTF-8"), (b'a,"b', "unexpected end")],
 )
 def test_a_header_that_is_none_is_an_error(header: bytes, says: str) -> None:
     """M19: a column that is named twice would lose one of its cells."""
@@ -343,7 +346,7 @@ def test_one_of_many_first_rows_decides_the_columns() -> None:
 
 
 @pytest.mark.parametrize("encoder", [JsonlEncoder(), CsvEncoder()])
-@pytest.mark.parametrize("value", ["\ud800", [object()], [2**70]])
+@pytest.mark.parametrize("value", ["\ud800", [object()], {1, 2}])
 def test_a_value_that_cannot_be_written_is_an_error(encoder: Any, value: Any) -> None:
     """S3: no row is written that cannot be read."""
     for encode in (encoder.encode, encoder.encode_other):
@@ -351,15 +354,15 @@ def test_a_value_that_cannot_be_written_is_an_error(encoder: Any, value: Any) ->
             encode({"a": value})
 
 
-def test_a_row_of_plain_values_is_encoded_by_orjson_itself() -> None:
-    """M15: nothing of ours is between, and what it cannot hold is said with a TypeError."""
+def test_what_json_cannot_hold_is_said_with_a_type_error() -> None:
+    """M15: then, and only then, `encode_other` is asked. Where NaN may be null, nothing of ours is before orjson."""
     encoder = JsonlCodec().encoder(b"")
-    assert encoder.encode is orjson.dumps
-    for value in (object(), {1, 2}, 2**70, "a lone \ud800"):
+    for value in (object(), {1, 2}, "a lone \ud800"):
         with pytest.raises(TypeError):
             encoder.encode({"x": value})
         with pytest.raises(TypeError):
             encoder.encode_other({"x": value})
+    assert JsonlCodec(DataConfig(nan="null")).encoder(b"").encode is orjson.dumps
 
 
 def test_values_of_numpy_are_rows_like_others() -> None:

@@ -132,7 +132,7 @@ FROZEN = (
     Fault(operation="fsync", path="*/out.jsonl.commits", hit=2, action="delay", seconds=60, times=None),
     Fault(operation="rename", path="*/out.jsonl.done", action="delay", seconds=60),
     Fault(operation="write", path="*/runtime.json.tmp", hit=2, action="delay", seconds=60, times=None),
-    Fault(operation="read", path="*/in.jsonl", hit=3, action="delay", seconds=60, times=None),
+    Fault(operation="read", path="*/in.jsonl", hit=4, action="delay", seconds=60, times=None),
 )
 
 

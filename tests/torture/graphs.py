@@ -23,7 +23,7 @@ from llm_datagen.audit import verify
 from llm_datagen.lineage import trace
 from llm_datagen.runtime import RunFolder
 
-from ..support import stored
+from ..support import instrument, stored
 from .forks import fork
 from .operators import FATES, PoisonError, bare
 from .tally import Tally
@@ -111,7 +111,7 @@ class _Graph:
             node.bind_io(
                 inputs if len(inputs) > 1 else inputs[0], outputs if len(outputs) > 1 else self.uri(vertex.outputs[0])
             )
-            operator = partial(vertex.call, seed=self.seed, is_mended=is_mended)
+            operator = instrument(partial(vertex.call, seed=self.seed, is_mended=is_mended))
             nodes.append(node.set_operator(operator))
         random.Random(self.seed).shuffle(nodes)  # in any order
         results = self.folder / "results"

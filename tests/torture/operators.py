@@ -148,6 +148,10 @@ class TortureOperator(BaseOperator):
         mended: whether no row is poison any more.
     """
 
+    version = "torture"
+    """It is changed between two runs of an id, and its rows are the same."""
+    stateful = True
+
     def __init__(self, node: Node, number: int, seed: int, raised: Path | None = None, *, mended: bool = False) -> None:
         self.name = f"{number} {node.kind} {node.style}"
         self.bisect = node.bisect

@@ -14,7 +14,7 @@ from llm_datagen import DatagenError, NodeFailedError, UnifiedPipeline
 from llm_datagen.audit import verify
 from llm_datagen.runtime import RunFolder
 
-from ..support import stored
+from ..support import instrument, stored
 from .tally import Tally
 
 ROWS = 40
@@ -89,7 +89,7 @@ class Scene:
             return [{**row, "k": k} for k in range(int(row["n"]) % 3)]
 
         return UnifiedPipeline(
-            [double, fan],
+            [instrument(double), instrument(fan)],
             f"jsonl://{self.folder}/in.jsonl",
             f"jsonl://{self.folder}/out.jsonl",
             base_path=f"{self.folder}/between",

@@ -111,7 +111,7 @@ def test_an_error_comes_at_the_hit_that_was_asked_for_and_names_the_file(tmp_pat
     with inject(Fault(operation="write", path="*/out.jsonl", hit=2, action="raise", error="ENOSPC")) as disk:
         writer = stream.get_writer()
         writer.write([{"n": 0}])
-        with pytest.raises(DiskError, match=r"No space left on device: .*out\.jsonl") as caught:
+        with pytest.raises(DiskError, match=r"No space left on device .*out\.jsonl") as caught:
             writer.write([{"n": 1}])
         assert caught.value.errno == errno.ENOSPC
         with pytest.raises(Exception, match="failed before"):

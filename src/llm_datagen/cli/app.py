@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version as package_version
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from llm_datagen.cli.commands import looking, running, steering
 from llm_datagen.cli.output import write
+from llm_datagen.errors import ResumeWarning
 
 app = typer.Typer(
     name="llm-datagen",
@@ -35,7 +37,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    warnings.simplefilter("ignore", ResumeWarning)  # the display shows it, as what the hooks are told
 
 
 for group in (running, looking, steering):

@@ -11,11 +11,11 @@ import orjson
 
 from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write, write_json
-from llm_datagen.cli.problems import did_you_mean
 from llm_datagen.cli.runs import RunView, enter_run
 from llm_datagen.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.errors import ConfigError, StreamMissingError
 from llm_datagen.ids import Id
+from llm_datagen.importing import did_you_mean
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
@@ -88,7 +88,7 @@ def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, A
 
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
     for entry in entries:
-        stream = StreamFactory.create(entry["output_uri"])
+        stream = StreamFactory.of_node(entry, "output_uri")
         groups: dict[str, LetterGroup] = {}
         for letter in read_letters(stream, position=committed(stream, entry) or Position()):
             error = letter["error"]
@@ -157,7 +157,7 @@ def dead_rows(image: dict[str, Any]) -> dict[str, int]:
     """Return how many rows are dead-lettered now, for each node of an image that has any, by its label."""
     counts = {}
     for entry in image["nodes"]:
-        position = committed(StreamFactory.create(entry["output_uri"]), entry)
+        position = committed(StreamFactory.of_node(entry, "output_uri"), entry)
         if position is not None and position.dead:
             counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
     return counts

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from llm_datagen.importing import did_you_mean
 
 _PLAIN_WORDS = {
     "a valid string": "text",
@@ -36,15 +37,6 @@ def key_path(keys: Sequence[str | int]) -> str:
     """Return the path of a key as people write it, such as ``operators[1].with.model``."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
     return text.removeprefix(".") or "the file"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at what was meant: the nearest of the known names, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known are {', '.join(names)}" if names else "there are none"
 
 
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from llm_datagen.cli.budgets import NO_CAPS, Caps
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.letters import dead_rows
-from llm_datagen.cli.loading import know_protocols
+from llm_datagen.cli.loading import know_protocols, make_importable
 from llm_datagen.cli.origin import Origin, origin_of
 from llm_datagen.cli.output import write
 from llm_datagen.cli.runs import headline, look_at
@@ -16,6 +16,8 @@ from llm_datagen.cli.target import Target, default_results, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.display.tables import number, rows_in_words
 from llm_datagen.errors import ConfigError
+from llm_datagen.operator_refs import operators_of
+from llm_datagen.pipeline import UnifiedPipeline
 from llm_datagen.runtime import RunFolder
 
 
@@ -149,17 +151,29 @@ class _Stopped:
             ConfigError: when it is not known where its operators come from, or they cannot be had.
         """
         if self._given is None and self._origin is None:
-            pipeline_id = self.folder.pipeline_id
-            raise ConfigError(
-                f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
-                f"known; say it: llm-datagen {verb} {pipeline_id} FILE.yaml (or module:name)"
-            )
-        target = self._given or find_target(self._origin.target if self._origin else "")
+            target = self._by_image(verb)
+        else:
+            target = self._given or find_target(self._origin.target if self._origin else "")
         target.pipeline.results_dir = str(self.folder.path.parent)
         return target
 
+    def _by_image(self, verb: str) -> Target:
+        """Return a pipeline whose operators are made as the image says: it was started by a program."""
+        make_importable(Path.cwd())
+        try:
+            operators_of(self.image)
+        except ConfigError as error:
+            pipeline_id = self.folder.pipeline_id
+            raise ConfigError(
+                f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
+                f"known; say it: llm-datagen {verb} {pipeline_id} FILE.yaml (or module:name). {error}"
+            ) from error.__cause__
+        return Target(name="", pipeline=UnifiedPipeline(log_file=self.image.get("log_file")))
+
     def keep_origin(self, target: Target) -> str:
         """Keep where its operators come from now, and return what is said of that."""
+        if not target.name:
+            return "with the operators that its image names"
         origin = self._origin or Origin.here(target.name)
         Origin(target=target.name, cwd=origin.cwd).save(self.folder)
         return self._name or origin.target

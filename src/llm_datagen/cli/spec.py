@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
@@ -18,6 +18,7 @@ from llm_datagen.cli.problems import describe
 from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, InputIds, OnError, PipelineIdScheme, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
+from llm_datagen.operator_refs import OperatorRef
 
 
 def _max_errors(value: Any) -> Any:
@@ -56,6 +57,14 @@ class WriterPart(_Part):
     fsync: Fsync = "close"
 
 
+class DataPart(_Part):
+    """`DataConfig`."""
+
+    nan: Literal["error", "null"] = "error"
+    max_record_bytes: Count | None = None
+    strict: bool = False
+
+
 class OperatorPart(_Part):
     """An operator, and the `NodeConfig` of its node."""
 
@@ -84,6 +93,11 @@ class OperatorPart(_Part):
     rate: Seconds | None = None
     executor: ExecutorKind = "auto"
     idle_timeout: Seconds | None = None
+    data_config: DataPart | None = None
+
+    def ref(self) -> OperatorRef:
+        """Return how the operator is made."""
+        return OperatorRef(use=self.use, with_=self.with_, name=self.name, batch=self.batch)
 
     def node_config(self) -> dict[str, Any]:
         """Return what differs from the pipeline's settings in this node."""
@@ -134,6 +148,7 @@ class PipelinePart(_Part):
     executor: ExecutorKind = "auto"
     follow_input: bool = False
     idle_timeout: Seconds | None = None
+    data_config: DataPart | None = None
     log_file: Text | LogPart | None = None
 
     def settings(self) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import Any
 import yaml
 
 from llm_datagen.base_pipeline import BasePipeline
-from llm_datagen.cli.loading import build_operator, load, make_importable
-from llm_datagen.cli.problems import did_you_mean
+from llm_datagen.cli.loading import make_importable
 from llm_datagen.cli.spec import PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.importing import did_you_mean, load
 from llm_datagen.node_pipeline import UnifiedNodePipeline
+from llm_datagen.operator_refs import build_operator
 from llm_datagen.pipeline import UnifiedPipeline
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
@@ -175,7 +176,7 @@ def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:
     spec = read_spec(path, overrides)
     make_importable(Path.cwd(), path.absolute().parent)
     try:
-        operators = [build_operator(entry, f"operators[{number}]") for number, entry in enumerate(spec.operators)]
+        operators = [build_operator(entry.ref(), f"operators[{number}]") for number, entry in enumerate(spec.operators)]
         _check_uris(spec)
         settings = {"results_dir": default_results(), **spec.settings()}
         pipeline = UnifiedPipeline(operators, **settings)

@@ -11,6 +11,7 @@ from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames
 from llm_datagen.streams import Block, Span, Stream
 from llm_datagen.streams.letters import UNPARSED, letter
 from llm_datagen.streams.rows import named
+from llm_datagen.streams.unreadable import explained
 
 _EXCERPT_CHARS = 200
 
@@ -59,6 +60,7 @@ class Input:
 
     def error(self, error: ValueError, number: int) -> ValueError:
         """Return the error of a row that cannot be parsed, with its place."""
+        error = explained(error, self._block.records[number])
         return self._source.row_error(error, self._block.offset_after(number))
 
     def batch(self, begin: int, end: int) -> tuple[list[Id], list[Any]]:

@@ -23,7 +23,7 @@ Parts = dict[str, str | None]
 SHORT = 64
 """Characters of a value that is kept as it is, at most."""
 
-_IDENTITY = {"name", "version", "stateful", "bisect"}
+_IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
 _PACKAGE = __name__.partition(".")[0]
 
 

@@ -274,6 +274,15 @@ class RunFolder:
         age = datetime.now(UTC) - datetime.fromisoformat(moved_at)
         return owner if abs(age.total_seconds()) <= FRESH_SECONDS else None
 
+    def forget(self) -> None:
+        """Remove the image and the checkpoint: there is no run of this id any more.
+
+        Raises:
+            DiskError: when they cannot be removed.
+        """
+        self.disk.remove(str(self.image_path))
+        self.disk.remove(str(self.checkpoint_path))
+
     def remove_files(self) -> None:
         """Remove what the operators of the run have kept for themselves.
 

@@ -24,11 +24,24 @@ class Split(NamedTuple):
         ends: for each record, where the next one begins, counted from the beginning of the bytes; None when
             each record is followed by exactly one byte that was taken off.
         consumed: how many bytes the records take, with blank lines.
+        decode: how to decode these records and all that follow, when not as `read_preamble` has said. It must be able
+            to decode what was before, too.
     """
 
     records: list[bytes]
     ends: list[int] | None
     consumed: int
+    decode: Decoder | None = None
+
+    def up_to(self, most: int) -> Split:
+        """Return what comes before the first record of more than `most` bytes."""
+        for number, record in enumerate(self.records):
+            if len(record) > most:
+                records, ends = self.records[:number], self.ends
+                if ends is None:
+                    return Split(records, None, sum(map(len, records)) + number)
+                return Split(records, ends[:number], ends[number - 1] if number else 0)
+        return self
 
 
 class Encoder(Protocol):
@@ -58,7 +71,11 @@ def lines_of(records: list[bytes]) -> bytes:
 
 
 class Codec(Protocol):
-    """A format of text: every record ends with a newline, though there may be newlines in it as well."""
+    """A format of text: every record ends with a newline, though there may be newlines in it as well.
+
+    It may have an attribute `max_record_bytes`: its `split` stops before a longer record, which then is an error, and
+    what follows its first line goes on. It may have a method `with_data(DataConfig)`, which returns it with settings.
+    """
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder and the offset of the first record.
@@ -155,7 +172,7 @@ class Block:
         is_regular = self.ends is None and after.ends is None
         if not is_regular or self.offset_end != after.offset:  # blank lines may lie between them
             ends = self._all_ends() + after._all_ends()
-        return Block(self.records + after.records, self.start, self.offset, after.offset_end, ends, self.decode)
+        return Block(self.records + after.records, self.start, self.offset, after.offset_end, ends, after.decode)
 
     def _all_ends(self) -> list[int]:
         if self.ends is not None:

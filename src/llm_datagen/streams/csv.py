@@ -6,14 +6,19 @@ What is not text is written so that nothing is lost: None as an empty cell, true
 from __future__ import annotations
 
 import csv
+import math
 from typing import Any
 
-import orjson
-
-from llm_datagen.errors import ColumnError
-from llm_datagen.ids import ID_FIELD, parse_id
+from llm_datagen.config import DataConfig
+from llm_datagen.errors import ColumnError, RowValueError
+from llm_datagen.ids import ID_FIELD, id_text, parse_id
 from llm_datagen.streams.codec import Encoder, Split
-from llm_datagen.streams.jsonl import split_lines
+from llm_datagen.streams.jsonl import JsonlEncoder, split_lines
+from llm_datagen.streams.jsonvalues import refusal
+from llm_datagen.streams.unreadable import LongRecord, check_encoding, text_of
+
+MAX_RECORD_BYTES = 1 << 20
+"""The longest record, unless told otherwise: a quote that is not closed would make a record of all that follows."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -27,14 +32,73 @@ class _Echo:
 
 
 def _cells(record: bytes) -> list[str]:
-    text = record.decode("utf-8")
+    text = text_of(record)
     try:
         return next(csv.reader((text,), strict=True), [])
     except csv.Error as error:
         if "field limit" in str(error):  # the module's limit of 128 KiB a cell is not one of the format
-            csv.field_size_limit(max(len(text), csv.field_size_limit()) * 2)
-            return _cells(record)
+            return _long_cells(text)
         raise ValueError(str(error)) from None
+
+
+def _long_cells(text: str) -> list[str]:
+    """Return the cells of a record as `csv.reader` does, without its limit, which is the host's to set."""
+    text = text.removesuffix("\n").removesuffix("\r")
+    cells: list[str] = []
+    at = 0
+    while True:
+        if text.startswith('"', at):
+            cell, at = _quoted_cell(text, at + 1)
+        else:
+            end = text.find(",", at)
+            cell, at = (text[at:], len(text)) if end < 0 else (text[at:end], end)
+            if "\r" in cell or "\n" in cell:
+                raise ValueError("new-line character in a cell without quotes")
+        cells.append(cell)
+        if at == len(text):
+            return cells
+        at += 1
+
+
+def _quoted_cell(text: str, at: int) -> tuple[str, int]:
+    """Return the quoted cell whose text begins at `at`, and where it ends."""
+    parts: list[str] = []
+    while True:
+        end = text.find('"', at)
+        if end < 0:
+            raise ValueError("unexpected end of data: a quote is not closed")
+        parts.append(text[at:end])
+        at = end + 1
+        if not text.startswith('"', at):
+            break
+        parts.append('"')
+        at += 1
+    if at < len(text) and text[at] != ",":
+        raise ValueError("',' expected after '\"'")
+    return "".join(parts), at
+
+
+def _is_open_after(line: bytes, *, is_open: bool) -> bool:
+    """Return whether a quoted cell goes on behind a line. A quote opens one only at the beginning of a cell."""
+    at = 0
+    if not is_open:
+        if line.startswith(b'"'):
+            at = 1
+        elif (begin := line.find(b',"')) >= 0:
+            at = begin + 2
+        else:
+            return False
+    while True:
+        end = line.find(b'"', at)
+        if end < 0:
+            return True
+        if line.startswith(b'"', end + 1):
+            at = end + 2
+            continue
+        begin = line.find(b',"', end + 1)
+        if begin < 0:
+            return False
+        at = begin + 2
 
 
 class CsvDecoder:
@@ -42,10 +106,12 @@ class CsvDecoder:
 
     Args:
         columns: the header.
+        is_strict: whether blank lines are refused.
     """
 
-    def __init__(self, columns: list[str]) -> None:
+    def __init__(self, columns: list[str], *, is_strict: bool = False) -> None:
         self.columns = columns
+        self._is_strict = is_strict
         self._has_id = ID_FIELD in columns
 
     def __call__(self, record: bytes) -> dict[str, Any]:
@@ -54,6 +120,8 @@ class CsvDecoder:
         Raises:
             ValueError: when the quotes are not closed, or there are more or fewer cells than columns.
         """
+        if record.__class__ is LongRecord or (self._is_strict and not record.rstrip(b"\r")):
+            raise ValueError("it is too long" if record.rstrip(b"\r") else "it is blank: no row, or one empty cell?")
         cells = _cells(record)
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} cells where the header has {len(self.columns)} columns")
@@ -68,11 +136,14 @@ class CsvEncoder:
 
     Args:
         columns: the header of the file, when it has one.
+        data: what becomes of NaN.
     """
 
-    def __init__(self, columns: list[str] | None = None) -> None:
+    def __init__(self, columns: list[str] | None = None, data: DataConfig | None = None) -> None:
         # setdefault is atomic, so that of several workers that encode a first row exactly one decides.
         self._header: dict[str, tuple[str, ...]] = {}
+        self._writes_null = data is not None and data.nan == "null"
+        self._nested = JsonlEncoder(data)
         if columns:
             self._header["columns"] = tuple(columns)
 
@@ -81,10 +152,11 @@ class CsvEncoder:
 
         Raises:
             ColumnError: when the row has a column that the header lacks.
+            RowValueError: when a cell cannot hold a value, naming the column.
         """
         if not row:
             raise ColumnError("a row without any column cannot be written as CSV; filter it out, or write to jsonl://")
-        columns = self._header.get("columns") or self._header.setdefault("columns", tuple(row))
+        columns = self._header.get("columns") or self._header.setdefault("columns", _as_columns(row))
         if len(row) > len(columns) or not row.keys() <= set(columns):
             extra = [name for name in row if name not in columns]
             which = f"row {row[ID_FIELD]!r}" if ID_FIELD in row else "a row"
@@ -92,7 +164,10 @@ class CsvEncoder:
                 f"{which} has the column {extra[0]!r}, which the header lacks "
                 f"({', '.join(columns)}); give every row the same columns, or write to jsonl://"
             )
-        return _record(row.get(name) for name in columns)
+        try:
+            return _record([self._text(row.get(name), name) for name in columns])
+        except (ValueError, TypeError) as error:
+            raise refusal(row, error, writes_null=self._writes_null) from None
 
     encode_other = encode
 
@@ -100,78 +175,123 @@ class CsvEncoder:
         """Return the header."""
         return _record(self._header.get("columns", ())) + b"\n"
 
+    def _text(self, value: Any, column: str) -> str:
+        if column == ID_FIELD and value is not None:
+            return id_text(value)
+        if isinstance(value, str):
+            return value
+        if value is None:
+            return ""
+        if isinstance(value, float):
+            if math.isfinite(value):
+                return float.__repr__(value)
+            if self._writes_null:
+                return ""
+            raise ValueError(f"column {column!r} holds {value}")
+        if isinstance(value, int) and not isinstance(value, bool):
+            return int.__repr__(value)
+        return self._nested.encode_other(value).decode()
+
+
+def _as_columns(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the columns of a first row."""
+    for name in row:
+        if not isinstance(name, str):
+            raise RowValueError(f"row {row.get(ID_FIELD)!r} cannot be written: the column {name!r} must be a str")
+    return tuple(row)
+
 
 def _record(values: Any) -> bytes:
     # The writer quotes what is part of its line terminator, and a bare \r in a cell has to be quoted too.
-    line: str = csv.writer(_Echo, lineterminator="\r\n").writerow([_text(value) for value in values])
+    line: str = csv.writer(_Echo, lineterminator="\r\n").writerow(values)
     return line[:-2].encode("utf-8")
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode("utf-8")
-
-
 class CsvCodec:
-    """The format of `.csv` files."""
+    """The format of `.csv` files.
+
+    Args:
+        data: what is refused.
+    """
+
+    def __init__(self, data: DataConfig | None = None) -> None:
+        self._data = data or DataConfig()
+        self.max_record_bytes = self._data.max_record_bytes or MAX_RECORD_BYTES
+
+    def with_data(self, data: DataConfig) -> CsvCodec:
+        """Return the format with other settings."""
+        return CsvCodec(data)
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[CsvDecoder, int] | None:
         """Return a decoder for the header, and the offset after it."""
+        check_encoding(head)
         start = len(_BOM) if head.startswith(_BOM) else 0
-        split = self.split(head[start:], final=final)
+        split = self._split(head[start:], final=final, keep_blank=False)
         if not split.records:
+            if len(head) > self.max_record_bytes and head[start:].strip(b"\r\n"):
+                raise ValueError(f"the header is longer than {self.max_record_bytes} bytes")
             return (CsvDecoder([]), len(head)) if final else None
         columns = _cells(split.records[0])
         twice = [name for name in columns if columns.count(name) > 1]
         if twice:
             raise ValueError(f"the header names the column {twice[0]!r} more than once")
+        decoder = CsvDecoder(columns, is_strict=self._data.strict)
         if split.ends is not None:
-            return CsvDecoder(columns), start + split.ends[0]
-        return CsvDecoder(columns), min(len(head), start + len(split.records[0]) + 1)
+            return decoder, start + split.ends[0]
+        return decoder, min(len(head), start + len(split.records[0]) + 1)
 
     def split(self, data: bytes, *, final: bool) -> Split:
-        """Split `data` into records: at newlines that are not inside quotes."""
-        if b'"' not in data:
-            return split_lines(data, final=final)
+        """Split `data` into records: at newlines that are not inside quotes.
+
+        Where a quote is not closed within the longest record, or at all, its line is a record by itself, which no
+        decoder takes for a row, and the next line begins another one.
+        """
+        return self._split(data, final=final, keep_blank=self._data.strict)
+
+    def _split(self, data: bytes, *, final: bool, keep_blank: bool) -> Split:
+        if b'"' not in data and not keep_blank:
+            split = split_lines(data, final=final)
+            return split.up_to(self.max_record_bytes) if len(data) > self.max_record_bytes else split
+        most = self.max_record_bytes
         records: list[bytes] = []
         ends: list[int] = []
-        begin = at = 0
-        is_open = False  # inside a quoted cell: an odd number of quotes so far
-        for line in data.split(b"\n"):
-            at += len(line) + 1
-            if line.count(b'"') % 2:
-                is_open = not is_open
-            if is_open:
+        lines = data.split(b"\n")
+        last = len(lines) - 1  # what has no newline behind it
+        first = number = begin = at = 0  # the record's first line, the present one, and the bytes where they begin
+        is_open = False  # within a quoted cell
+        while number <= last:
+            line, is_whole = lines[number], number < last or final
+            if not is_whole or (number == last and not line and not is_open):
+                if not is_open or len(data) - begin <= most:  # what is left is no record, or not yet
+                    break
+            else:
+                at += len(line) + 1
+                if is_open or b'"' in line:
+                    is_open = _is_open_after(line, is_open=is_open)
+            is_long = at - 1 - begin > most
+            if is_open and is_whole and not is_long and number < last:
+                number += 1
                 continue
-            if at > len(data):  # the last piece has no newline
-                break
+            if is_open or is_long:  # give its first line up, and go on behind that
+                number, line = first, lines[first]
+                if len(line) > most:
+                    return Split(records, ends, begin)
+                at, is_open = begin + len(line) + 1, False
             record = data[begin : at - 1]
-            if record and record != b"\r":
+            if keep_blank or (record and record != b"\r"):
                 records.append(record)
-                ends.append(at)
+                ends.append(min(at, len(data)))
             elif ends:
-                ends[-1] = at
-            begin = at
-        if not final:
-            return Split(records, ends, begin)
-        rest = data[begin:]
-        if rest.strip(b"\r\n"):
-            records.append(rest)
-            ends.append(len(data))
-        elif ends:
-            ends[-1] = len(data)
-        return Split(records, ends, len(data))
+                ends[-1] = min(at, len(data))
+            number += 1
+            first, begin = number, at
+        return Split(records, ends, min(begin, len(data)) if not final else len(data))
 
     def encoder(self, head: bytes) -> Encoder:
         """Return an encoder that goes on with the header of the file, if it has one."""
         if not head:
-            return CsvEncoder()
+            return CsvEncoder(data=self._data)
         found = self.read_preamble(head, final=False)
         if found is None:
             raise ValueError(f"the header does not end within {len(head)} bytes")
-        return CsvEncoder(found[0].columns)
+        return CsvEncoder(found[0].columns, self._data)

@@ -9,12 +9,16 @@ from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissing
 from llm_datagen.streams.codec import Block, Decoder
 from llm_datagen.streams.disk import ReadFile
 from llm_datagen.streams.spans import START, Segment
+from llm_datagen.streams.unreadable import LongRecord
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
 
 READ_BYTES = 1024 * 1024
 """A block is about so large; a longer record makes a longer block."""
+
+_HEAD_BYTES = 1024
+"""So much is kept of a record that is longer than one may be."""
 
 
 class Cursor:
@@ -170,6 +174,7 @@ class Cursor:
             self._check_place(segment.offset_end or 0)
             self._is_placed = True
         length = READ_BYTES
+        most: int | None = getattr(self.stream.codec, "max_record_bytes", None)
         while self._offset < end:
             wanted = min(length, end - self._offset)
             data = self._file.read_at(self._offset, wanted)
@@ -177,8 +182,10 @@ class Cursor:
                 raise self._shorter(self._offset + len(data), end)
             is_all = self._offset + wanted == end
             is_final = is_all and (self._ended or segment.offset_end == end)
-            records, ends, consumed = self.stream.codec.split(data, final=is_final)
-            base = self._offset
+            records, ends, consumed, decode = self.stream.codec.split(data, final=is_final)
+            if most is not None and not consumed and len(data) > most:
+                return self._read_long(end, is_final=self._ended or segment.offset_end == end)
+            base, self._decode = self._offset, decode or self._decode
             self._offset += consumed
             if records:
                 if ends is not None:
@@ -191,8 +198,32 @@ class Cursor:
             if not consumed:  # else these were blank lines
                 if is_all:
                     return None
-                length *= 2
+                length = length * 2 if most is None else min(length * 2, most + 1)
         return None
+
+    def _read_long(self, end: int, *, is_final: bool) -> Block | None:
+        """Pass over a line that is longer than a record may be; return its beginning, which no decoder takes."""
+        assert self._file is not None
+        assert self._decode is not None
+        begin = at = self._offset
+        head = b""
+        while at < end:
+            piece = self._file.read_at(at, min(READ_BYTES, end - at))
+            if not head:  # there may be blank lines before it
+                head = piece.lstrip(b"\r\n")
+                begin = at + len(piece) - len(head)
+            newline = piece.find(b"\n", max(begin - at, 0))
+            if newline >= 0:
+                at += newline + 1
+                break
+            at += len(piece)
+        else:
+            if not is_final:
+                return None
+        record = LongRecord(head[:_HEAD_BYTES])
+        block = Block([record], self._start, begin, at, [at], self._decode)
+        self._start, self._offset = block.end, at
+        return block
 
     def _read_preamble(self) -> Decoder | None:
         """Return how to decode records; None when too little of the stream is there to know."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from llm_datagen.config import check_path
+from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
@@ -63,6 +64,12 @@ class StreamFactory:
             known = ", ".join(cls.protocols())
             raise UnknownProtocolError(f"{uri!r}: the protocol {protocol}:// is not known; known are {known}")
         return cls._protocols[protocol]
+
+    @classmethod
+    def of_node(cls, entry: Mapping[str, Any], which: Literal["input_uri", "output_uri"]) -> Stream:
+        """Return a stream of a node that an image describes, with the node's settings."""
+        data = entry.get("data_config", OLDER)
+        return cls.create(entry[which]).with_data(DataConfig.of(data))
 
     @classmethod
     def create(cls, uri: str) -> Stream:

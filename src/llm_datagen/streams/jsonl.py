@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from llm_datagen.config import DataConfig
+from llm_datagen.jsontext import Nan, loads, without_lone_surrogates
 from llm_datagen.streams.codec import Decoder, Encoder, Split
+from llm_datagen.streams.jsonvalues import dump_exactly, faults, has_non_finite, refusal, without_non_finite
+from llm_datagen.streams.unreadable import LongRecord, check_encoding
+
+MAX_RECORD_BYTES = 64 << 20
+"""The longest line, unless told otherwise. Longer than of CSV: a line ends whatever it holds, and images are long."""
 
 _BOM = b"\xef\xbb\xbf"
+_NULL = b"null"
+_HARMLESS = frozenset((str, int, bool, type(None)))
+_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
+_LONG, _LONG_NEGATIVE = b"0" * 20, b"-" + b"0" * 19
 
 
 def split_lines(data: bytes, *, final: bool) -> Split:
@@ -41,14 +54,105 @@ def without_blanks(lines: list[bytes], consumed: int) -> Split:
     return Split(records, ends, consumed)
 
 
+def _has_long_number(data: bytes) -> bool:
+    """Return whether there may be an integer of more than 64 bits, which orjson reads as a double."""
+    if b"0000" not in data[::4].translate(_DIGITS):  # a quick look: 19 digits are four of every fourth byte
+        return False
+    digits = data.translate(_DIGITS)
+    return _LONG in digits or _LONG_NEGATIVE in digits
+
+
+@dataclass(frozen=True, slots=True)
+class JsonDecoder:
+    """Lines as rows, where `orjson.loads` does not do: it is faster, and takes integers over 64 bits for doubles.
+
+    Args:
+        data: what is refused.
+    """
+
+    data: DataConfig
+
+    def __call__(self, record: bytes) -> Any:
+        """Return the row of a line.
+
+        Raises:
+            ValueError: when it is none.
+        """
+        is_strict = self.data.strict
+        try:
+            value = orjson.loads(record)
+            if not is_strict and not _has_long_number(record):
+                return value
+        except ValueError as error:
+            if isinstance(record, LongRecord):
+                raise
+            value = _read_leniently(record, error, self.data.nan)
+            if not is_strict:
+                return value
+        if is_strict:
+            return loads(record.decode(), nan=self.data.nan, names="once", digits="exact")
+        return loads(record.decode(), nan=self.data.nan)
+
+
+def _read_leniently(record: bytes, error: ValueError, nan: Nan) -> Any:
+    """Return a line that orjson does not take, if it holds nothing worse than NaN or integers of 310 digits."""
+    try:
+        value = loads(record.decode(), nan=nan)
+        is_text = without_lone_surrogates(value) == value
+    except (ValueError, RecursionError):
+        raise error from None
+    if not is_text:
+        raise error
+    return value
+
+
 class JsonlEncoder:
-    """Rows as JSON lines."""
+    """Rows as JSON lines.
 
-    encode = staticmethod(orjson.dumps)  # as it is: a Python function around it would cost a tenth of a cheap node
+    Args:
+        data: what becomes of NaN.
+    """
 
-    def encode_other(self, row: dict[str, Any]) -> bytes:
-        """Return a row that may hold NumPy's values as a line."""
-        return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+    def __init__(self, data: DataConfig | None = None) -> None:
+        self._writes_null = data is not None and data.nan == "null"
+        # As it is where nothing is looked for: a function around it costs.
+        self.encode: Callable[[Any], bytes] = orjson.dumps if self._writes_null else self._encode
+
+    def _encode(self, row: dict[str, Any]) -> bytes:
+        """Return a row of plain values as a line. Nearly all time of writing is spent here."""
+        record = orjson.dumps(row)
+        for value in row.values():
+            kind = value.__class__
+            if kind is float:
+                if value - value:  # NaN, and infinities
+                    return self.encode_other(row)
+            elif kind not in _HARMLESS:
+                return self.encode_other(row) if _NULL in record else record
+        return record
+
+    def encode_other(self, row: Any) -> bytes:
+        """Return any row as a line: with NumPy's values, and integers of any length.
+
+        Raises:
+            RowValueError: when JSON cannot hold it, naming the column.
+        """
+        try:
+            record = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+        except TypeError as error:
+            record = self._dumped_exactly(row, error)
+        if not self._writes_null and _NULL in record and has_non_finite(row):
+            raise refusal(row, ValueError("it holds NaN or an infinity"), writes_null=False)
+        return record
+
+    def _dumped_exactly(self, row: Any, error: TypeError) -> bytes:
+        if "64-bit" in str(error):
+            plain = without_non_finite(row) if self._writes_null else row
+            if next(faults(plain), None) is None:
+                try:
+                    return dump_exactly(plain)
+                except (TypeError, ValueError) as other:
+                    raise refusal(row, other, writes_null=self._writes_null) from None
+        raise refusal(row, error, writes_null=self._writes_null) from None
 
     def preamble(self) -> bytes:
         """Return nothing: JSON lines have no header."""
@@ -56,18 +160,36 @@ class JsonlEncoder:
 
 
 class JsonlCodec:
-    """The format of `.jsonl` files."""
+    """The format of `.jsonl` files.
+
+    Args:
+        data: what is refused.
+    """
+
+    def __init__(self, data: DataConfig | None = None) -> None:
+        self._data = data or DataConfig()
+        self.max_record_bytes = self._data.max_record_bytes or MAX_RECORD_BYTES
+        self._careful = JsonDecoder(self._data)
+        self._is_careful = self._data.strict or self._data.nan == "null"
+
+    def with_data(self, data: DataConfig) -> JsonlCodec:
+        """Return the format with other settings."""
+        return JsonlCodec(data)
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder, and the offset after a byte order mark if there is one."""
         if len(head) < len(_BOM) and _BOM.startswith(head) and not final:
             return None
-        return orjson.loads, len(_BOM) if head.startswith(_BOM) else 0
+        check_encoding(head)
+        return self._careful if self._is_careful else orjson.loads, len(_BOM) if head.startswith(_BOM) else 0
 
     def split(self, data: bytes, *, final: bool) -> Split:
-        """Split `data` into lines."""
-        return split_lines(data, final=final)
+        """Split `data` into lines, up to one that is too long."""
+        split = split_lines(data, final=final)
+        if len(data) > self.max_record_bytes:
+            split = split.up_to(self.max_record_bytes)
+        return split._replace(decode=self._careful) if _has_long_number(data) else split
 
     def encoder(self, head: bytes) -> Encoder:
         """Return an encoder."""
-        return JsonlEncoder()
+        return JsonlEncoder(self._data)

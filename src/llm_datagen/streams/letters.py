@@ -165,6 +165,12 @@ def check_letters(stream: Stream) -> None:
         _released(stream, found[1])
 
 
+def has_letters(stream: Stream) -> bool:
+    """Return whether the output of a node has dead letters."""
+    found = position_of(stream)
+    return found is not None and found[1].dead > 0
+
+
 def release_letters(stream: Stream) -> int:
     """Let the rows of all dead letters be done again by the node that is resumed next; return how many.
 

@@ -10,10 +10,12 @@ A merged stream has no file. It has a URI, which says all: ``merge://named?left=
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import get_args
 from urllib.parse import parse_qsl, quote
 
-from llm_datagen.config import check_choice
+from llm_datagen.config import DataConfig, check_choice
 from llm_datagen.errors import RowFormatError
 from llm_datagen.ids import Id
 from llm_datagen.streams.codec import Block
@@ -71,6 +73,12 @@ class MergedStream(Stream):
         assert naming in get_args(Naming)
         parts = (f"{name}{_STATIC * (name in static)}={quote(uri, safe='/:')}" for name, uri in lanes.items())
         return f"{PROTOCOL}{naming}?{'&'.join(parts)}"
+
+    def with_data(self, data: DataConfig) -> MergedStream:
+        """Return the streams as they are read by other settings than the defaults."""
+        merged = copy(self)
+        merged.lanes = tuple(replace(lane, stream=lane.stream.with_data(data)) for lane in self.lanes)
+        return merged
 
     @property
     def path(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames
+from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames, check_id
 
 
 class NamedLater(ABC):
@@ -48,8 +48,7 @@ def item_of(value: Any, ordinal: int) -> tuple[Id, Any]:
     if row_id is None:
         value[ID_FIELD] = ordinal
         return ordinal, value
-    if row_id.__class__ is not str and row_id.__class__ is not int:
-        raise ValueError(f"{ID_FIELD} must be a whole number or text, not {row_id!r}")
+    check_id(row_id)
     if len(value) == 2 and DATA_FIELD in value and next(iter(value)) == ID_FIELD:
         return row_id, value[DATA_FIELD]
     return row_id, value

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.config import check_count, check_seconds
 from llm_datagen.errors import StreamIdleError
-from llm_datagen.ids import ID_FIELD, Id
+from llm_datagen.ids import ID_FIELD, Id, check_id
 from llm_datagen.streams.codec import Block, lines_of
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.rows import as_row, item_of
 from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.unreadable import explained
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
@@ -43,7 +44,7 @@ class StreamWriter:
         ids: list[Id] = []
         for row in rows:
             known = row.get(ID_FIELD) if isinstance(row, dict) else None
-            row_id: Id = self._sink.position.rows + len(encoded) if known is None else known
+            row_id: Id = self._sink.position.rows + len(encoded) if known is None else check_id(known)
             ids.append(row_id)
             encoded.append(self._sink.encoder.encode_other(as_row(row, row_id)))
         if encoded:
@@ -130,7 +131,7 @@ class StreamReader:
             try:
                 value = block.decode(record)
             except ValueError as error:
-                raise self._stream.row_error(error, block.offset_after(number)) from error
+                raise self._stream.row_error(explained(error, record), block.offset_after(number)) from error
             row_id, item = item_of(value, block.start + number)
             rows.append(item)
             ids.append(row_id)

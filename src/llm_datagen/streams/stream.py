@@ -7,8 +7,10 @@ Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
 
-from llm_datagen.config import Fsync
+from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import RowFormatError, StreamCorruptError, StreamMissingError
 from llm_datagen.ids import Id
 from llm_datagen.streams.checked import is_unaltered
@@ -42,6 +44,15 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
+
+    def with_data(self, data: DataConfig) -> Self:
+        """Return the stream as it is read and written by other settings than the defaults."""
+        of_codec = getattr(self.codec, "with_data", None)
+        if data == DataConfig() or of_codec is None:
+            return self
+        stream = copy(self)
+        stream.codec = of_codec(data)
+        return stream
 
     @property
     def path(self) -> str:

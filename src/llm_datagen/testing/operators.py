@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_count
+from llm_datagen.identity import fingerprint_of
 from llm_datagen.ids import ID_FIELD
 from llm_datagen.operators import BaseOperator, Call, INodeContext, as_operator, operator_name
 
@@ -121,6 +122,10 @@ class _Watched(BaseOperator):
 
     def __repr__(self) -> str:
         return repr(self._inner)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return that of the wrapped operator: with the wrapper and without it, the rows are the same."""
+        return fingerprint_of(self._inner)
 
     def setup(self) -> Any:
         found = getattr(self._inner, "setup", None)

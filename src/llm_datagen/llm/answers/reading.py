@@ -8,12 +8,11 @@ read: JSON that does not end, or two objects that differ.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from llm_datagen.llm.unicode import without_lone_surrogates
+from llm_datagen.jsontext import loads, without_lone_surrogates
 
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _THINK_BEGIN = re.compile(r"[\s\ufeff]*<think(?:ing)?>", re.IGNORECASE)
@@ -56,7 +55,7 @@ def read_json(text: str, *, lenient: bool, wants: type[dict[str, Any]] | type[li
 
 
 def _read_strictly(text: str) -> Reading:
-    value = loads(text)
+    value = loads(text, names="equal")
     if without_lone_surrogates(value) != value:
         raise ValueError("it holds half of a surrogate pair, which is no text")
     return Reading(value, False)
@@ -64,7 +63,7 @@ def _read_strictly(text: str) -> Reading:
 
 def _read(text: str, wants: type[Any]) -> Reading:
     try:
-        value = loads(text)
+        value = loads(text, names="equal")
     except ValueError:
         found = _only_one(split_thoughts(text)[1], wants)
         if found is None:
@@ -75,26 +74,6 @@ def _read(text: str, wants: type[Any]) -> Reading:
         return Reading(without_lone_surrogates(found), True)
     clean = without_lone_surrogates(value)
     return Reading(clean, clean != value)
-
-
-def loads(text: str, *, strict: bool = True) -> Any:
-    """Return the data of a JSON text: integers of any length are exact, and nothing is lost on the way.
-
-    Args:
-        text: the JSON.
-        strict: whether control characters within strings are refused.
-
-    Raises:
-        ValueError: when it is no JSON, holds a number that is no finite one, or an object that says a name twice with
-            different values.
-        RecursionError: when it is nested too deeply.
-    """
-    try:
-        return json.loads(
-            text, strict=strict, parse_constant=_refused, parse_float=_finite, object_pairs_hook=_each_name_once
-        )
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg} at character {error.pos}") from None
 
 
 def split_thoughts(text: str) -> tuple[str | None, str]:
@@ -154,7 +133,7 @@ def _values_in(text: str) -> Iterator[Any]:
         at = _end_of(text, begin)
         part = text[begin:at]
         try:
-            yield loads(_LAST_COMMA.sub(r"\1", part), strict=False)
+            yield loads(_LAST_COMMA.sub(r"\1", part), strict=False, names="equal")
         except ValueError:
             if _NO_PROSE.search(part):  # else it is prose in brackets
                 raise
@@ -175,21 +154,3 @@ def _end_of(text: str, begin: int) -> int:
         if depth == 0:
             return at
     raise ValueError("it is not JSON: it does not end")
-
-
-def _refused(word: str) -> Any:
-    raise ValueError(f"it holds {word}, which is no JSON number")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("it holds a number that is too large")
-    return number
-
-
-def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs) and any(json.dumps(found[name]) != json.dumps(value) for name, value in pairs):
-        raise ValueError("an object in it says a name twice, with different values")
-    return found

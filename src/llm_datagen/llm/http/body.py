@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from llm_datagen.llm.unicode import without_lone_surrogates
+from llm_datagen.jsontext import without_lone_surrogates
 
 MAX_RESPONSE_BYTES = 16 << 20
 """The longest body of an answer, unless told otherwise."""

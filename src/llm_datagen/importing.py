@@ -1,0 +1,96 @@
+"""From ``module:name`` to what it names, and back."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+
+
+def load(name: str) -> Any:
+    """Import ``module:name`` and return what it names; the name may have dots.
+
+    Raises:
+        ConfigError: when there is no such module or attribute; or the import fails, then from its exception.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not (colon and module_name and attribute) or "/" in module_name or module_name.endswith(".py"):
+        raise ConfigError(f"{name!r} must be 'module:name', such as 'my_package.my_module:my_pipeline'")
+    found = _import(module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = [known for known in vars(found) if not known.startswith("_")]
+            where = found.__name__ if inspect.ismodule(found) or isinstance(found, type) else module_name
+            raise ConfigError(f"{where} has no {part!r}; {did_you_mean(part, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def _import(name: str) -> Any:
+    if name == _name_of_main():  # importing it by its name would run the program once more
+        return sys.modules["__main__"]
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            raise ConfigError(
+                f"there is no module {missing!r}, neither in {Path.cwd()} nor installed; modules are looked for in "
+                "the current directory and in that of the file"
+            ) from None
+        raise ConfigError(f"importing {name} failed: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def name_of(thing: Any) -> str | None:
+    """Return the ``module:name`` of a class or a function; None when importing that would not give this very thing.
+
+    What the main file of a program holds has a name if that file can be imported as a module.
+    """
+    module_name, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    found: Any = sys.modules.get(module_name) if isinstance(module_name, str) else None
+    if found is None or not isinstance(name, str):
+        return None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not thing:
+        return None
+    if module_name == "__main__":
+        module_name = _name_of_main()
+    return f"{module_name}:{name}" if module_name else None
+
+
+def _name_of_main() -> str | None:
+    """Return the name by which the program's main file can be imported, if it can."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:  # python -m
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if file is None:
+        return None
+    path = Path(file).absolute()
+    try:
+        found = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):
+        return None
+    is_same = found is not None and found.origin is not None and Path(found.origin).absolute() == path
+    return path.stem if is_same else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint at what was meant: the nearest of the known names, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(names)}" if names else "there are none"

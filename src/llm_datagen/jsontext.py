@@ -1,0 +1,108 @@
+"""JSON text, read without loss: integers of any length, and by choice what parsers pass over without a word."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Literal
+
+Nan = Literal["error", "null"]
+Names = Literal["last", "equal", "once"]
+Digits = Literal["nearest", "exact"]
+
+
+def loads(
+    text: str, *, strict: bool = True, nan: Nan = "error", names: Names = "last", digits: Digits = "nearest"
+) -> Any:
+    """Return the data of a JSON text. Integers of any length are exact.
+
+    Args:
+        text: the JSON.
+        strict: whether control characters within strings are refused.
+        nan: whether ``NaN`` and ``Infinity`` are refused, or read as null.
+        names: of a name that an object says twice: the last value counts; or they must be equal; or it is refused.
+        digits: whether a number with more digits than a double holds is read as the nearest double, or refused.
+
+    Raises:
+        ValueError: when it is no JSON, or holds what is refused.
+        RecursionError: when it is nested too deeply.
+    """
+    try:
+        return json.loads(
+            text,
+            strict=strict,
+            parse_int=_whole,
+            parse_constant=_refused if nan == "error" else _as_null,
+            parse_float=_finite if digits == "nearest" else _exact,
+            object_pairs_hook=_HOOKS[names],
+        )
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg} at character {error.pos}") from None
+
+
+def without_lone_surrogates(value: Any) -> Any:
+    """Return JSON data in which each half of a surrogate pair that stands alone is U+FFFD; pairs become one sign."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [without_lone_surrogates(each) for each in value]
+    if isinstance(value, dict):
+        return {without_lone_surrogates(key): without_lone_surrogates(each) for key, each in value.items()}
+    return value
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(f"it holds {word}, which is no JSON number")
+
+
+def _as_null(_: str) -> None:
+    return None
+
+
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        most = sys.get_int_max_str_digits()
+        raise ValueError(
+            f"it holds a whole number of {len(digits)} digits, and Python reads {most}: see sys.set_int_max_str_digits"
+        ) from None
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("it holds a number that is too large")
+    return number
+
+
+def _exact(digits: str) -> float:
+    number = _finite(digits)
+    if Decimal(digits) != Decimal(repr(number)):
+        raise ValueError(f"it holds a number of more digits than a double has: {digits[:40]}")
+    return number
+
+
+def _equal_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs) and any(json.dumps(found[name]) != json.dumps(value) for name, value in pairs):
+        raise ValueError("an object in it says a name twice, with different values")
+    return found
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object in it says the name {next(n for n in names if names.count(n) > 1)!a} twice")
+    return found
+
+
+_HOOKS: dict[str, Callable[[list[tuple[str, Any]]], dict[str, Any]] | None] = {
+    "last": None,
+    "equal": _equal_names,
+    "once": _each_name_once,
+}

@@ -1,0 +1,115 @@
+"""What of a row JSON cannot hold: found, and named."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from llm_datagen.errors import RowValueError
+from llm_datagen.ids import ID_FIELD
+
+DEEPEST = 254
+"""Levels of nesting that can be written."""
+
+_NULLS = "return None, or set data_config nan='null'"
+
+
+def has_non_finite(value: Any) -> bool:
+    """Return whether a value holds NaN or an infinity, which orjson writes as null."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, str | int | None):
+        return False
+    return any(map(has_non_finite, _inner(value)))
+
+
+def faults(value: Any, *, place: str = "", depth: int = 0) -> Iterator[str]:
+    """Yield what JSON cannot hold, each with its place, such as ``column 'a'[3] holds NaN``."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{place} holds {value}, which no file has a number for: {_NULLS}"
+    elif isinstance(value, str):
+        if _is_cut(value):
+            yield f"{place} holds half a surrogate pair (a cut emoji?), which is no text: {value[:40]!a}"
+    elif isinstance(value, dict):
+        if depth == DEEPEST:
+            yield f"{place[:80]}… is nested deeper than {DEEPEST} levels"
+            return
+        for key, each in value.items():
+            if key.__class__ is not str:
+                yield f"{place or 'the row'} has the key {key!r} ({type(key).__name__}), and keys must be str"
+            elif _is_cut(key):
+                yield f"the key {key[:40]!a} holds half a surrogate pair, which is no text"
+            yield from faults(each, place=f"{place}[{key!r}]" if place else f"column {key!r}", depth=depth + 1)
+    elif isinstance(value, list | tuple):
+        if depth == DEEPEST:
+            yield f"{place[:80]}… is nested deeper than {DEEPEST} levels"
+            return
+        for number, each in enumerate(value):
+            yield from faults(each, place=f"{place}[{number}]", depth=depth + 1)
+    elif not isinstance(value, int | None):
+        if has_non_finite(value):
+            yield f"{place} holds NaN or an infinity within a {type(value).__name__}: {_NULLS}"
+        try:
+            orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        except TypeError as error:
+            yield f"{place} holds a {type(value).__name__}, which is no JSON ({error})"
+
+
+def refusal(row: Any, error: Exception, *, writes_null: bool) -> RowValueError:
+    """Return the error of a row that cannot be written: what is wrong with it, or else what its encoder said."""
+    row_id = row.get(ID_FIELD) if isinstance(row, dict) else None
+    found = (fault for fault in faults(row) if not (writes_null and fault.endswith(_NULLS)))
+    return RowValueError(f"row {row_id!r} cannot be written: {next(found, None) or error}")
+
+
+def dump_exactly(row: Any) -> bytes:
+    """Return a row as JSON that may hold integers of any length. NaN must be looked for before.
+
+    Raises:
+        TypeError, ValueError: when it holds what JSON cannot.
+    """
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
+
+
+def without_non_finite(value: Any) -> Any:
+    """Return plain data in which NaN and infinities are None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_non_finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_non_finite(each) for each in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def _inner(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, enum.Enum):
+        return [value.value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    if type(value).__module__ == "numpy":
+        return [value.tolist()]
+    return []
+
+
+def _is_cut(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,256 @@
+"""A resume needs the run's id and nothing else: paths, settings, and operators that the image can name (M6)."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import (
+    ConfigError,
+    DefaultPipelineHooks,
+    ResumeWarning,
+    Status,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
+from llm_datagen.llm import LLMOperator
+from llm_datagen.operator_refs import ref_of
+
+from ..support import Bench, bag, lines, numbered
+from .parts import Client, Label, Plain, PlainWith, Scale, add, double, pairs
+
+SECRET = "not-for-any-file"
+
+
+class Heard(DefaultPipelineHooks):
+    def __init__(self) -> None:
+        self.logged: list[tuple[str, str, str]] = []
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        self.logged.append((nid, level, message))
+
+
+def interrupted(bench: Bench, *operators: Any, **settings: Any) -> None:
+    """Leave a run that was stopped before its last node was done."""
+    bench.give(numbered(9))
+    hurt = bench.pipeline([*operators, Label("x")], **settings).create("a")
+
+    class Cut(DefaultPipelineHooks):
+        def on_node_finish(self, cid: str, nid: str) -> None:
+            hurt.cancel()
+
+    hurt.hooks = Cut()
+    hurt.run()
+
+
+def test_the_paths_may_come_with_create(bench: Bench) -> None:
+    """Issue 12, 1.1: the constructor needs neither; what `create()` is given counts."""
+    bench.give(numbered(3))
+    pipeline = UnifiedPipeline([double], results_dir=bench.folder / "results", log_file=None)
+    pipeline.create("a", input_uri=f"jsonl://{bench.input}", output_uri=f"jsonl://{bench.output}")
+    assert pipeline.run().status is Status.COMPLETED
+    assert [row["n"] for row in lines(bench.output)] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("name", ["operators", "input_uri", "output_uri"])
+def test_what_a_new_run_needs_and_was_not_given_is_named(bench: Bench, name: str) -> None:
+    """Issue 12, 1.1: at create(), at run(), and where a new run is drawn; nothing is made on the disk."""
+    given: dict[str, Any] = {
+        "operators": [double],
+        "input_uri": f"jsonl://{bench.input}",
+        "output_uri": f"jsonl://{bench.output}",
+    }
+    del given[name]
+    pipeline = UnifiedPipeline(**given, results_dir=bench.folder / "results", log_file=None)
+    for step in (pipeline.create, pipeline.run, pipeline.describe):
+        with pytest.raises(ConfigError, match=f"{name} is missing.*create"):
+            step()
+    assert not (bench.folder / "results").exists()
+
+
+def test_a_resume_needs_no_paths(bench: Bench) -> None:
+    """Issue 12, 1.1: as the manual writes it."""
+    interrupted(bench, double)
+    pipeline = UnifiedPipeline(operators=[double, Label("x")], results_dir=bench.folder / "results", log_file=None)
+    assert pipeline.resume("a").run().status is Status.COMPLETED
+    assert [row["n"] for row in lines(bench.output)] == [n * 2 for n in range(9)]
+
+
+def test_other_paths_in_the_code_are_not_used_and_that_is_said_three_times(bench: Bench) -> None:
+    """Issue 12, 1.1: a warning, a hook, the platform log; the image's paths are used."""
+    interrupted(bench, double)
+    other, heard, log = f"jsonl://{bench.folder}/other.jsonl", Heard(), bench.folder / "platform.log"
+    pipeline = bench.pipeline([double, Label("x")], output_uri=other, hooks=heard, log_file=log)
+    with pytest.warns(ResumeWarning, match=r"goes on with output_uri='jsonl://.*out.*other\.jsonl.*not used") as told:
+        pipeline.resume("a")
+    assert [warning.filename for warning in told] == [__file__], "it points at who has called resume()"
+    pipeline.run()
+    assert not Path(f"{bench.folder}/other.jsonl").exists()
+    assert len(lines(bench.output)) == 9
+    text = str(told[0].message)
+    assert (("node_1", "warning", text)) in heard.logged
+    noted = [line for line in lines(log) if line["event"] == "[Not Used]"]
+    assert [(line["level"], line["node_id"], line["message"]) for line in noted] == [("warning", "node_1", text)]
+
+
+def test_a_warning_that_is_an_error_leaves_the_run_as_it_was(bench: Bench) -> None:
+    """M22: whoever makes errors of warnings has a resume refused, and nothing changed."""
+    interrupted(bench, double)
+    before = bench.image("a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ResumeWarning):
+            bench.pipeline([double, Label("x")], input_uri=f"jsonl://{bench.folder}/other.jsonl").resume("a")
+    assert bench.image("a") == before
+
+
+def test_the_same_path_in_other_words_is_no_other_path(bench: Bench) -> None:
+    """Issue 12, 1.1: links, dots and relative paths."""
+    interrupted(bench, double)
+    spelled = f"jsonl://{bench.folder}/./x/../{bench.input.name}"
+    pipeline = bench.pipeline([double, Label("x")], input_uri=spelled, output_uri=os.path.relpath(bench.output))
+    assert pipeline.resume("a").run().status is Status.COMPLETED
+
+
+def test_nodes_that_the_code_wires_otherwise_are_told_of(bench: Bench) -> None:
+    """A sibling: a UnifiedNodePipeline."""
+    bench.give(numbered(3))
+
+    def pipeline(output: str) -> UnifiedNodePipeline:
+        node = UnifiedNode("n", follow_input=False).bind_io(
+            f"jsonl://{bench.input}", f"jsonl://{bench.folder}/{output}"
+        )
+        return UnifiedNodePipeline([node.set_operator(double)], results_dir=bench.folder / "results", log_file=None)
+
+    pipeline("out.jsonl").create("a")
+    with pytest.warns(ResumeWarning, match=r"output_uri=.*out\.jsonl.*other\.jsonl"):
+        again = pipeline("other.jsonl").resume("a")
+    again.run()
+    assert len(lines(bench.folder / "out.jsonl")) == 3
+
+
+def test_operators_that_the_image_can_name_are_made_again(bench: Bench) -> None:
+    """Issue 12, 1.1: functions, partials, classes with their arguments, dataclasses; exactly as they were."""
+    operators = [
+        double,
+        functools.partial(add, by=3),
+        Label("é", kinds=("a", "b"), extra={"k": [1, 2.5, None, True]}),
+        Scale(1.5),
+        Plain(),
+    ]
+    interrupted(bench, *operators)
+    refs = [entry["operator_ref"] for entry in bench.image("a")["nodes"]]
+    assert refs[0]["use"] == f"{double.__module__}:double"
+    pipeline = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
+    assert [ref_of(node.operator) for node in pipeline.nodes] == refs
+    assert pipeline.run().status is Status.COMPLETED
+    wanted = {
+        "label": ["x", [], None],
+        "scaled": [(n * 2 + 3) * 1.5 for n in range(9)],
+        "n": [n * 2 + 3 for n in range(9)],
+    }
+    rows = lines(bench.output)
+    assert [row["n"] for row in rows] == wanted["n"]
+    assert [row["scaled"] for row in rows] == wanted["scaled"]
+    assert all(row["label"] == wanted["label"] for row in rows)
+
+
+def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
+    """A sibling: whatever made the run, its image is enough; also of a node with two inputs."""
+    bench.give(numbered(4))
+    folder = bench.folder
+    node = UnifiedNode("n", follow_input=False).set_operator(double)
+    (folder / "second.jsonl").write_bytes(bench.input.read_bytes())
+    inputs = {"one": f"jsonl://{bench.input}", "two": f"jsonl://{folder}/second.jsonl"}
+    node.bind_io(inputs, f"jsonl://{bench.output}")
+    UnifiedNodePipeline([node], results_dir=folder / "results", log_file=None).create("a")
+    pipeline = UnifiedPipeline(results_dir=folder / "results", log_file=None).resume("a")
+    assert [node.node_id for node in pipeline.nodes] == ["n.merge", "n"]
+    assert pipeline.run().status is Status.COMPLETED
+    assert len(lines(bench.output)) == 8
+
+
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [
+        (lambda row: row, "cannot be imported"),
+        (functools.partial(lambda row, by: row, by=1), "cannot be imported"),
+        (Label("x", extra={"when": Path("a")}), r"extra\.when is a PosixPath, which is no plain data"),
+        (Label("x", extra={"n": float("nan")}), "a number that JSON has not"),
+        (Label("x" * 70_000), "at most 65,536 are kept"),
+        (Client(SECRET), "given api_key literally"),
+        (Client(api_key=SECRET), "given api_key literally"),
+        (Label("https://user:pw@host/"), "seems to hold a secret"),
+        (Label("x", extra={"headers": {"password": SECRET}}), "given password literally"),
+        (LLMOperator("{{ n }}", model="m", api_key=SECRET), "api_key literally.*come from the environment"),
+        (
+            LLMOperator("{{ n }}", endpoints=[{"model": "m", "base_url": "http://h/v1", "api_key": SECRET}]),
+            "given api_key literally",
+        ),
+        (PlainWith(1), "does not inherit from BaseOperator"),
+    ],
+)
+def test_what_cannot_be_made_again_is_named_with_what_to_do(bench: Bench, operator: Any, reason: str) -> None:
+    """Issue 12, 1.1: which operator, why, and what to pass; no secret gets into the image."""
+    bench.give(numbered(2))
+    bench.pipeline([double, operator]).create("a")
+    assert SECRET not in (bench.folder / "results" / "a" / "runtime.json").read_text()
+    with pytest.raises(ConfigError, match=rf"node_1 \(.*\): .*{reason}.*Give them in the code"):
+        UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
+
+
+def test_a_model_call_whose_key_is_in_the_environment_is_made_again(bench: Bench) -> None:
+    """Issue 12, 1.1: prompt, model and output as they were."""
+    bench.give(numbered(2))
+    asks = LLMOperator("{{ n }}?", model="m", api_key_env="SOME_KEY", params={"max_tokens": 5}, output="reply")
+    bench.pipeline([asks]).create("a")
+    (node,) = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a").nodes
+    assert repr(node.operator) == repr(asks)
+    assert ref_of(node.operator) == ref_of(asks)
+
+
+def test_the_image_of_an_earlier_version_is_resumed_with_operators_only(bench: Bench) -> None:
+    """Formats are a promise: one without references is read, and says so."""
+    interrupted(bench, double)
+    image = bench.image("a")
+    for entry in image["nodes"]:
+        del entry["operator_ref"]
+    bench.put_image("a", image)
+    with pytest.raises(ConfigError, match=r"node_0 \(double\): the image does not say how it was made"):
+        UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
+    assert bench.pipeline([double, Label("x")]).resume("a").run().status is Status.COMPLETED
+
+
+def test_a_function_that_takes_batches_and_has_a_name_of_its_own(bench: Bench) -> None:
+    """A sibling: what `FunctionOperator` was told."""
+    from llm_datagen import FunctionOperator
+
+    bench.give(numbered(4))
+    bench.pipeline([FunctionOperator(pairs, batch=True, name="two")], batch_size=2).create("a")
+    pipeline = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
+    (node,) = pipeline.nodes
+    assert (node.operator.name, node.operator.batch) == ("two", True)
+    pipeline.run()
+    assert bag(lines(bench.output)) == bag({**row, "_i": n} for n, row in enumerate(numbered(4)))
+
+
+def test_classes_of_operators_stay_what_python_makes_of_them() -> None:
+    """Signatures, copies and mistakes are as without the note of the arguments."""
+    assert list(inspect.signature(Label).parameters) == ["text", "kinds", "extra"]
+    assert list(inspect.signature(Scale).parameters) == ["factor"]
+    copied = pickle.loads(pickle.dumps(Label("x", kinds=("a",))))
+    assert ref_of(copied) == ref_of(Label("x", kinds=("a",)))
+
+    class Bare(Label):
+        __init__ = object.__init__
+
+    with pytest.raises(TypeError, match=r"Bare\(\) takes no arguments"):
+        Bare("x")

@@ -18,7 +18,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "hooks": check_hooks,
     "log_file": check_log,
 }
-"""The settings that all kinds of pipelines have, and how each is checked: raises a ConfigError, or returns the value."""
+"""The settings that all kinds of pipelines have, and how each is checked: the value, or a ConfigError."""
 
 
 @contextlib.contextmanager

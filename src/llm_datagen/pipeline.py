@@ -181,6 +181,7 @@ class UnifiedPipeline(BasePipeline):
         names = [field.name for field in fields(self._settings)]
         with overriding(self, overrides, names) as changed:
             self._settings = self._settings.overridden(changed)
+            self.streaming = self._settings.streaming  # a resume may have set it to what its image says
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
             return self._create(pipeline_id, image, if_exists, on_change)

@@ -38,7 +38,8 @@ def _cells(record: bytes) -> list[str]:
     except csv.Error as error:
         if "field limit" in str(error):  # the module's limit of 128 KiB a cell is not one of the format
             return _long_cells(text)
-        raise ValueError(str(error)) from None
+        what = "a quote that opens a cell is not closed: " if "unexpected end" in str(error) else ""
+        raise ValueError(f"{what}{error}") from None
 
 
 def _long_cells(text: str) -> list[str]:

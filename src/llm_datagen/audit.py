@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import StreamError
+from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
@@ -229,6 +230,12 @@ class _Check:
 
     def _recount(self, position: Position, letters: set[Id]) -> None:
         ledger, output, ids = self.ledger, self._output, self._ids
+        if is_export(self._entry):  # no row has an id, and each comes from one row of the source
+            count = sum(1 for _ in rows_of(output, decode=False))
+            if count != ledger.rows_out:
+                ledger.find(f"{output.path} holds {count} rows, and {ledger.rows_out} were counted")
+            ledger.kept = None if ids is None else count
+            return
         made = position.marks.get("made") if self._entry["id_scheme"] == "numeric" else None
         done = Done(position.coverage)
         seen: set[Id] = set()

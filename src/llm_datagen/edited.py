@@ -15,6 +15,7 @@ from typing import Any
 from llm_datagen.cautions import warn
 from llm_datagen.config import OnChange
 from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarning
+from llm_datagen.exporting import is_export
 from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_change
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
@@ -86,7 +87,9 @@ class Edit:
         if self.is_redrawn:
             self.image["nodes"] = self.entries
             if "operators" in self.image["config"]:
-                self.image["config"]["operators"] = [entry["operator"] for entry in self.entries]
+                self.image["config"]["operators"] = [
+                    entry["operator"] for entry in self.entries if not is_export(entry)
+                ]
         return reset
 
     def _done_again(self) -> set[str]:
@@ -192,6 +195,8 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edi
         node_id = entry["node_id"]
         before = known.get(node_id)
         differs = _how_steps_differ(before, entry) if edit.is_redrawn else []
+        if edit.is_redrawn and not differs and _read_from(image["nodes"], entry) != _read_from(entries, entry):
+            differs = ["it reads what another step writes"]
         if before is not None and not differs and edit.rows[node_id]:
             if before.get("fingerprint") is None:
                 edit.unchecked.append(node_id)
@@ -219,6 +224,12 @@ def _how_steps_differ(before: Entry | None, now: Entry) -> list[str]:
     if old.place != new.place and not (isinstance(old, FileStream) and old.can_move_to(new)):
         return ["it writes somewhere else"]
     return []
+
+
+def _read_from(entries: Sequence[Entry], entry: Entry) -> set[str]:
+    """Return which of some nodes write what a node reads."""
+    places = set(_stream(entry["input_uri"]).places)
+    return {str(one["node_id"]) for one in entries if _stream(one["output_uri"]).place in places}
 
 
 def _rows_done(entry: Entry) -> int:

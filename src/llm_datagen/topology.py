@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, RootNames, root_names
 from llm_datagen.kin import numeric_source, rows_of
 from llm_datagen.streams import Coverage, Lane, MergedStream, Stream, StreamFactory
@@ -28,6 +29,7 @@ class Step:
         lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
+        is_export: whether its rows are copies of those of the source, without their ids.
         batch_size: rows a batch of that node has, at most.
         position: how far it has come; None when nothing says so.
     """
@@ -38,6 +40,7 @@ class Step:
     lanes: tuple[tuple[Lane, Step], ...] = ()
     root: RootNames | None = None
     is_numeric: bool = False
+    is_export: bool = False
     batch_size: int = 1
     position: Position | None = None
 
@@ -113,6 +116,7 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
             output,
             steps[source.place],
             is_numeric=entry["id_scheme"] == "numeric" or _is_numbered(source),
+            is_export=is_export(entry),
             batch_size=entry["batch_size"],
             position=found[1] if found else None,
         )

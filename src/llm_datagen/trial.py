@@ -17,7 +17,8 @@ from typing import Any
 
 from llm_datagen.blueprint import node_from_image
 from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
-from llm_datagen.ids import NUMERIC_WIDTH, Id, RootNames, root_names
+from llm_datagen.exporting import Exporter, is_export
+from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id, RootNames, root_names
 from llm_datagen.kin import parent_of, rows_of
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
@@ -145,7 +146,7 @@ def run_trial(
     }
     for number, (entry, operator) in enumerate(zip(image["nodes"], operators, strict=True)):
         there = [known[stream.place] for stream in sources_of(entry)]
-        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector))
+        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector | Exporter))
         waiting = sum(len(one.rows) for one in there) - len(given)
         stage = _run_node(entry, operator, given, waiting, folder / str(number))
         each = sum(one.count for one in there) / len(given) if given else 1.0
@@ -194,16 +195,26 @@ def _run_node(
         report = node.run()
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
+    made = [(row_id, item) for row_id, item, _ in rows_of(node.output)]
+    failed = list(read_letters(node.output))
+    if is_export(entry):  # these have no ids
+        lost = {letter["_i"] for letter in failed}
+        ids = (row_id for row_id, _ in given if row_id not in lost)
+        made = [(row_id, _without_id(item)) for row_id, (_, item) in zip(ids, made, strict=True)]
     return StageTrial(
         entry=entry,
         operator=operator,
         given=given,
-        made=[(row_id, item) for row_id, item, _ in rows_of(node.output)],
-        failed=list(read_letters(node.output)),
+        made=made,
+        failed=failed,
         waiting=waiting,
         report=node.progress,
         state=report.own_state.get(node.node_id, ()),
     )
+
+
+def _without_id(item: Any) -> Any:
+    return {name: value for name, value in item.items() if name != ID_FIELD} if isinstance(item, dict) else item
 
 
 def _spread(rows: Sequence[tuple[Id, Any]], most: int) -> Sequence[tuple[Id, Any]]:

@@ -45,7 +45,8 @@ def main() -> int:
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "full: full and broken disks, at every step; "
-        "frozen disks; folders taken away; changes: cut and flipped files; tampering, tampering-llm: --edits edits of any file; "
+        "frozen disks; folders taken away; changes: cut and flipped files; "
+        "tampering, tampering-llm: --edits edits of any file; "
         "table: the one of docs/guarantees.md, measured with --kills accidents a cell",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of all faults or changes, how many to try (0 to 1)")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
 from llm_datagen.errors import ConfigError
+from llm_datagen.exporting import Exporter, codec_of, with_export
 from llm_datagen.ids import root_names
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode
@@ -98,6 +99,9 @@ def image_of_line(
                 "is_root": number == 0,
             }
         )
+    if not settings.keep_ids or settings.id_column is not None:
+        nodes = with_export(nodes, settings.id_column)
+        nodes[-1]["operator_ref"] = ref_of(Exporter(settings.id_column))
     return _image(pipeline_id, settings.as_dict(), nodes)
 
 
@@ -208,4 +212,6 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         log_file=log_file,
     )
     node.root = root_names(entry)
-    return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
+    node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
+    node.output.codec = codec_of(entry, node.output.codec)
+    return node

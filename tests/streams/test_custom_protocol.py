@@ -87,7 +87,7 @@ def test_a_killed_run_of_packed_streams_goes_on_and_no_row_is_lost_or_repeated(
 
     operators = [FunctionOperator(work, name="work"), FunctionOperator(lambda item: {**item, "done": True}, name="end")]
     pipeline = UnifiedPipeline(operators, "gzip://x.gz", "gzip://y.gz", results_dir=tmp_path / "results", log_file=None)
-    assert pipeline.resume("a").run().rows_out == 4000
+    assert pipeline.resume("a", on_change="accept").run().rows_out == 4000
     assert len(called) < 4000
     for path in (between, tmp_path / "out.jsonl.gz"):
         with gzip.open(path) as packed:

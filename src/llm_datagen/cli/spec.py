@@ -134,6 +134,8 @@ class PipelinePart(_Part):
     id_scheme: PipelineIdScheme = "path"
     id_prefix: Text | None = None
     input_ids: InputIds = "keep"
+    keep_ids: bool = True
+    id_column: Text | None = None
     ordered: bool = False
     on_error: OnError = "fail"
     max_errors: MaxErrors = None

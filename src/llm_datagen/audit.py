@@ -25,6 +25,7 @@ from llm_datagen.streams.dispatch import abandoned
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import position_of, read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.topology import unsettled
 
 FINDINGS_SHOWN = 20
 """Findings a node, at most; a damaged file gives one for each row."""
@@ -50,6 +51,8 @@ class NodeLedger:
         dead: source rows that failed and are dead-lettered.
         rows_out: rows in the output.
         complete: whether the output is sealed.
+        unsettled: whether a `rerun` that was cut short has still to delete or to move what it reads or writes: then
+            nothing of it was looked at, and a resume finishes that first.
         findings: what is wrong; empty when nothing is.
     """
 
@@ -62,6 +65,7 @@ class NodeLedger:
     dead: int = 0
     rows_out: int = 0
     complete: bool = False
+    unsettled: bool = False
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -94,7 +98,13 @@ def verify(image: dict[str, Any]) -> list[NodeLedger]:
     """
     written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
     is_over = image["status"] == Status.COMPLETED
-    return [_Check(entry, written, is_over=is_over).ledger for entry in image["nodes"]]
+    left_out = unsettled(image)
+    return [
+        NodeLedger(node_id=entry["node_id"], unsettled=True)
+        if entry["node_id"] in left_out
+        else _Check(entry, written, is_over=is_over).ledger
+        for entry in image["nodes"]
+    ]
 
 
 class _Check:

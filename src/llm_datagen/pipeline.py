@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 from llm_datagen.base_pipeline import BasePipeline
@@ -29,9 +30,10 @@ from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import Entry
 from llm_datagen.exporting import exporters_of
 from llm_datagen.hooks import IPipelineHooks
-from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log
+from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import operators_of
+from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import line_of
 from llm_datagen.resumable import ignored_ends
 from llm_datagen.run import Note
@@ -184,19 +186,13 @@ class UnifiedPipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        before = dict(vars(self))
-        try:
-            for name in ("results_dir", "hooks", "log_file"):
-                setattr(self, name, overrides.pop(name, getattr(self, name)))
-            self.results_dir, self.log_file = os.fspath(self.results_dir), check_log(self.log_file)
-            self._settings = self._settings.overridden(overrides)
-            self.streaming = self._settings.streaming
+        names = [field.name for field in fields(self._settings)]
+        with overriding(self, overrides, names) as changed:
+            self._settings = self._settings.overridden(changed)
+            self.streaming = self._settings.streaming  # a resume may have set it to what its image says
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
             return self._create(pipeline_id, image, if_exists, on_change)
-        except BaseException:
-            vars(self).update(before)  # what was refused leaves no trace
-            raise
 
     def describe(
         self,

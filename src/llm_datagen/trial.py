@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.blueprint import node_from_image
-from llm_datagen.errors import ConfigError, NodeFailedError
+from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
 from llm_datagen.exporting import Exporter, is_export
-from llm_datagen.identity import changed_data, data_of
 from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id, RootNames, root_names
 from llm_datagen.kin import parent_of, rows_of
 from llm_datagen.report import NodeReport, Status
@@ -58,7 +58,7 @@ class StageTrial:
         failed: the dead letters of the rows that failed.
         waiting: rows that were there for it and that it did not get, because they are too many for a trial.
         report: counts and times.
-        state: what of the operator changed while it ran: names of its data, such as "attribute seen".
+        state: what of the operator changed between calls: names of its data, such as "attribute seen".
     """
 
     entry: Mapping[str, Any]
@@ -190,8 +190,9 @@ def _run_node(
         "delivery": "exactly_once",
     }
     node = node_from_image(trial, operator, log_file=None)
-    before = data_of(operator)
-    report = node.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OperatorWarning)  # whoever looks at the trial is told by it
+        report = node.run()
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
     made = [(row_id, item) for row_id, item, _ in rows_of(node.output)]
@@ -208,7 +209,7 @@ def _run_node(
         failed=failed,
         waiting=waiting,
         report=node.progress,
-        state=() if getattr(operator, "stateful", False) else changed_data(before, data_of(operator)),
+        state=report.own_state.get(node.node_id, ()),
     )
 
 

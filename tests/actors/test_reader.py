@@ -22,6 +22,7 @@ from llm_datagen.messages import (
     HoldCalls,
     Outcome,
     Sealed,
+    SourceQuiet,
     SourceSized,
     StageEnded,
 )
@@ -184,6 +185,35 @@ def test_five_retries_a_tenth_of_a_second_apart_and_then_patience(bench: Bench) 
         bench.clock.step(bench.ref, RETRY)
     assert len(bench.log.of(events.EOF_RETRY)) == 5
     assert len(bench.log.of(events.EOF_WAITING)) == 1
+    bench.end()
+
+
+@pytest.mark.parametrize("is_fed", [False, True])
+def test_a_file_that_nobody_seals_is_told_of_once_unless_a_node_feeds_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture, is_fed: bool
+) -> None:
+    """M18: the manual's first gotcha is not seen in a log file that nobody looks at."""
+    bench.write()
+    bench.start()
+    if is_fed:
+        bench.tell(Committed(0))
+    for row in range(2):
+        bench.tell(Demand(5))
+        for _ in range(6):
+            bench.clock.step(bench.ref, 0.1)
+        bench.clock.step(bench.ref, RETRY)
+        bench.write(row)
+        bench.clock.step(bench.ref, RETRY)
+    assert bench.sent() == ([] if is_fed else [0, 1])
+    quiet = bench.boss.of(SourceQuiet)
+    assert [(news.node_id, news.text) for news in quiet] == [("n", record.getMessage()) for record in caplog.records]
+    assert len(quiet) == (0 if is_fed else 1)
+    for news in quiet:
+        assert "in.jsonl" in news.text
+        assert "in.jsonl.done is missing" in news.text
+        assert "seal()" in news.text
+        assert "follow_input=False" in news.text
+    assert {(record.name, record.levelname) for record in caplog.records} <= {("llm_datagen", "WARNING")}
     bench.end()
 
 

@@ -33,6 +33,7 @@ from llm_datagen.messages import (
     Reconfigure,
     RowsCommitted,
     RowsFailed,
+    SourceQuiet,
     SourceSized,
     StageEnded,
     Stalled,
@@ -122,6 +123,8 @@ class SupervisorActor(Stage):
                 self._record.progress[node_id].spent(message)
             case OperatorLogged():
                 tell(self._pipeline, message)
+            case SourceQuiet(node_id=node_id, text=text):
+                tell(self._pipeline, OperatorLogged(self._pipeline_id, node_id, "warning", text))
             case Stalled():
                 self._record.stalled(message)
             case Moved(node_id=node_id):

@@ -40,6 +40,7 @@ from llm_datagen.messages.news import (
     RowsCommitted,
     RowsFailed,
     Settled,
+    SourceQuiet,
     SourceSized,
     StageEnded,
     StatusChanged,
@@ -122,6 +123,7 @@ __all__ = [
     "Run",
     "Sealed",
     "Settled",
+    "SourceQuiet",
     "SourceSized",
     "StageEnded",
     "Stalled",
@@ -143,6 +145,7 @@ ReaderMessage = Demand | Committed | Sealed | HoldCalls | AllowCalls | Cancel
 WriterMessage = Attach | Write | Finish | Drain
 SupervisorMessage = (
     StageEnded
+    | SourceQuiet
     | SourceSized
     | RowsCommitted
     | TimeSpent

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
 from llm_datagen.blueprint import new_pipeline_id
+from llm_datagen.cautions import warn
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
 from llm_datagen.edited import Entry, Reset, compare
 from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
@@ -172,6 +172,9 @@ class StoredPipeline:
                 what is meant; it names what changed. An ImageMismatchError.
             PipelineBusyError: when it is running, or this object is.
             StreamError: when its files were changed meanwhile; nothing is changed then.
+
+        Warns:
+            OperatorWarning: when a change is accepted, or the image does not say whether there is one.
         """
         with self._held(pipeline_id) as (folder, image):
             self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify, on_change=on_change)
@@ -237,9 +240,10 @@ class StoredPipeline:
         check_nodes(kept, image)
         if reset is not None:
             check_reset(reset, nodes, folder)
+        edit.warn(on_change)
         ignored = self._ignored(image)
         for note in ignored:
-            warnings.warn(note.text, ResumeWarning, stacklevel=3)
+            warn(note.text, ResumeWarning)
         for entry, node in zip(image["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
         if reset is not None:

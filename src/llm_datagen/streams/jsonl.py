@@ -57,10 +57,9 @@ def without_blanks(lines: list[bytes], consumed: int) -> Split:
 
 def _has_long_number(data: bytes) -> bool:
     """Return whether there may be an integer of more than 64 bits, which orjson reads as a double."""
-    # Of 20 digits in a row, two are among every tenth byte: such a look costs a tenth of one at all bytes.
-    if b"00" not in data[::10].translate(_DIGITS) or b"00000" not in data[::4].translate(_DIGITS):
-        return False
-    return _LONG in data.translate(_DIGITS)
+    # Of 20 digits in a row, three in a row are among every sixth byte: a look at these costs a sixth, and few short
+    # numbers pass it.
+    return b"000" in data[::6].translate(_DIGITS) and _LONG in data.translate(_DIGITS)
 
 
 @dataclass(frozen=True, slots=True)

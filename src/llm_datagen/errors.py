@@ -43,7 +43,7 @@ class ControlError(DatagenError):
 
 
 class RunEndedError(DatagenError):
-    """Raised when an order is sent to the ref of a run that has ended, or of a stopped host; a `pykka.ActorDeadError`, too."""
+    """Raised when an order comes after the end of a run, or of its host; a `pykka.ActorDeadError`, too."""
 
 
 class UnknownMessageError(DatagenError, TypeError):

@@ -25,9 +25,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _MISSING = object()
 
 
-def wrong_field(message: object) -> str:
+def wrong_field(message: Any) -> str:
     """Return which field of a message is not what its class says, and what it must be; an empty string if none is."""
-    for name, annotation, kinds in _checked(type(message)):
+    for name, annotation, kinds in _checked(type(message)):  # type: ignore[arg-type]  # a class is hashable
         if not isinstance(getattr(message, name, _MISSING), kinds):
             return f"its {name} must be {annotation}"
     return ""

@@ -72,6 +72,7 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
         "input_uri": rows_uri,
         "parallel_size": 1,
         "batch_size": 1,
+        "batch_by": "position",
         "ordered": True,
         "on_error": "fail" if last["on_error"] == "fail" else "dead_letter",
         "retries": 0,

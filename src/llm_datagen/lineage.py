@@ -273,11 +273,11 @@ class _Origin:
         return set()
 
     def _neighbours(self) -> dict[Id, int]:
-        """Return the numbers of all rows that a batch can have in common with the rows. Batches lie on a grid."""
+        """Return the numbers of all rows that a batch can have in common with the rows. None is longer than `size`."""
         if self._near is None:
             size, source = self._step.batch_size, self._step.source
             self._numbers = sorted((number, row_id) for row_id, number in self.heirs.items() if number is not None)
-            cells = {number // size for number, _ in self._numbers}
+            cells = {number // size + near for number, _ in self._numbers for near in (-1, 0, 1)}
             assert source is not None
             rows = source.rows(lambda number, _: number // size in cells)
             self._near = {row_id: number for row_id, _, number in rows}

@@ -172,7 +172,8 @@ class Program:
             assert data, "the process that forks programs has died"
             (self.returncode,) = array.array(STATUS, data)
             os.close(self._status)
-        return self.returncode
+        status: int | None = self.returncode
+        return status
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import signal
@@ -24,10 +25,12 @@ from llm_datagen import (
     PipelineExistsError,
     UnifiedNode,
     UnifiedNodePipeline,
+    UnifiedPipeline,
 )
 from llm_datagen.audit import verify
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
+from ..pipeline import parts
 from ..support import Bench, lines, numbered, write_jsonl
 from .edited_steps import CALLS, Step, Trouble, line, steps
 
@@ -476,3 +479,48 @@ def test_in_a_graph_a_node_that_was_added_is_done_and_others_are_kept(bench: Ben
     pipeline("A", "C").resume("a", on_change="rerun").run()
     assert dict(CALLS) == {"C": ROWS}
     assert not (folder / "B.jsonl").exists()
+
+
+def tripled(row: dict[str, Any], by: int = 1) -> dict[str, Any]:
+    return {**row, "n": (row["n"] + by) * 3}
+
+
+def stops(row: dict[str, Any]) -> dict[str, Any]:
+    if row["n"] == 4:
+        raise RuntimeError("cut short")
+    return row
+
+
+@pytest.mark.parametrize("choice", ["refuse", "accept", "rerun"])
+def test_operators_that_are_made_again_from_the_image_are_compared_as_well(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, choice: Any
+) -> None:
+    """A resume by the id alone: the arguments are those of the image, the code is that of today."""
+    bench.give(numbered(6))
+    with pytest.raises(NodeFailedError):
+        line(bench, [parts.add, stops, parts.double]).create("a").run()
+    monkeypatch.setattr(parts.add, "__code__", tripled.__code__)
+    pipeline = UnifiedPipeline(results_dir=bench.results, log_file=None)
+    before = state(bench)
+    with pytest.raises(OperatorChangedError, match=r"node_0 \(add\): code"):
+        pipeline.resume("a")
+    assert state(bench) == before
+    if choice == "refuse":
+        return
+    monkeypatch.setattr(stops, "__code__", parts.pairs.__code__)  # it has done rows, too
+    with accepting() if choice == "accept" else contextlib.nullcontext():
+        pipeline.resume("a", on_change=choice)
+    pipeline.run()
+    made = [(n + 1) * (3 if choice == "rerun" else 1) for n in range(6)]
+    assert [row["n"] for row in lines(bench.output)] == [2 * n for n in made]
+
+
+def test_after_a_rerun_the_image_names_the_new_operators(bench: Bench) -> None:
+    bench.give(numbered(6))
+    line(bench, [functools.partial(parts.add, by=1), parts.double]).create("a").run()
+    line(bench, [functools.partial(parts.add, by=3), parts.double]).resume("a", on_change="rerun")
+    UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
+    assert [row["n"] for row in lines(bench.output)] == [2 * (n + 3) for n in range(6)]
+    line(bench, [parts.double]).resume("a", on_change="rerun")
+    UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
+    assert [row["n"] for row in lines(bench.output)] == [2 * n for n in range(6)]

@@ -30,6 +30,7 @@ from llm_datagen.messages import (
     PipelineStarted,
     Reconfigure,
     RowDeadLettered,
+    RowsFailed,
     Run,
     Settled,
     StageEnded,
@@ -109,7 +110,6 @@ class PipelineActor(Stage):
                 | NodeStarted()
                 | NodeProgressed()
                 | NodeFailed()
-                | RowDeadLettered()
                 | NodeFinished()
                 | UsageReported()
                 | Stalled()
@@ -118,6 +118,8 @@ class PipelineActor(Stage):
                 | PipelineFinished()
             ):
                 self._publish(message)
+            case RowsFailed():
+                self._rows_failed(message)
             case _:
                 refuse_unknown(message)
         return None
@@ -165,6 +167,20 @@ class PipelineActor(Stage):
             error = ended.error or DatagenError("the supervisor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
         self.end(Outcome.FINISHED)
+
+    def _rows_failed(self, message: RowsFailed) -> None:
+        for failure in message.failures:
+            self._publish(
+                RowDeadLettered(
+                    self._status.pipeline_id,
+                    message.node_id,
+                    failure.ids,
+                    failure.record,
+                    message.is_dead_lettered,
+                    failure.error,
+                    failure.items,
+                )
+            )
 
     def _publish(self, event: Event) -> None:
         self._subscribers.publish(event)

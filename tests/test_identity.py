@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.identity import changed_parts, fingerprint_of
+from llm_datagen.identity import changed_parts, fingerprint_of, shown_change
 from llm_datagen.llm import LLMOperator
 from llm_datagen.operators import FunctionOperator, as_operator
 
@@ -171,3 +171,73 @@ def test_what_counts_of_a_model_call(edit: dict[str, Any], parts: list[str]) -> 
     known, now = fingerprint_of(LLMOperator(**BASE)), fingerprint_of(LLMOperator(**{**BASE, **edit}))
     assert sorted(changed_parts(known, now)) == sorted(parts)
     assert "secret" not in str(now)
+
+
+def told(known: Any, now: Any) -> list[str]:
+    before, after = fingerprint_of(known), fingerprint_of(now)
+    return [shown_change(name, before, after) for name in changed_parts(before, after)]
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        ({"model": "m2"}, "model 'm' → 'm2'"),
+        ({"params": {"temperature": 1}}, "params.temperature 0 → 1"),
+        ({"params": {"temperature": 0.0}}, "params.temperature 0 → 0.0"),
+        ({"params": {"temperature": "x" * 50}}, "params.temperature"),
+        ({"params": {"temperature": {"a": 1}}}, "params.temperature"),
+        ({"prompt": "Tell"}, "prompt"),
+        ({"adapter": "anthropic"}, "adapter 'OpenAIAdapter' → 'AnthropicAdapter'"),
+    ],
+)
+def test_short_values_are_told(edit: dict[str, Any], text: str) -> None:
+    assert text in told(LLMOperator(**BASE), LLMOperator(**{**BASE, **edit}))
+
+
+class Plain:
+    """An operator with one attribute."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        return item
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "text"),
+    [
+        ("limit", 3, 4, "attribute limit 3 → 4"),
+        ("limit", None, True, "attribute limit None → True"),
+        ("max_tokens", 16, 32, "attribute max_tokens 16 → 32"),
+        ("limit", 10**50, 1, "attribute limit"),
+        ("header", "Bearer sk-canary", "Bearer sk-other", "attribute header"),
+        ("api_key", 4711, 4712, "attribute api_key"),
+        ("pin", 4711, 4712, "attribute pin"),
+        ("labels", [1], [2], "attribute labels"),
+    ],
+)
+def test_of_attributes_numbers_are_told_and_never_what_may_be_a_secret(
+    name: str, old: Any, new: Any, text: str
+) -> None:
+    assert told(Plain(name, old), Plain(name, new)) == [text]
+    kept = str(fingerprint_of(Plain(name, old)))
+    assert "canary" not in kept
+    assert "4711" not in kept
+
+
+def test_a_fingerprint_of_digests_alone_is_compared_with_one_that_has_values() -> None:
+    now = fingerprint_of(Plain("limit", 3))
+    bare = {name: value and value.split(" 3")[0] for name, value in now.items()}
+    assert bare != now
+    assert changed_parts(bare, now) == []
+    assert changed_parts(bare, fingerprint_of(Plain("limit", 4))) == ["attribute limit"]
+
+
+def test_of_a_fingerprint_of_the_users_own_a_secret_is_a_digest() -> None:
+    class Own(Plain):
+        def fingerprint(self) -> dict[str, Any]:
+            return {"api_key": "sk-canary", "mode": "fast"}
+
+    assert "canary" not in str(fingerprint_of(Own("x", 1)))
+    assert fingerprint_of(Own("x", 1))["mode"] == "fast"

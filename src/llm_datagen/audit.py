@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import StreamError
+from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
@@ -24,6 +25,7 @@ from llm_datagen.streams.dispatch import abandoned
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import position_of, read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.topology import unsettled
 
 FINDINGS_SHOWN = 20
 """Findings a node, at most; a damaged file gives one for each row."""
@@ -49,6 +51,8 @@ class NodeLedger:
         dead: source rows that failed and are dead-lettered.
         rows_out: rows in the output.
         complete: whether the output is sealed.
+        unsettled: whether a `rerun` that was cut short has still to delete or to move what it reads or writes: then
+            nothing of it was looked at, and a resume finishes that first.
         findings: what is wrong; empty when nothing is.
     """
 
@@ -61,6 +65,7 @@ class NodeLedger:
     dead: int = 0
     rows_out: int = 0
     complete: bool = False
+    unsettled: bool = False
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -93,7 +98,13 @@ def verify(image: dict[str, Any]) -> list[NodeLedger]:
     """
     written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
     is_over = image["status"] == Status.COMPLETED
-    return [_Check(entry, written, is_over=is_over).ledger for entry in image["nodes"]]
+    left_out = unsettled(image)
+    return [
+        NodeLedger(node_id=entry["node_id"], unsettled=True)
+        if entry["node_id"] in left_out
+        else _Check(entry, written, is_over=is_over).ledger
+        for entry in image["nodes"]
+    ]
 
 
 class _Check:
@@ -219,6 +230,12 @@ class _Check:
 
     def _recount(self, position: Position, letters: set[Id]) -> None:
         ledger, output, ids = self.ledger, self._output, self._ids
+        if is_export(self._entry):  # no row has an id, and each comes from one row of the source
+            count = sum(1 for _ in rows_of(output, decode=False))
+            if count != ledger.rows_out:
+                ledger.find(f"{output.path} holds {count} rows, and {ledger.rows_out} were counted")
+            ledger.kept = None if ids is None else count
+            return
         made = position.marks.get("made") if self._entry["id_scheme"] == "numeric" else None
         done = Done(position.coverage)
         seen: set[Id] = set()

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
 from llm_datagen.errors import ConfigError
+from llm_datagen.exporting import Exporter, codec_of, with_export
 from llm_datagen.ids import root_names
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import ref_of
-from llm_datagen.operators import operator_name
+from llm_datagen.operators import batch_by_of, operator_name
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.runtime.folder import FORMAT, check_pipeline_id, now_text
 from llm_datagen.settings import Settings
@@ -78,6 +79,7 @@ def image_of_line(
                 "output_uri": uris[number + 1],
                 "parallel_size": filled.parallel_size,
                 "batch_size": filled.batch_size,
+                "batch_by": batch_by_of(operator, filled.batch_by, f"node_{number}", settings.id_scheme),
                 "writer_config": filled.writer_config.as_dict(),
                 "ordered": filled.ordered,
                 "on_error": filled.on_error,
@@ -98,7 +100,27 @@ def image_of_line(
                 "is_root": number == 0,
             }
         )
+    _check_siblings_together(nodes)
+    if not settings.keep_ids or settings.id_column is not None:
+        nodes = with_export(nodes, settings.id_column)
+        nodes[-1]["operator_ref"] = ref_of(Exporter(settings.id_column))
     return _image(pipeline_id, settings.as_dict(), nodes)
+
+
+def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
+    """See to it that where batches are of one parent, its children lie together.
+
+    The first node writes the children of a row in one piece. Others may get children, and must keep their order.
+    """
+    for number, node in enumerate(nodes):
+        if node["batch_by"] == "parent" and number == 0:
+            raise ConfigError('node_0: batch_by="parent": it reads the input, whose rows are children of none')
+        for other in nodes[1:number] if node["batch_by"] == "parent" else ():
+            if not other["ordered"]:
+                raise ConfigError(
+                    f'{node["node_id"]}: batch_by="parent" needs the children of a row to lie together, and '
+                    f"{other['node_id']} before it may change the order; give that one ordered=True"
+                )
 
 
 def _given(name: str, value: T | None) -> T:
@@ -190,6 +212,7 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         entry["node_id"],
         parallel_size=entry["parallel_size"],
         batch_size=entry["batch_size"],
+        batch_by=entry.get("batch_by", "position"),
         writer_config=entry["writer_config"],
         ordered=entry["ordered"],
         on_error=entry["on_error"],
@@ -208,4 +231,6 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
         log_file=log_file,
     )
     node.root = root_names(entry)
-    return node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
+    node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
+    node.output.codec = codec_of(entry, node.output.codec)
+    return node

@@ -13,6 +13,9 @@ OnError = Literal["fail", "skip", "dead_letter"]
 DeliveryMode = Literal["exactly_once", "at_most_once"]
 IdScheme = Literal["path", "numeric"]
 PipelineIdScheme = Literal["path", "numeric", "text"]
+BatchBy = Literal["position", "parent"]
+"""Which rows share a call of `process_batch`: those that lie together, or of these, those that have one parent."""
+
 InputIds = Literal["keep", "refuse", "drop"]
 """What becomes of an `_i` that a row of a pipeline's input has: it is kept as `_i_in`; or the row fails; or it goes."""
 
@@ -263,6 +266,8 @@ class NodeConfig:
         input_uri: where the node reads.
         output_uri: where the node writes.
         batch_size: items a call of `process_batch` gets; for `process_item`, a factor of the concurrency.
+        batch_by: which items share such a call: "position", those that lie together; "parent", children of one row, and
+            of no other; None, as the operator says.
         parallel_size: batches in the operator at once, at most.
         writer_config: how results get to the disk.
         ordered: whether rows leave in input order.
@@ -283,6 +288,7 @@ class NodeConfig:
     input_uri: str | None = None
     output_uri: str | None = None
     batch_size: int | None = None
+    batch_by: BatchBy | None = None
     parallel_size: int | None = None
     writer_config: WriterConfig | None = None
     ordered: bool | None = None
@@ -305,6 +311,8 @@ class NodeConfig:
             check_text("output_uri", self.output_uri)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
+        if self.batch_by is not None:
+            check_choice("batch_by", self.batch_by, BatchBy)
         if self.parallel_size is not None:
             check_count("parallel_size", self.parallel_size)
         if self.ordered is not None:

@@ -49,10 +49,11 @@ def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -
 def check_letters_of(output: Stream, position: Position) -> None:
     """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
 
-    A stream that goes on may have more than were committed, which are cut off; one that is sealed may not.
+    A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
+    another program made says nothing of dead letters, so it does not count.
     """
     size = output.disk.size(output.errors_path) or 0
-    if output.is_sealed() and size > position.errors_bytes:
+    if output.manifest() is not None and size > position.errors_bytes:
         raise StreamChangedError(
             f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "
             "something was added since; restore it, or start afresh with if_exists='overwrite'"

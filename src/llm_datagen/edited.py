@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.cautions import warn
 from llm_datagen.config import OnChange
-from llm_datagen.errors import DatagenError, OperatorChangedError
-from llm_datagen.identity import Parts, changed_parts, fingerprint_of
+from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarning
+from llm_datagen.exporting import is_export
+from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_change
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
@@ -36,6 +38,7 @@ class Edit:
         entries: the nodes of the code, drawn for this run; those of the image themselves when the steps are the same.
         fingerprints: those of the operators in the code.
         changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
+        shown: the same for people, with the old value and the new one where they are known.
         rows: how many source rows each node of the image has done.
         unchecked: nodes that have done rows, and whose image has no fingerprint.
     """
@@ -44,6 +47,7 @@ class Edit:
     entries: list[Entry]
     fingerprints: list[Parts]
     changes: dict[str, list[str]] = field(default_factory=dict)
+    shown: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
 
@@ -83,7 +87,9 @@ class Edit:
         if self.is_redrawn:
             self.image["nodes"] = self.entries
             if "operators" in self.image["config"]:
-                self.image["config"]["operators"] = [entry["operator"] for entry in self.entries]
+                self.image["config"]["operators"] = [
+                    entry["operator"] for entry in self.entries if not is_export(entry)
+                ]
         return reset
 
     def _done_again(self) -> set[str]:
@@ -114,9 +120,9 @@ class Edit:
         pipeline_id = self.image["pipeline_id"]
         names = {entry["node_id"]: entry["operator"] for entry in [*self.image["nodes"], *self.entries]}
         what = "; ".join(
-            f"{node_id} ({names[node_id]}): {_shown(parts)}"
+            f"{node_id} ({names[node_id]}): {_shown(self.shown[node_id])}"
             + (f" ({rows:,} rows are done)" if (rows := self.rows.get(node_id, 0)) else "")
-            for node_id, parts in self.changes.items()
+            for node_id in self.changes
         )
         if self.is_redrawn:
             known, now = ([entry["operator"] for entry in nodes] for nodes in (self.image["nodes"], self.entries))
@@ -139,11 +145,17 @@ class Edit:
         """Return what is to be told of the changes when they were settled."""
         done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
         notes = [
-            Note(node_id, f"the operator changed since rows were made ({_shown(parts)}); {done}", parts)
+            Note(node_id, f"the operator changed since rows were made ({_shown(self.shown[node_id])}); {done}", parts)
             for node_id, parts in self.changes.items()
         ]
         unchecked = "this run was made by a version without fingerprints: whether the operator changed is not known"
         return notes + [Note(node_id, unchecked, []) for node_id in self.unchecked]
+
+    def warn(self, on_change: OnChange) -> None:
+        """Warn as Python does of rows that may be of several operators; of what is done again there are none."""
+        for note in self.notes(on_change):
+            if on_change == "accept" or not note.parts:
+                warn(f"{note.node_id}: {note.text}", OperatorWarning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +195,8 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edi
         node_id = entry["node_id"]
         before = known.get(node_id)
         differs = _how_steps_differ(before, entry) if edit.is_redrawn else []
+        if edit.is_redrawn and not differs and _read_from(image["nodes"], entry) != _read_from(entries, entry):
+            differs = ["it reads what another step writes"]
         if before is not None and not differs and edit.rows[node_id]:
             if before.get("fingerprint") is None:
                 edit.unchecked.append(node_id)
@@ -190,8 +204,12 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edi
                 differs = changed_parts(before["fingerprint"], fingerprint)
         if differs:
             edit.changes[node_id] = differs
+            known_parts = (before or {}).get("fingerprint") or {}
+            edit.shown[node_id] = [shown_change(name, known_parts, fingerprint) for name in differs]
     there = {entry["node_id"] for entry in entries}
-    edit.changes.update({node_id: ["it was removed"] for node_id in known if node_id not in there})
+    removed = {node_id: ["it was removed"] for node_id in known if node_id not in there}
+    edit.changes.update(removed)
+    edit.shown.update(removed)
     return edit
 
 
@@ -206,6 +224,12 @@ def _how_steps_differ(before: Entry | None, now: Entry) -> list[str]:
     if old.place != new.place and not (isinstance(old, FileStream) and old.can_move_to(new)):
         return ["it writes somewhere else"]
     return []
+
+
+def _read_from(entries: Sequence[Entry], entry: Entry) -> set[str]:
+    """Return which of some nodes write what a node reads."""
+    places = set(_stream(entry["input_uri"]).places)
+    return {str(one["node_id"]) for one in entries if _stream(one["output_uri"]).place in places}
 
 
 def _rows_done(entry: Entry) -> int:

@@ -65,6 +65,14 @@ class OperatorChangedError(ImageMismatchError):
         self.changes = {node_id: tuple(parts) for node_id, parts in (changes or {}).items()}
 
 
+class OperatorWarning(UserWarning):
+    """Warns that rows of a run may not be those of one operator, called anew for each.
+
+    Given by `resume()` and `replay()` when an edited operator is accepted, and when the image, of an older version,
+    does not say whether it was edited; at the end of a run whose operator keeps something from one call to the next.
+    """
+
+
 class ImageError(DatagenError):
     """Raised when a `runtime.json` cannot be read."""
 

@@ -96,7 +96,8 @@ class _Family:
         return any(letter["_i"] == self._asked for letter in read_letters(step.stream))
 
     def _holds(self, step: Step) -> bool:
-        return not step.lanes and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
+        may_hold = not step.lanes and not step.is_export
+        return may_hold and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
 
     # Up.
 
@@ -121,6 +122,9 @@ class _Family:
                 self._heirs[step] = _named_heirs(step, self._heirs)
                 continue
             origin = _Origin(step, self._heirs[step.source]) if step.source else None
+            if step.is_export and step.source and origin:
+                yield from self._copies(step, step.source, origin)
+                continue
             if step.source and not step.is_there:
                 # Who is not there any more (memory://), or yet, has handed on its names.
                 self._heirs[step] = dict.fromkeys(self._heirs[step.source])
@@ -152,6 +156,17 @@ class _Family:
                 origin.fruitful.add(row_id)
                 item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
                 yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
+
+    def _copies(self, step: Step, source: Step, origin: _Origin) -> Iterator[Trace]:
+        """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
+        yield from self._letters(step, source, origin)
+        if isinstance(step.stream.disk, MemoryDisk) and not step.is_there:
+            return  # it may have gone with its process
+        for row_id, item, number in source.rows_named(set(origin.heirs)):
+            if row_id in origin.heirs and row_id not in origin.fruitful:
+                relation = self._relation(step, row_id, is_heir=True)
+                state = _end(step.position, number).replace("missing", "row").replace("skipped", "row or skipped")
+                yield Trace(step.where, step.stream.uri, row_id, relation, state, item if state == "row" else None)
 
     def _ends(self, step: Step, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
@@ -258,11 +273,11 @@ class _Origin:
         return set()
 
     def _neighbours(self) -> dict[Id, int]:
-        """Return the numbers of all rows that a batch can have in common with the rows. Batches lie on a grid."""
+        """Return the numbers of all rows that a batch can have in common with the rows. None is longer than `size`."""
         if self._near is None:
             size, source = self._step.batch_size, self._step.source
             self._numbers = sorted((number, row_id) for row_id, number in self.heirs.items() if number is not None)
-            cells = {number // size for number, _ in self._numbers}
+            cells = {number // size + near for number, _ in self._numbers for near in (-1, 0, 1)}
             assert source is not None
             rows = source.rows(lambda number, _: number // size in cells)
             self._near = {row_id: number for row_id, _, number in rows}

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.config import (
+    BatchBy,
     DataConfig,
     DeliveryMode,
     ExecutorKind,
@@ -29,7 +30,7 @@ from llm_datagen.ids import RootNames
 from llm_datagen.layout import check_layout
 from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log, open_log
 from llm_datagen.merging import Merger
-from llm_datagen.operators import Call, operator_name
+from llm_datagen.operators import Call, batch_by_of, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.routing import Selector
 from llm_datagen.run import Run, run_in_foreground
@@ -52,6 +53,7 @@ class UnifiedNode(Wiring):
         node_id: its id.
         parallel_size: batches in the operator at once, at most.
         batch_size: items a batch.
+        batch_by: which items share a batch: "position", "parent", or None, as the operator says; see `NodeConfig`.
         writer_config: how results get to the disk.
         ordered: whether rows leave in input order.
         on_error: what becomes of a row that fails; see `FailurePolicy`, also for the next three.
@@ -81,6 +83,7 @@ class UnifiedNode(Wiring):
         parallel_size: int = 1,
         batch_size: int = 1,
         *,
+        batch_by: BatchBy | None = None,
         writer_config: WriterConfig | Mapping[str, Any] | None = None,
         ordered: bool = False,
         on_error: OnError = "fail",
@@ -110,6 +113,7 @@ class UnifiedNode(Wiring):
         )
         self.parallel_size = check_count("parallel_size", parallel_size)
         self.batch_size = check_count("batch_size", batch_size)
+        self._batch_by = None if batch_by is None else check_choice("batch_by", batch_by, BatchBy)
         self.writer_config = WriterConfig.of(writer_config)
         self.ordered = check_flag("ordered", ordered)
         self.policy = FailurePolicy(on_error=on_error, max_errors=max_errors, retries=retries, retry_wait=retry_wait)
@@ -172,6 +176,7 @@ class UnifiedNode(Wiring):
             "output_uri": self.output.uri,
             "parallel_size": self.parallel_size,
             "batch_size": self.batch_size,
+            "batch_by": self.batch_by,
             "writer_config": self.writer_config.as_dict(),
             "ordered": self.ordered,
             **self.policy.as_dict(),
@@ -183,6 +188,15 @@ class UnifiedNode(Wiring):
             "executor": self.executor,
             "data_config": self.data_config.as_dict(),
         }
+
+    @property
+    def batch_by(self) -> BatchBy:
+        """Which items share a batch.
+
+        Raises:
+            ConfigError: when the operator, or the ids, do not allow what was chosen.
+        """
+        return batch_by_of(self.operator, self._batch_by, self.node_id, self.id_scheme)
 
     # Running.
 
@@ -289,6 +303,7 @@ class UnifiedNode(Wiring):
             segments=position.coverage.gaps(),
             parallel_size=self.parallel_size,
             batch_size=self.batch_size,
+            batch_by=self.batch_by,
             writer=self.writer_config,
             ordered=self.ordered,
             id_scheme=self.id_scheme,

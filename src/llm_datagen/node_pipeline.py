@@ -23,6 +23,7 @@ from llm_datagen.graph import check_topology, in_reading_order
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
+from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import has_same_steps
 from llm_datagen.resumable import ignored_uris
 from llm_datagen.run import Note, Run
@@ -58,7 +59,12 @@ class UnifiedNodePipeline(BasePipeline):
         settle_merges(self._given)
 
     def create(
-        self, pipeline_id: str | None = None, *, if_exists: IfExists = "error", on_change: OnChange = "refuse"
+        self,
+        pipeline_id: str | None = None,
+        *,
+        if_exists: IfExists = "error",
+        on_change: OnChange = "refuse",
+        **overrides: Any,
     ) -> Self:
         """Write the image.
 
@@ -68,16 +74,20 @@ class UnifiedNodePipeline(BasePipeline):
                 deleted, and what lies where the new run is to write, unless a run of another id made it).
             on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since, as in
                 `resume()`.
+            overrides: any argument of the constructor but the nodes, in place of what it was given: `streaming`,
+                `results_dir`, `hooks`, `log_file`.
 
         Returns:
             The pipeline itself: call `run()` next.
 
         Raises:
+            ConfigError: on a wrong value, or another name; nothing was touched then.
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
-        return self._create(pipeline_id, image, if_exists, on_change)
+        with overriding(self, overrides):
+            image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
+            return self._create(pipeline_id, image, if_exists, on_change)
 
     def _create_default(self) -> None:
         self.create()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from llm_datagen.arguments import NotPlainError, kept_arguments
+from llm_datagen.config import BatchBy, check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.identity import parts_of
 
@@ -95,12 +96,15 @@ class BaseOperator:
         name: the operator's identity, stored in the image; the class's name unless set.
         bisect: whether a batch that fails may be called again in halves, to find the row at fault; False makes the
             whole batch fail.
+        batch_by: which rows share a call of `process_batch`: "position", those that lie together; "parent", children of
+            one row, and of no other. A node's setting counts more.
         version: what stands for the operator's code and settings, when it is set: a resume then compares nothing else.
         stateful: whether the operator means to keep something from one call to the next; True silences the warning.
     """
 
     name: str = ""
     bisect: bool = True
+    batch_by: BatchBy = "position"
     version: str | None = None
     stateful: bool = False
 
@@ -291,3 +295,19 @@ def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
     except TypeError as error:
         wanted = "an item and ctx" if arguments == 2 else "an item, or an item and ctx,"
         raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
+
+
+def batch_by_of(operator: Any, setting: BatchBy | None, node_id: str, id_scheme: str) -> BatchBy:
+    """Return which rows share a call of an operator: as the node's setting says, else the operator.
+
+    Raises:
+        ConfigError: when the operator takes no batches, or children have ids that do not name their parent.
+    """
+    chosen: BatchBy = check_choice("batch_by", setting or getattr(operator, "batch_by", "position"), BatchBy)
+    if chosen == "parent" and setting and not Call(operator).batch:
+        raise ConfigError(f'{node_id}: batch_by="parent" is for operators with process_batch; this one takes items')
+    if chosen == "parent" and id_scheme == "numeric":
+        raise ConfigError(
+            f'{node_id}: batch_by="parent" needs ids that name the parent: id_scheme="path" or "text", not "numeric"'
+        )
+    return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Self
 
 from llm_datagen.base_pipeline import BasePipeline
@@ -27,10 +28,12 @@ from llm_datagen.config import (
 )
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import Entry
+from llm_datagen.exporting import exporters_of
 from llm_datagen.hooks import IPipelineHooks
-from llm_datagen.log import DEFAULT_LOG, LogTarget, check_log
+from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import operators_of
+from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import line_of
 from llm_datagen.resumable import ignored_ends
 from llm_datagen.run import Note
@@ -61,6 +64,9 @@ class UnifiedPipeline(BasePipeline):
         id_prefix: what ids begin with under the scheme "text", such as "shard3-"; None for "r".
         input_ids: what becomes of an `_i` that a row of the input has: "keep" puts it into the first of the columns
             `_i_in`, `_i_in_2`, … that is free; "refuse" makes the row fail; "drop" leaves it out.
+        keep_ids: whether the rows of the output have their `_i`. If not, they have it beside the output, in
+            ``<output>.rows``, from which the output is copied.
+        id_column: the name that `_i` has in the output; None leaves it as it is. ``<output>.rows`` is there, too.
         ordered: whether rows leave every node in input order.
         on_error: what becomes of a row that fails: "fail" ends the run, "skip" leaves it out, "dead_letter" writes
             it to ``<output>.errors.jsonl``. See `FailurePolicy`, also for the next three.
@@ -102,6 +108,8 @@ class UnifiedPipeline(BasePipeline):
         *,
         id_prefix: str | None = None,
         input_ids: InputIds = "keep",
+        keep_ids: bool = True,
+        id_column: str | None = None,
         ordered: bool = False,
         on_error: OnError = "fail",
         max_errors: int | float | None = None,
@@ -133,6 +141,8 @@ class UnifiedPipeline(BasePipeline):
             id_scheme=id_scheme,
             id_prefix=id_prefix,
             input_ids=input_ids,
+            keep_ids=keep_ids,
+            id_column=id_column,
             ordered=ordered,
             on_error=on_error,
             max_errors=max_errors,
@@ -176,19 +186,13 @@ class UnifiedPipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        before = dict(vars(self))
-        try:
-            for name in ("results_dir", "hooks", "log_file"):
-                setattr(self, name, overrides.pop(name, getattr(self, name)))
-            self.results_dir, self.log_file = os.fspath(self.results_dir), check_log(self.log_file)
-            self._settings = self._settings.overridden(overrides)
-            self.streaming = self._settings.streaming
+        names = [field.name for field in fields(self._settings)]
+        with overriding(self, overrides, names) as changed:
+            self._settings = self._settings.overridden(changed)
+            self.streaming = self._settings.streaming  # a resume may have set it to what its image says
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
             return self._create(pipeline_id, image, if_exists, on_change)
-        except BaseException:
-            vars(self).update(before)  # what was refused leaves no trace
-            raise
 
     def describe(
         self,
@@ -229,7 +233,8 @@ class UnifiedPipeline(BasePipeline):
         if self.pipeline_id or not (node_configs or overrides):
             return super().blueprint()
         settings = self._settings.overridden(overrides)
-        return image_of_line(settings, node_configs or [], UNKNOWN_ID), list(settings.operators or ())
+        image = image_of_line(settings, node_configs or [], UNKNOWN_ID)
+        return image, [*(settings.operators or ()), *exporters_of(image)]
 
     def _create_default(self) -> None:
         self.create()
@@ -239,7 +244,7 @@ class UnifiedPipeline(BasePipeline):
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         if self._settings.operators is not None:
-            return list(self._settings.operators)
+            return [*self._settings.operators, *exporters_of(image)]
         pipeline_id = image["pipeline_id"]
         if self._remade is None or self._remade[0] != pipeline_id:
             self._remade = pipeline_id, operators_of(image)

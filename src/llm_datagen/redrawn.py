@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_datagen.blueprint import image_of_line
 from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
+from llm_datagen.exporting import Exporter, is_export
 from llm_datagen.operators import operator_name
 from llm_datagen.settings import Settings
 from llm_datagen.streams import StreamFactory
@@ -30,25 +31,28 @@ def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[An
         image: the run's.
         operators: those in the code.
     """
-    old: list[Entry] = image["nodes"]
+    old: list[Entry] = [entry for entry in image["nodes"] if not is_export(entry)]
+    operators = [operator for operator in operators if not isinstance(operator, Exporter)]
     names = [operator_name(operator) for operator in operators]
     known = [entry["operator"] for entry in old]
     if names == known:
-        return old
+        entries: list[Entry] = image["nodes"]
+        return entries
     pairs = list(zip(names, known, strict=False))
     kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
     said = {key: value for key, value in image["config"].items() if key in {field.name for field in fields(Settings)}}
+    said = {"keep_ids": True, "id_column": None, **said}  # a run of an older version has no such settings
     said["writer_config"] = WriterConfig.of(said.get("writer_config"))
     said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
-    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=old[-1]["output_uri"])
-    entries: list[Entry] = image_of_line(replace(settings, **said), [], image["pipeline_id"])["nodes"]
+    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
+    entries = image_of_line(replace(settings, **said), [], image["pipeline_id"])["nodes"]
     behind = list(old[kept:])
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(entries[: len(names)]):
         like = old[number] if number < kept else next((one for one in behind if one["operator"] == names[number]), None)
         if number >= kept and like is not None:
             behind.remove(like)
         entry.update({key: like[key] for key in _OWN if like is not None and key in like})
-        if number < kept and number + 1 < min(len(old), len(entries)):
+        if number < kept and number + 1 < min(len(old), len(names)):
             entry["output_uri"] = old[number]["output_uri"]
         if number:
             entry["input_uri"] = entries[number - 1]["output_uri"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -147,9 +147,11 @@ class RunReport(PipelineStatus):
 
     Attributes:
         seconds: how long the run took.
+        own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
     """
 
     seconds: float = 0.0
+    own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""

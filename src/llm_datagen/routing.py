@@ -57,7 +57,7 @@ class RoutingOperator(FunctionOperator):
         self._rule = rule
         func = self._await_and_tag if self._call.is_async else self._call_and_tag
         super().__init__(func, batch=self._call.batch, name=operator_name(operator))
-        for name in ("setup", "teardown", "bisect", "stateful", "kept_files"):
+        for name in ("setup", "teardown", "bisect", "batch_by", "stateful", "kept_files"):
             if hasattr(operator, name):
                 setattr(self, name, getattr(operator, name))
 

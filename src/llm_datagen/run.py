@@ -24,6 +24,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
+from llm_datagen.cautions import StateHeard
 from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.hooks import IPipelineHooks
@@ -94,6 +95,7 @@ class Run:
         self._watcher = hooks
         self._notes = notes
         self._hooks: HookRunner | None = None
+        self._state = StateHeard()
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
         self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
@@ -140,7 +142,7 @@ class Run:
         self._image["log_file"] = self._log.path
         nodes = [plan.node_id for plan in self._plans]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
-        subscribers: list[Recipient] = []
+        subscribers: list[Recipient] = [self._state]
         if self._watcher is not None:
             self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)
             subscribers.append(self._hooks)
@@ -222,22 +224,30 @@ class Run:
             error=status.error,
             failed_row=status.failed_row,
             seconds=round(self._seconds, 3),
+            own_state=self._state.parts,
         )
 
     def raise_failure(self) -> None:
-        """Raise what the run failed of, if it did.
+        """Raise what the run failed of, if it did; warn of operators that have state of their own.
 
         Raises:
             NodeFailedError: from the original exception.
         """
         settled = self._settled.result(0)
-        if settled.failure is not None:
+        if settled.failure is None:
+            self._state.warn()
+        else:
             what = f"node {settled.node_id}" if settled.node_id else "the run"
             row = settled.status.failed_row
             at = f"; at {row}" if row else ""
             hint = f"; mend the cause, then resume({self._pipeline_id!r})" if self._folder else ""
             message = f"{what} failed: {settled.failure}{at}{hint}"
-            raise NodeFailedError(message, settled.node_id, row) from settled.error
+            failed = NodeFailedError(message, settled.node_id, row)
+            try:
+                self._state.warn()
+            except Warning as warning:  # whoever makes errors of warnings hears first of what went wrong
+                failed.add_note(str(warning))
+            raise failed from settled.error
 
     def _clean_up(self) -> None:
         """Leave nothing behind (F2). In the pipeline actor's thread, when all has ended."""

@@ -21,9 +21,10 @@ from llm_datagen.config import (
     check_flag,
     check_rate,
     check_seconds,
+    check_text,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.ids import TEXT_PREFIX, check_id_prefix
+from llm_datagen.ids import DATA_FIELD, ID_FIELD, TEXT_PREFIX, check_id_prefix
 from llm_datagen.operators import as_operator, operator_name
 from llm_datagen.streams import StreamFactory
 
@@ -45,6 +46,8 @@ class Settings:
     id_scheme: PipelineIdScheme
     id_prefix: str | None
     input_ids: InputIds
+    keep_ids: bool
+    id_column: str | None
     ordered: bool
     on_error: OnError
     max_errors: int | float | None
@@ -75,6 +78,7 @@ class Settings:
             raise ConfigError(f'id_prefix={self.id_prefix!r} needs id_scheme="text", not {self.id_scheme!r}')
         check_id_prefix(self.prefix)
         check_choice("input_ids", self.input_ids, InputIds)
+        self._check_ids_kept()
         check_flag("ordered", self.ordered)
         FailurePolicy(
             on_error=self.on_error, max_errors=self.max_errors, retries=self.retries, retry_wait=self.retry_wait
@@ -93,6 +97,15 @@ class Settings:
         _extension(self.default_protocol)
         if not isinstance(self.protocol_prefix, str):
             raise ConfigError(f"protocol_prefix must be text, not {self.protocol_prefix!r}")
+
+    def _check_ids_kept(self) -> None:
+        check_flag("keep_ids", self.keep_ids)
+        if self.id_column is None:
+            return
+        if check_text("id_column", self.id_column) in (ID_FIELD, DATA_FIELD):
+            raise ConfigError(f"id_column cannot be {self.id_column!r}, which the engine uses itself; choose another")
+        if not self.keep_ids:
+            raise ConfigError(f"id_column={self.id_column!r} says where ids stand, and keep_ids=False that none do")
 
     def overridden(self, overrides: Mapping[str, Any]) -> Settings:
         """Return a copy with other values.

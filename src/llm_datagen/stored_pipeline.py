@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any, Self
 
 from llm_datagen.blueprint import new_pipeline_id
-from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice, check_flag
+from llm_datagen.cautions import warn
+from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
 from llm_datagen.edited import Entry, Reset, compare
 from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
 from llm_datagen.graph import check_topology
-from llm_datagen.hooks import IPipelineHooks, check_hooks
+from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.identity import fingerprint_of
 from llm_datagen.layout import check_layout
-from llm_datagen.log import LogTarget, check_log
+from llm_datagen.log import LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import ref_of
 from llm_datagen.outputs import delete_outputs, why_refused
+from llm_datagen.overriding import CHECKS
 from llm_datagen.report import LIVE, Status
 from llm_datagen.resets import check_reset, finish
 from llm_datagen.resumable import change_policy, check_nodes, count_again, is_untouched
@@ -40,10 +41,10 @@ class StoredPipeline:
         hooks: IPipelineHooks | None,
         log_file: LogTarget,
     ) -> None:
-        self.streaming = check_flag("streaming", streaming)
-        self.results_dir = os.fspath(results_dir)
-        self.hooks = check_hooks(hooks)
-        self.log_file = check_log(log_file)
+        self.streaming: bool = CHECKS["streaming"](streaming)
+        self.results_dir: str = CHECKS["results_dir"](results_dir)
+        self.hooks: IPipelineHooks | None = CHECKS["hooks"](hooks)
+        self.log_file: LogTarget = CHECKS["log_file"](log_file)
         self.nodes: list[UnifiedNode] = []
         self._folder: RunFolder | None = None
         self._image: dict[str, Any] = {}
@@ -171,6 +172,9 @@ class StoredPipeline:
                 what is meant; it names what changed. An ImageMismatchError.
             PipelineBusyError: when it is running, or this object is.
             StreamError: when its files were changed meanwhile; nothing is changed then.
+
+        Warns:
+            OperatorWarning: when a change is accepted, or the image does not say whether there is one.
         """
         with self._held(pipeline_id) as (folder, image):
             self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify, on_change=on_change)
@@ -236,9 +240,10 @@ class StoredPipeline:
         check_nodes(kept, image)
         if reset is not None:
             check_reset(reset, nodes, folder)
+        edit.warn(on_change)
         ignored = self._ignored(image)
         for note in ignored:
-            warnings.warn(note.text, ResumeWarning, stacklevel=3)
+            warn(note.text, ResumeWarning)
         for entry, node in zip(image["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
         if reset is not None:

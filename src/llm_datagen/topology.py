@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, RootNames, root_names
 from llm_datagen.kin import numeric_source, rows_of
 from llm_datagen.streams import Coverage, Lane, MergedStream, Stream, StreamFactory
@@ -28,6 +29,7 @@ class Step:
         lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
+        is_export: whether its rows are copies of those of the source, without their ids.
         batch_size: rows a batch of that node has, at most.
         position: how far it has come; None when nothing says so.
     """
@@ -38,6 +40,7 @@ class Step:
     lanes: tuple[tuple[Lane, Step], ...] = ()
     root: RootNames | None = None
     is_numeric: bool = False
+    is_export: bool = False
     batch_size: int = 1
     position: Position | None = None
 
@@ -73,11 +76,30 @@ class Step:
         return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
 
 
+def unsettled(image: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of the nodes whose streams a `rerun` that was cut short has still to delete or to move.
+
+    Until a resume has done so, what lies there is of no node, and nothing of it is read. So with nodes that read it.
+    """
+    mark = image.get("reset")
+    if mark is None:
+        return frozenset()
+    uris = [*mark["delete"], *(uri for pair in mark["move"] for uri in pair)]
+    places = {StreamFactory.create(uri).place for uri in uris}
+    found = set()
+    for entry in image["nodes"]:
+        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
+        if places.intersection([*source.places, output.place]):
+            found.add(entry["node_id"])
+    return frozenset(found)
+
+
 def steps_of(image: dict[str, Any]) -> list[Step]:
-    """Return the streams of a run, each behind the one that it is made from."""
+    """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
     steps: dict[tuple[str, str], Step] = {}
-    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
-    waiting = list(image["nodes"])
+    left_out = unsettled(image)
+    waiting = [entry for entry in image["nodes"] if entry["node_id"] not in left_out]
+    written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
     while waiting:
         entry = waiting.pop(0)
         source, output = StreamFactory.of_node(entry, "input_uri"), StreamFactory.of_node(entry, "output_uri")
@@ -94,6 +116,7 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
             output,
             steps[source.place],
             is_numeric=entry["id_scheme"] == "numeric" or _is_numbered(source),
+            is_export=is_export(entry),
             batch_size=entry["batch_size"],
             position=found[1] if found else None,
         )

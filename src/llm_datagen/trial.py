@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.blueprint import node_from_image
-from llm_datagen.errors import ConfigError, NodeFailedError
-from llm_datagen.identity import changed_data, data_of
-from llm_datagen.ids import NUMERIC_WIDTH, Id, RootNames, root_names
+from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
+from llm_datagen.exporting import Exporter, is_export
+from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id, RootNames, root_names
 from llm_datagen.kin import parent_of, rows_of
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
@@ -57,7 +58,7 @@ class StageTrial:
         failed: the dead letters of the rows that failed.
         waiting: rows that were there for it and that it did not get, because they are too many for a trial.
         report: counts and times.
-        state: what of the operator changed while it ran: names of its data, such as "attribute seen".
+        state: what of the operator changed between calls: names of its data, such as "attribute seen".
     """
 
     entry: Mapping[str, Any]
@@ -145,7 +146,7 @@ def run_trial(
     }
     for number, (entry, operator) in enumerate(zip(image["nodes"], operators, strict=True)):
         there = [known[stream.place] for stream in sources_of(entry)]
-        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector))
+        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector | Exporter))
         waiting = sum(len(one.rows) for one in there) - len(given)
         stage = _run_node(entry, operator, given, waiting, folder / str(number))
         each = sum(one.count for one in there) / len(given) if given else 1.0
@@ -189,20 +190,31 @@ def _run_node(
         "delivery": "exactly_once",
     }
     node = node_from_image(trial, operator, log_file=None)
-    before = data_of(operator)
-    report = node.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OperatorWarning)  # whoever looks at the trial is told by it
+        report = node.run()
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
+    made = [(row_id, item) for row_id, item, _ in rows_of(node.output)]
+    failed = list(read_letters(node.output))
+    if is_export(entry):  # these have no ids
+        lost = {letter["_i"] for letter in failed}
+        ids = (row_id for row_id, _ in given if row_id not in lost)
+        made = [(row_id, _without_id(item)) for row_id, (_, item) in zip(ids, made, strict=True)]
     return StageTrial(
         entry=entry,
         operator=operator,
         given=given,
-        made=[(row_id, item) for row_id, item, _ in rows_of(node.output)],
-        failed=list(read_letters(node.output)),
+        made=made,
+        failed=failed,
         waiting=waiting,
         report=node.progress,
-        state=() if getattr(operator, "stateful", False) else changed_data(before, data_of(operator)),
+        state=report.own_state.get(node.node_id, ()),
     )
+
+
+def _without_id(item: Any) -> Any:
+    return {name: value for name, value in item.items() if name != ID_FIELD} if isinstance(item, dict) else item
 
 
 def _spread(rows: Sequence[tuple[Id, Any]], most: int) -> Sequence[tuple[Id, Any]]:

@@ -178,3 +178,16 @@ def test_what_cannot_be_previewed_is_refused(shell: Shell, command: Command) -> 
     assert "node_0 ended before its rows were done: the cap is reached" in shown
     assert not Path("tmp").exists()
     assert len(lines(shell.folder / "in.jsonl")) == 50
+
+
+@pytest.mark.parametrize("batch_by", ["position", "parent"])
+def test_preview_says_when_batches_may_mix_parents(shell: Shell, batch_by: str) -> None:
+    (shell.folder / "pairs.py").write_text(
+        "def two(row):\n    return [{**row, 'k': k} for k in range(2)]\n\ndef best(items):\n    return items\n"
+    )
+    last = {"use": "pairs:best", "batch": True, "batch_size": 2, "batch_by": batch_by}
+    pipeline = shell.yaml(["pairs:two", last])
+    write_jsonl(shell.folder / "in.jsonl", numbered(3))
+    shown = shell.run("preview", pipeline)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert ("rows of several parents may share one" in shown.stdout) == (batch_by == "position")

@@ -10,6 +10,7 @@ import pytest
 
 from llm_datagen import StreamFactory
 from llm_datagen.cli.target import find_target
+from llm_datagen.runtime import RunFolder
 
 from ..support import write_jsonl
 from .conftest import Command
@@ -55,6 +56,7 @@ def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> 
         "pending": 0,
         "rows_out": 40,
         "complete": True,
+        "unsettled": False,
         "findings": [],
     }
 
@@ -254,3 +256,32 @@ StreamFactory.register("shelf", Shelf)
 def same(item):
     return item
 """
+
+
+def test_of_a_rerun_that_was_cut_short_nothing_wrong_is_found(shell: Shell, command: Command) -> None:
+    """What it has still to delete or to move is of no node: it is said so, and not looked at."""
+    file = shell.yaml([{"use": "ops:add", "with": {"much": 100}}, "ops:twice", "ops:odd"])
+    command("run", file, "--id", "a")
+    folder = RunFolder(Path("tmp/results"), "a")
+    image = folder.load()
+    streams = [node["output_uri"] for node in image["nodes"]]
+    for node in image["nodes"][1:]:  # as `resume --rerun` writes it before it takes the streams away
+        node.update(status="pending", rows_in=0, rows_out=0)
+    image.update(status="resuming", reset={"delete": streams[1:], "move": []})
+    folder.save(image)
+    told = command("verify", "a").stdout.splitlines()
+    assert told[0].startswith("node_0 add: 50 rows in = 50 kept + ")
+    assert told[1].startswith("node_1 twice: ? rows in = ? kept + ")
+    assert told[3] == "run a (interrupted): nothing is wrong"
+    assert "a rerun was cut short: what node_1, node_2 read or made is still to be deleted or moved" in told[4]
+    assert "llm-datagen resume a" in told[4]
+    assert [node["unsettled"] for node in json.loads(command("verify", "a", "--json").stdout)["nodes"]] == [0, 1, 1]
+    traced = command("trace", "a", "3").stdout
+    assert "node_0 add" in traced
+    assert "node_1" not in traced.split("a rerun was cut short")[0]
+    assert "is still to be deleted or moved" in traced
+    assert json.loads(command("trace", "a", "3", "--json").stdout)["unsettled"] == ["node_1", "node_2"]
+    command("resume", "a")
+    told = command("verify", "a").stdout.splitlines()
+    assert told[-1] == "run a (completed): nothing is wrong"
+    assert "cut short" not in command("trace", "a", "3").stdout

@@ -112,7 +112,7 @@ def test_an_answer_that_an_earlier_version_kept_is_judged_anew(server: ChatServe
     run(server.operator(cache=str(path)))
     with sqlite3.connect(path) as file:
         (kept,) = file.execute("SELECT answer FROM answers").fetchone()
-        earlier = orjson.loads(kept)
+        earlier = orjson.loads(kept[8:])
         del earlier["ending"], earlier["extras"]
         old = orjson.dumps({**earlier, "text": "old", "finish_reason": word})
         file.execute("UPDATE answers SET answer = ?", (old,))

@@ -28,6 +28,25 @@ ANSWER = ChatAnswer(
 )
 
 
+@pytest.mark.parametrize("edit", ["a bit", "another's", "cut"])
+def test_an_answer_that_was_changed_in_the_file_is_not_given_but_asked_for_again(tmp_path: Path, edit: str) -> None:
+    path, other = tmp_path / "kept", replace(REQUEST, messages=[{"role": "user", "content": "?"}])
+
+    async def both(caller: JournaledCaller) -> list[str | None]:
+        return [(await caller.complete(request)).text for request in (REQUEST, other)]
+
+    assert run(path, Asked(ANSWER, replace(ANSWER, text="nein")), both) == ["ja", "nein"]
+    with closing(sqlite3.connect(path)) as file, file:
+        kept = dict(file.execute("SELECT key, answer FROM answers"))
+        mine, others = kept[key_of(REQUEST)], kept[key_of(other)]
+        changed = {"a bit": mine.replace(b"ja", b"na"), "another's": others, "cut": mine[:-9]}[edit]
+        file.execute("UPDATE answers SET answer = ? WHERE key = ?", (changed, key_of(REQUEST)))
+    asked = Asked(ANSWER)
+    assert run(path, asked, both) == ["ja", "nein"]
+    assert run(path, asked, both) == ["ja", "nein"]
+    assert asked.count == 1, "it is kept again"
+
+
 FULL = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
 
 

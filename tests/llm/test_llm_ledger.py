@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import threading
 from io import FileIO
 from pathlib import Path
@@ -93,8 +94,44 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
         assert (again.spent, again.lost) == (tokens(6), tokens(5))
         again.leave()
     path.write_bytes(path.read_bytes() + b'["settle",77,0,0]\n')
-    with pytest.raises(BudgetError, match="damaged: KeyError"):
+    with pytest.raises(BudgetError, match="damaged: TornLineError"):
         Ledger(path.parent)
+
+
+def test_every_line_of_the_file_that_is_changed_removed_doubled_or_moved_is_refused(tmp_path: Path) -> None:
+    """What was spent is never less than it was, unless the end of the file is gone."""
+
+    async def main() -> None:
+        ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=1000)
+        for _ in range(5):
+            call = await ledger.reserve(tokens(7), budget)
+            assert call is not None
+            ledger.settle(call, tokens(3))
+        ledger.leave()
+
+    asyncio.run(main())
+    path = tmp_path / "budget.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 8
+    for at in range(len(lines) - 1):
+        for changed in (
+            lines[:at] + lines[at + 1 :],
+            [*lines[: at + 1], *lines[at:]],
+            [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],
+            [*lines[:at], lines[at].replace(b"7", b"1").replace(b"3", b"1")[:-2] + b"x\n", *lines[at + 1 :]],
+        ):
+            path.write_bytes(b"".join(changed))
+            with pytest.raises(BudgetError, match=r"budget\.jsonl is damaged"):
+                Ledger(tmp_path)
+
+
+def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:
+    lines = [{"format": 1, "spent": tokens(40), "lost": tokens(5)}, ["reserve", 1, *tokens(9)]]
+    lines += [["settle", 1, *tokens(2)], ["reserve", 2, *tokens(8)]]
+    (tmp_path / "budget.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    ledger = Ledger.join("key", tmp_path)
+    assert (ledger.spent, ledger.lost) == (tokens(50), tokens(13))
+    ledger.leave()
 
 
 def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(

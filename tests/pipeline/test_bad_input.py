@@ -482,6 +482,7 @@ from llm_datagen import UnifiedPipeline
 def same(item):
     time.sleep(0.02)
     return item
+same.version = "an instrument"
 folder = sys.argv[1]
 UnifiedPipeline([same], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", results_dir=f"{folder}/results",
                 log_file=None).create("a").run()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, DefaultPipelineHooks
+from llm_datagen import BaseOperator, DefaultPipelineHooks, NodeFailedError, OperatorWarning
 
 from ..support import Bench, numbered
 
@@ -94,11 +95,41 @@ class Heard(DefaultPipelineHooks):
     ],
 )
 def test_state_between_calls_is_warned_of_once(bench: Bench, operator: Any, name: str, executor: Any) -> None:
+    """In the platform log, to the hooks, and as Python does: in the thread that waits, at the line that called."""
     SEEN.clear()
     bench.give(numbered(5))
     heard = Heard()
-    bench.pipeline([operator], hooks=heard, executor=executor).create("a").run()
+    pipeline = bench.pipeline([operator], hooks=heard, executor=executor).create("a")
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        report = pipeline.run()
     logged = [line for line in bench.log_lines() if line["event"] == "[Operator]" and line["level"] == "warning"]
-    assert [line["parts"] for line in logged] == ([[name]] if name else [])
+    assert [line["own_state"] for line in logged] == ([[name]] if name else [])
+    assert list(report.own_state.values()) == ([(name,)] if name else [])
     assert len(heard.warnings) == len(logged)
     assert all(name in text and "stateful = True" in text for text in heard.warnings)
+    assert [(entry.category, str(entry.message), entry.filename) for entry in given] == [
+        (OperatorWarning, text, __file__) for text in heard.warnings
+    ]
+
+
+def test_whoever_makes_errors_of_warnings_has_a_finished_run_all_the_same(bench: Bench) -> None:
+    bench.give(numbered(5))
+    pipeline = bench.pipeline([Counting()]).create("a")
+    pipeline.start()
+    with pytest.raises(OperatorWarning, match="attribute count"):
+        pipeline.wait()
+    assert pipeline.wait() is not None  # said once
+    assert bench.image("a")["status"] == "completed"
+
+
+def test_a_run_that_fails_says_both(bench: Bench) -> None:
+    class Failing(Counting):
+        def process_item(self, item: Any, ctx: Any) -> Any:
+            self.count += 1
+            return item["missing"]
+
+    bench.give(numbered(5))
+    with pytest.raises(NodeFailedError, match="missing") as caught:
+        bench.pipeline([Failing()]).create("a").run()
+    assert "attribute count" in str(caught.value.__notes__)

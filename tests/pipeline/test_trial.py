@@ -21,6 +21,7 @@ from llm_datagen.ids import RootNames
 from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
 
 from ..support import numbered, write_jsonl
+from .test_stateless import Counting, Meant, Stateless
 
 
 def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[StageTrial]:
@@ -28,6 +29,12 @@ def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **sett
     image, given = pipeline.blueprint()
     ((stream, _),) = external_inputs(image)
     return list(run_trial(image, given, {stream.place: sample}, rows=rows, folder=folder))
+
+
+def test_state_between_calls_is_told_and_what_setup_sets_is_none(tmp_path: Path) -> None:
+    sample = Sample([(n, {"n": n}) for n in range(3)])
+    stages = _trial(tmp_path, [Counting(), Stateless(), Meant()], 3, sample)
+    assert [list(stage.state) for stage in stages] == [["attribute count"], [], []]
 
 
 def test_random_rows_are_drawn_from_the_whole_input_each_with_the_same_chance(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def pipeline_of(job: dict[str, Any]) -> UnifiedPipeline | UnifiedNodePipeline:
         default_protocol=f"{protocol}://",
         results_dir=f"{folder}/results",
         log_file=f"{folder}/platform.log",
+        keep_ids=job.get("keep_ids", True),
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +20,18 @@ from llm_datagen import (
     ImageMismatchError,
     NodeFailedError,
     OperatorChangedError,
+    OperatorWarning,
     PipelineExistsError,
     UnifiedNode,
     UnifiedNodePipeline,
-    UnifiedPipeline,
 )
+from llm_datagen.audit import verify
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
 from ..support import Bench, lines, numbered, write_jsonl
+from .edited_steps import CALLS, Step, Trouble, line, steps
 
 ROWS = 12
-CALLS: Counter[str] = Counter()
-
-
-class Step:
-    """Marks rows; fails once at a row, if it is told to."""
-
-    stateful = True  # it counts its calls
-
-    def __init__(self, name: str, mark: str = "", fail_at: int | None = None) -> None:
-        self.name = name
-        self.mark = mark or name
-        self.trouble = Trouble(fail_at)
-
-    def process_item(self, item: Any, ctx: Any) -> Any:
-        CALLS[self.name] += 1
-        self.trouble.strike(item)
-        return {**item, "by": [*item.get("by", []), self.mark]}
-
-
-class Trouble:
-    """Is no setting of a step: it is no plain data, so it is known by its type alone."""
-
-    def __init__(self, at: int | None) -> None:
-        self.at = at
-
-    def strike(self, item: Any) -> None:
-        if item["n"] == self.at:
-            self.at = None
-            raise RuntimeError("cut short")
 
 
 class Heard(DefaultPipelineHooks):
@@ -68,17 +44,9 @@ class Heard(DefaultPipelineHooks):
         self.texts.append((nid, level, message))
 
 
-def line(bench: Bench, steps: Sequence[Any], **settings: Any) -> UnifiedPipeline:
-    """Return a pipeline whose operators are what they are: no instruments."""
-    given: dict[str, Any] = {
-        "input_uri": f"jsonl://{bench.input}",
-        "output_uri": f"jsonl://{bench.output}",
-        "base_path": bench.folder / "between",
-        "results_dir": bench.results,
-        "log_file": bench.log,
-        **settings,
-    }
-    return UnifiedPipeline(list(steps), **given)
+def accepting() -> Any:
+    """Expect the warning of a change that is accepted."""
+    return pytest.warns(OperatorWarning, match="accepted")
 
 
 @pytest.fixture
@@ -132,7 +100,11 @@ def test_an_operator_that_has_done_no_row_may_be_edited(begun: Bench) -> None:
 
 def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None:
     heard = Heard()
-    line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard).resume("a", on_change="accept").run()
+    pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
+    with pytest.warns(OperatorWarning, match=r"node_1: .*attribute mark.*accepted") as given:
+        pipeline.resume("a", on_change="accept")
+    assert [entry.filename for entry in given] == [__file__]
+    pipeline.run()
     assert marks(begun) == ["ABC"] * 7 + ["AbC"] * 5
     (note,) = begun.image("a")["nodes"][1]["changes"]
     assert (note["on_change"], note["parts"], note["rows"]) == ("accept", ["attribute mark"], 7)
@@ -142,6 +114,27 @@ def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None
     line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")  # the new one is the run's from now on
     with pytest.raises(OperatorChangedError):
         line(begun, [Step("A"), Step("B"), Step("C")]).resume("a")
+
+
+def test_whoever_makes_errors_of_warnings_has_an_accepted_change_refused_and_nothing_changed(begun: Bench) -> None:
+    before = state(begun)
+    with pytest.raises(OperatorWarning):
+        line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a", on_change="accept")
+    assert state(begun) == before
+
+
+def test_a_refusal_tells_the_old_value_and_the_new_one(bench: Bench) -> None:
+    bench.give(numbered(ROWS))
+
+    def limited(limit: int) -> Step:
+        step = Step("A")
+        step.limit = limit  # type: ignore[attr-defined]
+        return step
+
+    line(bench, [limited(3)]).create("a").run()
+    with pytest.raises(OperatorChangedError, match="attribute limit 3 → 4") as caught:
+        line(bench, [limited(4)]).resume("a")
+    assert caught.value.changes == {"node_0": ("attribute limit",)}
 
 
 def test_a_rerun_keeps_what_is_before_the_edited_node(begun: Bench) -> None:
@@ -161,7 +154,9 @@ def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench:
         with pytest.raises(OperatorChangedError):
             pipeline.resume("a")
         return
-    report = pipeline.resume("a", on_change=on_change).run()
+    with accepting() if on_change == "accept" else contextlib.nullcontext():
+        pipeline.resume("a", on_change=on_change)
+    report = pipeline.run()
     assert report.status == "completed"
     assert marks(bench) == ["AB" if on_change == "accept" else "Ab"] * ROWS
     assert len(bench.image("a")["nodes"][1]["changes"]) == 1
@@ -247,6 +242,75 @@ def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
     pytest.fail("it dies at every step")
 
 
+@pytest.fixture(scope="module")
+def kill_rerun() -> Iterator[Callable[[Bench, str, int], int]]:
+    """Does a run again in a process that is killed at a disk step; returns its exit status."""
+    job = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.rerun_job"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdin is not None
+    assert job.stdout is not None
+    stdin, stdout = job.stdin, job.stdout
+
+    def kill(bench: Bench, letters: str, at: int) -> int:
+        stdin.write(json.dumps([str(bench.folder), letters, at]) + "\n")
+        stdin.flush()
+        return int(stdout.readline())
+
+    yield kill
+    job.communicate()
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
+def test_a_rerun_that_is_killed_is_never_a_mixture(
+    bench: Bench, kill_rerun: Callable[[Bench, str, int], int], after: str
+) -> None:
+    """SIGKILL before every 29th of the disk's steps of a rerun, from the first to the last."""
+    killed = 0
+    for at in itertools.count(0, 29):
+        folder = Bench(bench.folder / str(at))
+        folder.folder.mkdir()
+        folder.give(numbered(3))
+        line(folder, steps("ABC")).create("a").run()
+        status = kill_rerun(folder, after, at)
+        assert status in (0, -signal.SIGKILL)
+        assert [ledger.findings for ledger in verify(folder.image("a")) if ledger.findings] == [], at
+        line(folder, steps(after)).resume("a", on_change="rerun").run()
+        assert marks(folder) == [after] * 3, at
+        assert not any(ledger.findings or ledger.unsettled for ledger in verify(folder.image("a")))
+        if status == 0:
+            break
+        killed += 1
+    assert killed > 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"delivery": "at_most_once"},
+        {"executor": "process", "parallel_size": 2},
+        {"default_protocol": "memory://"},
+        {"streaming": True},
+        {"on_error": "dead_letter"},
+    ],
+)
+def test_a_rerun_gives_only_rows_of_the_new_operators(bench: Bench, settings: dict[str, Any]) -> None:
+    bench.give(numbered(ROWS))
+    fail = "on_error" not in settings
+    cut = [Step("A"), Step("B", fail_at=7), Step("C")]
+    with pytest.raises(NodeFailedError) if fail else contextlib.nullcontext():
+        line(bench, cut, **settings).create("a").run()
+    line(bench, steps("AbC"), **settings).resume("a", on_change="rerun").run()
+    assert marks(bench) == ["AbC"] * ROWS
+    assert not list(bench.folder.rglob("*.errors.jsonl"))
+    assert not any(ledger.findings for ledger in verify(bench.image("a")))
+
+
 def test_a_foreign_file_where_a_new_stream_would_lie_is_not_deleted(bench: Bench) -> None:
     bench.give(numbered(3))
     line(bench, [Step("A"), Step("B")]).create("a").run()
@@ -307,7 +371,11 @@ def test_an_image_of_an_older_version_is_resumed_with_a_warning(begun: Bench) ->
     del image["check"]
     path.write_text(json.dumps(image))
     heard = Heard()
-    line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard).resume("a").run()
+    pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
+    with pytest.warns(OperatorWarning, match="not known") as given:
+        pipeline.resume("a")
+    assert [str(entry.message).split(":")[0] for entry in given] == ["node_0", "node_1"]
+    pipeline.run()
     assert [(nid, level) for nid, level, text in heard.texts if "not known" in text] == [
         ("node_0", "warning"),
         ("node_1", "warning"),
@@ -334,7 +402,9 @@ def test_replay_takes_the_same_choices(bench: Bench) -> None:
     edited = line(bench, [Step("A", "a"), Step("B")])
     with pytest.raises(OperatorChangedError):
         edited.replay("a")
-    edited.replay("a", on_change="accept").run()
+    with accepting():
+        edited.replay("a", on_change="accept")
+    edited.run()
     assert marks(bench) == ["AB"] * 3 + ["aB"] + ["AB"] * 8
 
 

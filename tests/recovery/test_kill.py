@@ -178,6 +178,14 @@ def test_a_kill_in_the_middle_of_any_change_of_the_disk_is_survived(
     assert crash_at_every_change(zygote, job, 6, torn=streaming, first=1 + streaming, step=7) > 20
 
 
+def test_a_kill_in_the_middle_of_any_change_is_survived_by_an_output_without_ids(
+    tmp_path: Path, zygote: Zygote
+) -> None:
+    """S1, R2: the rows with their ids, and the copy without them, both exactly once. The copying comes last."""
+    job = {"folder": str(tmp_path), "async_mode": False, "parallel_size": 1, "batch_size": 4, "keep_ids": False}
+    assert crash_at_every_change(zygote, {**job, "streaming": False}, 6, torn=True, first=30, step=2) > 45
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)

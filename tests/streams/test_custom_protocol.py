@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import FunctionOperator, StreamCorruptError, StreamFactory, UnifiedPipeline
+from llm_datagen import FunctionOperator, OperatorWarning, StreamCorruptError, StreamFactory, UnifiedPipeline
 
 from ..support import PATIENCE_SECONDS, eventually, numbered
 
@@ -86,8 +86,11 @@ def test_a_killed_run_of_packed_streams_goes_on_and_no_row_is_lost_or_repeated(
         return item
 
     operators = [FunctionOperator(work, name="work"), FunctionOperator(lambda item: {**item, "done": True}, name="end")]
-    pipeline = UnifiedPipeline(operators, "gzip://x.gz", "gzip://y.gz", results_dir=tmp_path / "results", log_file=None)
-    assert pipeline.resume("a").run().rows_out == 4000
+    source, output = (f"gzip://{tmp_path}/{name}.jsonl.gz" for name in ("in", "out"))
+    pipeline = UnifiedPipeline(operators, source, output, results_dir=tmp_path / "results", log_file=None)
+    with pytest.warns(OperatorWarning, match="the operator changed"):
+        pipeline.resume("a", on_change="accept")
+    assert pipeline.run().rows_out == 4000
     assert len(called) < 4000
     for path in (between, tmp_path / "out.jsonl.gz"):
         with gzip.open(path) as packed:

@@ -19,6 +19,7 @@ from .llm import llm
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
 from .tampering import tampering
+from .tampering_llm import tampering_llm
 from .torture import torture
 
 
@@ -29,11 +30,23 @@ def main() -> int:
         "what",
         nargs="?",
         default="kills",
-        choices=["kills", "graphs", "llm", "full", "frozen", "folders", "changes", "tampering", "table"],
+        choices=[
+            "kills",
+            "graphs",
+            "llm",
+            "full",
+            "frozen",
+            "folders",
+            "changes",
+            "tampering",
+            "tampering-llm",
+            "table",
+        ],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "full: full and broken disks, at every step; "
-        "frozen disks; folders taken away; changes: cut and flipped files; tampering: --edits edits of any file; "
+        "frozen disks; folders taken away; changes: cut and flipped files; "
+        "tampering, tampering-llm: --edits edits of any file; "
         "table: the one of docs/guarantees.md, measured with --kills accidents a cell",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of all faults or changes, how many to try (0 to 1)")
@@ -45,6 +58,7 @@ def main() -> int:
     parser.add_argument("--accident", default="", choices=["", "kill", "power", "full"], help="only that")
     parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
     parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
+    parser.add_argument("--mischief", action="store_true", help="let operators fork, start pools and change folder")
     parser.add_argument("--jobs", type=int, default=1, help="drivers side by side; more of them make timing wilder")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after so many seconds")
     parser.add_argument("--folder", type=Path, help="where to work; what fails is left there")
@@ -70,6 +84,7 @@ def main() -> int:
             "folders": lambda: folders(folder),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),
             "tampering": lambda: tampering(folder, edits=given.edits, seed=given.seed),
+            "tampering-llm": lambda: tampering_llm(folder, edits=given.edits, seed=given.seed),
         }[given.what]()
         last = given.seed + (tally.runs - 1 if given.what == "llm" else 0)
         return _tell(given, folder, tally, [given.seed, last], time.monotonic() - began)
@@ -136,6 +151,7 @@ def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> i
                 break
             work = folder / f"seed-{seed}"
             fixed = {"delivery": given.delivery, "fsync": given.fsync, "processes": given.processes}
+            fixed["mischief"] = given.mischief
             tally = torture(
                 seed, given.a_seed, work, exhaustive=given.every, seconds=left, accident=given.accident, **fixed
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,7 @@ class Case:
     wide: bool
     bad_lines: int = 0
     executor: ExecutorKind = "auto"
+    mischief: bool = False
 
     def __str__(self) -> str:
         return (
@@ -192,11 +194,15 @@ class Case:
                 self.raised(folder, number),
                 mended=mended and node.on_error == "dead_letter",
             )
+            operator.makes_mischief = self.mischief
             operators.append(counter(operator))
         if fail is not None:
             file = folder.with_name(f"{folder.name}.failing")
             file.unlink(missing_ok=True)
             operators[fail[0]] = crash_at(fail[1], file=file, error=PlannedFailure)(operators[fail[0]])
+        if self.mischief:  # operators change the working directory; paths that count from it must not move
+            os.chdir(folder.parent)
+            folder = Path(folder.name)
         return UnifiedPipeline(
             operators,
             input_uri=f"jsonl://{folder / 'in.jsonl'}",
@@ -231,13 +237,16 @@ class Case:
         return self.pipeline(folder, log=log, fail=fail).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)
 
 
-def random_case(seed: int, *, rows: int | None = None, processes: bool = False, **fixed: Any) -> Case:
+def random_case(
+    seed: int, *, rows: int | None = None, processes: bool = False, mischief: bool = False, **fixed: Any
+) -> Case:
     """Return the case of a seed.
 
     Args:
         seed: the seed.
         rows: rows of the input; None leaves it to the seed.
         processes: whether its operators are plain, and run in worker processes.
+        mischief: whether its operators fork, start pools and change the working directory.
         fixed: `delivery` of all nodes, and `fsync`, if they are not left to the seed.
     """
     dice = random.Random(seed)
@@ -261,7 +270,7 @@ def random_case(seed: int, *, rows: int | None = None, processes: bool = False, 
         id_scheme=id_scheme,
         wide=dice.random() < 0.25,
     )
-    case = _with_failures(case, random.Random(f"failures {seed}"), **fixed)
+    case = replace(_with_failures(case, random.Random(f"failures {seed}"), **fixed), mischief=mischief)
     return _in_processes(case) if processes else case
 
 

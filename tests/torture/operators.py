@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen import BaseOperator, INodeContext
 from llm_datagen.testing import CallCounter
 
+from . import mischief
+
 if TYPE_CHECKING:
     from .cases import Node
 
@@ -151,6 +153,7 @@ class TortureOperator(BaseOperator):
     version = "torture"
     """It is changed between two runs of an id, and its rows are the same."""
     stateful = True
+    makes_mischief = False
 
     def __init__(self, node: Node, number: int, seed: int, raised: Path | None = None, *, mended: bool = False) -> None:
         self.name = f"{number} {node.kind} {node.style}"
@@ -164,6 +167,8 @@ class TortureOperator(BaseOperator):
 
     def _check(self, items: Sequence[Any]) -> None:
         """Fail as the rows' fate is."""
+        if self.makes_mischief and random.random() < mischief.SHARE:
+            random.choice(mischief.MISCHIEF)()
         node = self.node
         if self._lock is None:
             return

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from .tampering import tampering
+from .tampering_llm import tampering_llm
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,3 +160,10 @@ def test_no_edit_of_a_file_makes_a_wrong_row_and_a_refusal_changes_nothing(tmp_p
     assert tally.findings == []
     assert tally.runs > 80
     assert tally.refused > 50
+
+
+def test_no_edit_of_the_ledger_or_the_journal_makes_a_wrong_row(tmp_path: Path) -> None:
+    """S3: `python -m tests.torture tampering-llm` makes more."""
+    tally = tampering_llm(tmp_path, edits=16, seed=4)
+    assert tally.findings == []
+    assert tally.refused > 5

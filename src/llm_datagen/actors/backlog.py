@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 
+from llm_datagen.executors.siblings import Siblings
 from llm_datagen.streams import Block
 
 JOINED_BYTES = 1024 * 1024
@@ -20,10 +21,12 @@ class Backlog:
 
     Args:
         step: rows a batch; 0 when the operator takes items.
+        siblings: where batches end, when they do not lie on a grid.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, siblings: Siblings | None = None) -> None:
         self._step = step
+        self._siblings = siblings
         self._blocks: deque[Block] = deque()
         self._is_closed = False
         self.rows = 0
@@ -53,6 +56,8 @@ class Backlog:
         """Return the next rows, about `rows` of them; None when there are none, or not yet a whole batch."""
         if not self._blocks:
             return None
+        if self._siblings is not None:
+            return self._take_siblings(rows, self._siblings)
         if self._step:
             return self._take_batches(rows)
         return self._pop(rows)
@@ -86,6 +91,16 @@ class Backlog:
         self._blocks.appendleft(block)
         if have < wanted and not is_all:
             have = 0 if to_grid else have // self._step * self._step
+        return self._pop(have) if have else None
+
+    def _take_siblings(self, rows: int, siblings: Siblings) -> Block | None:
+        """Take one batch, or about so many rows, but no part of a batch of which more may come."""
+        block = self._joined_up_to(rows + self._step)
+        is_all = self._is_closed or bool(self._blocks)
+        have = len(block.records) if is_all else siblings.start(block)
+        self._blocks.appendleft(block)
+        least = 1 if rows <= self._step else min(rows, have)
+        have = min(siblings.boundary(block, least), have)
         return self._pop(have) if have else None
 
     def _count(self, block: Block, sign: int) -> None:

@@ -93,4 +93,5 @@ class NodeContext:
         own = {f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()}
         write = self._log.warning if level == "warning" else self._log.info
         write(events.OPERATOR_LOG, message=message, node_id=self._node_id, **own)
-        tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, level, message))
+        state = tuple(map(str, fields.get("own_state") or ()))
+        tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, level, message, state))

@@ -101,7 +101,7 @@ class NodeActor(Stage):
         self._holding = Holding(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
         self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, root=plan.root)
-        self._backlog = Backlog(plan.step if plan.call.batch else 0)
+        self._backlog = Backlog(plan.step if plan.call.batch else 0, kernel.siblings)
         self._pace = Pace(
             plan.concurrency,
             plan.step,
@@ -247,7 +247,7 @@ class NodeActor(Stage):
         ahead = self._pace.rows_ahead
         if self._backlog.rows > ahead // 2:
             return
-        if self._backlog.bytes < BYTES_AHEAD or self._backlog.rows < self._plan.step:
+        if self._backlog.bytes < BYTES_AHEAD or self._backlog.rows <= self._plan.step:
             self._is_demanding = True
             tell(self._reader, Demand(ahead - self._backlog.rows))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import DeliveryMode, FailurePolicy, IdScheme, WriterConfig
+from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.ids import RootNames
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Stream
@@ -28,6 +28,7 @@ class NodePlan:
         segments: what of the source is not done.
         parallel_size: batches in the operator at once.
         batch_size: items a batch.
+        batch_by: which items share a call of `process_batch`.
         writer: how results get to the disk.
         ordered: whether rows leave in input order.
         id_scheme: how children are named.
@@ -55,6 +56,7 @@ class NodePlan:
     segments: list[Segment]
     parallel_size: int = 1
     batch_size: int = 1
+    batch_by: BatchBy = "position"
     writer: WriterConfig = field(default_factory=WriterConfig)
     ordered: bool = False
     id_scheme: IdScheme = "path"

@@ -33,6 +33,7 @@ def make_kernel(plan: NodePlan, ctx: NodeContext) -> Kernel:
         encoder=plan.sink.encoder,
         ctx=ctx,
         batch_size=plan.batch_size,
+        batch_by=plan.batch_by,
         id_scheme=plan.id_scheme,
         root=plan.root,
         policy=plan.policy,

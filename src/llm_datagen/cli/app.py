@@ -10,7 +10,7 @@ import typer
 
 from llm_datagen.cli.commands import looking, running, steering
 from llm_datagen.cli.output import write
-from llm_datagen.errors import ResumeWarning
+from llm_datagen.errors import OperatorWarning, ResumeWarning
 
 app = typer.Typer(
     name="llm-datagen",
@@ -37,7 +37,8 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    warnings.simplefilter("ignore", ResumeWarning)  # the display shows it, as what the hooks are told
+    for category in (OperatorWarning, ResumeWarning):
+        warnings.simplefilter("ignore", category)  # the display shows it, as what the hooks are told
 
 
 for group in (running, looking, steering):

@@ -52,6 +52,8 @@ def _conclude(run: RunView, ledgers: list[NodeLedger], findings: int) -> None:
     write(f"run {run.pipeline_id} ({run.status}): {what}")
     if run.is_live:
         write(f"  {_ON_THE_MOVE}")
+    if run.rerun_note:
+        write(f"  {run.rerun_note}")
     for ledger in ledgers:
         for finding in ledger.findings:
             write(f"  {ledger.node_id}: {finding}")
@@ -103,7 +105,7 @@ def _rows_out(ledger: NodeLedger) -> int | None:
 
 def _is_unknown(ledger: NodeLedger) -> bool:
     """Return whether the files are in no state to tell what became of the rows."""
-    return bool(ledger.findings) and not ledger.covered
+    return ledger.unsettled or (bool(ledger.findings) and not ledger.covered)
 
 
 def _count(value: int | None) -> str:

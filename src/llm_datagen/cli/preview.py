@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.escaping import escape
 from llm_datagen.ids import ID_FIELD, Id, RootNames
+from llm_datagen.kin import parent_of
+from llm_datagen.operators import Call
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
 
@@ -116,6 +119,9 @@ def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_bac
     yield f"{head}{waiting}, {number(len(stage.made))} out", "bold"
     if stage.state:
         yield f"    state     {escape(', '.join(stage.state))} changed between calls: a crash takes it away", "yellow"
+    if _may_mix_parents(stage):
+        text = 'by position: rows of several parents may share one; batch_by="parent" gives siblings alone'
+        yield f"    batches   {text}", "yellow"
     rows = _by_row(calls)
     known = stage.made_of()
     failed = {letter["_i"]: letter for letter in stage.failed}
@@ -141,6 +147,15 @@ def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_bac
         for row_id, made in stage.made:
             yield _one_line(f"  row out {row_id}  ", made), ""
     yield "", ""
+
+
+def _may_mix_parents(stage: StageTrial) -> bool:
+    """Return whether batches are made by position out of children of several rows."""
+    entry = stage.entry
+    if not Call(stage.operator).batch or entry["batch_size"] == 1 or entry.get("batch_by", "position") == "parent":
+        return False
+    parents = Counter(parent_of(row_id) for row_id, _ in stage.given)
+    return len(parents) > 1 and any(count > 1 for parent, count in parents.items() if parent is not None)
 
 
 def _by_row(calls: Sequence[WatchedCall]) -> dict[str, list[WatchedCall]]:

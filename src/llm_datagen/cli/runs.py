@@ -18,6 +18,7 @@ from llm_datagen.escaping import escape_line
 from llm_datagen.report import LIVE, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
+from llm_datagen.topology import unsettled
 
 INTERRUPTED = "interrupted"
 """The status of a run whose image says that it is running, and whose process is gone."""
@@ -44,6 +45,17 @@ class RunView:
     is_live: bool = False
     note: str = ""
     spending: str = ""
+
+    @property
+    def rerun_note(self) -> str:
+        """What is to be said of a `rerun` that was cut short; empty when there is none."""
+        names = sorted(unsettled(self.image))
+        if not names:
+            return ""
+        return (
+            f"a rerun was cut short: what {', '.join(names)} read or made is still to be deleted or moved, and was not "
+            f"looked at; resume finishes that first: llm-datagen resume {self.pipeline_id}"
+        )
 
     def nodes(self) -> list[NodeView]:
         """Return its nodes."""

@@ -15,7 +15,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from llm_datagen.cli.problems import describe
-from llm_datagen.config import DeliveryMode, ExecutorKind, Fsync, InputIds, OnError, PipelineIdScheme, check_max_errors
+from llm_datagen.config import (
+    BatchBy,
+    DeliveryMode,
+    ExecutorKind,
+    Fsync,
+    InputIds,
+    OnError,
+    PipelineIdScheme,
+    check_max_errors,
+)
 from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
 from llm_datagen.operator_refs import OperatorRef
@@ -80,6 +89,7 @@ class OperatorPart(_Part):
     input_uri: Text = ""
     output_uri: Text = ""
     batch_size: Count = 1
+    batch_by: BatchBy = "position"
     parallel_size: Count = 1
     writer_config: WriterPart | None = None
     ordered: bool = False
@@ -134,6 +144,8 @@ class PipelinePart(_Part):
     id_scheme: PipelineIdScheme = "path"
     id_prefix: Text | None = None
     input_ids: InputIds = "keep"
+    keep_ids: bool = True
+    id_column: Text | None = None
     ordered: bool = False
     on_error: OnError = "fail"
     max_errors: MaxErrors = None

@@ -19,6 +19,7 @@ from llm_datagen.ids import Id, parse_id
 from llm_datagen.kin import parent_of
 from llm_datagen.lineage import Trace, trace
 from llm_datagen.streams import inputs_of
+from llm_datagen.topology import unsettled
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
@@ -51,7 +52,7 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
     found = list(trace(run.image, row_id))
     if as_json:
         rows = [{name: getattr(row, name) for name in Trace.__slots__} for row in found]
-        data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows}
+        data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.image))}
         write_json(data)
     elif not found:
         write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.image, row_id)}")
@@ -61,6 +62,8 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
                 SafeConsole().print(line, soft_wrap=True)
             else:
                 write(line.plain)
+    if run.rerun_note and not as_json:
+        write(f"  {run.rerun_note}")
     return 0 if found else FAILED
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from llm_datagen.config import FailurePolicy, IdScheme
+from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
 from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import RootNames
 
@@ -22,7 +22,7 @@ class Equipment:
         node_id: the node's id.
         pipeline_id: the pipeline's id.
         folder: where the operator may keep files of its own.
-        batch_size, id_scheme, root, policy, slice_seconds: as in `Kernel`.
+        batch_size, batch_by, id_scheme, root, policy, slice_seconds: as in `Kernel`.
     """
 
     sys_path: list[str]
@@ -31,6 +31,7 @@ class Equipment:
     pipeline_id: str
     folder: Path | None
     batch_size: int
+    batch_by: BatchBy
     id_scheme: IdScheme
     root: RootNames | None
     policy: FailurePolicy
@@ -46,6 +47,7 @@ class Equipment:
             pipeline_id=kernel.ctx.pipeline_id,
             folder=kernel.ctx.folder,
             batch_size=kernel.step,
+            batch_by=kernel.batch_by,
             id_scheme=kernel.id_scheme,
             root=kernel.root,
             policy=policy,

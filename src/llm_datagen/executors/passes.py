@@ -180,7 +180,7 @@ class Pass:
 
         A row that cannot be parsed ends the batch before it: it fails alone, and costs the others nothing.
         """
-        if not self._begin(self._kernel.step):
+        if not self._begin(self._rows_of_next_call()):
             return None
         begin = self._settled
         end = begin + self._parts[-1] if self._parts else self._claimed
@@ -188,6 +188,12 @@ class Pass:
         self._given = self._input.batch(begin, end)
         self._calls += 1
         return self._given[1].copy()  # the list is the operator's own
+
+    def _rows_of_next_call(self) -> int:
+        siblings, begin = self._kernel.siblings, self._claimed
+        if siblings is None or begin >= len(self._block.records):
+            return self._kernel.step
+        return siblings.end(self._block, begin) - begin
 
     def settle_batch(self, results: Any) -> None:
         """Take what the operator returned for a batch."""

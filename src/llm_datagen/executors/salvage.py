@@ -105,8 +105,10 @@ class Salvage:
     def _divide(self, part: _Part, size: int) -> None:
         parts = []
         rest = part.block
+        siblings = self._kernel.siblings
         while len(rest.records) > size:
-            head, rest = rest.split_at(size)
+            end = size if siblings is None or part.is_divided else siblings.boundary(rest, size)
+            head, rest = rest.split_at(end)
             parts.append(_Part(head, part.is_divided))
         self._parts += reversed([*parts, _Part(rest, part.is_divided)])
 

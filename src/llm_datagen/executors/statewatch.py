@@ -41,5 +41,5 @@ class StateWatch:
                 "changed between calls. It is gone after a crash, so a resume gives other rows than an uninterrupted "
                 "run; make it stateless, or say that it is meant: stateful = True",
                 level="warning",
-                parts=names,
+                own_state=names,
             )

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 
-from llm_datagen.config import FailurePolicy, IdScheme
+from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.passes import Pass
 from llm_datagen.executors.retries import Retries
+from llm_datagen.executors.siblings import Siblings
 from llm_datagen.ids import RootNames
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Stream
@@ -31,6 +32,7 @@ class Kernel:
         encoder: the output's format.
         ctx: what the operator is given beside its items.
         batch_size: items a call of an operator that takes batches gets.
+        batch_by: which items share such a call; see `BatchBy`.
         id_scheme: how children are named.
         root: how rows are named when the source is the pipeline's input; None when they have ids.
         policy: how often a call that raised is made again.
@@ -47,6 +49,7 @@ class Kernel:
         encoder: Encoder,
         ctx: INodeContext,
         batch_size: int = 1,
+        batch_by: BatchBy = "position",
         id_scheme: IdScheme = "path",
         root: RootNames | None = None,
         policy: FailurePolicy | None = None,
@@ -59,6 +62,8 @@ class Kernel:
         self.encoder = encoder
         self.ctx = ctx
         self.step = batch_size if call.batch else 1
+        self.batch_by = batch_by
+        self.siblings = Siblings(batch_size) if batch_by == "parent" and call.batch else None
         self.id_scheme = id_scheme
         self.root = root
         self.policy = policy or FailurePolicy()

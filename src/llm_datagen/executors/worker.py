@@ -101,6 +101,7 @@ def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -
         encoder=encoder,
         ctx=WorkerContext(engine, equipment),
         batch_size=equipment.batch_size,
+        batch_by=equipment.batch_by,
         id_scheme=equipment.id_scheme,
         root=equipment.root,
         policy=equipment.policy,

@@ -16,7 +16,23 @@ Layout:
     own.py      what operators have changed themselves
 """
 
-from llm_datagen.identity.changes import changed_data, changed_parts, data_of, fingerprint_of, note_changes
+from llm_datagen.identity.changes import (
+    changed_data,
+    changed_parts,
+    data_of,
+    fingerprint_of,
+    note_changes,
+    shown_change,
+)
 from llm_datagen.identity.walk import Parts, parts_of
 
-__all__ = ["Parts", "changed_data", "changed_parts", "data_of", "fingerprint_of", "note_changes", "parts_of"]
+__all__ = [
+    "Parts",
+    "changed_data",
+    "changed_parts",
+    "data_of",
+    "fingerprint_of",
+    "note_changes",
+    "parts_of",
+    "shown_change",
+]

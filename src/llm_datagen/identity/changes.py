@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.identity.code import digest, is_same_code
+from llm_datagen.identity.data import MOST_SHOWN, is_secret_name
 from llm_datagen.identity.own import note_own_state, own_state_of, subject_of
 from llm_datagen.identity.walk import SHORT, Parts, parts_of
 
-_DIGEST = re.compile("[0-9a-f]{16}")
+_DATA = re.compile("([0-9a-f]{16})(?: (.*))?", re.DOTALL)
+_HASH = re.compile("[0-9a-f]{16,}")
 
 OWN_STATE = "state"
 """In place of a digest: the operator has changed this part itself."""
@@ -27,7 +29,7 @@ def fingerprint_of(operator: Any) -> Parts:
     own = getattr(operator, "fingerprint", None)
     try:
         parts = own() if callable(own) else parts_of(operator)
-        parts = {str(name): None if value is None else _short(value) for name, value in parts.items()}
+        parts = {str(name): None if value is None else _kept(str(name), value) for name, value in parts.items()}
     except Exception:  # noqa: BLE001 - a method of the user's; that nothing can be told is said
         parts = {"fingerprint": None}
     return {**parts, **dict.fromkeys(own_state_of(operator), OWN_STATE)}
@@ -48,6 +50,20 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
     return changes
 
 
+def shown_change(name: str, known: Mapping[str, str | None], now: Mapping[str, str | None]) -> str:
+    """Return the name of a part that changed, and both its values where they are known: "limit 3 → 4"."""
+    values = [_text_of(name, parts.get(name)) for parts in (known, now)]
+    return name if None in values else f"{name} {values[0]} → {values[1]}"
+
+
+def _text_of(name: str, value: str | None) -> str | None:
+    data = _DATA.fullmatch(value or "")
+    if data:
+        return data[2]
+    is_code = name == "code" or name.startswith("code of ")
+    return None if value is None or is_code or _HASH.fullmatch(value) or len(value) > MOST_SHOWN else repr(value)
+
+
 def data_of(operator: Any) -> Parts:
     """Return digests of the plain data that an operator, which has no `version` here, is made of: no code."""
     parts = parts_of(subject_of(operator))
@@ -62,7 +78,7 @@ def changed_data(before: Parts, now: Parts) -> list[str]:
 
 
 def _is_data(before: str | None, now: str | None) -> bool:
-    return all(value is None or _DIGEST.fullmatch(value) is not None or " of " in value for value in (before, now))
+    return all(value is None or _DATA.fullmatch(value) is not None or " of " in value for value in (before, now))
 
 
 def note_changes(operator: Any, before: Parts) -> None:
@@ -75,7 +91,15 @@ def note_changes(operator: Any, before: Parts) -> None:
 def _is_same(name: str, known: str | None, now: str | None) -> bool:
     if known == now or known is None or now is None:
         return True
+    one, other = _DATA.fullmatch(known), _DATA.fullmatch(now)
+    if one and other:
+        return one[1] == other[1]
     return (name == "code" or name.startswith("code of ")) and is_same_code(known, now)
+
+
+def _kept(name: str, value: Any) -> str:
+    is_told = is_secret_name(name) and not _DATA.fullmatch(str(value)) and not name.startswith("code")
+    return digest(str(value).encode(errors="surrogatepass")) if is_told else _short(value)
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import deque
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -18,6 +19,10 @@ from llm_datagen.identity.code import digest
 MOST_LEAVES = 100_000
 """Values that are looked at; of a container beyond that, only the size counts."""
 
+MOST_SHOWN = 40
+"""Characters of a value that is kept beside its digest, at most."""
+
+_SECRET = re.compile(r"(?i)pass(word|wd|phrase|code)|secret|credential|auth|private|\bpin\b|cookie|(key|token)(?!s)")
 _NUMBERS = bool, int, float, complex, Decimal
 _ATOMS: tuple[type, ...] = (*_NUMBERS, str, bytes, bytearray, date, datetime, time, timedelta, UUID, range)
 
@@ -28,6 +33,29 @@ def data_digest(value: Any) -> str | None:
         return digest(repr(_Plain().of(value)).encode(errors="surrogatepass"))
     except Exception:  # noqa: BLE001 - a value of foreign code may do anything when it is looked at
         return None
+
+
+def data_part(name: str, value: Any, *, shows_text: bool = False) -> str | None:
+    """Return the digest of plain data, and behind it the value, if it is short, for a message of what changed.
+
+    Only what cannot be a secret is kept so: numbers, truth values and None, under a name that is not a secret's.
+
+    Args:
+        name: of the part.
+        value: the data.
+        shows_text: whether texts are kept, too.
+    """
+    plain = data_digest(value)
+    kinds = (bool, int, float, type(None), str) if shows_text else (bool, int, float, type(None))
+    if plain is None or type(value) not in kinds or is_secret_name(name):
+        return plain
+    text = repr(value)
+    return f"{plain} {text}" if len(text) <= MOST_SHOWN else plain
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether what has this name may be a secret."""
+    return _SECRET.search(name) is not None
 
 
 class _NotPlain(Exception):  # noqa: N818 - it is no error

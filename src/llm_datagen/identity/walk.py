@@ -15,10 +15,11 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorT
 from typing import Any
 
 from llm_datagen.identity.code import code_digest, digest
-from llm_datagen.identity.data import MOST_LEAVES, data_digest
+from llm_datagen.identity.data import MOST_LEAVES, data_digest, data_part
 
 Parts = dict[str, str | None]
-"""What is known of an operator: a digest, or a short value, by the name of each part; None: nothing can be told."""
+"""What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no
+secret, or a short text alone; None: nothing can be told."""
 
 SHORT = 64
 """Characters of a value that is kept as it is, at most."""
@@ -136,7 +137,7 @@ class _Walk:
             self._add(f"fields{where}", digest(repr(names).encode()))
 
     def _value(self, name: str, value: Any) -> None:
-        plain = data_digest(value)
+        plain = data_part(name, value)
         if plain is not None:
             self._add(name, plain)
         elif isinstance(value, ModuleType):

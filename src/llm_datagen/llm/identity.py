@@ -9,9 +9,12 @@ from typing import Any, get_args
 from pydantic import TypeAdapter
 
 from llm_datagen.identity import Parts, parts_of
-from llm_datagen.identity.data import data_digest
+from llm_datagen.identity.data import data_digest, data_part
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.imports import imported, is_import_path
+
+_LONG = {"prompt", "system", "examples", "images"}
+"""Texts of users' own, of which only a digest is kept."""
 
 
 def identity_parts(
@@ -28,8 +31,8 @@ def identity_parts(
     defaults = {parameter.name: _plain(parameter.default) for parameter in signature(init).parameters.values()}
     said = {name: value for name, value in said.items() if _plain(value) != defaults[name]}
     params: Mapping[str, Any] = said.get("params") or {}
-    parts = {name: data_digest(_plain(value)) for name, value in said.items() if name != "params"}
-    parts.update({f"params.{name}": data_digest(_plain(value)) for name, value in params.items()})
+    parts = {name: _part(name, value, shows_text=name not in _LONG) for name, value in said.items() if name != "params"}
+    parts.update({f"params.{name}": _part(name, value, shows_text=True) for name, value in params.items()})
     parts["model"] = " | ".join(sorted({spec.model for spec in endpoints}))
     parts.update(_output_parts(imported(output, what="output") if is_import_path(output) else output))
     own = sorted(str(data_digest([spec.model, _plain(spec.params)])) for spec in endpoints if spec.params)
@@ -40,6 +43,10 @@ def identity_parts(
     for adapter in adapters:
         parts.update({f"adapter: {name}": value for name, value in parts_of(adapter).items()})
     return parts
+
+
+def _part(name: str, value: Any, *, shows_text: bool) -> str | None:
+    return data_part(name, _plain(value), shows_text=shows_text)
 
 
 def _output_parts(output: Any) -> Parts:

@@ -94,6 +94,8 @@ class OperatorLogged:
     node_id: str
     level: str
     message: str
+    own_state: tuple[str, ...] = ()
+    """The data of its own that the operator changed between calls, if that is what the message is of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def _cells(record: bytes) -> list[str]:
     except csv.Error as error:
         if "field limit" in str(error):  # the module's limit of 128 KiB a cell is not one of the format
             return _long_cells(text)
-        raise ValueError(str(error)) from None
+        what = "a quote that opens a cell is not closed: " if "unexpected end" in str(error) else ""
+        raise ValueError(f"{what}{error}") from None
 
 
 def _long_cells(text: str) -> list[str]:
@@ -154,11 +155,14 @@ class CsvEncoder:
             ColumnError: when the row has a column that the header lacks.
             RowValueError: when a cell cannot hold a value, naming the column.
         """
+        if not row:
+            raise ColumnError("a row without any column cannot be written as CSV; filter it out, or write to jsonl://")
         columns = self._header.get("columns") or self._header.setdefault("columns", _as_columns(row))
         if len(row) > len(columns) or not row.keys() <= set(columns):
             extra = [name for name in row if name not in columns]
+            which = f"row {row[ID_FIELD]!r}" if ID_FIELD in row else "a row"
             raise ColumnError(
-                f"row {row.get(ID_FIELD)!r} has the column {extra[0]!r}, which the header lacks "
+                f"{which} has the column {extra[0]!r}, which the header lacks "
                 f"({', '.join(columns)}); give every row the same columns, or write to jsonl://"
             )
         try:

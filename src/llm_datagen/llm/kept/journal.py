@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +26,7 @@ from llm_datagen.llm.kept.journalfile import JournalFile
 from llm_datagen.llm.kept.sharing import Sharing
 
 T = TypeVar("T")
+_CHECK_BYTES = 8
 Call = tuple[ChatRequest, ChatAnswer]
 """What was asked, and what came back."""
 
@@ -79,12 +81,12 @@ class JournaledCaller:
                 await self._save()
             kept = self._file.get(key)
             if kept is not None:
-                answer = ChatAnswer(**orjson.loads(kept))
-                if _is_kept(request, answer):
+                answer = _read(key, kept)
+                if answer is not None and _is_kept(request, answer):
                     self._sharing.given(key, request)
                     return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
-                # An earlier version kept what was cut off by an end that it did not know.
-                await self._in_thread(partial(self._file.delete, {key: kept}))
+                # It was changed in the file; or an earlier version kept what was cut off, by an end unknown to it.
+                await self._in_thread(partial(self._file.delete, [(key, kept)]))
             asked = self._asked.get(key)
             if asked is None:
                 return await self._ask(key, request)
@@ -98,8 +100,9 @@ class JournaledCaller:
         Raises:
             JournalError: when the file cannot be written.
         """
-        answers = _as_kept(calls)
-        await self._in_thread(lambda: self._file.delete(answers))
+        kept = _as_kept(calls)
+        earlier = [(key, answer[_CHECK_BYTES:]) for key, answer in kept.items()]
+        await self._in_thread(lambda: self._file.delete([*kept.items(), *earlier]))
 
     async def keep(self, calls: Sequence[Call]) -> None:
         """Keep answers that another row with equal requests may have discarded.
@@ -128,7 +131,7 @@ class JournaledCaller:
             answer = await self._inner.complete(request)
             if _is_kept(request, answer):
                 self._sharing.given(key, request)
-                self._unsaved[key] = orjson.dumps(answer)
+                self._unsaved[key] = _written(key, answer)
                 await self._save()
             return answer
         finally:
@@ -160,11 +163,28 @@ class JournaledCaller:
 def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
     """Return what is in the file for calls: answers that came from there are as they were when they were made."""
     return {
-        key_of(request): orjson.dumps(
-            replace(answer, cost=answer.saved, saved=None, is_cached=False) if answer.is_cached else answer
+        (key := key_of(request)): _written(
+            key, replace(answer, cost=answer.saved, saved=None, is_cached=False) if answer.is_cached else answer
         )
         for request, answer in calls
     }
+
+
+def _written(key: bytes, answer: ChatAnswer) -> bytes:
+    """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
+    text = orjson.dumps(answer)
+    return b"%08x%s" % (zlib.crc32(key + text), text)
+
+
+def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
+    """Return the answer that the file has; None when it is not what was written. Earlier versions wrote no checksum."""
+    text = kept if kept.startswith(b"{") else kept[_CHECK_BYTES:]
+    if text is not kept and kept[:_CHECK_BYTES] != b"%08x" % zlib.crc32(key + text):
+        return None
+    try:
+        return ChatAnswer(**orjson.loads(text))
+    except (ValueError, TypeError):
+        return None
 
 
 def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:

@@ -7,7 +7,7 @@ machine dies the last answers may be gone, and are paid for again; the file stay
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from llm_datagen.llm.errors import JournalError
 
 _APPLICATION_ID = 0x4C4C4D4A
 _FORMAT = 2
-"""2: an answer says what its end makes of it. 1 is read: what its answers ended with is judged anew."""
+"""2: an answer says what its end makes of it, and has a checksum. 1 is read: what ended its answers is judged anew."""
 _EARLIER = (1,)
 _BUSY_SECONDS = 30.0
 
@@ -80,7 +80,7 @@ class JournalFile:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", answers.items())
 
-    def delete(self, answers: Mapping[bytes, bytes]) -> None:
+    def delete(self, answers: Iterable[tuple[bytes, bytes]]) -> None:
         """Forget answers, in one transaction. A key that has another answer meanwhile keeps it.
 
         Raises:
@@ -89,7 +89,7 @@ class JournalFile:
         assert self._writer is not None
         with self._told("cannot be written"), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.executemany("DELETE FROM answers WHERE key = ? AND answer = ?", answers.items())
+            self._writer.executemany("DELETE FROM answers WHERE key = ? AND answer = ?", answers)
 
     def close(self) -> None:
         """Close the file. May be called more than once."""

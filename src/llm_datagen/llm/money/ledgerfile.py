@@ -1,6 +1,6 @@
-"""The file of the ledger: ``budget.jsonl``, a JSON value a line.
+"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `Chain` of lines.
 
-    {"format": 1, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
+    {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]
     ["settle", call, picodollars, tokens]
     ["lose", call]
@@ -8,7 +8,8 @@
 The first line sums up what was before; `lost` is the part of `spent` that went to calls whose answer never came. A
 `reserve` is written before anything else happens, and survives the death of the process. (Not that of the machine,
 where the last lines may be missing.) What makes room is written with the next `reserve`: when it is missing, the call
-counts in full. A last line without its end was never answered for, and is left out.
+counts in full. A last line without its end was never answered for, and is left out. Any other line that was changed,
+removed, doubled or moved is refused. Format 1, whose lines have no checksums, is read, too.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import orjson
 from llm_datagen.errors import DatagenError
 from llm_datagen.llm.errors import BudgetError
 from llm_datagen.llm.money.budget import Amount
+from llm_datagen.streams.chain import Chain
 from llm_datagen.streams.disk import AppendFile
 from llm_datagen.streams.localdisk import LOCAL_DISK
 
 FILE_NAME = "budget.jsonl"
-_FORMAT = 1
+_FORMAT = 2
 _LARGEST_BYTES = 1 << 20
 
 
@@ -58,6 +60,7 @@ class LedgerFile:
         self._size = 0
         self._is_torn = False
         self._noted: list[bytes] = []
+        self._last = Chain().last
 
     def read(self) -> Spending:
         """Return what it says.
@@ -68,8 +71,12 @@ class LedgerFile:
         data = b""
         with self._told(), contextlib.suppress(FileNotFoundError):
             data = self.path.read_bytes()
-        head, *entries = data.split(b"\n")[:-1] or [b""]
+        lines = data.split(b"\n")[:-1]
+        chain = Chain()
         try:
+            if not data.startswith(b"{"):  # format 1 did
+                lines = [chain.read(line) for line in lines]
+            head, *entries = lines or [b""]
             return self._summed(head, entries)
         except (ValueError, KeyError, TypeError) as error:
             raise BudgetError(
@@ -83,14 +90,16 @@ class LedgerFile:
             BudgetError: when it cannot be written.
         """
         head = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
-        data = b"".join([_line(head), *(_line(["reserve", call, *need]) for call, need in in_flight.items())])
+        chain = Chain()
+        entries = (["reserve", call, *need] for call, need in in_flight.items())
+        data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             LOCAL_DISK.replace(str(self.path), data, sync=False)
             self._noted.clear()
             self.close()
             self._file = LOCAL_DISK.open_append(str(self.path))
-        self._size, self._is_torn = len(data), False
+        self._size, self._is_torn, self._last = len(data), False, chain.last
 
     @property
     def has_grown(self) -> bool:
@@ -99,7 +108,7 @@ class LedgerFile:
 
     def note(self, *entry: Any) -> None:
         """Add a line with the next write."""
-        self._noted.append(_line(entry))
+        self._noted.append(orjson.dumps(entry))
 
     def write(self, *entry: Any) -> None:
         """Add a line now, after those that were noted; without an entry, only these.
@@ -108,7 +117,8 @@ class LedgerFile:
             BudgetError: when it cannot be written; the file is as it was then, or mended by the next write. What was
                 noted stays so.
         """
-        lines = b"".join([*self._noted, _line(entry)] if entry else self._noted)
+        chain = Chain(self._last)
+        lines = b"".join(map(chain.line, [*self._noted, orjson.dumps(entry)] if entry else self._noted))
         with self._told():
             if self._file is None:
                 raise OSError("it is closed")
@@ -118,7 +128,7 @@ class LedgerFile:
             self._file.append(lines)
         self._noted.clear()
         self._size += len(lines)
-        self._is_torn = False
+        self._is_torn, self._last = False, chain.last
 
     def close(self) -> None:
         """Write what was noted, if that can be, and close it. May be called more than once."""
@@ -132,7 +142,7 @@ class LedgerFile:
         if not head:
             return Spending(Amount(), Amount(), Amount())
         start = orjson.loads(head)
-        if start["format"] != _FORMAT:
+        if start["format"] not in {1, _FORMAT}:
             raise BudgetError(f"{self.path} has format {start['format']}, and this version knows {_FORMAT}")
         spent, lost = Amount(*start["spent"]), Amount(*start["lost"])
         open_calls: dict[int, Amount] = {}
@@ -159,7 +169,3 @@ class LedgerFile:
                 f"{self.path}, where the run's spending is kept, cannot be used: {error}; check the disk and the "
                 "rights, then resume"
             ) from error
-
-
-def _line(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

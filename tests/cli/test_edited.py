@@ -1,0 +1,61 @@
+"""Runs whose operators were edited in the YAML file: refused, accepted, done again; and state is told by a preview."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Command
+from .shell import Shell
+
+
+@pytest.fixture
+def begun(shell: Shell, command: Command) -> str:
+    """A run "a" that ended at its row 7, and whose first step adds 100 in place of 0 by now."""
+    command("run", _file(shell, 0), "--id", "a", code=1)
+    (shell.folder / "mended").touch()
+    return _file(shell, 100)
+
+
+def _file(shell: Shell, much: int) -> str:
+    return shell.yaml([{"use": "ops:add", "with": {"much": much}}, "ops:picky"], streaming=False)
+
+
+@pytest.mark.parametrize("verb", ["run", "resume"])
+@pytest.mark.parametrize("choice", ["", "--accept-changes", "--rerun"])
+def test_an_edited_file_goes_on_only_as_it_is_told(
+    shell: Shell, command: Command, begun: str, verb: str, choice: str
+) -> None:
+    typed = ["run", begun, "--id", "a", "--if-exists", "resume"] if verb == "run" else ["resume", "a"]
+    if not choice:
+        refused = command(*typed, code=1).output
+        assert "node_0 (add): argument much 0 → 100 (50 rows are done)" in refused
+        assert "--accept-changes" in refused
+        assert "--rerun" in refused
+        return
+    said = command(*typed, choice).output
+    assert "the operator changed since rows were made (argument much 0 → 100)" in said
+    assert "OperatorWarning" not in said
+    added = 100 if choice == "--rerun" else 0  # node_0 had done all of its rows
+    assert [row["n"] for row in shell.rows()] == [n + added for n in range(50)]
+
+
+def test_both_choices_at_once_are_refused(command: Command, begun: str) -> None:
+    assert "give one of them" in command("resume", "a", "--accept-changes", "--rerun", code=2).output
+
+
+def test_a_preview_names_state_between_calls_and_not_what_setup_sets(shell: Shell, command: Command) -> None:
+    shell.text(
+        "class Counting:\n"
+        "    name = 'Counting'\n"
+        "    def setup(self):\n"
+        "        self.count = 0\n"
+        "        self.limit = 3\n"
+        "    def process_item(self, item, ctx):\n"
+        "        self.count += 1\n"
+        "        return item\n",
+        "counting.py",
+    )
+    shown = command("preview", shell.yaml(["counting:Counting"])).output
+    assert "state     attribute count changed between calls: a crash takes it away" in shown
+    assert "limit" not in shown
+    assert "state" not in command("preview", shell.yaml(["ops:odd"])).output

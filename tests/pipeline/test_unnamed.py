@@ -1,0 +1,200 @@
+"""An output without `_i`, or with it under another name: rows with ids lie beside it, and nothing has to do without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import ConfigError, MemoryStream, NodeFailedError, OperatorChangedError, UnifiedPipeline
+from llm_datagen.audit import verify
+from llm_datagen.lineage import trace
+from llm_datagen.testing import Fault, inject
+
+from ..support import Bench, bag, lines, numbered
+
+
+def pair(row: Any) -> Any:
+    """Return two rows of one, and values as they are."""
+    return [{**row, "k": k} for k in range(2)] if isinstance(row, dict) else row
+
+
+def same(row: Any) -> Any:
+    """Return the row."""
+    return row
+
+
+PAIRS = [{"n": n, "k": k} for n in range(4) for k in range(2)]
+
+
+def rows_of(bench: Bench) -> Path:
+    """Return the file that has the ids."""
+    return Path(f"{bench.output}.rows")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_the_output_has_no_ids_and_the_rows_beside_it_do(bench: Bench, streaming: bool, executor: str) -> None:
+    bench.give([*numbered(4), 5, {"data": 6}])
+    pipeline = bench.pipeline([pair, same], keep_ids=False, streaming=streaming, executor=executor).create("a")
+    report = pipeline.run()
+    assert lines(bench.output) == [*PAIRS, {"data": 5}, {"data": 6, "k": 0}, {"data": 6, "k": 1}]
+    assert [row["_i"] for row in lines(rows_of(bench))][:3] == ["0_0", "0_1", "1_0"]
+    assert [(node.node_id, node.rows_out) for node in report.nodes] == [("node_0", 11), ("node_1", 11), ("export", 11)]
+    assert bench.is_sealed()
+    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], [], []]
+
+
+def test_ids_stand_in_a_column_of_another_name(bench: Bench) -> None:
+    bench.give([*numbered(2), 5])
+    bench.pipeline([pair], id_column="row_id", id_scheme="text").create("a").run()
+    ids = ["r0_0", "r0_1", "r1_0", "r1_1"]
+    wanted = [{**row, "row_id": row_id} for row, row_id in zip(PAIRS, ids, strict=False)]
+    assert lines(bench.output) == [*wanted, {"row_id": "r2", "data": 5}]
+
+
+@pytest.mark.parametrize("given", [{"keep_ids": False}, {"id_column": "row_id"}])
+def test_rows_of_csv_have_none_either(bench: Bench, given: dict[str, Any]) -> None:
+    bench.give([{"q": 'a "b"\nc', "z": None}, {"q": "7", "z": ""}])
+    out = bench.folder / "out.csv"
+    bench.pipeline([same], output_uri=f"csv://{out}", **given).run()
+    wanted = 'q,z\n"a ""b""\nc",\n7,\n' if "keep_ids" in given else 'q,z,row_id\n"a ""b""\nc",,0\n7,,1\n'
+    assert out.read_text(encoding="utf-8") == wanted
+
+
+def test_a_row_without_a_column_is_no_blank_line(bench: Bench) -> None:
+    bench.give([{}, {"n": 1}])
+    out = bench.folder / "out.csv"
+    with pytest.raises(NodeFailedError, match="a row without any column cannot be written as CSV"):
+        bench.pipeline([same], output_uri=f"csv://{out}", keep_ids=False).run()
+    bench.pipeline([same], keep_ids=False).create(if_exists="overwrite").run()
+    assert lines(bench.output) == [{}, {"n": 1}]
+
+
+def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> None:
+    bench.give([*numbered(3), {"n": 3, "row_id": "mine"}, {"n": "bad"}])
+
+    def work(row: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{**row, "n": row["n"] + 1}]
+
+    bench.pipeline([work], id_column="row_id", on_error="skip").create("a").run()
+    image = bench.image("a")
+    assert [(one.where, one.row_id, one.relation, one.state) for one in trace(image, 1)] == [
+        ("input", 1, "itself", "row"),
+        ("node_0", "1_0", "descendant", "row"),
+        ("export", "1_0", "descendant", "row"),
+    ]
+    assert [one.state for one in trace(image, "3_0")] == ["row", "row", "dead letter"]
+    assert [one.state for one in trace(image, 4)] == ["row", "skipped"]
+    assert [ledger.findings for ledger in verify(image)] == [[], []]
+    (letter,) = lines(Path(f"{bench.output}.errors.jsonl"))
+    assert letter["_i"] == "3_0"
+    assert "has a column 'row_id' already" in letter["error"]["text"]
+
+
+def test_a_column_that_is_taken_fails_the_run_and_nothing_is_overwritten(bench: Bench) -> None:
+    bench.give([{"n": 0}, {"n": 1, "row_id": "mine"}])
+    with pytest.raises(NodeFailedError, match=r"row 1 has a column 'row_id' already.*choose another id_column"):
+        bench.pipeline([same], id_column="row_id").create("a").run()
+    assert lines(rows_of(bench)) == [{"n": 0, "_i": 0}, {"n": 1, "row_id": "mine", "_i": 1}]
+
+
+def test_a_verify_counts_what_is_missing(bench: Bench) -> None:
+    bench.give(numbered(3))
+    bench.pipeline([same], keep_ids=False).create("a").run()
+    bench.output.write_bytes(b"".join(bench.output.read_bytes().splitlines(keepends=True)[:2]))
+    assert any(str(bench.output) in finding for finding in verify(bench.image("a"))[-1].findings)
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_most_once"])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_dead_letters_are_replayed_into_it(bench: Bench, delivery: str, streaming: bool) -> None:
+    bench.give(numbered(4))
+    is_ill = True
+
+    def work(row: dict[str, Any]) -> list[dict[str, Any]]:
+        if is_ill and row["n"] == 2:
+            raise ValueError
+        return list(pair(row))
+
+    settings: dict[str, Any] = {"keep_ids": False, "on_error": "dead_letter", "delivery": delivery}
+    bench.pipeline([work], streaming=streaming, **settings).create("a").run()
+    assert bag(lines(bench.output)) == bag(row for row in PAIRS if row["n"] != 2)
+    is_ill = False
+    bench.pipeline([work]).replay("a").run()  # what the image says counts, not what the code says now
+    assert bag(lines(bench.output)) == bag(PAIRS)
+    assert [row["_i"] for row in lines(rows_of(bench))][-2:] == ["2_0", "2_1"]
+    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], []]
+
+
+def test_a_run_goes_on_where_its_disk_failed(bench: Bench) -> None:
+    bench.give(numbered(4))
+    fault = Fault(operation="write", path="*/out.jsonl", action="raise", error="ENOSPC")
+    with inject(fault), pytest.raises(NodeFailedError):
+        bench.pipeline([pair], keep_ids=False).create("a").run()
+    bench.pipeline([pair]).resume("a").run()
+    assert lines(bench.output) == PAIRS
+
+
+def test_a_run_is_resumed_by_what_its_image_says_alone(bench: Bench) -> None:
+    bench.give(numbered(4))
+    bench.pipeline([pair], keep_ids=False).create("a").run()
+    with bench.input.open("a") as file:
+        file.write('{"n": 4}\n')
+    UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
+    assert lines(bench.output) == [*PAIRS, {"n": 4, "k": 0}, {"n": 4, "k": 1}]
+
+
+def test_overwriting_deletes_both(bench: Bench) -> None:
+    bench.give(numbered(4))
+    bench.pipeline([pair], keep_ids=False).create("a").run()
+    bench.pipeline([same]).create("a", if_exists="overwrite").run()
+    assert lines(bench.output) == [{"n": n, "_i": n} for n in range(4)]
+    assert not list(bench.folder.glob("out.jsonl.rows*"))
+
+
+def test_steps_are_added_and_removed_before_it(bench: Bench) -> None:
+    bench.give(numbered(4))
+
+    def more(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "m": 1}
+
+    bench.pipeline([pair], keep_ids=False).create("a").run()
+    with pytest.raises(OperatorChangedError):
+        bench.pipeline([pair, more]).resume("a")
+    bench.pipeline([pair, more]).resume("a", on_change="rerun").run()
+    assert lines(bench.output) == [{**row, "m": 1} for row in PAIRS]
+    bench.pipeline([pair]).resume("a", on_change="rerun").run()
+    assert lines(bench.output) == PAIRS
+    assert bench.image("a")["config"]["operators"] == ["pair"]
+    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], []]
+
+
+def test_other_files_of_the_run_cannot_lie_there(bench: Bench) -> None:
+    bench.give(numbered(1))
+    with pytest.raises(ConfigError, match=r"out.jsonl.rows would be"):
+        bench.pipeline([same], keep_ids=False, log_file=rows_of(bench)).run()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"keep_ids": 0}, "keep_ids must be True or False"),
+        ({"id_column": ""}, "id_column must be text"),
+        ({"id_column": "_i"}, "id_column cannot be '_i'"),
+        ({"id_column": "data"}, "id_column cannot be 'data'"),
+        ({"id_column": "row_id", "keep_ids": False}, "keep_ids=False that none do"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        UnifiedPipeline([same], "in.jsonl", "out.jsonl", **given)
+
+
+def test_memory_has_both(bench: Bench) -> None:
+    bench.give(numbered(2))
+    bench.pipeline([same], output_uri="memory://unnamed", keep_ids=False).run()
+    assert [row["n"] for row in MemoryStream("memory://unnamed").rows()] == [0, 1]
+    for name in ("memory://unnamed", "memory://unnamed.rows"):
+        MemoryStream(name).delete()

@@ -1,0 +1,53 @@
+"""Does runs again with edited operators, each in a forked process that is killed (SIGKILL) at a step on the disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.streams.localdisk import LocalDisk
+
+from ..support import Bench
+from .edited_steps import line, steps
+
+STEPS = ("open_file", "write", "truncate", "rename", "unlink")
+
+
+def kill_at(at: int) -> None:
+    """Let this process die before its disk step of that number."""
+    numbers = itertools.count()
+
+    def deadly(plain: Any) -> Any:
+        def step(*args: Any, **options: Any) -> Any:
+            if next(numbers) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return plain(*args, **options)
+
+        return step
+
+    for name in STEPS:
+        setattr(LocalDisk, name, deadly(getattr(LocalDisk, name)))
+
+
+def main() -> None:
+    """Take a job from each line of the standard input, and answer with its exit status."""
+    for request in sys.stdin:
+        folder, letters, at = json.loads(request)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                kill_at(at)
+                line(Bench(Path(folder)), steps(letters)).resume("a", on_change="rerun").run()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

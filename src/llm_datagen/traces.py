@@ -19,7 +19,7 @@ _stacks: dict[tuple[tuple[CodeType, int], ...], str] = {}
 def trace_of(error: BaseException) -> str:
     """Return the traceback of an exception, as Python formats it. Any thread.
 
-    The text of a stack is made once for each place that raises: that takes far longer than the call of a cheap operator.
+    The text of a stack is made once for each place that raises: that takes far longer than a cheap call.
     An exception with notes, with a suggestion for a misspelt name, or with many causes is formatted as a whole.
     """
     parts: list[str] = []
@@ -43,7 +43,9 @@ def trace_of(error: BaseException) -> str:
 
 def _last_line(error: BaseException) -> str:
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__qualname__}"
+    )
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception of foreign code may not even have a text

@@ -158,7 +158,7 @@ def _caused(depth: int, *, is_from: bool) -> None:
     except KeyError as error:
         if is_from:
             raise ValueError("second") from error
-        raise TypeError
+        raise TypeError  # noqa: B904 - the context is what is tested
 
 
 def _noted() -> None:
@@ -179,12 +179,12 @@ def _mute() -> None:
     "act",
     [
         lambda: int("x"),
-        lambda: {}["key"],
+        lambda: dict[str, int]()["key"],
         lambda: _caused(0, is_from=True),
         lambda: _caused(0, is_from=False),
         lambda: _caused(2, is_from=False),
         lambda: _caused(9, is_from=True),
-        lambda: "".lowr(),  # type: ignore[attr-defined]
+        lambda: "".lowr,  # type: ignore[attr-defined]
         lambda: compile("a b", "f", "exec"),
         _noted,
         _mute,

@@ -110,6 +110,7 @@ class PipelineActor(Stage):
                 | NodeStarted()
                 | NodeProgressed()
                 | NodeFailed()
+                | RowDeadLettered()
                 | NodeFinished()
                 | UsageReported()
                 | Stalled()

@@ -163,7 +163,7 @@ class WorkerProcess:
         done.survived = tuple(known)
         return done
 
-    def _failure(self, block: Block, told: OperatorFailure, packed: bytes | None, is_called: bool) -> OperatorFailure:  # noqa: FBT001 - as it came
+    def _failure(self, block: Block, told: OperatorFailure, packed: bytes | None, is_called: bool) -> OperatorFailure:
         first = told.row - block.start
         items = failed_items(self._kernel, block, range(first, first + told.rows)) if is_called else []
         return replace(told, error=unpack_error(packed, told.record), items=items)

@@ -171,5 +171,16 @@ Event = (
 )
 HostMessage = Run | Resume | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe
 PipelineMessage = (
-    Run | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe | StatusChanged | RowsFailed | Settled | StageEnded | Event
+    Run
+    | Cancel
+    | Pause
+    | Unpause
+    | Reconfigure
+    | GetStatus
+    | Subscribe
+    | StatusChanged
+    | RowsFailed
+    | Settled
+    | StageEnded
+    | Event
 )

@@ -49,6 +49,14 @@ class ControlError(DatagenError):
     """Raised when a run of another process cannot be steered from here; says why, and what to do."""
 
 
+class RunEndedError(DatagenError):
+    """Raised when an order comes after the end of a run, or of its host; a `pykka.ActorDeadError`, too."""
+
+
+class UnknownMessageError(DatagenError, TypeError):
+    """Raised to whoever asks an actor something that it does not understand; nothing is changed by it."""
+
+
 class ImageMismatchError(DatagenError):
     """Raised by `resume()` when the operators in the code are not those that the image was made with."""
 

@@ -8,6 +8,7 @@ the other, or when the file system takes their names for the same one.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,10 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
                 stream.check_source()
     uses = [*_of_streams(joints), *_of_operators(joints), *_of_folder(folder)]
     uses += _of_log(log_file, uses)
+    look = _Look()
     if folder is not None:
-        _refuse_other_runs(uses, folder)
-    _refuse_shared(uses)
+        _refuse_other_runs(uses, folder, look)
+    _refuse_shared(uses, look)
 
 
 # What there is.
@@ -148,16 +150,16 @@ def _of_folder(folder: RunFolder | None) -> Iterator[Use]:
 # Whether it fits.
 
 
-def _refuse_shared(uses: list[Use]) -> None:
+def _refuse_shared(uses: list[Use], look: _Look) -> None:
     known: dict[Any, Use] = {}
     for use in uses:
-        for key in _keys(use):
+        for key in look.keys(use):
             other = known.setdefault(key, use)
             if other.what != use.what:
                 raise _clash(other, use)
     for use in uses:
-        for folder in Path(_real(use.path)).parents if use.is_local else ():
-            other = known.get(("path", str(folder)), use)
+        for folder in look.parents(look.real(use.path)) if use.is_local else ():
+            other = known.get(("path", folder), use)
             if other is not use:
                 raise ConfigError(f"{other.path} would be {other.what}, and the folder of {use.path}; {_CHOOSE}")
 
@@ -174,41 +176,70 @@ def _clash(one: Use, other: Use) -> ConfigError:
     )
 
 
-def _refuse_other_runs(uses: list[Use], folder: RunFolder) -> None:
+def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
     """See to it that nothing lies where the results folder keeps what belongs to another run."""
-    results = Path(_real(str(folder.path.parent)))
+    results = look.real(str(folder.path.parent))
     for use in uses:
-        path = Path(_real(use.path)) if use.is_local else Path()
-        for run in (parent for parent in path.parents if parent.parent == results):
-            inside = path.relative_to(run).parts[0]
-            if inside in _RUN_FILES and run.name != folder.pipeline_id:
-                raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run.name!r}; {_CHOOSE}")
+        path = look.real(use.path) if use.is_local else ""
+        parents = look.parents(path)
+        if results not in parents[1:]:
+            continue
+        run = Path(parents[parents.index(results) - 1])
+        inside = Path(path).relative_to(run).parts[0]
+        if inside in _RUN_FILES and run.name != folder.pipeline_id:
+            raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run.name!r}; {_CHOOSE}")
 
 
-def _keys(use: Use) -> Iterator[tuple[Any, ...]]:
-    """Yield what identifies a file: its path without links and, of one that is there, its number."""
-    if not use.is_local:
-        yield "name", use.path
-        return
-    path = _real(use.path)
-    yield "path", path
-    if _ignores_case(path):
-        yield "path", path.casefold()
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a path that was resolved already
-    except OSError:
-        return
-    if os.path.isfile(path):  # noqa: PTH113
-        yield "file", found.st_dev, found.st_ino
+class _Look:
+    """What the file system says of paths, for one check: asked once of each folder, as most paths lie in a few."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+        self._parents: dict[str, tuple[str, ...]] = {}
+        self._ignoring: dict[str, bool] = {}
+
+    def real(self, path: str) -> str:
+        """Return a path without links."""
+        folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - keeps what a Path would change
+        if ".." in path or not name or os.path.islink(path):  # noqa: PTH114 - raises nothing
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118
+
+    def parents(self, path: str) -> tuple[str, ...]:
+        """Return the folders that a path lies in, the nearest first."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if folder not in self._parents:
+            self._parents[folder] = tuple(map(str, Path(path).parents))
+        return self._parents[folder]
+
+    def keys(self, use: Use) -> Iterator[tuple[Any, ...]]:
+        """Yield what identifies a file: its path without links and, of one that is there, its number."""
+        if not use.is_local:
+            yield "name", use.path
+            return
+        path = self.real(use.path)
+        yield "path", path
+        if self._ignores_case(path):
+            yield "path", path.casefold()
+        try:
+            found = os.stat(path)  # noqa: PTH116 - a path that was resolved already
+        except OSError:
+            return
+        if stat.S_ISREG(found.st_mode):
+            yield "file", found.st_dev, found.st_ino
+
+    def _ignores_case(self, path: str) -> bool:
+        """Return whether the file system takes a name in capitals for the same one; asked of a folder that is there."""
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if folder not in self._ignoring:
+            self._ignoring[folder] = _ignores_case(Path(path))
+        return self._ignoring[folder]
 
 
-def _real(path: str) -> str:
-    return os.path.realpath(path)
-
-
-def _ignores_case(path: str) -> bool:
-    """Return whether the file system takes a name in capitals for the same one; asked of a folder that is there."""
-    for folder in Path(path).parents:
+def _ignores_case(path: Path) -> bool:
+    for folder in path.parents:
         if folder.name.swapcase() != folder.name and os.path.exists(folder):  # noqa: PTH110 - raises nothing
             try:
                 return folder.samefile(folder.with_name(folder.name.swapcase()))

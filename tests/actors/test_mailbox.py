@@ -14,6 +14,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen import messages
 from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.clock import ManualClock
 from llm_datagen.messages import Bulk, Drain, EndOfSource, Finish
 
@@ -313,7 +314,7 @@ def test_closing_frees_everyone_who_is_blocked(mailbox: Mailbox, waits: Waits) -
     blocked = [blocked_put(mailbox, waits, Load(1, number)) for number in range(8)]
     mailbox.close()
 
-    assert [type(error_of(future)) for future in blocked] == [pykka.ActorDeadError] * 8
+    assert [type(error_of(future)) for future in blocked] == [ActorEndedError] * 8
     assert mailbox.held == 10
     got(mailbox)
     assert mailbox.empty()

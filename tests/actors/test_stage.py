@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pykka
 import pytest
+from pykka.messages import ProxyGetAttr
 
 from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Stage, join, tell
-from llm_datagen.errors import FailureRecord
-from llm_datagen.messages import Outcome, StageEnded
+from llm_datagen.errors import FailureRecord, UnknownMessageError
+from llm_datagen.messages import Cancel, Committed, Demand, Outcome, StageEnded, StatusChanged
 
 from ..support import PATIENCE_SECONDS
 from .helpers import DeadDesk, Desk, Load, SteppingClock, aside, error_of, put, result_of
@@ -367,7 +370,7 @@ def test_peers_that_are_blocked_are_freed_before_the_stage_lets_go_of_its_files(
         ref.stop(block=False)
     parked.let_go.set()
 
-    assert [type(error_of(peer)) for peer in peers] == [pykka.ActorDeadError] * 4
+    assert [type(error_of(peer)) for peer in peers] == [ActorEndedError] * 4
     assert releasing.wait(PATIENCE_SECONDS)
     assert not tell(ref, "anything")
     assert pykka.ActorRegistry.get_by_urn(ref.actor_urn) is None
@@ -472,23 +475,47 @@ def test_the_thread_is_no_daemon_and_says_what_it_is(desk: Desk) -> None:
 
 
 def test_an_unexpected_message_is_not_shown_to_anyone(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """H15: Pykka logs unexpected messages whole; they may be rows."""
-    caplog.set_level(logging.DEBUG, "pykka")
+    """H15: Pykka logs unexpected messages whole; they may be rows. Refused, they change nothing: the stage lives."""
+    caplog.set_level(logging.DEBUG)
 
     class Plain(Stage):
         pass
 
-    for message in ({"text": SECRET}, [SECRET], SECRET):
-        ref = Plain.start("probe", "node_7", desk)
+    ref = Plain.start("probe", "node_7", desk)
+    for message in ({"text": SECRET}, [SECRET], SECRET, Cancel, ProxyGetAttr(("role",))):
+        kind = "the class Cancel" if message is Cancel else type(message).__name__
+        caplog.clear()
         ref.tell(message)
-        ended = the_report(desk, ref)
-        assert isinstance(ended.error, TypeError)
-        assert type(message).__name__ in str(ended.failure)
-        assert SECRET not in repr(ended)
-        assert ended.failure is not None
-        assert SECRET not in ended.failure.trace
-        desk.messages.clear()
-    assert SECRET not in caplog.text
+        with pytest.raises(UnknownMessageError, match=kind) as caught:
+            ref.ask(message, timeout=PATIENCE_SECONDS)
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+        (said,) = [record for record in caplog.records if record.name == "llm_datagen"]
+        assert said.levelname == "WARNING"
+        assert kind in said.getMessage()
+        assert "probe node_7" in said.getMessage()
+        assert SECRET not in caplog.text
+    with pytest.raises(UnknownMessageError):
+        ref.proxy().end(Outcome.FAILED).get(timeout=PATIENCE_SECONDS)
+    assert ref.is_alive()
+    assert desk.messages == []
+    ref.stop()
+    assert the_report(desk, ref).outcome is Outcome.STOPPED
+
+
+def test_a_message_that_is_not_as_its_class_says_is_refused_and_changes_nothing(desk: Desk) -> None:
+    """Whoever has a ref may slip: a type checker would have said so."""
+    ref = Probe.start(desk)
+    for message, what in (
+        (Demand("ten"), "its rows must be int"),  # type: ignore[arg-type]
+        (Committed(None), "its limit must be int"),  # type: ignore[arg-type]
+        (object.__new__(Cancel), "its reason must be str"),
+        (StatusChanged("done"), "its status must be PipelineStatus"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UnknownMessageError, match=what):
+            ref.ask(message, timeout=PATIENCE_SECONDS)
+    assert ref.is_alive()
+    ref.stop()
+    assert the_report(desk, ref).outcome is Outcome.STOPPED
 
 
 def test_a_failing_stage_says_nothing_to_pykkas_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import join, tell
 from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor
 from llm_datagen.config import WriterConfig
-from llm_datagen.errors import FailureRecord, IdError, StreamCorruptError
+from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
 from llm_datagen.executors.done import Done
 from llm_datagen.messages import (
     Attach,
@@ -398,12 +398,14 @@ def test_ids_that_would_collide_fail_the_writer(bench: Bench) -> None:
     assert bench.rows() == 2
 
 
-def test_an_unexpected_message_ends_the_writer_without_showing_it(bench: Bench) -> None:
+def test_an_unexpected_message_is_refused_without_showing_it(bench: Bench) -> None:
     """H15, H18: it may be a row."""
     bench.start()
-    answer = bench.ref.ask({"text": "secret"}, timeout=PATIENCE_SECONDS)
-    assert isinstance(answer, FailureRecord)
-    assert "secret" not in repr(bench.ended()) + answer.trace + bench.log.text
+    with pytest.raises(UnknownMessageError, match="dict") as caught:
+        bench.ref.ask({"text": "secret"}, timeout=PATIENCE_SECONDS)
+    assert "secret" not in str(caught.value) + bench.log.text
+    bench.ref.stop()
+    assert bench.ended().outcome is Outcome.STOPPED
 
 
 # --- what is said --------------------------------------------------------------------------------------------------

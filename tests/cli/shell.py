@@ -8,7 +8,6 @@ import pty
 import re
 import select
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -19,9 +18,11 @@ import yaml
 
 from llm_datagen.runtime import RunFolder
 
+from .. import programs
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, eventually, lines, numbered, write_jsonl
 
-PROGRAM = [sys.executable, "-m", "llm_datagen.cli"]
+PROGRAM = ["-m", "llm_datagen.cli"]
 
 OPERATORS = '''
 import os
@@ -157,26 +158,18 @@ class Shell:
 
     def run(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the program to its end."""
-        return subprocess.run(
-            [*PROGRAM, *arguments],
-            cwd=cwd or self.folder,
-            env=self.environment(**variables),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
+        environment = self.environment(**variables)
+        return programs.run([*PROGRAM, *arguments], cwd=cwd or self.folder, env=environment, timeout=PATIENCE_SECONDS)
 
     @contextlib.contextmanager
-    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *arguments: str) -> Iterator[Program]:
         """Start the program; kill it, if it still runs in the end."""
-        with subprocess.Popen(
+        with Program(
             [*PROGRAM, *arguments],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         ) as process:
             try:
                 yield process
@@ -218,7 +211,7 @@ class Terminal:
 
     def __init__(self, shell: Shell, *arguments: str) -> None:
         self._screen, terminal = pty.openpty()
-        self.process = subprocess.Popen(
+        self.process = Program(
             [*PROGRAM, *arguments],
             cwd=shell.folder,
             env=shell.environment(TERM="xterm-256color"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -123,13 +124,21 @@ def _texts(data: Any) -> str:
 
 
 def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback(shell: Shell) -> None:
+    def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Start an interpreter of its own: it chooses its encodings when it starts."""
+        command, env = (
+            [sys.executable, *PROGRAM, *arguments],
+            shell.environment(PYTHONUTF8="0", LC_ALL="C", **variables),
+        )
+        return subprocess.run(command, cwd=shell.folder, env=env, capture_output=True, text=True, check=False)
+
     write_jsonl(shell.folder / "in.jsonl", [{"n": 0, "text": "你好"}])
     (shell.folder / "bad.py").write_text("def é(item):\n    print('ünï', flush=True)\n    return item\n")
     shell.yaml(["bad:é"])
-    done = shell.run("run", "p.yaml", "--id", "a", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    done = start("run", "p.yaml", "--id", "a", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "node_0 \\xe9: completed" in done.stdout
-    traced = shell.run("trace", "a", "0", PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
+    traced = start("trace", "a", "0", PYTHONIOENCODING="ascii:strict")
     assert (traced.returncode, traced.stderr) == (0, "")
     assert "\\u4f60\\u597d" in traced.stdout
     with Terminal(shell, "status", "a") as terminal:
@@ -139,7 +148,7 @@ def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback(shell: Shell)
 @pytest.mark.parametrize("end", ["closed", "full", "none"])
 def test_output_that_nobody_takes_fails_no_run(shell: Shell, end: str) -> None:
     shell.yaml(["ops:odd"])
-    run = [*PROGRAM, "run", "p.yaml", "--id", "a"]
+    run = [sys.executable, *PROGRAM, "run", "p.yaml", "--id", "a"]
     redirect = {"closed": "| true; exit ${PIPESTATUS[0]}", "full": "> /dev/full", "none": ">&-"}[end]
     done = subprocess.run(
         ["bash", "-c", f'"$@" {redirect}', "bash", *run],

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 import stat
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from llm_datagen import UnifiedPipeline
+from llm_datagen import OperatorWarning, UnifiedPipeline
 from llm_datagen.cli.cancel import send_cancel
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runtime import RunFolder
-from llm_datagen.runtime.control import ask
+from llm_datagen.runtime.control import ask, not_inherited, open_socket
 
 from ..support import PATIENCE_SECONDS, bag, eventually, lines, numbered, write_jsonl
 from .conftest import Command
@@ -86,6 +89,66 @@ def test_the_socket_that_a_killed_process_has_left_is_replaced(shell: Shell, com
     assert not Path(owner.control).exists()
 
 
+def test_idle_connections_keep_nobody_waiting_and_forked_children_hold_no_socket(
+    shell: Shell, command: Command
+) -> None:
+    """Fifty clients that say nothing, and one that says half of something."""
+    with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
+        shell.reach()
+        folder = RunFolder("tmp/results", "a")
+        owner = folder.owner()
+        assert owner is not None
+        with contextlib.ExitStack() as idle:
+            for number in range(100):
+                client = idle.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(owner.control)
+                if number == 99:
+                    client.sendall(b'{"order":')
+            for _ in range(5):
+                assert ask(folder, "pause")["paused"] is True
+                assert ask(folder, "unpause")["paused"] is False
+            for client in (idle.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)):
+                client.connect(owner.control)
+                client.settimeout(PATIENCE_SECONDS)
+                assert client.recv(1) == b""  # its time is over
+        run.kill()
+        run.wait()
+
+
+def test_a_forked_child_does_not_listen_for_its_parent() -> None:
+    listening = socket.socket(socket.AF_UNIX)
+    with listening:
+        not_inherited(listening)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if listening.fileno() == -1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert listening.fileno() != -1
+
+
+def test_sockets_that_killed_runs_have_left_are_swept_and_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    short = tempfile.TemporaryDirectory(dir="/tmp")  # addresses are short
+    request.addfinalizer(short.cleanup)
+    home = Path(short.name)
+    monkeypatch.setattr("llm_datagen.runtime.control._homes", lambda: iter([home]))
+    with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as dead:
+        alive.bind(str(home / "alive.sock"))
+        alive.listen()
+        dead.bind(str(home / "dead.sock"))
+        dead.listen()
+        dead.close()
+        (home / "file.sock").touch()
+        opened = open_socket(RunFolder(tmp_path / "results", "a"))
+        assert opened is not None
+        with opened[0]:
+            there = {path.name for path in home.glob("*.*")}
+            assert there == {"alive.sock", "file.sock", Path(opened[1]).name}
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(opened[1])
+
+
 def test_a_run_goes_on_where_no_socket_can_be_made(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +166,8 @@ def test_a_run_goes_on_where_no_socket_can_be_made(
         return row
 
     folder = RunFolder("tmp/results", "a")
-    UnifiedPipeline([look], "few.jsonl", "few_out.jsonl", log_file=None).create("a").run()
+    with pytest.warns(OperatorWarning, match="state of its own"):  # the list
+        UnifiedPipeline([look], "few.jsonl", "few_out.jsonl", log_file=None).create("a").run()
     assert found == [""] * 3
     assert len(lines(Path("few_out.jsonl"))) == 3
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_datagen import NodeConfig, UnifiedPipeline, WriterConfig
-from llm_datagen.cli.spec import OperatorPart, PipelinePart, WriterPart
+from llm_datagen import ConfigError, NodeConfig, UnifiedPipeline, WriterConfig
+from llm_datagen.cli.spec import OperatorPart, PipelinePart, WriterPart, read_spec
 
 from .conftest import Command
 from .shell import Shell
@@ -159,3 +160,38 @@ def test_the_keys_are_the_arguments_of_the_pipeline_and_the_fields_of_its_settin
         "batch",
     }
     assert set(WriterPart.model_fields) == {field.name for field in fields(WriterConfig)}
+
+
+def test_aliases_of_aliases_end_with_an_error_at_once(tmp_path: Path) -> None:
+    """13.20: written out, these are some 10 ** 30 values; what is in the file is a few lines."""
+    levels = "".join(f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 31))
+    path = tmp_path / "bomb.yaml"
+    path.write_text(f"operators:\n  - &a0 x\n{levels}input_uri: a.jsonl\noutput_uri: b.jsonl\n")
+    with pytest.raises(ConfigError, match=r"bomb.yaml, line 1, column 1: .* more than 100000 values"):
+        read_spec(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("operators: &a [*a]\n", "line 1, column 12: .* an alias stands within what it is for"),
+        ("operators: &a {use: *a}\n", "an alias stands within what it is for"),
+        (f"operators: {'[' * 3000}\n", "nested too deeply"),
+    ],
+)
+def test_yaml_without_a_bottom_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    """13.20: siblings of the bomb."""
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"p.yaml.*{says}"):
+        read_spec(path, {})
+
+
+def test_aliases_serve_as_before(tmp_path: Path) -> None:
+    """13.20: what is written once may be used often, and merged."""
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "operators:\n  - &one {use: 'ops:odd', retries: 2}\n  - <<: *one\n    retries: 3\n  - *one\n"
+        "input_uri: a.jsonl\noutput_uri: b.jsonl\n"
+    )
+    assert [operator.retries for operator in read_spec(path, {}).operators] == [2, 3, 2]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-import sys
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
+from .. import programs
 from .pages import DOCS, Block, blocks_of
 from .shell import clean_environment
 
@@ -83,10 +83,7 @@ def _anchors(page: Path) -> set[str]:
 def _run_program(block: Block, folder: Path, where: str) -> str:
     program = folder / f"program_{block.line}.py"
     program.write_text(block.text, encoding="utf-8")
-    command = [sys.executable, "-W", "error", program.name]
-    done = subprocess.run(
-        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = programs.run(["-W", "error", program.name], cwd=folder, env=clean_environment())
     assert done.returncode == 0, f"{where}: {done.stderr}"
     assert "Traceback" not in done.stderr, f"{where}: {done.stderr}"
     return done.stdout

@@ -6,7 +6,6 @@ import math
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -15,6 +14,8 @@ from typing import Any
 
 from llm_datagen.testing import FakeLLMServer
 
+from .. import programs
+from ..programs import Program
 from ..support import eventually, lines, write_jsonl
 
 JOB = Path(__file__).with_name("killed_job.py")
@@ -32,7 +33,7 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
         return "fine"
 
     with FakeLLMServer(answer=answer, latency=0.01) as server:
-        command = [sys.executable, str(JOB), server.base_url, str(AT_ONCE)]
+        command = [JOB, server.base_url, AT_ONCE]
 
         def calls(stage: str) -> int:
             return sum(times for text, times in server.prompts.items() if text.startswith(stage))
@@ -44,7 +45,7 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
             stop_at = share * ROWS
             reached.clear()
             go.clear()
-            with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+            with Program(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
                 assert reached.wait(60)
                 process.kill()
             assert process.returncode == -signal.SIGKILL
@@ -56,7 +57,7 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
             lost_calls = calls("check") - kept
             assert lost_calls <= kills * AT_ONCE
             lost_answers = paid("check") - kept
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        programs.run(command, cwd=tmp_path, check=True)
 
     assert sorted(row["q"] for row in lines(tmp_path / "out.jsonl")) == sorted(f"q{k}" for k in range(ROWS))
     # With the journal: what had an answer is not asked for again, and nothing else is paid for twice.

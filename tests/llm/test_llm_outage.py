@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,18 +19,20 @@ from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator
 from llm_datagen.llm.limits import limited
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 
+from .. import programs
+from ..programs import Program
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
-PROGRAM = [sys.executable, "-m", "llm_datagen.cli"]
+PROGRAM = ["-m", "llm_datagen.cli"]
 ROWS = 300
 
 
 @contextmanager
 def served(port: int = 0) -> Iterator[str]:
     """Run a server in a process of its own while a block runs, which gets its base URL; then end it."""
-    command = [sys.executable, "-m", "llm_datagen.testing.server", "--port", str(port), "--latency", "0.01"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = ["-m", "llm_datagen.testing.server", "--port", str(port), "--latency", "0.01"]
+    with Program(command, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         try:
             yield server.stdout.readline().strip()
@@ -45,7 +46,7 @@ def committed(output: Path) -> int:
 
 
 @contextmanager
-def run_of(folder: Path, base_url: str, *, on_error: str, outage_after: float) -> Iterator[subprocess.Popen[str]]:
+def run_of(folder: Path, base_url: str, *, on_error: str, outage_after: float) -> Iterator[Program]:
     """Run a pipeline by the command line."""
     options = {"prompt": "{{ q }}", "model": "m", "base_url": base_url, "max_retries": 1, "retry_wait": 0.01}
     operator = {"use": "llm_datagen.llm:LLMOperator", "with": {**options, "outage_after": outage_after}}
@@ -60,7 +61,7 @@ def run_of(folder: Path, base_url: str, *, on_error: str, outage_after: float) -
     (folder / "p.yaml").write_text(yaml.safe_dump(image))
     write_jsonl(folder / "in.jsonl", [{"q": f"q{k}"} for k in range(ROWS)])
     command = [*PROGRAM, "run", "p.yaml"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with Program(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             yield process
         finally:
@@ -102,7 +103,7 @@ def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(t
     assert not (tmp_path / "out.jsonl.errors.jsonl").exists()
     assert committed(output) < ROWS
     with served(port_of(base_url)):
-        subprocess.run([*PROGRAM, "resume", "job"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        programs.run([*PROGRAM, "resume", "job"], cwd=tmp_path, check=True)
     assert_whole(tmp_path)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
 from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
+from .. import programs
 from ..support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
@@ -237,8 +236,8 @@ def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:
         use = {"use": "llm_datagen.llm:LLMOperator", "with": {"prompt": "{{ q }}", "endpoints": endpoints}}
         file = {"input_uri": "jsonl://in.jsonl", "output_uri": "jsonl://out.jsonl", "operators": [use]}
         (tmp_path / "p.yaml").write_text(yaml.safe_dump(file))
-        command = [sys.executable, "-m", "llm_datagen.cli", "run", "p.yaml"]
-        subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "KEY_1": "one"}, capture_output=True)
+        command = ["-m", "llm_datagen.cli", "run", "p.yaml"]
+        programs.run(command, cwd=tmp_path, check=True, env={**os.environ, "KEY_1": "one"})
         assert (a.answered.total(), b.answered.total()) == (10, 10)
     assert len(lines(tmp_path / "out.jsonl")) == 20
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +16,7 @@ from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError, NodeFailedError
 from llm_datagen.llm import LLMAnswerError, LLMOperator
 
+from .. import programs
 from ..support import lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
@@ -40,8 +39,8 @@ def test_no_call_is_made_again_after_kill_9_between_the_answer_and_the_commit(
     write_jsonl(tmp_path / "in.jsonl", [{"q": question} for question in questions])
 
     def start(dies_after: int) -> int:
-        command = [sys.executable, str(JOB), server.base_url, str(dies_after)]
-        return subprocess.run(command, check=False, cwd=tmp_path, timeout=60, capture_output=True).returncode
+        command = [JOB, server.base_url, dies_after]
+        return programs.run(command, cwd=tmp_path).returncode
 
     assert start(7) == -signal.SIGKILL
     assert prompts(server) == Counter(questions[:7])

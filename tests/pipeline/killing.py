@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+from .. import programs
+from ..programs import Program
 from ..support import eventually
 
 
@@ -17,9 +17,9 @@ def run_killed_three_times(script: Path, folder: Path, output: Path, *, seed: in
     chance = random.Random(seed)
     for action in ("create", "resume", "resume"):
         size = output.stat().st_size if output.exists() else 0
-        job = subprocess.Popen([sys.executable, script, folder, action])
+        job = Program([script, folder, action])
         eventually(lambda size=size: output.exists() and output.stat().st_size > size)  # type: ignore[misc]
         time.sleep(chance.random() * 0.05)
         job.send_signal(signal.SIGKILL)
         job.wait()
-    subprocess.run([sys.executable, script, folder, "resume"], check=True)
+    programs.run([script, folder, "resume"], check=True)

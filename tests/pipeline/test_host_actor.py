@@ -13,7 +13,16 @@ from typing import Any
 import pykka
 import pytest
 
-from llm_datagen import ConfigError, PipelineBusyError, PipelineNotFoundError, Status, StopRun, UnifiedPipeline
+from llm_datagen import (
+    ConfigError,
+    PipelineBusyError,
+    PipelineNotFoundError,
+    RunEndedError,
+    Status,
+    StopRun,
+    UnifiedPipeline,
+    UnknownMessageError,
+)
 from llm_datagen.messages import (
     Cancel,
     GetStatus,
@@ -243,16 +252,31 @@ def test_orders_that_come_while_a_run_is_launched_are_answered_when_the_host_is_
     assert bench.image("a")["status"] == "canceled"
 
 
-def test_a_message_that_it_does_not_know_is_no_secret_failure(bench: Bench) -> None:
-    """M29: its run is saved, and says why it was cancelled, without the content of the message."""
+def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """M29, M30: before a run and while it goes; and a stopped host says that it has ended."""
     bench.give(numbered(len(ROWS)))
-    pipeline = bench.pipeline([Slow()]).create("a")
+    operator = Slow()
+    pipeline = bench.pipeline([operator]).create("a")
     ref = pipeline.actor()
-    ask(ref, Run())
-    ref.tell({"secret": "hunter2"})
+    for is_running in (False, True):
+        if is_running:
+            ask(ref, Run())
+            ref.tell(Run())
+            with pytest.raises(PipelineBusyError, match="under way"):
+                ask(ref, Run())
+        for message in ({"secret": "hunter2"}, Resume, PipelineFinished("a", "failed")):
+            ref.tell(message)
+            with pytest.raises(UnknownMessageError) as caught:
+                ask(ref, message)
+            assert "hunter2" not in str(caught.value) + caplog.text
+    operator.seconds = 0
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report is not None
-    assert report.reason == "the pipeline's host failed: TypeError: the actor does not understand a dict"
+    assert report.status is Status.COMPLETED
+    ref.stop()
+    for kind in (RunEndedError, pykka.ActorDeadError):
+        with pytest.raises(kind, match="has ended"):
+            ask(ref, Resume("a"))
     eventually(is_gone)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, JsonlStream, NodeFailedError, UnifiedPipeline
+from llm_datagen import ConfigError, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedPipeline
 from llm_datagen import log as events
 
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
@@ -132,14 +132,23 @@ def test_without_a_log_file_nothing_is_written(bench: Bench) -> None:
 
 
 def test_a_reader_that_waits_says_eof_retry_five_times_and_then_that_it_waits(bench: Bench) -> None:
-    """M18: 0.1 s apart, each logged; then one warning that says what to do; then patience."""
+    """M18: 0.1 s apart, each logged; then one warning that says what to do, to the hooks as well; then patience."""
+    heard: list[tuple[str, str, str, str]] = []
+
+    class Heard(DefaultPipelineHooks):
+        def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+            heard.append((cid, nid, level, message))
+
     bench.give(numbered(3))
-    pipeline = bench.pipeline([lambda item: item], follow_input=True).create("a")
+    pipeline = bench.pipeline(
+        [lambda item: item, lambda item: item], follow_input=True, streaming=True, hooks=Heard()
+    ).create("a")
     pipeline.start()
-    eventually(lambda: "[EOF Waiting]" in bench.log.read_text())
+    eventually(lambda: bool(heard))
     JsonlStream(f"jsonl://{bench.input}").seal()
     pipeline.wait(PATIENCE_SECONDS)
-    retries = [line for line in bench.log_lines() if line["event"] == "[EOF Retry]"]
+    said = [line for line in bench.log_lines() if line.get("node_id") == "node_0"]
+    retries = [line for line in said if line["event"] == "[EOF Retry]"]
     assert [line["attempt"] for line in retries] == [0, 1, 2, 3, 4, 5] or [line["attempt"] for line in retries] == [
         1,
         2,
@@ -148,9 +157,11 @@ def test_a_reader_that_waits_says_eof_retry_five_times_and_then_that_it_waits(be
         5,
     ]
     assert [round(line["waited_s"], 1) for line in retries][-1] >= 0.5
-    assert {line["node_id"] for line in retries} == {"node_0"}
-    (waiting,) = [line for line in bench.log_lines() if line["event"] == "[EOF Waiting]"]
+    (waiting,) = [line for line in said if line["event"] == "[EOF Waiting]"]
     assert "seal()" in waiting["hint"]
+    ((cid, nid, level, message),) = heard  # of the second node nobody need be told: the first one feeds it
+    assert (cid, nid, level) == ("a", "node_0", "warning")
+    assert f"{bench.input}, which is not sealed" in message
 
 
 def test_a_log_on_a_full_disk_does_not_end_a_run(bench: Bench) -> None:

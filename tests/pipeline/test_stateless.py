@@ -113,6 +113,7 @@ def test_state_between_calls_is_warned_of_once(bench: Bench, operator: Any, name
     ]
 
 
+@pytest.mark.filterwarnings("error")
 def test_whoever_makes_errors_of_warnings_has_a_finished_run_all_the_same(bench: Bench) -> None:
     bench.give(numbered(5))
     pipeline = bench.pipeline([Counting()]).create("a")
@@ -123,6 +124,7 @@ def test_whoever_makes_errors_of_warnings_has_a_finished_run_all_the_same(bench:
     assert bench.image("a")["status"] == "completed"
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_run_that_fails_says_both(bench: Bench) -> None:
     class Failing(Counting):
         def process_item(self, item: Any, ctx: Any) -> Any:

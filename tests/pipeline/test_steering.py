@@ -10,7 +10,15 @@ from typing import Any
 import pykka
 import pytest
 
-from llm_datagen import ConfigError, NodeFailedError, PipelineStatus, Status
+from llm_datagen import (
+    ConfigError,
+    DatagenError,
+    NodeFailedError,
+    PipelineBusyError,
+    PipelineStatus,
+    Status,
+    UnknownMessageError,
+)
 from llm_datagen.messages import (
     Cancel,
     GetStatus,
@@ -18,9 +26,14 @@ from llm_datagen.messages import (
     NodeFinished,
     NodeProgressed,
     NodeStarted,
+    Outcome,
+    Pause,
     PipelineFinished,
     Reconfigure,
     Resume,
+    Run,
+    StageEnded,
+    StatusChanged,
     Subscribe,
     UsageReported,
 )
@@ -243,18 +256,42 @@ def test_a_subscriber_whose_kinds_fail_is_forgotten_and_the_run_ends_well(bench:
     assert report.status is Status.COMPLETED
 
 
-def test_a_message_that_a_pipeline_does_not_know_is_no_secret_failure(bench: Bench) -> None:
-    """M29: what no actor understands fails the run with a word about the message's kind, not its content."""
-    bench.give(numbered(5000))
+def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """M29, M30: an error to whoever asks, a warning for a tell, neither with the content; nothing is changed."""
+    bench.give(numbered(50))
     operator = Blocked()
     pipeline = bench.pipeline([operator]).create("a")
     ref = pipeline.start()
     operator.here.wait(PATIENCE_SECONDS)
-    ref.tell({"secret": "hunter2"})
-    eventually(lambda: not ref.is_alive())
+    before = status_of(ref)
+    refused: list[tuple[Any, type[DatagenError], str]] = [
+        ({"secret": "hunter2"}, UnknownMessageError, "a dict"),
+        (Cancel, UnknownMessageError, "the class Cancel"),
+        (StatusChanged("hunter2"), UnknownMessageError, "its status must be PipelineStatus"),  # type: ignore[arg-type]
+        (StageEnded("node_0", "hunter", Outcome.FINISHED), UnknownMessageError, "only the supervisor's"),
+        (Resume("a"), PipelineBusyError, "run 'a' is running already"),
+        (Run(), PipelineBusyError, "run 'a' is running already"),
+    ]
+    for message, error, text in refused:
+        caplog.clear()
+        ref.tell(message)
+        with pytest.raises(error, match=text) as caught:
+            ref.ask(message, timeout=PATIENCE_SECONDS)
+        assert "hunter2" not in str(caught.value)
+        assert [text in record.getMessage() for record in caplog.records if record.name == "llm_datagen"] == [True]
+        assert "hunter2" not in caplog.text
+    with pytest.raises(UnknownMessageError):
+        ref.proxy().role.get(timeout=PATIENCE_SECONDS)
+    assert status_of(ref) == before
     operator.go_on.set()
-    with pytest.raises(NodeFailedError) as caught:
-        pipeline.wait(PATIENCE_SECONDS)
-    assert "dict" in str(caught.value)
-    assert "hunter2" not in str(caught.value)
-    assert not bench.is_sealed()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status is Status.COMPLETED
+    assert len(lines(bench.output)) == 50
+    for message in (Cancel(), Pause(), Resume("a"), Run(), GetStatus(), "what"):
+        for kind in (DatagenError, pykka.ActorDeadError):
+            with pytest.raises(kind, match="has ended"):
+                ref.tell(message)
+            with pytest.raises(kind, match="has ended"):
+                ref.ask(message, timeout=PATIENCE_SECONDS)
+    assert ref.stop() is False

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,8 @@ import llm_datagen.run as run_module
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, UnifiedPipeline
 from llm_datagen.runtime import RunFolder
 
+from .. import programs
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, write_jsonl
 from .zygote import JOB, calls_of, check_rows, committed, output_of, said
 
@@ -362,11 +362,11 @@ def test_a_run_in_another_thread_touches_no_handler(bench: Bench, own_handlers: 
 # --- signals, from outside -----------------------------------------------------------------------------------------
 
 
-def _start(folder: Path, **job: Any) -> tuple[dict[str, Any], subprocess.Popen[bytes]]:
+def _start(folder: Path, **job: Any) -> tuple[dict[str, Any], Program]:
     write_jsonl(folder / "in.jsonl", numbered(ROWS))
     full = {"folder": str(folder), **job}
     with (folder / "stderr").open("wb") as err:
-        return full, subprocess.Popen([sys.executable, str(JOB), json.dumps(full)], stderr=err)
+        return full, Program([JOB, json.dumps(full)], stderr=err)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
@@ -429,8 +429,8 @@ def test_a_script_that_ends_without_waiting_ends_when_its_run_does(tmp_path: Pat
     """M5, H13: the run's threads are no daemons: the rows are not lost when the main thread has nothing more to do."""
     write_jsonl(tmp_path / "in.jsonl", numbered(3000))
     arguments = [str(tmp_path), *["streaming"] * streaming]
-    done = subprocess.run([sys.executable, "-W", "error", "-c", LEAVE, *arguments], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    done = programs.run(["-W", "error", "-c", LEAVE, *arguments])
+    assert (done.returncode, done.stderr) == (0, "")
     assert len(lines(tmp_path / "out.jsonl")) == 3000
     assert json.loads((tmp_path / "a" / "runtime.json").read_bytes())["status"] == "completed"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from .. import programs
+from ..support import PATIENCE_SECONDS
 from .claims_job import CASES
 
 JOB = "tests.recovery.claims_job"
@@ -21,18 +21,8 @@ GROWN = "has grown since; a resume does them"
 @pytest.mark.parametrize("case", CASES)
 def test_after_any_kill_verify_finds_nothing_wrong(tmp_path: Path, case: str) -> None:
     """R1: whatever was under way, `verify` is clean after it, and the run goes on to the right end."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys; sys.path.insert(0, {str(ROOT)!r}); from {JOB} import main; main(*sys.argv[1:])",
-            case,
-            str(tmp_path),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code = f"import sys; from {JOB} import main; main(*sys.argv[1:])"
+    done = programs.run(["-c", code, case, tmp_path], cwd=ROOT, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) >= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import signal
@@ -24,10 +25,12 @@ from llm_datagen import (
     PipelineExistsError,
     UnifiedNode,
     UnifiedNodePipeline,
+    UnifiedPipeline,
 )
 from llm_datagen.audit import verify
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 
+from ..pipeline import parts
 from ..support import Bench, lines, numbered, write_jsonl
 from .edited_steps import CALLS, Step, Trouble, line, steps
 
@@ -42,11 +45,6 @@ class Heard(DefaultPipelineHooks):
 
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
         self.texts.append((nid, level, message))
-
-
-def accepting() -> Any:
-    """Expect the warning of a change that is accepted."""
-    return pytest.warns(OperatorWarning, match="accepted")
 
 
 @pytest.fixture
@@ -101,9 +99,7 @@ def test_an_operator_that_has_done_no_row_may_be_edited(begun: Bench) -> None:
 def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None:
     heard = Heard()
     pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
-    with pytest.warns(OperatorWarning, match=r"node_1: .*attribute mark.*accepted") as given:
-        pipeline.resume("a", on_change="accept")
-    assert [entry.filename for entry in given] == [__file__]
+    pipeline.resume("a", on_change="accept")
     pipeline.run()
     assert marks(begun) == ["ABC"] * 7 + ["AbC"] * 5
     (note,) = begun.image("a")["nodes"][1]["changes"]
@@ -114,13 +110,6 @@ def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None
     line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")  # the new one is the run's from now on
     with pytest.raises(OperatorChangedError):
         line(begun, [Step("A"), Step("B"), Step("C")]).resume("a")
-
-
-def test_whoever_makes_errors_of_warnings_has_an_accepted_change_refused_and_nothing_changed(begun: Bench) -> None:
-    before = state(begun)
-    with pytest.raises(OperatorWarning):
-        line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a", on_change="accept")
-    assert state(begun) == before
 
 
 def test_a_refusal_tells_the_old_value_and_the_new_one(bench: Bench) -> None:
@@ -154,8 +143,7 @@ def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench:
         with pytest.raises(OperatorChangedError):
             pipeline.resume("a")
         return
-    with accepting() if on_change == "accept" else contextlib.nullcontext():
-        pipeline.resume("a", on_change=on_change)
+    pipeline.resume("a", on_change=on_change)
     report = pipeline.run()
     assert report.status == "completed"
     assert marks(bench) == ["AB" if on_change == "accept" else "Ab"] * ROWS
@@ -402,8 +390,7 @@ def test_replay_takes_the_same_choices(bench: Bench) -> None:
     edited = line(bench, [Step("A", "a"), Step("B")])
     with pytest.raises(OperatorChangedError):
         edited.replay("a")
-    with accepting():
-        edited.replay("a", on_change="accept")
+    edited.replay("a", on_change="accept")
     edited.run()
     assert marks(bench) == ["AB"] * 3 + ["aB"] + ["AB"] * 8
 
@@ -476,3 +463,47 @@ def test_in_a_graph_a_node_that_was_added_is_done_and_others_are_kept(bench: Ben
     pipeline("A", "C").resume("a", on_change="rerun").run()
     assert dict(CALLS) == {"C": ROWS}
     assert not (folder / "B.jsonl").exists()
+
+
+def tripled(row: dict[str, Any], by: int = 1) -> dict[str, Any]:
+    return {**row, "n": (row["n"] + by) * 3}
+
+
+def stops(row: dict[str, Any]) -> dict[str, Any]:
+    if row["n"] == 4:
+        raise RuntimeError("cut short")
+    return row
+
+
+@pytest.mark.parametrize("choice", ["refuse", "accept", "rerun"])
+def test_operators_that_are_made_again_from_the_image_are_compared_as_well(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, choice: Any
+) -> None:
+    """A resume by the id alone: the arguments are those of the image, the code is that of today."""
+    bench.give(numbered(6))
+    with pytest.raises(NodeFailedError):
+        line(bench, [parts.add, stops, parts.double]).create("a").run()
+    monkeypatch.setattr(parts.add, "__code__", tripled.__code__)
+    pipeline = UnifiedPipeline(results_dir=bench.results, log_file=None)
+    before = state(bench)
+    with pytest.raises(OperatorChangedError, match=r"node_0 \(add\): code"):
+        pipeline.resume("a")
+    assert state(bench) == before
+    if choice == "refuse":
+        return
+    monkeypatch.setattr(stops, "__code__", parts.pairs.__code__)  # it has done rows, too
+    pipeline.resume("a", on_change=choice)
+    pipeline.run()
+    made = [(n + 1) * (3 if choice == "rerun" else 1) for n in range(6)]
+    assert [row["n"] for row in lines(bench.output)] == [2 * n for n in made]
+
+
+def test_after_a_rerun_the_image_names_the_new_operators(bench: Bench) -> None:
+    bench.give(numbered(6))
+    line(bench, [functools.partial(parts.add, by=1), parts.double]).create("a").run()
+    line(bench, [functools.partial(parts.add, by=3), parts.double]).resume("a", on_change="rerun")
+    UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
+    assert [row["n"] for row in lines(bench.output)] == [2 * (n + 3) for n in range(6)]
+    line(bench, [parts.double]).resume("a", on_change="rerun")
+    UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
+    assert [row["n"] for row in lines(bench.output)] == [2 * n for n in range(6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -180,3 +181,44 @@ def test_a_lock_that_the_system_does_not_know_is_an_error_and_leaves_no_file_ope
     with pytest.raises(OSError, match="This file system has no locks"):
         JsonlStream(str(tmp_path / "out.jsonl")).sink()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("plant", ["symbolic link", "hard link", "what a dead process left"])
+@pytest.mark.parametrize("what", ["seal", "move"])
+def test_what_lies_in_the_place_of_a_temporary_file_is_not_written_to(
+    tmp_path: Path, plant: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.20: a link that is planted there leads nowhere."""
+    kept = tmp_path / "kept.txt"
+    kept.write_text("mine")
+    stream = JsonlStream(str(tmp_path / "out.jsonl"))
+    path = Path(stream.done_path if what == "seal" else tmp_path / "there")
+    temporary = Path(f"{path}.tmp")
+    if plant == "symbolic link":
+        temporary.symlink_to(kept)
+    elif plant == "hard link":
+        temporary.hardlink_to(kept)
+    else:
+        temporary.write_text("x" * 10_000)
+    if what == "seal":
+        with stream.get_writer() as writer:
+            writer.write([{"a": 1}])
+        assert stream.is_sealed()
+        assert values_now(stream) == [{"a": 1, "_i": 0}]
+    else:
+        source = tmp_path / "source"
+        source.write_text("moved")
+        disk = LocalDisk()
+        rename = disk.rename
+
+        def other_medium(old: str, new: str) -> None:
+            if old == str(source):
+                raise OSError(errno.EXDEV, "another medium", old)
+            rename(old, new)
+
+        monkeypatch.setattr(disk, "rename", other_medium)
+        disk.move(str(source), str(path))
+        assert path.read_text() == "moved"
+    assert kept.read_text() == "mine"
+    assert not path.is_symlink()
+    assert not temporary.exists()

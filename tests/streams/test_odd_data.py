@@ -7,10 +7,13 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import json
 import math
 import sys
 from typing import Any
 
+import numpy
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -383,3 +386,46 @@ def test_columns_must_be_text() -> None:
     """12.2.6: a key that is a number does not become text."""
     with pytest.raises(RowValueError, match="the column 1 must be a str"):
         CsvEncoder().encode({1: "x"})  # type: ignore[dict-item]
+
+
+@dataclasses.dataclass
+class Hiding:
+    shown: int
+    _hidden: Any
+
+
+@pytest.mark.parametrize("config", [None, NULLS])
+def test_a_dataclass_is_written_with_all_its_fields(config: DataConfig | None) -> None:
+    """12.2.6: orjson alone leaves out those that begin with an underscore."""
+    row = {"a": [Hiding(1, Hiding(2, 3))], "b": 2**70}
+    meant = [{"shown": 1, "_hidden": {"shown": 2, "_hidden": 3}}]
+    encoder = JsonlEncoder(config)
+    assert orjson.loads(encoder.encode({"a": row["a"]})) == {"a": meant}
+    assert orjson.loads(encoder.encode_other({"a": row["a"], "n": numpy.float32(0.5)})) == {"a": meant, "n": 0.5}
+    assert json.loads(encoder.encode_other(row)) == {"a": meant, "b": 2**70}
+    assert CsvEncoder().encode({"a": Hiding(1, "x")}) == b'"{""shown"":1,""_hidden"":""x""}"'
+    if config is None:
+        with pytest.raises(RowValueError, match="NaN"):
+            encoder.encode({"a": Hiding(1, math.nan)})
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_named_too(kind: str, encoding: str) -> None:
+    """12.2.6: in CSV, its NULs would be text."""
+    text = {"jsonl": '{"a":1}\n', "csv": "a,b\n1,2\n"}[kind]
+    assert f"the file is {encoding.upper().replace('16-', '16')}, and must be UTF-8" in refusal(
+        text.encode(encoding), kind=kind
+    )
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_a_quote_that_is_not_closed_costs_its_own_line_when_quotes_follow(size: int) -> None:
+    """12.2.6: the quotes of rows behind it close nothing: text follows them."""
+    data = b'n,t\n1,"open\n2,b\n3,"q, r"\n4,"two\nlines"\n5,"x" y\n6,"z"\r\n7,\n'
+    with blocks_of(size):
+        found = outcomes(of(data, DataConfig(), "csv"))
+    assert [one["n"] for one in found if isinstance(one, dict)] == ["2", "3", "4", "6", "7"]
+    assert found[3]["t"] == "two\nlines"
+    assert isinstance(found[0], str)
+    assert isinstance(found[4], str)

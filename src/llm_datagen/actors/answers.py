@@ -19,16 +19,7 @@ from llm_datagen.actors.mailbox import Mailbox
 
 
 class AnsweringMailbox(Mailbox):
-    """A mailbox that knows which message is being handled. Only the actor's own thread calls these methods."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._current: Envelope[Any] | None = None
-
-    def get(self) -> Envelope[Any]:
-        """Return the next message."""
-        self._current = super().get()
-        return self._current
+    """A mailbox whose messages can be answered later. Only the actor's own thread calls these methods."""
 
     def answer(self) -> Future[Any]:
         """Return the answer to the message that is being handled: resolve it or fail it, once, from any thread.
@@ -36,7 +27,7 @@ class AnsweringMailbox(Mailbox):
         Whoever asked gets the result, or has the exception raised. When nobody has asked, it goes nowhere.
         """
         answer: Future[Any] = Future()
-        envelope = self._current
+        envelope = self.current
         if envelope is not None and envelope.reply_to is not None:
             reply, envelope.reply_to = envelope.reply_to, None
             answer.add_done_callback(lambda done: _pass_on(done, reply))
@@ -44,7 +35,7 @@ class AnsweringMailbox(Mailbox):
 
     def take(self) -> Envelope[Any]:
         """Return the message that is being handled, to be put again: whoever has asked is answered then."""
-        envelope = self._current
+        envelope = self.current
         assert envelope is not None
         reply, envelope.reply_to = envelope.reply_to, None
         return Envelope(envelope.message, reply_to=reply)

@@ -12,7 +12,8 @@ import pykka
 from pykka._envelope import Envelope
 
 from llm_datagen.actors.answers import AnsweringMailbox
-from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown
+from llm_datagen.actors.refs import ActorEndedError
+from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown
 from llm_datagen.actors.subscribers import Subscribers
 from llm_datagen.errors import ConfigError, FailureRecord, PipelineBusyError
 from llm_datagen.messages import (
@@ -163,19 +164,17 @@ class PipelineHost(Stage):
             self._run.cancel(f"the pipeline's host {f'failed: {self._failure}' if self._failure else 'was stopped'}")
             self._run.wait()
         if not self._answer.done():
-            self._answer.set_exception(pykka.ActorDeadError("the pipeline's host was stopped"))
+            self._answer.set_exception(ActorEndedError("the pipeline's host was stopped"))
 
     def _begin(self, order: Run | Resume) -> None:
-        answer = self._inbox.answer()
         if self._is_under_way:
-            answer.set_exception(
+            raise Refusal(
                 PipelineBusyError(
                     f"run {self._status.pipeline_id!r} is under way: cancel it, or wait for its PipelineFinished, "
                     "before the next one"
                 )
             )
-            return
-        self._answer, self._is_under_way = answer, True
+        self._answer, self._is_under_way = self._inbox.answer(), True
         self._number += 1
         ear = _Ear(self.actor_ref, self._number)
         launcher = threading.Thread(target=self._do_launch, args=(order, ear), name="datagen-launcher")

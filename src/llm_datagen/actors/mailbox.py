@@ -13,7 +13,7 @@ bound blocks its thread, first come, first served. One message larger than the b
 for the same key replaces an earlier one, so no stale timer is ever seen.
 
 **Closing.** `close()` frees every blocked put, at once. A put on a closed mailbox fails the message's reply if it
-has one, and raises `pykka.ActorDeadError` if it has not. Nothing that was put counts as delivered until its receiver
+has one, and raises `ActorEndedError` if it has not. Nothing that was put counts as delivered until its receiver
 has said so.
 
 Any thread may call `put`, `close` and the properties; only the actor's own thread calls `get`, `put_first` and
@@ -28,9 +28,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pykka
 from pykka._envelope import Envelope
 
+from llm_datagen.actors.refs import refuse
 from llm_datagen.clock import Clock, SystemClock
 from llm_datagen.messages import Bulk, Load
 
@@ -61,6 +61,8 @@ class Mailbox:
         self._on_wait: WaitListener | None = None
         self.thread: threading.Thread | None = None
         """The thread of the actor that reads this mailbox; set when it is started."""
+        self.current: Envelope[Any] | None = None
+        """The message that is being handled; for the actor's own thread."""
 
     def bound(self, rows: int, on_wait: WaitListener | None = None, *, size: int = sys.maxsize) -> None:
         """Set how many rows, and how many bytes, may be held; `on_wait` is told when a thread has to wait."""
@@ -81,7 +83,7 @@ class Mailbox:
         """Add a message; blocks when it is Bulk and there is no room.
 
         Raises:
-            pykka.ActorDeadError: when the mailbox is, or while waiting becomes, closed (and nobody awaits a reply).
+            ActorEndedError: when the mailbox is, or while waiting becomes, closed (and nobody awaits a reply).
         """
         message = envelope.message
         load = message.load if isinstance(message, Bulk) else None
@@ -107,7 +109,7 @@ class Mailbox:
         """Add a Bulk message if there is room for it now; return whether it was added. Never blocks.
 
         Raises:
-            pykka.ActorDeadError: when the mailbox is closed (and nobody awaits a reply).
+            ActorEndedError: when the mailbox is closed (and nobody awaits a reply).
         """
         load = envelope.message.load
         with self._lock:
@@ -182,15 +184,19 @@ class Mailbox:
         """Return the next message: control, then timers that are due, then data. Blocks until there is one."""
         with self._lock:
             while True:
-                if self._control:
-                    return self._control.popleft()
-                due = self._due_timer()
-                if due is not None:
-                    return Envelope(due)
-                if self._data:
-                    return self._data.popleft()
+                self.current = self._next()
+                if self.current is not None:
+                    return self.current
                 deadline = min((at for at, _ in self._timers.values()), default=None)
                 self.clock.wait_until(self._readable, deadline)
+
+    def _next(self) -> Envelope[Any] | None:
+        if self._control:
+            return self._control.popleft()
+        due = self._due_timer()
+        if due is not None:
+            return Envelope(due)
+        return self._data.popleft() if self._data else None
 
     def _due_timer(self) -> Any | None:
         if not self._timers:
@@ -212,15 +218,3 @@ class Mailbox:
             self._closed = True
             self._timers.clear()
             self._writable.notify_all()
-
-
-def refuse(envelope: Envelope[Any]) -> None:
-    """Answer a message that nobody will handle.
-
-    Raises:
-        pykka.ActorDeadError: when there is no reply to fail.
-    """
-    error = pykka.ActorDeadError("the actor has stopped; the message was not handled")
-    if envelope.reply_to is None:
-        raise error
-    envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))

@@ -9,10 +9,11 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.answers import AnsweringMailbox
-from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.refs import ActorEndedError
+from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.actors.subscribers import Subscribers
 from llm_datagen.actors.supervisor import SupervisorActor
-from llm_datagen.errors import DatagenError, FailureRecord
+from llm_datagen.errors import DatagenError, FailureRecord, PipelineBusyError, UnknownMessageError
 from llm_datagen.messages import (
     Cancel,
     CheckpointSaved,
@@ -29,6 +30,7 @@ from llm_datagen.messages import (
     PipelineMessage,
     PipelineStarted,
     Reconfigure,
+    Resume,
     RowDeadLettered,
     RowsFailed,
     Run,
@@ -79,6 +81,7 @@ class PipelineActor(Stage):
         self._settled = settled
         self._clean_up = clean_up
         self._result: Settled | None = None
+        self._was_told_to_run = False
 
     @staticmethod
     def _create_actor_inbox() -> AnsweringMailbox:
@@ -89,8 +92,16 @@ class PipelineActor(Stage):
         match message:
             case GetStatus():
                 return self._status
-            case Run():
+            case Run() if not self._was_told_to_run:
+                self._was_told_to_run = True
                 self._run()
+            case Run() | Resume():
+                raise Refusal(
+                    PipelineBusyError(
+                        f"run {self._status.pipeline_id!r} is running already: cancel it, or wait for its end, before "
+                        "the next one; pipeline.actor() has a ref for all runs"
+                    )
+                )
             case Cancel():
                 self._cancel(message)
             case Pause() | Unpause() | Reconfigure():
@@ -161,9 +172,11 @@ class PipelineActor(Stage):
         assert isinstance(inbox, AnsweringMailbox)
         answer = inbox.answer()
         if not tell(self._supervisor, Steer(order, answer)):
-            answer.set_exception(pykka.ActorDeadError("the run has ended"))
+            answer.set_exception(ActorEndedError("the run has ended"))
 
     def _supervisor_ended(self, ended: StageEnded) -> None:
+        if ended.role != "supervisor":
+            raise Refusal(UnknownMessageError("only the supervisor's end is for a pipeline"))
         if self._result is None:
             error = ended.error or DatagenError("the supervisor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from llm_datagen import log as events
@@ -20,6 +21,7 @@ from llm_datagen.messages import (
     Outcome,
     ReaderMessage,
     Sealed,
+    SourceQuiet,
     SourceSized,
 )
 from llm_datagen.streams import Cursor
@@ -75,6 +77,8 @@ class ReaderActor(Stage):
         self._said = False
         self._last_sized = float("-inf")
         self._is_held = False
+        self._is_fed = False  # by a node of the run, which seals its output itself
+        self._has_warned = False
 
     def handle(self, message: ReaderMessage | _LookAgain) -> None:
         """Handle a message."""
@@ -83,6 +87,7 @@ class ReaderActor(Stage):
                 self._wanted = rows
                 self._serve()
             case Committed(limit=limit, place=place):
+                self._is_fed = True
                 self._cursor.extend(limit, place)
                 self._serve()
             case Sealed() | _LookAgain():
@@ -165,6 +170,21 @@ class ReaderActor(Stage):
                 offset=self._cursor.offset,
                 hint="the input is not sealed; call seal() on it if it has ended",
             )
+
+            self._warn()
+
+    def _warn(self) -> None:
+        """Say so on the console, too, once: whoever waits for the end of a file that nobody seals waits for ever."""
+        if self._is_fed or self._has_warned:
+            return
+        self._has_warned = True
+        source = self._cursor.stream
+        text = (
+            f"node {self.node_id} waits for more rows of {source.path}, which is not sealed ({source.done_path} is "
+            "missing); seal() it if it has ended, or give follow_input=False to take it as it is"
+        )
+        logging.getLogger("llm_datagen").warning(text)
+        tell(self._supervisor, SourceQuiet(self.node_id, text))
 
     def _stop_waiting(self) -> None:
         if self._waiting_since is not None:

@@ -3,6 +3,8 @@
 Guarantees, whatever happens to it:
 
 * It gives exactly one terminal report (`StageEnded`) to its boss: finished, stopped or failed. Never two, never none.
+* A message that it does not understand, or that is not as its class says, is refused, and changes nothing: an error to
+  whoever asks, else a warning.
 * No exception leaves it. What a handler raises becomes a frozen `FailureRecord`, and the stage ends.
 * Before its last message queue is drained, its mailbox is closed: nobody stays blocked on it, nobody waits for an
   answer that will not come.
@@ -15,17 +17,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Never, NoReturn, Protocol
 
 import pykka
 from pykka._envelope import Envelope
-from pykka.messages import _ActorStop
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.refs import ActorEndedError, StageRef
+from llm_datagen.actors.wellmade import wrong_field
 from llm_datagen.clock import Clock
-from llm_datagen.errors import FailureRecord
+from llm_datagen.errors import DatagenError, FailureRecord, UnknownMessageError
 from llm_datagen.messages import Outcome, StageEnded
 
 _numbers = itertools.count()
@@ -36,6 +41,18 @@ class Recipient(Protocol):
 
     def tell(self, message: Any) -> None:
         """Send a message without waiting."""
+
+
+class Refusal(Exception):  # noqa: N818 - it is no failure of the actor
+    """Raised by a handler that refuses a message, and has changed nothing.
+
+    Args:
+        error: what is raised to whoever has asked.
+    """
+
+    def __init__(self, error: DatagenError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Stage(pykka.ThreadingActor):
@@ -52,6 +69,7 @@ class Stage(pykka.ThreadingActor):
 
     def __init__(self, role: str, node_id: str = "", boss: Recipient | None = None, clock: Clock | None = None) -> None:
         super().__init__()
+        self._actor_ref = StageRef(self)
         if clock is not None:
             self.mailbox.clock = clock
         self.role = role
@@ -84,7 +102,7 @@ class Stage(pykka.ThreadingActor):
 
     def handle(self, message: Any) -> Any:
         """Handle a message; the result is the reply, if one was asked for."""
-        raise TypeError(f"{self.role} does not understand a {type(message).__name__}")
+        refuse_unknown(message)
 
     def release(self) -> None:
         """Let go of everything: called once, after the last message, however the stage ended."""
@@ -148,8 +166,8 @@ class Stage(pykka.ThreadingActor):
             if isinstance(envelope.message, _ActorStop):
                 envelope.reply_to.set(None)
                 return
-            error = pykka.ActorDeadError(f"{self.role} {self.node_id} ended before handling the message")
-            envelope.reply_to.set_exception((pykka.ActorDeadError, error, None))
+            error = ActorEndedError(f"{self.role} {self.node_id} ended before handling the message")
+            envelope.reply_to.set_exception((type(error), error, None))
         self.drop(envelope.message)
 
     def _attempt(self, step: Callable[..., None], *args: Any) -> None:
@@ -169,10 +187,30 @@ class Stage(pykka.ThreadingActor):
     def on_receive(self, message: Any) -> Any:
         """Run `handle`, in the stage's thread. A failure ends the stage and is the reply to an ask."""
         try:
+            if wrong := wrong_field(message):
+                raise Refusal(_unknown(message, wrong))
             return self.handle(message)
+        except Refusal as refusal:
+            self._refuse(refusal.error)
         except BaseException as error:  # noqa: BLE001
             self.fail(error)
             return FailureRecord.of(error)
+
+    def _handle_receive(self, message: Any) -> Any:
+        if isinstance(message, ProxyCall | ProxyGetAttr | ProxySetAttr):  # they would reach around `handle`
+            self._refuse(_unknown(message))
+            return None
+        return super()._handle_receive(message)
+
+    def _refuse(self, error: DatagenError) -> None:
+        """Have `error` raised to whoever has asked; nobody hears a tell's, so it is a warning."""
+        envelope = self.mailbox.current
+        if envelope is not None and envelope.reply_to is not None:
+            reply, envelope.reply_to = envelope.reply_to, None
+            reply.set_exception((type(error), error, None))
+        else:
+            who = f"{self.role} {self.node_id}".strip()
+            logging.getLogger("llm_datagen").warning("%s refuses a message, and goes on: %s", who, error)
 
     def on_stop(self) -> None:
         """Note that the stage was aborted: Pykka's stop came before its own end."""
@@ -208,11 +246,20 @@ def join(ref: pykka.ActorRef[Any], timeout: float) -> bool:
 
 
 def refuse_unknown(message: Never) -> NoReturn:
-    """Raise for a message that an actor does not know; for type checkers, `typing.assert_never`.
+    """Refuse a message that an actor does not know; for type checkers, `typing.assert_never`.
 
     That one's error shows the message, and it may be a row (H15).
     """
-    raise TypeError(f"the actor does not understand a {type(message).__name__}")
+    raise Refusal(_unknown(message))
+
+
+def _unknown(message: object, wrong: str = "") -> UnknownMessageError:
+    what = f"the class {message.__name__}" if isinstance(message, type) else f"a {type(message).__name__}"
+    because = f" ({wrong})" if wrong else ""
+    return UnknownMessageError(
+        f"the actor does not understand {what}{because}; send one of its orders, such as Cancel(), from "
+        "llm_datagen.messages"
+    )
 
 
 def tell(ref: Recipient | None, message: Any) -> bool:

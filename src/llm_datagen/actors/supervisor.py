@@ -16,9 +16,10 @@ import pykka
 from llm_datagen.actors.group import Group
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.record import RunRecord
-from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.refs import ActorEndedError
+from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, Steering
-from llm_datagen.errors import ConfigError, DatagenError, FailureRecord
+from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, UnknownMessageError
 from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Attach,
@@ -33,6 +34,7 @@ from llm_datagen.messages import (
     Reconfigure,
     RowsCommitted,
     RowsFailed,
+    SourceQuiet,
     SourceSized,
     StageEnded,
     Stalled,
@@ -110,6 +112,9 @@ class SupervisorActor(Stage):
 
     def handle(self, message: SupervisorMessage | PauseAnswer | _Tick) -> None:
         """Handle a message."""
+        node_id = getattr(message, "node_id", None)
+        if node_id is not None and node_id not in self._record.progress:
+            raise Refusal(UnknownMessageError(f"the run has no node {node_id!r}"))
         match message:
             case RowsCommitted():
                 self._record.committed(message)
@@ -122,6 +127,8 @@ class SupervisorActor(Stage):
                 self._record.progress[node_id].spent(message)
             case OperatorLogged():
                 tell(self._pipeline, message)
+            case SourceQuiet(node_id=node_id, text=text):
+                tell(self._pipeline, OperatorLogged(self._pipeline_id, node_id, "warning", text))
             case Stalled():
                 self._record.stalled(message)
             case Moved(node_id=node_id):
@@ -151,7 +158,7 @@ class SupervisorActor(Stage):
     def drop(self, message: Any) -> None:
         """Let nobody wait for an answer that will not come."""
         if isinstance(message, Steer):
-            message.answer.set_exception(pykka.ActorDeadError("the run has ended"))
+            message.answer.set_exception(ActorEndedError("the run has ended"))
 
     def release(self) -> None:
         """See to it that no stage outlives the supervisor, whatever ended it."""

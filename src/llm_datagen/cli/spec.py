@@ -169,6 +169,10 @@ class PipelinePart(_Part):
         return settings
 
 
+_MOST_VALUES = 100_000
+"""Values that a file may have. More is no pipeline, but aliases of aliases of aliases."""
+
+
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is there twice, where YAML would forget the first."""
 
@@ -182,6 +186,40 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _loaded(data: bytes) -> Any:
+    """Return what a YAML text says.
+
+    Raises:
+        yaml.YAMLError: when it is none, or its aliases make it gigantic.
+    """
+    loader = _Loader(data)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _MOST_VALUES:
+            problem = f"with its aliases written out, it has more than {_MOST_VALUES} values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node has when the aliases in it are written out."""
+    size = known.get(id(node))
+    if size is None:
+        known[id(node)] = -1  # until it is known
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        values = [each for pair in inner for each in (pair if isinstance(pair, tuple) else (pair,))]
+        size = known[id(node)] = 1 + sum(_written_out(each, known) for each in values)
+    if size < 0:
+        raise yaml.MarkedYAMLError(problem="an alias stands within what it is for", problem_mark=node.start_mark)
+    return size
+
+
 def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
     """Return what the file says.
 
@@ -193,7 +231,7 @@ def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
         ConfigError: naming the file, and the key or the line.
     """
     try:
-        content = yaml.load(path.read_bytes(), _Loader)
+        content = _loaded(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:

@@ -17,6 +17,7 @@ Who MUST do what:
 * A **node** that is told `HoldCalls` MUST resolve `held` when no further call of the operator begins, within a second,
   without waiting for calls that run; and begins none until `AllowCalls`.
 * A **pipeline** MUST answer every order that is asked, within a second, whatever the operators do.
+* **Nobody** may be ended, or changed, by a message that it does not understand: it refuses it and goes on.
 
 Layout: `work` (a row's way) · `news` (to the supervisor, and from it) · `orders` and `events` (public).
 """
@@ -40,6 +41,7 @@ from llm_datagen.messages.news import (
     RowsCommitted,
     RowsFailed,
     Settled,
+    SourceQuiet,
     SourceSized,
     StageEnded,
     StatusChanged,
@@ -122,6 +124,7 @@ __all__ = [
     "Run",
     "Sealed",
     "Settled",
+    "SourceQuiet",
     "SourceSized",
     "StageEnded",
     "Stalled",
@@ -143,6 +146,7 @@ ReaderMessage = Demand | Committed | Sealed | HoldCalls | AllowCalls | Cancel
 WriterMessage = Attach | Write | Finish | Drain
 SupervisorMessage = (
     StageEnded
+    | SourceQuiet
     | SourceSized
     | RowsCommitted
     | TimeSpent
@@ -172,6 +176,7 @@ Event = (
 HostMessage = Run | Resume | Cancel | Pause | Unpause | Reconfigure | GetStatus | Subscribe
 PipelineMessage = (
     Run
+    | Resume
     | Cancel
     | Pause
     | Unpause

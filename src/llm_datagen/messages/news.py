@@ -35,6 +35,15 @@ class SourceSized:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceQuiet:
+    """A reader has waited for rows of a source that is not sealed, and that no node of the run feeds. Once per run."""
+
+    node_id: str
+    text: str
+    """What people are told: which file, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowsCommitted:
     """Writer to supervisor: how far the node has come, since its beginning, also over resumes."""
 

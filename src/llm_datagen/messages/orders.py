@@ -12,7 +12,7 @@ from llm_datagen.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """To a pipeline: begin. Ignored when it has begun.
+    """To a pipeline: begin. `start()` has sent it: a second one is refused by `PipelineBusyError`.
 
     To a pipeline's host: run what was created. Asked, the reply is a `report.PipelineStatus` when it has begun. It
     raises `PipelineBusyError` while a run is under way, and what `run()` raises before it begins.
@@ -22,6 +22,8 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Resume:
     """To a pipeline's host: go on with a run that has stopped, here or in another process.
+
+    To a running pipeline: refused by `PipelineBusyError`.
 
     Asked, the reply is a `report.PipelineStatus` when it has begun. It raises `PipelineBusyError` while a run is under
     way, and what `resume()` raises, such as `PipelineNotFoundError` and `StreamChangedError`.

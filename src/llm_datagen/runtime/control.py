@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import orjson
 
@@ -35,12 +36,16 @@ ASK_SECONDS = 10.0
 """How long an answer is waited for."""
 
 _LONGEST_PATH = 100
+_BACKLOG = 128
+
+_own: WeakSet[socket.socket] = WeakSet()
 
 
 def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
     """Make the socket of a run whose lock is held; None when there is no place for one.
 
-    What a process that was killed has left there is replaced: the lock says that nobody else has the run.
+    What a process that was killed has left there is replaced: the lock says that nobody else has the run. What others
+    of this user's that were killed have left beside it is removed.
 
     Returns:
         The socket, which listens, and its path.
@@ -54,15 +59,50 @@ def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
             continue
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            path.unlink(missing_ok=True)
-            listening.bind(str(path))
-            path.chmod(0o600)
-            listening.listen()
+            made = path.with_suffix(".new")  # it gets its name when it listens: who finds it can tell that it is alive
+            made.unlink(missing_ok=True)
+            listening.bind(str(made))
+            made.chmod(0o600)
+            listening.listen(_BACKLOG)
+            made.replace(path)
         except OSError:
             listening.close()
             continue
+        not_inherited(listening)
+        _sweep(home)
         return listening, str(path)
     return None
+
+
+def not_inherited(connection: socket.socket) -> None:
+    """Have a socket closed in processes that are forked: else they would keep it alive when this one is killed."""
+    _own.add(connection)
+
+
+def _close_in_child() -> None:
+    for connection in list(_own):
+        with contextlib.suppress(OSError):
+            connection.close()
+    _own.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _sweep(home: Path) -> None:
+    """Remove this user's sockets at which nobody listens."""
+    for path in home.glob("*.sock"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            found = path.lstat()
+            if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
+                continue
+            probe.setblocking(False)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                if path.lstat().st_ino == found.st_ino:
+                    path.unlink()
 
 
 def _homes() -> Iterator[Path]:

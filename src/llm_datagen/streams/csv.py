@@ -20,6 +20,7 @@ from llm_datagen.streams.unreadable import LongRecord, check_encoding, text_of
 MAX_RECORD_BYTES = 1 << 20
 """The longest record, unless told otherwise: a quote that is not closed would make a record of all that follows."""
 
+_BEHIND_QUOTE = (b"", b",", b"\r")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -79,8 +80,11 @@ def _quoted_cell(text: str, at: int) -> tuple[str, int]:
     return "".join(parts), at
 
 
-def _is_open_after(line: bytes, *, is_open: bool) -> bool:
-    """Return whether a quoted cell goes on behind a line. A quote opens one only at the beginning of a cell."""
+def _is_open_after(line: bytes, *, is_open: bool) -> bool | None:
+    """Return whether a quoted cell goes on behind a line; None when text follows a quote that closes one.
+
+    A quote opens a cell only at the cell's beginning.
+    """
     at = 0
     if not is_open:
         if line.startswith(b'"'):
@@ -96,6 +100,8 @@ def _is_open_after(line: bytes, *, is_open: bool) -> bool:
         if line.startswith(b'"', end + 1):
             at = end + 2
             continue
+        if line[end + 1 : end + 2] not in _BEHIND_QUOTE:
+            return None
         begin = line.find(b',"', end + 1)
         if begin < 0:
             return False
@@ -259,7 +265,7 @@ class CsvCodec:
         lines = data.split(b"\n")
         last = len(lines) - 1  # what has no newline behind it
         first = number = begin = at = 0  # the record's first line, the present one, and the bytes where they begin
-        is_open = False  # within a quoted cell
+        is_open: bool | None = False  # within a quoted cell
         while number <= last:
             line, is_whole = lines[number], number < last or final
             if not is_whole or (number == last and not line and not is_open):
@@ -268,12 +274,12 @@ class CsvCodec:
             else:
                 at += len(line) + 1
                 if is_open or b'"' in line:
-                    is_open = _is_open_after(line, is_open=is_open)
+                    is_open = _is_open_after(line, is_open=bool(is_open))
             is_long = at - 1 - begin > most
             if is_open and is_whole and not is_long and number < last:
                 number += 1
                 continue
-            if is_open or is_long:  # give its first line up, and go on behind that
+            if is_open or is_open is None or is_long:  # give its first line up, and go on behind that
                 number, line = first, lines[first]
                 if len(line) > most:
                     return Split(records, ends, begin)

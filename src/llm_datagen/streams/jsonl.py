@@ -11,13 +11,15 @@ import orjson
 from llm_datagen.config import DataConfig
 from llm_datagen.jsontext import Nan, loads, without_lone_surrogates
 from llm_datagen.streams.codec import Decoder, Encoder, Split
-from llm_datagen.streams.jsonvalues import dump_exactly, faults, has_non_finite, refusal, without_non_finite
+from llm_datagen.streams.jsonvalues import dump_exactly, faults, fields_of, has_non_finite, refusal, without_non_finite
 from llm_datagen.streams.unreadable import LongRecord, check_encoding
 
 MAX_RECORD_BYTES = 64 << 20
 """The longest line, unless told otherwise. Longer than of CSV: a line ends whatever it holds, and images are long."""
 
 _BOM = b"\xef\xbb\xbf"
+_ALL = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
+_PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS
 _NULL = b"null"
 _HARMLESS = frozenset((bool, type(None)))
 _DIGITS = bytes(ord("0") if byte in b"-0123456789" else byte for byte in range(256))
@@ -106,15 +108,19 @@ def _read_leniently(record: bytes, error: ValueError, nan: Nan) -> Any:
     return value
 
 
+def _dumped(row: Any) -> bytes:
+    return orjson.dumps(row, fields_of, _PLAIN)
+
+
 def _checked(encode_other: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     """Return what encodes a row of plain values without NaN, and leaves others to `encode_other`.
 
     Each row comes here, and each step costs a hundredth of a cheap node.
     """
-    dumps, harmless, null = orjson.dumps, _HARMLESS, _NULL
+    dumps, fields, plain, harmless, null = orjson.dumps, fields_of, _PLAIN, _HARMLESS, _NULL
 
     def encode(row: dict[str, Any]) -> bytes:
-        record = dumps(row)
+        record = dumps(row, fields, plain)
         for value in row.values():
             kind = value.__class__
             if kind is str or kind is int:
@@ -138,8 +144,7 @@ class JsonlEncoder:
 
     def __init__(self, data: DataConfig | None = None) -> None:
         self._writes_null = data is not None and data.nan == "null"
-        # As it is where nothing is looked for: a function around it costs.
-        self.encode: Callable[[Any], bytes] = orjson.dumps if self._writes_null else _checked(self.encode_other)
+        self.encode: Callable[[Any], bytes] = _dumped if self._writes_null else _checked(self.encode_other)
 
     def encode_other(self, row: Any) -> bytes:
         """Return any row as a line: with NumPy's values, and integers of any length.
@@ -148,7 +153,7 @@ class JsonlEncoder:
             RowValueError: when JSON cannot hold it, naming the column.
         """
         try:
-            record = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+            record = orjson.dumps(row, fields_of, _ALL)
         except TypeError as error:
             record = self._dumped_exactly(row, error)
         if not self._writes_null and _NULL in record and has_non_finite(row):

@@ -145,8 +145,16 @@ class LocalDisk:
         Path(path).mkdir(parents=True, exist_ok=True)
 
     def open_file(self, path: str, mode: str) -> FileIO:
-        """Open a file; `mode` is "rb", "ab" or "wb"."""
-        return locks.open_lockable(path) if mode == "ab" else FileIO(path, mode)
+        """Open a file; `mode` is "rb", "ab" or "wb", which makes it anew: no link that lies there is followed."""
+        if mode == "ab":
+            return locks.open_lockable(path)
+        if mode == "rb":
+            return FileIO(path, mode)
+        try:
+            return FileIO(path, "xb")
+        except FileExistsError:  # left by a process that died, or planted
+            Path(path).unlink()
+            return FileIO(path, "xb")
 
     def read(self, file: FileIO, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""

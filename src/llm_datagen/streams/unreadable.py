@@ -24,8 +24,11 @@ def check_encoding(head: bytes) -> None:
     Raises:
         ValueError: naming the encoding, and what to do.
     """
-    if (name := _MARKS.get(head[:2])) is not None:
-        raise ValueError(f"the file is {name}, and must be UTF-8: {_CONVERT.format('UTF-16')}")
+    name = _MARKS.get(head[:2])
+    if name is None and len(head) >= 4 and (not head[0]) == (not head[2]) != (not head[1]) == (not head[3]):
+        name = "UTF-16BE" if head[1] else "UTF-16LE"  # without a mark: of ASCII, every other byte is NUL
+    if name is not None:
+        raise ValueError(f"the file is {name}, and must be UTF-8: {_CONVERT.format(name)}")
 
 
 def text_of(record: bytes) -> str:

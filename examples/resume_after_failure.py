@@ -17,6 +17,8 @@ from llm_datagen import BaseOperator, INodeContext, NodeFailedError, UnifiedPipe
 class PricePerUnit(BaseOperator):
     """Divides the price by the amount; the first version forgets that the amount may be 0."""
 
+    stateful = True  # the list of calls is for this example; the rows do not depend on it
+
     def __init__(self, *, is_mended: bool) -> None:
         self.is_mended = is_mended
         self.calls: list[int] = []  # the rows that it was called with

@@ -152,9 +152,9 @@ class Edit:
         return notes + [Note(node_id, unchecked, []) for node_id in self.unchecked]
 
     def warn(self, on_change: OnChange) -> None:
-        """Warn as Python does of rows that may be of several operators; of what is done again there are none."""
+        """Warn as Python does of rows that may be of several operators, and nobody has said that they may."""
         for note in self.notes(on_change):
-            if on_change == "accept" or not note.parts:
+            if not note.parts:
                 warn(f"{note.node_id}: {note.text}", OperatorWarning)
 
 

@@ -174,7 +174,7 @@ class StoredPipeline:
             StreamError: when its files were changed meanwhile; nothing is changed then.
 
         Warns:
-            OperatorWarning: when a change is accepted, or the image does not say whether there is one.
+            OperatorWarning: when the image does not say whether operators were edited.
         """
         with self._held(pipeline_id) as (folder, image):
             self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify, on_change=on_change)

@@ -208,7 +208,7 @@ def _as_columns(row: dict[str, Any]) -> tuple[str, ...]:
     first = next(iter(row))
     if first.startswith("\ufeff"):
         raise RowValueError(
-            f"row {row.get(ID_FIELD)!r} cannot be written: readers take the first sign of the column {first!r} for a byte "
+            f"row {row.get(ID_FIELD)!r} cannot be written: readers take the first sign of column {first!r} for a byte "
             "order mark; rename it, or write to jsonl://"
         )
     return tuple(row)

@@ -495,7 +495,9 @@ def test_a_setup_that_hangs_ends_with_cancel_and_grace(bench: Bench, executor: s
     pipeline.start()
     eventually(began.exists)
     pipeline.cancel()
-    assert pipeline.wait(PATIENCE_SECONDS).status is Status.CANCELED
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status is Status.CANCELED
     may_end.touch()
     eventually(lambda: threads_of("") == [])
     assert bench.pipeline([operator], executor="auto" if is_async else executor).resume("p").run().rows_out == 3

@@ -5,9 +5,16 @@ Every message says what happened, where (path, line, offset, node, row id), and 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from llm_datagen.traces import trace_of
+
+KEPT_CHARS = 64 * 1024
+"""Characters that are kept of an exception's text, and of its traceback, in a dead letter."""
+
+SHOWN_CHARS = 2_000
+"""Characters of it that a message, the image of a run and the log show."""
 
 
 class DatagenError(Exception):
@@ -183,12 +190,13 @@ class RowValueError(RowFormatError, TypeError):
 class FailureRecord:
     """What is left of an exception once it has crossed an actor boundary.
 
-    Plain text only, so that it can be logged, stored and sent without keeping any frame alive.
+    Plain text only, so that it can be logged, stored and sent without keeping any frame alive. As a string, it is
+    short enough for a message: its text is cut at `SHOWN_CHARS`.
 
     Attributes:
         kind: the exception's class name.
-        text: its message.
-        trace: its formatted traceback.
+        text: its message, cut at `KEPT_CHARS`; then its end says so, and how long it was.
+        trace: its formatted traceback, cut likewise, in its middle.
     """
 
     kind: str
@@ -202,13 +210,30 @@ class FailureRecord:
             text = str(error)
         except Exception as second:  # noqa: BLE001 - an exception of foreign code may not even have a text
             text = f"<its text cannot be had: {type(second).__name__}>"
-        trace = "".join(traceback.format_exception(error))
-        return cls(kind=type(error).__name__, text=_storable(text), trace=_storable(trace))
+        return cls(kind=type(error).__name__, text=_cut(_storable(text)), trace=_cut_middle(_storable(trace_of(error))))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more was said than is kept."""
+        return len(self.text) > KEPT_CHARS or len(self.trace) > KEPT_CHARS
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        return f"{self.kind}: {_cut(self.text, SHOWN_CHARS)}"
 
 
 def _storable(text: str) -> str:
     """Return `text` without lone surrogates, which no file can hold."""
-    return text.encode(errors="backslashreplace").decode()
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _cut(text: str, chars: int = KEPT_CHARS) -> str:
+    """Return `text`, or its beginning with a word on how long it was."""
+    return text if len(text) <= chars else f"{text[:chars]}… (cut: it has {len(text)} characters)"
+
+
+def _cut_middle(text: str) -> str:
+    """Return `text`, or its beginning and its end: of a traceback, the calls and the last line."""
+    if len(text) <= KEPT_CHARS:
+        return text
+    half = KEPT_CHARS // 2
+    return f"{text[:half]}\n… (cut: it has {len(text)} characters) …\n{text[-half:]}"

@@ -195,3 +195,8 @@ def test_aliases_serve_as_before(tmp_path: Path) -> None:
         "input_uri: a.jsonl\noutput_uri: b.jsonl\n"
     )
     assert [operator.retries for operator in read_spec(path, {}).operators] == [2, 3, 2]
+
+
+def test_a_key_that_is_there_twice_on_one_line_is_refused(shell: Shell, command: Command) -> None:
+    (shell.folder / "twice.yaml").write_text("pipeline_id: a\noperators:\n  - {use: ops:Gate, use: ops:Other}\n")
+    assert "the key 'use' is there already, in line 3" in command("run", "twice.yaml", code=2).stderr

@@ -140,9 +140,10 @@ def test_a_body_without_an_end_is_cut_at_the_read(status: str, message: str) -> 
         raw(orjson.dumps(completion("yes")), "Content-Encoding: gzip"),
         raw(gzip.compress(orjson.dumps(completion("yes")))[:-20], "Content-Encoding: gzip"),
         raw(b"yes", "Content-Encoding: br"),
+        raw(orjson.dumps(completion("caf\u00e9")).decode().encode("latin-1"), "X-Text: latin-1"),
     ],
 )
-def test_a_body_that_cannot_be_unpacked_is_asked_for_again(server: ChatServer, reply: Reply) -> None:
+def test_a_body_that_cannot_be_unpacked_or_is_not_utf_8_is_asked_for_again(server: ChatServer, reply: Reply) -> None:
     replies = [reply, Reply(completion("yes"))]
     server.reply = lambda seen: replies[len(server.seen) - 1]
     assert asyncio.run(run_rows(server.operator(max_retries=1), [ROW])) == [{**ROW, "answer": "yes"}]

@@ -270,6 +270,7 @@ def test_the_engine_sees_an_async_operator_with_a_name() -> None:
         ({"retry_wait": 0}, "retry_wait must be a positive"),
         ({"params": {"stream": True}}, "'stream'"),
         ({"params": {"x": object()}}, "params must be JSON"),
+        ({"params": {"temperature": float("nan")}}, "params must be JSON"),
         ({"output": 3}, "output must be"),
         ({"output": "_i"}, "'_i'"),
         ({"output": "no.such.module:Name"}, "cannot be imported"),

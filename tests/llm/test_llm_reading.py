@@ -170,6 +170,7 @@ def test_thoughts_without_an_end_are_no_answer() -> None:
         ("answer", "so</think>yes", {"answer": "yes", "why": "so"}),
         ("answer", "<think>\n</think>yes", {"answer": "yes", "why": None}),
         ("answer", "yes", {"answer": "yes", "why": None}),
+        ("answer", "I <think>so</think> too", {"answer": "I <think>so</think> too", "why": None}),
         (SCHEMA, '<think>so</think>{"n": 7}', {"n": 7, "why": "so"}),
     ],
 )

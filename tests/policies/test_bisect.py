@@ -21,7 +21,7 @@ from llm_datagen.operators import Call
 from llm_datagen.streams.memorydisk import MemoryDisk
 
 from ..actors.helpers import block_of, stream_on
-from ..executors.helpers import Ctx, left, rows_of
+from ..executors.helpers import Ctx, rows_of
 from ..support import Bench, eventually, lines, numbered
 from .helpers import PoisonError, brief, check_counts, letters_of
 
@@ -82,17 +82,12 @@ def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[i
     while True:
         done = kernel.run(rest)
         out += [row["n"] for row in rows_of(done)]
-        left(done)
+        failed += [row_id for failure in done.survived for row_id in failure.ids]  # type: ignore[misc]
+        assert len(done.letters.splitlines()) == done.dead == sum(failure.rows for failure in done.survived)
         if done.rest is None:
             return out, failed, done
         rest = done.rest
-        if done.failure is not None:
-            assert done.failure.ids == tuple(range(rest.start, rest.start + done.failure.rows))
-            failed += done.failure.ids  # type: ignore[arg-type]
-            assert len(done.failure.letters.splitlines()) == done.failure.rows
-            _, rest = rest.split_at(done.failure.rows)
-            if not rest.records:
-                return out, failed, done
+        assert done.failure is None
 
 
 @given(st.integers(1, 80), st.integers(1, 70), st.sets(st.integers(0, 79), max_size=6))

@@ -210,7 +210,7 @@ def test_a_result_that_cannot_be_written_is_a_row_that_fails(bench: Bench, style
     wanted = [{"n": s * n, "_i": ids[n][k]} for n in range(20) if n not in {5, 9} for k, s in enumerate((1, -1))]
     assert bag(lines(bench.output)) == bag(wanted)
     assert brief(letters_of(bench.output)) == brief_model([(5, {"n": 5}), (9, {"n": 9})])
-    assert {letter["error"]["kind"] for letter in letters_of(bench.output)} == {"TypeError"}
+    assert {letter["error"]["kind"] for letter in letters_of(bench.output)} == {"RowValueError"}
     check_counts(bench, report)
 
 
@@ -421,3 +421,24 @@ def test_with_fail_a_bad_line_ends_the_run_with_its_place(bench: Bench) -> None:
         bench.pipeline([double], retries=5).create("a").run()
     assert isinstance(caught.value.__cause__, RowFormatError)
     assert not letters_of(bench.output)
+
+
+@pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
+def test_an_exception_with_a_text_of_megabytes_fills_neither_messages_nor_files(bench: Bench, on_error: str) -> None:
+    """M24: whatever a server has sent back, a bounded part of it is kept."""
+
+    def fail(row: Any) -> Any:
+        raise ValueError("z" * 5_000_000)
+
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([fail], on_error=on_error, log_file=str(bench.folder / "log.jsonl")).create("a")
+    if on_error == "fail":
+        with pytest.raises(NodeFailedError) as caught:
+            pipeline.run()
+        assert len(str(caught.value)) < 10_000
+    else:
+        assert pipeline.run().nodes[0].dead_letters == 3
+        assert all(len(json.dumps(letter)) < 150_000 for letter in letters_of(bench.output))
+        assert all("(cut: it has 5000000 characters)" in letter["error"]["text"] for letter in letters_of(bench.output))
+    others = [path for path in bench.folder.rglob("*") if path.is_file() and not path.name.endswith(".errors.jsonl")]
+    assert sum(path.stat().st_size for path in others) < 100_000

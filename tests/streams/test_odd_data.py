@@ -382,6 +382,12 @@ def test_an_id_that_is_none_is_refused_when_it_is_written(kind: str) -> None:
         writer.write([{"_i": True, "a": 1}])
 
 
+def test_a_first_column_that_would_lose_a_sign_is_refused() -> None:
+    """12.2.6: it would be read as the file's byte order mark."""
+    with pytest.raises(RowValueError, match="byte order mark"):
+        CsvEncoder().encode({"\ufeffa": 1})
+
+
 def test_columns_must_be_text() -> None:
     """12.2.6: a key that is a number does not become text."""
     with pytest.raises(RowValueError, match="the column 1 must be a str"):

@@ -197,7 +197,9 @@ def _let_go(done: Done) -> None:
 
 def _task_done(task: int, done: Done, *, lost: bool, held_back: float = 0.0) -> TaskDone:
     rows = done.span.end - done.span.start
-    return TaskDone(task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, lost, held_back)
+    return TaskDone(
+        task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, done.survived, lost, held_back
+    )
 
 
 def _write(done: Done, ack: Future[None] | None) -> Write:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from llm_datagen.config import FailurePolicy
@@ -26,8 +27,12 @@ class FailedRows:
         self._failed = failed
 
     def count_done(self, rows: int) -> None:
-        """Count rows that did not fail."""
+        """Count rows that are done."""
         self._done += rows
+
+    def count_survived(self, failures: Sequence[OperatorFailure]) -> None:
+        """Count the rows of failures that a worker went on after, among rows that are counted as done."""
+        self._failed += sum(failure.rows for failure in failures)
 
     def end_by(self, failure: OperatorFailure) -> OperatorFailure | None:
         """Count the rows of a failure; return what ends the node because of it, None when the node goes on."""
@@ -56,5 +61,5 @@ class FailedRows:
             block.span,
             skipped=0 if self.is_letter else failure.rows,
             dead=failure.rows if self.is_letter else 0,
-            letters=failure.letters if self.is_letter else b"",
+            letters=failure.letters,
         )

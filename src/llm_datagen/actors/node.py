@@ -289,9 +289,13 @@ class NodeActor(Stage):
     def _take(self, done: TaskDone) -> None:
         self._tasks.take(done.task)
         self._stall.moved()
-        self._pace.learn(done.calls, done.seconds, done.cpu_seconds)
+        # Rows that cannot be parsed took no call, but time.
+        self._pace.learn(max(done.calls, len(done.survived)), done.seconds, done.cpu_seconds)
         self._times.add(done, self.clock.monotonic())
-        if done.calls:  # else these are rows that failed, and were counted then
+        if done.survived:
+            self._failed.count_survived(done.survived)
+            tell(self._supervisor, RowsFailed(self.node_id, done.survived, self._failed.is_letter))
+        if done.calls or done.survived:  # else these are rows that failed, and were counted then
             self._failed.count_done(done.rows)
         rest = done.rest
         if done.lost:  # the writer has failed, and says why itself
@@ -316,7 +320,7 @@ class NodeActor(Stage):
         if fatal is not None:
             self._give_up(fatal)
             return rest
-        tell(self._supervisor, RowsFailed(self.node_id, failure, self._failed.is_letter))
+        tell(self._supervisor, RowsFailed(self.node_id, (failure,), self._failed.is_letter))
         failed, rest = rest.split_at(failure.rows)
         self._tasks.deliver(failed, self._failed.outcome(failed, failure))
         return rest

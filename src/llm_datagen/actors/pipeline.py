@@ -32,6 +32,7 @@ from llm_datagen.messages import (
     Reconfigure,
     Resume,
     RowDeadLettered,
+    RowsFailed,
     Run,
     Settled,
     StageEnded,
@@ -129,6 +130,8 @@ class PipelineActor(Stage):
                 | PipelineFinished()
             ):
                 self._publish(message)
+            case RowsFailed():
+                self._rows_failed(message)
             case _:
                 refuse_unknown(message)
         return None
@@ -178,6 +181,20 @@ class PipelineActor(Stage):
             error = ended.error or DatagenError("the supervisor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
         self.end(Outcome.FINISHED)
+
+    def _rows_failed(self, message: RowsFailed) -> None:
+        for failure in message.failures:
+            self._publish(
+                RowDeadLettered(
+                    self._status.pipeline_id,
+                    message.node_id,
+                    failure.ids,
+                    failure.record,
+                    message.is_dead_lettered,
+                    failure.error,
+                    failure.items,
+                )
+            )
 
     def _publish(self, event: Event) -> None:
         self._subscribers.publish(event)

@@ -24,7 +24,6 @@ from llm_datagen.messages import (
     NodeStarted,
     OperatorFailed,
     OperatorFailure,
-    RowDeadLettered,
     RowsCommitted,
     RowsFailed,
     Settled,
@@ -128,20 +127,10 @@ class RunRecord:
 
     def rows_failed(self, message: RowsFailed) -> None:
         """Say that rows failed, and that the node goes on without them."""
-        failure = message.failure
-        self._failures.note(message.node_id, failure, self._clock.monotonic())
-        tell(
-            self._pipeline,
-            RowDeadLettered(
-                self._pipeline_id,
-                message.node_id,
-                failure.ids,
-                failure.record,
-                message.is_dead_lettered,
-                failure.error,
-                failure.items,
-            ),
-        )
+        now = self._clock.monotonic()
+        for failure in message.failures:
+            self._failures.note(message.node_id, failure, now)
+        tell(self._pipeline, message)
 
     def operator_failed(self, message: OperatorFailed) -> None:
         """Take note that a call has ended its node. While the run ends already, it is a consequence (F1)."""

@@ -180,9 +180,12 @@ class _Loader(yaml.SafeLoader):
         seen: dict[Any, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
-            if key.tag != "tag:yaml.org,2002:merge" and seen.setdefault(key.value, line) != line:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
                 problem = f"the key {key.value!r} is there already, in line {seen[key.value]}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen[key.value] = line
         return super().construct_mapping(node, deep)
 
 

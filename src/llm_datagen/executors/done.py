@@ -26,6 +26,7 @@ class Done:
         marks: what the id scheme must remember, or None.
         rest: the rows that were not processed.
         failure: why not, if the operator failed: the first rows of `rest` are those that failed.
+        survived: failures that the worker went on after; it has counted their rows in the next three.
         skipped: source rows that failed and are left out.
         dead: source rows that failed and are dead-lettered.
         letters: the dead letters, encoded.
@@ -47,6 +48,7 @@ class Done:
     skipped: int = 0
     dead: int = 0
     letters: bytes = field(default=b"", repr=False)
+    survived: tuple[OperatorFailure, ...] = ()
     cpu_seconds: float = 0.0
 
     @classmethod

@@ -75,8 +75,8 @@ class WorkerProcess:
         is_new = decode is not block.decode
         bare = Block(block.records, block.start, block.offset, block.offset_end, block.ends, None)  # type: ignore[arg-type]
         self._send(("task", bare, pack_decoder(block.decode) if is_new else None))
-        _, done, is_unfinished, failure = self._answer("in a call")
-        return self._completed(done, block, failure, is_unfinished=is_unfinished)
+        _, done, is_unfinished, failures = self._answer("in a call")
+        return self._completed(done, block, failures, is_unfinished=is_unfinished)
 
     def end(self) -> None:
         """Tell it that there is nothing more to do; its `teardown` runs."""
@@ -153,17 +153,20 @@ class WorkerProcess:
         except Exception as error:  # noqa: BLE001 - the source has gone meanwhile
             return f"this is not a row: {text} (and which line it is cannot be said: {error})"
 
-    def _completed(self, done: Done, block: Block, failure: tuple[Any, ...] | None, *, is_unfinished: bool) -> Done:
+    def _completed(self, done: Done, block: Block, failures: list[tuple[Any, ...]], *, is_unfinished: bool) -> Done:
         """Return a result with what was not sent: the rest, and the items that failed."""
         if is_unfinished:
             done.rest = block.split_at(done.span.end - block.start)[1]
-        if failure is not None:
-            told: OperatorFailure
-            told, packed, is_called = failure
-            assert done.rest is not None
-            items = failed_items(self._kernel, done.rest, told.rows) if is_called else []
-            done.failure = replace(told, error=unpack_error(packed, told.record), items=items)
+        known = [self._failure(block, *failure) for failure in failures]
+        if done.failure is not None:
+            done.failure = known.pop()
+        done.survived = tuple(known)
         return done
+
+    def _failure(self, block: Block, told: OperatorFailure, packed: bytes | None, is_called: bool) -> OperatorFailure:
+        first = told.row - block.start
+        items = failed_items(self._kernel, block, range(first, first + told.rows)) if is_called else []
+        return replace(told, error=unpack_error(packed, told.record), items=items)
 
     def _death(self, when: str) -> WorkerDiedError:
         try:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 0.02
 """How long a worker goes on through a block before it hands the rest back."""
 
+FAILED_BYTES = 4 * 1024 * 1024
+"""When the failures of a pass take so much memory, it ends, and delivers them."""
+
 _NOTHING = object()
 _SETTLED = object()
 
@@ -48,6 +51,9 @@ class Pass:
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failure: OperatorFailure | None = None
+        self._survived: list[OperatorFailure] = []
+        self._letters: list[bytes] = []
+        self._failed_bytes = 0  # of these: what they hold in memory, about
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
         self._started, self._cpu_started = time.perf_counter(), time.thread_time()
@@ -59,6 +65,8 @@ class Pass:
         if self._failure or kernel.is_halted or kernel.is_held or kernel.ctx.is_cancelled():
             return False
         is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
+        if self._failed_bytes > FAILED_BYTES and not is_begun:
+            return False
         return not self._settled or is_begun or time.perf_counter() < self._deadline
 
     # Items.
@@ -216,8 +224,9 @@ class Pass:
         """Take note that the call that was being made failed. What was settled before it stays settled.
 
         Returns:
-            Seconds to wait before going on: the same call again, or, when it was a batch, with half of it. None when
-            there is nothing more to try: then `failure` says why.
+            Seconds to wait before going on: the same call again, or, when it was a batch, with half of it, or
+            the next rows when the policy lets the node go on without these. None when no more calls are made: then
+            `failure` says why.
         """
         ids, items = self._given
         if not items:  # the row could not be parsed
@@ -237,30 +246,58 @@ class Pass:
             return 0.0
         from llm_datagen.messages import OperatorFailure  # a worker process that never fails need not import it
 
-        if is_fatal or is_stop or self._kernel.policy.on_error == "fail":
-            self._kernel.is_halted = True
-        record = FailureRecord.of(error)
-        attempts = max(self._attempts, 1) if items else 0
-        numbers = range(self._settled, self._settled + rows)
-        node_id = self._kernel.ctx.node_id
-        letters = [self._input.letter(n, node_id=node_id, error=record, attempts=attempts) for n in numbers]
-        self._failure = OperatorFailure(
+        kernel = self._kernel
+        if is_fatal or is_stop or kernel.policy.on_error == "fail":
+            kernel.is_halted = True
+        is_common = isinstance(error, Exception)  # not a call that is cancelled, or an exit
+        survives = kernel.survives_failures and is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
+        record, begin, letters = FailureRecord.of(error), self._settled, b""
+        if kernel.policy.on_error == "dead_letter" and not is_fatal and not is_stop:
+            letters = self._input.letters(
+                range(begin, begin + rows),
+                node_id=kernel.ctx.node_id,
+                error=record,
+                attempts=max(self._attempts, 1) if items else 0,
+            )
+        failure = OperatorFailure(
             record,
             error,
             items,
             tuple(ids),
             rows,
-            b"".join(letters),
+            b"" if survives else letters,
             is_fatal=is_fatal,
             is_stop=is_stop,
-            offset=self._block.offset_after(self._settled),
-            excerpt=self._input.excerpt(self._settled),
+            row=self._block.start + begin,
+            offset=self._input.offset(begin),
+            excerpt="" if survives else self._input.excerpt(begin),
         )
+        if survives:
+            self._go_on_without(failure, letters)
+            return 0.0
+        self._failure = failure  # the node decides, or has decided
         return None
+
+    def _go_on_without(self, failure: OperatorFailure, letters: bytes) -> None:
+        """Be done with rows that failed: the policy of the node lets it go on without them."""
+        record = failure.record
+        self._survived.append(failure)
+        self._letters.append(letters)
+        self._failed_bytes += len(letters) + len(record.text) + len(record.trace)
+        if record.is_cut:  # the exception holds more than that
+            self._failed_bytes += FAILED_BYTES
+        self._settled += failure.rows
+        self._attempts = 0
+        self._parts = []  # what is left of a batch is a batch
+        if len(self._output.records) >= STOW_ROWS:
+            self._output.stow()
 
     def done(self) -> Done:
         """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
         block, output = self._block, self._output
+        survived, self._survived = tuple(self._survived), []  # their tracebacks lead back here
+        failed = sum(failure.rows for failure in survived)
+        is_letter = self._kernel.policy.on_error == "dead_letter"
         end = self._claimed + len(list(self._numbers))
         rest: Block | None = None
         if end < len(block.records):
@@ -276,6 +313,10 @@ class Pass:
             marks=None if output.marks is None else output.marks.ranges,
             rest=rest,
             failure=self._failure,
+            skipped=0 if is_letter else failed,
+            dead=failed if is_letter else 0,
+            letters=b"".join(self._letters),
+            survived=survived,
             calls=self._calls,
             seconds=time.perf_counter() - self._started,
             cpu_seconds=time.thread_time() - self._cpu_started,

@@ -135,6 +135,10 @@ class Salvage:
             marks=_marks(dones),
             rest=rest if rest.records else None,
             failure=self._failure,
+            skipped=sum(done.skipped for done in dones),
+            dead=sum(done.dead for done in dones),
+            letters=b"".join(done.letters for done in dones),
+            survived=tuple(failure for done in dones for failure in done.survived),
             calls=sum(done.calls for done in dones),
             seconds=sum(done.seconds for done in dones),
         )
@@ -149,9 +153,9 @@ def _marks(dones: list[Done]) -> dict[str, Any] | None:
     return {kind: [min(f[0] for f in found), max(f[1] for f in found)] for kind, found in ranges.items() if found}
 
 
-def failed_items(kernel: Kernel, block: Block, rows: int) -> list[Any]:
-    """Return the items of the first rows of a block; those that cannot be parsed are left out."""
-    return [item for _, item in _named(kernel, block, rows) if item is not UNPARSED]
+def failed_items(kernel: Kernel, block: Block, numbers: range) -> list[Any]:
+    """Return the items of some records of a block; those that cannot be parsed are left out."""
+    return [item for _, item in _named(kernel, block, numbers) if item is not UNPARSED]
 
 
 def failure_of(
@@ -159,7 +163,8 @@ def failure_of(
 ) -> OperatorFailure:
     """Return the failure of the first rows of a block, with their dead letters."""
     record = FailureRecord.of(error)
-    known = _named(kernel, block, rows)
+    known = _named(kernel, block, range(rows))
+    is_kept = kernel.policy.on_error == "dead_letter" and not is_fatal
     letters = [
         letter(
             row_id,
@@ -175,7 +180,7 @@ def failure_of(
                 block.offset_after(number + 1),
             ),
         )
-        for number, (row_id, item) in enumerate(known)
+        for number, (row_id, item) in enumerate(known if is_kept else ())
     ]
     items = [item for _, item in known if item is not UNPARSED]
     ids = tuple(row_id for row_id, _ in known)
@@ -187,17 +192,18 @@ def failure_of(
         rows,
         b"".join(letters),
         is_fatal=is_fatal,
+        row=block.start,
         offset=block.offset_after(0),
         excerpt=excerpt(block.records[0]) if rows else "",
     )
 
 
-def _named(kernel: Kernel, block: Block, rows: int) -> list[tuple[Id, Any]]:
+def _named(kernel: Kernel, block: Block, numbers: range) -> list[tuple[Id, Any]]:
     found: list[tuple[Id, Any]] = []
-    for number, record in enumerate(block.records[:rows]):
+    for number in numbers:
         known: tuple[Id, Any] = _unparsed_id(kernel, block.start + number), UNPARSED
         with contextlib.suppress(ValueError):
-            known = named(block.decode(record), block.start + number, kernel.root)
+            known = named(block.decode(block.records[number]), block.start + number, kernel.root)
         found.append(known)
     return found
 

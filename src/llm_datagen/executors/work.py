@@ -68,6 +68,8 @@ class Kernel:
         self.root = root
         self.policy = policy or FailurePolicy()
         self.retries = Retries(self.policy)
+        self.survives_failures = self.policy.on_error != "fail" and self.policy.max_errors is None
+        """Whether a worker goes on after a row that failed; else it hands the rest back, and the node decides."""
         self.is_halted = False
         """Whether a call has failed that ends the node: no worker begins another one."""
         self.is_held = False
@@ -96,7 +98,8 @@ class Kernel:
                 pause = work.fail(error)
                 if pause is None:
                     break
-                self.retries.sleep(pause, self.is_interrupted)
+                if pause:
+                    self.retries.sleep(pause, self.is_interrupted)
         return work.done()
 
     async def run_async(self, block: Block, claims: Claims | None = None) -> Done:
@@ -119,6 +122,7 @@ class Kernel:
                 pause = work.fail(error)
                 if pause is None:
                     break
-                with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
-                    await self.retries.sleep_async(pause, self.is_interrupted)
+                if pause:
+                    with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
+                        await self.retries.sleep_async(pause, self.is_interrupted)
         return work.done()

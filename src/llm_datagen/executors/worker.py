@@ -24,6 +24,7 @@ from llm_datagen.executors.equipment import Equipment
 from llm_datagen.executors.statewatch import StateWatch
 from llm_datagen.executors.transport import pack_error
 from llm_datagen.executors.work import Kernel
+from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
 from llm_datagen.streams.codec import Codec
@@ -118,10 +119,14 @@ def _call(operator: Any, method: str) -> None:
 
 def _parts(done: Done) -> tuple[Any, ...]:
     """Return a result without what the engine has itself: the rest, and the items that failed."""
-    failure, told = done.failure, None
-    if failure is not None:
-        told = replace(failure, error=RemoteError(), items=[]), pack_error(failure.error), bool(failure.items)
-    return replace(done, rest=None, failure=None), done.rest is not None, told
+    failures = [*done.survived, *([] if done.failure is None else [done.failure])]
+    told = [(_bare(failure), pack_error(failure.error), bool(failure.items)) for failure in failures]
+    bare = replace(done, rest=None, failure=None if done.failure is None else _bare(done.failure), survived=())
+    return bare, done.rest is not None, told
+
+
+def _bare(failure: OperatorFailure) -> OperatorFailure:
+    return replace(failure, error=RemoteError(), items=[])
 
 
 def _die_with(parent: int) -> None:

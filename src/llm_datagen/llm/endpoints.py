@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -203,7 +204,8 @@ def checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
             raise ConfigError(f"params may not hold {key!r}: the operator sets it")
     try:
         orjson.dumps(result)
-    except orjson.JSONEncodeError as error:
+        json.dumps(result, allow_nan=False, default=str)  # NaN, which orjson writes as null
+    except (orjson.JSONEncodeError, ValueError) as error:
         raise ConfigError(f"params must be JSON data: {error}") from error
     return result
 

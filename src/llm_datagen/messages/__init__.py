@@ -184,6 +184,7 @@ PipelineMessage = (
     | GetStatus
     | Subscribe
     | StatusChanged
+    | RowsFailed
     | Settled
     | StageEnded
     | Event

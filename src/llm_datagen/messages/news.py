@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,10 +82,10 @@ class OperatorFailed:
 
 @dataclass(frozen=True, slots=True)
 class RowsFailed:
-    """Node to supervisor: rows failed, and the node goes on without them."""
+    """Node to supervisor, and on to the pipeline: rows failed, and the node goes on without them."""
 
     node_id: str
-    failure: OperatorFailure
+    failures: Sequence[OperatorFailure]
     is_dead_lettered: bool
 
 

@@ -156,7 +156,7 @@ class TaskDone:
     task: int
     """The task's number."""
     rows: int
-    """Source rows that are done with it."""
+    """Source rows that are done with it, with those that failed and are done all the same."""
     calls: int
     """Calls of the operator that were made."""
     seconds: float
@@ -167,6 +167,8 @@ class TaskDone:
     """Rows of the task that were not processed, for whatever reason."""
     failure: OperatorFailure | None = None
     """Why the operator stopped, if it failed."""
+    survived: tuple[OperatorFailure, ...] = ()
+    """Failures that the worker went on after: their rows are skipped, or dead-lettered."""
     lost: bool = False
     """Whether the writer was dead when the results were to be delivered."""
     held_back: float = field(default=0.0, compare=False)
@@ -187,15 +189,17 @@ class OperatorFailure:
     rows: int = 1
     """How many source rows failed: the first ones of what was not processed."""
     letters: bytes = field(default=b"", repr=False)
-    """Their dead letters, encoded, for a node that wants them."""
+    """Their dead letters, encoded; none when the policy of the node keeps none."""
     is_fatal: bool = False
     """Whether it is no row's fault, or no call can be made any more: the node fails, whatever its policy."""
     is_unknown: bool = False
     """Whether nobody knows if the operator has seen them, and so they may not be called again (at_most_once)."""
     is_stop: bool = False
     """Whether the operator asks for the end of the run: nothing has failed, and the text of `record` is the reason."""
+    row: int = 0
+    """The ordinal of the first of these rows in the source."""
     offset: int = 0
-    """Where the first of these rows begins in the source, in bytes."""
+    """Where it begins in the source, in bytes."""
     excerpt: str = field(default="", repr=False)
     """The beginning of its record, for people."""
 

@@ -205,6 +205,12 @@ def _as_columns(row: dict[str, Any]) -> tuple[str, ...]:
     for name in row:
         if not isinstance(name, str):
             raise RowValueError(f"row {row.get(ID_FIELD)!r} cannot be written: the column {name!r} must be a str")
+    first = next(iter(row))
+    if first.startswith("\ufeff"):
+        raise RowValueError(
+            f"row {row.get(ID_FIELD)!r} cannot be written: readers take the first sign of column {first!r} for a byte "
+            "order mark; rename it, or write to jsonl://"
+        )
     return tuple(row)
 
 

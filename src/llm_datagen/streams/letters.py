@@ -29,6 +29,9 @@ from llm_datagen.streams.stream import Stream
 
 _CHUNK_BYTES = 1 << 20
 
+RAW_BYTES = 1 << 20
+"""Bytes of a record that a letter keeps when there is no item: as JSON, a damaged one may take six times its size."""
+
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
@@ -95,7 +98,8 @@ def letter(
     Args:
         row_id: the row's id.
         item: what the operator was, or would have been, given; `UNPARSED` when that cannot be known.
-        record: the row as it lies in the source, to be kept in place of an item that cannot be.
+        record: the row as it lies in the source, to be kept in place of an item that cannot be: its beginning, when
+            it is longer than `RAW_BYTES`, with how long it is.
         node_id: the node that it failed in.
         error: why it failed.
         attempts: calls that were made for it.
@@ -114,7 +118,9 @@ def letter(
         return with_check(orjson.dumps(value))
     except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
         del value["input"]
-        value["raw"] = record.decode("utf-8", "backslashreplace")
+        value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
+        if len(record) > RAW_BYTES:
+            value["raw_bytes"] = len(record)
         return with_check(orjson.dumps(value))
 
 

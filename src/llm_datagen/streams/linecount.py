@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
+
 from llm_datagen.streams.disk import ReadFile
 
-_COUNT_BYTES = 1 << 20
+_COUNT_BYTES = 1 << 16
 _LOOK_BYTES = 1 << 10
 
 
 class LineCounter:
-    """Counts the lines of a file, on from where it was asked last: bad lines come in order. Any thread may ask."""
+    """Counts the lines of a file, each piece of it once: bad lines come in order, about. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._known = (0, 1)  # a byte, and the number of the line that it is in
+        self._known = [(0, 1)]  # bytes, a piece apart, and the numbers of the lines that they are in
+        self._last = (0, 1)  # where it was asked last
 
     def number(self, file: ReadFile, offset: int) -> int:
         """Return the number, from 1, of the first line at or after byte `offset` that is not blank."""
-        at, line = self._known
-        if at > offset:
-            at, line = 0, 1
-        while at < offset and (data := file.read_at(at, min(_COUNT_BYTES, offset - at))):
+        last, known = self._last, self._known[bisect_right(self._known, offset, key=lambda mark: mark[0]) - 1]
+        at, line = last if known[0] <= last[0] <= offset else known
+        while at < offset:
+            end = min(offset, (at // _COUNT_BYTES + 1) * _COUNT_BYTES)
+            data = file.read_at(at, end - at)
+            if not data:
+                break
             line += data.count(b"\n")
             at += len(data)
-        self._known = at, line
+            if at % _COUNT_BYTES == 0 and at > self._known[-1][0]:
+                insort(self._known, (at, line))
+        self._last = at, line
         while data := file.read_at(at, _LOOK_BYTES):
             begin = len(data) - len(data.lstrip(b"\r\n"))
             line += data.count(b"\n", 0, begin)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from llm_datagen.jsontext import loads, without_lone_surrogates
 
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_THINK_BEGIN = re.compile(r"[\s\ufeff]*<think(?:ing)?>", re.IGNORECASE)
+_THINK_TAG = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_THINK_BEGIN = re.compile(rf"[\s\ufeff]*{_THINK_TAG.pattern}", re.IGNORECASE)
 _ANSWER_BEGIN = re.compile(r"\s*(?:[{\[]|```)")
 _OPENING = re.compile(r"[{\[]")
 _CLOSING = re.compile(r"[}\]]")
@@ -87,8 +88,10 @@ def split_thoughts(text: str) -> tuple[str | None, str]:
     begin, end = _THINK_BEGIN.match(text), _THINK_END.search(text)
     if begin is not None and end is None:
         raise ValueError("it begins to think, and does not end")
-    if end is None or (begin is None and _ANSWER_BEGIN.match(text)):  # the tag may stand within the answer
+    if end is None:
         return None, text
+    if begin is None and (_ANSWER_BEGIN.match(text) or _THINK_TAG.search(text, 0, end.start())):
+        return None, text  # the tags stand within the answer
     thoughts = text[begin.end() if begin else 0 : end.start()].strip()
     return thoughts or None, text[end.end() :].lstrip()
 

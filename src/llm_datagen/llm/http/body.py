@@ -61,6 +61,15 @@ def parsed(content: bytes) -> Any:
             raise ValueError("it is nested too deep") from error
 
 
+def is_text(content: bytes) -> bool:
+    """Return whether a body is UTF-8, so that nothing of it was lost when it was read."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
     match encoding.strip().lower():
         case "" | "identity":

@@ -16,7 +16,14 @@ from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.http.adapters import Reply
-from llm_datagen.llm.http.body import ACCEPTED_ENCODINGS, MAX_RESPONSE_BYTES, DamagedBodyError, parsed, read_body
+from llm_datagen.llm.http.body import (
+    ACCEPTED_ENCODINGS,
+    MAX_RESPONSE_BYTES,
+    DamagedBodyError,
+    is_text,
+    parsed,
+    read_body,
+)
 from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.masking import Mask
 from llm_datagen.llm.http.meaning import HINTS, OK, error_in, may_pass
@@ -109,7 +116,7 @@ class HttpCaller:
         if response.status != OK or error_in(data) is not None or response.is_cut:
             raise self._refused(response, data, request)
         reply = self._read(data)
-        if reply is None:
+        if reply is None or not is_text(response.content):
             raise self._unreadable(response, data, request)
         reason = None if reply.finish_reason is None else str(reply.finish_reason)
         word = None if reason is None else self._safe(reason, _WORD_CHARS)
@@ -248,9 +255,10 @@ class HttpCaller:
         usage = self._usage(data)
         is_there = bool(usage) or (isinstance(data, Mapping) and "choices" in data)
         body = self._body(response)
+        no_answer = "no answer is in it" if is_text(response.content) else "it is not UTF-8: letters are lost"
         return LLMRequestError(
             f"{self._where(request)} did not send a chat completion but: {body or 'an empty body'} "
-            + ("(no answer is in it: resume to try again)" if is_there else "(check base_url)"),
+            + (f"({no_answer}: resume to try again)" if is_there else "(check base_url)"),
             status=response.status,
             body=body,
             may_pass=True,

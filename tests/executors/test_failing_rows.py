@@ -1,0 +1,239 @@
+"""Rows that fail, one after the other: a worker goes on after them, and keeps no more of them than it must."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from llm_datagen.config import FailurePolicy
+from llm_datagen.errors import KEPT_CHARS, SHOWN_CHARS, FailureRecord, StopRun
+from llm_datagen.executors import passes
+from llm_datagen.streams import Span
+from llm_datagen.streams.letters import RAW_BYTES, UNPARSED, letter
+from llm_datagen.streams.linecount import LineCounter
+from llm_datagen.traces import trace_of
+
+from ..actors.helpers import block_of
+from .helpers import SHAPES, Ctx, kernel_of, operator_of, rows_of, run
+from .test_process import running
+
+DEAD, SKIP = FailurePolicy(on_error="dead_letter"), FailurePolicy(on_error="skip")
+
+
+@pytest.fixture(autouse=True)
+def _long_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no pass end because its time is up."""
+    monkeypatch.setattr(passes, "SLICE_SECONDS", 1000)
+
+
+def odd_fails(item: Any) -> Any:
+    """Raise for every other row."""
+    if item["n"] % 2:
+        raise ValueError(f"row {item['n']}")
+    return item
+
+
+@pytest.mark.parametrize("policy", [DEAD, SKIP], ids=["dead_letter", "skip"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_worker_goes_on_after_rows_that_fail(shape: str, policy: FailurePolicy) -> None:
+    """M24, C1: one pass, one result, with every row in it: a failure costs no task of its own."""
+    kernel = kernel_of(operator_of(shape, odd_fails), batch_size=4, policy=policy)
+    done = run(kernel, block_of([{"n": n} for n in range(40)]))
+    is_dead = policy is DEAD
+    assert (done.rest, done.failure) == (None, None)
+    assert done.span == Span(0, 40, 0, done.span.offset_end)
+    assert [row["n"] for row in rows_of(done)] == list(range(0, 40, 2))
+    assert (done.dead, done.skipped) == ((20, 0) if is_dead else (0, 20))
+    assert [failure.ids for failure in done.survived] == [(n,) for n in range(1, 40, 2)]
+    assert [failure.record.text for failure in done.survived] == [f"row {n}" for n in range(1, 40, 2)]
+    letters = [orjson.loads(line) for line in done.letters.splitlines()]
+    assert [found["input"]["n"] for found in letters] == (list(range(1, 40, 2)) if is_dead else [])
+    assert all(found["source"][0] == found["_i"] for found in letters)
+
+
+def test_so_does_a_worker_process() -> None:
+    """M24: with the user's exceptions and items."""
+    with running(odd_fails, policy=DEAD) as bench:
+        done = bench.done_of([{"n": n} for n in range(8)])
+    assert (done.rest, done.failure, done.dead, len(done.letters.splitlines())) == (None, None, 4, 4)
+    assert [(failure.ids, failure.items) for failure in done.survived] == [
+        ((n,), [{"n": n, "_i": n}]) for n in (1, 3, 5, 7)
+    ]
+    assert [str(failure.error) for failure in done.survived] == ["row 1", "row 3", "row 5", "row 7"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "error"),
+    [
+        (FailurePolicy(), ValueError("it")),
+        (FailurePolicy(on_error="skip", max_errors=1), ValueError("it")),  # to count is the node's affair
+        (SKIP, StopRun("enough")),
+        (SKIP, SystemExit(1)),
+        (SKIP, asyncio.CancelledError()),
+    ],
+    ids=["fail", "max_errors", "stop", "exit", "cancelled"],
+)
+def test_what_the_node_must_decide_ends_the_pass(policy: FailurePolicy, error: BaseException) -> None:
+    """M24, F1: and the row that failed is the first of the rest, without a letter."""
+
+    def act(item: Any) -> Any:
+        raise error
+
+    done = run(kernel_of(operator_of("item", act), policy=policy), block_of([{"n": 0}, {"n": 1}]))
+    assert done.failure is not None
+    assert (done.failure.error, done.failure.letters, done.survived) == (error, b"", ())
+    assert done.rest is not None
+    assert len(done.rest.records) == 2
+
+
+def test_a_row_that_fails_while_the_run_is_cancelled_is_not_done() -> None:
+    """R2: the cancel may be what it failed of."""
+    ctx = Ctx()
+
+    def act(item: Any) -> Any:
+        ctx.cancelled = True
+        raise ValueError("cut off")
+
+    done = run(kernel_of(operator_of("item", act), ctx=ctx, policy=DEAD), block_of([{"n": 0}]))
+    assert (done.dead, done.survived) == (0, ())
+    assert done.failure is not None
+
+
+def test_failures_that_take_much_memory_are_delivered_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass ends when its failures are large, and at once after a text that is cut."""
+    monkeypatch.setattr(passes, "FAILED_BYTES", 10_000)
+
+    def act(item: Any) -> Any:
+        raise ValueError("x" * item["n"])
+
+    kernel = kernel_of(operator_of("item", act), policy=SKIP)
+    assert len(run(kernel, block_of([{"n": 2_000}] * 50)).survived) < 10
+    assert len(run(kernel, block_of([{"n": 5_000_000}] * 50)).survived) == 1
+
+
+def test_a_long_text_is_kept_up_to_a_bound_and_says_so() -> None:
+    """What is kept, and what messages show."""
+    try:
+        raise ValueError("y" * 5_000_000)
+    except ValueError as error:
+        record = FailureRecord.of(error)
+    assert record.text == "y" * KEPT_CHARS + "… (cut: it has 5000000 characters)"
+    assert len(record.trace) < KEPT_CHARS + 100
+    assert record.trace.startswith("Traceback (most recent call last):\n")
+    assert "(cut: it has 5000" in record.trace
+    assert record.is_cut
+    assert str(record) == "ValueError: " + "y" * SHOWN_CHARS + f"… (cut: it has {len(record.text)} characters)"
+
+
+def test_a_damaged_record_does_not_become_many_times_its_size() -> None:
+    """A record of NULs takes six times its size as JSON."""
+    failed = FailureRecord("ValueError", "damaged", "")
+    make: Callable[[bytes], bytes] = lambda record: letter(  # noqa: E731 - one call, two records
+        7, UNPARSED, record=record, node_id="n", error=failed, attempts=0, source=Span(7, 8, 0, 9)
+    )
+    short, long = orjson.loads(make(b"\0\xff" * 10)), orjson.loads(make(b"\0" * (3 * RAW_BYTES)))
+    assert (short["raw"], "raw_bytes" in short) == ("\0\\xff" * 10, False)
+    assert (long["raw"], long["raw_bytes"]) == ("\0" * RAW_BYTES, 3 * RAW_BYTES)
+
+
+def _caught(act: Callable[[], Any]) -> BaseException:
+    try:
+        act()
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        return error
+    raise AssertionError
+
+
+def _caused(depth: int, *, is_from: bool) -> None:
+    try:
+        if depth:
+            _caused(depth - 1, is_from=is_from)
+        raise KeyError("first")
+    except KeyError as error:
+        if is_from:
+            raise ValueError("second") from error
+        raise TypeError  # noqa: B904 - the context is what is tested
+
+
+def _noted() -> None:
+    error = ValueError("noted")
+    error.add_note("a note")
+    raise error
+
+
+def _mute() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    raise MuteError
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: int("x"),
+        lambda: dict[str, int]()["key"],
+        lambda: _caused(0, is_from=True),
+        lambda: _caused(0, is_from=False),
+        lambda: _caused(2, is_from=False),
+        lambda: _caused(9, is_from=True),
+        lambda: "".lowr,  # type: ignore[attr-defined]
+        lambda: compile("a b", "f", "exec"),
+        _noted,
+        _mute,
+    ],
+)
+def test_a_traceback_is_as_python_formats_it(act: Callable[[], Any]) -> None:
+    """Whatever was remembered of another one."""
+    for _ in range(2):
+        error = _caught(act)
+        assert trace_of(error) == "".join(traceback.format_exception(error))
+
+
+def test_an_exception_that_was_never_raised_has_a_trace() -> None:
+    """Such as one from another process."""
+    assert trace_of(ValueError("x")) == "ValueError: x\n"
+
+
+class _File:
+    """A file in memory that counts what is read of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.read = data, 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return a piece."""
+        found = self.data[offset : offset + length]
+        self.read += len(found)
+        return found
+
+
+def test_lines_are_counted_once_in_whatever_order_they_are_asked_for() -> None:
+    """Two workers ask by turns for lines that lie far apart."""
+    file: Any = _File(b"0123456789\n" * 300_000)
+    lines = LineCounter()
+    for n in range(0, 1_000, 10):
+        for line in (299_000 + n // 2, 100_000 + n):
+            assert lines.number(file, line * 11) == line + 1
+    assert file.read < 5 * len(file.data)
+
+
+def test_the_policy_of_retries_holds_within_a_pass() -> None:
+    """M24: each row has all its attempts, and its letter says how many."""
+    calls: list[int] = []
+
+    def act(item: Any) -> Any:
+        calls.append(item["n"])
+        return odd_fails(item)
+
+    policy = replace(DEAD, retries=2, retry_wait=0.001)
+    done = run(kernel_of(operator_of("item", act), policy=policy), block_of([{"n": n} for n in range(4)]))
+    assert calls == [0, 1, 1, 1, 2, 3, 3, 3]
+    assert [orjson.loads(line)["attempts"] for line in done.letters.splitlines()] == [3, 3]

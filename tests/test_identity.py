@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import importlib
 import subprocess
 import sys
+import threading
+from collections import ChainMap
 from pathlib import Path
+from string import Template
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from llm_datagen.identity import changed_parts, fingerprint_of, shown_change
+from llm_datagen.errors import ConfigError
+from llm_datagen.identity import changed_parts, fingerprint_of, note_changes, shown_change
 from llm_datagen.llm import LLMOperator
 from llm_datagen.operators import FunctionOperator, as_operator
 
@@ -241,3 +248,156 @@ def test_of_a_fingerprint_of_the_users_own_a_secret_is_a_digest() -> None:
 
     assert "canary" not in str(fingerprint_of(Own("x", 1)))
     assert fingerprint_of(Own("x", 1))["mode"] == "fast"
+
+
+def only(known: Any, now: Any) -> list[str]:
+    return changed_parts(fingerprint_of(known), fingerprint_of(now))
+
+
+def test_what_one_lambda_changed_itself_hides_nothing_of_another() -> None:
+    seen: list[int] = []
+    first = FunctionOperator(lambda row: (row, seen), name="it")
+    before = fingerprint_of(first)
+    seen.append(1)
+    note_changes(first, before)
+    assert fingerprint_of(first) == before  # the image gets what another process starts with
+    others = []
+    for start in ([], [5]):
+
+        def made(seen: list[int] = start) -> FunctionOperator:
+            return FunctionOperator(lambda row: [*seen, row], name="it")
+
+        others.append(made())
+    assert only(*others) == ["closure variable seen"]
+
+
+def test_what_an_object_changed_itself_is_kept_as_it_was_before() -> None:
+    operator = Plain("p", 1)
+    before = fingerprint_of(operator)
+    operator.p = 2  # type: ignore[attr-defined]
+    note_changes(operator, before)
+    assert fingerprint_of(operator) == before
+    assert only(operator, Plain("p", 3)) == ["attribute p"]
+
+
+class Client:
+    """A class of the user's, with a setting."""
+
+    def __init__(self, limit: int = 1) -> None:
+        self.limit, self.lock, self.me = limit, threading.Lock(), self
+
+
+@dataclasses.dataclass
+class Settings:
+    """Data beside a client."""
+
+    limit: int
+    client: Any = dataclasses.field(default_factory=threading.Lock)
+
+
+class Level(enum.Enum):
+    LOW = 1
+
+
+class Higher(enum.Enum):
+    LOW = 2
+
+
+Higher.__qualname__ = Level.__qualname__
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([len, 1], [len, 2]),
+        ((str.upper, {"a": [1]}), (str.upper, {"a": [2]})),
+        ({"f": len, "k": 1}, {"f": len, "k": 2}),
+        ({len, 1}, {len, 2}),
+        ([lambda x: x], [lambda x: -x]),
+        ([Client(1)], [Client(2)]),
+        (Settings(1), Settings(2)),
+        (Level.LOW, Higher.LOW),
+        (MappingProxyType({"a": 1}), MappingProxyType({"a": 2})),
+        (ChainMap({"a": 1}), ChainMap({"a": 2})),
+        (Template("a $b"), Template("c $b")),
+        (Path("a/b"), Path("a/c")),
+    ],
+)
+def test_plain_data_counts_beside_and_within_other_things(old: Any, new: Any) -> None:
+    assert any("attribute held" in name or "code" in name for name in only(Plain("held", old), Plain("held", new)))
+    assert only(Plain("held", old), Plain("held", old)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (Path("/a"), Path("/b")),
+        ([threading.Lock(), 1], [threading.Lock(), 1]),
+        (Client(1), Client(2)),
+        (Settings(1, Client(1)), Settings(1, Client(2))),
+        (Settings(1), Settings(1)),
+    ],
+)
+def test_what_is_no_setting_does_not_count(old: Any, new: Any) -> None:
+    assert only(Plain("held", old), Plain("held", new)) == []
+
+
+def test_a_default_of_a_partial_method_counts(folder: Path) -> None:
+    source = (
+        "import functools\nclass Op:\n    def of(self, item, ctx, k):\n        return item\n"
+        "    process_item = functools.partialmethod(of, k=1)\noperator = Op()\n"
+    )
+    one, two = imported(folder, "one", source), imported(folder, "two", source.replace("k=1", "k=2"))
+    assert only(one.operator, two.operator) == ["argument k"]
+
+
+@pytest.mark.parametrize(
+    "body", ["return my.prompts.P", "from my.prompts import P; return P", "import my.prompts as m; return m.P"]
+)
+def test_modules_within_modules_and_imports_within_functions_count(folder: Path, body: str) -> None:
+    top = "import my.prompts\n" if body.startswith("return") else ""
+    (folder / "my").mkdir()
+    (folder / "my" / "__init__.py").write_text("")
+    (folder / "my" / "prompts.py").write_text("P = 1\n")
+    job = imported(folder, "job", f"{top}def f(row):\n    {body}\n")
+    unknown = fingerprint_of(FunctionOperator(job.f))
+    assert top or "my" not in sys.modules  # nothing is imported by a look
+    prompts: Any = importlib.import_module("my.prompts")
+    known = fingerprint_of(FunctionOperator(job.f))
+    assert changed_parts(unknown, known) == []
+    prompts.P = 2
+    assert len(changed_parts(known, fingerprint_of(FunctionOperator(job.f)))) == 1
+    for name in ("my", "my.prompts"):
+        sys.modules.pop(name)
+
+
+def test_a_script_and_an_import_of_it_are_the_same(folder: Path) -> None:
+    source = (
+        "class Client: pass\nclass Op:\n    def __init__(self):\n        self.client = Client()\n"
+        "    def process_item(self, item, ctx):\n        return __name__, __file__\n"
+    )
+    space: dict[str, Any] = {"__name__": "__main__", "__file__": "x"}
+    job = imported(folder, "job", source)
+    exec(compile(source, job.__file__, "exec"), space)
+    assert only(space["Op"](), job.Op()) == []
+
+
+def test_what_a_local_is_said_to_be_does_not_count(folder: Path) -> None:
+    source = "def f(row):\n    x: int = 1\n    return x\n"
+    one, two = imported(folder, "one", source), imported(folder, "two", source.replace(": int", ""))
+    assert only(FunctionOperator(one.f), FunctionOperator(two.f)) == []
+
+
+@pytest.mark.parametrize("name", ["name", "version", "__getattr__"])
+def test_an_operator_that_cannot_be_asked_is_named(name: str) -> None:
+    def fails(self: Any, *args: Any) -> Any:
+        raise KeyError("gone")
+
+    kind = type("Broken", (Plain,), {name: fails if name == "__getattr__" else property(fails)})
+    with pytest.raises(ConfigError, match="operator Broken"):
+        as_operator(kind("x", 1))
+
+
+def test_a_version_is_a_text_or_a_number() -> None:
+    with pytest.raises(ConfigError, match="Plain: `version` must be a text or a number, not list"):
+        fingerprint_of(Plain("version", [1]))

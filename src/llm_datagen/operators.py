@@ -195,12 +195,13 @@ def as_operator(thing: Any) -> Any:
     """Return `thing` as an operator: operators as they are, functions wrapped.
 
     Raises:
-        ConfigError: when it is neither, or cannot be called with an item (and ctx).
+        ConfigError: when it is neither, cannot be called with an item (and ctx), or what is asked of it raises.
     """
     if isinstance(thing, type):
         raise ConfigError(f"operator {thing.__qualname__} is a class; give an instance: {thing.__name__}()")
     if isinstance(thing, FunctionOperator):
         return thing
+    _check_readable(thing)
     if _overridden(thing, "process_batch", "process_item"):
         call = Call(thing)
         _check_call(call.func, f"{operator_name(thing)}.{'process_batch' if call.batch else 'process_item'}", 2)
@@ -208,6 +209,17 @@ def as_operator(thing: Any) -> Any:
     if isinstance(thing, BaseOperator):
         raise ConfigError(f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch")
     return FunctionOperator(thing)
+
+
+def _check_readable(thing: Any) -> None:
+    for name in ("process_batch", "process_item", "name", "version", "fingerprint", "setup", "bisect", "stateful"):
+        try:
+            getattr(thing, name, None)
+        except Exception as error:
+            raise ConfigError(
+                f"operator {type(thing).__qualname__}: its `{name}` cannot be read: {type(error).__name__}: {error}; a "
+                "property or __getattr__ of an operator must return a value, or raise AttributeError"
+            ) from error
 
 
 def made_with(operator: Any) -> dict[str, Any] | str | None:

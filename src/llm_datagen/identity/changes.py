@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from numbers import Number
 from typing import Any
 
+from llm_datagen.errors import ConfigError
 from llm_datagen.identity.code import digest, is_same_code
 from llm_datagen.identity.data import MOST_SHOWN, is_secret_name
-from llm_datagen.identity.own import note_own_state, own_state_of, subject_of
-from llm_datagen.identity.walk import SHORT, Parts, parts_of
+from llm_datagen.identity.kinds import SHORT
+from llm_datagen.identity.own import note_own_state, subject_of, without_own_state
+from llm_datagen.identity.walk import Parts, parts_of
 
 _DATA = re.compile("([0-9a-f]{16})(?: (.*))?", re.DOTALL)
 _HASH = re.compile("[0-9a-f]{16,}")
 
-OWN_STATE = "state"
-"""In place of a digest: the operator has changed this part itself."""
+_OBJECT = re.compile(r"((?:\w+: )?[^\s:]+|\w+ of \d+) ([0-9a-f]{16})")
+_MODULE_VALUE = re.compile("global __\\w+__")
 
 
 def fingerprint_of(operator: Any) -> Parts:
     """Return the fingerprint of an operator. Runs no code of the user's, but a method `fingerprint`.
 
     An attribute `version` alone is all of it.
+
+    Raises:
+        ConfigError: when `version` cannot be read, or is neither a text nor a number.
     """
-    version = getattr(operator, "version", None)
+    kind = type(operator).__qualname__
+    try:
+        version, own = getattr(operator, "version", None), getattr(operator, "fingerprint", None)
+    except Exception as error:
+        raise ConfigError(f"operator {kind}: its `version` cannot be read: {type(error).__name__}: {error}") from error
+    if version is not None and not callable(version) and not isinstance(version, str | Number):
+        raise ConfigError(f"operator {kind}: `version` must be a text or a number, not {type(version).__qualname__}")
     if version is not None and not callable(version):
         return {"version": _short(version)}
-    own = getattr(operator, "fingerprint", None)
     try:
         parts = own() if callable(own) else parts_of(operator)
         parts = {str(name): None if value is None else _kept(str(name), value) for name, value in parts.items()}
     except Exception:  # noqa: BLE001 - a method of the user's; that nothing can be told is said
         parts = {"fingerprint": None}
-    return {**parts, **dict.fromkeys(own_state_of(operator), OWN_STATE)}
+    return without_own_state(operator, parts)
 
 
 def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
@@ -41,7 +52,7 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
         return ["version (new)" if "version" in now else "version (gone)"]
     changes = []
     for name in dict.fromkeys([*known, *now]):
-        if OWN_STATE in (known.get(name), now.get(name)):
+        if _MODULE_VALUE.fullmatch(name):  # such as __name__, which a script and an import of it have differently
             continue
         if name not in now or name not in known:
             changes.append(f"{name} ({'new' if name in now else 'gone'})")
@@ -60,6 +71,8 @@ def _text_of(name: str, value: str | None) -> str | None:
     data = _DATA.fullmatch(value or "")
     if data:
         return data[2]
+    if _OBJECT.fullmatch(value or ""):
+        return None
     is_code = name == "code" or name.startswith("code of ")
     return None if value is None or is_code or _HASH.fullmatch(value) or len(value) > MOST_SHOWN else repr(value)
 
@@ -84,8 +97,9 @@ def _is_data(before: str | None, now: str | None) -> bool:
 def note_changes(operator: Any, before: Parts) -> None:
     """Take note that a run has changed parts of its operator: what `before` the run was another value."""
     now = fingerprint_of(operator)
-    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
-    note_own_state(operator, [name for name in names if now.get(name) != OWN_STATE])
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name, "") != now.get(name, "")]
+    known = [name for name in names if before.get(name, "") is not None and now.get(name, "") is not None]
+    note_own_state(operator, {name: (before[name],) if name in before else () for name in known})
 
 
 def _is_same(name: str, known: str | None, now: str | None) -> bool:
@@ -94,7 +108,20 @@ def _is_same(name: str, known: str | None, now: str | None) -> bool:
     one, other = _DATA.fullmatch(known), _DATA.fullmatch(now)
     if one and other:
         return one[1] == other[1]
+    if not one and not other and not name.startswith("code"):
+        return _is_same_object(known, now)
     return (name == "code" or name.startswith("code of ")) and is_same_code(known, now)
+
+
+def _is_same_object(known: str, now: str) -> bool:
+    """Compare "Client", "package: Client" and "Client 0123456789abcdef" by what both have."""
+    one, other = _OBJECT.fullmatch(known), _OBJECT.fullmatch(now)
+    if one and other and one[2] != other[2]:
+        return False
+    kinds = [found[1] if found else text for found, text in ((one, known), (other, now))]
+    if sum(": " in kind for kind in kinds) == 1 and (one or other):
+        kinds = [kind.rpartition(": ")[2] for kind in kinds]
+    return kinds[0] == kinds[1]
 
 
 def _kept(name: str, value: Any) -> str:

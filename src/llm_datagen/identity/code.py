@@ -138,12 +138,15 @@ def _spans(node: Any, place: tuple[Any, ...]) -> bool:
     )
 
 
-def _plain_tree(node: Any, *, is_root: bool = False) -> Any:
+def _plain_tree(node: Any, *, is_root: bool = False, in_class: bool = False) -> Any:
     """Return a tree as tuples, without what only some versions of Python write into it, and the name of the root."""
     if isinstance(node, list):
-        return [_plain_tree(part) for part in node]
+        return [_plain_tree(part, in_class=in_class) for part in node]
     if not isinstance(node, ast.AST):
         return type(node).__name__, repr(node)
+    if isinstance(node, ast.AnnAssign) and node.simple and node.value is not None and not in_class:
+        node = ast.Assign(targets=[node.target], value=node.value)  # what a local is said to be does nothing
+    in_class = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, _FUNCTIONS))
     fields = []
     for name, found in ast.iter_fields(node):
         value = found[1:] if name == "body" and _has_docstring(node) else found
@@ -154,7 +157,7 @@ def _plain_tree(node: Any, *, is_root: bool = False) -> Any:
             and value is not None
             and value != []
         ):
-            fields.append((name, _plain_tree(value)))
+            fields.append((name, _plain_tree(value, in_class=in_class)))
     return type(node).__name__, fields
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import deque
-from datetime import date, datetime, time, timedelta
+from collections import ChainMap, UserDict, UserList, UserString, deque
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from pathlib import PurePath
 from re import Pattern
-from types import SimpleNamespace
+from string import Template
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -23,14 +26,44 @@ MOST_SHOWN = 40
 """Characters of a value that is kept beside its digest, at most."""
 
 _SECRET = re.compile(r"(?i)pass(word|wd|phrase|code)|secret|credential|auth|private|\bpin\b|cookie|(key|token)(?!s)")
-_NUMBERS = bool, int, float, complex, Decimal
-_ATOMS: tuple[type, ...] = (*_NUMBERS, str, bytes, bytearray, date, datetime, time, timedelta, UUID, range)
+CONTAINERS: tuple[type, ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    deque,
+    dict,
+    MappingProxyType,
+    ChainMap,
+    UserDict,
+    UserList,
+)
+_NUMBERS = bool, int, float, complex, Decimal, Fraction
+MOST_DEEP = 50
+"""Levels that are looked into of data that holds objects."""
+_ATOMS: tuple[type, ...] = (*_NUMBERS, str, bytes, bytearray, date, datetime, time, timedelta, timezone, UUID, range)
+
+
+Look = Callable[[Any], tuple[str, dict[str, Any] | None]]
 
 
 def data_digest(value: Any) -> str | None:
     """Return a digest of plain data; None when it is none."""
     try:
         return digest(repr(_Plain().of(value)).encode(errors="surrogatepass"))
+    except Exception:  # noqa: BLE001 - a value of foreign code may do anything when it is looked at
+        return None
+
+
+def mixed_digest(value: Any, look: Look) -> str | None:
+    """Return a digest of data that holds other things too: `look` says what counts of those.
+
+    Args:
+        value: the data, or an object.
+        look: takes what is no plain data; returns a text that stands for it, and attributes that count, if any.
+    """
+    try:
+        return digest(repr(_Plain(look).of(value)).encode(errors="surrogatepass"))
     except Exception:  # noqa: BLE001 - a value of foreign code may do anything when it is looked at
         return None
 
@@ -65,21 +98,28 @@ class _NotPlain(Exception):  # noqa: N818 - it is no error
 class _Plain:
     """One value, as what is hashed."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look | None = None) -> None:
+        self._look = look
         self._left = MOST_LEAVES
         self._within: list[int] = []
 
     def of(self, value: Any) -> Any:
         """Return what tells the value from others, the same in every process."""
         kind = type(value)
-        if value is None or kind in _ATOMS or isinstance(value, PurePath):
-            return kind.__name__, str(value) if isinstance(value, PurePath) else repr(value)
+        if value is None or kind in _ATOMS:
+            return kind.__name__, repr(value)
+        if isinstance(value, PurePath):  # where a program lies is no setting
+            return kind.__name__, "" if value.is_absolute() else str(value)
         if isinstance(value, Enum):
-            return kind.__qualname__, value.name
+            return kind.__qualname__, value.name, self.of(value.value)
+        if isinstance(value, Template | UserString):
+            return kind.__qualname__, value.template if isinstance(value, Template) else value.data
         if isinstance(value, Pattern):
             return "Pattern", value.pattern, value.flags
         if id(value) in self._within:
             return "…"
+        if self._look and len(self._within) >= MOST_DEEP:
+            return kind.__qualname__
         self._within.append(id(value))
         try:
             return self._container(value, kind)
@@ -88,18 +128,55 @@ class _Plain:
 
     def _container(self, value: Any, kind: type) -> Any:
         fields: Any = None
+        if isinstance(value, MappingProxyType):
+            return kind.__name__, self.of(dict(value))
+        if isinstance(value, ChainMap | UserDict | UserList):
+            return kind.__name__, self.of(value.maps if isinstance(value, ChainMap) else value.data)
         if isinstance(value, dict | list | tuple | set | frozenset | deque):
             self._left -= len(value)
             if self._left < 0:
                 return kind.__name__, len(value)
             if isinstance(value, dict):
                 return kind.__name__, [(self.of(key), self.of(part)) for key, part in value.items()]
-            parts = [self.of(part) for part in value]
-            return kind.__name__, sorted(map(repr, parts)) if isinstance(value, set | frozenset) else parts
+            is_set = isinstance(value, set | frozenset)
+            parts = [self.of(part) for part in (sorted(value, key=_type_of) if is_set else value)]
+            return kind.__name__, sorted(map(repr, parts)) if is_set else parts
         if isinstance(value, SimpleNamespace) or hasattr(kind, "__attrs_attrs__") or hasattr(kind, "model_fields"):
             fields = vars(value)
         elif dataclasses.is_dataclass(kind):
             fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(kind)}
+        elif isinstance(value, str | bytes | int | float) and not isinstance(value, type):
+            base = next(one for one in (str, bytes, int, float) if isinstance(value, one))
+            return kind.__qualname__, base.__repr__(value)
+        if self._look is not None:
+            return self._seen(value, fields)
         if fields is None or isinstance(value, type):
             raise _NotPlain
         return kind.__qualname__, [(name, self.of(part)) for name, part in fields.items()]
+
+    def _seen(self, value: Any, fields: Any) -> Any:
+        look = self._look
+        plain = None if fields is None or isinstance(value, type) else data_digest(value)
+        name, attributes = look(value) if look and plain is None else (type(value).__qualname__, None)
+        if plain is not None or attributes is None:
+            return name, plain
+        self._left -= len(attributes)
+        return name, [] if self._left < 0 else [(key, self._attribute(part)) for key, part in attributes.items()]
+
+    def _attribute(self, value: Any) -> Any:
+        """Of what an object holds, data counts; another object in it, such as its client, by the type."""
+        plain = data_digest(value)
+        if plain is not None or self._look is None or holds_data(value):
+            return plain or self.of(value)
+        return self._look(value)[0]
+
+
+def holds_data(value: Any) -> bool:
+    """Return whether something is a container, or an object that is made of fields."""
+    kind = type(value)
+    is_model = dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__") or hasattr(kind, "model_fields")
+    return is_model or isinstance(value, CONTAINERS)
+
+
+def _type_of(value: Any) -> str:
+    return str(getattr(value, "__qualname__", type(value).__qualname__))

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import dis
 import functools
 import inspect
 import sys
-from collections import deque
 from collections.abc import Iterable
-from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from llm_datagen.identity.code import code_digest, digest
-from llm_datagen.identity.data import MOST_LEAVES, data_digest, data_part
+from llm_datagen.identity.data import CONTAINERS, MOST_LEAVES, data_digest, data_part, holds_data, mixed_digest
+from llm_datagen.identity.imports import attribute_names, global_names, imported_names, is_of_user
+from llm_datagen.identity.kinds import SHORT, attributes_of, is_dunder, is_function, kind_of, type_name
 
 Parts = dict[str, str | None]
 """What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no
 secret, or a short text alone; None: nothing can be told."""
-
-SHORT = 64
-"""Characters of a value that is kept as it is, at most."""
 
 _IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
 _PACKAGE = __name__.partition(".")[0]
@@ -53,6 +56,7 @@ class _Walk:
         self._above = above
         self._without = without | _IDENTITY
         self._seen: set[int] = set()
+        self._importing: frozenset[str] = frozenset()
         self._kept: list[Any] = []  # so that no id is used again meanwhile
         inner = root
         while isinstance(inner, functools.partial):
@@ -63,7 +67,7 @@ class _Walk:
     def visit_root(self) -> None:
         """Collect all."""
         root = self._root
-        if isinstance(root, type) or _is_function(root):
+        if isinstance(root, type) or is_function(root):
             self._callable(root, "")
         else:
             self._object(root, "")
@@ -89,20 +93,13 @@ class _Walk:
             return False
         if top in (self._home, "__main__"):
             return True
-        file = getattr(sys.modules.get(str(module)), "__file__", None) or ""
-        return bool(file) and not {"site-packages", "dist-packages"} & set(PurePath(file).parts)
+        return is_of_user(getattr(sys.modules.get(str(module)), "__file__", None))
 
     def _object(self, thing: Any, of: str) -> None:
         if not self._is_new(thing):
             return
         self._class(type(thing), of)
-        attributes: dict[str, Any] = dict(getattr(thing, "__dict__", {}))
-        for cls in type(thing).__mro__:
-            slots = cls.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                with contextlib.suppress(AttributeError):
-                    attributes.setdefault(name, getattr(thing, name))
-        for name, value in attributes.items():
+        for name, value in attributes_of(thing).items():
             if name not in self._without:
                 self._value(f"attribute {name}{of}", value)
 
@@ -112,20 +109,22 @@ class _Walk:
                 continue
             if not self._is_ours(base.__module__):
                 if base.__module__.partition(".")[0] not in (_PACKAGE, *sys.stdlib_module_names):
-                    self._add(f"class {base.__qualname__}{of}", _kind(base))
+                    self._add(f"class {base.__qualname__}{of}", kind_of(base))
                 continue
             where = "" if base is type(self._root) else f" of {base.__qualname__}"
             self._annotations(base, where)
             for name, found in vars(base).items():
                 value = found.__func__ if isinstance(found, staticmethod | classmethod) else found
+                if isinstance(value, functools.partialmethod):
+                    value = functools.partial(value.func, *value.args, **value.keywords)
                 if isinstance(value, property):
                     for function in filter(None, (value.fget, value.fset, value.fdel)):
                         self._callable(function, where, name)
                 elif isinstance(value, functools.cached_property):
                     self._callable(value.func, where, name)
-                elif _is_function(value):
+                elif is_function(value):
                     self._callable(value, where, name)
-                elif not _is_dunder(name) and name not in self._without and name != "_abc_impl":
+                elif not is_dunder(name) and name not in self._without and name != "_abc_impl":
                     self._value(f"attribute {name}{where}", value)
 
     def _annotations(self, cls: type, where: str) -> None:
@@ -133,7 +132,7 @@ class _Walk:
         is_schema = dataclasses.is_dataclass(cls) or hasattr(cls, "model_fields") or hasattr(cls, "__total__")
         found = inspect.get_annotations(cls) if is_schema else {}
         if found:
-            names = [(name, kind if isinstance(kind, str) else _type_name(kind)) for name, kind in found.items()]
+            names = [(name, type_name(kind).replace(f"{cls.__module__}.", "")) for name, kind in found.items()]
             self._add(f"fields{where}", digest(repr(names).encode()))
 
     def _value(self, name: str, value: Any) -> None:
@@ -142,20 +141,36 @@ class _Walk:
             self._add(name, plain)
         elif isinstance(value, ModuleType):
             self._add(name, value.__name__[-SHORT:])
-        elif isinstance(value, type) or _is_function(value):
+        elif isinstance(value, type) or is_function(value):
             self._add(name, str(getattr(value, "__qualname__", type(value).__qualname__))[-SHORT:])
             self._callable(value, "")
-        elif isinstance(value, list | tuple | set | frozenset | deque | dict):
-            self._add(name, f"{type(value).__name__} of {len(value)}")
-            parts = value.values() if isinstance(value, dict) else value
-            for part in [] if isinstance(value, set | frozenset) else list(parts)[:MOST_LEAVES]:
-                if isinstance(part, type) or _is_function(part):
-                    self._callable(part, "")
         else:
             kind = type(value)
-            self._add(name, _kind(kind))
-            if self._is_ours(kind.__module__):
-                self._class(kind, f" of {name}")
+            is_container = isinstance(value, CONTAINERS)
+            known = f"{kind.__name__} of {len(value)}" if is_container else self._kind(kind)
+            found: list[Any] = []
+            inside = mixed_digest(value, lambda part: self._look(part, found))
+            counts = inside and holds_data(value) and (is_container or self._is_ours(kind.__module__))
+            self._add(name, f"{known} {inside}" if counts else known)
+            if not holds_data(value):
+                found = [value]  # of an object alone, the type and its code
+            for part in found[:MOST_LEAVES]:
+                if isinstance(part, type) or is_function(part):
+                    self._callable(part, "")
+                elif self._is_ours(type(part).__module__):
+                    self._class(type(part), f" of {name}")
+
+    def _look(self, value: Any, found: list[Any]) -> tuple[str, dict[str, Any] | None]:
+        """Return what stands for something that is no plain data, and its attributes when its class is the user's."""
+        found.append(value)
+        if isinstance(value, ModuleType | type) or is_function(value):
+            name = getattr(value, "__qualname__", getattr(value, "__name__", type(value).__qualname__))
+            return str(name), None
+        kind = type(value)
+        return self._kind(kind), attributes_of(value) if self._is_ours(kind.__module__) else None
+
+    def _kind(self, cls: type) -> str:
+        return cls.__qualname__[:SHORT] if self._is_ours(cls.__module__) else kind_of(cls)
 
     def _callable(self, thing: Any, of: str, method: str = "") -> None:
         """Follow something that is called: a function, a class, or what wraps one.
@@ -181,7 +196,7 @@ class _Walk:
                     self._value(f"argument {name}{of}", value)
         elif isinstance(thing, BuiltinFunctionType | MethodDescriptorType):
             self._add(f"function {thing.__qualname__}", "built in")
-        elif _is_function(thing):  # that wraps one, such as of functools.lru_cache
+        elif is_function(thing):  # that wraps one, such as of functools.lru_cache
             if self._is_new(thing):
                 self._callable(thing.__wrapped__, of, method)
         elif type(thing).__module__ == "operator":
@@ -196,7 +211,7 @@ class _Walk:
         self._callable(function, of, method)
         cls = holder if isinstance(holder, type) else type(holder)
         own = {} if isinstance(holder, type) else getattr(holder, "__dict__", {})
-        for name in _attribute_names(function.__code__):
+        for name in attribute_names(function.__code__):
             value = inspect.getattr_static(cls, name, None)
             if name in own:
                 self._value(f"attribute {name}{of}", own[name])
@@ -223,7 +238,7 @@ class _Walk:
             with contextlib.suppress(ValueError):  # it is empty
                 self._value(f"closure variable {variable}{of}", cell.cell_contents)
         for attribute, value in vars(function).items():
-            if attribute not in self._without and not _is_dunder(attribute):
+            if attribute not in self._without and not is_dunder(attribute):
                 self._value(f"attribute {attribute}{of}", value)
 
     def _code(self, code: CodeType) -> str | None:
@@ -239,57 +254,45 @@ class _Walk:
             self._value(f"default of {name}{of}", value)
 
     def _globals(self, function: FunctionType, of: str) -> None:
-        for name in _global_names(function.__code__):
-            if name not in function.__globals__:
+        for name in imported_names(function):
+            self._import(name, function)
+        for name in global_names(function.__code__):
+            if name not in function.__globals__ or is_dunder(name):
                 continue
             value = function.__globals__[name]
             if isinstance(value, ModuleType):
                 self._module(value, function.__code__)
-            elif _is_function(value) or isinstance(value, type):
+            elif is_function(value) or isinstance(value, type):
                 self._callable(value, "")
             else:
                 self._value(f"global {name}", value)
 
+    def _import(self, name: str, function: FunctionType) -> None:
+        """Follow what a function imports when it is called, if that is loaded; nothing is imported here.
+
+        It is one part, so that one that cannot be told is the same as any.
+        """
+        module = sys.modules.get(name)
+        if name in self._importing or (module is not None and not self._is_ours(name)):
+            return
+        walk = _Walk(self._root, self._above, self._without)
+        walk._importing = self._importing | {name}
+        if module is not None:
+            walk._module(module, function.__code__)
+        if module is None or walk.parts:
+            parts = [(key, (value or "").split(" ")[0]) for key, value in walk.parts.items()]
+            self._add(f"import {name}", None if module is None else digest(repr(parts).encode()))
+
     def _module(self, module: ModuleType, code: CodeType) -> None:
-        """Follow what is used of a module of the user's own."""
+        """Follow what is used of a module of the user's own, and of modules in it."""
         if not self._is_ours(module.__name__):
             return
-        for name in _attribute_names(code):
+        for name in attribute_names(code):
             value = vars(module).get(name)
-            if _is_function(value) or isinstance(value, type):
+            if is_function(value) or isinstance(value, type):
                 self._callable(value, "")
-            elif name in vars(module) and not isinstance(value, ModuleType):
+            elif isinstance(value, ModuleType):
+                if self._is_new(value):
+                    self._module(value, code)
+            elif name in vars(module) and not is_dunder(name):
                 self._value(f"global {module.__name__.rpartition('.')[2]}.{name}", value)
-
-
-def _is_function(thing: Any) -> bool:
-    kinds = FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType, functools.partial
-    is_wrapper = not isinstance(thing, type) and "__wrapped__" in getattr(thing, "__dict__", ())
-    return isinstance(thing, kinds) or is_wrapper
-
-
-def _is_dunder(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
-
-
-def _kind(cls: type) -> str:
-    """Return the name of a class, with its package: the module within that is not for users to know."""
-    return f"{cls.__module__.partition('.')[0]}: {cls.__qualname__}"[:SHORT]
-
-
-def _type_name(kind: Any) -> str:
-    return kind.__qualname__ if isinstance(kind, type) else repr(kind)
-
-
-@functools.lru_cache(maxsize=4096)
-def _global_names(code: CodeType) -> tuple[str, ...]:
-    """Return the globals that a function and those within it use."""
-    found = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
-    inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in _global_names(const)]
-    return tuple(dict.fromkeys([*found, *inner]))
-
-
-@functools.lru_cache(maxsize=4096)
-def _attribute_names(code: CodeType) -> tuple[str, ...]:
-    inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in _attribute_names(const)]
-    return tuple(dict.fromkeys([*code.co_names, *inner]))

@@ -256,6 +256,8 @@ class Calm:
 class Worker:
     """What the operators of a run share: how they dawdle, and when they are struck."""
 
+    version: str | None = "struck or not"  # the one that is resumed is calm
+
     def __init__(self, rng: random.Random, model: Model, name: str) -> None:
         self.name = name
         self.chaos: Chaos | Calm = Calm()

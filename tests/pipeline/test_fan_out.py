@@ -118,6 +118,7 @@ def children():
     print("made", flush=True)
     sys.stdin.read()
 
+explode.version = "an instrument"
 UnifiedPipeline(
     [explode], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl",
     base_path=folder, results_dir=folder + "/results", log_file=None,

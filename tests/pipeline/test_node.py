@@ -29,7 +29,7 @@ from llm_datagen import (
     UnifiedNodePipeline,
 )
 
-from ..support import PATIENCE_SECONDS, QUICK, Bench, Calls, bag, eventually, lines, numbered, write_jsonl
+from ..support import PATIENCE_SECONDS, QUICK, Bench, Calls, bag, eventually, instrument, lines, numbered, write_jsonl
 
 
 def node(bench: Bench, name: str = "n", **settings: Any) -> UnifiedNode:
@@ -347,7 +347,7 @@ def test_nodes_wired_by_hand_resume_by_their_image(bench: Bench, streaming: bool
 
     def nodes() -> list[UnifiedNode]:
         made = wired(bench, ("a", "in.jsonl", "a.jsonl"), ("b", "a.jsonl", "b.jsonl"), ("c", "a.jsonl", "c.jsonl"))
-        made[1].set_operator(FunctionOperator(work, name="work"))
+        made[1].set_operator(instrument(FunctionOperator(work, name="work")))
         return made
 
     with pytest.raises(NodeFailedError, match="not yet") as caught:
@@ -392,7 +392,7 @@ def test_a_resume_matches_nodes_by_their_ids_not_by_their_order(bench: Bench) ->
 
             return add
 
-        return [left.set_operator(add(1000)), right.set_operator(add(2000))]
+        return [left.set_operator(instrument(add(1000))), right.set_operator(instrument(add(2000)))]
 
     with pytest.raises(NodeFailedError):
         run(bench, nodes()).create("x").run()
@@ -402,7 +402,7 @@ def test_a_resume_matches_nodes_by_their_ids_not_by_their_order(bench: Bench) ->
     assert bag(lines(bench.folder / "right.jsonl")) == bag({"n": n + 2000, "_i": n} for n in range(60))
     renamed = nodes()
     renamed[0].node_id = "other"
-    with pytest.raises(ImageMismatchError, match=r"left.*other"):
+    with pytest.raises(ImageMismatchError, match=r"other .*: it was added; left .*: it was removed"):
         run(bench, renamed).resume("x")
 
 

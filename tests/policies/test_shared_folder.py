@@ -43,6 +43,8 @@ def same(row):
         time.sleep(0.01)
     return row
 
+same.version = "an instrument"
+
 def run(name):
     UnifiedPipeline(
         [same], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", base_path=folder,

@@ -442,5 +442,5 @@ def test_cancelled_pipelines_know_it_from_their_image(bench: Bench) -> None:
     pipeline.start()
     pipeline.cancel("later")
     pipeline.wait()
-    other = UnifiedPipeline([copy], "jsonl://x", "jsonl://y", results_dir=bench.results, log_file=None).resume("a")
+    other = UnifiedPipeline([copy], results_dir=bench.results, log_file=None).resume("a")
     assert other.status == Status.RESUMING

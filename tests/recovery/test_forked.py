@@ -25,6 +25,7 @@ from llm_datagen import LogFile, UnifiedPipeline
 folder = Path(sys.argv[1])
 class Pooled:
     name = "pooled"
+    version = "an instrument"
     def setup(self):
         self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
     def process_item(self, item, ctx):

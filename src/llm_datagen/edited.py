@@ -2,7 +2,8 @@
 
 A run is a promise that all rows of a node are of one operator. So what was edited is refused by name, unless the user
 says what is meant: *accept*, what is done stays, and the rest is done by the new operators; or *rerun*, the nodes that
-were edited and all that read from them are done again, and what is before them is kept.
+were edited, or keep rows of an edit that was accepted before, and all that read from them are done again, and what
+is before them is kept.
 """
 
 from __future__ import annotations
@@ -22,8 +23,15 @@ from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
 from llm_datagen.streams import FileStream, Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
+from llm_datagen.versions import Older, older_rows
 
 PARTS_SHOWN = 8
+
+NOTHING_AGAIN = (
+    "on_change='rerun' (--rerun): nothing of this run is done again: no edit of an operator or a step was found since "
+    "its rows were made, and no rows of an earlier version are left"
+)
+"""What is told of a rerun that has nothing to do."""
 
 Entry = dict[str, Any]
 """A node, as the image has it."""
@@ -41,6 +49,7 @@ class Edit:
         shown: the same for people, with the old value and the new one where they are known.
         rows: how many source rows each node of the image has done.
         unchecked: nodes that have done rows, and whose image has no fingerprint.
+        older: nodes that keep rows of an earlier version of their operator, accepted before.
     """
 
     image: Entry
@@ -50,6 +59,7 @@ class Edit:
     shown: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
+    older: dict[str, Older] = field(default_factory=dict)
 
     @property
     def is_redrawn(self) -> bool:
@@ -64,16 +74,16 @@ class Edit:
         """
         if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
             raise OperatorChangedError(self._refusal(on_change), self.changes)
-        again = self._done_again() if self.changes and on_change == "rerun" else set()
+        again = self._done_again() if on_change == "rerun" else set()
         reset = self._reset(again) if again or self.is_redrawn else None
         known = {entry["node_id"]: entry for entry in self.image["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
             before = known.get(node_id, {})
             notes = list(before.get("changes", ()))
-            if node_id in self.changes:
-                rows = self.rows.get(node_id, 0)
-                notes.append({"at": now_text(), "on_change": on_change, "parts": self.changes[node_id], "rows": rows})
+            if node_id in self.changes or (node_id in again and node_id in self.older):
+                rows, parts = self.rows.get(node_id, 0), self.changes.get(node_id, [])
+                notes.append({"at": now_text(), "on_change": on_change, "parts": parts, "rows": rows})
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
             if node_id in again or any(node_id == one for one, _, _ in (reset.moves if reset else ())):
                 report = _nothing_done(node_id, before)
@@ -93,11 +103,12 @@ class Edit:
         return reset
 
     def _done_again(self) -> set[str]:
-        """Return the nodes of the code that were edited, and all that read what such a node writes."""
+        """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
+        begin = {*self.changes, *self.older}
         again: set[str] = set()
         places: set[tuple[str, str]] = set()
         for entry in self.entries:  # each comes after those that it reads from
-            if entry["node_id"] in self.changes or places & set(_stream(entry["input_uri"]).places):
+            if entry["node_id"] in begin or places & set(_stream(entry["input_uri"]).places):
                 again.add(entry["node_id"])
                 places.add(_stream(entry["output_uri"]).place)
         return again
@@ -138,7 +149,9 @@ class Edit:
         return (
             f"{text}resume with on_change='rerun' (--rerun): these nodes and all that read from "
             "them are done again, their outputs are deleted, and what is before them is kept (an operator that was "
-            "renamed keeps its identity with name='the old name'; one with a `version` is compared by that alone)"
+            "renamed keeps its identity with name='the old name'; one with a `version` is compared by that alone). On "
+            "the command line, a run that a program started needs to be told where the edited operators are: "
+            f"llm-datagen resume {pipeline_id} module:pipeline --rerun"
         )
 
     def notes(self, on_change: OnChange) -> list[Note]:
@@ -148,14 +161,29 @@ class Edit:
             Note(node_id, f"the operator changed since rows were made ({_shown(self.shown[node_id])}); {done}", parts)
             for node_id, parts in self.changes.items()
         ]
-        unchecked = "this run was made by a version without fingerprints: whether the operator changed is not known"
-        return notes + [Note(node_id, unchecked, []) for node_id in self.unchecked]
+        if on_change == "rerun":
+            notes += [
+                Note(
+                    node_id,
+                    f"{old.rows:,} rows are of an earlier version of the operator: the edit was accepted then "
+                    f"({_shown(old.parts)}); done again",
+                    old.parts,
+                )
+                for node_id, old in self.older.items()
+                if node_id not in self.changes
+            ]
+            if not notes:
+                notes.append(Note(self.entries[0]["node_id"], NOTHING_AGAIN))
+        return notes + self._unchecked_notes()
 
-    def warn(self, on_change: OnChange) -> None:
+    def _unchecked_notes(self) -> list[Note]:
+        text = "this run was made by a version without fingerprints: whether the operator changed is not known"
+        return [Note(node_id, text, []) for node_id in self.unchecked]
+
+    def warn(self) -> None:
         """Warn as Python does of rows that may be of several operators, and nobody has said that they may."""
-        for note in self.notes(on_change):
-            if not note.parts:
-                warn(f"{note.node_id}: {note.text}", OperatorWarning)
+        for note in self._unchecked_notes():
+            warn(f"{note.node_id}: {note.text}", OperatorWarning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +225,9 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edi
         differs = _how_steps_differ(before, entry) if edit.is_redrawn else []
         if edit.is_redrawn and not differs and _read_from(image["nodes"], entry) != _read_from(entries, entry):
             differs = ["it reads what another step writes"]
+        older = older_rows(before) if before is not None else None
+        if older is not None:
+            edit.older[node_id] = older
         if before is not None and not differs and edit.rows[node_id]:
             if before.get("fingerprint") is None:
                 edit.unchecked.append(node_id)

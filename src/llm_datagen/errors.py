@@ -76,8 +76,8 @@ class OperatorChangedError(ImageMismatchError):
 class OperatorWarning(UserWarning):
     """Warns that rows of a run may not be those of one operator, called anew for each.
 
-    Given by `resume()` and `replay()` when an edited operator is accepted, and when the image, of an older version,
-    does not say whether it was edited; at the end of a run whose operator keeps something from one call to the next.
+    Given by `resume()` and `replay()` when the image, of an older version, does not say whether an operator was edited;
+    at the end of a run whose operator keeps something from one call to the next.
     """
 
 

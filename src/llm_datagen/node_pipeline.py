@@ -99,6 +99,9 @@ class UnifiedNodePipeline(BasePipeline):
         for node in self._given:
             node.runs_in(run)
 
+    def _has_operators(self) -> bool:
+        return True
+
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         given = {node.node_id: node.operator for node in self._given}
         known = [entry["node_id"] for entry in image["nodes"]]

@@ -112,6 +112,17 @@ def operators_of(image: Mapping[str, Any]) -> list[Any]:
     return operators
 
 
+def edits_unread(pipeline_id: str, on_change: str, verb: str) -> str:
+    """Return why edits cannot be accepted or done again when operators are made as the image says, and what to do."""
+    flag = "--rerun" if on_change == "rerun" else "--accept-changes"
+    return (
+        f"on_change={on_change!r} ({flag}): no operators were given, so those of run {pipeline_id!r} come from the "
+        "run's state (runtime.json), and edits of the program, such as a prompt, are not read. Nothing was changed. "
+        f"Say where the edited operators are: llm-datagen {verb} {pipeline_id} module:pipeline {flag}; or, in Python, "
+        f"give them: UnifiedPipeline(operators=[…], results_dir=…).{verb}({pipeline_id!r}, on_change={on_change!r})"
+    )
+
+
 def build_operator(ref: OperatorRef, where: str) -> Any:
     """Return the operator that is made so.
 

@@ -242,6 +242,9 @@ class UnifiedPipeline(BasePipeline):
     def _blueprint(self) -> dict[str, Any]:
         return image_of_line(self._settings, [], UNKNOWN_ID)
 
+    def _has_operators(self) -> bool:
+        return self._settings.operators is not None
+
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         if self._settings.operators is not None:
             return [*self._settings.operators, *exporters_of(image)]

@@ -50,7 +50,8 @@ class Note:
     Attributes:
         node_id: the node.
         text: what is told.
-        parts: the parts of its operator that changed; None when it is about a path that is not used.
+        parts: the parts of its operator that changed; None when it is about something that is given and not used: a
+            path, or an `on_change`.
     """
 
     node_id: str

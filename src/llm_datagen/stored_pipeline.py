@@ -11,14 +11,14 @@ from llm_datagen.blueprint import new_pipeline_id
 from llm_datagen.cautions import warn
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
 from llm_datagen.edited import Entry, Reset, compare
-from llm_datagen.errors import ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
+from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.identity import fingerprint_of
 from llm_datagen.layout import check_layout
 from llm_datagen.log import LogTarget
 from llm_datagen.node import UnifiedNode
-from llm_datagen.operator_refs import ref_of
+from llm_datagen.operator_refs import edits_unread, ref_of
 from llm_datagen.outputs import delete_outputs, why_refused
 from llm_datagen.overriding import CHECKS
 from llm_datagen.report import LIVE, Status
@@ -52,6 +52,10 @@ class StoredPipeline:
         self._notes: list[Note] = []  # to be told when the run begins
 
     # What the kinds differ in.
+
+    def _has_operators(self) -> bool:
+        """Return whether the code gives operators; else, they are made again as the image says."""
+        raise TypeError
 
     def _operators(self, image: dict[str, Any]) -> list[Any]:
         """Return the operators in the code, in the order of the image's nodes."""
@@ -159,13 +163,15 @@ class StoredPipeline:
             on_change: what becomes of rows of operators that were edited since (their code, their prompt, their
                 settings; see `BaseOperator.fingerprint`), and when steps were added, removed or moved: "refuse";
                 "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
-                that differ and all behind them are done again: their outputs are deleted, what is before them stays.
+                that differ, or keep rows of an edit that was accepted before, and all behind them are done again: their
+                outputs are deleted, what is before them stays.
 
         Returns:
             The pipeline itself: call `run()` next.
 
         Raises:
-            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes.
+            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes; on
+                "accept" or "rerun", when the code gives no operators: those of the image know of no edit.
             PipelineNotFoundError: when there is no such run.
             ImageError: when its image cannot be read.
             OperatorChangedError: when operators, or the steps, are not those of the image, and `on_change` does not say
@@ -226,6 +232,8 @@ class StoredPipeline:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
+        if on_change != "refuse" and not self._has_operators():
+            raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
         change_policy(image, on_error, max_errors)
         edit = compare(image, *self._steps(image))
         reset = edit.settle(on_change)
@@ -240,7 +248,7 @@ class StoredPipeline:
         check_nodes(kept, image)
         if reset is not None:
             check_reset(reset, nodes, folder)
-        edit.warn(on_change)
+        edit.warn()
         ignored = self._ignored(image)
         for note in ignored:
             warn(note.text, ResumeWarning)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+
+from llm_datagen.cli.target import default_results
+from llm_datagen.runtime import RunFolder
 
 from .conftest import Command
 from .shell import Shell
@@ -41,6 +47,55 @@ def test_an_edited_file_goes_on_only_as_it_is_told(
 
 def test_both_choices_at_once_are_refused(command: Command, begun: str) -> None:
     assert "give one of them" in command("resume", "a", "--accept-changes", "--rerun", code=2).output
+
+
+def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shell: Shell, command: Command) -> None:
+    """A prompt, say, or any other argument: the image has that of the run."""
+
+    def program(much: int) -> None:
+        shell.text(
+            "import functools, ops\n"
+            "from llm_datagen import UnifiedPipeline\n"
+            f"operators = [functools.partial(ops.add, much={much}), ops.picky]\n"
+            "pipeline = UnifiedPipeline(operators, 'jsonl://in.jsonl', 'jsonl://out.jsonl')\n"
+            "if __name__ == '__main__':\n"
+            "    pipeline.create('a').run()\n",
+            "prog.py",
+        )
+
+    program(0)
+    begun = subprocess.run([sys.executable, "prog.py"], cwd=shell.folder, capture_output=True, check=False)
+    assert begun.returncode == 1
+    (shell.folder / "mended").touch()
+    program(100)
+    image = RunFolder(default_results(), "a").path / "runtime.json"
+    before = image.read_bytes()
+    for flag in ("--rerun", "--accept-changes"):
+        refused = " ".join(command("resume", "a", flag, code=2).output.split())
+        assert "edits of the program, such as a prompt, are not read" in refused
+        assert f"llm-datagen resume a module:pipeline {flag}" in refused
+    assert image.read_bytes() == before
+    told = command("resume", "a").output
+    assert "edits of the program, such as a prompt, are not read" in told
+    assert "llm-datagen resume a module:pipeline" in told
+    assert [row["n"] for row in shell.rows()] == list(range(50))
+    command("resume", "a", "prog:pipeline", "--rerun")
+    assert [row["n"] for row in shell.rows()] == [n + 100 for n in range(50)]
+
+
+def test_status_tells_of_rows_of_several_versions_until_they_are_done_again(
+    shell: Shell, command: Command, begun: str
+) -> None:
+    command("resume", "a", "--accept-changes")
+    told = " ".join(command("status", "a").output.split())
+    assert (
+        "node_0: rows are of an earlier version of the operator: 50 of 50 were done before an edit was accepted "
+        "(argument much); a resume with --rerun does them again"
+    ) in told
+    assert "done again" in command("resume", "a", "--rerun").output
+    assert [row["n"] for row in shell.rows()] == [n + 100 for n in range(50)]
+    assert "version of the operator" not in command("status", "a").output
+    assert "nothing of this run is done again" in " ".join(command("resume", "a", "--rerun").output.split())
 
 
 def test_a_preview_names_state_between_calls_and_not_what_setup_sets(shell: Shell, command: Command) -> None:

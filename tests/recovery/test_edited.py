@@ -81,7 +81,7 @@ def test_an_edited_operator_is_refused_by_name_and_nothing_is_changed(begun: Ben
         line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")
     assert caught.value.changes == {"node_1": ("attribute mark",)}
     assert "on_change='accept'" in str(caught.value)
-    assert "--rerun" in str(caught.value)
+    assert "llm-datagen resume a module:pipeline --rerun" in str(caught.value)
     assert isinstance(caught.value, ImageMismatchError)
     assert state(begun) == before
 
@@ -110,6 +110,50 @@ def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None
     line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a")  # the new one is the run's from now on
     with pytest.raises(OperatorChangedError):
         line(begun, [Step("A"), Step("B"), Step("C")]).resume("a")
+
+
+@pytest.mark.parametrize("edited", [0, 1])
+def test_a_rerun_after_an_accepted_edit_does_its_rows_again(begun: Bench, edited: int) -> None:
+    """Whether the node was done or not when the edit was accepted; what is before it stays, what follows does not."""
+    now = ["aBC", "AbC"][edited]
+    line(begun, steps(now)).resume("a", on_change="accept").run()
+    assert "ABC" in marks(begun)
+    CALLS.clear()
+    heard = Heard()
+    line(begun, steps(now), hooks=heard).resume("a", on_change="rerun").run()
+    assert marks(begun) == [now] * ROWS
+    assert dict(CALLS) == dict.fromkeys("ABC"[edited:], ROWS)
+    ((node_id, level, text),) = heard.texts
+    assert (node_id, level) == (f"node_{edited}", "warning")
+    rows = (12, 7)[edited]
+    assert text.startswith(f"{rows} rows are of an earlier version of the operator")
+    assert "(attribute mark); done again" in text
+    notes = begun.image("a")["nodes"][edited]["changes"]
+    assert [(note["on_change"], note["parts"]) for note in notes] == [("accept", ["attribute mark"]), ("rerun", [])]
+    CALLS.clear()
+    line(begun, steps(now)).resume("a", on_change="rerun").run()  # none are left
+    assert not CALLS
+
+
+def test_an_accepted_edit_behind_an_edited_node_is_settled_by_its_rerun(begun: Bench) -> None:
+    line(begun, steps("AbC")).resume("a", on_change="accept").run()
+    line(begun, steps("abC")).resume("a", on_change="rerun").run()
+    assert marks(begun) == ["abC"] * ROWS
+    CALLS.clear()
+    line(begun, steps("abC")).resume("a", on_change="rerun").run()
+    assert not CALLS
+
+
+def test_a_rerun_with_nothing_to_do_again_says_so(begun: Bench) -> None:
+    heard = Heard()
+    line(begun, steps("ABC"), hooks=heard).resume("a", on_change="rerun").run()
+    ((node_id, level, text),) = heard.texts
+    assert (node_id, level) == ("node_0", "warning")
+    assert "nothing of this run is done again" in text
+    (logged,) = [entry for entry in begun.log_lines() if entry["event"] == "[Not Used]"]
+    assert (logged["node_id"], logged["message"]) == ("node_0", text)
+    assert CALLS["A"] == ROWS
+    assert not any("changes" in entry for entry in begun.image("a")["nodes"])
 
 
 def test_a_refusal_tells_the_old_value_and_the_new_one(bench: Bench) -> None:
@@ -492,8 +536,11 @@ def test_operators_that_are_made_again_from_the_image_are_compared_as_well(
     if choice == "refuse":
         return
     monkeypatch.setattr(stops, "__code__", parts.pairs.__code__)  # it has done rows, too
-    pipeline.resume("a", on_change=choice)
-    pipeline.run()
+    for verb in ("resume", "replay"):  # what else the program edits, such as an argument, is not seen
+        with pytest.raises(ConfigError, match=rf"not read.* llm-datagen {verb} a module:pipeline --.*operators=\["):
+            getattr(pipeline, verb)("a", on_change=choice)
+    assert state(bench) == before
+    line(bench, [parts.add, stops, parts.double]).resume("a", on_change=choice).run()
     made = [(n + 1) * (3 if choice == "rerun" else 1) for n in range(6)]
     assert [row["n"] for row in lines(bench.output)] == [2 * n for n in made]
 

@@ -82,7 +82,7 @@ RerunOption = Annotated[
     bool,
     typer.Option(
         "--rerun",
-        help="Operators or steps were edited since: these and all behind them are done again, and their outputs are "
-        "deleted; what is before them stays.",
+        help="Operators or steps were edited since: these, those that keep rows of an edit that was accepted, and "
+        "all behind them are done again, and their outputs are deleted; what is before them stays.",
     ),
 ]

@@ -53,7 +53,7 @@ def resume_run(
     target = run.target("resume")
     target.pipeline.resume(pipeline_id, on_error=on_error, max_errors=max_errors, on_change=on_change)
     budget.give([node.operator for node in target.pipeline.nodes])
-    write(f"run {pipeline_id}: resumed, {run.keep_origin(target)}")
+    write(f"run {pipeline_id}: resumed, {run.keep_origin(target, 'resume')}")
     return run_watched(target.pipeline)
 
 
@@ -80,7 +80,7 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
     target.pipeline.replay(pipeline_id, on_change=on_change)
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())
-    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
+    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target, 'replay')}")
     return run_watched(target.pipeline)
 
 
@@ -170,10 +170,13 @@ class _Stopped:
             ) from error.__cause__
         return Target(name="", pipeline=UnifiedPipeline(log_file=self.image.get("log_file")))
 
-    def keep_origin(self, target: Target) -> str:
-        """Keep where its operators come from now, and return what is said of that."""
+    def keep_origin(self, target: Target, verb: str) -> str:
+        """Keep where its operators come from now, and return what is said of that; `verb` is what is done with it."""
         if not target.name:
-            return "with the operators that its image names"
+            return (
+                "with the operators that its image names; edits of the program, such as a prompt, are not read. To use "
+                f"them: llm-datagen {verb} {self.folder.pipeline_id} module:pipeline"
+            )
         origin = self._origin or Origin.here(target.name)
         Origin(target=target.name, cwd=origin.cwd).save(self.folder)
         return self._name or origin.target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llm_datagen.report import LIVE, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
 from llm_datagen.topology import unsettled
+from llm_datagen.versions import older_rows
 
 INTERRUPTED = "interrupted"
 """The status of a run whose image says that it is running, and whose process is gone."""
@@ -204,7 +206,24 @@ def _details(run: RunView) -> str:
     where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
     row = image.get("failed_row") if run.status == Status.FAILED else None
     at = f"failed at {escape_line(row)}\n" if row else ""
-    return f"{at}{budget}started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
+    older = "".join(f"{escape_line(text)}\n" for text in _versions(image))
+    return (
+        f"{older}{at}{budget}started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
+    )
+
+
+def _versions(image: dict[str, Any]) -> Iterator[str]:
+    """Return what is to be said of nodes whose rows are not all of the operator as it is now."""
+    for entry in image.get("nodes", ()):
+        old = older_rows(entry)
+        if old is None:
+            continue
+        done = entry.get("rows_in", 0)
+        which = "several versions" if done > old.rows else "an earlier version"
+        yield (
+            f"{entry['node_id']}: rows are of {which} of the operator: {number(old.rows)} of {number(done)} were done "
+            f"before an edit was accepted ({', '.join(old.parts)}); a resume with --rerun does them again"
+        )
 
 
 def _time(text: str | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from llm_datagen.messages import Cancel, GetStatus, Outcome, PipelineFinished, S
 from llm_datagen.report import PipelineStatus, RunReport, Status
 from llm_datagen.run import Run
 
+from ..executors.helpers import threads_of
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 from .helpers import Desk, DiskFullError, FailingDisk, Log, aside, error_of, result_of, stream_on
 
@@ -458,3 +461,43 @@ def test_the_thread_that_waits_may_be_another_one(bench: Bench) -> None:
     with pytest.raises(DatagenError):
         pipeline.start()
     assert error_of(aside(pipeline.run)) is not None
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_setup_that_hangs_ends_with_cancel_and_grace(bench: Bench, executor: str, is_async: bool) -> None:
+    """H13: the node hears of the cancel; what hangs is left behind, or killed, and the run can be resumed."""
+    if is_async and executor == "process":
+        return  # async operators have no processes
+    may_end, began = bench.folder / "may_end", bench.folder / "began"
+
+    class Plain(BaseOperator):
+        def setup(self) -> None:
+            began.touch()
+            while not may_end.exists():
+                time.sleep(0.01)
+
+        def process_item(self, item: Any, ctx: Any) -> Any:
+            return item
+
+    class Later(BaseOperator):
+        async def setup(self) -> None:
+            began.touch()
+            while not may_end.exists():
+                await asyncio.sleep(0.01)
+
+        async def process_item(self, item: Any, ctx: Any) -> Any:
+            return item
+
+    bench.give(numbered(3))
+    operator = Later() if is_async else Plain()
+    pipeline = bench.pipeline([operator], grace=0.01, executor="auto" if is_async else executor).create("p")
+    pipeline.start()
+    eventually(began.exists)
+    pipeline.cancel()
+    report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
+    assert report.status is Status.CANCELED
+    may_end.touch()
+    eventually(lambda: threads_of("") == [])
+    assert bench.pipeline([operator], executor="auto" if is_async else executor).resume("p").run().rows_out == 3

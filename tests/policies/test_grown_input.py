@@ -230,6 +230,17 @@ def test_what_was_not_read_may_be_mended(bench: Bench, streaming: bool) -> None:
     check_counts(bench, report)
 
 
+@pytest.mark.parametrize("left", [50, 51, 90])
+def test_an_input_may_be_shortened_behind_what_was_read(bench: Bench, left: int) -> None:
+    """M22: what is gone was not read; it was a bare ValueError."""
+    pipeline, hurt, _ = interrupted(bench)
+    hurt.clear()
+    text = bench.input.read_text()
+    bench.input.write_text(text[: text.index(row(left))])
+    assert pipeline.resume("a").run().rows_out == left
+    assert [one["n"] for one in lines(bench.output)] == [2 * n for n in range(left)]
+
+
 def test_a_run_that_has_read_nothing_takes_any_input(bench: Bench) -> None:
     """M22: there is nothing that could have changed."""
     pipeline, hurt, _ = interrupted(bench, at=0)

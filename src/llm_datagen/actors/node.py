@@ -19,6 +19,7 @@ from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.rate import RateLimit
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.stall import StallWatch
+from llm_datagen.actors.starting import Starting
 from llm_datagen.actors.tasks import Tasks
 from llm_datagen.actors.times import WorkerTimes
 from llm_datagen.actors.workers import make_delivery, make_executor, make_kernel
@@ -53,6 +54,13 @@ PATIENCE_SECONDS = 0.002
 @dataclass(frozen=True, slots=True)
 class _Patience:
     """Timer: the first calls have not come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """The workers are ready, or `setup` has raised."""
+
+    error: BaseException | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class NodeActor(Stage):
         kernel = make_kernel(plan, self._ctx)
         self._holding = Holding(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
+        self._starting = Starting(self._executor, plan.node_id)
         self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, root=plan.root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0, kernel.siblings)
         self._pace = Pace(
@@ -130,16 +139,28 @@ class NodeActor(Stage):
         return plan.concurrency > 1 and plan.dispatched is None and plan.policy.max_errors is None
 
     def begin(self) -> None:
-        """Start the workers; the operator's `setup` runs."""
-        try:
-            self._executor.start()
-        except StopRun as stop:
-            self._stop_run(FailureRecord.of(stop))
-            self._go_on()
+        """Start the workers; the operator's `setup` runs, aside."""
+        self._starting.begin(self._tell_started)
         self._stall.moved()
         self._look_later()
 
-    def handle(self, message: NodeMessage | _Patience | _Late | _Look | _RateWait | _GraceOver | HoldOver) -> None:
+    def _tell_started(self, error: BaseException | None) -> None:
+        """Tell this actor, from another thread."""
+        tell(self.actor_ref, _Started(error))
+
+    def _started(self, error: BaseException | None) -> None:
+        self._starting.is_on = False
+        self._stall.moved()
+        if isinstance(error, StopRun):
+            self._stop_run(FailureRecord.of(error))
+        elif error is not None:
+            raise error
+        elif self._starting.is_resized:
+            self._resize()
+
+    def handle(
+        self, message: NodeMessage | _Started | _Patience | _Late | _Look | _RateWait | _GraceOver | HoldOver
+    ) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
@@ -154,6 +175,8 @@ class NodeActor(Stage):
                 self._backlog.close()
             case TaskDone():
                 self._take(message)
+            case _Started(error=error):
+                self._started(error)
             case _Patience():
                 self._pace.open_up()
             case _Late():
@@ -193,7 +216,8 @@ class NodeActor(Stage):
         try:
             self._executor.stop(wait=not self._is_given_up)
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
-            self._log.error(events.TEARDOWN_FAILED, error=repr(error))
+            self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
+        self._starting.stop(wait=not self._is_given_up)
         if not self._is_given_up:
             self._delivery.close()
 
@@ -201,6 +225,8 @@ class NodeActor(Stage):
         """Do what can be done now: hand out work, ask for more, end."""
         if not self._tasks:
             self._holding.answer()
+        if self._starting.is_on and not self._is_given_up:
+            return
         while not self._is_stopping and not self._holding.is_on and self._has_room():
             rows = self._rate.rows()
             if not rows:
@@ -260,6 +286,9 @@ class NodeActor(Stage):
         self.mailbox.wake_after(HOLD_SECONDS, HoldOver(), key="hold")
 
     def _resize(self) -> None:
+        if self._starting.is_on:
+            self._starting.is_resized = True
+            return
         self._rate.change(self._plan.rate)
         workers = self._plan.concurrency
         self._executor.resize(workers)

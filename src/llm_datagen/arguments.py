@@ -17,9 +17,11 @@ MOST_BYTES = 65_536
 
 _TUPLE, _NAME = "$tuple", "$name"
 _SECRET_NAME = re.compile(
-    r"(?i)(^|_)((api|access|private)_?key|secret|token|passw(or)?d|credential|auth(orization)?)s?$"
+    r"(?ix)(^|[_-])("
+    r"(api|access|private|secret|auth|client|signing)[_-]?keys? | secrets? | token(?!s) | passw(or)?ds? | passphrase |"
+    r"passcode | credentials? | cookies? | auth([_-]?header)? | authorization)$"
 )
-_SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^Bearer\s|^sk-|(?i:[?&][a-z_-]*(key|token|secret)=)")
+_SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-|(?i:[?&][a-z_-]*(key|token|secret)=)")
 
 
 class NotPlainError(Exception):

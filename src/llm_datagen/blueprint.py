@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
+from llm_datagen.config import OLDER, DataConfig, InputIds, NodeConfig, WriterConfig
 from llm_datagen.errors import ConfigError
 from llm_datagen.exporting import Exporter, codec_of, with_export
 from llm_datagen.ids import root_names
@@ -95,7 +95,7 @@ def image_of_line(
                 "idle_timeout": filled.idle_timeout,
                 "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
                 "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
-                "input_ids": settings.input_ids,
+                "input_ids": _input_ids(settings.input_ids, uris[0]),
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,
             }
@@ -136,6 +136,11 @@ def _with_writer_defaults(config: Any, defaults: WriterConfig) -> Any:
     if not isinstance(writer, Mapping):
         return config
     return {**config, "writer_config": {**defaults.as_dict(), **writer}}
+
+
+def _input_ids(wanted: InputIds, uri: str) -> InputIds:
+    """Return what becomes of an `_i` of the input: one that the user never gave is not kept as his."""
+    return "drop" if StreamFactory.create(uri).is_numbered() else wanted
 
 
 def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:

@@ -94,7 +94,6 @@ class Run:
         log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
-        self._notes = notes
         self._hooks: HookRunner | None = None
         self._state = StateHeard()
         self._crew: list[pykka.ActorRef[Any]] = []

@@ -182,7 +182,7 @@ def test_every_order_and_event_of_a_pipeline_is_in_the_tables() -> None:
     for cell, (fields, _) in events.items():
         assert names_in(fields) == list(_fields(getattr(messages, cell.strip("`"))))
     public = {event.__name__ for event in typing.get_args(messages.Event)} | {name.strip("`") for name in orders}
-    internal = {"StatusChanged", "Settled", "StageEnded"}
+    internal = {"StatusChanged", "Settled", "StageEnded", "RowsFailed"}
     assert {cls.__name__ for cls in typing.get_args(messages.PipelineMessage)} == public | internal
     assert {cls.__name__ for cls in typing.get_args(messages.HostMessage)} == {name.strip("`") for name in orders}
 
@@ -253,7 +253,8 @@ def test_a_dead_letter_holds_these_keys(tmp_path: Path, monkeypatch: pytest.Monk
     llm_datagen.UnifiedPipeline([refuse], "in.jsonl", "out.jsonl", on_error="dead_letter", log_file=None).run()
     letters = [json.loads(line) for line in Path("out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = table(REFERENCE, "Files on disk", "key of a dead letter")
-    assert sorted(_names(rows)) == sorted({key for letter in letters for key in letter})
+    of_long_records = {"raw_bytes"}
+    assert sorted(_names(rows)) == sorted({key for letter in letters for key in letter} | of_long_records)
     assert names_in(rows["`error`"][0])[:3] == list(letters[0]["error"])
     assert [letter["attempts"] for letter in letters] == [1, 0]
 

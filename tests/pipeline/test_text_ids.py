@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, INodeContext, NodeFailedError
+from llm_datagen import BaseOperator, ConfigError, INodeContext, MemoryStream, NodeFailedError
 from llm_datagen.audit import verify
 from llm_datagen.ids import RootNames
 from llm_datagen.lineage import trace
 
-from ..support import Bench, bag, lines, numbered
+from ..support import Bench, bag, lines, numbered, stored
 
 
 def pair(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -164,3 +164,14 @@ def test_a_run_of_an_older_version_goes_on_as_it_began(bench: Bench) -> None:
     is_ill = False
     bench.pipeline([work]).resume("a").run()
     assert bag(lines(bench.output)) == bag({"_i": n, "n": n} for n in range(4))
+
+
+def test_an_id_that_a_writer_gave_is_no_id_of_the_users(bench: Bench) -> None:
+    """12.2.7: rows without ids get their numbers from a writer; one that was given with a row is the user's own."""
+    for name, rows, kept in [("given", [{"v": 1}, {"v": 2}], False), ("own", [{"v": 1}, {"v": 2, "_i": 9}], True)]:
+        MemoryStream(f"memory://{bench.folder}/{name}", rows)
+        output = f"jsonl://{bench.folder}/{name}.jsonl"
+        bench.pipeline([lambda row: row], input_uri=f"memory://{bench.folder}/{name}", output_uri=output).create(
+            name
+        ).run()
+        assert [("_i_in" in row) for row in stored(output)] == [kept, kept]

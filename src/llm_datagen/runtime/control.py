@@ -123,7 +123,7 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
     Args:
         folder: the run's folder.
         order: "pause", "unpause", "reconfigure", "cancel" or "status".
-        arguments: those of the message: `node_id`, `parallel_size`, `batch_size`; `reason`.
+        arguments: those of the message: `node_id`, `parallel_size`, `batch_size`, `rate`; `reason`.
 
     Raises:
         ConfigError: when the run refuses the order; nothing is changed then.

@@ -13,17 +13,22 @@ from llm_datagen.streams.stream import Stream
 HEAD_BYTES = 8 * 1024 * 1024
 """How much of an input is looked at, from its beginning."""
 
-PARTS = 64
-"""Checksums that are taken of it."""
+PARTS = 4096
+"""Checksums that are taken of it, at most: each of 8 bytes or more, of 2 KiB where an input has 8 MiB or more."""
 
-_SMALLEST_PART = 64
+TAIL_BYTES = 64 * 1024
+"""How much is looked at just before the first row that is not done."""
+
+_SMALLEST_PART = 8
 _HINT = "restore it, or start afresh with if_exists='overwrite'"
 
 
 class Fingerprint:
-    """Checksums of the beginning of a stream, part by part.
+    """Checksums of the beginning of a stream, part by part; and of what lies before the first row that is not done.
 
-    Only what was read and is done with must be the same: behind that, an input may be mended, and may grow.
+    Only what was read and is done with must be the same: behind that, an input may be mended, and may grow. As plain
+    data: ``size`` of the input, bytes a ``part``, ``crcs`` (in hex, 8 digits a part; a list of numbers in earlier
+    versions), and ``tail``: where it begins and ends, and its checksum.
     """
 
     @staticmethod
@@ -57,7 +62,14 @@ class Fingerprint:
         if size is None:
             return None
         part = max(_SMALLEST_PART, -(-min(size, HEAD_BYTES) // PARTS))
-        return {"size": size, "part": part, "crcs": _crcs(stream, part, min(size, HEAD_BYTES))}
+        crcs = _crcs(stream, part, min(size, HEAD_BYTES))
+        return {"size": size, "part": part, "crcs": "".join(f"{crc:08x}" for crc in crcs)}
+
+    @staticmethod
+    def tail(stream: Stream, end: int) -> list[int]:
+        """Return where the last bytes before byte `end` begin and end, and their checksum."""
+        begin = max(0, end - TAIL_BYTES)
+        return [begin, end, _crc(stream, begin, end)]
 
     @staticmethod
     def check(stream: Stream, known: Any, done: Iterable[Span]) -> None:
@@ -80,14 +92,13 @@ class Fingerprint:
             what = "is gone" if size is None else f"has only {size} bytes now"
             raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {_HINT}")
         part, length = known["part"], min(known["size"], HEAD_BYTES)
-        # What has become shorter ends behind what was read: the parts that are missing are none that is compared.
-        for number, (before, now) in enumerate(zip(known["crcs"], _crcs(stream, part, length), strict=False)):
-            begin, end = number * part, min((number + 1) * part, length)
-            if before != now and any(first <= begin and end <= last for first, last in read):
-                raise StreamChangedError(
-                    f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; "
-                    f"{_HINT}"
-                )
+        now = _crcs(stream, part, min(length, size))  # an input may have been shortened behind what was read
+        for number, (before, crc) in enumerate(zip(_known_crcs(known["crcs"]), now, strict=False)):
+            _compare(stream, number * part, min((number + 1) * part, length), read, before == crc)
+        if "tail" in known:
+            begin, end, before = known["tail"]
+            if any(first <= begin and end <= last for first, last in read):
+                _compare(stream, begin, end, read, before == _crc(stream, begin, end))
 
 
 def _crcs(stream: Stream, part: int, length: int) -> list[int]:
@@ -97,3 +108,25 @@ def _crcs(stream: Stream, part: int, length: int) -> list[int]:
         return [zlib.crc32(head[at : at + part]) for at in range(0, len(head), part)]
     finally:
         file.close()
+
+
+def _known_crcs(crcs: str | list[int]) -> list[int]:
+    if isinstance(crcs, list):
+        return crcs
+    return [int(crcs[at : at + 8], 16) for at in range(0, len(crcs), 8)]
+
+
+def _crc(stream: Stream, begin: int, end: int) -> int:
+    file = stream.disk.open_read(stream.path)
+    try:
+        return zlib.crc32(file.read_at(begin, end - begin))
+    finally:
+        file.close()
+
+
+def _compare(stream: Stream, begin: int, end: int, read: list[tuple[int, int]], is_same: bool) -> None:
+    """Refuse bytes that differ, if all of them belong to rows that are done with."""
+    if not is_same and any(first <= begin and end <= last for first, last in read):
+        raise StreamChangedError(
+            f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
+        )

@@ -23,6 +23,9 @@ EOF_RETRIES = 5
 
 EOF_RETRY_SECONDS = 0.1
 
+NUMBERED = "numbered"
+"""What a writer remembers: whether every row got its number in the stream as its id, so that none is the user's own."""
+
 _READ_ROWS = 1024
 
 
@@ -42,13 +45,16 @@ class StreamWriter:
             raise TypeError(f"write() takes rows, such as a list of dicts, not one {type(rows).__name__}")
         encoded: list[bytes] = []
         ids: list[Id] = []
+        is_numbered = self._sink.position.marks.get(NUMBERED, not self._sink.position.rows)
         for row in rows:
             known = row.get(ID_FIELD) if isinstance(row, dict) else None
             row_id: Id = self._sink.position.rows + len(encoded) if known is None else check_id(known)
             ids.append(row_id)
+            is_numbered = is_numbered and known is None
             encoded.append(self._sink.encoder.encode_other(as_row(row, row_id)))
         if encoded:
-            self._sink.append(lines_of(encoded), rows=len(encoded), ids=(ids[0], ids[-1]))
+            marks = {NUMBERED: is_numbered}
+            self._sink.append(lines_of(encoded), rows=len(encoded), ids=(ids[0], ids[-1]), marks=marks)
 
     def close(self) -> None:
         """Seal the stream. When that is not possible, such as after a write that failed, it is closed unsealed.

@@ -23,7 +23,7 @@ from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.readable import Readable, readable
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.spans import START, Coverage, Segment
-from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, StreamReader, StreamWriter
+from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, NUMBERED, StreamReader, StreamWriter
 
 
 class Stream:
@@ -140,6 +140,11 @@ class Stream:
         """Return what the seal says; None when there is none, or another program made it."""
         data = self.disk.read_all(self.done_path)
         return None if data is None else Manifest.parse(data)
+
+    def is_numbered(self) -> bool:
+        """Return whether the ids in a sealed stream are those that a writer gave to rows which had none."""
+        manifest = self.manifest()
+        return manifest is not None and bool((manifest.marks or {}).get(NUMBERED))
 
     def check_seal(self) -> None:
         """See to it that a seal that this package wrote is as it was written.

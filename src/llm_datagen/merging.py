@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
@@ -63,5 +64,11 @@ def check_inputs(node_id: str, inputs: Mapping[Any, Stream]) -> None:
 
 def merged_beside(output: Stream) -> Stream:
     """Return the stream to which the inputs of a node are copied: beside what it writes."""
+    return stream_beside(output, "merged")
+
+
+def stream_beside(output: Stream, ending: str) -> Stream:
+    """Return a stream that lies beside `output`, with `ending` behind its name; relative where that is given so."""
     protocol = "jsonl" if isinstance(output, FileStream) else "memory"
-    return StreamFactory.create(f"{protocol}://{output.path}.merged")
+    is_as_shown = str(Path(output.shown).absolute()) == output.path
+    return StreamFactory.create(f"{protocol}://{output.shown if is_as_shown else output.path}.{ending}")

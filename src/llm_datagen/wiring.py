@@ -9,10 +9,10 @@ from llm_datagen.config import DataConfig, ExecutorKind
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import check_operator
 from llm_datagen.layout import Joint
-from llm_datagen.merging import check_inputs, merged_beside
+from llm_datagen.merging import check_inputs, merged_beside, stream_beside
 from llm_datagen.operators import FunctionOperator, as_operator
 from llm_datagen.routing import RoutingOperator, Rule, check_outputs
-from llm_datagen.streams import FileStream, Stream, StreamFactory
+from llm_datagen.streams import Stream, StreamFactory
 
 
 class Wiring:
@@ -187,5 +187,4 @@ def _as_stream(name: str, value: Any) -> Stream:
 
 def _routed(output: Stream) -> Stream:
     """Return the stream from which several outputs are copied: beside the first of them."""
-    protocol = "jsonl" if isinstance(output, FileStream) else "memory"
-    return StreamFactory.create(f"{protocol}://{output.path}.routed")
+    return stream_beside(output, "routed")

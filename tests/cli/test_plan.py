@@ -36,9 +36,8 @@ def test_a_plan_projects_what_the_run_then_uses_and_pays_for_its_sample_only(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_jsonl(shell.folder / "in.jsonl", ({"n": n, "text": "word " * (n % 7 + 1)} for n in range(60)))
-    pipeline = shell.yaml(
-        ["ops:odd", _ask("{{ n }} {{ text }}", n=2, cache="kept"), _ask("then {{ answer }}")], parallel_size=10
-    )
+    asked = [_ask("{{ n }} {{ text }}", n=2, cache="kept"), _ask("then {{ answer }}", output="more")]
+    pipeline = shell.yaml(["ops:odd", *asked], parallel_size=10)
     before = {path.name for path in shell.folder.iterdir()}
     with FakeLLMServer(answer=_repeat) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
@@ -147,8 +146,8 @@ def test_limits_that_were_given_decide_on_the_time(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = {"requests_per_minute": 5, "model": "limited"}
-    many = _ask("about {{ n }}", tokens_per_minute=100_000_000, requests_per_minute=100)
-    nodes = [_ask("about {{ n }}", **limits), _ask("about {{ answer }}", **limits), many]
+    many = _ask("about {{ n }}", output="third", tokens_per_minute=100_000_000, requests_per_minute=100)
+    nodes = [_ask("about {{ n }}", **limits), _ask("about {{ answer }}", output="second", **limits), many]
     with FakeLLMServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "of this test")  # limits are shared by all who have the same key

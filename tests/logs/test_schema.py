@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedNode
+from llm_datagen import (
+    BaseOperator,
+    ConfigError,
+    DefaultPipelineHooks,
+    JsonlStream,
+    NodeFailedError,
+    ResumeWarning,
+    UnifiedNode,
+    UnifiedPipeline,
+)
 from llm_datagen.logs.reading import EVENTS
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
 from llm_datagen.testing import Fault, inject
@@ -123,6 +132,26 @@ def unsteerable_run(bench: Bench) -> None:
         bench.pipeline([lambda item: item], output_uri="memory://unsteerable").create("unsteerable").run()
 
 
+def edited_run(bench: Bench) -> None:
+    """A run that goes on with an operator that was edited, and other paths than its own."""
+
+    def double(row: Any) -> Any:
+        if factor == 2 and row["n"] == 3:
+            raise ValueError("here it ends")
+        return {**row, "n": row["n"] * factor}
+
+    factor = 2
+    output = f"jsonl://{bench.folder}/edited.jsonl"
+    given: dict[str, Any] = {"log_file": bench.log, "results_dir": bench.results}
+    with pytest.raises(NodeFailedError):
+        UnifiedPipeline([double], f"jsonl://{bench.input}", output, **given).create("edited").run()
+    factor = 3
+    with pytest.warns(ResumeWarning):
+        UnifiedPipeline([double], f"jsonl://{bench.input}", f"{output}l", **given).resume(
+            "edited", on_change="accept"
+        ).run()
+
+
 def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     """M28: runs in which everything happens that is logged; what programs read of the log is what is written there."""
     bench.give(numbered(5))
@@ -131,6 +160,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     slow_disk_run(bench)
     steered_run(bench)
     unsteerable_run(bench)
+    edited_run(bench)
     JsonlStream(f"jsonl://{bench.input}").unseal()
     hanging_run(bench)
     lone_run(bench)
@@ -142,7 +172,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
     alone = [line for line in lines if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in lines}) == 7
+    assert len({line["run"] for line in lines}) == 9
     assert len({line["run"] for line in alone}) == 1
 
 

@@ -98,7 +98,7 @@ def test_csv_and_memory_streams_feed_processes(bench: Bench, tmp_path: Path) -> 
     )
     assert pipeline.create("a").run().rows_out == 20
     rows = stored(f"csv://{tmp_path / 'out.csv'}")
-    assert bag(rows) == bag({"n": str(n), "text": f'row {n},\n"quoted"', "_i": n, "_i_in": str(n)} for n in range(20))
+    assert bag(rows) == bag({"n": str(n), "text": f'row {n},\n"quoted"', "_i": n} for n in range(20))
     MemoryStream("memory://in").delete()
 
 

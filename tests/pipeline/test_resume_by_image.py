@@ -188,7 +188,10 @@ def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
         (Label("x" * 70_000), "at most 65,536 are kept"),
         (Client(SECRET), "given api_key literally"),
         (Client(api_key=SECRET), "given api_key literally"),
-        *((Label({name: SECRET}), "literally") for name in ("secret_key", "x-api-key", "Cookie", "passphrase")),
+        *(
+            (Label("x", extra={each: SECRET}), "literally")
+            for each in ("secret_key", "x-api-key", "Cookie", "passcode")
+        ),
         (Label("https://user:pw@host/"), "seems to hold a secret"),
         (Label("x", extra={"headers": {"password": SECRET}}), "given password literally"),
         (LLMOperator("{{ n }}", model="m", api_key=SECRET), "api_key literally.*come from the environment"),

@@ -189,7 +189,7 @@ class LLMJudge:
         found = set()
         with closing(sqlite3.connect(self.folder / stage.cache)) as journal:
             for (answer,) in journal.execute("SELECT answer FROM answers"):
-                text = json.loads(answer)["text"]
+                text = json.loads(answer[8:])["text"]  # behind its checksum
                 found.add(text.split('"by": "')[-1][:10] if text.startswith("{") else text.split()[-1])
         return found
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from rich.text import Text
 
 from llm_datagen.cli.failing import FAILED
@@ -21,6 +20,7 @@ from llm_datagen.ids import ID_FIELD, Id, RootNames
 from llm_datagen.kin import parent_of
 from llm_datagen.operators import Call
 from llm_datagen.streams import Stream
+from llm_datagen.streams.jsonvalues import shown
 from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def _by_row(calls: Sequence[WatchedCall]) -> dict[str, list[WatchedCall]]:
 def _call_lines(call: WatchedCall, before: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     request, answer = call.request, call.answer
     params = {key: value for key, value in request.params.items() if key != "response_format"}
-    shown = [request.model, *(f"{key}={_compact(value)}" for key, value in params.items())]
-    yield f"    call      {escape(', '.join(shown))}", "dim"
+    call_text = [request.model, *(f"{key}={shown(value)}" for key, value in params.items())]
+    yield f"    call      {escape(', '.join(call_text))}", "dim"
     if "response_format" in request.params:
         yield f"    format    {escape(_format_in_short(request.params['response_format']))}", "dim"
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, request.messages, strict=False)))
@@ -193,7 +193,7 @@ def _format_in_short(value: Any) -> str:
         schema = value["json_schema"]["schema"]
         return f"{value['type']}: {', '.join(schema['properties'])}"
     except (KeyError, TypeError):
-        return _compact(value)
+        return shown(value)
 
 
 def _content(content: Any) -> str:
@@ -205,7 +205,7 @@ def _content(content: Any) -> str:
         if isinstance(part, Mapping) and part.get("type") == "text":
             texts.append(str(part["text"]))
         else:
-            data = _compact(part)
+            data = shown(part)
             texts.append(f"[{data}]" if len(data) <= 300 else f"[{data[:80]}… {number(len(data))} characters]")
     return "\n".join(texts)
 
@@ -244,7 +244,7 @@ def _row(row_id: Id, item: Any) -> dict[str, Any]:
 
 
 def _one_line(head: str, item: Any) -> str:
-    return head + one_line(_compact(item), max(line_width() - len(head), 20))
+    return head + one_line(shown(item), max(line_width() - len(head), 20))
 
 
 def _row_out(item: Any, made: Any) -> str:
@@ -259,11 +259,7 @@ def _row_out(item: Any, made: Any) -> str:
     if rest and not new:
         return head + rest
     rest = f" and {rest}" if rest else ""
-    return head + one_line(_compact(new), max(line_width() - len(head) - len(rest), 20)) + rest
-
-
-def _compact(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return head + one_line(shown(new), max(line_width() - len(head) - len(rest), 20)) + rest
 
 
 def _indented(text: str) -> str:

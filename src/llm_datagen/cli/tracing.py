@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from llm_datagen.ids import Id, parse_id
 from llm_datagen.kin import parent_of
 from llm_datagen.lineage import Trace, trace
 from llm_datagen.streams import inputs_of
+from llm_datagen.streams.jsonvalues import shown
 from llm_datagen.topology import unsettled
 
 _DEAD = "dead letter"
@@ -113,4 +113,4 @@ def _name(row: Trace) -> str:
 
 
 def _text(item: Any) -> str:
-    return item if isinstance(item, str) else orjson.dumps(item, option=orjson.OPT_NON_STR_KEYS).decode()
+    return item if isinstance(item, str) else shown(item)

@@ -78,6 +78,14 @@ def dump_exactly(row: Any) -> bytes:
     return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
 
 
+def shown(value: Any) -> str:
+    """Return a value as JSON in one line, for people: integers keep all digits, and what JSON cannot hold is text."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # an integer of more than 64 bits, or half a surrogate pair
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
 def without_non_finite(value: Any) -> Any:
     """Return plain data in which NaN and infinities are None."""
     if isinstance(value, float):

@@ -285,3 +285,12 @@ def test_of_a_rerun_that_was_cut_short_nothing_wrong_is_found(shell: Shell, comm
     told = command("verify", "a").stdout.splitlines()
     assert told[-1] == "run a (completed): nothing is wrong"
     assert "cut short" not in command("trace", "a", "3").stdout
+
+
+def test_integers_of_any_length_are_shown_as_they_are(shell: Shell, command: Command) -> None:
+    long = 12345678901234567890123
+    (shell.folder / "in.jsonl").write_text(f'{{"n": 1, "id": {long}}}\n')
+    pipeline = shell.yaml(["ops:odd"])
+    command("run", pipeline, "--id", "a")
+    assert f'"id":{long}' in command("trace", "a", "0").stdout.replace(" ", "")
+    assert f'"id":{long}' in command("preview", pipeline).stdout.replace(" ", "")

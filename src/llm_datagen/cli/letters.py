@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.runs import RunView, enter_run
@@ -19,6 +17,7 @@ from llm_datagen.importing import did_you_mean
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
+from llm_datagen.streams.jsonvalues import shown
 from llm_datagen.streams.letters import position_of, read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
 
@@ -106,12 +105,15 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
         yield from groups.values()
 
 
+_REASON_CHARS = 2000
+
+
 def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str) -> Iterator[str]:
     yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
     for group in groups:
-        given = group.input if isinstance(group.input, str) else orjson.dumps(group.input).decode()
+        given = group.input if isinstance(group.input, str) else shown(group.input)
         yield f"{group.node_id} {group.operator}: {one_line(group.kind, 60)}, {rows_in_words(group.count)}"
-        yield _foreign("  first    ", group.message)
+        yield "  first    " + one_line(group.message, _REASON_CHARS)  # its end says what to do
         yield _foreign("  example  ", f"row {group.row_id}: {given}")
         yield f"  file     {group.file}"
     yield f"when the cause is mended, try them again: {replay}"

@@ -44,6 +44,8 @@ class Judge:
             self.note(f"{death.how}: {death.text}")
             return
         self.tally.kills += death.how == "killed"
+        for what in self.lab.found_by_verify():
+            self.note(f"after it was {death.how}: verify: {what}")
         self.tally.ends += was_saved and death.how in {"canceled", "failed"}
         bounds = self.lab.bounds()
         if death.how != "killed" and was_saved:

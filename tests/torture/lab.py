@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from llm_datagen import DatagenError, NodeFailedError, StreamError
+from llm_datagen.audit import verify
+from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.letters import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
@@ -214,6 +216,11 @@ class Lab:
             found.append(f"the seal counts {manifest.failed}, not {fate.skipped} and {fate.letters.total()}")
         stream.verify()
         return found
+
+    def found_by_verify(self) -> list[str]:
+        """Return what `llm-datagen verify` would say is wrong now; nothing when the run was not created yet."""
+        folder = RunFolder(self.folder / "results", PIPELINE_ID)
+        return [what for ledger in verify(folder.load()) for what in ledger.findings] if folder.exists() else []
 
     def finished(self) -> list[int]:
         """Return the nodes whose output is sealed now, and complete."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from llm_datagen.errors import ConfigError
@@ -170,11 +170,13 @@ class ModelFormat(_JsonFormat):
     def __init__(self, model: Any, *, lenient: bool = True) -> None:
         self._name = getattr(model, "__name__", None) or str(model)
         try:
+            if isinstance(model, BaseModel):  # which pydantic takes, before version 2.11
+                raise TypeError("it is an instance, not a class")
             self._adapter: TypeAdapter[Any] = TypeAdapter(model)
             # What comes out may have other names than what goes in: aliases, computed fields.
             sent = JsonSchema(self._adapter.json_schema(mode="validation"))
             columns = JsonSchema(self._adapter.json_schema(mode="serialization"))
-        except (PydanticUserError, NameError) as error:
+        except (PydanticUserError, NameError, TypeError) as error:
             raise ConfigError(
                 "output must be a column name, a JSON schema, a pydantic model class (or a list of one, such as "
                 f"list[Model]) or 'module:Name', not {model!r}: {str(error).splitlines()[0]}"

@@ -77,19 +77,24 @@ def test_preview_spends_the_calls_of_its_rows_and_the_run_need_not_pay_for_them_
     ):
         assert part in shown.stdout, part
     assert CANARY not in shown.stdout + shown.stderr
-    made = {path.name for path in shell.folder.iterdir()} - before
+    made = {path.name for path in shell.folder.iterdir()} - before - {"__pycache__"}
     assert made == {"temporary", "kept", "out.jsonl", "out.jsonl.done", "tmp", "logs"}  # all but the journal by the run
+
+
+def _files(shell: Shell) -> dict[Path, bytes]:
+    """Return what is in the files that are not Python's own."""
+    files = (path for path in shell.folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path: path.read_bytes() for path in files}
 
 
 def test_preview_touches_nothing_of_a_run_that_is_there(shell: Shell, command: Command) -> None:
     pipeline = shell.yaml(["ops:odd"], pipeline_id="mine")
     command("run", pipeline)
-    before = {path: path.read_bytes() for path in shell.folder.rglob("*") if path.is_file()}
+    before = _files(shell)
     shown = command("preview", pipeline).output
     assert "node_0 odd: 5 rows in, 2 out" in shown
     assert "none: it is filtered" in shown
-    after = {path: path.read_bytes() for path in shell.folder.rglob("*") if path.is_file()}
-    assert {path: data for path, data in after.items() if path.suffix != ".pyc"} == before
+    assert _files(shell) == before
 
 
 def test_without_calls_only_prompts_that_need_no_answer_are_shown(shell: Shell, command: Command) -> None:

@@ -11,7 +11,7 @@ import pytest
 from llm_datagen import log as events
 from llm_datagen.actors import hookrunner
 from llm_datagen.actors.hookrunner import HookRunner
-from llm_datagen.errors import FailureRecord
+from llm_datagen.errors import KEPT_CHARS, FailureRecord
 from llm_datagen.hooks import HOOK_NAMES, DefaultPipelineHooks
 from llm_datagen.messages import (
     CheckpointSaved,
@@ -22,6 +22,7 @@ from llm_datagen.messages import (
     OperatorLogged,
     PipelineFinished,
     PipelineStarted,
+    RowDeadLettered,
     UsageReported,
 )
 
@@ -179,6 +180,20 @@ def test_conflated_events_keep_their_place(held: tuple[Recorder, HookRunner]) ->
         ("on_pipeline_end", (True, None)),
     ]
     assert [args[4] for args in recorder.of("on_usage")] == [{"tokens": 2}]
+
+
+def test_few_large_exceptions_wait_for_a_slow_hook(held: tuple[Recorder, HookRunner]) -> None:
+    """Line 18: each may hold megabytes, and the dead letter has what is kept of it; small ones wait as ever."""
+    hooks, runner = held
+    for size, count in (("small", 100), ("large", 500)):
+        for n in range(count):
+            error = ValueError(f"{n}" if size == "small" else "x" * (KEPT_CHARS + n + 1))
+            runner.tell(RowDeadLettered("p", "n", (n,), FailureRecord.of(error), True, error))
+        waiting = [event for event in runner._events if isinstance(event, RowDeadLettered)]
+        assert len(waiting) == 100 if size == "small" else len(waiting) <= hookrunner.MAX_LARGE
+    hooks.let_go.set()
+    assert runner.close()
+    assert len(hooks.of("on_node_error")) <= hookrunner.MAX_LARGE + 1
 
 
 def test_a_hook_that_never_returns_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

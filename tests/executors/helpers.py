@@ -12,6 +12,7 @@ import orjson
 
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
+from llm_datagen.executors.allowance import Allowance
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.work import Kernel
 from llm_datagen.ids import RootNames
@@ -78,6 +79,7 @@ def kernel_of(
     id_scheme: IdScheme = "path",
     is_root: bool = True,
     policy: FailurePolicy | None = None,
+    allowance: Allowance | None = None,
     spool_folder: str | None = None,
 ) -> Kernel:
     """Return a kernel for an operator, or for a function of one item."""
@@ -92,6 +94,7 @@ def kernel_of(
         id_scheme=id_scheme,
         root=RootNames() if is_root else None,
         policy=policy,
+        allowance=allowance,
         spool_folder=spool_folder,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ import pytest
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import KEPT_CHARS, SHOWN_CHARS, FailureRecord, StopRun
 from llm_datagen.executors import passes
+from llm_datagen.executors.allowance import Allowance
+from llm_datagen.executors.work import Kernel
 from llm_datagen.streams import Span
 from llm_datagen.streams.letters import RAW_BYTES, UNPARSED, letter
 from llm_datagen.streams.linecount import LineCounter
@@ -223,6 +226,83 @@ def test_lines_are_counted_once_in_whatever_order_they_are_asked_for() -> None:
         for line in (299_000 + n // 2, 100_000 + n):
             assert lines.number(file, line * 11) == line + 1
     assert file.read < 5 * len(file.data)
+
+
+def test_bad_lines_that_lie_together_are_counted_from_what_was_read() -> None:
+    """Line 18: the file is not opened for each of them, and blank lines are passed over."""
+    file: Any = _File(b"12345\n\r\n" * 20_000)
+    lines = LineCounter()
+    reads = 0
+    for n in range(20_000):
+        found = lines.known(n * 8)
+        if found is None:
+            reads += 1
+            found = lines.number(file, n * 8)
+        assert found == 2 * n + 1
+    assert reads <= 20
+    assert lines.known(8 * 19_999 + 6) is None, "nothing follows these blank lines"
+    assert lines.known(8) is None, "it is far behind"
+
+
+@pytest.mark.parametrize("limit", [7, 20, 100])
+def test_a_worker_goes_on_as_long_as_rows_may_fail(limit: int) -> None:
+    """M24: no row more than `max_errors` allows is done with by a worker; what follows is for the node to decide."""
+    policy = replace(DEAD, max_errors=limit)
+    kernel = kernel_of(operator_of("item", odd_fails), policy=policy)
+    kernel.allowance = Allowance(policy, done=0, failed=0)
+    done = run(kernel, block_of([{"n": n} for n in range(40)]))
+    assert done.dead == len(done.survived) == min(limit, 20)
+    assert (done.failure is None) == (limit >= 20)
+    assert done.span.end == (40 if limit >= 20 else 2 * limit + 1)
+
+
+def test_no_more_rows_may_fail_than_a_number_allows_whoever_asks() -> None:
+    """M24: those of other tasks count, and those of a process that died count no more."""
+    allowance = Allowance(replace(SKIP, max_errors=5), done=50, failed=2)
+    assert [allowance.take(2, 0), allowance.take(2, 0), allowance.take(1, 0), allowance.take(1, 0)] == [True, False] * 2
+    allowance.give_back(2)
+    assert [allowance.take(2, 0), allowance.take(1, 0)] == [True, False]
+    assert allowance.count(1) == 6
+
+
+def test_a_share_is_of_what_is_surely_done() -> None:
+    """M24: what the worker has done of its own task counts; what other tasks have done is not known."""
+    allowance = Allowance(replace(SKIP, max_errors=0.5), done=0, failed=0)
+    assert all(allowance.take(1, n) for n in range(99)), "a share is looked at from 100 rows on"
+    assert not allowance.take(1, 99)
+    allowance.done = 197
+    assert not allowance.take(1, 0), "100 of 198"
+    assert allowance.take(1, 2), "100 of 200"
+
+
+def test_a_worker_process_asks_how_many_rows_may_fail() -> None:
+    """M24: the count is the engine's, for all processes."""
+    policy = replace(DEAD, max_errors=3)
+    with running(odd_fails, policy=policy, allowance=Allowance(policy, done=0, failed=0)) as bench:
+        done = bench.done_of([{"n": n} for n in range(20)])
+    assert (done.dead, done.failure is None, done.span.end) == (3, False, 7)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("fails", ["operator", "parser"])
+def test_an_exception_does_not_hold_the_rows_around_it(shape: str, fails: str) -> None:
+    """Line 18: hooks hold exceptions, and a block may be of many rows, or of very long ones."""
+    kernel = kernel_of(operator_of(shape, odd_fails), batch_size=4, policy=SKIP)
+    block = block_of([{"n": n, "text": "x" * 1000} for n in range(8)])
+    if fails == "parser":
+        block.records[:] = [record[:-1] for record in block.records]
+        _write_source(kernel, b"\n".join(block.records))
+    before = [sys.getrefcount(record) for record in block.records]
+    done = run(kernel, block)
+    assert len(done.survived) >= 4
+    assert [sys.getrefcount(record) for record in block.records] == before
+    assert sum(len(getattr(found.error.__cause__, "doc", "")) for found in done.survived) == 0
+
+
+def _write_source(kernel: Kernel, data: bytes) -> None:
+    file = kernel.source.disk.open_append(kernel.source.path)
+    file.append(data)
+    file.close()
 
 
 def test_the_policy_of_retries_holds_within_a_pass() -> None:

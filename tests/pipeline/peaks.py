@@ -34,23 +34,30 @@ def operator(kind: str, count: int) -> FunctionOperator:
         "wide": lambda item: {"n": item["n"], "text": f"{item['n']:01000000}"},
         "children": lambda item: children(count),
     }
-    return FunctionOperator(functions[kind], batch=kind == "batches", name=kind)
+    return FunctionOperator(functions.get(kind, functions["items"]), batch=kind == "batches", name=kind)
 
 
 def main(folder: Path, kind: str, count: int, settings: dict[str, Any]) -> None:
     """Run, and print the figures as JSON."""
-    given = folder / "in.jsonl"
+    given = folder / ("in.csv" if kind == "quote" else "in.jsonl")
     if kind == "children":
         given.write_text('{"n":0}\n')
     elif kind == "wide":
         given.write_text("".join(f'{{"n":{n}}}\n' for n in range(count)))
+    elif kind == "nul":
+        with given.open("wb") as file:
+            file.writelines(b"\0" * 9_999 + b"\n" for _ in range(count))
+    elif kind == "quote":
+        with given.open("w") as file:
+            file.write('a,b\n"1,2\n')
+            file.writelines(f"{n},{TEXT[:50]}\n" for n in range(1, count))
     elif not given.exists():
         with given.open("w") as file:
             file.writelines(f'{{"n":{n},"text":"{TEXT}"}}\n' for n in range(count))
     slow_disk = Fault(operation="write", path="*/out.jsonl", action="delay", seconds=0.02, times=None)
     pipeline = UnifiedPipeline(
         [operator(kind, count)],
-        f"jsonl://{given}",
+        str(given),
         f"jsonl://{folder}/out.jsonl",
         base_path=folder,
         results_dir=folder / "results",
@@ -60,7 +67,7 @@ def main(folder: Path, kind: str, count: int, settings: dict[str, Any]) -> None:
     )
     with inject(slow_disk if kind == "wide" else None):
         report = pipeline.run()
-    print(json.dumps({"rows": report.rows_out, "peak": peak()}))
+    print(json.dumps({"rows": report.rows_out + report.failed, "peak": peak()}))
 
 
 if __name__ == "__main__":

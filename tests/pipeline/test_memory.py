@@ -88,6 +88,19 @@ def test_a_row_that_becomes_very_many_is_not_held(tmp_path: Path) -> None:
     assert peak(tmp_path, "children", 300_000) < 120
 
 
+@pytest.mark.parametrize(("kind", "count"), [("nul", 1_500), ("quote", 300_000)])
+def test_damaged_input_is_not_held(tmp_path: Path, kind: str, count: int) -> None:
+    """Line 18: 15 MB of lines of NULs (27 times that was held), and as much behind a quote that is not closed."""
+    assert peak(tmp_path, kind, count, on_error="skip") < 100
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(("kind", "count"), [("nul", 15_000), ("quote", 3_000_000)])
+def test_more_damaged_input_takes_no_more_memory(tmp_path: Path, kind: str, count: int) -> None:
+    """Line 18: 150 MB."""
+    assert peak(tmp_path, kind, count, on_error="skip") < 100
+
+
 @pytest.mark.torture
 def test_a_row_that_becomes_a_million_is_not_held(tmp_path: Path) -> None:
     """M29: 130 MB as bytes."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
+from llm_datagen.executors.allowance import Allowance
 from llm_datagen.executors.done import Done
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
@@ -23,12 +24,13 @@ class FailedRows:
 
     def __init__(self, policy: FailurePolicy, *, done: int, failed: int) -> None:
         self._policy = policy
-        self._done = done
         self._failed = failed
+        self.allowance = Allowance(policy, done=done, failed=failed)
+        """What workers ask before they go on after a failure."""
 
     def count_done(self, rows: int) -> None:
         """Count rows that are done."""
-        self._done += rows
+        self.allowance.done += rows
 
     def count_survived(self, failures: Sequence[OperatorFailure]) -> None:
         """Count the rows of failures that a worker went on after, among rows that are counted as done."""
@@ -40,12 +42,13 @@ class FailedRows:
         if policy.on_error == "fail" or failure.is_fatal:
             return failure
         self._failed += failure.rows
-        self._done += failure.rows
-        if not policy.is_exceeded(self._failed, self._done):
+        self.allowance.done += failure.rows
+        with_others = self.allowance.count(failure.rows)  # whose tasks are not back: a number of rows allows no more
+        failed = self._failed if isinstance(policy.max_errors, float) else with_others
+        if not policy.is_exceeded(failed, self.allowance.done):
             return None
         error = TooManyErrorsError(
-            f"{self._failed} rows failed, more than max_errors={policy.max_errors} allows; the last one: "
-            f"{failure.record}"
+            f"{failed} rows failed, more than max_errors={policy.max_errors} allows; the last one: {failure.record}"
         )
         error.__cause__ = failure.error
         return replace(failure, record=FailureRecord.of(error), error=error)

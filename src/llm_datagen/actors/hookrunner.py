@@ -28,6 +28,9 @@ STALL_FIELDS = ("seconds", "waits_on", "ids", "in_flight")
 MAX_BACKLOG = 1000
 """Events that wait for slow hooks; beyond that they are conflated."""
 
+MAX_LARGE = 16
+"""Exceptions with texts or traces that were too long to be kept whole, that wait for slow hooks: they hold memory."""
+
 PATIENCE_SECONDS = 5.0
 """How long the end of a run waits for hooks that have not returned."""
 
@@ -51,6 +54,7 @@ class HookRunner:
         self._log = log
         self._events: deque[Any] = deque()
         self._changed = threading.Condition()
+        self._large = 0  # of the events
         self._is_closed = False
         # A daemon: a hook that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"datagen-hooks-{pipeline_id}", daemon=True)
@@ -59,8 +63,10 @@ class HookRunner:
     def tell(self, event: Any) -> None:
         """Take an event; never blocks. Any thread may call it."""
         with self._changed:
-            if len(self._events) >= MAX_BACKLOG:
+            self._large += _is_large(event)
+            if len(self._events) >= MAX_BACKLOG or self._large > MAX_LARGE:
                 self._conflate()
+                self._large = int(_is_large(event))
             self._events.append(event)
             self._changed.notify()
 
@@ -104,6 +110,7 @@ class HookRunner:
                 if not self._events:
                     return
                 event = self._events.popleft()
+                self._large -= _is_large(event)
             try:
                 self._call(event)
             except BaseException as error:  # noqa: BLE001 - a hook is foreign code
@@ -136,3 +143,7 @@ class HookRunner:
                 hooks.on_checkpoint(cid, nid, checkpoint)
             case OperatorLogged(node_id=nid, level=level, message=message):
                 hooks.on_log(cid, nid, level, message)
+
+
+def _is_large(event: Any) -> bool:
+    return isinstance(event, RowDeadLettered) and event.failure.is_cut

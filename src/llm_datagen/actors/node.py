@@ -105,7 +105,9 @@ class NodeActor(Stage):
         self._log = log.bind(node_id=plan.node_id)
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log, folder=plan.folder)
         self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
-        kernel = make_kernel(plan, self._ctx)
+        position = plan.position
+        self._failed = FailedRows(plan.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
+        kernel = make_kernel(plan, self._ctx, self._failed.allowance)
         self._holding = Holding(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
         self._starting = Starting(self._executor, plan.node_id)
@@ -123,8 +125,6 @@ class NodeActor(Stage):
         self._rate = RateLimit(self.clock, plan.rate)
         self._stall = StallWatch(self.clock, plan.stall_after)
         self._is_given_up = False
-        position = plan.position
-        self._failed = FailedRows(plan.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
         self._times = WorkerTimes(plan.node_id, plan.concurrency, boss)
         self._total: int | None = None
         self._source_size = 0

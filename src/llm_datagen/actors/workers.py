@@ -10,6 +10,7 @@ from llm_datagen.actors.context import NodeContext
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient
+from llm_datagen.executors.allowance import Allowance
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
@@ -24,7 +25,7 @@ def make_delivery(plan: NodePlan, writer: pykka.ActorRef[Any], node: Recipient, 
     return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
 
 
-def make_kernel(plan: NodePlan, ctx: NodeContext) -> Kernel:
+def make_kernel(plan: NodePlan, ctx: NodeContext, allowance: Allowance) -> Kernel:
     """Return how the node's rows are processed."""
     assert plan.sink is not None
     return Kernel(
@@ -37,6 +38,7 @@ def make_kernel(plan: NodePlan, ctx: NodeContext) -> Kernel:
         id_scheme=plan.id_scheme,
         root=plan.root,
         policy=plan.policy,
+        allowance=allowance,
         spool_folder=plan.sink.stream.spool_folder,
     )
 

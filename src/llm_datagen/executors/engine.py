@@ -124,6 +124,17 @@ class RemoteSource:
         return RowFormatError(self._engine.ask("row_error", str(error), offset))
 
 
+class RemoteAllowance:
+    """How many rows may fail, which only the engine knows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def take(self, rows: int, settled: int) -> bool:
+        """Return whether a worker may go on after rows that failed."""
+        return bool(self._engine.ask("may_fail", rows, settled))
+
+
 class FirstRowEncoder:
     """Encodes the first row: what it decides for the file (a header, say) is decided by the engine, for all workers.
 

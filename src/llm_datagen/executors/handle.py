@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
+from llm_datagen.executors.allowance import Allowance
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.equipment import Equipment
@@ -46,6 +47,7 @@ class WorkerProcess:
         self._kernel = kernel
         self._decode: Any = None
         self._is_told = False
+        self._failed = 0  # rows of the task, of those that may fail
         self._channel, theirs = Channel.pipes()
         try:
             self._process = _start(theirs)
@@ -75,7 +77,13 @@ class WorkerProcess:
         is_new = decode is not block.decode
         bare = Block(block.records, block.start, block.offset, block.offset_end, block.ends, None)  # type: ignore[arg-type]
         self._send(("task", bare, pack_decoder(block.decode) if is_new else None))
-        _, done, is_unfinished, failures = self._answer("in a call")
+        self._failed = 0
+        try:
+            _, done, is_unfinished, failures = self._answer("in a call")
+        except WorkerDiedError:
+            if isinstance(self._kernel.allowance, Allowance):
+                self._kernel.allowance.give_back(self._failed)
+            raise
         return self._completed(done, block, failures, is_unfinished=is_unfinished)
 
     def end(self) -> None:
@@ -140,12 +148,19 @@ class WorkerProcess:
                     ctx.log(text, **fields)
                 case "row_error", text, offset:
                     self._send(("answer", self._row_error(text, offset)))
+                case "may_fail", rows, settled:
+                    self._send(("answer", self._may_fail(rows, settled)))
                 case "first_row", row:
                     with contextlib.suppress(Exception):  # the process gets the same error, for its row
                         self._kernel.encoder.encode(row)
                     self._send(("answer", self._kernel.encoder.preamble()))
                 case answer:
                     return answer
+
+    def _may_fail(self, rows: int, settled: int) -> bool:
+        may_fail = self._kernel.survives(rows, settled)
+        self._failed += rows * may_fail
+        return may_fail
 
     def _row_error(self, text: str, offset: int) -> str:
         try:

@@ -61,8 +61,10 @@ class Input:
 
     def error(self, error: ValueError, number: int) -> ValueError:
         """Return the error of a row that cannot be parsed, with its place."""
-        error = explained(error, self._block.records[number])
-        return self._source.row_error(error, self.offset(number))
+        why = explained(error, self._block.records[number])
+        if hasattr(error, "doc"):  # a parser's copy of the whole record, which would be held as long as the error
+            error.doc = ""
+        return self._source.row_error(why, self.offset(number))
 
     def batch(self, begin: int, end: int) -> tuple[list[Id], list[Any]]:
         """Return ids and items, up to the first row that cannot be parsed.
@@ -125,16 +127,24 @@ class Input:
         self._known = number, offset
         return offset
 
+    def _place(self, number: int) -> Span:
+        """Return where a record lies. `offset` is asked for nothing behind it: it is fast in order only."""
+        block, begin = self._block, self.offset(number)
+        is_next_known = block.ends is not None or number + 1 >= len(block.records)
+        end = block.offset_after(number + 1) if is_next_known else begin + len(block.records[number]) + 1
+        return Span(block.start + number, block.start + number + 1, begin, end)
+
     def letters(self, numbers: range, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
-        """Return the dead letters of records: what they were, and why they failed."""
+        """Return the dead letters of records: what they were, and why they failed; no attempts: they are no rows."""
         return b"".join([self._letter(n, node_id=node_id, error=error, attempts=attempts) for n in numbers])
 
     def _letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
         block = self._block
         ordinal = block.start + number
         row_id, item = self.unparsed_id(number), UNPARSED
-        with contextlib.suppress(ValueError):
-            row_id, item = named(block.decode(block.records[number]), ordinal, self._root)
+        if attempts:
+            with contextlib.suppress(ValueError):
+                row_id, item = named(block.decode(block.records[number]), ordinal, self._root)
         return letter(
             row_id,
             item,
@@ -142,5 +152,5 @@ class Input:
             node_id=node_id,
             error=error,
             attempts=attempts,
-            source=Span(ordinal, ordinal + 1, self.offset(number), self.offset(number + 1)),
+            source=self._place(number),
         )

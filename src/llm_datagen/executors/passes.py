@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from itertools import chain, islice
@@ -29,6 +30,24 @@ FAILED_BYTES = 4 * 1024 * 1024
 
 _NOTHING = object()
 _SETTLED = object()
+
+
+def _let_go(error: BaseException) -> None:
+    """Let an exception, which hooks may hold for long, not hold the block that its row was in."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is Pass.run_items.__code__:
+            trace.tb_frame.clear()
+            return
+        trace = trace.tb_next
+
+
+@functools.cache
+def _failure_class() -> type[OperatorFailure]:
+    """Return the class of failures: a worker process that never fails need not import it."""
+    from llm_datagen.messages import OperatorFailure
+
+    return OperatorFailure
 
 
 class Pass:
@@ -228,6 +247,7 @@ class Pass:
             the next rows when the policy lets the node go on without these. None when no more calls are made: then
             `failure` says why.
         """
+        _let_go(error)
         ids, items = self._given
         if not items:  # the row could not be parsed
             ids = [self._input.unparsed_id(self._settled)]
@@ -244,13 +264,12 @@ class Pass:
             self._parts += [rows - rows // 2, rows // 2]
             self._attempts = 0
             return 0.0
-        from llm_datagen.messages import OperatorFailure  # a worker process that never fails need not import it
-
         kernel = self._kernel
         if is_fatal or is_stop or kernel.policy.on_error == "fail":
             kernel.is_halted = True
         is_common = isinstance(error, Exception)  # not a call that is cancelled, or an exit
-        survives = kernel.survives_failures and is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
+        may_survive = is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
+        survives = may_survive and kernel.survives(rows, self._settled)
         record, begin, letters = FailureRecord.of(error), self._settled, b""
         if kernel.policy.on_error == "dead_letter" and not is_fatal and not is_stop:
             letters = self._input.letters(
@@ -259,7 +278,7 @@ class Pass:
                 error=record,
                 attempts=max(self._attempts, 1) if items else 0,
             )
-        failure = OperatorFailure(
+        failure = _failure_class()(
             record,
             error,
             items,

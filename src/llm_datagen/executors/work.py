@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 
 from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
+from llm_datagen.executors.allowance import Allowing
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.passes import Pass
@@ -36,6 +37,8 @@ class Kernel:
         id_scheme: how children are named.
         root: how rows are named when the source is the pipeline's input; None when they have ids.
         policy: how often a call that raised is made again.
+        allowance: who says whether more rows may fail when `max_errors` bounds them; None: nobody, and each failure
+            is handed to the node.
         spool_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
         slice_seconds: how long a worker goes on through a block before it hands the rest back; None: `SLICE_SECONDS`.
         calls_a_look: cheap calls between two looks at the time, and whether the run is being cancelled: 1, or 2, 4, 8…
@@ -53,6 +56,7 @@ class Kernel:
         id_scheme: IdScheme = "path",
         root: RootNames | None = None,
         policy: FailurePolicy | None = None,
+        allowance: Allowing | None = None,
         spool_folder: str | None = None,
         slice_seconds: float | None = None,
         calls_a_look: int = 16,
@@ -68,8 +72,7 @@ class Kernel:
         self.root = root
         self.policy = policy or FailurePolicy()
         self.retries = Retries(self.policy)
-        self.survives_failures = self.policy.on_error != "fail" and self.policy.max_errors is None
-        """Whether a worker goes on after a row that failed; else it hands the rest back, and the node decides."""
+        self.allowance = allowance
         self.is_halted = False
         """Whether a call has failed that ends the node: no worker begins another one."""
         self.is_held = False
@@ -77,6 +80,19 @@ class Kernel:
         self.spool_folder = spool_folder
         self.slice_seconds = slice_seconds
         self.calls_a_look = calls_a_look
+
+    def survives(self, rows: int, settled: int) -> bool:
+        """Return whether a worker goes on after rows that failed; else it hands the rest back, and the node decides.
+
+        Args:
+            rows: how many failed in a call.
+            settled: how many of its task are done before them.
+        """
+        if self.policy.on_error == "fail":
+            return False
+        if self.policy.max_errors is None:
+            return True
+        return self.allowance is not None and self.allowance.take(rows, settled)
 
     def is_interrupted(self) -> bool:
         """Return whether no call is to be made now: the run is paused, or being cancelled."""
@@ -100,7 +116,9 @@ class Kernel:
                     break
                 if pause:
                     self.retries.sleep(pause, self.is_interrupted)
-        return work.done()
+        done = work.done()
+        del block, work  # the tracebacks of what failed lead here
+        return done
 
     async def run_async(self, block: Block, claims: Claims | None = None) -> Done:
         """Process `block`, as far as its rows can be claimed, with an async operator, on the event loop."""
@@ -125,4 +143,6 @@ class Kernel:
                 if pause:
                     with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
                         await self.retries.sleep_async(pause, self.is_interrupted)
-        return work.done()
+        done = work.done()
+        del block, work  # the tracebacks of what failed lead here
+        return done

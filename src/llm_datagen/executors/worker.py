@@ -19,7 +19,7 @@ from llm_datagen import signals
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.done import Done
-from llm_datagen.executors.engine import Engine, FirstRowEncoder, RemoteSource, WorkerContext
+from llm_datagen.executors.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.equipment import Equipment
 from llm_datagen.executors.statewatch import StateWatch
 from llm_datagen.executors.transport import pack_error
@@ -105,6 +105,7 @@ def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -
         id_scheme=equipment.id_scheme,
         root=equipment.root,
         policy=equipment.policy,
+        allowance=RemoteAllowance(engine),
         slice_seconds=equipment.slice_seconds,
         calls_a_look=4,  # nobody can take rows away from here
     )

@@ -288,6 +288,9 @@ class Stream:
 
     def line_number(self, offset: int) -> int:
         """Return the number, from 1, of the first line at or after byte `offset` that is not blank."""
+        known = self._lines.known(offset)
+        if known is not None:
+            return known
         file = self.disk.open_read(self.path)
         try:
             return self._lines.number(file, offset)

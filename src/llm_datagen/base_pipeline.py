@@ -55,8 +55,7 @@ class BasePipeline(StoredPipeline):
             ConfigError: when `progress` cannot be what was given.
         """
         check_progress(progress)
-        if self._folder is None:
-            self._create_default()
+        self._ensure_created()
         with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
             return run_in_foreground(self._prepare(hooks))
 
@@ -151,8 +150,7 @@ class BasePipeline(StoredPipeline):
 
     def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
         """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
-        if self._folder is None:
-            self._create_default()
+        self._ensure_created()
         folder = self._folder
         assert folder is not None
         if self._run is not None:
@@ -162,6 +160,8 @@ class BasePipeline(StoredPipeline):
                 f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
             )
         with contextlib.ExitStack() as undo:
+            if self._is_default:
+                undo.callback(self._forget, folder)
             folder.lock()
             undo.callback(folder.unlock)
             image = self._catch_up(folder)
@@ -180,6 +180,7 @@ class BasePipeline(StoredPipeline):
                 undo.callback(plans[-1].close)
             log = open_log(self.log_file)
             undo.pop_all()  # from here on, the run lets go of it all
+            self._is_default = False
         self._run = Run(
             plans,
             pipeline_id=folder.pipeline_id,
@@ -207,6 +208,17 @@ class BasePipeline(StoredPipeline):
 
     def _create_default(self) -> None:
         raise TypeError
+
+    def _ensure_created(self) -> None:
+        if self._folder is None:
+            self._create_default()
+            self._is_default = True
+
+    def _forget(self, folder: RunFolder) -> None:
+        """Leave nothing of a run that nobody asked for by its id, and that could not begin."""
+        folder.forget()
+        folder.remove_if_unused()
+        self._folder, self._image, self.nodes, self._is_default = None, {}, [], False
 
     # Watching.
 

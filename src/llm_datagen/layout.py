@@ -18,10 +18,11 @@ from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
 from llm_datagen.operators import kept_files
+from llm_datagen.owners import Place, check_unclaimed, owner_of, places_of
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import Coverage, Stream
-from llm_datagen.streams.localdisk import LocalDisk
-from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE, check_neighbours
+from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE, check_neighbours, stream_at
 
 _RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
 _SQLITE = ("", "-wal", "-shm", "-journal")
@@ -68,7 +69,7 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
         folder: where the run's image is kept; None when it has none.
 
     Raises:
-        ConfigError: naming both, when two are; when a path can be none.
+        ConfigError: naming both, when two are; when a path can be none; when a log or a cache is another run's stream.
         StreamExistsError: when an output lies where another run keeps its files.
         StreamError, DiskError: when an output cannot be written where it lies, or an input cannot be read.
     """
@@ -87,6 +88,16 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
     if folder is not None:
         _refuse_other_runs(uses, folder, look)
     _refuse_shared(uses, look)
+    _refuse_streams_of_others([*_of_operators(joints), *_of_log(log_file, [])], folder)
+
+
+def check_claims(joints: Iterable[Joint], log_file: Any, folder: RunFolder) -> None:
+    """See to it that a new run writes nowhere where another one of its folder, which has not begun, is to write.
+
+    Raises:
+        PipelineExistsError: naming the other run and the path.
+    """
+    check_unclaimed(_written(list(joints), log_file), folder)
 
 
 # What there is.
@@ -188,6 +199,30 @@ def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
         inside = Path(path).relative_to(run).parts[0]
         if inside in _RUN_FILES and run.name != folder.pipeline_id:
             raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run.name!r}; {_CHOOSE}")
+
+
+def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> None:
+    """See to it that no log or cache lies where another run has a stream, or what belongs to one."""
+    for use in uses:
+        found = stream_at(LOCAL_DISK, use.path)
+        if found is not None:
+            path, what = found
+            run = None if folder is None else owner_of(_place(path), folder)
+            whose = "another run" if run is None else f"run {run!r}"
+            stream = "" if path == use.path else f", whose stream is {path}"
+            raise ConfigError(f"{use.path} would be {use.what}, and is the {what} of {whose}{stream}; {_CHOOSE}")
+
+
+def _written(joints: list[Joint], log_file: Any) -> dict[Place, str]:
+    """Return the places that a run writes, with what lies there."""
+    written = {_place(use.path): use.what for use in (*_of_operators(joints), *_of_log(log_file, []))}
+    for joint in joints:
+        written.update(places_of(joint.output, f"the output of {joint.node_id}"))
+    return written
+
+
+def _place(path: str) -> Place:
+    return type(LOCAL_DISK).__name__, os.path.realpath(path)
 
 
 class _Look:

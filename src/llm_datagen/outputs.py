@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_datagen.errors import DatagenError, PipelineExistsError
+from llm_datagen.errors import PipelineExistsError
 from llm_datagen.node import UnifiedNode
+from llm_datagen.owners import owner_of
 from llm_datagen.runtime import RunFolder
-from llm_datagen.runtime.folder import run_ids
 from llm_datagen.streams import Stream, StreamFactory
-
-
-def owner_of(output: Stream, folder: RunFolder) -> str | None:
-    """Return the id of the run that wrote `output`, of those in the same folder; None when it is none of them.
-
-    When several have, it is the one that was started last: what the others wrote there is gone.
-    """
-    started: dict[str, str] = {}
-    for pipeline_id in run_ids(folder.path.parent):
-        with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
-            image = RunFolder(folder.path.parent, pipeline_id).load()
-            uris = [entry["output_uri"] for entry in image["nodes"]]
-            if image["started_at"] and any(StreamFactory.create(uri).place == output.place for uri in uris):
-                started[pipeline_id] = image["started_at"]
-    return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
 
 
 def why_refused(node: UnifiedNode, folder: RunFolder) -> str:
     """Return why a new run of `folder` does not write where `node` would write: something is there already."""
-    owner = owner_of(node.output, folder)
+    owner = owner_of(node.output.place, folder)
     if owner is None or owner == folder.pipeline_id:
         return (
             f"the output of {node.node_id}, {node.output.path}, is there already, and was not made by a "
@@ -76,7 +60,7 @@ def check_deletable(outputs: Sequence[Stream], nodes: Sequence[UnifiedNode], fol
                     "is not deleted; choose another pipeline_id"
                 )
         output.check_free()
-        owner = owner_of(output, folder) if output.exists() else None
+        owner = owner_of(output.place, folder) if output.exists() else None
         if owner is not None and owner != folder.pipeline_id:
             raise PipelineExistsError(
                 f"{output.path} was made by the run {owner!r}, and if_exists='overwrite' of {folder.pipeline_id!r} "

@@ -15,7 +15,7 @@ from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, Pipel
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.identity import fingerprint_of
-from llm_datagen.layout import check_layout
+from llm_datagen.layout import check_claims, check_layout
 from llm_datagen.log import LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import edits_unread, ref_of
@@ -45,6 +45,7 @@ class StoredPipeline:
         self.results_dir: str = CHECKS["results_dir"](results_dir)
         self.hooks: IPipelineHooks | None = CHECKS["hooks"](hooks)
         self.log_file: LogTarget = CHECKS["log_file"](log_file)
+        self._is_default = False  # whether the run was created by run() or start() itself
         self.nodes: list[UnifiedNode] = []
         self._folder: RunFolder | None = None
         self._image: dict[str, Any] = {}
@@ -99,7 +100,8 @@ class StoredPipeline:
         check_topology(nodes)
         for entry, node in zip(image["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
-        check_layout([node.joint for node in nodes], self.log_file, folder)
+        joints = [node.joint for node in nodes]
+        check_layout(joints, self.log_file, folder)
         folder.lock()
         try:
             old = self._old_image(folder, if_exists)
@@ -120,11 +122,14 @@ class StoredPipeline:
             for node in nodes:
                 if node.output.exists():
                     raise PipelineExistsError(why_refused(node, folder))
+            if if_exists != "overwrite":
+                check_claims(joints, self.log_file, folder)
             folder.save(image)
         finally:
             folder.unlock()
             folder.remove_if_unused()
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._is_default = False
         self._notes = []
         return self
 
@@ -267,6 +272,7 @@ class StoredPipeline:
         if letters:
             self._save_state(folder, image, nodes)
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._is_default = False
         self._notes = edit.notes(on_change) + ignored
         self.streaming = bool(image["config"]["streaming"])
 

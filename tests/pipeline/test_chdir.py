@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from llm_datagen.llm import LLMOperator
 from llm_datagen.testing import FakeLLMServer
 
 from ..support import lines, numbered, write_jsonl
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Goes(BaseOperator):
@@ -76,6 +80,50 @@ def test_a_run_stays_where_it_was_started(elsewhere: Path, streaming: bool, exec
     assert (home / "logs" / "platform.log").exists()
     # The state keeps paths as they were written, so that a project can be moved; a resume takes them from where it is.
     assert UnifiedPipeline(operators, "in.jsonl", "out.jsonl", **settings).resume("a").run().status == "completed"
+
+
+@pytest.mark.parametrize("is_by_hand", [False, True])
+def test_relative_paths_are_those_of_the_folder_in_which_the_run_was_created(elsewhere: Path, is_by_hand: bool) -> None:
+    """Line 14: whatever the folder is in which it begins; of the log alone, it is that one (M28)."""
+    home, before = Path.cwd().parent / "home", contents(elsewhere)
+    os.chdir(home)
+    operator = Goes(elsewhere)
+    pipeline: UnifiedNodePipeline | UnifiedPipeline
+    if is_by_hand:
+        node = UnifiedNode("n", follow_input=False, on_error="dead_letter").set_operator(operator)
+        pipeline = UnifiedNodePipeline([node.bind_io("in.jsonl", "out.jsonl")], log_file=None)
+    else:
+        pipeline = UnifiedPipeline([operator, operator], "in.jsonl", "out.jsonl", on_error="dead_letter", log_file=None)
+    pipeline.create("c")
+    os.chdir(elsewhere)
+    assert pipeline.run().failed == 1
+    assert contents(elsewhere) == before
+    assert [row["n"] for row in lines(home / "out.jsonl")] == [0, 1, 3, 4]
+    assert (home / "tmp" / "results" / "c" / "runtime.json").exists()
+
+
+def test_images_are_those_of_the_folder_in_which_the_operator_was_made(elsewhere: Path) -> None:
+    """Line 14: a relative `image_root` stays where it was, and paths in rows are relative to it."""
+    home = Path.cwd().parent / "home"
+    os.chdir(home)
+    for folder, data in ((home, PNG + b"home"), (elsewhere, PNG + b"elsewhere")):
+        (folder / "images").mkdir()
+        (folder / "images" / "a.png").write_bytes(data)
+    write_jsonl(home / "in.jsonl", [{"image": "a.png"}])
+    sent: list[str] = []
+
+    def answer(request: Any) -> str:
+        sent.append(json.dumps(request))
+        return "it"
+
+    with FakeLLMServer(answer=answer) as server:
+        ask = LLMOperator(
+            "What is it?", model="m", base_url=server.base_url, images=["{{ image }}"], image_root="images"
+        )
+        pipeline = UnifiedPipeline([ask], "in.jsonl", "out.jsonl", log_file=None).create("i")
+        os.chdir(elsewhere)
+        assert pipeline.run().rows_out == 1
+    assert [base64.b64encode(PNG + b"home").decode() in text for text in sent] == [True]
 
 
 def test_nodes_that_were_wired_by_hand_stay_too(elsewhere: Path) -> None:

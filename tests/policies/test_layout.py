@@ -12,9 +12,11 @@ import pytest
 from llm_datagen import (
     BaseOperator,
     ConfigError,
+    DatagenError,
     JsonlStream,
     LogFile,
     NodeFailedError,
+    PipelineExistsError,
     StreamExistsError,
     UnifiedNode,
     UnifiedNodePipeline,
@@ -227,6 +229,60 @@ def test_dead_letters_where_another_run_has_written_its_output_are_refused(bench
     with pytest.raises(StreamExistsError, match=r"where the dead letters of .*out.jsonl would lie, is a stream of ano"):
         bench.pipeline([Fails()], on_error="dead_letter").create("a")
     assert contents(bench.folder) == before
+
+
+@pytest.mark.parametrize("kind", ["log", "cache"])
+@pytest.mark.parametrize("ending", ["", ".done", ".errors.jsonl"])
+def test_a_log_or_a_cache_where_another_run_has_a_stream_is_refused(bench: Bench, kind: str, ending: str) -> None:
+    """Line 12: of the same folder, by the run's name; it was appended to the other run's rows."""
+    bench.give(numbered(4))
+    bench.pipeline([Fails()], on_error="dead_letter").create("a").run()
+    place, before = f"{bench.output}{ending}", contents(bench.folder)
+    settings: dict[str, Any] = {"log_file": place} if kind == "log" else {}
+    other = bench.pipeline(
+        [Keeps(Path(place) if kind == "cache" else None)], output_uri=f"jsonl://{bench.folder}/other.jsonl", **settings
+    )
+    for if_exists in ("error", "overwrite"):
+        with pytest.raises(ConfigError, match=rf"{place} would be the .* of run 'a'"):
+            other.create("b", if_exists=if_exists)
+    assert contents(bench.folder) == before
+
+
+CLAIMS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "output": lambda here: {},
+    "dead letters": lambda here: {"output_uri": f"jsonl://{here}/out.jsonl.errors.jsonl"},
+    "log": lambda here: {"output_uri": f"jsonl://{here}/other.jsonl", "log_file": here / "out.jsonl"},
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+def test_what_a_run_is_to_write_that_was_only_created_is_refused(bench: Bench, case: str) -> None:
+    """Lines 12 and 13.12: by `create()`, which names the other run and the path; it was told when the run began."""
+    bench.give(numbered(4))
+    first = bench.pipeline([Fails()], on_error="dead_letter").create("a")
+    before = contents(bench.folder)
+    second = bench.pipeline([Keeps()], **CLAIMS[case](bench.folder))
+    for if_exists in ("error", "resume"):
+        with pytest.raises(
+            PipelineExistsError, match=r"out\.jsonl\S* would be .* the run 'a', which was created and has no"
+        ):
+            second.create("b", if_exists=if_exists)
+    assert contents(bench.folder) == before
+    assert second.create("b", if_exists="overwrite").status == "pending", "who asks for it takes the place"
+    assert first.run().failed == 2
+
+
+def test_a_run_that_could_not_begin_claims_nothing(bench: Bench) -> None:
+    """`run()` alone makes an id up: what is left of it is nothing."""
+    bench.give(numbered(4))
+    pipeline = bench.pipeline([Keeps()], follow_input=False)
+    held = JsonlStream(f"jsonl://{bench.folder}/held.jsonl").get_writer()
+    blocked = bench.pipeline([Keeps()], input_uri=f"jsonl://{bench.folder}/held.jsonl")
+    with pytest.raises(DatagenError, match="held"):
+        blocked.run()
+    held.close()
+    assert list(bench.results.iterdir()) == []
+    assert pipeline.run().rows_out == 4
 
 
 def test_a_stream_that_comes_to_lie_there_while_a_run_goes_on_is_not_written_into(bench: Bench) -> None:

@@ -326,5 +326,7 @@ class RunFolder:
 
 def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:
     """Return the ids of the runs that are kept in `results_dir`."""
-    folder = Path(results_dir)
-    return [path.parent.name for path in folder.glob("*/runtime.json")] if folder.is_dir() else []
+    try:
+        return [path.parent.name for path in Path(results_dir).glob("*/runtime.json")]
+    except OSError:  # such as a name that is too long
+        return []

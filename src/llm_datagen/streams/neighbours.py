@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from llm_datagen.errors import StreamExistsError
 
 if TYPE_CHECKING:
+    from llm_datagen.streams.disk import Disk
     from llm_datagen.streams.stream import Stream
 
 WHAT_LIES_BESIDE = {
@@ -22,6 +23,17 @@ WHAT_LIES_BESIDE = {
 """What the files are, by what is added to the stream's path."""
 
 
+def stream_at(disk: Disk, path: str) -> tuple[str, str] | None:
+    """Return the stream that a file is, or belongs to, and what it is; None when it is of none."""
+    if _is_stream(disk, path):
+        return path, "output"
+    for ending, what in WHAT_LIES_BESIDE.items():
+        owner = path.removesuffix(ending)
+        if owner != path and _is_stream(disk, owner):
+            return owner, what
+    return None
+
+
 def check_neighbours(stream: Stream) -> None:
     """See to it that a stream that is to be written is no file of another one, and that none of its files is a stream.
 
@@ -30,7 +42,7 @@ def check_neighbours(stream: Stream) -> None:
     """
     for ending, what in WHAT_LIES_BESIDE.items():
         owner = stream.path.removesuffix(ending)
-        if owner != stream.path and _is_stream(stream, owner):
+        if owner != stream.path and _is_stream(stream.disk, owner):
             raise StreamExistsError(
                 f"{stream.path} is where the {what} of {owner} lie, a stream of another run; choose another path"
             )
@@ -43,11 +55,11 @@ def check_beside(stream: Stream, path: str, what: str) -> None:
     Raises:
         StreamExistsError: when it is one.
     """
-    if _is_stream(stream, path):
+    if _is_stream(stream.disk, path):
         raise StreamExistsError(
             f"{path}, where the {what} of {stream.path} would lie, is a stream of another run; choose another output"
         )
 
 
-def _is_stream(stream: Stream, path: str) -> bool:
-    return any(stream.disk.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))
+def _is_stream(disk: Disk, path: str) -> bool:
+    return any(disk.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))

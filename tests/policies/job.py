@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import structlog  # noqa: F401 - before any fork: each child would import it
+
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
 from llm_datagen.testing import Fault, inject
 

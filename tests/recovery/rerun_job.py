@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import structlog  # noqa: F401 - before any fork: each child would import it
+
 from llm_datagen.streams.localdisk import LocalDisk
 
 from ..support import Bench

@@ -108,17 +108,17 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
 ) -> None:
     files = DemoFiles(tmp_path / "[demo]")
     asked = files.between / "demo" / "node_1.jsonl"
-    script = f"from llm_datagen.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=8, parallel=3)"
+    script = f"from llm_datagen.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=5, parallel=2)"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as first:
-        assert wait_for(lambda: asked.exists() and asked.read_bytes().count(b"\n") >= 2)
+        assert wait_for(lambda: asked.exists() and asked.read_bytes().count(b"\n") >= 1)
         first.send_signal(signal.SIGINT)
         out, err = first.communicate(timeout=60)
     assert "Stopped; everything finished is saved. To go on: run the demo again" in out
     assert "KeyboardInterrupt" in err
     saved = rows_of(asked)
-    assert 2 <= len(saved) < 8
+    assert 1 <= len(saved) < 5
 
     canary = "canary-of-the-second-server"
     monkeypatch.setattr(secrets, "token_urlsafe", lambda nbytes=None: canary)
@@ -126,17 +126,17 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     report = run_demo(files.out_dir, hooks=hooks, console=Console(file=said, width=200))
     assert report is not None
     assert report.status is Status.COMPLETED
-    assert (hooks.curr["node_1"], hooks.curr["node_2"]) == (8, 8)
+    assert (hooks.curr["node_1"], hooks.curr["node_2"]) == (5, 5)
 
     rows = rows_of(asked)
     assert rows[: len(saved)] == saved
-    assert sorted(row["_i"] for row in rows) == list(range(8))
+    assert sorted(row["_i"] for row in rows) == list(range(5))
     for row in rows:
         answer = {"question": row["question"], "answer": row["answer"]}
         assert JsonSchema(ANSWER_SCHEMA).violation(answer) is None
     kept = rows_of(files.questions)
-    assert 3 <= len(kept) <= 8
-    assert f"8 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()
+    assert 1 <= len(kept) <= 5
+    assert f"5 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()
     assert kept[0]["question"] in said.getvalue()
 
     written = [path for path in files.out_dir.rglob("*") if path.is_file()]
@@ -155,5 +155,5 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     # Another id in the same directory is refused, and changes nothing.
     before = files.definitions.read_bytes(), files.questions.read_bytes()
     with pytest.raises(PipelineExistsError, match=r"questions\.jsonl, is there already"):
-        run_demo(files.out_dir, pipeline_id="other", rows=5, console=Console(file=StringIO()))
+        run_demo(files.out_dir, pipeline_id="other", rows=4, console=Console(file=StringIO()))
     assert (files.definitions.read_bytes(), files.questions.read_bytes()) == before

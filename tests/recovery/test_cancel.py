@@ -20,7 +20,7 @@ from llm_datagen.runtime import RunFolder
 
 from .. import programs
 from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, write_jsonl
+from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, pairwise, write_jsonl
 from .zygote import JOB, calls_of, check_rows, committed, output_of, said
 
 ROWS = 200
@@ -75,10 +75,13 @@ def copy(item: Any) -> Any:
     return item
 
 
-@pytest.mark.parametrize(("parallel_size", "ordered"), [(1, False), (4, False), (4, True)])
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("async_mode", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "streaming", "async_mode", "parallel_size", "ordered"),
+    [
+        (*case, *order)
+        for *case, order in pairwise(list(KINDS), [True, False], [True, False], [(1, False), (4, False), (4, True)])
+    ],
+)
 def test_cancel_from_another_thread_saves_what_was_begun_and_a_resume_goes_on(
     bench: Bench, kind: str, streaming: bool, async_mode: bool, parallel_size: int, ordered: bool
 ) -> None:

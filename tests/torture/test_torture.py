@@ -1,5 +1,4 @@
-"""The torture as tests: a few kills for every run of the suite, one seed of each kind with ``-m slow``, as CI has it,
-and the long form with ``-m torture``.
+"""The torture as tests: a few kills by default, one seed of each kind with ``-m slow``, hours with ``-m torture``.
 
 Each runs in a process of its own (`python -m tests.torture`), because it forks, and only a process without threads may.
 """

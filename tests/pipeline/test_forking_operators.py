@@ -70,7 +70,7 @@ def _child_has(handlers: dict[int, Any]) -> bool:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_who_is_forked_while_handlers_change_has_those_that_were_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and after each handler that is installed or put back, a fork is made."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
     before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
     change, parent, found = signal.signal, os.getpid(), []
 
@@ -88,6 +88,6 @@ def test_who_is_forked_while_handlers_change_has_those_that_were_there_before(mo
             signals.install(number, lambda number, frame: None)
         signals.put_back()
     finally:
-        for number, handler in before.items():
-            change(number, handler)
+        for changed, handler in before.items():
+            change(changed, handler)
     assert found == [True] * 8

@@ -21,6 +21,8 @@ from .rows import References, WrongResultError
 from .schedule import ideal_seconds
 from .workloads import WORKLOADS
 
+pytestmark = pytest.mark.slow
+
 TINY = Scale(rows=0.0003, pace=0.02)
 
 

@@ -103,6 +103,7 @@ class Progress(DefaultPipelineHooks):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
+@pytest.mark.slow
 def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_call_is_lost(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

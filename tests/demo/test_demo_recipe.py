@@ -20,6 +20,7 @@ RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 
 
 @pytest.mark.model
+@pytest.mark.slow
 def test_every_answer_of_a_recipe_keeps_to_its_schema(weights: Path, tmp_path: Path) -> None:
     name = "classify_with_judge"
     recipes = shutil.copytree(RECIPES, tmp_path / "recipes")

@@ -21,7 +21,14 @@ PAGES = sorted([*DOCS.glob("*.md"), README])
 PAGES_WITH_PROGRAMS = [page for page in PAGES if any(block.info for block in blocks_of(page))]
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_PROGRAMS, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.name == "getting-started.md" else ())  # it asks a real model
+        for page in PAGES_WITH_PROGRAMS
+    ],
+    ids=lambda page: page.name,
+)
 def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_path: Path) -> None:
     for number, block in enumerate(blocks_of(page)):
         where = f"{page.name}, line {block.line}"

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from .support import Bench
 
+gc.disable()  # until all is collected: a collection of tests makes much that stays
 settings.register_profile("untimed", deadline=None)  # the machine may be busy: nothing here is timed
 settings.load_profile("untimed")
 
@@ -35,6 +36,7 @@ def pytest_collection_finish() -> None:
     """Spare each later collection of garbage the modules and tests, which all stay."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The torture as tests: a few kills by default, one seed of each kind with ``-m slow``, hours with ``-m torture``.
+"""The torture as tests: a case or two of each kind by default, one seed with ``-m slow``, hours with ``-m torture``.
 
 Each runs in a process of its own (`python -m tests.torture`), because it forks, and only a process without threads may.
 """
@@ -6,13 +6,12 @@ Each runs in a process of its own (`python -m tests.torture`), because it forks,
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .. import programs
 from .tampering import tampering
 from .tampering_llm import tampering_llm
 
@@ -24,14 +23,7 @@ LONG_SEEDS = [10_000, 20_000, 30_000, 40_000, 50_000]
 
 def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
     """Run the command; fail with what it has found, which says how to do it again."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.torture", "--json", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    done = programs.run(["-m", "tests.torture", "--json", *arguments], cwd=ROOT, timeout=timeout)
     assert done.stdout, done.stderr
     tally: dict[str, Any] = json.loads(done.stdout)
     assert not tally["findings"], "\n".join(tally["findings"])
@@ -39,9 +31,30 @@ def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
     return tally
 
 
-def test_a_few_kills_power_cuts_and_full_disks_lose_and_repeat_no_row() -> None:
-    """M21, M24, S1, S2, R2, C1: the least form of the next one, so that who changes the engine sees it at once."""
-    assert torture("--seed", "43", "--kills", "3", "--a-seed", "3")["kills"] >= 3
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "kills --seed 49 --kills 3 --a-seed 3",
+        "graphs --seed 2 --kills 2",
+        "llm --seed 12 --seeds 1",
+        "full --share 0.003",
+        "frozen --share 0.1 --seed 4",
+        "folders --share 0.07 --seed 3",
+        "changes --share 0.0003",
+        "tampering-llm --edits 2 --seed 4",
+    ],
+    ids=lambda arguments: arguments.partition(" ")[0],
+)
+def test_a_few_cases_of_each_kind_find_nothing(arguments: str) -> None:
+    """The least form of what follows, so that who changes the engine, or the torture, sees it at once."""
+    what, *options = arguments.split()
+    tally = torture(what, *options)
+    assert tally["runs"] > 0
+    if what in {"kills", "graphs"}:
+        assert tally["kills"] > 0
+        assert tally["letters"] > 0
+    if what == "kills":
+        assert min(tally["cuts"], tally["fills"]) > 0
 
 
 def test_a_few_edits_of_a_file_make_no_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ gc.disable()  # until all is collected: a collection of tests makes much that st
 settings.register_profile("untimed", deadline=None)  # the machine may be busy: nothing here is timed
 settings.load_profile("untimed")
 
+LONGEST = {"test_torture.py", "test_demo_model.py", "test_demo_recipe.py", "test_docs.py", "test_kill.py"}
+"""Where the tests are that take longest."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -29,7 +32,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests, so that none of them is still running when all others have ended."""
-    items.sort(key=lambda item: item.path.name != "test_torture.py")
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_collection_finish() -> None:

@@ -92,6 +92,42 @@ def test_a_server_that_is_not_up_in_time_is_an_error_and_ended(weights: Path) ->
     assert servers() == []
 
 
+def asked_of(files: DemoFiles) -> Path:
+    """Return where the answers of the first stage are."""
+    return files.between / "demo" / "node_1.jsonl"
+
+
+def keeps_to_its_schema(row: dict[str, Any]) -> bool:
+    answer = {"question": row["question"], "answer": row["answer"]}
+    return JsonSchema(ANSWER_SCHEMA).violation(answer) is None
+
+
+def test_the_demo_is_run_once_and_then_shown(tmp_path: Path, weights: Path) -> None:
+    files = DemoFiles(tmp_path / "[demo]")
+    said = StringIO()
+    report = run_demo(files.out_dir, rows=2, parallel=2, console=Console(file=said, width=200))
+    assert report is not None
+    assert report.status is Status.COMPLETED
+    asked = asked_of(files)
+    rows = rows_of(asked)
+    assert sorted(row["_i"] for row in rows) == [0, 1]
+    assert all(keeps_to_its_schema(row) for row in rows)
+    assert f"2 definitions in, {len(rows_of(files.questions))} questions kept by the judge" in said.getvalue()
+
+    # A run that has ended is shown, and nothing is asked again.
+    again = StringIO()
+    assert run_demo(files.out_dir, console=Console(file=again, width=200)) is None
+    assert "has ended before: nothing to do" in again.getvalue()
+    assert "To start afresh: remove" in again.getvalue()
+    assert rows_of(asked) == rows
+
+    # Another id in the same directory is refused, and changes nothing.
+    before = files.definitions.read_bytes(), files.questions.read_bytes()
+    with pytest.raises(PipelineExistsError, match=r"questions\.jsonl, is there already"):
+        run_demo(files.out_dir, pipeline_id="other", rows=1, console=Console(file=StringIO()))
+    assert (files.definitions.read_bytes(), files.questions.read_bytes()) == before
+
+
 class Progress(DefaultPipelineHooks):
     """What the hooks were told."""
 
@@ -108,7 +144,7 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = DemoFiles(tmp_path / "[demo]")
-    asked = files.between / "demo" / "node_1.jsonl"
+    asked = asked_of(files)
     script = f"from llm_datagen.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=5, parallel=2)"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -132,9 +168,7 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     rows = rows_of(asked)
     assert rows[: len(saved)] == saved
     assert sorted(row["_i"] for row in rows) == list(range(5))
-    for row in rows:
-        answer = {"question": row["question"], "answer": row["answer"]}
-        assert JsonSchema(ANSWER_SCHEMA).violation(answer) is None
+    assert all(keeps_to_its_schema(row) for row in rows)
     kept = rows_of(files.questions)
     assert 1 <= len(kept) <= 5
     assert f"5 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()
@@ -145,16 +179,3 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     assert canary not in text
     assert not re.search(r"127\.0\.0\.1:\d+", text)
     assert servers() == []
-
-    # A run that has ended is shown, and nothing is asked again.
-    again = StringIO()
-    assert run_demo(files.out_dir, console=Console(file=again, width=200)) is None
-    assert "has ended before: nothing to do" in again.getvalue()
-    assert "To start afresh: remove" in again.getvalue()
-    assert rows_of(asked) == rows
-
-    # Another id in the same directory is refused, and changes nothing.
-    before = files.definitions.read_bytes(), files.questions.read_bytes()
-    with pytest.raises(PipelineExistsError, match=r"questions\.jsonl, is there already"):
-        run_demo(files.out_dir, pipeline_id="other", rows=4, console=Console(file=StringIO()))
-    assert (files.definitions.read_bytes(), files.questions.read_bytes()) == before

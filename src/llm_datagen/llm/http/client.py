@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import orjson
 from pydantic import SecretStr
 
+from llm_datagen.jsontext import dumps
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMError, LLMRequestError
@@ -108,7 +108,7 @@ class HttpCaller:
             LLMRequestError: when no answer came back.
             PromptError: when the adapter cannot put the request.
         """
-        payload = orjson.dumps(self._endpoint.adapter.body(request))
+        payload = dumps(self._endpoint.adapter.body(request))
         started = time.perf_counter()
         response = await self._sent(payload, request)
         seconds = time.perf_counter() - started

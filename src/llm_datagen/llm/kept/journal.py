@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import orjson
 
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import JournalError
@@ -172,7 +173,7 @@ def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
 
 def _written(key: bytes, answer: ChatAnswer) -> bytes:
     """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
-    text = orjson.dumps(answer)
+    text = dumps(answer)
     return b"%08x%s" % (zlib.crc32(key + text), text)
 
 
@@ -182,7 +183,7 @@ def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
     if text is not kept and kept[:_CHECK_BYTES] != b"%08x" % zlib.crc32(key + text):
         return None
     try:
-        return ChatAnswer(**orjson.loads(text))
+        return ChatAnswer(**loads_exactly(text))
     except (ValueError, TypeError):
         return None
 
@@ -198,4 +199,4 @@ def key_of(request: ChatRequest) -> bytes:
     asked = [request.model, request.params, request.messages, request.sample]
     if request.kept_by:
         asked.append(request.kept_by)
-    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+    return hashlib.sha256(dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -103,9 +103,11 @@ def test_dead_letters_hold_them(tmp_path: Path) -> None:
 
 def test_a_stream_may_have_them_as_ids(tmp_path: Path) -> None:
     """Commit records name the first and the last id; the image names the row that failed."""
+    ill = tmp_path / "ill"
+    ill.touch()
 
     def stop(row: Any) -> Any:
-        if row["n"] == 3:
+        if row["n"] == 3 and ill.exists():
             raise ValueError("no")
         return row
 
@@ -118,8 +120,8 @@ def test_a_stream_may_have_them_as_ids(tmp_path: Path) -> None:
     with pytest.raises(NodeFailedError):
         pipeline.create("p").run()
     assert len(lines(tmp_path / "out.jsonl")) == 3
-    node.set_operator(lambda row: row)
-    pipeline.resume("p", on_change="accept").run()
+    ill.unlink()
+    pipeline.resume("p").run()
     assert [row["_i"] - 2**70 for row in lines(tmp_path / "out.jsonl")] == [0, 1, 2, 3]
 
 

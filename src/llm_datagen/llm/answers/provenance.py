@@ -28,7 +28,8 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
         parsed: what the last one became.
 
     Returns:
-        ``model`` and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
+        ``model`` (that was asked), ``response_model`` (the endpoint's word for what answered, where it is another; else
+        None) and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
         ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
         the journal; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
         ``rows``: how many rows the answer became; ``prompt_hash``.
@@ -36,6 +37,7 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
     last, costs = answers[-1], [answer.cost for answer in answers]
     return {
         "model": last.model,
+        "response_model": last.response_model,
         "endpoint": last.endpoint,
         "prompt_tokens": sum(answer.usage.get("prompt_tokens", 0) for answer in answers),
         "completion_tokens": sum(answer.usage.get("completion_tokens", 0) for answer in answers),

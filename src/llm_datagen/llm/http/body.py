@@ -64,6 +64,14 @@ def parsed(content: bytes) -> Any:
         raise ValueError("it is nested too deep") from error
 
 
+def parsed_or_none(content: bytes) -> Any:
+    """Return the JSON of a body, see `parsed`; None when it is no JSON."""
+    try:
+        return parsed(content)
+    except ValueError:
+        return None
+
+
 def is_text(content: bytes) -> bool:
     """Return whether a body is UTF-8, so that nothing of it was lost when it was read."""
     try:

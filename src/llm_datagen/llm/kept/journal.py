@@ -12,7 +12,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -173,7 +173,10 @@ def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
 
 def _written(key: bytes, answer: ChatAnswer) -> bytes:
     """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
-    text = dumps(answer)
+    said = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    if answer.response_model is None:  # as earlier versions wrote it: what is discarded is found by its bytes
+        del said["response_model"]
+    text = dumps(said)
     return b"%08x%s" % (zlib.crc32(key + text), text)
 
 

@@ -2,7 +2,7 @@
 
 Nothing is guessed. What is taken off cannot be data: a byte order mark, a think block, fences, prose, a comma after the
 last element, a list around the only object, a second copy of the same. What may have lost something on its way is not
-read: JSON that does not end, or two objects that differ. Nor is what a model gives as an example, with no answer beside it.
+read: JSON that does not end, or two objects that differ. Nor is what a model gives as an example, and no answer beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _OPENING = re.compile(r"[{\[]")
 _CLOSING = re.compile(r"[}\]]")
 _NO_PROSE = re.compile(r"[\"':]")
 _AS_EXAMPLE = re.compile(
-    r"(?:\b(?:for example|for instance|e\.\s?g\.?|such as|like)|例如|比如|譬如)[\s,:;*_`'\"，：(]*(?:```\w*\s*)?$",
+    r"(?:\b(?:for example|for instance|e\.\s?g\.?|such as|(?:something|looks?) like)|例如|比如|譬如)"
+    r"[\s,:;*_`'\"(\uff0c\uff1a]*(?:```\w*\s*)?$",
     re.IGNORECASE,
 )
 """Words right before an object that is no answer."""

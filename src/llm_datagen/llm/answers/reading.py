@@ -2,7 +2,7 @@
 
 Nothing is guessed. What is taken off cannot be data: a byte order mark, a think block, fences, prose, a comma after the
 last element, a list around the only object, a second copy of the same. What may have lost something on its way is not
-read: JSON that does not end, or two objects that differ. Nor is what a model gives as an example, and no answer beside it.
+read: JSON that does not end, or two objects that differ. Nor is what comes as an example, with no answer beside it.
 """
 
 from __future__ import annotations

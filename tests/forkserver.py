@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MODULES = ["pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server"]
+PARTS = ["pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server"]
+MODULES = ["structlog", *(f"llm_datagen.{part}" for part in PARTS)]
 """What programs import. Those of which they import less than this are run by `subprocess`."""
 
 MESSAGE_BYTES = 1 << 20
@@ -133,7 +134,7 @@ def run(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     for name in MODULES:
-        importlib.import_module(f"llm_datagen.{name}")
+        importlib.import_module(name)
     gc.freeze()
     if (begin := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         begin()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,10 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pykka
 
 from llm_datagen import StreamFactory, UnifiedPipeline
 from llm_datagen.runtime import RunFolder
+
+cloudpickle.register_pickle_by_value(sys.modules[__package__])
+"""Operators of tests go to worker processes as those of a script do: no worker imports a test's module, and pytest."""
 
 QUICK: dict[str, Any] = {"fsync": "never"}
 """A writer configuration that does not wait for the medium."""
@@ -59,6 +65,22 @@ def stored(uri: str) -> list[dict[str, Any]]:
 def bag(rows: Iterable[Any]) -> Counter[str]:
     """Return rows as a multiset: what is lost, and what is there twice, shows."""
     return Counter(json.dumps(row, sort_keys=True) for row in rows)
+
+
+def pairwise(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return some of these rows: few, and for any two columns each pair of values that there is.
+
+    Give it all combinations of the settings of a test (`itertools.product`): what goes wrong with them goes wrong with
+    one value, or with two that meet. The same rows come out each time.
+    """
+    pairs = [(row, set(itertools.combinations(enumerate(map(repr, row)), 2))) for row in rows]
+    missing = set[Any]().union(*(pairs_of_row for _, pairs_of_row in pairs))
+    chosen = []
+    while missing:
+        row, found = max(pairs, key=lambda pair: len(pair[1] & missing))
+        chosen.append(row)
+        missing -= found
+    return chosen
 
 
 def instrument(operator: Any) -> Any:

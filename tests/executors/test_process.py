@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, RemoteError, WorkerDiedError
@@ -29,15 +28,11 @@ from llm_datagen.streams import Block
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.jsonl import JsonlCodec
 
-from .. import support
 from ..actors.helpers import aside, block_of, error_of, result_of
 from ..support import Calls, eventually, numbered, worker_processes
 from .helpers import Ctx, Outlet, data_of, kernel_of, left, rows_of, threads_of
 
 SOON = FailurePolicy(retries=1, retry_wait=0.001)
-
-for module in (sys.modules[__name__], support):  # as a script's own: workers import neither these nor pytest
-    cloudpickle.register_pickle_by_value(module)
 
 
 class Bench:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -36,7 +37,7 @@ from llm_datagen import (
 )
 from llm_datagen.runtime import RunFolder
 
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, write_jsonl
+from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl
 
 
 def same(item: Any) -> Any:
@@ -254,10 +255,36 @@ def test_a_missing_input_is_named_and_can_be_supplied_later(bench: Bench) -> Non
     assert pipeline.run().status == Status.COMPLETED
 
 
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("blanks", [0, 3])
+MALFORMED = [
+    '{"n": 3',
+    "{'n': 3}",
+    '{"n": 3}{"n": 4}',
+    "nonsense",
+    '{"n": NaN}',
+    '{"n": "\x01"}',
+    "\ufffd\x00",
+    '"open',
+]
+
+
 @pytest.mark.parametrize(
-    "bad", ['{"n": 3', "{'n': 3}", '{"n": 3}{"n": 4}', "nonsense", '{"n": NaN}', '{"n": "\x01"}', "\ufffd\x00", '"open']
+    ("bad", "blanks", "streaming"),
+    pairwise(
+        itertools.product(
+            [
+                '{"n": 3',
+                "{'n': 3}",
+                '{"n": 3}{"n": 4}',
+                "nonsense",
+                '{"n": NaN}',
+                '{"n": "\x01"}',
+                "\ufffd\x00",
+                '"open',
+            ],
+            [0, 3],
+            [True, False],
+        )
+    ),
 )
 def test_a_malformed_line_is_named_by_file_and_number(bench: Bench, bad: str, blanks: int, streaming: bool) -> None:
     """M24: file name and line number, blank lines counted; the rows before it are saved."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 
 from llm_datagen import (
@@ -26,11 +24,7 @@ from llm_datagen import (
 )
 from llm_datagen.testing import CallCounter, RecordingHooks, crash_at
 
-from .. import support
 from ..support import Bench, Calls, bag, eventually, lines, numbered, stored, worker_processes
-
-for module in (sys.modules[__name__], support):  # as a script's own: workers import neither these nor pytest
-    cloudpickle.register_pickle_by_value(module)
 
 
 def double(row: Any) -> Any:

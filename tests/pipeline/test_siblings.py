@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from llm_datagen.executors.siblings import Siblings
 from llm_datagen.lineage import trace
 from llm_datagen.streams.codec import Block
 
-from ..support import Bench, lines, numbered, write_jsonl
+from ..support import Bench, lines, numbered, pairwise, write_jsonl
 
 
 def pair(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -58,9 +59,10 @@ def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: [int(part) for part in str(row["_i"]).split("_")])
 
 
-@pytest.mark.parametrize("executor", ["thread", "process"])
-@pytest.mark.parametrize("parallel_size", [1, 3])
-@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(
+    ("streaming", "parallel_size", "executor"),
+    pairwise(itertools.product([True, False], [1, 3], ["thread", "process"])),
+)
 def test_no_batch_mixes_two_parents(bench: Bench, streaming: bool, parallel_size: int, executor: str) -> None:
     bench.give(numbered(60))
     bench.pipeline(

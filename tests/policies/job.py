@@ -8,6 +8,8 @@ job says is appended to `folder/said`.
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import json
 import math
 import os
@@ -129,6 +131,8 @@ def main(job: dict[str, Any]) -> None:
 
 def serve() -> NoReturn:
     """Fork a child for every job; say its pid. Given a pid, wait for it, and say its status."""
+    importlib.import_module("structlog")  # which the first line of a log does
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, int):

@@ -109,7 +109,7 @@ def test_abandoned_rows_can_be_replayed(tmp_path: Path, forks: Forks) -> None:
 @pytest.mark.parametrize("style", ["plain", "async", "batch"])
 def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) -> None:
     """M7: what runs comes to its end, what does not run goes back: each row is handed out once, and is done."""
-    bench.give(numbered(400))
+    bench.give(numbered(160))
     seen = Seen()
     act = seen.of("work", double)
 
@@ -128,15 +128,15 @@ def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) ->
     ).create("a")
     for step in range(1, 5):
         pipeline.start()
-        seen.reach(150 * step)
+        seen.reach(60 * step)
         pipeline.cancel()
         assert pipeline.wait(30) is not None
         ledger_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
-    assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(400))
-    assert seen.by("work") == list(range(400))
-    assert seen.by("next") == [2 * n for n in range(400)]
+    assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(160))
+    assert seen.by("work") == list(range(160))
+    assert seen.by("next") == [2 * n for n in range(160)]
     assert report.failed == 0
     check_counts(bench, report)
 

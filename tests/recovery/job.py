@@ -7,6 +7,8 @@ What it says is appended to `folder/said`; the operators count their calls in `f
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import json
 import os
 import random
@@ -228,6 +230,8 @@ def run_until_paused(pipeline: UnifiedPipeline | UnifiedNodePipeline, job: dict[
 
 def be_zygote() -> NoReturn:
     """Fork a child for every job on stdin; say its pid; when asked with a pid, wait for it and say its status."""
+    importlib.import_module("structlog")  # which the first line of a log does
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, int):

@@ -103,7 +103,7 @@ def interrupt_many(seed: int, count: int) -> None:
 
 def test_any_pipeline_survives_any_interruption() -> None:
     """M5, M6, M7, M10, M14, F2: faults and cancels at random, then a resume, and so on to the end."""
-    interrupt_many(0, 25)
+    interrupt_many(0, 16)
 
 
 @pytest.mark.torture

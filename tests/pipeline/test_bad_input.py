@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +35,7 @@ from llm_datagen import (
 )
 from llm_datagen.runtime import RunFolder
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl
 
 
@@ -500,8 +499,8 @@ UnifiedPipeline([same], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jso
 
 def test_a_second_run_of_an_id_is_refused_across_processes(bench: Bench) -> None:
     """M23: another process holds it; its pid is in the message; when it is gone, the id is free."""
-    bench.give(numbered(1000))
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(bench.folder)]) as holder:
+    bench.give(numbered(300))
+    with Program(["-c", HOLDER, bench.folder]) as holder:
         try:
             eventually(lambda: bench.output.exists() and bench.output.stat().st_size > 100)
             with pytest.raises(PipelineBusyError, match=f"process {holder.pid} "):
@@ -513,7 +512,7 @@ def test_a_second_run_of_an_id_is_refused_across_processes(bench: Bench) -> None
         finally:
             holder.kill()
     bench.pipeline([same]).resume("a").run()
-    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(1000))
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(300))
 
 
 def test_an_output_that_another_run_is_writing_is_not_overwritten(bench: Bench) -> None:

@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from llm_datagen.executors.siblings import Siblings
 from llm_datagen.lineage import trace
 from llm_datagen.streams.codec import Block
 
+from .. import programs
 from ..support import Bench, lines, numbered, pairwise, write_jsonl
 
 
@@ -166,7 +165,7 @@ def test_batches_are_the_same_whatever_was_killed(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     codes = []
     for at in (3, 9, 6, 0):
-        child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), root, str(at)], check=False, timeout=120)
+        child = programs.run(["-c", KILLED, tmp_path, root, at])
         codes.append(child.returncode)
     assert codes == [-signal.SIGKILL] * 3 + [0]
     assert by_id(lines(tmp_path / "out.jsonl")) == wanted(40)

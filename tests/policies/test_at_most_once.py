@@ -45,10 +45,10 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     tmp_path: Path, forks: Forks, job: dict[str, Any]
 ) -> None:
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
-    work = Work(forks, tmp_path, 200, nap=0.001, mended=True, **job)
-    while work.kills < 5 and work.kill_after(work.chance.randrange(1, 25)):
+    work = Work(forks, tmp_path, 120, nap=0.001, mended=True, **job)
+    while work.kills < 3 and work.kill_after(work.chance.randrange(1, 25)):
         work.ledger()
-    assert work.kills == 5
+    assert work.kills == 3
     work.finish()
     first, second = work.ledger()
     assert max(work.calls().values()) == 1
@@ -70,7 +70,7 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     assert bag(lines(work.output)) == bag(row for row in rows if row["n"] not in lost | lost_behind)
     assert (first.dead, second.dead) == (len(lost), len(lost_behind))
     # What is lost is what a kill can catch in flight: the calls that run, and results that wait for a flush.
-    assert len(lost) + len(lost_behind) <= 5 * 2 * (8 + 20)
+    assert len(lost) + len(lost_behind) <= 3 * 2 * (8 + 20)
 
 
 def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(

@@ -22,9 +22,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PARTS = ["pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server"]
-MODULES = ["structlog", *(f"llm_datagen.{part}" for part in PARTS)]
-"""What programs import. Those of which they import less than this are run by `subprocess`."""
+MODULES = [
+    *(
+        f"llm_datagen.{name}"
+        for name in ("pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server")
+    ),
+    "structlog",
+    "rich.live",
+    "rich.table",
+]
+"""What programs import, at once or when it is used. Those that import less are run by `subprocess`."""
 
 MESSAGE_BYTES = 1 << 20
 STATUS = "i"

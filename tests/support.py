@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,22 +65,6 @@ def stored(uri: str) -> list[dict[str, Any]]:
 def bag(rows: Iterable[Any]) -> Counter[str]:
     """Return rows as a multiset: what is lost, and what is there twice, shows."""
     return Counter(json.dumps(row, sort_keys=True) for row in rows)
-
-
-def pairwise(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return some of these rows: few, and for any two columns each pair of values that there is.
-
-    Give it all combinations of the settings of a test (`itertools.product`): what goes wrong with them goes wrong with
-    one value, or with two that meet. The same rows come out each time.
-    """
-    pairs = [(row, set(itertools.combinations(enumerate(map(repr, row)), 2))) for row in rows]
-    missing = set[Any]().union(*(pairs_of_row for _, pairs_of_row in pairs))
-    chosen = []
-    while missing:
-        row, found = max(pairs, key=lambda pair: len(pair[1] & missing))
-        chosen.append(row)
-        missing -= found
-    return chosen
 
 
 def instrument(operator: Any) -> Any:
@@ -230,3 +214,28 @@ def nothing_left() -> Iterator[None]:
     assert not threads, f"threads are left: {threads}"
     assert not leaked, f"files are left open: {leaked}"
     assert _handlers() == handlers, "signal handlers are left"
+
+
+def pairwise(*choices: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return cases, one value of each of `choices` in each, so that every two values of two choices meet in one.
+
+    Most faults of combined settings need two of them. A few cases more than the product of the two longest choices:
+    each is the best of those that hold the first pair that is missing.
+    """
+    missing = {
+        ((one, first), (other, second))
+        for (one, firsts), (other, seconds) in itertools.combinations(enumerate(choices), 2)
+        for first in range(len(firsts))
+        for second in range(len(seconds))
+    }
+    every = list(itertools.product(*(range(len(values)) for values in choices)))
+    cases = []
+    while missing:
+        (one, first), (other, second) = min(missing)
+        case = max(
+            (case for case in every if case[one] == first and case[other] == second),
+            key=lambda case: len(missing.intersection(itertools.combinations(enumerate(case), 2))),
+        )
+        missing.difference_update(itertools.combinations(enumerate(case), 2))
+        cases.append(tuple(values[at] for values, at in zip(choices, case, strict=True)))
+    return cases

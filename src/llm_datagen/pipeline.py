@@ -35,7 +35,7 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import operators_of
 from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import line_of
-from llm_datagen.resumable import ignored_ends
+from llm_datagen.resumable import ignored_ends, ignored_settings
 from llm_datagen.run import Note
 from llm_datagen.settings import Settings
 
@@ -254,7 +254,10 @@ class UnifiedPipeline(BasePipeline):
         return self._remade[1]
 
     def _ignored(self, image: dict[str, Any]) -> list[Note]:
-        return ignored_ends(self._settings.input_uri, self._settings.output_uri, image)
+        return [
+            *ignored_ends(self._settings.input_uri, self._settings.output_uri, image),
+            *ignored_settings(self._settings.as_dict(), UnifiedPipeline()._settings.as_dict(), image),
+        ]
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         operators = self._operators(image)

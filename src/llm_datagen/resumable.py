@@ -16,6 +16,9 @@ from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.sink import position_of
 
+_NO_SETTINGS = frozenset({"operators", "input_uri", "output_uri"})
+"""What an image's config has besides settings: `check_operators` and `ignored_ends` look at these."""
+
 
 def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
     """See to it that the code has the operators of the image, in their order.
@@ -42,6 +45,38 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[s
         if uri is not None and not any(known and _are_same_place(uri, known) for known in used):
             ignored.append(_ignored(image, entry, name, uri))
     return ignored
+
+
+def ignored_settings(given: Mapping[str, Any], defaults: Mapping[str, Any], image: Mapping[str, Any]) -> list[Note]:
+    """Return which settings the code gives otherwise than the image of a line has them.
+
+    Args:
+        given: the settings of the code. One that has its default may not have been given at all.
+        defaults: what they are when they are not given.
+        image: the image.
+    """
+    used, said, usual = _flat(image["config"]), _flat(given), _flat(defaults)
+    ignored = [name for name, value in used.items() if said.get(name, value) not in (value, usual.get(name))]
+    if not ignored:
+        return []
+    ways = " (resume(on_error=, max_errors=) changes these two)" if {"on_error", "max_errors"} & set(ignored) else ""
+    text = (
+        f"run {image['pipeline_id']!r} goes on with {', '.join(f'{name}={used[name]!r}' for name in ignored)}, as its "
+        f"image says; the code gives {', '.join(f'{name}={said[name]!r}' for name in ignored)}, which is not used: a "
+        f"resume takes its settings from the image{ways}. For other ones, create another run"
+    )
+    return [Note(image["nodes"][0]["node_id"], text)]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, those of `writer_config` and `data_config` one by one."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}[{key!r}]": each for key, each in value.items()}
+        elif name not in _NO_SETTINGS:
+            flat[name] = value
+    return flat
 
 
 def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Note]:

@@ -129,9 +129,13 @@ def test_chosen_rows_as_json_and_a_row_that_fails(
     assert "uses an undefined name" in node["failed"][1]["text"]
     assert [call["answer"]["text"] for call in node["calls"]] == ["no JSON", "no JSON"]
     assert "cannot be used" in node["calls"][1]["messages"][-1]["content"]
-    assert found["unreadable"] == ["in.jsonl: row 10 cannot be read"]
+    assert found["unreadable"] == [
+        "in.jsonl: row 10 cannot be read: unexpected character, expected a string key: line 1 column 2 (char 1)"
+    ]
     assert (found["calls"], found["cost"]) == (2, None)
     assert "failed    LLMAnswerError" in shown or "cannot be used after 2 answers" in shown
+    shown = command("preview", pipeline, "--row", "10", code=1).output
+    assert "0 rows in: of its input, none could be read" in shown
     assert "no row 11" in command("preview", pipeline, "--row", "11", code=2).output
 
 

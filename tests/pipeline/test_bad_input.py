@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -266,7 +265,7 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "blanks", "streaming"), pairwise(itertools.product(MALFORMED, [0, 3], [True, False])))
+@pytest.mark.parametrize(("bad", "blanks", "streaming"), pairwise(MALFORMED, [0, 3], [True, False]))
 def test_a_malformed_line_is_named_by_file_and_number(bench: Bench, bad: str, blanks: int, streaming: bool) -> None:
     """M24: file name and line number, blank lines counted; the rows before it are saved."""
     good = [json.dumps({"n": n}) for n in range(30)]

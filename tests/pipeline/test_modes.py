@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from typing import Any
 
@@ -45,7 +44,7 @@ def of_csv(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("kind", "protocol", "streaming", "parallel_size", "batch_size", "async_mode"),
-    pairwise(itertools.product(KINDS, ["jsonl", "csv", "memory"], [True, False], [1, 4], [1, 7], [True, False])),
+    pairwise(list(KINDS), ["jsonl", "csv", "memory"], [True, False], [1, 4], [1, 7], [True, False]),
 )
 def test_every_mode_gives_the_same_rows_under_the_same_ids(
     bench: Bench, kind: str, protocol: str, streaming: bool, parallel_size: int, batch_size: int, async_mode: bool
@@ -72,8 +71,7 @@ def test_every_mode_gives_the_same_rows_under_the_same_ids(
 
 
 @pytest.mark.parametrize(
-    ("style", "async_mode", "streaming", "batch_size"),
-    pairwise(itertools.product(STYLES, [True, False], [True, False], [1, 7])),
+    ("style", "async_mode", "streaming", "batch_size"), pairwise(STYLES, [True, False], [True, False], [1, 7])
 )
 def test_ordered_nodes_give_their_rows_in_input_order(
     bench: Bench, style: str, async_mode: bool, streaming: bool, batch_size: int

@@ -258,3 +258,34 @@ def test_classes_of_operators_stay_what_python_makes_of_them() -> None:
 
     with pytest.raises(TypeError, match=r"Bare\(\) takes no arguments"):
         Bare("x")
+
+
+@pytest.mark.filterwarnings("default")
+def test_settings_that_the_code_gives_otherwise_are_told_and_not_used(bench: Bench) -> None:
+    """12.1.1 and its siblings: a run goes on with its own settings, and who gives others hears of it."""
+    interrupted(bench, double, batch_size=2)
+    heard = Heard()
+    again = bench.pipeline(
+        [double, Label("x")],
+        batch_size=5,
+        parallel_size=1,
+        on_error="skip",
+        writer_config={"fsync": "never"},
+        hooks=heard,
+    )
+    expected = (
+        "run 'a' goes on with batch_size=2, on_error='fail', as its image says; the code gives batch_size=5, "
+        "on_error='skip', which is not used: a resume takes its settings from the image (resume(on_error=, "
+        "max_errors=) changes these two). For other ones, create another run"
+    )
+    with pytest.warns(ResumeWarning) as told:
+        report = again.resume("a").run()
+    assert [str(one.message) for one in told if one.category is ResumeWarning] == [expected]
+    assert ("node_0", "warning", expected) in heard.logged
+    assert report.status is Status.COMPLETED
+
+
+def test_settings_that_the_code_does_not_give_are_not_told(bench: Bench, recwarn: pytest.WarningsRecorder) -> None:
+    interrupted(bench, double, batch_size=2)
+    UnifiedPipeline([double, Label("x")], results_dir=bench.folder / "results", log_file=None).resume("a").run()
+    assert [one for one in recwarn if one.category is ResumeWarning] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -60,7 +59,7 @@ def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("streaming", "parallel_size", "executor"),
-    pairwise(itertools.product([True, False], [1, 3], ["thread", "process"])),
+    pairwise([True, False], [1, 3], ["thread", "process"]),
 )
 def test_no_batch_mixes_two_parents(bench: Bench, streaming: bool, parallel_size: int, executor: str) -> None:
     bench.give(numbered(60))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import json
 import math
 import os
@@ -19,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
 from llm_datagen.testing import Fault, inject
@@ -131,7 +132,6 @@ def main(job: dict[str, Any]) -> None:
 
 def serve() -> NoReturn:
     """Fork a child for every job; say its pid. Given a pid, wait for it, and say its status."""
-    importlib.import_module("structlog")  # which the first line of a log does
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)

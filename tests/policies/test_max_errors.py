@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from typing import Any
 
@@ -20,7 +19,7 @@ from .helpers import PoisonError, Seen, check_counts, double, ledger_of, letters
 
 @pytest.mark.parametrize(
     ("limit", "style", "on_error"),
-    pairwise(itertools.product([0, 1, 7], ["item", "batch", "async item"], ["skip", "dead_letter"])),
+    pairwise([0, 1, 7], ["item", "batch", "async item"], ["skip", "dead_letter"]),
 )
 def test_one_row_too_many_ends_the_run(bench: Bench, limit: int, style: str, on_error: str) -> None:
     """M24: with the error of that row as the cause of the cause; the others that failed are saved as such."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from .kills import Forks, Work
 
 @pytest.mark.parametrize(
     ("style", "protocol", "streaming", "ordered"),
-    pairwise(itertools.product(["item", "batch", "async item"], ["jsonl", "csv"], [True, False], [True, False])),
+    pairwise(["item", "batch", "async item"], ["jsonl", "csv"], [True, False], [True, False]),
 )
 def test_mended_rows_come_out_as_if_they_had_never_failed(
     bench: Bench, style: str, protocol: str, streaming: bool, ordered: bool
@@ -256,11 +255,11 @@ def test_a_replay_of_a_run_that_is_running_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("kind", ["item", "batch"])
 def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, forks: Forks, kind: str, streaming: bool) -> None:
     """M21, M24: whether a letter was taken up again or not, its row comes out once."""
-    work = Work(forks, tmp_path, 100, kind=kind, nap=0.001, settings={"streaming": streaming})
+    work = Work(forks, tmp_path, 150, kind=kind, nap=0.001, settings={"streaming": streaming})
     work.finish()
     work.check()
     assert work.kill_after(5, headstart=10, do="replay", mended=True)
-    for _ in range(2):
+    for _ in range(3):
         work.ledger()
         if not work.kill_after(work.chance.randrange(1, 12), headstart=10, mended=True):
             break

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog  # noqa: F401 - before any fork: each child would import it
+
 from llm_datagen import PipelineNotFoundError, UnifiedPipeline
 from llm_datagen.audit import verify
 from llm_datagen.runtime import RunFolder

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import json
 import os
 import random
@@ -18,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.messages import Pause
@@ -230,7 +231,6 @@ def run_until_paused(pipeline: UnifiedPipeline | UnifiedNodePipeline, job: dict[
 
 def be_zygote() -> NoReturn:
     """Fork a child for every job on stdin; say its pid; when asked with a pid, wait for it and say its status."""
-    importlib.import_module("structlog")  # which the first line of a log does
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)

@@ -18,7 +18,7 @@ GROWN = "has grown since; a resume does them"
 """What `verify` says, rightly, when a sealed node's input has grown."""
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.torture)])
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_after_any_kill_verify_finds_nothing_wrong(tmp_path: Path, case: str, step: int) -> None:
     """R1: whatever was under way, `verify` is clean after it, and the run goes on to the right end.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -125,18 +124,21 @@ def settings(streaming: bool, async_mode: bool, parallel_size: int, ordered: boo
 
 
 @pytest.mark.parametrize(
-    ("kind", "streaming", "async_mode", "ordered", "node"),
-    pairwise(itertools.product(KINDS, [True, False], [True, False], [True, False], [0, 1])),
+    ("kind", "node", "streaming", "async_mode", "parallel_size", "ordered"),
+    [
+        (*case, 1, True) if ordered else (*case, 4, False)
+        for *case, ordered in pairwise(list(KINDS), [0, 1], [True, False], [True, False], [True, False])
+    ],
 )
 def test_an_operator_that_raises_fails_the_run_and_a_resume_mends_it(
-    bench: Bench, kind: str, streaming: bool, async_mode: bool, ordered: bool, node: int
+    bench: Bench, kind: str, streaming: bool, async_mode: bool, parallel_size: int, ordered: bool, node: int
 ) -> None:
     """M5, M6, M24, F1, R2, S2: the exception is the cause; what is done is saved; the resume gives the same rows."""
     bench.give(numbered(ROWS))
     calls = Calls(bench.folder / "calls")
     hooks = Recorder()
     trouble = Trouble("row 50")
-    mode = settings(streaming, async_mode, 1 if ordered else 4, ordered)
+    mode = settings(streaming, async_mode, parallel_size, ordered)
     pipeline = bench.pipeline(operators(KINDS[kind](calls, trouble), node), hooks=hooks, **mode).create("a")
     with pytest.raises(NodeFailedError, match=f"node_{node} failed: Trouble: row 50") as caught:
         pipeline.run()
@@ -206,10 +208,9 @@ def test_calls_that_were_begun_are_saved_when_another_fails(bench: Bench, kind: 
     assert {0, 2, 3} <= {row["n"] for row in lines(bench.output)} == set(done)
 
 
-@pytest.mark.parametrize(
-    ("streaming", "node", "is_async"),
-    pairwise(itertools.product([True, False], [0, 1], [True, False])),
-)
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("node", [0, 1])
+@pytest.mark.parametrize("is_async", [True, False])
 def test_a_setup_that_raises_fails_the_run_before_any_call(
     bench: Bench, streaming: bool, node: int, is_async: bool
 ) -> None:

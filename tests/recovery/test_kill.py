@@ -76,9 +76,7 @@ def bound(job: dict[str, Any], kills: int) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "ordered", "streaming", "async_mode", "protocol"),
-    pairwise(
-        itertools.product(["async", "batch", "item"], [True, False], [True, False], [True, False], ["jsonl", "csv"])
-    ),
+    pairwise(["async", "batch", "item"], [True, False], [True, False], [True, False], ["jsonl", "csv"]),
 )
 def test_a_run_that_is_killed_three_times_gives_the_rows_of_a_run_in_peace(
     tmp_path: Path, zygote: Zygote, kind: str, ordered: bool, streaming: bool, async_mode: bool, protocol: str

@@ -62,12 +62,12 @@ def preview_pipeline(
         stages.append(_stage_data(stage, made))
         calls += made
         if not as_json:
-            for text, style in _stage_lines(stage, made, is_held_back=not make_calls):
+            for text, style in _stage_lines(stage, made, is_first=len(stages) == 1, is_held_back=not make_calls):
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
-        f"{stream.path}: row {at} cannot be read"
+        f"{stream.path}: row {at} cannot be read: {escape(why)}"
         for stream, sample in trying.samples.values()
-        for at in sample.unreadable
+        for at, why in sample.unreadable.items()
     ]
     failed = sum(len(stage["failed"]) for stage in stages)
     if as_json:
@@ -108,11 +108,13 @@ def _in_words(count: int, what: str) -> str:
     return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
-def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_back: bool) -> Iterator[Line]:
+def _stage_lines(
+    stage: StageTrial, calls: Sequence[WatchedCall], *, is_first: bool, is_held_back: bool
+) -> Iterator[Line]:
     head = f"{stage.node_id} {stage.entry['operator']}: {rows_in_words(len(stage.given))} in"
     if not stage.given:
-        why = "it needs the answers of the nodes before it" if is_held_back else "the nodes before it made none"
-        yield f"{head}: {why}", "bold"
+        missing = "it needs the answers of the nodes before it" if is_held_back else "the nodes before it made none"
+        yield f"{head}: {'of its input, none could be read' if is_first else missing}", "bold"
         yield "", ""
         return
     waiting = f" (of {number(len(stage.given) + stage.waiting)} that are there)" if stage.waiting else ""

@@ -12,6 +12,9 @@ from hypothesis import settings
 
 from .support import Bench
 
+# Tests start hundreds of processes; without its bytecode, each would compile the package for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile("untimed", deadline=None)  # the machine may be busy: nothing here is timed
 settings.load_profile("untimed")
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,10 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pykka
 
 from llm_datagen import StreamFactory, UnifiedPipeline
 from llm_datagen.runtime import RunFolder
+
+cloudpickle.register_pickle_by_value(sys.modules[__package__])
+"""Operators of tests go to worker processes as those of a script do: no worker imports a test's module, and pytest."""
 
 QUICK: dict[str, Any] = {"fsync": "never"}
 """A writer configuration that does not wait for the medium."""

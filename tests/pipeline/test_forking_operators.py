@@ -16,15 +16,10 @@ from ..support import Bench, lines, numbered
 _FORK = multiprocessing.get_context("fork")
 
 
-def square(n: int) -> int:
-    """Return a square, in a pool's process."""
-    return n * n
-
-
 def in_a_pool(row: dict[str, Any]) -> dict[str, Any]:
     """Leave the pool by `terminate()`, as its context manager does."""
     with _FORK.Pool(2) as pool:
-        return {**row, "square": pool.map(square, [row["n"]])[0]}
+        return {**row, "square": pool.starmap(pow, [(row["n"], 2)])[0]}
 
 
 def handlers_of_a_child(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from llm_datagen.blueprint import (
     new_pipeline_id,
     node_from_image,
 )
+from llm_datagen.cautions import warn
+from llm_datagen.clashes import clash_of_ids
 from llm_datagen.config import (
     DataConfig,
     DeliveryMode,
@@ -28,6 +30,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import Entry
+from llm_datagen.errors import OperatorWarning
 from llm_datagen.exporting import exporters_of
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
@@ -185,6 +188,9 @@ class UnifiedPipeline(BasePipeline):
             ConfigError: on a wrong value, or when adjacent nodes' URIs disagree; nothing was touched then.
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
+
+        Warns:
+            OperatorWarning: when the first row of the input has the column that `id_column` names.
         """
         names = [field.name for field in fields(self._settings)]
         with overriding(self, overrides, names) as changed:
@@ -192,7 +198,12 @@ class UnifiedPipeline(BasePipeline):
             self.streaming = self._settings.streaming  # a resume may have set it to what its image says
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
-            return self._create(pipeline_id, image, if_exists, on_change)
+            clash = clash_of_ids(image)
+            self._create(pipeline_id, image, if_exists, on_change)
+            if clash is not None and self._image is image:  # and it is not resumed
+                warn(clash, OperatorWarning)
+                self._notes = [Note(image["nodes"][-1]["node_id"], clash)]
+            return self
 
     def describe(
         self,

@@ -18,8 +18,8 @@ from llm_datagen.streams.spool import SpoolError
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
 
-CHILDREN = 100_000
-"""With `TEXT`, 13 MB: more than a spool holds in memory."""
+CHILDREN = 70_000
+"""With `TEXT`, 9 MB: more than a spool holds in memory."""
 
 TEXT = "x" * 100
 

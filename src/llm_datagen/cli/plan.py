@@ -134,7 +134,8 @@ def _notes(
         for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
             yield f"{node.node_id}: {note}"
     yield from _notes_of_budgets(trials, nodes)
-    yield "± holds the sampling error with 95 %; tries that fail, pauses after them, and limits that nobody gave, are left out"
+    left_out = "tries that fail, pauses after them, and limits that nobody gave, are left out"
+    yield f"± holds the sampling error with 95 %; {left_out}"
 
 
 def _notes_of_rows(stage: StageTrial) -> Iterator[str]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from llm_datagen import NodeFailedError, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline, logs
 from llm_datagen.errors import FailureRecord
 from llm_datagen.jsontext import dumps, loads_exactly
+from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.answers.jsonschemas import JsonSchema
 from llm_datagen.llm.answers.provenance import prompt_hash
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
@@ -25,6 +26,7 @@ from llm_datagen.llm.kept.cassettefile import Cassette
 from llm_datagen.llm.kept.journal import key_of
 from llm_datagen.llm.money.budget import most_prompt_tokens
 from llm_datagen.log import open_log
+from llm_datagen.operator_refs import operators_of
 from llm_datagen.streams import Span, StreamFactory
 from llm_datagen.streams.letters import letter, read_letters
 
@@ -180,3 +182,20 @@ def test_log_lines_show_them(tmp_path: Path) -> None:
     log.close()
     (event,) = logs.read(tmp_path / "own.log")
     assert event.fields == {"n": 2**70, "inner": [2**80], "text": "x"}
+
+
+def test_an_operator_is_made_again_with_them(tmp_path: Path) -> None:
+    """The image keeps the arguments of operators."""
+    source = write_jsonl(tmp_path / "in.jsonl", [{"n": 1}])
+    pipeline = UnifiedPipeline(
+        [LLMOperator("{{ n }}", model="m", params={"seed": 2**70})],
+        f"jsonl://{source}",
+        f"jsonl://{tmp_path / 'out.jsonl'}",
+        results_dir=tmp_path,
+        log_file=None,
+    )
+    pipeline.create("a")
+    image = loads_exactly((tmp_path / "a" / "runtime.json").read_bytes())
+    (again,) = operators_of(image)
+    assert again.fingerprint() == image["nodes"][0]["fingerprint"]
+    assert image["nodes"][0]["operator_ref"]["with"]["params"] == {"seed": 2**70}

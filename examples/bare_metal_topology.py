@@ -27,7 +27,7 @@ from llm_datagen.actors import NodeActor, NodePlan, ReaderActor, WriterActor
 from llm_datagen.log import open_log
 from llm_datagen.messages import Attach, Cancel, Drain, Feed, Outcome, StageEnded
 
-ROWS = 400
+ROWS = 200
 NO_LOG = open_log(None)
 
 

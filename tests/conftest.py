@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,14 @@ from hypothesis import settings
 
 from .support import Bench
 
+# Tests start hundreds of processes; without its bytecode, each would compile the package for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile("untimed", deadline=None)  # the machine may be busy: nothing here is timed
 settings.load_profile("untimed")
+
+LONGEST = {"test_torture.py", "test_demo_model.py", "test_demo_recipe.py", "test_docs.py", "test_kill.py"}
+"""Where the tests are that take longest."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,7 +35,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests, so that none of them is still running when all others have ended."""
-    items.sort(key=lambda item: item.path.name != "test_torture.py")
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among modules and tests, which all stay: neither while they are collected, nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture

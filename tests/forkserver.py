@@ -22,8 +22,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MODULES = ["pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server"]
-"""What programs import. Those of which they import less than this are run by `subprocess`."""
+MODULES = [
+    *(
+        f"llm_datagen.{name}"
+        for name in ("pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server")
+    ),
+    "structlog",
+    "rich.live",
+    "rich.table",
+]
+"""What programs import, at once or when it is used. Those that import less are run by `subprocess`."""
 
 MESSAGE_BYTES = 1 << 20
 STATUS = "i"
@@ -133,7 +141,7 @@ def run(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     for name in MODULES:
-        importlib.import_module(f"llm_datagen.{name}")
+        importlib.import_module(name)
     gc.freeze()
     if (begin := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         begin()

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pykka
 
 from llm_datagen import StreamFactory, UnifiedPipeline
 from llm_datagen.runtime import RunFolder
+
+cloudpickle.register_pickle_by_value(sys.modules[__package__])
+"""Operators of tests go to worker processes as those of a script do: no worker imports a test's module, and pytest."""
 
 QUICK: dict[str, Any] = {"fsync": "never"}
 """A writer configuration that does not wait for the medium."""
@@ -208,3 +214,28 @@ def nothing_left() -> Iterator[None]:
     assert not threads, f"threads are left: {threads}"
     assert not leaked, f"files are left open: {leaked}"
     assert _handlers() == handlers, "signal handlers are left"
+
+
+def pairwise(*choices: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return cases, one value of each of `choices` in each, so that every two values of two choices meet in one.
+
+    Most faults of combined settings need two of them. A few cases more than the product of the two longest choices:
+    each is the best of those that hold the first pair that is missing.
+    """
+    missing = {
+        ((one, first), (other, second))
+        for (one, firsts), (other, seconds) in itertools.combinations(enumerate(choices), 2)
+        for first in range(len(firsts))
+        for second in range(len(seconds))
+    }
+    every = list(itertools.product(*(range(len(values)) for values in choices)))
+    cases = []
+    while missing:
+        (one, first), (other, second) = min(missing)
+        case = max(
+            (case for case in every if case[one] == first and case[other] == second),
+            key=lambda case: len(missing.intersection(itertools.combinations(enumerate(case), 2))),
+        )
+        missing.difference_update(itertools.combinations(enumerate(case), 2))
+        cases.append(tuple(values[at] for values, at in zip(choices, case, strict=True)))
+    return cases

@@ -15,9 +15,10 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.testing import FakeLLMServer
@@ -43,10 +44,10 @@ def endpoint() -> Iterator[None]:
         yield
 
 
-def run(pipeline: UnifiedPipeline, name: str) -> None:
-    """Run a recipe from the beginning, and show what came out."""
+def run(pipeline: UnifiedPipeline, name: str, nodes: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Run a recipe from the beginning, and show what came out; `nodes` says what differs from node to node."""
     # With if_exists="resume" it goes on where the last run stopped, whatever stopped it.
-    report = pipeline.create(name, if_exists="overwrite").run()
+    report = pipeline.create(name, node_configs=nodes, if_exists="overwrite").run()
     output = Path(f"tmp/recipes/{name}.jsonl")
     print(f"{report.rows_in} rows in, {report.rows_out} out: {output}")
     with output.open(encoding="utf-8") as rows:

@@ -38,8 +38,9 @@ def one_row_each(row: dict[str, Any]) -> list[dict[str, Any]]:
 class OnlyNew(BaseOperator):
     """Leaves out a task that has nearly the words of its seed, or of a task that was kept before.
 
-    The tasks that were kept are on disk before they go on, by row, so that a resume knows them. A row is compared
-    with all that were kept: fine for some thousands; for more, take MinHash.
+    The tasks that were kept are on disk before they go on, by row, so that a resume knows them. Which of two alike is
+    kept depends on which comes first: so rows come in input order (`ordered`), one at a time (`NODES`), and every run
+    keeps the same. A row is compared with all that were kept: fine for some thousands; for more, take MinHash.
 
     Args:
         most_alike: how alike the words of two tasks may be, from 0 to 1 (1: the same).
@@ -70,6 +71,10 @@ class OnlyNew(BaseOperator):
             return item
 
 
+NODES = [{}, {}, {"parallel_size": 1}, {}]
+"""What differs from node to node: tasks are compared one at a time."""
+
+
 def pipeline() -> UnifiedPipeline:
     invent = LLMOperator(
         INVENT, model=MODEL, output=TASKS, params={"temperature": 0.8, "seed": 1, "max_tokens": 400}, name="invent"
@@ -81,6 +86,7 @@ def pipeline() -> UnifiedPipeline:
         f"jsonl://{Path(__file__).parent}/data/seed_tasks.jsonl",
         "jsonl://tmp/recipes/self_instruct.jsonl",
         streaming=True,
+        ordered=True,
         parallel_size=8,
         on_error="dead_letter",
     )
@@ -88,4 +94,4 @@ def pipeline() -> UnifiedPipeline:
 
 if __name__ == "__main__":
     with endpoint():
-        run(pipeline(), "self_instruct")
+        run(pipeline(), "self_instruct", NODES)

@@ -8,9 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from llm_datagen.importing import load, name_of
+from llm_datagen.jsontext import dumps, loads_exactly
 
 MOST_BYTES = 65_536
 """Arguments that are longer, as JSON, are not kept: the image is written several times a second."""
@@ -45,12 +44,12 @@ def kept_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
         "with": {name: _plain(value, name) for name, value in kwargs.items()},
     }
     try:
-        data = orjson.dumps(kept)
+        data = dumps(kept)
     except TypeError as error:
         raise NotPlainError(f"its arguments cannot be written as JSON ({error})") from None
     if len(data) > MOST_BYTES:
         raise NotPlainError(f"its arguments are {len(data):,} bytes, and at most {MOST_BYTES:,} are kept")
-    if orjson.loads(data) != kept:  # nan, inf
+    if loads_exactly(data) != kept:  # nan, inf
         raise NotPlainError("its arguments hold a number that JSON has not")
     return kept
 

@@ -96,6 +96,7 @@ def image_of_line(
                 "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
                 "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
                 "input_ids": _input_ids(settings.input_ids, uris[0]),
+                "input_values": StreamFactory.create(uris[0]).is_of_engine(),
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,
             }

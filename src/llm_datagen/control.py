@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
 import pykka
 
 from llm_datagen.errors import ConfigError, ControlError
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.messages import Cancel, GetStatus, Pause, Reconfigure, Reconfigured, Unpause
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.control import MOST_BYTES, not_inherited, open_socket
@@ -177,11 +177,11 @@ class ControlServer:
     def _reply(self, connection: socket.socket, line: bytes) -> None:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(_CLIENT_SECONDS)
-            connection.sendall(orjson.dumps(self._reply_to(line)) + b"\n")
+            connection.sendall(dumps(self._reply_to(line)) + b"\n")
 
     def _reply_to(self, line: bytes) -> dict[str, Any]:
         try:
-            return {"answer": self._answer(orjson.loads(line))}
+            return {"answer": self._answer(loads_exactly(line))}
         except ConfigError as error:
             return {"error": str(error), "is_config": True}
         except Exception as error:  # noqa: BLE001 - whatever a client sends, the run goes on

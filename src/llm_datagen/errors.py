@@ -77,7 +77,8 @@ class OperatorWarning(UserWarning):
     """Warns that rows of a run may not be those of one operator, called anew for each.
 
     Given by `resume()` and `replay()` when the image, of an older version, does not say whether an operator was edited;
-    at the end of a run whose operator keeps something from one call to the next.
+    at the end of a run whose operator keeps something from one call to the next. And by `create()`, when rows of the
+    input have the column that `id_column` names, so that they fail unless an operator takes it out.
     """
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.streams import FileStream, StreamFactory
-from llm_datagen.streams.unnamed import UnnamedCodec
+from llm_datagen.streams.unnamed import KeepingCodec, UnnamedCodec
 
 EXPORT_ID = "export"
 """The id of the node that copies."""
@@ -57,7 +57,8 @@ def rows_beside(output_uri: str) -> str:
 def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
     """Return the nodes of an image with one behind them that copies the rows of the last one to its output.
 
-    A row that cannot be copied fails as rows of the last node do; but where these are skipped, it is dead-lettered.
+    A row that has a column of the id's name is refused where it is made, by the last node. Another one that cannot be
+    copied fails as rows of the last node do; but where these are skipped, it is dead-lettered.
 
     Args:
         nodes: the nodes of a line; the last one writes the output.
@@ -85,9 +86,12 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
         "is_root": False,
         "id_column": id_column,
     }
-    return [*before, {**last, "output_uri": rows_uri}, export]
+    return [*before, {**last, "output_uri": rows_uri, "kept_free": id_column}, export]
 
 
 def codec_of(entry: Mapping[str, Any], codec: Any) -> Any:
     """Return the codec that a node of an image writes its output with, given that of the stream."""
-    return UnnamedCodec(codec, entry["id_column"]) if is_export(entry) else codec
+    if is_export(entry):
+        return UnnamedCodec(codec, entry["id_column"])
+    kept_free = entry.get("kept_free")
+    return codec if kept_free is None else KeepingCodec(codec, kept_free)

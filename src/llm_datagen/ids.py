@@ -63,10 +63,13 @@ class RootNames:
     Attributes:
         prefix: what an id begins with; "" for ids that are numbers.
         input_ids: what becomes of an `_i` that a row has already; see `InputIds`.
+        has_values: whether ``{"_i": …, "data": …}`` is a value that is no object, in the form that the engine writes;
+            else it is a row of the user's, with two columns.
     """
 
     prefix: str = ""
     input_ids: InputIds = "keep"
+    has_values: bool = True
 
     def name(self, number: int) -> Id:
         """Return the id of the row with this number."""
@@ -91,10 +94,13 @@ class RootNames:
                     f"it has an {ID_FIELD} of its own, {row[ID_FIELD]!r:.100}, which the engine needs for its ids; "
                     f'rename the column, or use input_ids="keep", which keeps it as {KEPT_FIELD}'
                 )
-            # A value that is no object is kept as {"_i": …, "data": …}: there, nothing but the value is the user's.
-            is_value = len(row) == 2 and DATA_FIELD in row and next(iter(row)) == ID_FIELD
-            if self.input_ids == "keep" and not is_value:
+            looks_like_value = len(row) == 2 and DATA_FIELD in row and next(iter(row)) == ID_FIELD
+            if looks_like_value and self.has_values:
+                pass  # nothing but the value is the user's
+            elif self.input_ids == "keep":
                 row[_free_field(row)] = row[ID_FIELD]
+            elif looks_like_value:
+                del row[ID_FIELD]  # behind its data, it is not taken for a value
         row[ID_FIELD] = self.name(number)
 
 
@@ -109,9 +115,11 @@ def _free_field(row: dict[str, Any]) -> str:
 def root_names(entry: Mapping[str, Any]) -> RootNames | None:
     """Return how a node's image says that its source's rows are named; None when they have their ids already.
 
-    A run of an older version dropped an `_i` of the input; it goes on so.
+    A run of an older version dropped an `_i` of the input, and took what looked like a value for one; it goes on so.
     """
-    return RootNames(entry.get("id_prefix", ""), entry.get("input_ids", "drop")) if entry["is_root"] else None
+    if not entry["is_root"]:
+        return None
+    return RootNames(entry.get("id_prefix", ""), entry.get("input_ids", "drop"), entry.get("input_values", True))
 
 
 def path_child(parent: Id, k: int) -> Id:

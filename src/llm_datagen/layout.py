@@ -189,16 +189,14 @@ def _clash(one: Use, other: Use) -> ConfigError:
 
 def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
     """See to it that nothing lies where the results folder keeps what belongs to another run."""
-    results = look.real(str(folder.path.parent))
+    results = os.path.join(look.real(str(folder.path.parent)), "")  # noqa: PTH118 - with a separator at its end
     for use in uses:
         path = look.real(use.path) if use.is_local else ""
-        parents = look.parents(path)
-        if results not in parents[1:]:
+        if not path.startswith(results):
             continue
-        run = Path(parents[parents.index(results) - 1])
-        inside = Path(path).relative_to(run).parts[0]
-        if inside in _RUN_FILES and run.name != folder.pipeline_id:
-            raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run.name!r}; {_CHOOSE}")
+        run, _, inside = path.removeprefix(results).partition(os.sep)
+        if inside.partition(os.sep)[0] in _RUN_FILES and run != folder.pipeline_id:
+            raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run!r}; {_CHOOSE}")
 
 
 def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> None:
@@ -229,12 +227,18 @@ class _Look:
     """What the file system says of paths, for one check: asked once of each folder, as most paths lie in a few."""
 
     def __init__(self) -> None:
+        self._real: dict[str, str] = {}
         self._folders: dict[str, str] = {}
         self._parents: dict[str, tuple[str, ...]] = {}
         self._ignoring: dict[str, bool] = {}
 
     def real(self, path: str) -> str:
         """Return a path without links."""
+        if path not in self._real:
+            self._real[path] = self._resolved(path)
+        return self._real[path]
+
+    def _resolved(self, path: str) -> str:
         folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - keeps what a Path would change
         if ".." in path or not name or os.path.islink(path):  # noqa: PTH114 - raises nothing
             return os.path.realpath(path)

@@ -11,10 +11,9 @@ import contextlib
 import os
 from typing import Any, Protocol, cast
 
-import orjson
-
 from llm_datagen.errors import ConfigError
 from llm_datagen.escaping import escape_json
+from llm_datagen.jsontext import dumps
 from llm_datagen.logfile import Lines, LogFile
 
 DEFAULT_LOG = "logs/platform.log"
@@ -211,15 +210,15 @@ def open_log(target: LogTarget) -> PlatformLog:
 
 def _dumps(value: Any, **_: Any) -> bytes:
     try:
-        line = orjson.dumps(value, default=str)
+        line = dumps(value, default=str)
     except TypeError:  # a number past 64 bits, a lone surrogate: a line in the log is nothing to fail of
-        line = orjson.dumps({str(name): _as_json(field) for name, field in value.items()})
+        line = dumps({str(name): _as_json(field) for name, field in value.items()})
     return escape_json(line.decode()).encode()  # people read logs in terminals
 
 
 def _as_json(field: Any) -> Any:
     try:
-        orjson.dumps(field)
+        dumps(field)
     except TypeError:
         return ascii(field) if isinstance(field, str | int | float) else f"<{type(field).__name__}>"
     return field

@@ -75,7 +75,8 @@ class Lines:
         self._fd = -1
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
+            with self._turn():  # who looks for a torn end must not see half of a line that another one is writing
+                self._open()
         except OSError as error:
             what = f"the platform log cannot be written (log_file=None turns it off): {error.strerror}"
             raise DiskError(error.errno, what, str(self.path)) from error

@@ -25,7 +25,7 @@ from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import has_same_steps
-from llm_datagen.resumable import ignored_uris
+from llm_datagen.resumable import ignored_node_settings, ignored_uris
 from llm_datagen.run import Note, Run
 
 
@@ -113,7 +113,7 @@ class UnifiedNodePipeline(BasePipeline):
         return [given[node_id] for node_id in known]
 
     def _ignored(self, image: dict[str, Any]) -> list[Note]:
-        return ignored_uris(self._given, image)
+        return [*ignored_uris(self._given, image), *ignored_node_settings(self._given, image)]
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         given = {node.node_id: node.operator for node in self._given}

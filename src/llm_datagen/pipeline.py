@@ -14,6 +14,8 @@ from llm_datagen.blueprint import (
     new_pipeline_id,
     node_from_image,
 )
+from llm_datagen.cautions import warn
+from llm_datagen.clashes import clash_of_ids
 from llm_datagen.config import (
     DataConfig,
     DeliveryMode,
@@ -28,6 +30,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import Entry
+from llm_datagen.errors import OperatorWarning
 from llm_datagen.exporting import exporters_of
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
@@ -35,7 +38,7 @@ from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import operators_of
 from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import line_of
-from llm_datagen.resumable import ignored_ends
+from llm_datagen.resumable import ignored_ends, ignored_settings
 from llm_datagen.run import Note
 from llm_datagen.settings import Settings
 
@@ -185,6 +188,9 @@ class UnifiedPipeline(BasePipeline):
             ConfigError: on a wrong value, or when adjacent nodes' URIs disagree; nothing was touched then.
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
+
+        Warns:
+            OperatorWarning: when the first row of the input has the column that `id_column` names.
         """
         names = [field.name for field in fields(self._settings)]
         with overriding(self, overrides, names) as changed:
@@ -192,7 +198,12 @@ class UnifiedPipeline(BasePipeline):
             self.streaming = self._settings.streaming  # a resume may have set it to what its image says
             pipeline_id = pipeline_id or new_pipeline_id()
             image = image_of_line(self._settings, node_configs or [], pipeline_id)
-            return self._create(pipeline_id, image, if_exists, on_change)
+            clash = clash_of_ids(image)
+            self._create(pipeline_id, image, if_exists, on_change)
+            if clash is not None and self._image is image:  # and it is not resumed
+                warn(clash, OperatorWarning)
+                self._notes = [Note(image["nodes"][-1]["node_id"], clash)]
+            return self
 
     def describe(
         self,
@@ -254,7 +265,10 @@ class UnifiedPipeline(BasePipeline):
         return self._remade[1]
 
     def _ignored(self, image: dict[str, Any]) -> list[Note]:
-        return ignored_ends(self._settings.input_uri, self._settings.output_uri, image)
+        return [
+            *ignored_ends(self._settings.input_uri, self._settings.output_uri, image),
+            *ignored_settings(self._settings.as_dict(), UnifiedPipeline()._settings.as_dict(), image),
+        ]
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         operators = self._operators(image)

@@ -18,6 +18,9 @@ Entry = dict[str, Any]
 _OWN = {field.name for field in fields(NodeConfig)} - {"input_uri", "output_uri", "idle_timeout"}
 """What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step."""
 
+_OF_ROWS = ("id_prefix", "input_ids", "input_values")
+"""How the rows of the input are named: this stays, also as a run of an older version did it."""
+
 
 def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[Any]) -> list[Entry]:
     """Return the nodes of a line of operators, for a run that was made with others.
@@ -46,6 +49,9 @@ def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[An
     said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
     said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
     entries = image_of_line(replace(settings, **said), [], image["pipeline_id"])["nodes"]
+    for key in _OF_ROWS:
+        entries[0].pop(key)
+        entries[0].update({key: old[0][key]} if key in old[0] else {})
     behind = list(old[kept:])
     for number, entry in enumerate(entries[: len(names)]):
         like = old[number] if number < kept else next((one for one in behind if one["operator"] == names[number]), None)

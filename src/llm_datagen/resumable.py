@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
-from llm_datagen.config import FailurePolicy, OnError
+from llm_datagen.config import DataConfig, FailurePolicy, OnError, WriterConfig
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
@@ -15,6 +16,18 @@ from llm_datagen.run import Note
 from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.sink import position_of
+
+_NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
+"""What an image has besides settings: `check_operators`, `ignored_ends` and `ignored_uris` look at these."""
+
+_WAYS = (
+    (
+        {"on_error", "max_errors"},
+        "resume(on_error=, max_errors=) changes these, or resume --on-error, --max-errors",
+    ),
+    ({"parallel_size", "rate"}, "Reconfigure changes parallel_size and rate while it runs, or llm-datagen reconfigure"),
+)
+"""Settings of a run that can be changed, and how."""
 
 
 def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
@@ -42,6 +55,71 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[s
         if uri is not None and not any(known and _are_same_place(uri, known) for known in used):
             ignored.append(_ignored(image, entry, name, uri))
     return ignored
+
+
+def ignored_settings(given: Mapping[str, Any], defaults: Mapping[str, Any], image: Mapping[str, Any]) -> list[Note]:
+    """Return which settings the code gives otherwise than the image of a line has them.
+
+    Args:
+        given: the settings of the code. One that has its default may not have been given at all.
+        defaults: what they are when they are not given.
+        image: the image.
+    """
+    said, usual = _flat(given), _flat(defaults)
+    nodes = [_flat(entry) for entry in image["nodes"]]
+    # A node's config, or resume(on_error=), may have replaced what the code gives.
+    used = {name: nodes[0].get(name, value) for name, value in _flat(image["config"]).items()}
+    ignored = {
+        name: value
+        for name, value in said.items()
+        if name in used
+        and value not in (used[name], usual.get(name))
+        and not any(name in node and node[name] == value for node in nodes)
+    }
+    return _unused(f"run {image['pipeline_id']!r}", image["nodes"][0]["node_id"], ignored, used)
+
+
+def ignored_node_settings(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Note]:
+    """Return which settings of nodes the code gives otherwise than the image of nodes wired by hand has them."""
+    entries = {entry["node_id"]: _flat(entry) for entry in image["nodes"]}
+    notes = []
+    for node in given:
+        used, usual = entries[node.node_id], _flat(_usual_of_nodes())
+        said = _flat({**node.config(), "id_scheme": node.id_scheme, "follow_input": node.follow_input})
+        ignored = {
+            name: value for name, value in said.items() if name in used and value not in (used[name], usual.get(name))
+        }
+        notes += _unused(f"{node.node_id} of run {image['pipeline_id']!r}", node.node_id, ignored, used)
+    return notes
+
+
+def _usual_of_nodes() -> dict[str, Any]:
+    """Return the settings of a node that was given none."""
+    given = {name: parameter.default for name, parameter in signature(UnifiedNode.__init__).parameters.items()}
+    return {**given, "writer_config": WriterConfig().as_dict(), "data_config": DataConfig().as_dict()}
+
+
+def _unused(who: str, node_id: str, ignored: Mapping[str, Any], used: Mapping[str, Any]) -> list[Note]:
+    if not ignored:
+        return []
+    ways = "".join(f". {way}" for names, way in _WAYS if names & set(ignored))
+    text = (
+        f"{who} goes on with {', '.join(f'{name}={used[name]!r}' for name in ignored)}, as its "
+        f"image says; the code gives {', '.join(f'{name}={value!r}' for name, value in ignored.items())}, which is not "
+        f"used: a resume takes its settings from the image{ways}. For other ones, create another run"
+    )
+    return [Note(node_id, text)]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, those of `writer_config` and `data_config` one by one."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}[{key!r}]": each for key, each in value.items()}
+        elif name not in _NO_SETTINGS:
+            flat[name] = value
+    return flat
 
 
 def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Note]:

@@ -51,7 +51,7 @@ class Note:
         node_id: the node.
         text: what is told.
         parts: the parts of its operator that changed; None when it is about something that is given and not used: a
-            path, or an `on_change`.
+            path, a setting, or an `on_change`.
     """
 
     node_id: str

@@ -30,8 +30,9 @@ def install(number: int, handler: Callable[[int, FrameType | None], Any]) -> Non
 
 def put_back() -> None:
     """Put back what was there before. Main thread only: that is the one that forked, too, in a child."""
-    while _before:
-        signal.signal(*_before.popitem())
+    for number, handler in list(_before.items()):
+        signal.signal(number, handler)
+        del _before[number]  # not before: who forks between the two must find it
 
 
 _forking = threading.local()

@@ -154,8 +154,8 @@ class StoredPipeline:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
         Paths, settings and ids come from the image; only the operators come from the code. When the code gives other
-        paths, those of the image are used, and a `ResumeWarning`, the hooks' `on_log` and the platform log
-        say so.
+        paths, or other settings, those of the image are used, and a `ResumeWarning`, the hooks' `on_log` and the
+        platform log say so. A setting that has its default in the code may not have been given: nothing is said of it.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.

@@ -11,7 +11,7 @@ import math
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.letters import read_letters
 from llm_datagen.streams.rows import as_row, named
+from llm_datagen.streams.unreadable import explained
 
 _BLOCK_ROWS = 4096
 
@@ -37,12 +38,12 @@ class Sample:
 
     Attributes:
         rows: id and item of each, in the order of the input.
-        unreadable: the numbers of chosen records that are no rows.
+        unreadable: the chosen records that are no rows: why not, by their numbers.
         count: how many rows the input has; None when they were not counted.
     """
 
     rows: Sequence[tuple[Id, Any]]
-    unreadable: Sequence[int] = ()
+    unreadable: Mapping[int, str] = field(default_factory=dict)
     count: int | None = None
 
 
@@ -282,12 +283,12 @@ def _taken(
     records: Iterator[tuple[int, tuple[bytes, Any]]], *, root: RootNames | None, count: int | None = None
 ) -> Sample:
     rows: list[tuple[Id, Any]] = []
-    unreadable: list[int] = []
+    unreadable: dict[int, str] = {}
     for number, (record, decode) in records:
         try:
             rows.append(named(decode(record), number, root))
-        except ValueError:
-            unreadable.append(number)
+        except ValueError as error:
+            unreadable[number] = str(explained(error, record))
     return Sample(rows, unreadable, count)
 
 

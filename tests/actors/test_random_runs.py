@@ -46,6 +46,8 @@ pytestmark = [pytest.mark.usefixtures("restless"), pytest.mark.timeout(300)]
 RUNS = int(os.environ.get("DATAGEN_RUNS", "60"))
 SEEDS = [int(os.environ["DATAGEN_SEED"])] if "DATAGEN_SEED" in os.environ else list(range(RUNS))
 CHUNKS = 10
+BY_DEFAULT = 3
+"""How many of them are part of the default suite; the others are `slow`."""
 END_SECONDS = 30.0
 """A run that has not ended by then hangs. (They take hundredths of a second.)"""
 
@@ -495,7 +497,13 @@ def folders(tmp_path: Path) -> Iterator[Path]:
     return iter(tmp_path / str(number) for number in range(10**6))
 
 
-@pytest.mark.parametrize("seeds", [SEEDS[chunk::CHUNKS] for chunk in range(min(CHUNKS, len(SEEDS)))])
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param(SEEDS[chunk::CHUNKS], marks=() if chunk < BY_DEFAULT else pytest.mark.slow)
+        for chunk in range(min(CHUNKS, len(SEEDS)))
+    ],
+)
 def test_a_run_that_is_struck_ends_leaves_nothing_and_can_be_resumed(seeds: list[int], folders: Iterator[Path]) -> None:
     """M7, M21, F1, F2, S2, R2: whatever strikes it, and whenever."""
     for seed in seeds:

@@ -42,6 +42,7 @@ def test_all_sides_of_a_workload_make_the_same_rows_with_the_same_ids(workload: 
         references.check(job.output, Path(job.input), workload.reference or workload.operators)
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     assert main(["clean", "--quick", "--repeat", "1", "--folder", str(tmp_path / "bench"), "--json", str(file)]) == 0
@@ -54,6 +55,7 @@ def test_the_command_writes_figures_and_samples(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "bench" / "work").exists()
 
 
+@pytest.mark.slow
 def test_the_first_row_is_on_disk_before_a_small_pipeline_ends(tmp_path: Path) -> None:
     workload = next(workload for workload in WORKLOADS if workload.name == "first-row")
     [sample] = Bench(folder=tmp_path, scale=TINY, repeat=1).measure(workload).samples["first_row"]
@@ -114,6 +116,7 @@ def test_another_revision_is_checked_out_and_removed(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_calls_measures_the_window_of_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
     assert llm_main(["stages", "--rows", "20", "--at-once", "10", "--repeat", "1"]) == 0
     found = json.loads(capsys.readouterr().out)

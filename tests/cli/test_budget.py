@@ -37,6 +37,7 @@ def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
         assert reason in status
         assert f"  reason  {reason}" in said
         assert "raise the budget and resume (budget=, or resume --budget-usd)\n" in said
+        assert "  go on   llm-datagen resume a --budget-usd USD\n" in said
         assert "cost $0.0" in said
         assert " tokens spent\n" in said.partition("  budget  $0.0")[2]
         assert "budget: $0.0" in status

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from llm_datagen.cli.target import default_results
 from llm_datagen.runtime import RunFolder
 
+from .. import programs
 from .conftest import Command
 from .shell import Shell
 
@@ -64,7 +62,7 @@ def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shel
         )
 
     program(0)
-    begun = subprocess.run([sys.executable, "prog.py"], cwd=shell.folder, capture_output=True, check=False)
+    begun = programs.run(["prog.py"], cwd=shell.folder)
     assert begun.returncode == 1
     (shell.folder / "mended").touch()
     program(100)

@@ -11,6 +11,7 @@ import pytest
 
 from llm_datagen.testing import FakeLLMServer
 
+from ..llm.chat_server import ChatServer, Reply, completion, serve
 from ..support import lines, numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
@@ -129,9 +130,13 @@ def test_chosen_rows_as_json_and_a_row_that_fails(
     assert "uses an undefined name" in node["failed"][1]["text"]
     assert [call["answer"]["text"] for call in node["calls"]] == ["no JSON", "no JSON"]
     assert "cannot be used" in node["calls"][1]["messages"][-1]["content"]
-    assert found["unreadable"] == ["in.jsonl: row 10 cannot be read"]
+    assert found["unreadable"] == [
+        "in.jsonl: row 10 cannot be read: unexpected character, expected a string key: line 1 column 2 (char 1)"
+    ]
     assert (found["calls"], found["cost"]) == (2, None)
     assert "failed    LLMAnswerError" in shown or "cannot be used after 2 answers" in shown
+    shown = command("preview", pipeline, "--row", "10", code=1).output
+    assert "0 rows in: of its input, none could be read" in shown
     assert "no row 11" in command("preview", pipeline, "--row", "11", code=2).output
 
 
@@ -196,3 +201,35 @@ def test_preview_says_when_batches_may_mix_parents(shell: Shell, batch_by: str) 
     shown = shell.run("preview", pipeline)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert ("rows of several parents may share one" in shown.stdout) == (batch_by == "position")
+
+
+@pytest.mark.parametrize("verb", ["preview", "plan"])
+def test_calls_that_failed_and_repairs_are_in_what_was_spent(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """12.2.3: every call that was served is in usage and cost, in what is tried as in a run."""
+    write_jsonl(shell.folder / "in.jsonl", numbered(2))
+    ask = _ask("ask {{ n }}", output=QUESTION, max_retries=1, retry_wait=0.001, prices={"input": 1.0, "output": 2.0})
+    replies = [
+        completion("half", finish_reason="error"),  # tried again
+        completion("no JSON"),  # repaired
+        completion('{"question": "why?"}'),
+        completion("half", finish_reason="error"),
+        completion("half", finish_reason="error"),  # the row fails
+    ]
+    server = ChatServer()
+    server.reply = lambda seen: Reply(replies[len(server.seen) - 1])
+    http = serve(server)
+    try:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        arguments = (verb, shell.yaml([ask], parallel_size=1), "--json")
+        found = json.loads(command(*arguments, code=0 if verb == "plan" else 1).output)
+    finally:
+        http.shutdown()
+        http.server_close()
+    assert len(server.seen) == 5
+    spent = found["sample"] if verb == "plan" else found
+    assert spent["cost"] == pytest.approx(5 * (7e-6 + 2 * 3e-6))
+    assert spent["calls"] == 3  # one with a second try, its repair, and one that failed twice
+    if verb == "preview":
+        assert (spent["prompt_tokens"], spent["completion_tokens"]) == (35, 15)

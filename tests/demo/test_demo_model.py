@@ -92,58 +92,27 @@ def test_a_server_that_is_not_up_in_time_is_an_error_and_ended(weights: Path) ->
     assert servers() == []
 
 
-class Progress(DefaultPipelineHooks):
-    """What the hooks were told."""
-
-    def __init__(self) -> None:
-        self.curr: dict[str, int] = {}
-
-    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Any) -> None:
-        self.curr[nid] = curr
+def asked_of(files: DemoFiles) -> Path:
+    """Return where the answers of the first stage are."""
+    return files.between / "demo" / "node_1.jsonl"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_call_is_lost(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def keeps_to_its_schema(row: dict[str, Any]) -> bool:
+    answer = {"question": row["question"], "answer": row["answer"]}
+    return JsonSchema(ANSWER_SCHEMA).violation(answer) is None
+
+
+def test_the_demo_is_run_once_and_then_shown(tmp_path: Path, weights: Path) -> None:
     files = DemoFiles(tmp_path / "[demo]")
-    asked = files.between / "demo" / "node_1.jsonl"
-    script = f"from llm_datagen.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=8, parallel=3)"
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as first:
-        assert wait_for(lambda: asked.exists() and asked.read_bytes().count(b"\n") >= 2)
-        first.send_signal(signal.SIGINT)
-        out, err = first.communicate(timeout=60)
-    assert "Stopped; everything finished is saved. To go on: run the demo again" in out
-    assert "KeyboardInterrupt" in err
-    saved = rows_of(asked)
-    assert 2 <= len(saved) < 8
-
-    canary = "canary-of-the-second-server"
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda nbytes=None: canary)
-    said, hooks = StringIO(), Progress()
-    report = run_demo(files.out_dir, hooks=hooks, console=Console(file=said, width=200))
+    said = StringIO()
+    report = run_demo(files.out_dir, rows=1, parallel=2, console=Console(file=said, width=200))
     assert report is not None
     assert report.status is Status.COMPLETED
-    assert (hooks.curr["node_1"], hooks.curr["node_2"]) == (8, 8)
-
+    asked = asked_of(files)
     rows = rows_of(asked)
-    assert rows[: len(saved)] == saved
-    assert sorted(row["_i"] for row in rows) == list(range(8))
-    for row in rows:
-        answer = {"question": row["question"], "answer": row["answer"]}
-        assert JsonSchema(ANSWER_SCHEMA).violation(answer) is None
-    kept = rows_of(files.questions)
-    assert 3 <= len(kept) <= 8
-    assert f"8 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()
-    assert kept[0]["question"] in said.getvalue()
-
-    written = [path for path in files.out_dir.rglob("*") if path.is_file()]
-    text = "".join(path.read_text(encoding="utf-8") for path in written)
-    assert canary not in text
-    assert not re.search(r"127\.0\.0\.1:\d+", text)
-    assert servers() == []
+    assert sorted(row["_i"] for row in rows) == [0]
+    assert all(keeps_to_its_schema(row) for row in rows)
+    assert f"1 definitions in, {len(rows_of(files.questions))} questions kept by the judge" in said.getvalue()
 
     # A run that has ended is shown, and nothing is asked again.
     again = StringIO()
@@ -155,5 +124,58 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     # Another id in the same directory is refused, and changes nothing.
     before = files.definitions.read_bytes(), files.questions.read_bytes()
     with pytest.raises(PipelineExistsError, match=r"questions\.jsonl, is there already"):
-        run_demo(files.out_dir, pipeline_id="other", rows=5, console=Console(file=StringIO()))
+        run_demo(files.out_dir, pipeline_id="other", rows=1, console=Console(file=StringIO()))
     assert (files.definitions.read_bytes(), files.questions.read_bytes()) == before
+
+
+class Progress(DefaultPipelineHooks):
+    """What the hooks were told."""
+
+    def __init__(self) -> None:
+        self.curr: dict[str, int] = {}
+
+    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Any) -> None:
+        self.curr[nid] = curr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
+@pytest.mark.slow
+def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_call_is_lost(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = DemoFiles(tmp_path / "[demo]")
+    asked = asked_of(files)
+    script = f"from llm_datagen.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=5, parallel=2)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        assert wait_for(lambda: asked.exists() and asked.read_bytes().count(b"\n") >= 1)
+        first.send_signal(signal.SIGINT)
+        out, err = first.communicate(timeout=60)
+    assert "Stopped; everything finished is saved. To go on: run the demo again" in out
+    assert "KeyboardInterrupt" in err
+    saved = rows_of(asked)
+    assert 1 <= len(saved) < 5
+
+    canary = "canary-of-the-second-server"
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda nbytes=None: canary)
+    said, hooks = StringIO(), Progress()
+    report = run_demo(files.out_dir, hooks=hooks, console=Console(file=said, width=200))
+    assert report is not None
+    assert report.status is Status.COMPLETED
+    assert (hooks.curr["node_1"], hooks.curr["node_2"]) == (5, 5)
+
+    rows = rows_of(asked)
+    assert rows[: len(saved)] == saved
+    assert sorted(row["_i"] for row in rows) == list(range(5))
+    assert all(keeps_to_its_schema(row) for row in rows)
+    kept = rows_of(files.questions)
+    assert 1 <= len(kept) <= 5
+    assert f"5 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()
+    assert kept[0]["question"] in said.getvalue()
+
+    written = [path for path in files.out_dir.rglob("*") if path.is_file()]
+    text = "".join(path.read_text(encoding="utf-8") for path in written)
+    assert canary not in text
+    assert not re.search(r"127\.0\.0\.1:\d+", text)
+    assert servers() == []

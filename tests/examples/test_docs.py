@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +17,8 @@ from .shell import clean_environment
 
 README = DOCS.parent / "README.md"
 PAGES = sorted([*DOCS.glob("*.md"), README])
-
+PROGRAMS: dict[str, list[str]] = {"python": [], "llm-datagen": ["-m", "llm_datagen.cli"]}
+"""Commands of sessions that are Python programs, and what `python` is given for them."""
 
 PAGES_WITH_PROGRAMS = [page for page in PAGES if any(block.info for block in blocks_of(page))]
 
@@ -100,13 +102,22 @@ def _run_session(block: Block, folder: Path, where: str) -> None:
         command = lines.pop(0).removeprefix("$ ")
         shown = list(takewhile(lambda line: not line.startswith("$ "), lines))
         del lines[: len(shown)]
-        done = subprocess.run(
-            command, shell=True, cwd=folder, env=clean_environment(), capture_output=True, text=True, check=False
-        )
+        done = _run_command(command, folder)
         expected = re.search(r"# exits with (\d+)$", command)
         assert done.returncode == (int(expected[1]) if expected else 0), f"{where}, {command}: {done.stderr}"
         pattern = "".join(_line_pattern(line) for line in shown)
         assert re.fullmatch(pattern, done.stdout), f"{where}, {command}: it prints\n{done.stdout}"
+
+
+def _run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell does; fork it if it is a Python program."""
+    environment, words = clean_environment(), shlex.split(command, comments=True)
+    while "=" in words[0]:
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    if words[0] in PROGRAMS and not {"|", ">", "&", "&&", ";"} & set(words):
+        return programs.run([*PROGRAMS[words[0]], *words[1:]], cwd=folder, env=environment)
+    return subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def _line_pattern(line: str) -> str:

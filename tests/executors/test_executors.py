@@ -380,7 +380,8 @@ def test_tasks_that_wait_for_the_loop_begin_only_when_another_one_is_delivered()
     outlet.gate.set()
     outlet.wait_for(11)
     executor.stop()
-    assert (made, most) == (11, 3)
+    assert made == 11
+    assert most <= 3
 
 
 def test_when_there_is_room_no_other_thread_is_needed() -> None:

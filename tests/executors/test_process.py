@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, RemoteError, WorkerDiedError
@@ -29,15 +27,12 @@ from llm_datagen.streams import Block
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.jsonl import JsonlCodec
 
-from .. import support
 from ..actors.helpers import aside, block_of, error_of, result_of
+from ..programs import Program
 from ..support import Calls, eventually, numbered, worker_processes
 from .helpers import Ctx, Outlet, data_of, kernel_of, left, rows_of, threads_of
 
 SOON = FailurePolicy(retries=1, retry_wait=0.001)
-
-for module in (sys.modules[__name__], support):  # as a script's own: workers import neither these nor pytest
-    cloudpickle.register_pickle_by_value(module)
 
 
 class Bench:
@@ -575,42 +570,32 @@ UnifiedPipeline([work], "jsonl://in.jsonl", "jsonl://out.jsonl", executor="proce
 """
 
 
-def start_job(folder: Path, how: Sequence[str]) -> subprocess.Popen[str]:
+def start_job(folder: Path, how: Sequence[str]) -> Program:
     (folder / "in.jsonl").write_text("".join(f'{{"how": "{one}"}}\n' for one in how))
     (folder / "job.py").write_text(JOB)
-    return subprocess.Popen(
-        [sys.executable, "job.py"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return Program(["job.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, is_leader=True)
 
 
 def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_call(tmp_path: Path) -> None:
     """F2: not even one that holds the interpreter's lock is left. And a script needs no `__main__` guard."""
-    job = start_job(tmp_path, ["sleep", "spin"])
-    assert job.stdout is not None
-    assert job.stderr is not None
-    for _ in range(2):
-        assert job.stdout.readline() == "begun\n"
-    workers = worker_processes(job.pid)
-    assert len(workers) == 2
-    job.kill()
-    job.wait()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=5)
-    job.stdout.close()
-    job.stderr.close()
+    with start_job(tmp_path, ["sleep", "spin"]) as job:
+        assert job.stdout is not None
+        for _ in range(2):
+            assert job.stdout.readline() == "begun\n"
+        workers = worker_processes(job.pid)
+        assert len(workers) == 2
+        job.kill()
+        job.wait()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=5)
 
 
 def test_ctrl_c_is_for_the_engine_which_lets_the_calls_end_and_saves_them(tmp_path: Path) -> None:
     """M25: the terminal sends it to every process of the group."""
-    job = start_job(tmp_path, ["short"] * 50)
-    assert job.stdout is not None
-    assert job.stdout.readline() == "begun\n"
-    os.killpg(job.pid, signal.SIGINT)
-    _, err = job.communicate(timeout=30)
+    with start_job(tmp_path, ["short"] * 50) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "begun\n"
+        os.killpg(job.pid, signal.SIGINT)
+        _, err = job.communicate(timeout=30)
     assert job.returncode in {130, -signal.SIGINT, 1}
     assert "worker" not in err
     assert re.search("KeyboardInterrupt", err)

@@ -24,6 +24,7 @@ from llm_datagen.llm.errors import LocalResourceError
 from llm_datagen.llm.pools.health import Kind, kind_of
 from llm_datagen.llm.pools.retrying import RetryingCaller
 
+from .. import programs
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +193,7 @@ async def ask():
 
 asyncio.run(ask())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = programs.run(["-c", program], cwd=ROOT)
     assert done.stdout == "{'_i': 5, 'answer': 'yes'} 8 []\n", done.stderr
     assert len(server.seen) == 1
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator
 from llm_datagen.messages import Pause, Unpause
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, lines, write_jsonl
 from . import budget_job
 from .chat_server import ChatServer
@@ -65,7 +64,7 @@ def test_spent_is_at_most_the_cap_and_a_run_with_a_raised_one_ends_with_all_rows
 def test_spent_is_at_most_the_cap_over_kill_9_in_mid_flight(
     server: ChatServer, folder: Path, kills: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job: subprocess.Popen[bytes]
+    job: Program
     last = 0
 
     def kill(calls: int) -> None:
@@ -73,13 +72,11 @@ def test_spent_is_at_most_the_cap_over_kill_9_in_mid_flight(
             os.kill(job.pid, signal.SIGKILL)
 
     till = Till(server, faults=0.1, seconds=0.02, then=kill)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])}
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from {budget_job.__name__} import main"
     cap = 0.011 + 0.004 * kills
     for number in range(kills):
         last = till.calls + 30 // kills
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.llm.budget_job", server.base_url, str(cap)], env=environment
-        ) as job:
+        with Program(["-c", f"{code}; main({server.base_url!r}, {cap})"]) as job:
             # What was in flight when one was killed may have used up what the next had.
             assert job.wait(timeout=60) in ((-signal.SIGKILL,) if number == 0 else (-signal.SIGKILL, 0))
     last = 0

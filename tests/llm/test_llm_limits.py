@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +24,7 @@ from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 
+from ..programs import Program
 from ..support import Bench, eventually, lines
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
@@ -136,7 +135,7 @@ def test_rows_that_wait_for_a_limit_survive_kill_9(tmp_path: Path, server: ChatS
         f"results_dir={str(bench.results)!r}, base_path={str(tmp_path / 'between')!r})"
         ".create('p').run()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path) as process:
+    with Program(["-c", script], cwd=tmp_path) as process:
         eventually(lambda: bench.output.exists() and bench.output.read_bytes().count(b"\n") == 3)
         process.kill()
     report = bench.pipeline([server.operator(requests_per_minute=8)], parallel_size=8).resume("p").run()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.identity import changed_parts
 from llm_datagen.llm import LLMOperator, PromptError
 from llm_datagen.llm.prompting.images import MAX_IMAGE_BYTES
 
@@ -199,3 +200,35 @@ def test_an_image_that_cannot_be_sent_is_an_error_that_names_row_and_path(server
 def test_a_wrong_prompt_is_refused_at_construction(prompt: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LLMOperator(prompt, model="m", **options)
+
+
+def test_what_is_in_the_image_files_of_all_rows_is_part_of_the_fingerprint(server: ChatServer, tmp_path: Path) -> None:
+    """12.2.1: a picture that was exchanged under its name went into half of the rows."""
+    logo, shown = tmp_path / "logo.png", tmp_path / "shown.png"
+    logo.write_bytes(PNG)
+    shown.write_bytes(PNG + b"1")
+
+    def operator() -> LLMOperator:
+        images = ["logo.png", "{{ own }}", "https://example.com/a.png", "gone.png"]
+        examples = [{"item": {"q": "x", "own": "shown.png"}, "answer": "a"}]
+        return server.operator(images=images, examples=examples, image_root=str(tmp_path))
+
+    before, again = operator().fingerprint(), operator()
+    files = {name: value for name, value in before.items() if name.startswith("image file ")}
+    assert list(files) == ["image file logo.png", "image file gone.png", "image file shown.png"]
+    assert [value is None for value in files.values()] == [False, True, False]
+    assert again.fingerprint() == before
+    logo.write_bytes(PNG + b"2")
+    assert changed_parts(before, again.fingerprint()) == ["image file logo.png"]
+    shown.write_bytes(PNG + b"3")
+    assert changed_parts(before, again.fingerprint()) == ["image file logo.png", "image file shown.png"]
+    older = {name: value for name, value in before.items() if name not in files}
+    assert changed_parts(older, again.fingerprint()) == []  # it cannot be told
+    logo.unlink()
+    assert changed_parts(before, again.fingerprint()) == ["image file shown.png"]
+
+
+def test_without_a_folder_of_images_no_file_is_read_for_a_fingerprint(server: ChatServer, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    operator = server.operator(images=[str(tmp_path / "a.png")])
+    assert [name for name in operator.fingerprint() if name.startswith("image file ")] == []

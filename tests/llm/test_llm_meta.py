@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
@@ -15,6 +17,7 @@ from llm_datagen.llm import PromptError
 from llm_datagen.llm.answers.provenance import prompt_hash, provenance
 from llm_datagen.llm.answers.schemas import Parsed
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.kept.journal import _as_kept
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
@@ -43,6 +46,7 @@ def test_each_node_says_where_its_answer_comes_from_also_through_csv(server: Cha
     request = ChatRequest(messages=[{"role": "user", "content": "good"}], params={}, model="tiny")
     assert second == {
         "model": "tiny",
+        "response_model": None,
         "endpoint": f"{server.base_url}/chat/completions",
         "prompt_tokens": 7,
         "completion_tokens": 3,
@@ -87,3 +91,44 @@ def test_a_column_meta_of_the_user_is_not_overwritten(server: ChatServer, meta: 
     assert server.seen == []
     row = {"_i": 4, "q": "x", "_meta": meta}
     assert asyncio.run(run_rows(server.operator(), [row])) == [{**row, "answer": "yes"}]
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [("tiny-2026-01-31", "tiny-2026-01-31"), ("tiny", None), ("", None), (None, None), (7, None), ("a\n b" * 200, ...)],
+)
+def test_the_model_that_answered_is_told_where_it_is_another_also_from_the_journal(
+    server: ChatServer, tmp_path: Path, said: Any, known: Any
+) -> None:
+    server.always({**completion("yes"), "model": said})
+    operator = server.operator(meta=True, cache=str(tmp_path / "kept"))
+    for _ in range(2):
+        (row,) = asyncio.run(run_rows(operator, [{"_i": 0, "q": "x"}]))
+        found = row["_meta"]["node_0"]
+        assert found["model"] == "tiny"
+        if known is ...:
+            assert len(found["response_model"]) < 400
+            assert found["response_model"].startswith("a ba b")
+        else:
+            assert found["response_model"] == known
+    assert len(server.seen) == 1
+
+
+def test_the_anthropic_adapter_tells_it_too(server: ChatServer) -> None:
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    content = [{"type": "text", "text": "yes"}]
+    server.always({"content": content, "stop_reason": "end_turn", "model": "tiny-1", "usage": usage})
+    operator = server.operator(adapter="anthropic", api_key="k", params={"max_tokens": 9}, meta=True)
+    (row,) = asyncio.run(run_rows(operator, [{"_i": 0, "q": "x"}]))
+    assert row["_meta"]["node_0"]["response_model"] == "tiny-1"
+
+
+def test_an_answer_that_an_earlier_version_kept_can_be_discarded() -> None:
+    """It had no such field, and what is discarded is found by its bytes."""
+    request = ChatRequest(messages=[], params={}, model="m")
+    answer = ChatAnswer(text="é", model="m", usage={"total_tokens": 2})
+    fields = {name: value for name, value in dataclasses.asdict(answer).items() if name != "response_model"}
+    (written,) = _as_kept([(request, answer)]).values()
+    assert written[8:] == orjson.dumps(fields)
+    (other,) = _as_kept([(request, dataclasses.replace(answer, response_model="n"))]).values()
+    assert orjson.loads(other[8:])["response_model"] == "n"

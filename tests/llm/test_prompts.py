@@ -115,7 +115,7 @@ def test_range_and_cycler_work_where_the_row_has_no_such_fields() -> None:
         ("{{ row['update'] }}", "'dict object' has no attribute 'update'"),
         ("{{ tags.append(1) }}", "SecurityError"),
         ("{{ (row | attr('clear'))() }}", "SecurityError|has no attribute"),
-        ("{{ user-id }}", "'user' is undefined; .* write row\\['Question Text'\\] for a field whose name"),
+        ("{{ user-id }}", r"""'user' is undefined; .*; did you mean row\["user-id"\]\?"""),
         ("{{ [nothing] | tojson }}", "'nothing' is undefined"),
         ("{{ nothing | center }}", "'nothing' is undefined"),
         ("{{ nothing | upper }}", "'nothing' is undefined"),
@@ -212,3 +212,31 @@ def test_a_large_field_is_sent_as_it_is() -> None:
     assert Prompt("{{ q }}!").render({"q": text}) == f"{text}!"
     with pytest.raises(PromptError, match="the template would give more than 10,485,760 characters"):
         Prompt("{{ q }}!!").render({"q": text})
+
+
+@pytest.mark.parametrize(
+    ("template", "fields", "hint"),
+    [
+        ("{{ row['Question Text'] }}", {"user-id": 1, "Question text": "a"}, 'did you mean row["Question text"]?'),
+        ("{{ user-id }}", {"user-id": 1, "text": "a"}, 'did you mean row["user-id"]?'),
+        ("{{ txet }}", {"user-id": 1, "text": "a"}, "did you mean text?"),
+        ("{{ meta.lang }}", {"meta.lang": "de"}, 'did you mean row["meta.lang"]?'),
+    ],
+)
+def test_the_nearest_field_is_named_as_it_is_written(template: str, fields: dict[str, Any], hint: str) -> None:
+    """12.2.5: which column is meant, and how a name that is no identifier is reached."""
+    with pytest.raises(PromptError) as caught:
+        Prompt(template).render({**fields, "_i": 3})
+    assert str(caught.value).endswith(hint)
+
+
+def test_a_field_that_is_near_to_no_name_is_not_guessed() -> None:
+    with pytest.raises(PromptError) as caught:
+        Prompt("{{ question }}").render({"user-id": 1, "_i": 3})
+    assert str(caught.value).endswith("the row has: user-id, _i")
+
+
+def test_a_name_with_spaces_is_told_how_to_be_written() -> None:
+    """12.2.5: it is no Jinja2 at all, so the template is refused when it is made."""
+    with pytest.raises(ConfigError, match=r'spaces in its name is written \{\{ row\["Question Text"\] \}\}'):
+        Prompt("Answer: {{ Question Text }}")

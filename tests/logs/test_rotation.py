@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, LogFile, logfile, logs
+from llm_datagen import ConfigError, LogFile, locks, logfile, logs
 from llm_datagen.locks import lock_path
 from llm_datagen.log import open_log
 
@@ -155,6 +155,35 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
     (event,) = logs.read(path, on_unreadable=torn.append)
     assert event.fields == {"number": 1}
     assert torn == [b'{"event": "[Operator]", "text": "torn by\n']
+
+
+def test_who_opens_a_log_in_the_middle_of_a_write_leaves_no_blank_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M28: half a line of one who has the lock is no torn line."""
+    monkeypatch.setattr(logfile, "TURN_SECONDS", PATIENCE_SECONDS)
+    path = tmp_path / "platform.log"
+    came, wait_for_lock = threading.Event(), locks.wait_for_lock
+
+    def wait(*args: Any, **kwargs: Any) -> Any:
+        came.set()
+        return wait_for_lock(*args, **kwargs)
+
+    def write() -> None:
+        log = open_log(LogFile(path, max_bytes=10_000))
+        came.set()
+        log.info("[Operator]", number=1)
+        log.close()
+
+    monkeypatch.setattr(logfile, "wait_for_lock", wait)
+    thread = threading.Thread(target=write)
+    with lock_path(f"{path}.lock"), path.open("wb", buffering=0) as file:
+        file.write(b'{"number":')
+        thread.start()
+        assert came.wait(PATIENCE_SECONDS)
+        file.write(b" 0}\n")
+    thread.join(PATIENCE_SECONDS)
+    assert [line["number"] for line in lines(path)] == [0, 1]
 
 
 def test_a_disk_that_is_full_tears_at_most_the_line_that_did_not_fit(

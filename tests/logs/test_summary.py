@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from llm_datagen.logs import NodeSummary
 from llm_datagen.logs.views import RunState, bottleneck_of
 from llm_datagen.testing import Fault, inject
 
+from .. import programs
 from ..support import QUICK, Bench, numbered
 
 
@@ -146,13 +145,13 @@ made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/
 def test_a_run_that_was_killed_is_told_from_one_that_ended(bench: Bench) -> None:
     """By the log alone: while nothing else is known, it may still go on; when it was run again, it was killed."""
     bench.give(numbered(60))
-    program = [sys.executable, "-c", KILLED, str(bench.folder)]
-    assert subprocess.run([*program, "kill"], check=False).returncode == -9
+    program = ["-c", KILLED, bench.folder]
+    assert programs.run([*program, "kill"]).returncode == -9
     (killed,) = logs.summary(bench.log).runs
     assert (killed.state, killed.is_whole) == (RunState.OPEN, True)
     assert [(node.status, node.is_exact, node.busy_s) for node in killed.nodes] == [("running", False, None)]
     assert killed.bottleneck == "what limits it shows when its nodes have ended"
-    subprocess.run(program, check=True)
+    programs.run(program, check=True)
     again = logs.summary(bench.log).runs
     assert [run.state for run in again] == [RunState.KILLED, RunState.ENDED]
     assert again[0].run == killed.run != again[1].run

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +34,8 @@ from llm_datagen import (
 )
 from llm_datagen.runtime import RunFolder
 
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, write_jsonl
+from ..programs import Program
+from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl
 
 
 def same(item: Any) -> Any:
@@ -254,11 +253,19 @@ def test_a_missing_input_is_named_and_can_be_supplied_later(bench: Bench) -> Non
     assert pipeline.run().status == Status.COMPLETED
 
 
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("blanks", [0, 3])
-@pytest.mark.parametrize(
-    "bad", ['{"n": 3', "{'n': 3}", '{"n": 3}{"n": 4}', "nonsense", '{"n": NaN}', '{"n": "\x01"}', "\ufffd\x00", '"open']
-)
+MALFORMED = [
+    '{"n": 3',
+    "{'n': 3}",
+    '{"n": 3}{"n": 4}',
+    "nonsense",
+    '{"n": NaN}',
+    '{"n": "\x01"}',
+    "\ufffd\x00",
+    '"open',
+]
+
+
+@pytest.mark.parametrize(("bad", "blanks", "streaming"), pairwise(MALFORMED, [0, 3], [True, False]))
 def test_a_malformed_line_is_named_by_file_and_number(bench: Bench, bad: str, blanks: int, streaming: bool) -> None:
     """M24: file name and line number, blank lines counted; the rows before it are saved."""
     good = [json.dumps({"n": n}) for n in range(30)]
@@ -491,8 +498,8 @@ UnifiedPipeline([same], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jso
 
 def test_a_second_run_of_an_id_is_refused_across_processes(bench: Bench) -> None:
     """M23: another process holds it; its pid is in the message; when it is gone, the id is free."""
-    bench.give(numbered(1000))
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(bench.folder)]) as holder:
+    bench.give(numbered(300))
+    with Program(["-c", HOLDER, bench.folder]) as holder:
         try:
             eventually(lambda: bench.output.exists() and bench.output.stat().st_size > 100)
             with pytest.raises(PipelineBusyError, match=f"process {holder.pid} "):
@@ -504,7 +511,7 @@ def test_a_second_run_of_an_id_is_refused_across_processes(bench: Bench) -> None
         finally:
             holder.kill()
     bench.pipeline([same]).resume("a").run()
-    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(1000))
+    assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(300))
 
 
 def test_an_output_that_another_run_is_writing_is_not_overwritten(bench: Bench) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from llm_datagen import DiskError, FunctionOperator, NodeFailedError
 from llm_datagen.streams import spool as spool_module
 from llm_datagen.streams.spool import SpoolError
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
 
-CHILDREN = 100_000
-"""With `TEXT`, 13 MB: more than a spool holds in memory."""
+CHILDREN = 70_000
+"""With `TEXT`, 9 MB: more than a spool holds in memory."""
 
 TEXT = "x" * 100
 
@@ -129,9 +129,7 @@ UnifiedPipeline(
 def test_a_kill_leaves_no_file_and_the_row_is_done_again(bench: Bench) -> None:
     """R2, F2: what was in the file was promised to nobody."""
     bench.give(numbered(4))
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(bench.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    child = Program(["-c", KILLED, bench.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     with child:
         assert child.stdout.readline() == "made\n"

@@ -9,20 +9,17 @@ from typing import Any
 
 import pytest
 
+from llm_datagen import signals
+
 from ..support import Bench, lines, numbered
 
 _FORK = multiprocessing.get_context("fork")
 
 
-def square(n: int) -> int:
-    """Return a square, in a pool's process."""
-    return n * n
-
-
 def in_a_pool(row: dict[str, Any]) -> dict[str, Any]:
     """Leave the pool by `terminate()`, as its context manager does."""
     with _FORK.Pool(2) as pool:
-        return {**row, "square": pool.map(square, [row["n"]])[0]}
+        return {**row, "square": pool.starmap(pow, [(row["n"], 2)])[0]}
 
 
 def handlers_of_a_child(row: dict[str, Any]) -> dict[str, Any]:
@@ -55,3 +52,37 @@ def test_a_pool_in_an_operator_is_left_without_hanging(bench: Bench, executor: s
     bench.give(numbered(3))
     bench.pipeline([in_a_pool], executor=executor).run()
     assert [row["square"] for row in lines(bench.output)] == [0, 1, 4]
+
+
+def _child_has(handlers: dict[int, Any]) -> bool:
+    """Fork; return whether the child has these handlers."""
+    child = os.fork()
+    if not child:
+        os._exit(int({number: signal.getsignal(number) for number in handlers} != handlers))
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_who_is_forked_while_handlers_change_has_those_that_were_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after each handler that is installed or put back, a fork is made."""
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    change, parent, found = signal.signal, os.getpid(), []
+
+    def forking(number: int, handler: Any) -> Any:
+        if os.getpid() != parent:
+            return change(number, handler)
+        found.append(_child_has(before))
+        changed = change(number, handler)
+        found.append(_child_has(before))
+        return changed
+
+    monkeypatch.setattr(signal, "signal", forking)
+    try:
+        for number in numbers:
+            signals.install(number, lambda number, frame: None)
+        signals.put_back()
+    finally:
+        for changed, handler in before.items():
+            change(changed, handler)
+    assert found == [True] * 8

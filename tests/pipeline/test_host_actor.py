@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import Any
@@ -37,6 +34,7 @@ from llm_datagen.messages import (
     Unpause,
 )
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
 from .listening import Listener
 
@@ -74,7 +72,7 @@ def ended(heard: list[Any]) -> list[str]:
 def test_it_resumes_what_another_process_left(bench: Bench) -> None:
     """M30: ask(Resume(id)) after kill -9 elsewhere; every row once; refusals reach who asked, and who listens."""
     bench.give(numbered(len(ROWS)))
-    child = subprocess.Popen([sys.executable, "-c", JOB, str(bench.folder)], env=os.environ)
+    child = Program(["-c", JOB, bench.folder])
     try:
         eventually(lambda: bench.output.exists() and bench.output.read_bytes().count(b"\n") > 20)
     finally:

@@ -13,16 +13,17 @@ import pytest
 from llm_datagen import CsvStream, FileStream, JsonlStream, NodeFailedError, Status, StreamFactory
 from llm_datagen.streams.jsonl import JsonlCodec
 
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, stored
+from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, stored
 
 
 def same(item: Any) -> Any:
     return item
 
 
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("text", [b"", b"\n", b"\n\r\n\n", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("between", ["jsonl", "csv", "memory"])
+@pytest.mark.parametrize(
+    ("text", "streaming", "between"),
+    pairwise([b"", b"\n", b"\n\r\n\n", b"\xef\xbb\xbf"], [True, False], ["jsonl", "csv", "memory"]),
+)
 def test_an_input_without_rows_gives_an_output_without_rows(
     bench: Bench, text: bytes, streaming: bool, between: str
 ) -> None:
@@ -35,9 +36,10 @@ def test_an_input_without_rows_gives_an_output_without_rows(
     assert bench.is_sealed()
 
 
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("between", ["jsonl", "csv", "memory"])
-@pytest.mark.parametrize("style", ["item", "async", "batch"])
+@pytest.mark.parametrize(
+    ("streaming", "between", "style"),
+    pairwise([True, False], ["jsonl", "csv", "memory"], ["item", "async", "batch"]),
+)
 def test_rows_that_are_all_filtered_leave_nothing_behind_but_the_seal(
     bench: Bench, streaming: bool, between: str, style: str
 ) -> None:

@@ -62,6 +62,7 @@ GROUPS = [("items", 1, 1, 80), ("items", 1, 8, 80), ("items", 500, 1, 100), ("ba
 
 
 @pytest.mark.parametrize(("kind", "batch_size", "parallel_size", "limit"), GROUPS)
+@pytest.mark.slow
 def test_a_node_takes_little_memory_however_its_rows_are_grouped(
     tmp_path: Path, kind: str, batch_size: int, parallel_size: int, limit: int
 ) -> None:
@@ -78,11 +79,13 @@ def test_a_node_takes_no_more_memory_for_more_rows(
     assert peak(tmp_path, kind, 300_000, batch_size=batch_size, parallel_size=parallel_size) < limit
 
 
+@pytest.mark.slow
 def test_rows_of_a_megabyte_wait_for_a_slow_disk_in_bounded_memory(tmp_path: Path) -> None:
     """M20, M29: 500 of them are within `queue_size`, and would be 500 MB; the bound in bytes is what holds."""
     assert peak(tmp_path, "wide", 500) < 350
 
 
+@pytest.mark.slow
 def test_a_row_that_becomes_very_many_is_not_held(tmp_path: Path) -> None:
     """M29: 300,000 children, some 40 MB as bytes, and several times that as objects."""
     assert peak(tmp_path, "children", 300_000) < 120

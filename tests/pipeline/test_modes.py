@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from llm_datagen import MemoryStream, Status
 
-from ..support import Bench, bag, lines, numbered, stored, write_jsonl
+from ..support import Bench, bag, lines, numbered, pairwise, stored, write_jsonl
 from .chains import STYLES, Fate, modelled, operator
 
 
@@ -38,23 +37,15 @@ KINDS: dict[str, tuple[str, Fate]] = {
     "async batch": ("async batch", children),
 }
 
-ALL_MODES = [
-    *(
-        mode
-        for mode in itertools.product(["jsonl"], [True, False], [1, 4], [1, 7], [True, False])
-        if (mode[1] + (mode[2] == 4) + (mode[3] == 7) + mode[4]) % 2
-    ),
-    *((protocol, is_so, 4, 7, not is_so) for protocol in ("csv", "memory") for is_so in (True, False)),
-]
-"""Of JSONL, every three of streaming, parallel_size, batch_size and async_mode in every combination."""
-
 
 def of_csv(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value if key == "_i" else str(value) for key, value in row.items()}
 
 
-@pytest.mark.parametrize(("protocol", "streaming", "parallel_size", "batch_size", "async_mode"), ALL_MODES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "protocol", "streaming", "parallel_size", "batch_size", "async_mode"),
+    pairwise(list(KINDS), ["jsonl", "csv", "memory"], [True, False], [1, 4], [1, 7], [True, False]),
+)
 def test_every_mode_gives_the_same_rows_under_the_same_ids(
     bench: Bench, kind: str, protocol: str, streaming: bool, parallel_size: int, batch_size: int, async_mode: bool
 ) -> None:
@@ -79,10 +70,9 @@ def test_every_mode_gives_the_same_rows_under_the_same_ids(
     assert bench.is_sealed()
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("async_mode", [True, False])
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    ("style", "async_mode", "streaming", "batch_size"), pairwise(STYLES, [True, False], [True, False], [1, 7])
+)
 def test_ordered_nodes_give_their_rows_in_input_order(
     bench: Bench, style: str, async_mode: bool, streaming: bool, batch_size: int
 ) -> None:

@@ -175,10 +175,8 @@ def test_an_input_that_is_never_sealed_is_an_error_after_idle_timeout(bench: Ben
     bench.give(numbered(10))
     single = node(bench, idle_timeout=0.3).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
     single.set_processor(same)
-    began = time.monotonic()
     with pytest.raises(NodeFailedError) as caught:
         single.run()
-    assert time.monotonic() - began < 5
     assert isinstance(caught.value.__cause__, StreamIdleError)
     assert str(bench.input) in str(caught.value)
     assert "seal()" in str(caught.value)

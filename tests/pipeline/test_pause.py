@@ -98,7 +98,7 @@ def paused(ref: pykka.ActorRef[Any]) -> PipelineStatus:
 
 
 OFTEN = ("slow items", "cheap items", "async items", "processes")
-"""Kinds that are looked at in every run of the suite, each for more than a second; the others in its long form."""
+"""Kinds that are looked at in every run of the suite, each for half a second; the others in its long form."""
 
 
 def _kinds() -> list[Any]:
@@ -115,7 +115,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
     if kind.endswith("processes"):
         pytest.importorskip("cloudpickle")
     make, nap, settings = KINDS[kind]
-    rows = ROWS if nap else 30 * ROWS
+    rows = ROWS if nap else 10 * ROWS
     bench.give(numbered(rows))
     calls = [Calls(bench.folder / "first"), Calls(bench.folder / "second")]
     heard: list[Any] = []
@@ -125,7 +125,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
             [make(each, nap) for each in calls],
             streaming=streaming,
             parallel_size=2 if kind.endswith("processes") else 4,
-            stall_after=0.4 if nap else 300.0,
+            stall_after=0.2 if nap else 300.0,
             **settings,
         ).create("a")
         ref = pipeline.start()
@@ -134,7 +134,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
         paused(ref)
         made = [each.path.read_text() for each in calls]
         del heard[:]
-        time.sleep(1.0)
+        time.sleep(0.5)
         assert [each.path.read_text() for each in calls] == made
         assert not heard
         status = asked(ref, GetStatus())

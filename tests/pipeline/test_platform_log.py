@@ -15,6 +15,7 @@ import pytest
 from llm_datagen import ConfigError, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedPipeline
 from llm_datagen import log as events
 
+from .. import programs
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 CONSTANTS = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
@@ -209,9 +210,7 @@ def test_importing_has_no_side_effect(tmp_path: Path) -> None:
 
 def test_a_run_configures_nothing_globally_and_prints_nothing(tmp_path: Path) -> None:
     """M28: the log is built without structlog's or logging's global configuration."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = programs.run(["-W", "error", "-c", RUN], cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "out.jsonl", "out.jsonl.done", "logs", "tmp"}
 

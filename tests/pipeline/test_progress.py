@@ -16,6 +16,7 @@ from llm_datagen import ConfigError, DefaultPipelineHooks, NodeFailedError, Unif
 from llm_datagen.display.notebook import NotebookTable
 from llm_datagen.report import NodeReport, RunReport, Status
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, numbered, write_jsonl
 
 
@@ -79,20 +80,14 @@ print(pipeline.create("a").run())
 def test_at_a_terminal_a_table_is_drawn_on_standard_error(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", numbered(50))
     screen, terminal = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=True,
-    )
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    with Program(["-c", SCRIPT], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal) as program:
+        said, _ = program.communicate(PATIENCE_SECONDS)
+    assert program.returncode == 0
     drawn = os.read(screen, 65536).decode()
     os.close(screen)
     os.close(terminal)
-    assert done.stdout.startswith("<RunReport a: completed after ")
+    assert said.startswith("<RunReport a: completed after ")
     assert "rows/s" in drawn
     assert "50/50" in drawn
 

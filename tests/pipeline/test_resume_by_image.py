@@ -17,6 +17,7 @@ from llm_datagen import (
     DefaultPipelineHooks,
     ResumeWarning,
     Status,
+    StreamFactory,
     UnifiedNode,
     UnifiedNodePipeline,
     UnifiedPipeline,
@@ -258,3 +259,86 @@ def test_classes_of_operators_stay_what_python_makes_of_them() -> None:
 
     with pytest.raises(TypeError, match=r"Bare\(\) takes no arguments"):
         Bare("x")
+
+
+@pytest.mark.filterwarnings("default")
+def test_settings_that_the_code_gives_otherwise_are_told_and_not_used(bench: Bench) -> None:
+    """12.1.1 and its siblings: a run goes on with its own settings, and who gives others hears of it."""
+    interrupted(bench, double, batch_size=2)
+    heard = Heard()
+    again = bench.pipeline(
+        [double, Label("x")],
+        batch_size=5,
+        parallel_size=1,
+        on_error="skip",
+        writer_config={"fsync": "never"},
+        hooks=heard,
+    )
+    expected = (
+        "run 'a' goes on with batch_size=2, on_error='fail', as its image says; the code gives batch_size=5, "
+        "on_error='skip', which is not used: a resume takes its settings from the image. resume(on_error=, "
+        "max_errors=) changes these, or resume --on-error, --max-errors. For other ones, create another run"
+    )
+    with pytest.warns(ResumeWarning) as told:
+        report = again.resume("a").run()
+    assert [str(one.message) for one in told if one.category is ResumeWarning] == [expected]
+    assert ("node_0", "warning", expected) in heard.logged
+    assert report.status is Status.COMPLETED
+
+
+def test_settings_that_the_code_does_not_give_are_not_told(bench: Bench, recwarn: pytest.WarningsRecorder) -> None:
+    interrupted(bench, double, batch_size=2)
+    UnifiedPipeline([double, Label("x")], results_dir=bench.folder / "results", log_file=None).resume("a").run()
+    assert [one for one in recwarn if one.category is ResumeWarning] == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_settings_that_a_resume_was_told_to_change_are_not_told(bench: Bench, recwarn: pytest.WarningsRecorder) -> None:
+    interrupted(bench, double)
+    again = bench.pipeline([double, Label("x")], on_error="dead_letter", max_errors=3)
+    again.resume("a", on_error="dead_letter", max_errors=3).run()
+    bench.pipeline([double, Label("x")], on_error="dead_letter", max_errors=3).resume("a").run()
+    assert [str(one.message) for one in recwarn if one.category is ResumeWarning] == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_settings_of_nodes_that_are_wired_by_hand_are_told_as_well(bench: Bench) -> None:
+    bench.give(numbered(9))
+    StreamFactory.create(f"jsonl://{bench.input}").seal()
+
+    def line(*settings: dict[str, Any]) -> UnifiedNodePipeline:
+        nodes = []
+        places = [f"jsonl://{place}" for place in (bench.input, bench.folder / "middle.jsonl", bench.output)]
+        for number, given in enumerate(settings):
+            node = UnifiedNode(f"n{number}", **given).bind_io(places[number], places[number + 1])
+            nodes.append(node.set_operator(double))
+        return UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=None)
+
+    writer = {"flush_batch_size": 3}
+    line({"batch_size": 2}, {"on_error": "skip", "writer_config": writer}).create("a")
+    again = line({"batch_size": 5, "parallel_size": 3}, {"on_error": "dead_letter", "ordered": True})
+    with pytest.warns(ResumeWarning) as told:
+        again.resume("a").run()
+    assert [str(one.message) for one in told if one.category is ResumeWarning] == [
+        "n0 of run 'a' goes on with parallel_size=1, batch_size=2, as its image says; the code gives parallel_size=3, "
+        "batch_size=5, which is not used: a resume takes its settings from the image. Reconfigure changes "
+        "parallel_size and rate while it runs, or llm-datagen reconfigure. For other ones, create another run",
+        "n1 of run 'a' goes on with ordered=False, on_error='skip', as its image says; the code gives ordered=True, "
+        "on_error='dead_letter', which is not used: a resume takes its settings from the image. resume(on_error=, "
+        "max_errors=) changes these, or resume --on-error, --max-errors. For other ones, create another run",
+    ]
+    assert again.nodes[1].writer_config.flush_batch_size == 3
+
+
+def test_the_same_nodes_wired_by_hand_are_resumed_without_a_word(bench: Bench) -> None:
+    bench.give(numbered(9))
+    settings: dict[str, Any] = {
+        "batch_size": 2,
+        "idle_timeout": 9,
+        "data_config": {"nan": "null"},
+        "id_scheme": "numeric",
+    }
+    for go_on in (False, True):
+        node = UnifiedNode("n", **settings).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
+        pipeline = UnifiedNodePipeline([node.set_operator(double)], results_dir=bench.results, log_file=None)
+        pipeline.resume("a") if go_on else pipeline.create("a")  # warnings are errors here

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from llm_datagen.executors.siblings import Siblings
 from llm_datagen.lineage import trace
 from llm_datagen.streams.codec import Block
 
-from ..support import Bench, lines, numbered, write_jsonl
+from .. import programs
+from ..support import Bench, lines, numbered, pairwise, write_jsonl
 
 
 def pair(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -58,9 +57,10 @@ def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: [int(part) for part in str(row["_i"]).split("_")])
 
 
-@pytest.mark.parametrize("executor", ["thread", "process"])
-@pytest.mark.parametrize("parallel_size", [1, 3])
-@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(
+    ("streaming", "parallel_size", "executor"),
+    pairwise([True, False], [1, 3], ["thread", "process"]),
+)
 def test_no_batch_mixes_two_parents(bench: Bench, streaming: bool, parallel_size: int, executor: str) -> None:
     bench.give(numbered(60))
     bench.pipeline(
@@ -164,7 +164,7 @@ def test_batches_are_the_same_whatever_was_killed(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     codes = []
     for at in (3, 9, 6, 0):
-        child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), root, str(at)], check=False, timeout=120)
+        child = programs.run(["-c", KILLED, tmp_path, root, at])
         codes.append(child.returncode)
     assert codes == [-signal.SIGKILL] * 3 + [0]
     assert by_id(lines(tmp_path / "out.jsonl")) == wanted(40)

@@ -175,3 +175,63 @@ def test_an_id_that_a_writer_gave_is_no_id_of_the_users(bench: Bench) -> None:
             name
         ).run()
         assert [("_i_in" in row) for row in stored(output)] == [kept, kept]
+
+
+def same(row: Any) -> Any:
+    """Return the row."""
+    return row
+
+
+LIKE_VALUES: list[Any] = [{"_i": 5, "data": "x"}, {"_i": "a", "data": {"n": 1}}, {"data": 2}, {"data": 3, "_i": 7}]
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_rows_of_the_user_that_look_like_values_of_the_engine_are_rows(bench: Bench, executor: str) -> None:
+    """12: `_i` of such a row went without a word."""
+    bench.give(LIKE_VALUES)
+    bench.pipeline([same], executor=executor).create("a").run()
+    kept = [
+        {"_i": 0, "data": "x", "_i_in": 5},
+        {"_i": 1, "data": {"n": 1}, "_i_in": "a"},
+        {"data": 2, "_i": 2},
+        {"data": 3, "_i": 3, "_i_in": 7},
+    ]
+    assert lines(bench.output) == kept
+    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[]]
+
+
+def test_they_are_refused_or_lose_their_id_by_choice_alone(bench: Bench) -> None:
+    bench.give(LIKE_VALUES)
+    bench.pipeline([same], input_ids="drop").create("a").run()
+    found = lines(bench.output)
+    assert found == [{"data": row["data"], "_i": n} for n, row in enumerate(LIKE_VALUES)]
+    assert list(found[0]) == ["data", "_i"]  # a row, and no value
+    report = bench.pipeline([same], input_ids="refuse", on_error="skip").create("a", if_exists="overwrite").run()
+    assert (report.nodes[0].rows_out, report.nodes[0].skipped) == (1, 3)
+
+
+def test_a_csv_file_with_the_columns_of_a_value_keeps_both(bench: Bench) -> None:
+    source = bench.folder / "in.csv"
+    source.write_text("_i,data\n5,x\n,y\n")
+    bench.pipeline([same], input_uri=f"csv://{source}").run()
+    assert lines(bench.output) == [{"_i": 0, "data": "x", "_i_in": 5}, {"_i": 1, "data": "y", "_i_in": None}]
+
+
+def test_values_that_a_run_wrote_are_values_for_the_next_one(bench: Bench) -> None:
+    bench.give(["x", 5, {"data": 1}])
+    middle = f"jsonl://{bench.folder / 'middle.jsonl'}"
+    bench.pipeline([same], output_uri=middle).create("a").run()
+    seen: list[Any] = []
+    bench.pipeline([lambda item: seen.append(item) or item], input_uri=middle).create("b").run()  # type: ignore[func-returns-value]
+    assert seen == ["x", 5, {"data": 1, "_i": 2, "_i_in": 2}]
+    assert lines(bench.output) == [{"_i": 0, "data": "x"}, {"_i": 1, "data": 5}, {"data": 1, "_i": 2, "_i_in": 2}]
+
+
+def test_a_run_of_an_older_version_takes_them_for_values_as_it_began(bench: Bench) -> None:
+    bench.give(LIKE_VALUES)
+    bench.pipeline([same]).create("a")
+    image = bench.image("a")
+    del image["nodes"][0]["input_values"]
+    bench.put_image("a", image)
+    bench.pipeline([same]).resume("a").run()
+    assert lines(bench.output)[0] == {"_i": 0, "data": "x"}

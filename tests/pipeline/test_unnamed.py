@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, MemoryStream, NodeFailedError, OperatorChangedError, UnifiedPipeline
+from llm_datagen import (
+    ConfigError,
+    MemoryStream,
+    NodeFailedError,
+    OperatorChangedError,
+    OperatorWarning,
+    UnifiedPipeline,
+)
 from llm_datagen.audit import verify
 from llm_datagen.lineage import trace
 from llm_datagen.testing import Fault, inject
@@ -73,12 +80,13 @@ def test_a_row_without_a_column_is_no_blank_line(bench: Bench) -> None:
 
 
 def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> None:
-    bench.give([*numbered(3), {"n": 3, "row_id": "mine"}, {"n": "bad"}])
+    bench.give([*numbered(3), {"n": 3, "odd": "mine"}, {"n": "bad"}])
+    out = bench.folder / "out.csv"
 
     def work(row: dict[str, Any]) -> list[dict[str, Any]]:
         return [{**row, "n": row["n"] + 1}]
 
-    bench.pipeline([work], id_column="row_id", on_error="skip").create("a").run()
+    bench.pipeline([work], output_uri=f"csv://{out}", id_column="row_id", on_error="skip").create("a").run()
     image = bench.image("a")
     assert [(one.where, one.row_id, one.relation, one.state) for one in trace(image, 1)] == [
         ("input", 1, "itself", "row"),
@@ -88,16 +96,63 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     assert [one.state for one in trace(image, "3_0")] == ["row", "row", "dead letter"]
     assert [one.state for one in trace(image, 4)] == ["row", "skipped"]
     assert [ledger.findings for ledger in verify(image)] == [[], []]
-    (letter,) = lines(Path(f"{bench.output}.errors.jsonl"))
+    (letter,) = lines(Path(f"{out}.errors.jsonl"))
     assert letter["_i"] == "3_0"
-    assert "has a column 'row_id' already" in letter["error"]["text"]
+    assert "has the column 'odd', which the header lacks" in letter["error"]["text"]
 
 
-def test_a_column_that_is_taken_fails_the_run_and_nothing_is_overwritten(bench: Bench) -> None:
+@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_column_that_is_taken_fails_where_it_is_made_and_nothing_is_overwritten(
+    bench: Bench, streaming: bool, executor: str
+) -> None:
+    """12: it was noticed when all rows had been made, and paid for."""
+    bench.give([{"n": 0}, {"n": 1, "row_id": "mine"}, *({"n": n} for n in range(2, 40))])
+    with pytest.raises(
+        NodeFailedError, match=r"row 1 has a column 'row_id' already.*choose another id_column"
+    ) as failed:
+        bench.pipeline(
+            [same, same], id_column="row_id", streaming=streaming, executor=executor, ordered=True, parallel_size=1
+        ).create("a").run()
+    assert failed.value.node_id == "node_1"
+    assert lines(rows_of(bench)) == [{"n": 0, "_i": 0}]
+
+
+def test_a_row_with_the_column_is_dead_lettered_by_the_node_that_made_it(bench: Bench) -> None:
     bench.give([{"n": 0}, {"n": 1, "row_id": "mine"}])
-    with pytest.raises(NodeFailedError, match=r"row 1 has a column 'row_id' already.*choose another id_column"):
-        bench.pipeline([same], id_column="row_id").create("a").run()
+    bench.pipeline([same], id_column="row_id", on_error="dead_letter").create("a").run()
+    assert lines(bench.output) == [{"n": 0, "row_id": 0}]
+    (letter,) = lines(Path(f"{rows_of(bench)}.errors.jsonl"))
+    assert (letter["_i"], letter["input"]) == (1, {"n": 1, "row_id": "mine", "_i": 1})
+
+
+def test_a_run_of_an_older_version_notices_it_when_rows_are_copied(bench: Bench) -> None:
+    bench.give([{"n": 0}, {"n": 1, "row_id": "mine"}])
+    bench.pipeline([same], id_column="row_id").create("a")
+    image = bench.image("a")
+    del image["nodes"][0]["kept_free"]
+    bench.put_image("a", image)
+    with pytest.raises(NodeFailedError, match=r"row 1 has a column 'row_id' already") as failed:
+        bench.pipeline([same]).resume("a").run()
+    assert failed.value.node_id == "export"
     assert lines(rows_of(bench)) == [{"n": 0, "_i": 0}, {"n": 1, "row_id": "mine", "_i": 1}]
+
+
+@pytest.mark.filterwarnings("default")
+def test_create_warns_when_the_first_row_of_the_input_has_the_column(bench: Bench) -> None:
+    bench.give([{"n": 0, "row_id": "mine"}])
+
+    def without(row: dict[str, Any]) -> dict[str, Any]:
+        return {"n": row["n"]}
+
+    with pytest.warns(
+        OperatorWarning, match=r"in\.jsonl has a column 'row_id'.*take it out, or choose another"
+    ) as told:
+        pipeline = bench.pipeline([without], id_column="row_id").create("a")
+    assert told[0].filename == __file__
+    pipeline.run()
+    assert lines(bench.output) == [{"n": 0, "row_id": 0}]
+    assert [line["node_id"] for line in bench.log_lines() if line["event"] == "[Not Used]"] == ["export"]
 
 
 def test_a_verify_counts_what_is_missing(bench: Bench) -> None:
@@ -198,3 +253,12 @@ def test_memory_has_both(bench: Bench) -> None:
     assert [row["n"] for row in MemoryStream("memory://unnamed").rows()] == [0, 1]
     for name in ("memory://unnamed", "memory://unnamed.rows"):
         MemoryStream(name).delete()
+
+
+@pytest.mark.parametrize("rows", [[], [5], [{"n": 0}], [{"n": 0}, {"row_id": 1}]])
+def test_create_warns_of_nothing_else(bench: Bench, rows: list[Any]) -> None:
+    bench.pipeline([same], id_column="row_id").create("no input")
+    bench.give(rows)
+    bench.pipeline([same], id_column="row_id").create("a")  # warnings are errors here
+    bench.input.write_text("{no json\n")
+    bench.pipeline([same], id_column="row_id").create("b")

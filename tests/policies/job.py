@@ -8,6 +8,7 @@ job says is appended to `folder/said`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import os
@@ -17,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
 from llm_datagen.testing import Fault, inject
@@ -129,6 +132,7 @@ def main(job: dict[str, Any]) -> None:
 
 def serve() -> NoReturn:
     """Fork a child for every job; say its pid. Given a pid, wait for it, and say its status."""
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, int):

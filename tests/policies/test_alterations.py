@@ -109,7 +109,7 @@ def promised(bench: Bench) -> list[tuple[Path, int]]:
     return [(path, size) for path, size in found if size]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObject) -> None:
     """C1, S3: a byte, a row, a seal, a commit, a letter; in runs that have ended well, and in runs that have not."""

@@ -45,10 +45,10 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     tmp_path: Path, forks: Forks, job: dict[str, Any]
 ) -> None:
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
-    work = Work(forks, tmp_path, 200, nap=0.001, mended=True, **job)
-    while work.kills < 5 and work.kill_after(work.chance.randrange(1, 25)):
+    work = Work(forks, tmp_path, 120, nap=0.001, mended=True, **job)
+    while work.kills < 3 and work.kill_after(work.chance.randrange(1, 25)):
         work.ledger()
-    assert work.kills == 5
+    assert work.kills == 3
     work.finish()
     first, second = work.ledger()
     assert max(work.calls().values()) == 1
@@ -70,7 +70,7 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     assert bag(lines(work.output)) == bag(row for row in rows if row["n"] not in lost | lost_behind)
     assert (first.dead, second.dead) == (len(lost), len(lost_behind))
     # What is lost is what a kill can catch in flight: the calls that run, and results that wait for a flush.
-    assert len(lost) + len(lost_behind) <= 5 * 2 * (8 + 20)
+    assert len(lost) + len(lost_behind) <= 3 * 2 * (8 + 20)
 
 
 def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(
@@ -109,7 +109,7 @@ def test_abandoned_rows_can_be_replayed(tmp_path: Path, forks: Forks) -> None:
 @pytest.mark.parametrize("style", ["plain", "async", "batch"])
 def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) -> None:
     """M7: what runs comes to its end, what does not run goes back: each row is handed out once, and is done."""
-    bench.give(numbered(400))
+    bench.give(numbered(160))
     seen = Seen()
     act = seen.of("work", double)
 
@@ -128,15 +128,15 @@ def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) ->
     ).create("a")
     for step in range(1, 5):
         pipeline.start()
-        seen.reach(150 * step)
+        seen.reach(60 * step)
         pipeline.cancel()
         assert pipeline.wait(30) is not None
         ledger_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
-    assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(400))
-    assert seen.by("work") == list(range(400))
-    assert seen.by("next") == [2 * n for n in range(400)]
+    assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(160))
+    assert seen.by("work") == list(range(160))
+    assert seen.by("next") == [2 * n for n in range(160)]
     assert report.failed == 0
     check_counts(bench, report)
 

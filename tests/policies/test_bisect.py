@@ -47,7 +47,7 @@ class AsyncBatches(Batches):
 
 
 @pytest.mark.parametrize("make", [Batches, AsyncBatches])
-@pytest.mark.parametrize("bad", range(64))
+@pytest.mark.parametrize("bad", [0, 1, 2, 14, 15, 16, 31, 32, 33, 46, 47, 48, 61, 62, 63])
 def test_one_bad_row_in_a_batch_costs_at_most_twelve_further_calls(
     bench: Bench, bad: int, make: Callable[[Collection[int]], Batches]
 ) -> None:

@@ -9,26 +9,31 @@ import pytest
 from llm_datagen import DatagenError
 from llm_datagen.testing import Fault, inject
 
-from ..support import Bench, bag, lines, nothing_left, numbered
+from ..support import Bench, bag, lines, nothing_left, numbered, pairwise
 from .helpers import ledger_of, letters_of, poisoned
 
 BAD = {3, 10, 11, 24, 38}
 
 
-@pytest.mark.parametrize("delivery", ["exactly_once", "at_most_once"])
-@pytest.mark.parametrize("hit", [1, 3])
 @pytest.mark.parametrize(
-    ("operation", "path"),
+    ("operation", "path", "hit", "delivery"),
     [
-        ("write", "*/out.jsonl"),
-        ("write", "*/out.jsonl.commits"),
-        ("write", "*/out.jsonl.errors.jsonl"),
-        ("write", "*/out.jsonl.commits.tmp"),
-        ("write", "*/out.jsonl.done.tmp"),
-        ("write", "*/out.jsonl.dispatched"),
-        ("write", "*/runtime.json.tmp"),
-        ("write", "*/owner.json.tmp"),
-        ("rename", "*/out.jsonl.done*"),
+        (*file, hit, delivery)
+        for file, hit, delivery in pairwise(
+            [
+                ("write", "*/out.jsonl"),
+                ("write", "*/out.jsonl.commits"),
+                ("write", "*/out.jsonl.errors.jsonl"),
+                ("write", "*/out.jsonl.commits.tmp"),
+                ("write", "*/out.jsonl.done.tmp"),
+                ("write", "*/out.jsonl.dispatched"),
+                ("write", "*/runtime.json.tmp"),
+                ("write", "*/owner.json.tmp"),
+                ("rename", "*/out.jsonl.done*"),
+            ],
+            [1, 3],
+            ["exactly_once", "at_most_once"],
+        )
     ],
 )
 def test_a_disk_that_is_full_for_good_at_any_file_fails_the_run_and_a_resume_finishes_it(

@@ -31,14 +31,14 @@ def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
     tmp_path: Path, forks: Forks, job: dict[str, Any]
 ) -> None:
     """M21, M24: whatever is done when the process dies, the resumed run has exactly the letters of a run in peace."""
-    work = Work(forks, tmp_path, 300, nap=0.0005, **job)
-    while work.kills < 6 and work.kill_after(work.chance.randrange(1, 30)):
+    work = Work(forks, tmp_path, 150, nap=0.0005, **job)
+    while work.kills < 3 and work.kill_after(work.chance.randrange(1, 30)):
         work.ledger()
     work.finish()
     work.check()
-    assert work.kills == 6
+    assert work.kills == 3
     again = work.calls().total() - len(work.calls())
-    assert again <= 6 * 2 * 80 + work.rows, (
+    assert again <= 3 * 2 * 80 + work.rows, (
         "calls are repeated for what was in flight or not flushed, and to find bad rows"
     )
 

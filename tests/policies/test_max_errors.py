@@ -13,13 +13,14 @@ from llm_datagen import ConfigError, NodeFailedError, TooManyErrorsError
 from llm_datagen.config import FailurePolicy
 
 from ..pipeline.chains import operator
-from ..support import Bench, lines, numbered
+from ..support import Bench, lines, numbered, pairwise
 from .helpers import PoisonError, Seen, check_counts, double, ledger_of, letters_of, poisoned
 
 
-@pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
-@pytest.mark.parametrize("style", ["item", "batch", "async item"])
-@pytest.mark.parametrize("limit", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("limit", "style", "on_error"),
+    pairwise([0, 1, 7], ["item", "batch", "async item"], ["skip", "dead_letter"]),
+)
 def test_one_row_too_many_ends_the_run(bench: Bench, limit: int, style: str, on_error: str) -> None:
     """M24: with the error of that row as the cause of the cause; the others that failed are saved as such."""
     rows = numbered(100)

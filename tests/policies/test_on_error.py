@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from llm_datagen.errors import ColumnError, RowFormatError
 from llm_datagen.testing import RecordingHooks
 
 from ..pipeline.chains import STYLES, bare, operator
-from ..support import Bench, bag, lines, numbered, stored
+from ..support import Bench, bag, lines, numbered, pairwise, stored
 from .helpers import (
     PoisonError,
     at_source,
@@ -34,21 +33,15 @@ from .helpers import (
 ROWS = 40
 FIRST, SECOND = {0, 3, 17, 18, 39}, {14, 22, 52}  # of the second node's rows, 22 has two children
 
-MODES = [
-    (protocol, *flags)
-    for protocol, flags in itertools.product(["jsonl", "csv"], itertools.product([True, False], repeat=3))
-    if (sum(flags) + (protocol == "csv")) % 2
-]
-"""Every three of protocol, streaming, ordered and async_mode in every combination."""
-
 
 def text_of(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value if key == "_i" else str(value) for key, value in row.items()}
 
 
-@pytest.mark.parametrize(("protocol", "streaming", "ordered", "async_mode"), MODES)
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
+@pytest.mark.parametrize(
+    ("on_error", "style", "protocol", "streaming", "ordered", "async_mode"),
+    pairwise(["skip", "dead_letter"], STYLES, ["jsonl", "csv"], [True, False], [True, False], [True, False]),
+)
 def test_the_others_come_out_and_the_failed_are_accounted_for(
     bench: Bench, on_error: str, style: str, protocol: str, streaming: bool, ordered: bool, async_mode: bool
 ) -> None:
@@ -94,8 +87,10 @@ def test_the_others_come_out_and_the_failed_are_accounted_for(
                 assert letter["source"][0] == letter["_i"]
 
 
-@pytest.mark.parametrize(("protocol", "streaming", "ordered", "async_mode"), MODES)
-@pytest.mark.parametrize("style", ["item", "async batch"])
+@pytest.mark.parametrize(
+    ("style", "protocol", "streaming", "ordered", "async_mode"),
+    pairwise(["item", "async batch"], ["jsonl", "csv"], [True, False], [True, False], [True, False]),
+)
 def test_a_run_that_failed_goes_on_with_another_policy(
     bench: Bench, style: str, protocol: str, streaming: bool, ordered: bool, async_mode: bool
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from llm_datagen import (
 )
 from llm_datagen.errors import StreamBusyError, StreamError
 
+from ..programs import Program
 from ..support import Bench, lines, numbered
 from .helpers import double, letters_of, poisoned
 
@@ -132,9 +132,7 @@ def test_an_output_that_another_process_writes_is_not_deleted_nor_anything_else(
     first = bench.between("a").read_bytes()
     for name in ("second.jsonl", "second.jsonl.done"):
         (bench.folder / name).unlink()
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(bench.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
+    with Program(["-c", HOLD, bench.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         try:

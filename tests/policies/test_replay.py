@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.errors import PipelineBusyError, PipelineNotFoundError, StreamCorruptError
 
 from ..pipeline.chains import operator
-from ..support import Bench, bag, eventually, lines, numbered, stored
+from ..support import Bench, bag, eventually, lines, numbered, pairwise, stored
 from .helpers import (
     Seen,
     check_counts,
@@ -26,11 +25,11 @@ from .helpers import (
 )
 from .kills import Forks, Work
 
-MODES = list(itertools.product(["jsonl", "csv"], [True, False], [True, False]))
 
-
-@pytest.mark.parametrize(("protocol", "streaming", "ordered"), MODES)
-@pytest.mark.parametrize("style", ["item", "batch", "async item"])
+@pytest.mark.parametrize(
+    ("style", "protocol", "streaming", "ordered"),
+    pairwise(["item", "batch", "async item"], ["jsonl", "csv"], [True, False], [True, False]),
+)
 def test_mended_rows_come_out_as_if_they_had_never_failed(
     bench: Bench, style: str, protocol: str, streaming: bool, ordered: bool
 ) -> None:

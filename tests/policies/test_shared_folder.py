@@ -10,8 +10,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +23,7 @@ from llm_datagen.locks import HeldLock
 from llm_datagen.runtime import RunFolder, folder
 from llm_datagen.streams.localdisk import LocalDisk
 
+from ..programs import Program
 from ..support import Bench, eventually, lines, numbered
 
 JOB = """
@@ -78,12 +77,10 @@ else:
 
 
 @contextmanager
-def job(
-    bench: Bench, *, host: str = "", results: str = "results", children: int = 0
-) -> Iterator[subprocess.Popen[str]]:
+def job(bench: Bench, *, host: str = "", results: str = "results", children: int = 0) -> Iterator[Program]:
     """Start a process that runs the pipeline "a", or so many at once; none is left at the end."""
     arguments = [str(bench.folder), host, results, str(children)]
-    with subprocess.Popen([sys.executable, "-c", JOB, *arguments], text=True, start_new_session=True) as process:
+    with Program(["-c", JOB, *arguments], is_leader=True) as process:
         try:
             yield process
         finally:

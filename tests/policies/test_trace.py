@@ -17,6 +17,7 @@ from llm_datagen.streams import Span
 from llm_datagen.streams.manifest import Manifest
 
 from ..pipeline.chains import Fate
+from ..streams.disks import blocks_of
 from ..support import Bench, numbered
 from .helpers import double, ledger_of, no_fifths, poisoned, some_children
 
@@ -321,7 +322,7 @@ def test_descendants_are_found_behind_a_stream_that_has_gone_with_its_process(be
 @pytest.mark.parametrize("kind", ["children", "batches", "numeric"])
 def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: str) -> None:
     """M14: streams of many rows are read, not held: also to find the rows of a batch, and where a row ends."""
-    count = 30_000
+    count = 8_000
     bench.give(numbered(count))
     operators = [Sums(2) if kind == "batches" else lambda row: [row, row], lambda row: None if row["n"] % 7 else row]
     scheme: Any = "numeric" if kind == "numeric" else "path"
@@ -334,11 +335,12 @@ def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: st
     }
     for asked in (count - 1, last[kind]):
         tracemalloc.start()
-        found = list(trace(image, asked))
+        with blocks_of(1 << 16):
+            found = list(trace(image, asked))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert {one.where for one in found} == {"input", "node_0", "node_1"}
-        assert peak < 6_000_000, "blocks of 1 MiB and their lines, that is; a set of all ids would take more"
+        assert peak < 600_000, "blocks of 64 KiB and their lines, that is; a set of all ids would take more"
 
 
 def test_the_children_of_row_0_are_found_under_the_numeric_scheme(bench: Bench) -> None:

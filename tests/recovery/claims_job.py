@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog  # noqa: F401 - before any fork: each child would import it
+
 from llm_datagen import PipelineNotFoundError, UnifiedPipeline
 from llm_datagen.audit import verify
 from llm_datagen.runtime import RunFolder
@@ -128,7 +130,7 @@ def end() -> dict[str, Any]:
     return {**look(), "rows": sorted(rows)}
 
 
-def main(case: str, where: str) -> None:
+def main(case: str, where: str, step: str) -> None:
     prepare, act = CASES[case]
     base, work = Path(where, "base"), Path(where, "work")
     base.mkdir()
@@ -150,15 +152,15 @@ def main(case: str, where: str) -> None:
             line = {"at": f"{operation} {path} {hit}", **look()}
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
-            if hit % 10 == 1:
+            if hit % 12 == 1:
                 child = os.fork()
                 if child == 0:
                     sys.stdout.write(json.dumps({"at": f"{operation} {path} {hit}, to the end", **end()}) + "\n")
                     sys.stdout.flush()
                     os._exit(0)
                 os.waitpid(child, 0)
-            hit += 1
+            hit += int(step)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

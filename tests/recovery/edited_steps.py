@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_datagen import UnifiedPipeline
 
-from ..support import Bench
+from ..support import QUICK, Bench
 
 CALLS: Counter[str] = Counter()
 
@@ -49,6 +49,7 @@ def line(bench: Bench, steps: Sequence[Any], **settings: Any) -> UnifiedPipeline
         "base_path": bench.folder / "between",
         "results_dir": bench.results,
         "log_file": bench.log,
+        "writer_config": QUICK,
         **settings,
     }
     return UnifiedPipeline(list(steps), **given)

@@ -7,6 +7,7 @@ What it says is appended to `folder/said`; the operators count their calls in `f
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.messages import Pause
@@ -228,6 +231,7 @@ def run_until_paused(pipeline: UnifiedPipeline | UnifiedNodePipeline, job: dict[
 
 def be_zygote() -> NoReturn:
     """Fork a child for every job on stdin; say its pid; when asked with a pid, wait for it and say its status."""
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -9,6 +10,8 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+
+import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen.streams.localdisk import LocalDisk
 
@@ -36,6 +39,7 @@ def kill_at(at: int) -> None:
 
 def main() -> None:
     """Take a job from each line of the standard input, and answer with its exit status."""
+    gc.freeze()
     for request in sys.stdin:
         folder, letters, at = json.loads(request)
         pid = os.fork()

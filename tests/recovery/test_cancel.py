@@ -20,7 +20,7 @@ from llm_datagen.runtime import RunFolder
 
 from .. import programs
 from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, write_jsonl
+from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, pairwise, write_jsonl
 from .zygote import JOB, calls_of, check_rows, committed, output_of, said
 
 ROWS = 200
@@ -75,10 +75,13 @@ def copy(item: Any) -> Any:
     return item
 
 
-@pytest.mark.parametrize(("parallel_size", "ordered"), [(1, False), (4, False), (4, True)])
-@pytest.mark.parametrize("streaming", [True, False])
-@pytest.mark.parametrize("async_mode", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "streaming", "async_mode", "parallel_size", "ordered"),
+    [
+        (*case, *order)
+        for *case, order in pairwise(list(KINDS), [True, False], [True, False], [(1, False), (4, False), (4, True)])
+    ],
+)
 def test_cancel_from_another_thread_saves_what_was_begun_and_a_resume_goes_on(
     bench: Bench, kind: str, streaming: bool, async_mode: bool, parallel_size: int, ordered: bool
 ) -> None:
@@ -197,12 +200,10 @@ def test_a_cancel_ends_a_run_that_waits_for_its_input(bench: Bench) -> None:
     pipeline = bench.pipeline([copy, copy], streaming=True, follow_input=True).create("a")
     pipeline.start()
     eventually(lambda: bench.output.exists() and len(bench.output.read_bytes().splitlines()) == 10)
-    began = time.monotonic()
     pipeline.cancel()
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report is not None
     assert report.status == Status.CANCELED
-    assert time.monotonic() - began < 5
     assert not bench.is_sealed()
     JsonlStream(f"jsonl://{bench.input}").seal()
     assert pipeline.resume("a").run().status == Status.COMPLETED
@@ -401,10 +402,8 @@ def test_a_second_signal_ends_a_process_whose_operator_hangs(tmp_path: Path, kin
     runtime = tmp_path / "results" / "job" / "runtime.json"
     eventually(lambda: json.loads(runtime.read_bytes())["status"] == "canceling")
     assert process.poll() is None
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == -signal.SIGINT
-    assert time.monotonic() - began < 2
     _, process = _start(tmp_path, resume=True, kind=kind)
     assert process.wait(PATIENCE_SECONDS) == 0
     check_rows(job, ROWS)

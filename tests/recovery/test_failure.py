@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from llm_datagen import BaseOperator, DefaultPipelineHooks, INodeContext, NodeFailedError, Status
 from llm_datagen.streams.localdisk import LocalDisk
 
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered
+from ..support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered, pairwise
 
 ROWS = 200
 BAD = 50
@@ -100,10 +99,6 @@ KINDS: dict[str, Callable[[Calls, BaseException | None], Item]] = {
     "async batch": AsyncBatch,
 }
 EXPECTED = [{**through({"n": n}), "_i": f"{n}_{k}"} for n in range(ROWS) for k in range(n % 3)]
-MODES = [
-    (streaming, async_mode, *order)
-    for streaming, async_mode, order in itertools.product([True, False], [True, False], [(4, False), (1, True)])
-]
 
 
 def copier() -> Callable[[Any], Any]:
@@ -129,10 +124,12 @@ def settings(streaming: bool, async_mode: bool, parallel_size: int, ordered: boo
 
 
 @pytest.mark.parametrize(
-    ("node", "streaming", "async_mode", "parallel_size", "ordered"),
-    [(node, *mode) for node in (0, 1) for mode in MODES if (node + mode[0] + mode[1] + mode[3]) % 2],
+    ("kind", "node", "streaming", "async_mode", "parallel_size", "ordered"),
+    [
+        (*case, 1, True) if ordered else (*case, 4, False)
+        for *case, ordered in pairwise(list(KINDS), [0, 1], [True, False], [True, False], [True, False])
+    ],
 )
-@pytest.mark.parametrize("kind", KINDS)
 def test_an_operator_that_raises_fails_the_run_and_a_resume_mends_it(
     bench: Bench, kind: str, streaming: bool, async_mode: bool, parallel_size: int, ordered: bool, node: int
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from llm_datagen import LogFile
 
+from ..programs import Program
 from ..support import Bench, eventually, lines, numbered
 
 JOB = """
@@ -57,7 +57,7 @@ def test_a_run_that_was_killed_goes_on_at_once_though_a_forked_pool_of_its_opera
     bench: Bench, delivery: str
 ) -> None:
     bench.give(numbered(6))
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", JOB, str(bench.folder), delivery])
+    process = Program(["-W", "ignore", "-c", JOB, bench.folder, delivery])
     told = bench.folder / "pid"
     eventually(lambda: told.exists() or process.poll() is not None, "the pool is there")
     orphan = int(told.read_text())

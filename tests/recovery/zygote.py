@@ -92,13 +92,17 @@ def calls_of(job: dict[str, Any]) -> list[str]:
     return Path(job["folder"], "calls").read_text().split()
 
 
-def check_rows(job: dict[str, Any], rows: int) -> None:
-    """See to it that a finished job has made exactly the rows that it must make."""
+def rows_of(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a job's output."""
     path = output_of(job)
     if path.suffix == ".jsonl":
-        found = lines(path)
-    else:
-        found = [{**row, "n": int(row["n"]), "k": int(row["k"])} for row in stored(f"csv://{path}")]
+        return lines(path)
+    return [{**row, "n": int(row["n"]), "k": int(row["k"])} for row in stored(f"csv://{path}")]
+
+
+def check_rows(job: dict[str, Any], rows: int) -> None:
+    """See to it that a finished job has made exactly the rows that it must make."""
+    path, found = output_of(job), rows_of(job)
     wanted = expected(rows)
     if not job.get("keep_ids", True):
         wanted = [{key: value for key, value in row.items() if key != "_i"} for row in wanted]

@@ -22,7 +22,7 @@ from llm_datagen.streams.jsonl import JsonlCodec, JsonlEncoder
 from .disks import blocks_of, drain, grow, stream_of, stream_on, values_now
 
 BOM = b"\xef\xbb\xbf"
-many = settings(max_examples=100, deadline=None)
+many = settings(max_examples=60, deadline=None)
 
 nasty = st.text(
     st.one_of(st.sampled_from('",\n\r\\ \t\x00\u2028\x85é漢😀ab'), st.characters(codec="utf-8")), max_size=12

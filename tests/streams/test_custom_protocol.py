@@ -8,7 +8,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from llm_datagen import FunctionOperator, OperatorWarning, StreamCorruptError, StreamFactory, UnifiedPipeline
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS, eventually, numbered
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_protocol.py"
@@ -64,12 +64,7 @@ def test_a_killed_run_of_packed_streams_goes_on_and_no_row_is_lost_or_repeated(
     with gzip.open(tmp_path / "in.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(row) + "\n" for row in numbered(4000))
     between = tmp_path / "a" / "node_0.jsonl.gz"
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(EXAMPLE), str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    child = Program(["-c", KILLED, EXAMPLE, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     with child:
         assert child.stdout.readline() == "reached\n"

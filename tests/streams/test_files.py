@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from llm_datagen.streams import JsonlStream, Span, Stream, commits
 from llm_datagen.streams.localdisk import LocalDisk
 from llm_datagen.streams.memorydisk import MemoryDisk
 
+from ..programs import Program
 from .disks import drain, stream_on, values_now
 
 CHILD = """
@@ -38,9 +38,7 @@ def test_a_killed_process_leaves_a_stream_that_the_next_one_continues(tmp_path: 
     stream = JsonlStream(str(tmp_path / "out.jsonl"))
     acknowledged = 0
     for least in (1, 40, 7):
-        with subprocess.Popen(
-            [sys.executable, "-c", CHILD, stream.path], stdout=subprocess.PIPE, text=True, bufsize=1
-        ) as child:
+        with Program(["-c", CHILD, stream.path], stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             for _ in range(least):
                 acknowledged = int(child.stdout.readline())

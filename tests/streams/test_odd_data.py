@@ -320,7 +320,7 @@ def test_a_quote_opens_a_cell_only_at_its_beginning() -> None:
             assert len(outcomes(stream_of(data, "csv"))) == 4
 
 
-@pytest.mark.parametrize("rows", [50, 100_000])
+@pytest.mark.parametrize("rows", [50, 10_000])
 def test_a_quote_that_is_not_closed_costs_its_own_line(rows: int) -> None:
     """12.2.6: the rows behind it survive, and the error is that of its line."""
     data = b"a,b\n1,x\n2," + b'"unclosed\n' + b"".join(b"%d,y\n" % n for n in range(rows))

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from llm_datagen.errors import DatagenError
 from llm_datagen.streams import spool as spool_module
 from llm_datagen.streams.spool import Spool, SpoolError
 
+from ..programs import Program
 from ..support import PATIENCE_SECONDS
 
 SMALL = 40
@@ -187,9 +187,7 @@ sys.stdin.read()
 
 def test_the_file_has_no_name_and_goes_with_its_process(tmp_path: Path) -> None:
     """M29, F2: kill -9 leaves nothing behind."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    child = Program(["-c", CHILD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     with child:
         assert child.stdout.readline() == "ready\n"

@@ -136,11 +136,14 @@ FROZEN = (
 )
 
 
-def frozen(folder: Path) -> Tally:
+def frozen(folder: Path, *, share: float, seed: int) -> Tally:
     """Freeze the disk: the pipeline's actor answers at once all the same, and goes on when the disk does."""
     tally = Tally()
+    dice = random.Random(seed)
     for number, fault in enumerate(FROZEN):
         for cancel in (False, True):
+            if dice.random() > share:
+                continue
             lab = Lab(_case(1, rows=30), folder / f"frozen-{number}")
             death = fork(lambda lab=lab, fault=fault, cancel=cancel: _freeze(lab, fault, cancel), lab.scratch)  # type: ignore[misc]
             tally.runs += 1
@@ -192,9 +195,10 @@ def _read_only(folder: Path) -> Iterator[None]:
         folder.chmod(mode)
 
 
-def folders(folder: Path) -> Tally:
+def folders(folder: Path, *, share: float, seed: int) -> Tally:
     """Take away the right to write to a folder, or the folder itself."""
     tally = Tally()
+    dice = random.Random(seed)
     trials: dict[str, Callable[[Lab], None]] = {
         "read-only logs": lambda lab: _refused(lab, lab.folder / "logs", "platform.log"),
         "read-only results": lambda lab: _refused(lab, lab.folder / "results", "results"),
@@ -207,6 +211,8 @@ def folders(folder: Path) -> Tally:
     }
     for name, trial in trials.items():
         for case in CASES:
+            if dice.random() > share:
+                continue
             lab = Lab(_slow(case), folder / "folders")
             death = fork(lambda lab=lab, trial=trial: trial(lab), lab.scratch)  # type: ignore[misc]
             tally.runs += 1

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog  # noqa: F401 - before any fork: each child would import it
+
 HANG_SECONDS = 25.0
 """A child that takes longer hangs: what it does takes some milliseconds."""
 

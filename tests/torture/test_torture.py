@@ -1,4 +1,4 @@
-"""The torture as tests: a short form for every run of the suite, and the long one with ``-m torture``.
+"""The torture as tests: a case or two of each kind by default, one seed with ``-m slow``, hours with ``-m torture``.
 
 Each runs in a process of its own (`python -m tests.torture`), because it forks, and only a process without threads may.
 """
@@ -6,13 +6,12 @@ Each runs in a process of its own (`python -m tests.torture`), because it forks,
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .. import programs
 from .tampering import tampering
 from .tampering_llm import tampering_llm
 
@@ -24,14 +23,7 @@ LONG_SEEDS = [10_000, 20_000, 30_000, 40_000, 50_000]
 
 def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
     """Run the command; fail with what it has found, which says how to do it again."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.torture", "--json", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    done = programs.run(["-m", "tests.torture", "--json", *arguments], cwd=ROOT, timeout=timeout)
     assert done.stdout, done.stderr
     tally: dict[str, Any] = json.loads(done.stdout)
     assert not tally["findings"], "\n".join(tally["findings"])
@@ -39,6 +31,41 @@ def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
     return tally
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "kills --seed 49 --kills 3 --a-seed 3",
+        "graphs --seed 2 --kills 2",
+        "llm --seed 12 --seeds 1",
+        "full --share 0.003",
+        "frozen --share 0.1 --seed 4",
+        "folders --share 0.07 --seed 3",
+        "changes --share 0.0003",
+        "tampering-llm --edits 2 --seed 4",
+    ],
+    ids=lambda arguments: arguments.partition(" ")[0],
+)
+def test_a_few_cases_of_each_kind_find_nothing(arguments: str) -> None:
+    """The least form of what follows, so that who changes the engine, or the torture, sees it at once."""
+    what, *options = arguments.split()
+    tally = torture(what, *options)
+    assert tally["runs"] > 0
+    if what in {"kills", "graphs"}:
+        assert tally["kills"] > 0
+        assert tally["letters"] > 0
+    if what == "kills":
+        assert min(tally["cuts"], tally["fills"]) > 0
+
+
+def test_a_few_edits_of_a_file_make_no_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
+    """S3, M22: in data, logs, seals, letters and the state of runs."""
+    tally = tampering(tmp_path, edits=12, seed=20)
+    assert tally.findings == []
+    assert tally.runs > 8
+    assert tally.refused > 5
+
+
+@pytest.mark.slow
 def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() -> None:
     """M21, M24, S1, S2, R2, C1: random pipelines, with rows that fail; calls are repeated within `bounds.py`."""
     tally = torture("--seed", "40", "--kills", "40", "--jobs", "2", "--seconds", "90")
@@ -46,12 +73,14 @@ def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() ->
     assert min(tally[name] for name in ("cuts", "fills", "replays", "letters", "again", "abandoned")) > 0
 
 
+@pytest.mark.slow
 def test_the_page_of_guarantees_promises_what_is_measured() -> None:
     """M21, M24: every combination of delivery, fsync and accident, once or more each."""
     tally = torture("table", "--seed", "60", "--kills", "1", "--jobs", "2", "--check", "docs/guarantees.md")
     assert tally["kills"] + tally["cuts"] + tally["fills"] >= 18
 
 
+@pytest.mark.slow
 def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
     """M31, S4: streams with several readers, nodes with several inputs or outputs, routers that change their mind."""
     tally = torture("graphs", "--seed", "1", "--kills", "20")
@@ -60,6 +89,7 @@ def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
     assert tally["letters"] > 0
 
 
+@pytest.mark.slow
 def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_twice() -> None:
     """M21: kills, cancels, outages, faults, full journals and budgets, against the accounts of the endpoints."""
     assert torture("llm", "--seed", "11", "--seeds", "2")["runs"] == 2
@@ -88,22 +118,26 @@ def test_the_same_with_operators_in_worker_processes() -> None:
     assert torture("--processes", "--seed", "3", "--kills", "200", "--jobs", "2", timeout=3500)["kills"] >= 200
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_or_broken_fails_the_run_and_a_resume_mends_it() -> None:
     """M24, S2, F2: a DatagenError that names the file, nothing unfinished is sealed, nothing is left open."""
     tally = torture("full", "--share", "0.025")
     assert tally["runs"] > 25
 
 
+@pytest.mark.slow
 def test_the_pipeline_answers_while_the_disk_is_frozen() -> None:
     """M30: actors that others ask are never those that wait for the disk."""
     assert torture("frozen")["runs"] == 12
 
 
+@pytest.mark.slow
 def test_folders_that_cannot_be_written_or_vanish_are_clear_failures() -> None:
     """S1, S2, M22: logs, results and streams without the right to write, moved away, and removed while running."""
     assert torture("folders")["runs"] == 16
 
 
+@pytest.mark.slow
 def test_files_that_were_cut_or_changed_give_the_right_result_or_a_refusal() -> None:
     """M22, S3: bytes of the last three commits of both streams of a pipeline, cut and flipped."""
     tally = torture("changes", "--share", "0.003")
@@ -154,6 +188,7 @@ def test_long_faults_and_changes(what: str) -> None:
     torture(what, timeout=1200)
 
 
+@pytest.mark.slow
 def test_no_edit_of_a_file_makes_a_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
     """S3, M22: in data, logs, seals, letters and the state of runs; `python -m tests.torture tampering` makes more."""
     tally = tampering(tmp_path, edits=100, seed=20)
@@ -162,6 +197,7 @@ def test_no_edit_of_a_file_makes_a_wrong_row_and_a_refusal_changes_nothing(tmp_p
     assert tally.refused > 50
 
 
+@pytest.mark.slow
 def test_no_edit_of_the_ledger_or_the_journal_makes_a_wrong_row(tmp_path: Path) -> None:
     """S3: `python -m tests.torture tampering-llm` makes more."""
     tally = tampering_llm(tmp_path, edits=16, seed=4)

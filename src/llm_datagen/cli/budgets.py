@@ -47,6 +47,13 @@ class Caps:
             operator.budget = operator.budget.changed(self.usd, self.tokens)
 
 
+def raised(operators: Iterable[Any]) -> str:
+    """Return the options that raise what operators may spend, to be filled in; empty when none has a budget."""
+    budgets = [budget for operator in operators if (budget := getattr(operator, "budget", None)) is not None]
+    options = ((" --budget-usd USD", "picodollars"), (" --budget-tokens TOKENS", "tokens"))
+    return "".join(text for text, cap in options if any(getattr(budget, cap, None) is not None for budget in budgets))
+
+
 NO_CAPS = Caps()
 """No change."""
 

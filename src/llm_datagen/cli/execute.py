@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llm_datagen.base_pipeline import BasePipeline
-from llm_datagen.cli.budgets import spending
+from llm_datagen.cli.budgets import raised, spending
 from llm_datagen.cli.failing import exit_code_of
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.cli.target import default_results
@@ -88,7 +88,8 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     if dead:
         yield f"          {_command('errors', pipeline)}"
     if report.status is not Status.COMPLETED:
-        yield f"  go on   {_command('resume', pipeline)}"
+        more = raised(node.operator for node in pipeline.nodes) if reason.startswith("the budget of ") else ""
+        yield f"  go on   {_command('resume', pipeline)}{more}"
     yield from _ways_on(pipeline, report)
 
 

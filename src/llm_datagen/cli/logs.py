@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from llm_datagen import logs
 from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
 from llm_datagen.cli.runs import look_at
@@ -18,6 +16,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.log import DEFAULT_LOG
 from llm_datagen.logs.views import NodeSummary, RunState, RunSummary, percent
 from llm_datagen.runtime import RunFolder
+from llm_datagen.streams.jsonvalues import shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -133,7 +132,7 @@ def _line(event: logs.LogEvent, *, is_named: bool) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else shown(value)
 
 
 def _lines(run: RunSummary) -> Iterator[str]:

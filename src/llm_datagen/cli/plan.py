@@ -13,7 +13,7 @@ from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.output import write_json
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
-from llm_datagen.cli.trying import Trying
+from llm_datagen.cli.trying import Trying, made_of, spent_in
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
 from llm_datagen.ids import RootNames
@@ -109,16 +109,14 @@ def _plan(name: str, trying: Trying, seed: int) -> Plan:
     counts = {place: sample.count or 0 for place, (_, sample) in trying.samples.items()}
     trials = list(trying.stages())
     nodes = project(trials, counts)
-    answers = [call.answer for _, calls in trials for call in calls if call.answer and not call.answer.is_cached]
-    costs = [answer.cost for answer in answers]
     return Plan(
         name=name,
         count=sum(counts.values()),
         nodes=nodes,
         seconds=run_seconds(nodes, streaming=bool(trying.image["config"]["streaming"])),
         notes=list(_notes(trying, trials, nodes, seed)),
-        spent=None if None in costs else sum(cost for cost in costs if cost),
-        calls=len(answers),
+        spent=spent_in(stage for stage, _ in trials).cost,
+        calls=sum(made_of(calls) for _, calls in trials),
         failed=sum(len(stage.failed) for stage, _ in trials),
     )
 
@@ -136,7 +134,8 @@ def _notes(
         for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
             yield f"{node.node_id}: {note}"
     yield from _notes_of_budgets(trials, nodes)
-    yield "± holds the sampling error with 95 %; pauses after failed tries, and limits that nobody gave, are left out"
+    left_out = "tries that fail, pauses after them, and limits that nobody gave, are left out"
+    yield f"± holds the sampling error with 95 %; {left_out}"
 
 
 def _notes_of_rows(stage: StageTrial) -> Iterator[str]:

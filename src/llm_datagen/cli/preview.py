@@ -12,7 +12,7 @@ from rich.text import Text
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.output import write_json
 from llm_datagen.cli.target import find_target, parse_settings
-from llm_datagen.cli.trying import Trying
+from llm_datagen.cli.trying import Trying, made_of, spent_in
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.escaping import escape
@@ -57,44 +57,41 @@ def preview_pipeline(
     target = find_target(name, parse_settings(settings))
     trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
     console = SafeConsole()
-    stages, calls = [], []
+    tried, stages, calls = [], [], []
     for stage, made in trying.stages():
+        tried.append(stage)
         stages.append(_stage_data(stage, made))
         calls += made
         if not as_json:
-            for text, style in _stage_lines(stage, made, is_held_back=not make_calls):
+            for text, style in _stage_lines(stage, made, is_first=len(stages) == 1, is_held_back=not make_calls):
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
-        f"{stream.path}: row {at} cannot be read"
+        f"{stream.path}: row {at} cannot be read: {escape(why)}"
         for stream, sample in trying.samples.values()
-        for at in sample.unreadable
+        for at, why in sample.unreadable.items()
     ]
     failed = sum(len(stage["failed"]) for stage in stages)
+    sums = _sums(tried, calls, make_calls)
     if as_json:
-        data = {"nodes": stages, "unreadable": unreadable, **_sums(calls, make_calls)}
+        data = {"nodes": stages, "unreadable": unreadable, **sums}
         write_json(data)
     else:
-        for text in [*unreadable, _closing(calls, failed, make_calls)]:
+        for text in [*unreadable, _closing(sums, failed, make_calls)]:
             console.print(Text(text), soft_wrap=True)
     return FAILED if failed or unreadable else 0
 
 
-def _sums(calls: Sequence[WatchedCall], make_calls: bool) -> dict[str, Any]:
-    answers = [call.answer for call in calls if call.answer]
-    paid = [answer for answer in answers if not answer.is_cached]
-    costs = [answer.cost for answer in paid if answer.cost is not None]
+def _sums(tried: Sequence[StageTrial], calls: Sequence[WatchedCall], make_calls: bool) -> dict[str, Any]:
+    made = made_of(calls)
     return {
-        "calls": len(calls) - (len(answers) - len(paid)) if make_calls else 0,
-        "cached": len(answers) - len(paid),
+        "calls": made if make_calls else 0,
+        "cached": len(calls) - made,
         "held_back": 0 if make_calls else len(calls),
-        "prompt_tokens": sum(answer.usage.get("prompt_tokens", 0) for answer in paid),
-        "completion_tokens": sum(answer.usage.get("completion_tokens", 0) for answer in paid),
-        "cost": sum(costs) if len(costs) == len(paid) else None,
+        **spent_in(tried)._asdict(),
     }
 
 
-def _closing(calls: Sequence[WatchedCall], failed: int, make_calls: bool) -> str:
-    sums = _sums(calls, make_calls)
+def _closing(sums: Mapping[str, Any], failed: int, make_calls: bool) -> str:
     if not make_calls:
         return f"{_in_words(sums['held_back'], 'call')} not made, nothing spent and nothing written"
     cost = "" if not sums["calls"] else ", cost unknown" if sums["cost"] is None else f", ${sums['cost']:.6f}"
@@ -108,11 +105,13 @@ def _in_words(count: int, what: str) -> str:
     return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
-def _stage_lines(stage: StageTrial, calls: Sequence[WatchedCall], *, is_held_back: bool) -> Iterator[Line]:
+def _stage_lines(
+    stage: StageTrial, calls: Sequence[WatchedCall], *, is_first: bool, is_held_back: bool
+) -> Iterator[Line]:
     head = f"{stage.node_id} {stage.entry['operator']}: {rows_in_words(len(stage.given))} in"
     if not stage.given:
-        why = "it needs the answers of the nodes before it" if is_held_back else "the nodes before it made none"
-        yield f"{head}: {why}", "bold"
+        missing = "it needs the answers of the nodes before it" if is_held_back else "the nodes before it made none"
+        yield f"{head}: {'of its input, none could be read' if is_first else missing}", "bold"
         yield "", ""
         return
     waiting = f" (of {number(len(stage.given) + stage.waiting)} that are there)" if stage.waiting else ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llm_datagen.cli.target import Target
 from llm_datagen.ids import RootNames
+from llm_datagen.report import cost_of
 from llm_datagen.streams import Stream
 from llm_datagen.trial import Sample, StageTrial, external_inputs, run_trial
 
@@ -64,3 +65,33 @@ class Trying:
             return
         with watching(Watch(hold_back=self._hold_back)) as watch:
             yield watch
+
+
+class Spent(NamedTuple):
+    """What trials have used: every call that was served, whatever became of its answer, and none from a journal.
+
+    Attributes:
+        prompt_tokens: of all prompts.
+        completion_tokens: of all answers.
+        cost: US dollars; None when the price of a model is not known.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+
+
+def spent_in(stages: Iterable[StageTrial]) -> Spent:
+    """Return what trials have used."""
+    usage = [entry for stage in stages for entry in stage.report.usage]
+    is_unknown = any("requests" in entry and "cost" not in entry for entry in usage)
+    return Spent(
+        prompt_tokens=sum(entry.get("prompt_tokens", 0) for entry in usage),
+        completion_tokens=sum(entry.get("completion_tokens", 0) for entry in usage),
+        cost=None if is_unknown else cost_of(usage) or 0.0,
+    )
+
+
+def made_of(calls: Iterable[WatchedCall]) -> int:
+    """Return how many calls were made: a call that the journal answers is none, one that fails is one."""
+    return sum(1 for call in calls if not (call.answer and call.answer.is_cached))

@@ -9,12 +9,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from llm_datagen.errors import RowFormatError
 from llm_datagen.executors.channel import Channel
 from llm_datagen.executors.equipment import Equipment
 from llm_datagen.executors.work import Kernel
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.streams.codec import Codec, Encoder
 
 
@@ -172,6 +171,6 @@ class FirstRowEncoder:
 
 def _plain(value: Any) -> Any:
     try:
-        return orjson.loads(orjson.dumps(value))
+        return loads_exactly(dumps(value))
     except TypeError:
         return str(value)

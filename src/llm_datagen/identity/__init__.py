@@ -19,6 +19,7 @@ Layout:
 """
 
 from llm_datagen.identity.changes import (
+    FILE,
     changed_data,
     changed_parts,
     data_of,
@@ -29,6 +30,7 @@ from llm_datagen.identity.changes import (
 from llm_datagen.identity.walk import Parts, parts_of
 
 __all__ = [
+    "FILE",
     "Parts",
     "changed_data",
     "changed_parts",

@@ -18,6 +18,8 @@ _DATA = re.compile("([0-9a-f]{16})(?: (.*))?", re.DOTALL)
 _HASH = re.compile("[0-9a-f]{16,}")
 
 _OBJECT = re.compile(r"((?:\w+: )?[^\s:]+|\w+ of \d+) ([0-9a-f]{16})")
+FILE = "image file "
+"""What a part is called by, before the path, that is what a file holds; it is compared where both have it."""
 _MODULE_VALUE = re.compile("global __\\w+__")
 
 
@@ -53,6 +55,8 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
     changes = []
     for name in dict.fromkeys([*known, *now]):
         if _MODULE_VALUE.fullmatch(name):  # such as __name__, which a script and an import of it have differently
+            continue
+        if name.startswith(FILE) and not (name in known and name in now):  # the argument that names it is a part, too
             continue
         if name not in now or name not in known:
             changes.append(f"{name} ({'new' if name in now else 'gone'})")

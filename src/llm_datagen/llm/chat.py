@@ -56,7 +56,7 @@ class ChatAnswer:
             (a list, as the endpoint sent it), ``logprobs``; only what there is.
         usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, ``cached_tokens`` and
             ``cache_write_tokens`` (those of the prompt that came from the endpoint's cache, and went into it).
-        model: the model that answered.
+        model: the model that was asked.
         endpoint: the URL that answered.
         seconds: from the request to the last byte, of the try that succeeded.
         attempts: tries, with the one that succeeded.
@@ -64,6 +64,8 @@ class ChatAnswer:
         left: what the endpoint said is left of its limits; None when it said nothing, and above `LimitedCaller`.
         is_cached: whether it comes from the journal, and cost nothing now.
         saved: US dollars that it cost when it was made, if it comes from the journal; None when that is not known.
+        response_model: the model that answered, in the word of the endpoint, where that is not `model`: a dated
+            version of it, or what a router chose; else None.
     """
 
     text: str | None = field(repr=False)
@@ -79,6 +81,7 @@ class ChatAnswer:
     left: RateLimits | None = None
     is_cached: bool = False
     saved: float | None = None
+    response_model: str | None = None
 
     @property
     def ends(self) -> Ending:

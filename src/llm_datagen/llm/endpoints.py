@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from llm_datagen.config import check_count, check_seconds, check_text
 from llm_datagen.errors import ConfigError
+from llm_datagen.jsontext import dumps
 from llm_datagen.llm.http.adapters import adapter_of
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.endpoint import Endpoint, checked_key
@@ -155,7 +156,7 @@ def identity_of(specs: Sequence[EndpointSpec]) -> str:
 
     It is the model's name when all endpoints have the same; else all names and their own params, whatever their order.
     """
-    each = {spec.model + (orjson.dumps(spec.params, option=_SORTED).decode() if spec.params else "") for spec in specs}
+    each = {spec.model + (dumps(spec.params, option=_SORTED).decode() if spec.params else "") for spec in specs}
     return " | ".join(sorted(each))
 
 
@@ -203,9 +204,9 @@ def checked_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
         if key in result:
             raise ConfigError(f"params may not hold {key!r}: the operator sets it")
     try:
-        orjson.dumps(result)
+        dumps(result)
         json.dumps(result, allow_nan=False, default=str)  # NaN, which orjson writes as null
-    except (orjson.JSONEncodeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"params must be JSON data: {error}") from error
     return result
 

@@ -219,7 +219,7 @@ class LLMOperator(BaseOperator):
         Where an endpoint is, keys, limits, times, retries, prices, budgets and caches do not count: a model may move to
         another host within a run.
         """
-        return {**self._identity, **parts_of(self, above=LLMOperator, without=self._own)}
+        return {**self._identity, **self._conversation.files(), **parts_of(self, above=LLMOperator, without=self._own)}
 
     def kept_files(self) -> dict[str, str]:
         """Return where the answers are kept, and the cassette that the environment names, if it does."""

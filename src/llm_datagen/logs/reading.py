@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from llm_datagen import log
 from llm_datagen.errors import ConfigError, DiskError
+from llm_datagen.jsontext import loads_exactly
 
 EVENTS: tuple[str, ...] = tuple(
     value for name, value in vars(log).items() if name.isupper() and str(value).startswith("[")
@@ -121,7 +120,7 @@ def _chosen(
 
 def _event(line: bytes) -> LogEvent | None:
     try:
-        fields = orjson.loads(line)
+        fields = loads_exactly(line)
         event, at = fields["event"], datetime.fromisoformat(fields["timestamp"])
     except (ValueError, LookupError, TypeError):
         return None

@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-import orjson
-
 from llm_datagen.errors import ConfigError, ControlError
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.runtime.folder import RunFolder
 
 MOST_BYTES = 1 << 16
@@ -141,8 +140,8 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ASK_SECONDS)
             connection.connect(owner.control)
-            connection.sendall(orjson.dumps(request) + b"\n")
-            reply = orjson.loads(read_line(connection))
+            connection.sendall(dumps(request) + b"\n")
+            reply = loads_exactly(read_line(connection))
     except PermissionError:
         raise ControlError(f"{name} is run by process {owner.pid} of another user: do it as that user") from None
     except TimeoutError:

@@ -33,6 +33,7 @@ import orjson
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.locks import HeldLock, holder
 from llm_datagen.report import Status
 from llm_datagen.runtime.owner import Owner, whoami
@@ -146,7 +147,7 @@ class RunFolder:
                 "results_dir, or create() it"
             )
         try:
-            image = orjson.loads(data)
+            image = loads_exactly(data)
             if image["format"] not in {1, FORMAT}:
                 raise ImageError(
                     f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
@@ -171,11 +172,11 @@ class RunFolder:
         """
         image.update(format=FORMAT, updated_at=now_text())
         sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in image["nodes"])
-        self.disk.replace(str(self.image_path), with_check(orjson.dumps(image, option=_OPTIONS)), sync=sync)
+        self.disk.replace(str(self.image_path), with_check(dumps(image, option=_OPTIONS)), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
-        self.disk.replace(str(self.checkpoint_path), orjson.dumps(checkpoint, option=_OPTIONS), sync=False)
+        self.disk.replace(str(self.checkpoint_path), dumps(checkpoint, option=_OPTIONS), sync=False)
 
     def lock(self) -> None:
         """Take the run for this object. The lock goes with the process, whatever ends it.

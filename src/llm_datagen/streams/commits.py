@@ -25,10 +25,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from llm_datagen.errors import StreamChangedError, StreamCorruptError
 from llm_datagen.ids import Id
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.streams.chain import Chain, TornLineError, reader_of
 from llm_datagen.streams.disk import AppendFile, Disk
 from llm_datagen.streams.spans import Coverage, Span
@@ -134,7 +133,7 @@ class CommitLog:
         header = {"format": FORMAT, "source": self._source}
         record = {"start": True, **position.as_record(position.coverage)}
         self._chain = Chain()
-        data = self._chain.line(orjson.dumps(header)) + self._chain.line(orjson.dumps(record))
+        data = self._chain.line(dumps(header)) + self._chain.line(dumps(record))
         self._disk.replace(self._path, data, sync=self._sync)
         self._grown = 0
 
@@ -145,7 +144,7 @@ class CommitLog:
             return
         if self._file is None:
             self._file = self._disk.open_append(self._path)
-        line = self._chain.line(orjson.dumps(position.as_record(spans)))
+        line = self._chain.line(dumps(position.as_record(spans)))
         self._file.append(line)
         if self._sync:
             self._file.sync()
@@ -184,7 +183,7 @@ def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
     source = ""
     for number, line in enumerate(lines):
         try:
-            record = orjson.loads(reader.read(line))
+            record = loads_exactly(reader.read(line))
             if number == 0:
                 if record["format"] not in {1, FORMAT}:
                     raise ValueError(f"format {record['format']} is not {FORMAT}")
@@ -237,7 +236,7 @@ def flaws_of(disk: Disk, path: str) -> list[str]:
                 "it covered are done again by a resume (a loss of power may leave that behind)"
             )
             break
-        if number == 2 and "start" not in orjson.loads(payload):
+        if number == 2 and "start" not in loads_exactly(payload):
             flaws.append(
                 f"{path}, line 2 is no start record: a line before it was removed, or an older version wrote the log "
                 "(a resume writes it anew)"

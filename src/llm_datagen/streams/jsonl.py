@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from llm_datagen.config import DataConfig
-from llm_datagen.jsontext import Nan, loads, without_lone_surrogates
+from llm_datagen.jsontext import Nan, dumps, has_long_number, loads, without_lone_surrogates
 from llm_datagen.streams.codec import Decoder, Encoder, Split
-from llm_datagen.streams.jsonvalues import dump_exactly, faults, fields_of, has_non_finite, refusal, without_non_finite
+from llm_datagen.streams.jsonvalues import fields_of, has_non_finite, refusal
 from llm_datagen.streams.unreadable import LongRecord, check_encoding
 
 MAX_RECORD_BYTES = 64 << 20
@@ -22,9 +22,6 @@ _ALL = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS
 _NULL = b"null"
 _HARMLESS = frozenset((bool, type(None)))
-_DIGITS = bytes(ord("0") if byte in b"-0123456789" else byte for byte in range(256))
-_LONG = b"0" * 20
-"""What is over 64 bits has 20 digits, or 19 and a sign."""
 
 
 def split_lines(data: bytes, *, final: bool) -> Split:
@@ -57,13 +54,6 @@ def without_blanks(lines: list[bytes], consumed: int) -> Split:
     return Split(records, ends, consumed)
 
 
-def _has_long_number(data: bytes) -> bool:
-    """Return whether there may be an integer of more than 64 bits, which orjson reads as a double."""
-    # Of 20 digits in a row, three in a row are among every sixth byte: a look at these costs a sixth, and few short
-    # numbers pass it.
-    return b"000" in data[::6].translate(_DIGITS) and _LONG in data.translate(_DIGITS)
-
-
 @dataclass(frozen=True, slots=True)
 class JsonDecoder:
     """Lines as rows, where `orjson.loads` does not do: it is faster, and takes integers over 64 bits for doubles.
@@ -83,7 +73,7 @@ class JsonDecoder:
         is_strict = self.data.strict
         try:
             value = orjson.loads(record)
-            if not is_strict and not _has_long_number(record):
+            if not is_strict and not has_long_number(record):
                 return value
         except ValueError as error:
             if isinstance(record, LongRecord):
@@ -117,10 +107,10 @@ def _checked(encode_other: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
     Each row comes here, and each step costs a hundredth of a cheap node.
     """
-    dumps, fields, plain, harmless, null = orjson.dumps, fields_of, _PLAIN, _HARMLESS, _NULL
+    dumps_plain, fields, plain, harmless, null = orjson.dumps, fields_of, _PLAIN, _HARMLESS, _NULL
 
     def encode(row: dict[str, Any]) -> bytes:
-        record = dumps(row, fields, plain)
+        record = dumps_plain(row, fields, plain)
         for value in row.values():
             kind = value.__class__
             if kind is str or kind is int:
@@ -153,22 +143,12 @@ class JsonlEncoder:
             RowValueError: when JSON cannot hold it, naming the column.
         """
         try:
-            record = orjson.dumps(row, fields_of, _ALL)
+            record = dumps(row, default=fields_of, option=_ALL)
         except TypeError as error:
-            record = self._dumped_exactly(row, error)
+            raise refusal(row, error, writes_null=self._writes_null) from None
         if not self._writes_null and _NULL in record and has_non_finite(row):
             raise refusal(row, ValueError("it holds NaN or an infinity"), writes_null=False)
         return record
-
-    def _dumped_exactly(self, row: Any, error: TypeError) -> bytes:
-        if "64-bit" in str(error):
-            plain = without_non_finite(row) if self._writes_null else row
-            if next(faults(plain), None) is None:
-                try:
-                    return dump_exactly(plain)
-                except (TypeError, ValueError) as other:
-                    raise refusal(row, other, writes_null=self._writes_null) from None
-        raise refusal(row, error, writes_null=self._writes_null) from None
 
     def preamble(self) -> bytes:
         """Return nothing: JSON lines have no header."""
@@ -204,7 +184,7 @@ class JsonlCodec:
         split = split_lines(data, final=final)
         if len(data) > self.max_record_bytes:
             split = split.up_to(self.max_record_bytes)
-        return split._replace(decode=self._careful) if _has_long_number(data) else split
+        return split._replace(decode=self._careful) if has_long_number(data) else split
 
     def encoder(self, head: bytes) -> Encoder:
         """Return an encoder."""

@@ -69,32 +69,12 @@ def refusal(row: Any, error: Exception, *, writes_null: bool) -> RowValueError:
     return RowValueError(f"row {row_id!r} cannot be written: {next(found, None) or error}")
 
 
-def dump_exactly(row: Any) -> bytes:
-    """Return a row as JSON that may hold integers of any length. NaN must be looked for before.
-
-    Raises:
-        TypeError, ValueError: when it holds what JSON cannot.
-    """
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
-
-
 def shown(value: Any) -> str:
     """Return a value as JSON in one line, for people: integers keep all digits, and what JSON cannot hold is text."""
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # an integer of more than 64 bits, or half a surrogate pair
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-
-
-def without_non_finite(value: Any) -> Any:
-    """Return plain data in which NaN and infinities are None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: without_non_finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_non_finite(each) for each in value]
-    return value
 
 
 def fields_of(value: Any) -> dict[str, Any]:
@@ -106,12 +86,6 @@ def fields_of(value: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return fields_of(value)
-    return orjson.loads(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _inner(value: Any) -> list[Any]:

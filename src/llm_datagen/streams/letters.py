@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.ids import Id, RootNames
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.streams.checked import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.commits import CommitLog, Position
 from llm_datagen.streams.dispatch import abandoned, forget
@@ -60,7 +59,7 @@ def read_letters(
         try:
             if checked and not is_unaltered(line):
                 raise ValueError("the checksum differs: it was changed")
-            value = orjson.loads(line)
+            value = loads_exactly(line)
             _ = value["_i"], value["error"]["kind"], value["error"]["text"], value["source"][2]
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise StreamCorruptError(
@@ -123,13 +122,13 @@ def letter(
         "at": _time_text(time.time_ns() // 1_000_000),
     }
     try:
-        return with_check(orjson.dumps(value))
+        return with_check(dumps(value))
     except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
         del value["input"]
         value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
         if len(record) > RAW_BYTES:
             value["raw_bytes"] = len(record)
-        return with_check(orjson.dumps(value))
+        return with_check(dumps(value))
 
 
 def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | None) -> int:

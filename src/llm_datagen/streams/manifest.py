@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-import orjson
-
 from llm_datagen.ids import Id
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.streams.checked import CHECK_FIELD, with_check
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.spans import Coverage, Span
@@ -78,7 +77,7 @@ class Manifest:
     def parse(cls, data: bytes) -> Self | None:
         """Return what a `.done` file says, or None when another program made it (with `touch`, say)."""
         try:
-            value = orjson.loads(data)
+            value = loads_exactly(data)
             if not isinstance(value, dict) or value.get("format") != FORMAT:
                 return None
             for derived in (LEDGER_FIELD, CHECK_FIELD):
@@ -94,7 +93,7 @@ class Manifest:
     def dump(self) -> bytes:
         """Return the manifest as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
-        return with_check(orjson.dumps({**value, LEDGER_FIELD: self.ledger()}))
+        return with_check(dumps({**value, LEDGER_FIELD: self.ledger()}))
 
     def ledger(self) -> dict[str, int | None] | None:
         """Return what became of the source rows (C1), for people and tools; None when nobody counted them.

@@ -141,6 +141,11 @@ class Stream:
         data = self.disk.read_all(self.done_path)
         return None if data is None else Manifest.parse(data)
 
+    def is_of_engine(self) -> bool:
+        """Return whether this package wrote the stream, so that rows have the form that it gives them; else a user."""
+        manifest = self.manifest()
+        return (manifest is not None and manifest.rows is not None) or self.disk.size(self.commits_path) is not None
+
     def is_numbered(self) -> bool:
         """Return whether the ids in a sealed stream are those that a writer gave to rows which had none."""
         manifest = self.manifest()

@@ -48,12 +48,25 @@ class UnnamedEncoder:
         column = self._id_column
         if column is None:
             return {name: value for name, value in row.items() if name != ID_FIELD}
-        if column in row:
-            raise ValueError(
-                f"row {row[ID_FIELD]!r} has a column {column!r} already, where id_column={column!r} would put its id; "
-                "choose another id_column, or rename the column"
-            )
+        _check_free(row, column)
         return {column if name == ID_FIELD else name: value for name, value in row.items()}
+
+
+class KeepingEncoder(UnnamedEncoder):
+    """Encodes rows with their `_i`, and refuses those that could not be copied without it. See `UnnamedEncoder`."""
+
+    def _unnamed(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._id_column is not None:
+            _check_free(row, self._id_column)
+        return row
+
+
+def _check_free(row: dict[str, Any], column: str) -> None:
+    if column in row:
+        raise ValueError(
+            f"row {row[ID_FIELD]!r} has a column {column!r} already, where id_column={column!r} would put its id; "
+            "choose another id_column, or rename the column"
+        )
 
 
 class UnnamedCodec:
@@ -63,6 +76,8 @@ class UnnamedCodec:
         codec: the format.
         id_column: the column that takes the id; None leaves it out.
     """
+
+    _kind: type[UnnamedEncoder] = UnnamedEncoder
 
     def __init__(self, codec: Codec, id_column: str | None) -> None:
         self._codec = codec
@@ -80,4 +95,10 @@ class UnnamedCodec:
 
     def encoder(self, head: bytes) -> Encoder:
         """Return an encoder for a file that begins with `head`."""
-        return UnnamedEncoder(self._codec.encoder(head), self._id_column)
+        return self._kind(self._codec.encoder(head), self._id_column)
+
+
+class KeepingCodec(UnnamedCodec):
+    """A format, written with `_i`, of rows that an `UnnamedCodec` copies: what it could not copy is refused."""
+
+    _kind = KeepingEncoder

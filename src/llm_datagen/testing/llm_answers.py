@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-import orjson
+from llm_datagen.jsontext import dumps
 
 Answer = str | Callable[[Sequence[Mapping[str, Any]]], Any] | None
 """A text; a function from the messages to a text, or to JSON data; or None: by the schema of the request."""
@@ -40,14 +40,14 @@ def answer_text(answer: Answer, request: Mapping[str, Any], seed: int | bytes) -
         return answer
     if answer is not None:
         made = answer(request["messages"])
-        return made if isinstance(made, str) else orjson.dumps(made).decode()
+        return made if isinstance(made, str) else dumps(made).decode()
     wanted = request.get("response_format") or {}
     schema = (wanted.get("json_schema") or {}).get("schema")
     tool = forced_tool(request)
     if tool is not None:
         schema = tool.get("parameters", {"type": "object"})
     if schema is not None:
-        return orjson.dumps(value_of(schema, Random(seed))).decode()
+        return dumps(value_of(schema, Random(seed))).decode()
     return "{}" if wanted.get("type") == "json_object" else _words(Random(seed), 5)
 
 

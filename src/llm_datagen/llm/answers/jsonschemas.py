@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema.validators import validator_for
@@ -17,6 +16,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.jsontext import dumps, loads_exactly
 
 _RULE_CHARS = 200
 
@@ -33,8 +33,8 @@ class JsonSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         try:
-            self.schema: dict[str, Any] = orjson.loads(orjson.dumps(dict(schema)))
-        except orjson.JSONEncodeError as error:
+            self.schema: dict[str, Any] = loads_exactly(dumps(dict(schema)))
+        except TypeError as error:
             raise ConfigError(f"the schema must be JSON data: {error}") from error
         kind = validator_for(self.schema, default=Draft202012Validator)
         try:
@@ -101,5 +101,5 @@ def _told(error: ValidationError) -> str:
 
 
 def _short(rule: Any) -> str:
-    text = orjson.dumps(rule).decode()
+    text = dumps(rule).decode()
     return text if len(text) <= _RULE_CHARS else text[:_RULE_CHARS] + "…"

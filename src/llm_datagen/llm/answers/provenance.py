@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.llm.answers.schemas import Parsed
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import PromptError
@@ -27,7 +28,8 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
         parsed: what the last one became.
 
     Returns:
-        ``model`` and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
+        ``model`` (that was asked), ``response_model`` (the endpoint's word for what answered, where it is another; else
+        None) and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
         ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
         the journal; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
         ``rows``: how many rows the answer became; ``prompt_hash``.
@@ -35,6 +37,7 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
     last, costs = answers[-1], [answer.cost for answer in answers]
     return {
         "model": last.model,
+        "response_model": last.response_model,
         "endpoint": last.endpoint,
         "prompt_tokens": sum(answer.usage.get("prompt_tokens", 0) for answer in answers),
         "completion_tokens": sum(answer.usage.get("completion_tokens", 0) for answer in answers),
@@ -51,7 +54,7 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
 
 def prompt_hash(request: ChatRequest) -> str:
     """Return what stands for the messages and params of a request: the beginning of a SHA-256, in hex."""
-    asked = orjson.dumps([request.messages, request.params], option=orjson.OPT_SORT_KEYS)
+    asked = dumps([request.messages, request.params], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(asked).hexdigest()[:_HASH_DIGITS]
 
 
@@ -63,8 +66,8 @@ def earlier_meta(item: Any) -> dict[str, Any]:
     """
     meta = item.get(META_FIELD) if isinstance(item, Mapping) else None
     if isinstance(meta, str):  # a row of a CSV file
-        with contextlib.suppress(orjson.JSONDecodeError):
-            meta = orjson.loads(meta) if meta else None
+        with contextlib.suppress(ValueError):
+            meta = loads_exactly(meta.encode()) if meta else None
     if meta is not None and not isinstance(meta, Mapping):
         raise PromptError(f"{row_label(item)} has a {META_FIELD} of its own, where meta=True would write: rename it")
     return dict(meta or {})

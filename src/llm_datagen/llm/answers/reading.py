@@ -2,7 +2,7 @@
 
 Nothing is guessed. What is taken off cannot be data: a byte order mark, a think block, fences, prose, a comma after the
 last element, a list around the only object, a second copy of the same. What may have lost something on its way is not
-read: JSON that does not end, or two objects that differ.
+read: JSON that does not end, or two objects that differ. Nor is what comes as an example, with no answer beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ _ANSWER_BEGIN = re.compile(r"\s*(?:[{\[]|```)")
 _OPENING = re.compile(r"[{\[]")
 _CLOSING = re.compile(r"[}\]]")
 _NO_PROSE = re.compile(r"[\"':]")
+_AS_EXAMPLE = re.compile(
+    r"(?:\b(?:for example|for instance|e\.\s?g\.?|such as|(?:something|looks?) like)|例如|比如|譬如)"
+    r"[\s,:;*_`'\"(\uff0c\uff1a]*(?:```\w*\s*)?$",
+    re.IGNORECASE,
+)
+"""Words right before an object that is no answer."""
+_WORDS_CHARS = 80
 _SIGN = re.compile(r'["{}\[\]]')
 _STRING_REST = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _LAST_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|(?<![\[{,]),(?=\s*[}\]])', re.DOTALL)
@@ -100,13 +107,16 @@ def _only_one(text: str, wants: type[Any]) -> Any:
     """Return the value that `text` holds among other words; None when it holds none.
 
     Raises:
-        ValueError: when it holds several that differ, or one that is damaged.
+        ValueError: when it holds several that differ, or one that is damaged, or none but as an example.
     """
-    values = [value for value in _values_in(text) if _is_meant(value, wants)]
+    meant = [(value, begin) for value, begin in _values_in(text) if _is_meant(value, wants)]
+    values = [value for value, _ in meant]
     found = [_as_wanted(value, wants) for value in values]
     whole = [value if other is None else other for value, other in zip(values, found, strict=True)]
     if len({json.dumps(value, sort_keys=True) for value in whole}) > 1:
         raise ValueError(f"it holds {len(whole)} JSON values that differ, and must hold one")
+    if whole and all(_AS_EXAMPLE.search(text[max(0, begin - _WORDS_CHARS) : begin]) for _, begin in meant):
+        raise ValueError("it holds JSON as an example, and no answer beside it")
     return whole[0] if whole else None
 
 
@@ -122,8 +132,8 @@ def _as_wanted(value: Any, wants: type[Any]) -> Any:
     return None
 
 
-def _values_in(text: str) -> Iterator[Any]:
-    """Yield the objects and lists that stand in a text, one after the other.
+def _values_in(text: str) -> Iterator[tuple[Any, int]]:
+    """Yield the objects and lists that stand in a text, one after the other, each with where it begins.
 
     Raises:
         ValueError: when one of them does not end, or is no JSON.
@@ -136,7 +146,7 @@ def _values_in(text: str) -> Iterator[Any]:
         at = _end_of(text, begin)
         part = text[begin:at]
         try:
-            yield loads(_LAST_COMMA.sub(r"\1", part), strict=False, names="equal")
+            yield loads(_LAST_COMMA.sub(r"\1", part), strict=False, names="equal"), begin
         except ValueError:
             if _NO_PROSE.search(part):  # else it is prose in brackets
                 raise

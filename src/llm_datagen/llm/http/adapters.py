@@ -26,12 +26,14 @@ class Reply:
             ``cached_tokens`` and ``cache_write_tokens``, the parts of the prompt that the provider took from its cache
             and put into it.
         extras: what came beside the text, as JSON data, by the names of `ChatAnswer.extras`.
+        model: the model that answered, as the provider says; None when it does not.
     """
 
     text: str | None = field(repr=False)
     finish_reason: str | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    model: str | None = None
 
 
 class ChatAdapter(ABC):
@@ -145,6 +147,7 @@ class OpenAIAdapter(ChatAdapter):
             finish_reason=reason if reason is None else str(reason),
             usage=self.usage(data),
             extras={name: value for name, value in extras.items() if value},
+            model=data.get("model"),
         )
 
 

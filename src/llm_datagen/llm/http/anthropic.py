@@ -73,6 +73,7 @@ class AnthropicAdapter(ChatAdapter):
             finish_reason=reason if reason is None else str(reason),
             usage=self.usage(data),
             extras={name: value for name, value in extras.items() if value},
+            model=data.get("model"),
         )
 
     def usage(self, data: Any) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from llm_datagen.jsontext import without_lone_surrogates
+from llm_datagen.jsontext import has_long_number, without_lone_surrogates
 
 MAX_RESPONSE_BYTES = 16 << 20
 """The longest body of an answer, unless told otherwise."""
@@ -52,13 +52,24 @@ def parsed(content: bytes) -> Any:
         ValueError: when it is no JSON.
     """
     try:
-        return orjson.loads(content)
+        value = orjson.loads(content)
+        if not has_long_number(content):
+            return value
     except orjson.JSONDecodeError:
-        text = content.decode("utf-8-sig", errors="replace")
-        try:
-            return without_lone_surrogates(json.loads(text, strict=False, parse_int=_integer))
-        except RecursionError as error:
-            raise ValueError("it is nested too deep") from error
+        pass
+    text = content.decode("utf-8-sig", errors="replace")
+    try:
+        return without_lone_surrogates(json.loads(text, strict=False, parse_int=_integer))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def parsed_or_none(content: bytes) -> Any:
+    """Return the JSON of a body, see `parsed`; None when it is no JSON."""
+    try:
+        return parsed(content)
+    except ValueError:
+        return None
 
 
 def is_text(content: bytes) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import orjson
 from pydantic import SecretStr
 
+from llm_datagen.jsontext import dumps
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMError, LLMRequestError
@@ -21,14 +21,14 @@ from llm_datagen.llm.http.body import (
     MAX_RESPONSE_BYTES,
     DamagedBodyError,
     is_text,
-    parsed,
+    parsed_or_none,
     read_body,
 )
 from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.masking import Mask
 from llm_datagen.llm.http.meaning import HINTS, OK, error_in, may_pass
 from llm_datagen.llm.http.network import Proxy, is_local_shortage, proxy_of, trusted_certificates
-from llm_datagen.llm.http.reading import counts_of
+from llm_datagen.llm.http.reading import counts_of, other_model
 from llm_datagen.llm.limits.estimate import max_completion
 from llm_datagen.llm.limits.headers import rate_limits, retry_after
 
@@ -108,11 +108,11 @@ class HttpCaller:
             LLMRequestError: when no answer came back.
             PromptError: when the adapter cannot put the request.
         """
-        payload = orjson.dumps(self._endpoint.adapter.body(request))
+        payload = dumps(self._endpoint.adapter.body(request))
         started = time.perf_counter()
         response = await self._sent(payload, request)
         seconds = time.perf_counter() - started
-        data = _json(response.content)
+        data = parsed_or_none(response.content)
         if response.status != OK or error_in(data) is not None or response.is_cut:
             raise self._refused(response, data, request)
         reply = self._read(data)
@@ -132,6 +132,7 @@ class HttpCaller:
                 left=rate_limits(response.headers),
             )
         usage, limit = counts_of(reply.usage), max_completion(request)
+        other = other_model(reply.model, request.model)
         if word is None and limit is not None and usage.get("completion_tokens", 0) >= limit:
             ending = Ending.CUT_OFF  # nobody says so, but it has just as many tokens as it may have
         return ChatAnswer(
@@ -144,6 +145,7 @@ class HttpCaller:
             endpoint=self._endpoint.label,
             seconds=seconds,
             left=rate_limits(response.headers),
+            response_model=other and self._safe(other),
         )
 
     async def close(self) -> None:
@@ -297,10 +299,3 @@ class HttpCaller:
     def _safe(self, text: str, most: int = _BODY_CHARS) -> str:
         text = " ".join(self._mask.hidden(text).split())
         return text if len(text) <= most else text[:most] + "…"
-
-
-def _json(content: bytes) -> Any:
-    try:
-        return parsed(content)
-    except ValueError:
-        return None

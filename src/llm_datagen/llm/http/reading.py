@@ -73,3 +73,8 @@ def whole(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return math.ceil(value)
+
+
+def other_model(said: Any, asked: str) -> str | None:
+    """Return the model that an endpoint says has answered, when that is not the one that was asked."""
+    return said if isinstance(said, str) and said not in ("", asked) else None

@@ -17,9 +17,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import orjson
-
 from llm_datagen.errors import FatalError
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.kept.journal import key_of
@@ -97,7 +96,7 @@ class Cassette:
         """
         if isinstance(result, LLMRequestError) and (result.is_local or result.amounts_to in (401, 403)):
             return
-        line = orjson.dumps({"request": _request(request), **_result(result)}) + b"\n"
+        line = dumps({"request": _request(request), **_result(result)}) + b"\n"
         try:
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -125,7 +124,7 @@ class Cassette:
     def _load(self, data: bytes) -> None:
         for number, line in enumerate(data.split(b"\n")[:-1], start=1):
             try:
-                call = orjson.loads(line)
+                call = loads_exactly(line)
                 asked = ChatRequest(**call["request"])
                 _ = call["error"]["message"] if "error" in call else call["answer"]["text"]
             except (ValueError, TypeError, KeyError) as error:
@@ -150,7 +149,7 @@ class Cassette:
             f"{what}: not on the cassette {self.path}, whose nearest request differs in {', '.join(names)}; {_ADVICE}"
         )
         for name in names:
-            recorded, now = (orjson.dumps(each[name]).decode() for each in (nearest, asked))
+            recorded, now = (dumps(each[name]).decode() for each in (nearest, asked))
             error.add_note(f"{name} recorded: {_around(recorded, now)}\n{name} asked:    {_around(now, recorded)}")
         return error
 
@@ -180,7 +179,7 @@ def _result(result: ChatAnswer | LLMRequestError) -> dict[str, Any]:
 
 def _likeness(recorded: dict[str, Any], asked: dict[str, Any]) -> tuple[int, int]:
     """Return how much two requests have in common: fields that are equal, then letters at both ends of the messages."""
-    one, other = (orjson.dumps(each["messages"]).decode() for each in (recorded, asked))
+    one, other = (dumps(each["messages"]).decode() for each in (recorded, asked))
     same = _common(one, other) + _common(one[::-1], other[::-1])
     return sum(recorded[name] == asked[name] for name in asked), same
 

@@ -12,13 +12,14 @@ import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import orjson
 
+from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import JournalError
@@ -172,7 +173,10 @@ def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
 
 def _written(key: bytes, answer: ChatAnswer) -> bytes:
     """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
-    text = orjson.dumps(answer)
+    said = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    if answer.response_model is None:  # as earlier versions wrote it: what is discarded is found by its bytes
+        del said["response_model"]
+    text = dumps(said)
     return b"%08x%s" % (zlib.crc32(key + text), text)
 
 
@@ -182,7 +186,7 @@ def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
     if text is not kept and kept[:_CHECK_BYTES] != b"%08x" % zlib.crc32(key + text):
         return None
     try:
-        return ChatAnswer(**orjson.loads(text))
+        return ChatAnswer(**loads_exactly(text))
     except (ValueError, TypeError):
         return None
 
@@ -198,4 +202,4 @@ def key_of(request: ChatRequest) -> bytes:
     asked = [request.model, request.params, request.messages, request.sample]
     if request.kept_by:
         asked.append(request.kept_by)
-    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+    return hashlib.sha256(dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-import orjson
-
 from llm_datagen.config import check_count
 from llm_datagen.errors import ConfigError
+from llm_datagen.jsontext import dumps
 from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.money.prices import PICO, Prices, known_prices, prompt_and_output
 from llm_datagen.report import dollars
@@ -121,7 +120,7 @@ def most_prompt_tokens(request: ChatRequest, image_tokens: int = IMAGE_TOKENS) -
     # No tokenizer makes more tokens than the text has bytes; and what JSON puts around a message is more than
     # what a chat template does. The other fields count as well: a schema is part of the prompt.
     messages, others = _without_images(request.messages)
-    size = len(orjson.dumps(messages)) + len(orjson.dumps(request.params))
+    size = len(dumps(messages)) + len(dumps(request.params))
     return size + others * image_tokens + _HIDDEN_TOKENS
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.identity import FILE
 from llm_datagen.llm.answers.schemas import AnswerFormat
 from llm_datagen.llm.errors import LLMError, PromptError
-from llm_datagen.llm.prompting.images import Message, with_images
+from llm_datagen.llm.prompting.images import Message, digests_of_files, images_of, with_images
 from llm_datagen.llm.prompting.prompts import row_label
 from llm_datagen.llm.prompting.turns import FIRST_ROLES, Turn, turns_of
 from llm_datagen.llm.prompting.values import Null
@@ -48,6 +49,8 @@ class Conversation:
         self._turns = turns_of(prompt, system=system, images=images, null=null)
         self._image_root = image_root
         self._examples = [message for example in examples for message in self._example(example, answers)]
+        self._fixed_images = [place for turn in self._turns for place in turn.fixed_images]
+        self._fixed_images += images_of(self._examples)
         self._is_read = False  # whether the images of the examples are
 
     async def messages(self, item: Any) -> list[Message]:
@@ -65,6 +68,11 @@ class Conversation:
         messages = await with_images(messages, row_label(item), self._image_root)
         begin = _number_of_first(messages)
         return [*messages[:begin], *self._examples, *messages[begin:]]
+
+    def files(self) -> dict[str, str | None]:
+        """Return what is in the files of the images that all rows have in common, as parts of a fingerprint."""
+        found = digests_of_files(self._fixed_images, self._image_root)
+        return {f"{FILE}{place}": value for place, value in found.items()}
 
     def _example(self, example: Mapping[str, Any], answers: AnswerFormat) -> list[Message]:
         if not isinstance(example, Mapping) or set(example) != {"item", "answer"}:

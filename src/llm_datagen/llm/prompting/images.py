@@ -7,11 +7,12 @@ import base64
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.identity.code import digest
 from llm_datagen.llm.errors import PromptError
 
 Message = Mapping[str, Any]
@@ -49,6 +50,26 @@ def checked_image_root(root: str | None) -> Path | None:
     return folder
 
 
+def images_of(messages: Sequence[Message]) -> list[str]:
+    """Return the URLs and paths of the images in messages."""
+    contents = (message.get("content") for message in messages)
+    parts = (part for content in contents if isinstance(content, list) for part in content)
+    return [place for part in parts if (place := _place_of(part)) is not None]
+
+
+def digests_of_files(places: Sequence[str], root: Path | None) -> dict[str, str | None]:
+    """Return a digest of each image that is the path of a file; None for one that cannot be read now."""
+    found: dict[str, str | None] = {}
+    for place in places:
+        if _SCHEME.match(place) or root is None:
+            continue
+        try:
+            found[place] = digest(_read(root, place, place))
+        except (PromptError, OSError, ValueError, RuntimeError):
+            found[place] = None
+    return found
+
+
 async def with_images(messages: list[Message], label: str, root: Path | None) -> list[Message]:
     """Return the messages with every image that is the path of a file replaced by the file, as a data URL.
 
@@ -72,14 +93,21 @@ def _with_images(message: Message, label: str, root: Path | None) -> Message:
     return {**message, "content": [_with_image(part, label, root) for part in content]}
 
 
-def _with_image(part: Any, label: str, root: Path | None) -> Any:
+def _place_of(part: Any) -> str | None:
     match part:
         case {"type": "image_url", "image_url": {"url": str(place)}}:
-            scheme = _SCHEME.match(place)
-            url = place if scheme is None else scheme[0].lower() + place[scheme.end() :]
-            return {**part, "image_url": {**part["image_url"], "url": url if scheme else _data_url(place, label, root)}}
+            return place
         case _:
-            return part
+            return None
+
+
+def _with_image(part: Any, label: str, root: Path | None) -> Any:
+    place = _place_of(part)
+    if place is None:
+        return part
+    scheme = _SCHEME.match(place)
+    url = place if scheme is None else scheme[0].lower() + place[scheme.end() :]
+    return {**part, "image_url": {**part["image_url"], "url": url if scheme else _data_url(place, label, root)}}
 
 
 def _data_url(place: str, label: str, root: Path | None) -> str:

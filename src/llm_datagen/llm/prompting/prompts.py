@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from jinja2 import TemplateSyntaxError, UndefinedError, nodes
@@ -18,6 +21,8 @@ ROW = "row"
 """The variable that is the whole row, so that fields are reached whose names are no identifiers: ``row["user-id"]``."""
 
 _ID_CHARS = 100
+_QUOTED = re.compile(r"'([^']*)'")
+_SPACED = re.compile(r"\{\{-?\s*(\w+(?: +\w+)+)\s*[|}-]")
 
 
 class Prompt:
@@ -42,7 +47,8 @@ class Prompt:
             tree = environment(null).parse(text)
             self._template = environment(null).from_string(tree)
         except TemplateSyntaxError as error:
-            raise ConfigError(f"{label} is not a Jinja2 template: line {error.lineno}: {error}") from error
+            hint = _hint_at_spaces(text)
+            raise ConfigError(f"{label} is not a Jinja2 template: line {error.lineno}: {error}{hint}") from error
         # A row with a field `row`: only a template that reaches for it shows that it means the whole row by that name.
         self._may_mean_a_field = _uses(tree, ROW) and not _reaches(tree, ROW)
 
@@ -65,10 +71,9 @@ class Prompt:
             text = "".join(bounded(self._template.generate({**fields, ROW: item}), "the template"))
         except UndefinedError as error:
             known = ", ".join(map(str, fields)) or "no fields"
-            odd = next((name for name in fields if isinstance(name, str) and not name.isidentifier()), None)
-            hint = "" if odd is None else f"; write row[{odd!r}] for a field whose name is no identifier"
             raise PromptError(
-                f"the {self.label} of {row_label(item)} uses an undefined name: {error}; the row has: {known}{hint}"
+                f"the {self.label} of {row_label(item)} uses an undefined name: {error}; the row has: "
+                f"{known}{_did_you_mean(error, fields)}"
             ) from error
         except Refused as error:
             raise PromptError(f"the {self.label} of {row_label(item)} cannot be made: {error}") from error
@@ -80,6 +85,23 @@ class Prompt:
         if not text.strip() and not self._may_be_blank:
             raise PromptError(f"the {self.label} of {row_label(item)} is empty: a field that it uses is blank")
         return text
+
+
+def _did_you_mean(error: UndefinedError, fields: Mapping[str, Any]) -> str:
+    """Return how the field is written whose name is nearest to the one that is not there; "" when none is near."""
+    quoted = _QUOTED.findall(str(error))
+    near = get_close_matches(quoted[-1], [name for name in fields if isinstance(name, str)], n=1) if quoted else []
+    return f"; did you mean {_written(near[0])}?" if near else ""
+
+
+def _hint_at_spaces(text: str) -> str:
+    """Return how a field is written whose name has spaces, when a template says ``{{ Question Text }}``."""
+    found = _SPACED.search(text)
+    return f"; a field with spaces in its name is written {{{{ {_written(found[1])} }}}}" if found else ""
+
+
+def _written(field: str) -> str:
+    return field if field.isidentifier() else f"{ROW}[{json.dumps(field, ensure_ascii=False)}]"
 
 
 def _uses(tree: nodes.Template, name: str) -> bool:

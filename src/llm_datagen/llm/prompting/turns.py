@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ FIRST_ROLES = ("system", "developer")
 """Who speaks before the solved examples."""
 _ROLES = (*FIRST_ROLES, "user", "assistant")
 _ROLES_OF_ROWS = (*_ROLES, "tool")
+_TEMPLATE = re.compile(r"\{[{%#]")
 
 
 class Turn(Protocol):
@@ -23,6 +25,10 @@ class Turn(Protocol):
     @property
     def role(self) -> str:
         """Who speaks; empty when the row says it."""
+
+    @property
+    def fixed_images(self) -> Sequence[str]:
+        """The URLs and paths of images that are the same for every row."""
 
     def messages(self, item: Any) -> list[Message]:
         """Return what `item` makes of it; images are named, not yet read.
@@ -84,6 +90,9 @@ class Said:
         label: what it is called in errors.
         null: what is written for a null of the row.
 
+    Attributes:
+        fixed_images: the images that are the same for every row.
+
     Raises:
         ConfigError: when a template cannot be used.
     """
@@ -95,6 +104,8 @@ class Said:
             raise ConfigError(f"images of {label} must be a list of templates, not {images!r}")
         self.role = role
         self._text = Prompt(content, label=label, null=null)
+        lines = [line.strip() for each in images if not _TEMPLATE.search(each) for line in each.splitlines()]
+        self.fixed_images: Sequence[str] = [line for line in lines if line]
         self._images = [Prompt(each, label=f"image of {label}", may_be_blank=True, null=null) for each in images]
 
     def messages(self, item: Any) -> list[Message]:
@@ -115,6 +126,7 @@ class Held:
     """
 
     role = ""
+    fixed_images: Sequence[str] = ()
 
     def __init__(self, field: str) -> None:
         self._field = field

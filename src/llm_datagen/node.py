@@ -39,6 +39,7 @@ from llm_datagen.streams.dispatch import DispatchLog, abandoned
 from llm_datagen.streams.lanes import Naming
 from llm_datagen.streams.letters import bury_abandoned
 from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.unique_ids import check_ids
 from llm_datagen.wiring import Wiring
 
 
@@ -235,6 +236,7 @@ class UnifiedNode(Wiring):
 
         Raises:
             ConfigError: when the operator cannot be sent to worker processes.
+            IdError: when two rows of an input that no node wrote have one id.
             StreamMissingError: when the input must be there and is not.
             StreamError: when the output cannot be continued; see `Sink`.
         """
@@ -256,6 +258,8 @@ class UnifiedNode(Wiring):
         check_letters_of(output, position)
         for stream, coverage in source.parts(position.coverage):
             check_source(stream, coverage)
+            if self.root is None and not position.coverage:
+                check_ids(stream)
         abandoned(output, position)
 
     def _pack(self) -> bytes:

@@ -1,0 +1,88 @@
+"""Ids that the rows of a user's own stream carry: a node that was wired by hand keeps them, so none may be there twice.
+
+Rows without an `_i` are named by their number, which may be the `_i` of another row. ``12`` and ``"12"`` are two ids,
+but their children would both be ``12_0``; and a row ``"7_0"`` beside a row ``7`` has the id of a child of that one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from llm_datagen.errors import IdError
+from llm_datagen.ids import Id
+from llm_datagen.kin import parent_of
+from llm_datagen.streams import Stream
+from llm_datagen.streams.rows import item_of
+from llm_datagen.streams.standalone import NUMBERED
+
+_BLOCK_ROWS = 4096
+_WAYS = (
+    "give each row an id of its own, or none (rename the column): then rows are named by their number, as they are in "
+    "the input of a UnifiedPipeline"
+)
+
+
+def check_ids(source: Stream) -> None:
+    """See to it that no two rows of a sealed stream have the same id, nor could come to have it.
+
+    What a node wrote is passed over, and so is what a writer numbered. Else the stream is read once, and when its ids
+    are no rising numbers, once more, with an index in a temporary file: memory does not follow the rows.
+
+    Raises:
+        IdError: when two have; naming both.
+    """
+    manifest = source.manifest()
+    if manifest is None or manifest.source or manifest.position().marks.get(NUMBERED):
+        return
+    last = -1
+    for _, row_id, _ in _ids_of(source):
+        if not isinstance(row_id, int) or row_id <= last:
+            _check_each(source)
+            return
+        last = row_id
+
+
+def _check_each(source: Stream) -> None:
+    index = sqlite3.connect("")  # a file without a name, which is in memory while it is small
+    try:
+        index.execute("CREATE TABLE ids (text TEXT PRIMARY KEY, number INT, parent TEXT) WITHOUT ROWID")
+        for number, row_id, offset in _ids_of(source):
+            parent = parent_of(row_id)
+            try:
+                index.execute(
+                    "INSERT INTO ids VALUES (?, ?, ?)", (str(row_id), number, None if parent is None else str(parent))
+                )
+            except sqlite3.IntegrityError:
+                (first,) = index.execute("SELECT number FROM ids WHERE text = ?", (str(row_id),)).fetchone()
+                raise IdError(
+                    f"{source.line_place(offset)}: the row has the id {row_id!r}, as row {first} of the stream has "
+                    f"(rows are counted from 0); {_WAYS}"
+                ) from None
+        found = index.execute(
+            "SELECT child.text, child.number, parent.text, parent.number FROM ids child "
+            "JOIN ids parent ON child.parent = parent.text LIMIT 1"
+        ).fetchone()
+    finally:
+        index.close()
+    if found is not None:
+        child, number, parent, first = found
+        raise IdError(
+            f"{source.path}: row {number} has the id {child!r}, which a child of row {first} with the id {parent!r} "
+            f"would have (rows are counted from 0); {_WAYS}"
+        )
+
+
+def _ids_of(source: Stream) -> Iterator[tuple[int, Id, int]]:
+    """Yield number, id and place of each row. What is no row fails later, by itself."""
+    cursor = source.cursor(follow=False)
+    try:
+        while (block := cursor.read(_BLOCK_ROWS)) is not None:
+            for at, record in enumerate(block.records):
+                try:
+                    row_id, _ = item_of(block.decode(record), block.start + at)
+                except ValueError:
+                    continue
+                yield block.start + at, row_id, block.offset_after(at)
+    finally:
+        cursor.close()

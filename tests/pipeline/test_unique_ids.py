@@ -1,0 +1,102 @@
+"""Rows that carry ids of their own, read by a node that was wired by hand: no id is there twice, silently."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm_datagen import IdError, JsonlStream, UnifiedNode, UnifiedNodePipeline
+from llm_datagen.streams import StreamFactory
+
+from ..support import Bench, lines, numbered
+
+
+def pair(row: Any) -> list[Any]:
+    return [{"n": row["n"]}, {"n": -row["n"]}]
+
+
+def by_itself(bench: Bench) -> Any:
+    node = UnifiedNode("a", log_file=None).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
+    node.set_operator(pair)
+    return node.run
+
+
+def in_a_pipeline(bench: Bench) -> Any:
+    node = UnifiedNode("a").bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
+    node.set_operator(pair)
+    pipeline = UnifiedNodePipeline([node], results_dir=bench.folder / "results", log_file=None)
+    return lambda: pipeline.create("a").run()
+
+
+WAYS: list[Callable[[Bench], Any]] = [by_itself, in_a_pipeline]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"_i": 1}, {"_i": 0}, {"_i": 1}], r"in\.jsonl, line 3: the row has the id 1, as row 0 of the stream has"),
+        ([{"_i": "a"}, {"_i": "a"}], r"line 2: the row has the id 'a', as row 0"),
+        ([{"_i": 12}, {"_i": "12"}], r"line 2: the row has the id '12', as row 0"),
+        ([{"_i": 5}, {}, {"_i": 1}], r"line 3: the row has the id 1, as row 1"),
+        ([{"_i": 1}, {}], r"line 2: the row has the id 1, as row 0"),
+        ([{"_i": "7_0"}, {"_i": 7}], r"row 0 has the id '7_0', which a child of row 1 with the id '7' would have"),
+    ],
+)
+def test_an_id_that_is_there_twice_is_refused_before_anything_is_done(
+    bench: Bench, way: Callable[[Bench], Any], rows: list[dict[str, Any]], message: str
+) -> None:
+    """13.19: both rows are named, with what to do; an id that is missing is the row's number."""
+    bench.give([{**row, "n": 1} for row in rows])
+    JsonlStream(f"jsonl://{bench.input}").seal()
+    run = way(bench)
+    with pytest.raises(IdError, match=message + r".*give each row an id of its own, or none \(rename the column\)"):
+        run()
+    assert not bench.output.exists()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ids", [["b", "a", "7_1", 3], [9, 2, 5, 0], [0, 3, 4, 70], [None] * 4])
+def test_ids_of_the_rows_own_that_differ_are_kept(bench: Bench, way: Callable[[Bench], Any], ids: list[Any]) -> None:
+    bench.give([{"n": n} if row_id is None else {"_i": row_id, "n": n} for n, row_id in enumerate(ids)])
+    JsonlStream(f"jsonl://{bench.input}").seal()
+    way(bench)()
+    own = range(4) if ids[0] is None else ids
+    assert sorted(row["_i"] for row in lines(bench.output)) == sorted(f"{row_id}_{k}" for row_id in own for k in (0, 1))
+
+
+def test_a_line_that_is_no_row_is_not_looked_at(bench: Bench) -> None:
+    """It fails as a row, by itself, under whichever policy there is."""
+    bench.input.write_bytes(b'{"_i":"x","n":1}\nno row\n{"_i":"y","n":2}\n')
+    JsonlStream(f"jsonl://{bench.input}").seal()
+    node = UnifiedNode("a", log_file=None, on_error="skip").bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
+    node.set_operator(pair)
+    report = node.run()
+    assert (report.rows_in, report.rows_out, report.nodes[0].skipped) == (3, 4, 1)
+
+
+def test_a_writers_rows_are_looked_at_when_they_have_ids_of_their_own(bench: Bench) -> None:
+    with StreamFactory.create(f"jsonl://{bench.input}").get_writer() as writer:
+        writer.write([{"_i": "a", "n": 1}, {"_i": "a", "n": 2}])
+    with pytest.raises(IdError, match="the id 'a'"):
+        by_itself(bench)()
+
+
+def test_what_the_engine_wrote_is_not_read_once_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids that were given by a node, or by a writer, are unique."""
+    monkeypatch.setattr("llm_datagen.unique_ids._ids_of", lambda source: pytest.fail(source.path))
+    with StreamFactory.create(f"jsonl://{bench.input}").get_writer() as writer:
+        writer.write(numbered(3))
+    by_itself(bench)()
+    node = UnifiedNode("b", log_file=None).bind_io(f"jsonl://{bench.output}", f"jsonl://{bench.folder / 'b.jsonl'}")
+    node.set_operator(pair)
+    assert node.run().rows_out == 12
+
+
+def test_a_pipeline_numbers_its_rows_whatever_they_carry(bench: Bench) -> None:
+    bench.input.write_text("".join(json.dumps({"_i": "a", "n": n}) + "\n" for n in range(3)))
+    bench.pipeline([lambda row: row]).create("a").run()
+    assert [(row["_i"], row["_i_in"]) for row in lines(bench.output)] == [(n, "a") for n in range(3)]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.identity import changed_parts, fingerprint_of, note_changes, shown_change
+from llm_datagen.identity import changed_parts, fingerprint_of, note_changes, shown_change, unread_parts
 from llm_datagen.llm import LLMOperator
 from llm_datagen.operators import FunctionOperator, as_operator
 
@@ -401,3 +401,39 @@ def test_an_operator_that_cannot_be_asked_is_named(name: str) -> None:
 def test_a_version_is_a_text_or_a_number() -> None:
     with pytest.raises(ConfigError, match="Plain: `version` must be a text or a number, not list"):
         fingerprint_of(Plain("version", [1]))
+
+
+class Closed(dict[str, Any]):
+    """Data that raises when it is looked at."""
+
+    def items(self) -> Any:
+        raise RuntimeError("closed")
+
+
+class Holds:
+    """An operator with an attribute."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def process_item(self, item: Any, ctx: object) -> Any:
+        return item
+
+
+class Hidden(Holds):
+    """Not even its attributes can be had."""
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("hidden")
+
+
+def test_what_raises_when_it_is_looked_at_is_said_to_be_unknown() -> None:
+    """It is the same whatever its value: so that an edit of it goes unseen is told, and nothing else is."""
+    one, other = (fingerprint_of(Holds(Closed(a=value))) for value in (1, 2))
+    assert unread_parts(one) == unread_parts(other) == ["attribute held"]
+    assert changed_parts(one, other) == []
+    assert unread_parts(fingerprint_of(Hidden(1))) == ["some of it"]
+    assert unread_parts(fingerprint_of(Holds({"a": [1, object()]}))) == []
+    without = {name: value for name, value in one.items() if "cannot be read" not in name}
+    assert changed_parts(without, one) == [], "an earlier version did not note it"

@@ -23,8 +23,9 @@ from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.commits import Position, flaws_of
 from llm_datagen.streams.dispatch import abandoned
 from llm_datagen.streams.fingerprint import Fingerprint
-from llm_datagen.streams.letters import position_of, read_letters
+from llm_datagen.streams.letters import read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.sink import position_of
 from llm_datagen.topology import unsettled
 
 FINDINGS_SHOWN = 20

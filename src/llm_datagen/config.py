@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.jsontext import Nan
 
 Fsync = Literal["never", "close", "flush"]
 OnError = Literal["fail", "skip", "dead_letter"]
@@ -228,12 +229,12 @@ class DataConfig:
             that a double does not hold, blank lines in CSV. It takes about five times as long to read JSON.
     """
 
-    nan: Literal["error", "null"] = "error"
+    nan: Nan = "error"
     max_record_bytes: int | None = None
     strict: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("DataConfig.nan", self.nan, Literal["error", "null"])
+        check_choice("DataConfig.nan", self.nan, Nan)
         if self.max_record_bytes is not None:
             check_count("DataConfig.max_record_bytes", self.max_record_bytes)
         check_flag("DataConfig.strict", self.strict)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissingError
+from llm_datagen.report import Status
 from llm_datagen.streams import Coverage, Stream
 from llm_datagen.streams.commits import CHECK_WHOLE_BYTES, Position
 from llm_datagen.streams.letters import check_letters
+from llm_datagen.streams.sink import position_of
 
 
 def check_input(source: Stream) -> None:
@@ -60,6 +63,21 @@ def check_letters_of(output: Stream, position: Position) -> None:
         )
     if position.errors_bytes <= CHECK_WHOLE_BYTES:
         check_letters(output)
+
+
+def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
+    """Return what the streams of a node say of it, by the names of a `NodeReport`."""
+    found = position_of(output)
+    position = found[1] if found else Position()
+    return {
+        "rows_in": position.coverage.rows,
+        "rows_out": position.rows,
+        "filtered": position.filtered,
+        "skipped": position.skipped,
+        "dead_letters": position.dead,
+        "failed": position.skipped + position.dead,
+        "status": Status.COMPLETED if is_finished else Status.PENDING,
+    }
 
 
 def check_source(source: Stream, done: Coverage) -> None:

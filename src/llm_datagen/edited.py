@@ -16,8 +16,9 @@ from typing import Any
 from llm_datagen.cautions import warn
 from llm_datagen.config import OnChange
 from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarning
+from llm_datagen.escaping import listed
 from llm_datagen.exporting import is_export
-from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_change
+from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
@@ -49,6 +50,7 @@ class Edit:
         shown: the same for people, with the old value and the new one where they are known.
         rows: how many source rows each node of the image has done.
         unchecked: nodes that have done rows, and whose image has no fingerprint.
+        unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
     """
 
@@ -59,6 +61,7 @@ class Edit:
     shown: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
+    unread: dict[str, list[str]] = field(default_factory=dict)
     older: dict[str, Older] = field(default_factory=dict)
 
     @property
@@ -131,7 +134,7 @@ class Edit:
         pipeline_id = self.image["pipeline_id"]
         names = {entry["node_id"]: entry["operator"] for entry in [*self.image["nodes"], *self.entries]}
         what = "; ".join(
-            f"{node_id} ({names[node_id]}): {_shown(self.shown[node_id])}"
+            f"{node_id} ({names[node_id]}): {listed(self.shown[node_id], PARTS_SHOWN)}"
             + (f" ({rows:,} rows are done)" if (rows := self.rows.get(node_id, 0)) else "")
             for node_id in self.changes
         )
@@ -158,7 +161,11 @@ class Edit:
         """Return what is to be told of the changes when they were settled."""
         done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
         notes = [
-            Note(node_id, f"the operator changed since rows were made ({_shown(self.shown[node_id])}); {done}", parts)
+            Note(
+                node_id,
+                f"the operator changed since rows were made ({listed(self.shown[node_id], PARTS_SHOWN)}); {done}",
+                parts,
+            )
             for node_id, parts in self.changes.items()
         ]
         if on_change == "rerun":
@@ -166,7 +173,7 @@ class Edit:
                 Note(
                     node_id,
                     f"{old.rows:,} rows are of an earlier version of the operator: the edit was accepted then "
-                    f"({_shown(old.parts)}); done again",
+                    f"({listed(old.parts, PARTS_SHOWN)}); done again",
                     old.parts,
                 )
                 for node_id, old in self.older.items()
@@ -178,7 +185,18 @@ class Edit:
 
     def _unchecked_notes(self) -> list[Note]:
         text = "this run was made by a version without fingerprints: whether the operator changed is not known"
-        return [Note(node_id, text, []) for node_id in self.unchecked]
+        return [
+            *(Note(node_id, text, []) for node_id in self.unchecked),
+            *(
+                Note(
+                    node_id,
+                    f"of the operator, {listed(parts, PARTS_SHOWN)} cannot be read (it raises), so whether that changed "
+                    "is not known; give the operator a `version` or a method `fingerprint`",
+                    [],
+                )
+                for node_id, parts in self.unread.items()
+            ),
+        ]
 
     def warn(self) -> None:
         """Warn as Python does of rows that may be of several operators, and nobody has said that they may."""
@@ -233,6 +251,8 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edi
                 edit.unchecked.append(node_id)
             else:
                 differs = changed_parts(before["fingerprint"], fingerprint)
+                if unread := unread_parts(fingerprint):
+                    edit.unread[node_id] = unread
         if differs:
             edit.changes[node_id] = differs
             known_parts = (before or {}).get("fingerprint") or {}
@@ -278,8 +298,3 @@ def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
 
 def _stream(uri: str) -> Stream:
     return StreamFactory.create(uri)
-
-
-def _shown(parts: Sequence[str]) -> str:
-    more = f" and {len(parts) - PARTS_SHOWN} more" if len(parts) > PARTS_SHOWN else ""
-    return ", ".join(parts[:PARTS_SHOWN]) + more

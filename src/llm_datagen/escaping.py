@@ -7,6 +7,7 @@ direction of writing, invisible signs, lone surrogates.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 
 def escape(text: str, *, keep: str = "\n\t") -> str:
@@ -41,3 +42,9 @@ def shortened(text: str, chars: int) -> str:
     """Return `text` as one line of at most so many characters: what there is more is cut, with an ellipsis."""
     line = escape_line(text[: chars + 1])
     return line if len(line) <= chars and len(text) <= chars else f"{line[: chars - 1]}…"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names for a sentence: `most` of them at most, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -34,6 +34,7 @@ from llm_datagen.operators import Call, batch_by_of, operator_name
 from llm_datagen.report import NodeReport, RunReport, Status
 from llm_datagen.routing import Selector
 from llm_datagen.run import Run, run_in_foreground
+from llm_datagen.showing import Progress, check_progress, node_views, shown
 from llm_datagen.streams import MergedStream, Sink, Span, Stream
 from llm_datagen.streams.dispatch import DispatchLog, abandoned
 from llm_datagen.streams.lanes import Naming
@@ -259,7 +260,7 @@ class UnifiedNode(Wiring):
         for stream, coverage in source.parts(position.coverage):
             check_source(stream, coverage)
             if self.root is None and not position.coverage:
-                check_ids(stream)
+                check_ids(stream, follow=self.follow_input)
         abandoned(output, position)
 
     def _pack(self) -> bytes:
@@ -351,17 +352,27 @@ class UnifiedNode(Wiring):
                 f"UnifiedNodePipeline([{self.node_id}])"
             )
 
-    def run(self) -> RunReport:
+    def run(self, *, progress: Progress = "auto") -> RunReport:
         """Run until the input has ended, or the node is cancelled. Blocks.
 
+        Args:
+            progress: whether a table shows how far the node is; see `UnifiedPipeline.run`.
+
         Raises:
+            ConfigError: when `progress` cannot be what was given.
             NodeFailedError: when the operator, or the disk, failed; from the original exception.
             StreamError: when a stream cannot be read or continued.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
         """
+        check_progress(progress)
         self._refuse_several()
         if self._opened is None:
             self._check_alone()
+        before = NodeReport(node_id=self.node_id)
+        with shown(progress, self._hooks, lambda: node_views([self], [before]), lambda: self.status) as hooks:
+            return run_in_foreground(self._prepare(hooks))
+
+    def _prepare(self, hooks: IPipelineHooks | None) -> Run:
         plan = self._opened or self.plan()
         try:
             log = open_log(self._log_file)
@@ -374,10 +385,10 @@ class UnifiedNode(Wiring):
             streaming=True,
             folder=None,
             image={"config": self.config()},
-            hooks=self._hooks,
+            hooks=hooks,
             log=log,
         )
-        return run_in_foreground(self._run)
+        return self._run
 
     def runs_in(self, run: Run) -> None:
         """Take note of the run of a pipeline that this node is in, for `status` and `progress`."""

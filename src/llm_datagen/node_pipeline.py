@@ -107,8 +107,8 @@ class UnifiedNodePipeline(BasePipeline):
         known = [entry["node_id"] for entry in image["nodes"]]
         if sorted(given) != sorted(known):
             raise ImageMismatchError(
-                f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; a "
-                "resume needs the same ones"
+                f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; undo "
+                "that, or resume it again: resume() says what changed, and what can be done"
             )
         return [given[node_id] for node_id in known]
 

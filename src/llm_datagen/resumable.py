@@ -8,14 +8,13 @@ from inspect import signature
 from typing import Any
 
 from llm_datagen.config import DataConfig, FailurePolicy, OnError, WriterConfig
+from llm_datagen.continuing import counts_of
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
-from llm_datagen.streams.commits import Position
-from llm_datagen.streams.sink import position_of
 
 _NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
 """What an image has besides settings: `check_operators`, `ignored_ends` and `ignored_uris` look at these."""
@@ -40,9 +39,9 @@ def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
     known = [node["operator"] for node in image["nodes"]]
     if names != known:
         raise ImageMismatchError(
-            f"run {image['pipeline_id']!r} was made with the operators {known}, and the code has {names}; a resume "
-            "needs the same ones in the same order (an operator that was renamed keeps its identity with "
-            "name='the old name')"
+            f"run {image['pipeline_id']!r} was made with the operators {known}, and the code has {names}; undo that, "
+            "or resume it again: resume() says what changed, and what can be done (an operator that was renamed keeps "
+            "its identity with name='the old name')"
         )
 
 
@@ -190,19 +189,8 @@ def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
 def count_again(image: dict[str, Any], nodes: Sequence[UnifiedNode]) -> None:
     """Write into an image what the streams say of each node: it may have been saved long before a kill."""
     for node, entry in zip(nodes, image["nodes"], strict=True):
-        found = position_of(node.output)
-        position = found[1] if found else Position()
         before = NodeReport(**{key: entry[key] for key in NodeReport.__dataclass_fields__ if key in entry})
-        now = replace(
-            before,
-            rows_in=position.coverage.rows,
-            rows_out=position.rows,
-            filtered=position.filtered,
-            skipped=position.skipped,
-            dead_letters=position.dead,
-            failed=position.skipped + position.dead,
-            status=Status.COMPLETED if node.is_finished() else Status.PENDING,
-        )
+        now = replace(before, **counts_of(node.output, is_finished=node.is_finished()))
         entry.update(now.as_dict())
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from llm_datagen.continuing import counts_of
+from llm_datagen.display.terminal import is_terminal
 from llm_datagen.display.views import NodeView, view_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.hooks import CompositePipelineHooks, IPipelineHooks
-from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, Status
-from llm_datagen.streams.commits import Position
-from llm_datagen.streams.letters import position_of
+from llm_datagen.streams import Stream
 
 Progress = bool | Literal["auto"]
 """Whether the run is shown: always; never; or where there is a terminal or a notebook that shows it."""
@@ -33,25 +32,34 @@ def check_progress(value: Any) -> None:
         raise ConfigError("progress=True needs rich; install it with: pip install 'llm-datagen[cli]'")
 
 
-def node_views(nodes: Iterable[UnifiedNode], reports: Iterable[NodeReport]) -> list[NodeView]:
+class Shown(Protocol):
+    """A node, as far as it is shown."""
+
+    @property
+    def node_id(self) -> str:
+        """Its id."""
+
+    @property
+    def output(self) -> Stream:
+        """What it writes."""
+
+    @property
+    def operator(self) -> Any:
+        """Its operator."""
+
+    def is_finished(self) -> bool:
+        """Return whether its output is whole."""
+
+
+def node_views(nodes: Iterable[Shown], reports: Iterable[NodeReport]) -> list[NodeView]:
     """Return the nodes as they are before a run: what their streams say is right, whatever the image says."""
     known = {report.node_id: report for report in reports}
     return [_view(node, known[node.node_id]) for node in nodes]
 
 
-def _view(node: UnifiedNode, report: NodeReport) -> NodeView:
-    found = position_of(node.output)
-    position = found[1] if found else Position()
-    counts = {
-        "status": Status.COMPLETED if node.is_finished() else Status.PENDING,
-        "operator": operator_name(node.operator),
-        "rows_in": position.coverage.rows,
-        "filtered": position.filtered,
-        "skipped": position.skipped,
-        "dead_letters": position.dead,
-        "failed": position.skipped + position.dead,
-    }
-    return view_of({**report.as_dict(), **counts})
+def _view(node: Shown, report: NodeReport) -> NodeView:
+    counts = counts_of(node.output, is_finished=node.is_finished())
+    return view_of({**report.as_dict(), **counts, "operator": operator_name(node.operator)})
 
 
 @contextlib.contextmanager
@@ -86,8 +94,7 @@ def _display(progress: Progress, nodes: Callable[[], list[NodeView]], status: Ca
         from llm_datagen.display.notebook import NotebookTable, publisher
 
         return NotebookTable(publisher(), nodes())
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if is_terminal and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}:
+    if is_terminal(sys.stderr):
         from llm_datagen.display.console import SafeConsole
         from llm_datagen.display.live import LiveTable
 

@@ -12,7 +12,7 @@ from llm_datagen.ids import Id, RootNames, root_names
 from llm_datagen.kin import numeric_source, rows_of
 from llm_datagen.streams import Coverage, Lane, MergedStream, Stream, StreamFactory
 from llm_datagen.streams.commits import Position
-from llm_datagen.streams.letters import position_of
+from llm_datagen.streams.sink import position_of
 
 _NEEDLES = 50
 """Ids that are looked for in undecoded records; when there are more, all records are decoded."""

@@ -23,17 +23,21 @@ _WAYS = (
 )
 
 
-def check_ids(source: Stream) -> None:
-    """See to it that no two rows of a sealed stream have the same id, nor could come to have it.
+def check_ids(source: Stream, *, follow: bool) -> None:
+    """See to it that no two rows of a stream have the same id, nor could come to have it.
 
-    What a node wrote is passed over, and so is what a writer numbered. Else the stream is read once, and when its ids
+    What a node wrote is passed over, and so is what a writer numbered. With `follow`, so is a stream that is not
+    sealed: its rows come while they are read. Else the stream is read once, and when its ids
     are no rising numbers, once more, with an index in a temporary file: memory does not follow the rows.
 
     Raises:
         IdError: when two have; naming both.
     """
     manifest = source.manifest()
-    if manifest is None or manifest.source or manifest.position().marks.get(NUMBERED):
+    if manifest is None:
+        if follow or source.size() is None:
+            return
+    elif manifest.source or manifest.position().marks.get(NUMBERED):
         return
     last = -1
     for _, row_id, _ in _ids_of(source):

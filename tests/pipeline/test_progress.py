@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, DefaultPipelineHooks, NodeFailedError, UnifiedPipeline, showing
+from llm_datagen import ConfigError, DefaultPipelineHooks, NodeFailedError, UnifiedNode, UnifiedPipeline, showing
 from llm_datagen.display.notebook import NotebookTable
 from llm_datagen.report import NodeReport, RunReport, Status
 
@@ -58,6 +58,23 @@ def test_lines_are_written_where_there_is_no_terminal(tmp_path: Path, capfd: pyt
     assert err.splitlines()[-1].startswith("node_0 odd: completed, 50/50 rows, ")
     assert hooks.ends == ["node_0"]
     assert pipeline.hooks is hooks
+
+
+def test_a_node_that_runs_by_itself_is_shown_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Line 8: as a pipeline is; rows of a run before count."""
+    write_jsonl(tmp_path / "in.jsonl", numbered(50))
+    hooks = Ends()
+    node = UnifiedNode("mine", follow_input=False, hooks=hooks, log_file=None).set_operator(odd)
+    node.bind_io(str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
+    node.run(progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("mine odd: completed, 50/50 rows, ")
+    assert hooks.ends == ["mine"]
+    with pytest.raises(ConfigError, match='progress must be True, False or "auto"'):
+        node.run(progress="yes")  # type: ignore[arg-type]
+    node.run()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_cannot_be_shown_is_refused_or_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,20 +18,20 @@ def pair(row: Any) -> list[Any]:
     return [{"n": row["n"]}, {"n": -row["n"]}]
 
 
-def by_itself(bench: Bench) -> Any:
-    node = UnifiedNode("a", log_file=None).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
+def by_itself(bench: Bench, **settings: Any) -> Any:
+    node = UnifiedNode("a", log_file=None, **settings).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
     node.set_operator(pair)
     return node.run
 
 
-def in_a_pipeline(bench: Bench) -> Any:
-    node = UnifiedNode("a").bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
+def in_a_pipeline(bench: Bench, **settings: Any) -> Any:
+    node = UnifiedNode("a", **settings).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
     node.set_operator(pair)
     pipeline = UnifiedNodePipeline([node], results_dir=bench.folder / "results", log_file=None)
     return lambda: pipeline.create("a").run()
 
 
-WAYS: list[Callable[[Bench], Any]] = [by_itself, in_a_pipeline]
+WAYS: list[Callable[..., Any]] = [by_itself, in_a_pipeline]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -54,6 +54,16 @@ def test_an_id_that_is_there_twice_is_refused_before_anything_is_done(
     JsonlStream(f"jsonl://{bench.input}").seal()
     run = way(bench)
     with pytest.raises(IdError, match=message + r".*give each row an id of its own, or none \(rename the column\)"):
+        run()
+    assert not bench.output.exists()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_input_that_is_taken_as_it_is_needs_no_seal(bench: Bench, way: Callable[..., Any]) -> None:
+    """13.19: with `follow_input=False`, all its rows are there when the node begins, as in a sealed one."""
+    bench.give([{"_i": 3, "n": 1}, {"_i": "3", "n": 2}])
+    run = way(bench, follow_input=False)
+    with pytest.raises(IdError, match=r"line 2: the row has the id '3', as row 0"):
         run()
     assert not bench.output.exists()
 

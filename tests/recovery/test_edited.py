@@ -554,3 +554,27 @@ def test_after_a_rerun_the_image_names_the_new_operators(bench: Bench) -> None:
     line(bench, [parts.double]).resume("a", on_change="rerun")
     UnifiedPipeline(results_dir=bench.results, log_file=None).resume("a").run()
     assert [row["n"] for row in lines(bench.output)] == [2 * n for n in range(6)]
+
+
+class Unreadable(Step):
+    """A step with data that raises when it is looked at."""
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.held = _Closed(a=1)
+
+
+class _Closed(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("closed")
+
+
+def test_of_what_cannot_be_read_a_resume_warns(bench: Bench) -> None:
+    """13: its value may have been edited, and nobody can say so."""
+    bench.give(numbered(ROWS))
+    CALLS.clear()
+    with pytest.raises(NodeFailedError):
+        line(bench, [Unreadable("A", fail_at=7)]).create("a").run()
+    with pytest.warns(OperatorWarning, match=r"node_0: of the operator, attribute held cannot be read .* not known"):
+        resumed = line(bench, [Unreadable("A")]).resume("a")
+    assert resumed.run().rows_out == ROWS

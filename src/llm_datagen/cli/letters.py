@@ -18,8 +18,9 @@ from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.jsonvalues import shown
-from llm_datagen.streams.letters import position_of, read_letters
+from llm_datagen.streams.letters import read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.sink import position_of
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import errno
 import io
 import json
-import os
 import sys
 from typing import Any, TextIO
 
 import orjson
 
+from llm_datagen.display import terminal
 from llm_datagen.escaping import escape, escape_json
 
 
 def is_terminal() -> bool:
     """Return whether standard output is a terminal that can be drawn on."""
-    is_tty = sys.stdout is not None and sys.stdout.isatty()
-    return is_tty and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+    return terminal.is_terminal(sys.stdout)
 
 
 def write(text: str = "") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
@@ -26,6 +26,7 @@ from llm_datagen.config import (
     check_max_errors,
 )
 from llm_datagen.errors import ConfigError
+from llm_datagen.jsontext import Nan
 from llm_datagen.logfile import LogFile
 from llm_datagen.operator_refs import OperatorRef
 
@@ -69,7 +70,7 @@ class WriterPart(_Part):
 class DataPart(_Part):
     """`DataConfig`."""
 
-    nan: Literal["error", "null"] = "error"
+    nan: Nan = "error"
     max_record_bytes: Count | None = None
     strict: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm_datagen.escaping import listed
 from llm_datagen.identity import changed_data, data_of
 from llm_datagen.operators import INodeContext, operator_name
 
@@ -35,9 +36,8 @@ class StateWatch:
         """Look again, before `teardown`, and warn of what has changed."""
         names = [] if self._before is None else changed_data(self._before, data_of(self._operator))
         if names:
-            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             self._ctx.log(
-                f"operator {operator_name(self._operator)} has state of its own: {', '.join(names[:MOST_NAMED])}{more} "
+                f"operator {operator_name(self._operator)} has state of its own: {listed(names, MOST_NAMED)} "
                 "changed between calls. It is gone after a crash, so a resume gives other rows than an uninterrupted "
                 "run; make it stateless, or say that it is meant: stateful = True",
                 level="warning",

@@ -26,6 +26,7 @@ from llm_datagen.identity.changes import (
     fingerprint_of,
     note_changes,
     shown_change,
+    unread_parts,
 )
 from llm_datagen.identity.walk import Parts, parts_of
 
@@ -39,4 +40,5 @@ __all__ = [
     "note_changes",
     "parts_of",
     "shown_change",
+    "unread_parts",
 ]

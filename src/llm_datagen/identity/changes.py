@@ -12,7 +12,7 @@ from llm_datagen.identity.code import digest, is_same_code
 from llm_datagen.identity.data import MOST_SHOWN, is_secret_name
 from llm_datagen.identity.kinds import SHORT
 from llm_datagen.identity.own import note_own_state, subject_of, without_own_state
-from llm_datagen.identity.walk import Parts, parts_of
+from llm_datagen.identity.walk import SOME_UNREAD, UNREAD, Parts, parts_of
 
 _DATA = re.compile("([0-9a-f]{16})(?: (.*))?", re.DOTALL)
 _HASH = re.compile("[0-9a-f]{16,}")
@@ -58,11 +58,22 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
             continue
         if name.startswith(FILE) and not (name in known and name in now):  # the argument that names it is a part, too
             continue
+        if name.endswith(UNREAD):  # it is told for itself; earlier versions did not note it
+            continue
         if name not in now or name not in known:
             changes.append(f"{name} ({'new' if name in now else 'gone'})")
         elif not _is_same(name, known[name], now[name]):
             changes.append(name)
     return changes
+
+
+def unread_parts(now: Mapping[str, str | None]) -> list[str]:
+    """Return the parts of an operator that raise when they are looked at, so that an edit of them is not seen."""
+    return [
+        name.removesuffix(UNREAD)
+        for name, value in now.items()
+        if value is None and (name.endswith(UNREAD) or name in (SOME_UNREAD, "fingerprint"))
+    ]
 
 
 def shown_change(name: str, known: Mapping[str, str | None], now: Mapping[str, str | None]) -> str:

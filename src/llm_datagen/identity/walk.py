@@ -27,6 +27,12 @@ Parts = dict[str, str | None]
 """What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no
 secret, or a short text alone; None: nothing can be told."""
 
+UNREAD = " (cannot be read)"
+"""What the name of a part ends with that raises when it is looked at; its value is None."""
+
+SOME_UNREAD = "some of it"
+"""The part that stands for all that was not looked at any more, as something raised."""
+
 _IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
 _PACKAGE = __name__.partition(".")[0]
 
@@ -43,7 +49,7 @@ def parts_of(thing: Any, *, above: type = object, without: Iterable[str] = ()) -
     try:
         walk.visit_root()
     except Exception:  # noqa: BLE001 - foreign objects may do anything when they are looked at
-        walk.parts["some of it"] = None
+        walk.parts[SOME_UNREAD] = None
     return walk.parts
 
 
@@ -152,6 +158,8 @@ class _Walk:
             inside = mixed_digest(value, lambda part: self._look(part, found))
             counts = inside and holds_data(value) and (is_container or self._is_ours(kind.__module__))
             self._add(name, f"{known} {inside}" if counts else known)
+            if inside is None:
+                self._add(f"{name}{UNREAD}", None)
             if not holds_data(value):
                 found = [value]  # of an object alone, the type and its code
             for part in found[:MOST_LEAVES]:

@@ -15,13 +15,12 @@ from llm_datagen.ids import ID_FIELD, id_text, parse_id
 from llm_datagen.streams.codec import Encoder, Split
 from llm_datagen.streams.jsonl import JsonlEncoder, split_lines
 from llm_datagen.streams.jsonvalues import refusal
-from llm_datagen.streams.unreadable import LongRecord, check_encoding, text_of
+from llm_datagen.streams.unreadable import UTF8_BOM, LongRecord, check_encoding, text_of
 
 MAX_RECORD_BYTES = 1 << 20
 """The longest record, unless told otherwise: a quote that is not closed would make a record of all that follows."""
 
 _BEHIND_QUOTE = (b"", b",", b"\r")
-_BOM = b"\xef\xbb\xbf"
 
 
 class _Echo:
@@ -238,7 +237,7 @@ class CsvCodec:
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[CsvDecoder, int] | None:
         """Return a decoder for the header, and the offset after it."""
         check_encoding(head)
-        start = len(_BOM) if head.startswith(_BOM) else 0
+        start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
         split = self._split(head[start:], final=final, keep_blank=False)
         if not split.records:
             if len(head) > self.max_record_bytes and head[start:].strip(b"\r\n"):

@@ -12,12 +12,11 @@ from llm_datagen.config import DataConfig
 from llm_datagen.jsontext import Nan, dumps, has_long_number, loads, without_lone_surrogates
 from llm_datagen.streams.codec import Decoder, Encoder, Split
 from llm_datagen.streams.jsonvalues import fields_of, has_non_finite, refusal
-from llm_datagen.streams.unreadable import LongRecord, check_encoding
+from llm_datagen.streams.unreadable import UTF8_BOM, LongRecord, check_encoding
 
 MAX_RECORD_BYTES = 64 << 20
 """The longest line, unless told otherwise. Longer than of CSV: a line ends whatever it holds, and images are long."""
 
-_BOM = b"\xef\xbb\xbf"
 _ALL = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS
 _NULL = b"null"
@@ -174,10 +173,10 @@ class JsonlCodec:
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder, and the offset after a byte order mark if there is one."""
-        if len(head) < len(_BOM) and _BOM.startswith(head) and not final:
+        if len(head) < len(UTF8_BOM) and UTF8_BOM.startswith(head) and not final:
             return None
         check_encoding(head)
-        return self._careful if self._is_careful else orjson.loads, len(_BOM) if head.startswith(_BOM) else 0
+        return self._careful if self._is_careful else orjson.loads, len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
 
     def split(self, data: bytes, *, final: bool) -> Split:
         """Split `data` into lines, up to one that is too long."""

@@ -36,7 +36,7 @@ RAW_BYTES = 1 << 20
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
-__all__ = ["UNPARSED", "bury_abandoned", "check_letters", "letter", "position_of", "read_letters", "release_letters"]
+__all__ = ["UNPARSED", "bury_abandoned", "check_letters", "letter", "read_letters", "release_letters"]
 
 
 def read_letters(

@@ -6,6 +6,9 @@ import re
 
 from llm_datagen.jsontext import loads
 
+UTF8_BOM = b"\xef\xbb\xbf"
+"""What a file of UTF-8 may begin with."""
+
 _CONVERT = "convert it, such as with: iconv -f {} -t UTF-8"
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)

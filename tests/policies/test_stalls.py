@@ -16,11 +16,14 @@ import pykka
 import pytest
 
 from llm_datagen import MemoryStream, NodeFailedError, RunReport, Status
+from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.node import NodeActor
 from llm_datagen.executors import loop
 from llm_datagen.messages import GetStatus, Stalled, Subscribe
 from llm_datagen.report import NodeReport
 from llm_datagen.testing import Fault, RecordingHooks, inject
 
+from ..actors.helpers import SteppingClock
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
 from .helpers import PoisonError, check_counts, double, ledger_of, some_children
 
@@ -236,7 +239,36 @@ def test_after_one_signal_a_process_ends_when_the_grace_is_over(bench: Bench, nu
 
 # --- noticing that nothing moves ---------------------------------------------------------------------------------
 
-STALL = 0.2
+STALL = 0.6
+"""Seconds of real time without movement: far more than a call takes here, also on a busy machine."""
+
+
+class Hours(SteppingClock):
+    """The nodes' time: it passes when a test says so, and never while a node has something to do."""
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass, and wait until each node has looked at what that means."""
+        self._rest()
+        self.advance(seconds)
+        self._rest()
+
+    def _rest(self) -> None:
+        for ref in pykka.ActorRegistry.get_by_class(NodeActor):
+            self.settle(ref)
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
+    """The clock that all nodes go by."""
+    hours = Hours()
+
+    def inbox() -> Mailbox:
+        inbox = Mailbox()
+        inbox.clock = hours
+        return inbox
+
+    monkeypatch.setattr(NodeActor, "_create_actor_inbox", staticmethod(inbox))
+    return hours
 
 
 class Watch:
@@ -315,7 +347,7 @@ class Naps:
 
 
 @pytest.mark.parametrize("style", ["plain", "stubborn"])
-def test_an_operator_that_hangs_is_noticed_once(bench: Bench, hang: Hang, style: str) -> None:
+def test_an_operator_that_hangs_is_noticed_once(bench: Bench, hours: Hours, hang: Hang, style: str) -> None:
     """M27: one line, one call of the hook, with the rows in flight; the status says it, until something moves again."""
     bench.give(numbered(300))
     slow = Naps(hang.plain)
@@ -326,22 +358,28 @@ def test_an_operator_that_hangs_is_noticed_once(bench: Bench, hang: Hang, style:
         return await hang.stubborn(row)
 
     watch = Watch(bench, [slow if style == "plain" else later], streaming=True)
+    eventually(lambda: hang.hanging)
+    hours.pass_by(STALL)
     (stall,) = watch.stalls()
     assert stall["waits_on"] == "operator"
     assert stall["ids"] == (7,)
     assert stall["in_flight"] == 1
     shown = eventually(watch.is_shown)
     assert "waits on operator; 1 rows in flight: 7" in shown
-    time.sleep(3 * STALL)
+    for _ in range(12):
+        hours.pass_by(STALL / 4)
     assert len(watch.stalls()) == 1, "it is said once"
     hang.gate.set()
+    done = watch.node().rows_out
+    eventually(lambda: watch.node().rows_out > done)
+    hours.pass_by(STALL / 4)
     watch.clears()
     slow.hurry.set()
     assert watch.end().status == Status.COMPLETED
     assert len(watch.lines()) == 1
 
 
-def test_a_second_stall_is_noticed_as_well(bench: Bench) -> None:
+def test_a_second_stall_is_noticed_as_well(bench: Bench, hours: Hours) -> None:
     """M27: each is told, by the node that hangs, with its rows' own ids."""
     bench.give(numbered(40))
     first, second = Hang(3), Hang(6)
@@ -349,6 +387,9 @@ def test_a_second_stall_is_noticed_as_well(bench: Bench) -> None:
     watch = Watch(bench, [some_children, work], streaming=True)
     try:
         for hang, row_id in ((first, "2_1"), (second, "6_0")):
+            eventually(lambda hang=hang: hang.hanging)  # type: ignore[misc]
+            hours.pass_by(STALL / 4)  # in which the node sees that an earlier stall is over
+            hours.pass_by(STALL)
             stall = watch.stall_at("node_1", row_id)
             assert (stall["waits_on"], stall["in_flight"]) == ("operator", 1)
             hang.gate.set()
@@ -434,7 +475,7 @@ def test_what_a_node_waited_for_is_not_shown_any_more_when_it_waits_for_somethin
     hang = Hang(0)
     try:
         sink = source.sink()
-        watch = Watch(bench, [hang.plain], input_uri="memory://late-source", follow_input=True, stall_after=0.6)
+        watch = Watch(bench, [hang.plain], input_uri="memory://late-source", follow_input=True, stall_after=1.2)
         assert watch.stalls()[0]["waits_on"] == "upstream"
         assert watch.node().stalled
         sink.append(b'{"n":0}\n', rows=1)

@@ -190,7 +190,7 @@ class Edit:
             *(
                 Note(
                     node_id,
-                    f"of the operator, {listed(parts, PARTS_SHOWN)} cannot be read (it raises), so whether that changed "
+                    f"of the operator, {listed(parts, PARTS_SHOWN)} cannot be read (it raises), so whether it changed "
                     "is not known; give the operator a `version` or a method `fingerprint`",
                     [],
                 )

@@ -93,7 +93,8 @@ class BaseOperator:
     call, on a thread (or event loop) of the node; with ``executor="process"``, once in each worker process.
 
     Attributes:
-        name: the operator's identity, stored in the image; the class's name unless set.
+        name: what the operator is called in the image, in reports and messages; the class's name unless set. A step of
+            the same name in the code and in the image of a run is the same step.
         bisect: whether a batch that fails may be called again in halves, to find the row at fault; False makes the
             whole batch fail.
         batch_by: which rows share a call of `process_batch`: "position", those that lie together; "parent", children of

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import FunctionOperator, NodeFailedError, ResumeWarning, Status, StreamError, UnifiedPipeline
+from llm_datagen import (
+    FunctionOperator,
+    NodeFailedError,
+    ResumeWarning,
+    Status,
+    StreamChangedError,
+    StreamError,
+    UnifiedPipeline,
+)
 
 from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered, write_jsonl
 
@@ -371,3 +379,28 @@ def test_usage_and_counts_go_on_over_a_resume(bench: Bench) -> None:
     node = bench.image("a")["nodes"][0]
     assert (node["rows_in"], node["rows_out"], node["filtered"]) == (100, 90, 10)
     assert node["usage"] == report.usage
+
+
+@pytest.mark.parametrize(("row", "is_seen"), [(479, True), (477, True), (3, True), (450, False)])
+def test_edits_just_before_the_first_row_that_is_not_done_are_seen(bench: Bench, row: int, is_seen: bool) -> None:
+    """Line 17: of 10 MB, the first 8 MiB and the 64 KiB before the frontier are compared; the docs say what is not."""
+    given = [{"n": n, "text": "x" * 20_000} for n in range(500)]
+    bench.give(given)
+    fails = True
+
+    def work(item: Any) -> Any:
+        if fails and item["n"] == 480:
+            raise RuntimeError("not yet")
+        return {"n": item["n"]}
+
+    pipeline = bench.pipeline([work]).create("a")
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    fails = False
+    given[row]["text"] = "y" * 20_000
+    bench.give(given)
+    if is_seen:
+        with pytest.raises(StreamChangedError, match="the input was edited where it had been read already"):
+            pipeline.resume("a")
+    else:
+        assert pipeline.resume("a").run().rows_in == 500

@@ -202,7 +202,7 @@ def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
 def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> None:
     """See to it that no log or cache lies where another run has a stream, or what belongs to one."""
     for use in uses:
-        found = stream_at(LOCAL_DISK, use.path)
+        found = stream_at(LOCAL_DISK, os.path.realpath(use.path))
         if found is not None:
             path, what = found
             run = None if folder is None else owner_of(_place(path), folder)

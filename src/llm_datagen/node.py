@@ -259,7 +259,7 @@ class UnifiedNode(Wiring):
         check_letters_of(output, position)
         for stream, coverage in source.parts(position.coverage):
             check_source(stream, coverage)
-            if self.root is None and not position.coverage:
+            if self.root is None:
                 check_ids(stream, follow=self.follow_input)
         abandoned(output, position)
 

@@ -64,15 +64,15 @@ def ignored_settings(given: Mapping[str, Any], defaults: Mapping[str, Any], imag
         defaults: what they are when they are not given.
         image: the image.
     """
-    said, usual = _flat(given), _flat(defaults)
+    said, usual, created = _flat(given), _flat(defaults), _flat(image["config"])
     nodes = [_flat(entry) for entry in image["nodes"]]
     # A node's config, or resume(on_error=), may have replaced what the code gives.
-    used = {name: nodes[0].get(name, value) for name, value in _flat(image["config"]).items()}
+    used = {name: nodes[0].get(name, value) for name, value in created.items()}
     ignored = {
         name: value
         for name, value in said.items()
         if name in used
-        and value not in (used[name], usual.get(name))
+        and value not in (used[name], usual.get(name), created[name])
         and not any(name in node and node[name] == value for node in nodes)
     }
     return _unused(f"run {image['pipeline_id']!r}", image["nodes"][0]["node_id"], ignored, used)

@@ -6,17 +6,18 @@ but their children would both be ``12_0``; and a row ``"7_0"`` beside a row ``7`
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 
 from llm_datagen.errors import IdError
 from llm_datagen.ids import Id
-from llm_datagen.kin import parent_of
 from llm_datagen.streams import Stream
 from llm_datagen.streams.rows import item_of
 from llm_datagen.streams.standalone import NUMBERED
 
 _BLOCK_ROWS = 4096
+_CHILD = re.compile(r"(.+)_(?:0|[1-9][0-9]*)", re.DOTALL)
 _WAYS = (
     "give each row an id of its own, or none (rename the column): then rows are named by their number, as they are in "
     "the input of a UnifiedPipeline"
@@ -35,7 +36,7 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     """
     manifest = source.manifest()
     if manifest is None:
-        if follow or source.size() is None:
+        if (follow and not source.is_sealed()) or source.size() is None:
             return
     elif manifest.source or manifest.position().marks.get(NUMBERED):
         return
@@ -50,31 +51,38 @@ def check_ids(source: Stream, *, follow: bool) -> None:
 def _check_each(source: Stream) -> None:
     index = sqlite3.connect("")  # a file without a name, which is in memory while it is small
     try:
-        index.execute("CREATE TABLE ids (text TEXT PRIMARY KEY, number INT, parent TEXT) WITHOUT ROWID")
+        index.execute("CREATE TABLE ids (text TEXT PRIMARY KEY, number INT) WITHOUT ROWID")
+        index.execute("CREATE TABLE ancestors (text TEXT, number INT)")
         for number, row_id, offset in _ids_of(source):
-            parent = parent_of(row_id)
             try:
-                index.execute(
-                    "INSERT INTO ids VALUES (?, ?, ?)", (str(row_id), number, None if parent is None else str(parent))
-                )
+                index.execute("INSERT INTO ids VALUES (?, ?)", (str(row_id), number))
             except sqlite3.IntegrityError:
                 (first,) = index.execute("SELECT number FROM ids WHERE text = ?", (str(row_id),)).fetchone()
                 raise IdError(
                     f"{source.line_place(offset)}: the row has the id {row_id!r}, as row {first} of the stream has "
                     f"(rows are counted from 0); {_WAYS}"
                 ) from None
+            index.executemany("INSERT INTO ancestors VALUES (?, ?)", [(text, number) for text in _ancestors(row_id)])
         found = index.execute(
-            "SELECT child.text, child.number, parent.text, parent.number FROM ids child "
-            "JOIN ids parent ON child.parent = parent.text LIMIT 1"
+            "SELECT child.text, child.number, ids.text, ids.number FROM ancestors "
+            "JOIN ids ON ids.text = ancestors.text JOIN ids child ON child.number = ancestors.number LIMIT 1"
         ).fetchone()
     finally:
         index.close()
     if found is not None:
         child, number, parent, first = found
         raise IdError(
-            f"{source.path}: row {number} has the id {child!r}, which a child of row {first} with the id {parent!r} "
-            f"would have (rows are counted from 0); {_WAYS}"
+            f"{source.path}: row {number} has the id {child!r}, which a descendant of row {first} with the id "
+            f"{parent!r} would have (rows are counted from 0); {_WAYS}"
         )
+
+
+def _ancestors(row_id: Id) -> Iterator[str]:
+    """Yield the ids of rows that would have a descendant of this name, by its form: ``7_0`` and ``7`` of ``7_0_3``."""
+    text = str(row_id)
+    while (found := _CHILD.fullmatch(text)) is not None:
+        text = found[1]
+        yield text
 
 
 def _ids_of(source: Stream) -> Iterator[tuple[int, Id, int]]:

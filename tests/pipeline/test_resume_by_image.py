@@ -342,3 +342,22 @@ def test_the_same_nodes_wired_by_hand_are_resumed_without_a_word(bench: Bench) -
         node = UnifiedNode("n", **settings).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}")
         pipeline = UnifiedNodePipeline([node.set_operator(double)], results_dir=bench.results, log_file=None)
         pipeline.resume("a") if go_on else pipeline.create("a")  # warnings are errors here
+
+
+@pytest.mark.parametrize("given", [{"id_scheme": "text"}, {"id_scheme": "text", "id_prefix": "sh-"}])
+def test_a_resume_with_the_settings_of_its_run_tells_nothing(bench: Bench, given: dict[str, Any]) -> None:
+    interrupted(bench, double, **given)
+    again = UnifiedPipeline([double, Label("x")], results_dir=bench.folder / "results", log_file=None, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResumeWarning)
+        again.resume("a").run()
+
+
+def test_a_node_of_other_settings_tells_nothing(bench: Bench) -> None:
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([double, Label("x")], parallel_size=2)
+    pipeline.create("a", node_configs=[{"parallel_size": 5}, None])
+    again = bench.pipeline([double, Label("x")], parallel_size=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResumeWarning)
+        again.resume("a").run()

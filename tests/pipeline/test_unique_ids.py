@@ -43,7 +43,8 @@ WAYS: list[Callable[..., Any]] = [by_itself, in_a_pipeline]
         ([{"_i": 12}, {"_i": "12"}], r"line 2: the row has the id '12', as row 0"),
         ([{"_i": 5}, {}, {"_i": 1}], r"line 3: the row has the id 1, as row 1"),
         ([{"_i": 1}, {}], r"line 2: the row has the id 1, as row 0"),
-        ([{"_i": "7_0"}, {"_i": 7}], r"row 0 has the id '7_0', which a child of row 1 with the id '7' would have"),
+        ([{"_i": "7_0"}, {"_i": 7}], r"row 0 has the id '7_0', which a descendant of row 1 with the id '7' would have"),
+        ([{"_i": 7}, {"_i": "7_1_0"}], r"row 1 has the id '7_1_0', which a descendant of row 0 with the id '7'"),
     ],
 )
 def test_an_id_that_is_there_twice_is_refused_before_anything_is_done(
@@ -69,7 +70,9 @@ def test_an_input_that_is_taken_as_it_is_needs_no_seal(bench: Bench, way: Callab
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("ids", [["b", "a", "7_1", 3], [9, 2, 5, 0], [0, 3, 4, 70], [None] * 4])
+@pytest.mark.parametrize(
+    "ids", [["b", "a", "7_1", 3], [9, 2, 5, 0], [0, 3, 4, 70], [None] * 4, [7, "007_0", "7_x", "²_0"]]
+)
 def test_ids_of_the_rows_own_that_differ_are_kept(bench: Bench, way: Callable[[Bench], Any], ids: list[Any]) -> None:
     bench.give([{"n": n} if row_id is None else {"_i": row_id, "n": n} for n, row_id in enumerate(ids)])
     JsonlStream(f"jsonl://{bench.input}").seal()
@@ -110,3 +113,24 @@ def test_a_pipeline_numbers_its_rows_whatever_they_carry(bench: Bench) -> None:
     bench.input.write_text("".join(json.dumps({"_i": "a", "n": n}) + "\n" for n in range(3)))
     bench.pipeline([lambda row: row]).create("a").run()
     assert [(row["_i"], row["_i_in"]) for row in lines(bench.output)] == [(n, "a") for n in range(3)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_empty_seal_is_a_seal(bench: Bench, way: Callable[[Bench], Any]) -> None:
+    bench.give([{"_i": 1, "n": 1}, {"_i": 1, "n": 2}])
+    bench.input.with_name("in.jsonl.done").touch()
+    with pytest.raises(IdError, match="as row 0"):
+        way(bench)()
+
+
+def test_a_row_that_was_added_is_looked_at_before_a_resume(bench: Bench) -> None:
+    bench.give([{"_i": 1, "n": 1}, {"_i": 2, "n": 2}])
+    stream = JsonlStream(f"jsonl://{bench.input}")
+    stream.seal()
+    by_itself(bench)()
+    stream.unseal()
+    with bench.input.open("a") as file:
+        file.write('{"_i": 1, "n": 3}\n')
+    stream.seal()
+    with pytest.raises(IdError, match=r"line 3.*as row 0"):
+        by_itself(bench)()

@@ -87,6 +87,7 @@ def test_status_is_answered_at_once_while_every_worker_is_blocked(bench: Bench, 
     ).create("a")
     ref = pipeline.start()
     operator.here.wait(PATIENCE_SECONDS)
+    eventually(lambda: status_of(ref).status is Status.RUNNING)
     status = status_of(ref)  # while the operator stands still
     assert isinstance(status, PipelineStatus)
     assert (status.pipeline_id, status.status) == ("a", Status.RUNNING)

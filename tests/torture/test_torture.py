@@ -54,7 +54,7 @@ def test_a_few_cases_of_each_kind_find_nothing(arguments: str) -> None:
         assert tally["kills"] > 0
         assert tally["letters"] > 0
     if what == "kills":
-        assert min(tally["cuts"], tally["fills"]) > 0
+        assert tally["cuts"] + tally["fills"] > 0  # which of them, the moment of a kill decides
 
 
 def test_a_few_edits_of_a_file_make_no_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ LONGEST = {"test_torture.py", "test_demo_model.py", "test_demo_recipe.py", "test
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run named files in this process, so that `-s` and a debugger work.
 
-    All others run in one process more than there are cores: a third of the time, a test waits for another process, a
+    All others run in two processes more than there are cores: a third of the time, a test waits for another process, a
     clock, or a disk.
     """
     named = (argument.partition("::")[0] for argument in config.invocation_params.args)
-    return 0 if any(argument.endswith(".py") for argument in named) else (os.cpu_count() or 1) + 1
+    return 0 if any(argument.endswith(".py") for argument in named) else (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the tally as one JSON object")
     given = parser.parse_args()
 
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-"))
+    folder = (given.folder or Path(tempfile.mkdtemp(prefix="torture-"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # for those who are nobody for a while
     began = time.monotonic()
@@ -143,6 +143,8 @@ def _tell(given: argparse.Namespace, folder: Path, tally: Tally, seeds: list[int
 
 
 def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> int:
+    if given.mischief:  # paths of runs count from there, for who verifies them as for the runs
+        os.chdir(folder)
     kills, seed = 0, given.seed + job
     with (folder / f"tally-{job}.json").open("w") as file:
         while kills < given.kills / given.jobs and seed < given.seed + given.seeds:

@@ -96,7 +96,7 @@ def image_of_line(
                 "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
                 "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
                 "input_ids": _input_ids(settings.input_ids, uris[0]),
-                "input_values": StreamFactory.create(uris[0]).is_of_engine(),
+                "input_values": _may_hold_values(uris[0]),
                 "follow_input": settings.follow_input if number == 0 else True,
                 "is_root": number == 0,
             }
@@ -137,6 +137,12 @@ def _with_writer_defaults(config: Any, defaults: WriterConfig) -> Any:
     if not isinstance(writer, Mapping):
         return config
     return {**config, "writer_config": {**defaults.as_dict(), **writer}}
+
+
+def _may_hold_values(uri: str) -> bool:
+    """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
+    stream = StreamFactory.create(uri)
+    return stream.size() is None or stream.is_of_engine()
 
 
 def _input_ids(wanted: InputIds, uri: str) -> InputIds:

@@ -17,12 +17,16 @@ from typing import Any
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
+from llm_datagen.logs.reading import may_be_log
 from llm_datagen.operators import kept_files
 from llm_datagen.owners import Place, check_unclaimed, owner_of, places_of
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import Coverage, Stream
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE, check_neighbours, stream_at
+
+_HEAD_BYTES = 1 << 16
+"""How much of a log is looked at."""
 
 _RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
 _SQLITE = ("", "-wal", "-shm", "-journal")
@@ -89,6 +93,7 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
         _refuse_other_runs(uses, folder, look)
     _refuse_shared(uses, look)
     _refuse_streams_of_others([*_of_operators(joints), *_of_log(log_file, [])], folder)
+    _refuse_other_data(log_file)
 
 
 def check_claims(joints: Iterable[Joint], log_file: Any, folder: RunFolder) -> None:
@@ -197,6 +202,26 @@ def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
         run, _, inside = path.removeprefix(results).partition(os.sep)
         if inside.partition(os.sep)[0] in _RUN_FILES and run != folder.pipeline_id:
             raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run!r}; {_CHOOSE}")
+
+
+def _refuse_other_data(log_file: Any) -> None:
+    """See to it that lines of a log are appended to a log only: to nobody's data, whatever links lead there.
+
+    Raises:
+        ConfigError: when the file is there, and its first lines are no events.
+    """
+    if not isinstance(log_file, str | os.PathLike) or not os.path.isfile(log_file):  # noqa: PTH113 - raises nothing
+        return
+    try:
+        with open(log_file, "rb") as file:  # noqa: PTH123 - what is a path was looked at before
+            head = file.read(_HEAD_BYTES)
+    except OSError:  # who opens it to write says why
+        return
+    if not may_be_log(head):
+        raise ConfigError(
+            f"{os.fspath(log_file)} would be the platform log, and is a file of something else: it does not "
+            f"begin with events of a log; {_CHOOSE}"
+        )
 
 
 def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> None:

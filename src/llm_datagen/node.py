@@ -257,10 +257,11 @@ class UnifiedNode(Wiring):
             output.verify(whole=False)
         position = check_recoverable(output, source.uri)
         check_letters_of(output, position)
+        as_is = {stream.place for stream in source.read_as_is(follow=self.follow_input)}
         for stream, coverage in source.parts(position.coverage):
             check_source(stream, coverage)
             if self.root is None:
-                check_ids(stream, follow=self.follow_input)
+                check_ids(stream, follow=stream.place not in as_is)
         abandoned(output, position)
 
     def _pack(self) -> bytes:

@@ -9,11 +9,10 @@ from pathlib import Path
 import pykka
 import pytest
 
-from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Stage
 
 from ..support import nothing_left
-from .helpers import HANG_SECONDS, SteppingClock, no_aside_left
+from .helpers import HANG_SECONDS, SteppingClock, go_by, no_aside_left
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,11 +47,5 @@ def restless() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SteppingClock:
     """A clock that moves only when told to, for every stage that is started in the test."""
     stepping = SteppingClock()
-
-    def create() -> Mailbox:
-        mailbox = Mailbox()
-        mailbox.clock = stepping
-        return mailbox
-
-    monkeypatch.setattr(Stage, "_create_actor_inbox", staticmethod(create))
+    go_by(stepping, Stage, monkeypatch)
     return stepping

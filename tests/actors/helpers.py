@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 import orjson
 import pykka
+import pytest
 from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.stage import Stage
 from llm_datagen.clock import ManualClock
 from llm_datagen.messages import Bulk, Write
 from llm_datagen.streams import Block, Stream
@@ -218,6 +220,17 @@ class SteppingClock(ManualClock):
         """Move on, and wait until an actor has done what was due."""
         self.advance(seconds)
         return self.settle(ref)
+
+
+def go_by(clock: ManualClock, kind: type[Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every actor of a kind that is started in the test go by a clock."""
+
+    def create() -> Mailbox:
+        mailbox = Mailbox()
+        mailbox.clock = clock
+        return mailbox
+
+    monkeypatch.setattr(kind, "_create_actor_inbox", staticmethod(create))
 
 
 # --- messages and rows ---------------------------------------------------------------------------------------------

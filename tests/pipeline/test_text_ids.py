@@ -13,6 +13,7 @@ from llm_datagen import BaseOperator, ConfigError, INodeContext, MemoryStream, N
 from llm_datagen.audit import verify
 from llm_datagen.ids import RootNames
 from llm_datagen.lineage import trace
+from llm_datagen.streams import StreamFactory
 
 from ..support import Bench, bag, lines, numbered, stored
 
@@ -235,3 +236,11 @@ def test_a_run_of_an_older_version_takes_them_for_values_as_it_began(bench: Benc
     bench.put_image("a", image)
     bench.pipeline([same]).resume("a").run()
     assert lines(bench.output)[0] == {"_i": 0, "data": "x"}
+
+
+def test_values_that_a_writer_begins_to_write_after_the_run_was_created_are_values(bench: Bench) -> None:
+    pipeline = bench.pipeline([lambda item: {"is": item}], follow_input=True).create("a")
+    with StreamFactory.create(f"jsonl://{bench.input}").get_writer() as writer:
+        writer.write([5, "t"])
+    pipeline.run()
+    assert [row["is"] for row in lines(bench.output)] == [5, "t"]

@@ -134,3 +134,14 @@ def test_a_row_that_was_added_is_looked_at_before_a_resume(bench: Bench) -> None
     stream.seal()
     with pytest.raises(IdError, match=r"line 3.*as row 0"):
         by_itself(bench)()
+
+
+def test_each_of_several_inputs_that_are_taken_as_they_are_is_looked_at(bench: Bench) -> None:
+    bench.give([{"_i": 1, "n": 1}, {"_i": 1, "n": 2}])
+    right = bench.folder / "right.jsonl"
+    right.write_text('{"_i": 1, "n": 3}\n')
+    node = UnifiedNode("a", log_file=None, follow_input=False)
+    node.bind_io({"left": f"jsonl://{bench.input}", "right": f"jsonl://{right}"}, f"jsonl://{bench.output}")
+    node.set_operator(pair)
+    with pytest.raises(IdError, match=r"in\.jsonl, line 2.*as row 0"):
+        UnifiedNodePipeline([node], results_dir=bench.folder / "results", log_file=None).create("a").run()

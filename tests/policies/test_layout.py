@@ -304,3 +304,40 @@ def test_a_stream_that_comes_to_lie_there_while_a_run_goes_on_is_not_written_int
     with pytest.raises(NodeFailedError, match="where the dead letters of"):
         bench.pipeline([Slow()], on_error="dead_letter").create("a").run()
     assert letters.read_text() == "data of somebody else\n"
+
+
+@pytest.mark.parametrize("make", [Path.symlink_to, Path.hardlink_to])
+def test_a_log_that_is_a_link_to_data_is_refused_and_nothing_is_written(bench: Bench, make: Any) -> None:
+    """12.2.9, 13.12: an output of another run, whatever the name under which it is found."""
+    bench.give(numbered(3))
+    bench.pipeline([lambda row: row]).create("a").run()
+    before = bench.output.read_bytes()
+    log = bench.folder / "a.log"
+    make(log, bench.output)
+    with pytest.raises(ConfigError, match=r"a\.log would be the platform log, and is"):
+        bench.pipeline([lambda row: row], output_uri=f"jsonl://{bench.folder}/b.jsonl", log_file=log).create("b")
+    assert bench.output.read_bytes() == before
+
+
+@pytest.mark.parametrize("head", [b'{"n": 1}\n', b"n,text\n1,a\n", b'{"n": 1}', b"some words\n"])
+def test_a_log_is_not_appended_to_what_is_none(bench: Bench, head: bytes) -> None:
+    """13.12: such as the input of another run, which nothing beside it tells."""
+    bench.give(numbered(3))
+    log = bench.folder / "other"
+    log.write_bytes(head)
+    with pytest.raises(ConfigError, match="it does not begin with events of a log"):
+        bench.pipeline([lambda row: row], log_file=log).create("a")
+    assert log.read_bytes() == head
+
+
+@pytest.mark.parametrize("head", [b"", b"\n", b'{"event": "torn'])
+def test_a_log_goes_on_behind_what_may_be_one(bench: Bench, head: bytes) -> None:
+    bench.give(numbered(3))
+    log = bench.folder / "a.log"
+    log.write_bytes(head)
+    for name in ("a", "b"):
+        bench.pipeline([lambda row: row], log_file=log, output_uri=f"jsonl://{bench.folder}/{name}.jsonl").create(
+            name
+        ).run()
+    assert log.read_bytes().startswith(head)
+    assert log.read_bytes().count(b"[Run Ended]") == 2

@@ -16,14 +16,13 @@ import pykka
 import pytest
 
 from llm_datagen import MemoryStream, NodeFailedError, RunReport, Status
-from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.executors import loop
 from llm_datagen.messages import GetStatus, Stalled, Subscribe
 from llm_datagen.report import NodeReport
 from llm_datagen.testing import Fault, RecordingHooks, inject
 
-from ..actors.helpers import SteppingClock
+from ..actors.helpers import SteppingClock, go_by
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
 from .helpers import PoisonError, check_counts, double, ledger_of, some_children
 
@@ -261,13 +260,7 @@ class Hours(SteppingClock):
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     """The clock that all nodes go by."""
     hours = Hours()
-
-    def inbox() -> Mailbox:
-        inbox = Mailbox()
-        inbox.clock = hours
-        return inbox
-
-    monkeypatch.setattr(NodeActor, "_create_actor_inbox", staticmethod(inbox))
+    go_by(hours, NodeActor, monkeypatch)
     return hours
 
 

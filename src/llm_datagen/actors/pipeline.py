@@ -183,6 +183,8 @@ class PipelineActor(Stage):
         self.end(Outcome.FINISHED)
 
     def _rows_failed(self, message: RowsFailed) -> None:
+        if not self._subscribers and self._host is None:  # where many rows fail, an event for each takes time
+            return
         for failure in message.failures:
             self._publish(
                 RowDeadLettered(

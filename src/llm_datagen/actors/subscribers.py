@@ -18,6 +18,9 @@ class Subscribers:
     def __init__(self, refs: Sequence[Recipient] = ()) -> None:
         self._known: list[tuple[Recipient, tuple[type, ...]]] = [(ref, ()) for ref in refs]
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def add(self, ref: Recipient, kinds: Sequence[type]) -> None:
         """Tell `ref` from now on; with `kinds`, only events of these classes."""
         self._known.append((ref, tuple(kinds)))

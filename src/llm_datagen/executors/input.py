@@ -121,6 +121,8 @@ class Input:
     def offset(self, number: int) -> int:
         """Return the byte at which a record begins. Fast when it is asked for one record after the other."""
         at, offset = self._known if self._known[0] <= number else (0, self._block.offset)
+        if at == number:
+            return offset
         if self._block.ends is not None or number >= len(self._block.records):
             return self._block.offset_after(number)
         offset += sum(map(len, self._block.records[at:number])) + number - at

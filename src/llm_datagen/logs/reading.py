@@ -118,6 +118,18 @@ def _chosen(
                     yield found
 
 
+def may_be_log(head: bytes) -> bool:
+    """Return whether a file may be a log, by its beginning: a line is an event, or it has but one, which is torn."""
+    lines = head.split(b"\n")
+    if not head.strip() or any(map(_event, lines)):
+        return True
+    try:
+        loads_exactly(head)
+    except ValueError:
+        return len(lines) == 1 and head.startswith(b'{"')
+    return False
+
+
 def _event(line: bytes) -> LogEvent | None:
     try:
         fields = loads_exactly(line)

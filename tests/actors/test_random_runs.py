@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.usefixtures("restless"), pytest.mark.timeout(300)]
 RUNS = int(os.environ.get("DATAGEN_RUNS", "60"))
 SEEDS = [int(os.environ["DATAGEN_SEED"])] if "DATAGEN_SEED" in os.environ else list(range(RUNS))
 CHUNKS = 10
-BY_DEFAULT = 3
+BY_DEFAULT = 1
 """How many of them are part of the default suite; the others are `slow`."""
 END_SECONDS = 30.0
 """A run that has not ended by then hangs. (They take hundredths of a second.)"""

@@ -25,6 +25,7 @@ TINY = Scale(rows=0.0003, pace=0.02)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+@pytest.mark.slow
 def test_all_sides_of_a_workload_make_the_same_rows_with_the_same_ids(workload: Workload, tmp_path: Path) -> None:
     references = References(tmp_path / "reference")
     for side, run in workload.runs(TINY).items():

@@ -18,6 +18,7 @@ def uri(name: str) -> str:
 
 
 @given(st.data())
+@pytest.mark.slow
 def test_no_id_is_in_a_merged_stream_twice(data: st.DataObject) -> None:
     """Of any graph: of routers, of nodes that keep rows or make several of them, of merges of merges."""
     streams, nodes = list(ROOTS), []

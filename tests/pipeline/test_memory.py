@@ -92,6 +92,7 @@ def test_a_row_that_becomes_very_many_is_not_held(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("nul", 1_500), ("quote", 300_000)])
+@pytest.mark.slow
 def test_damaged_input_is_not_held(tmp_path: Path, kind: str, count: int) -> None:
     """Line 18: 15 MB of lines of NULs (27 times that was held), and as much behind a quote that is not closed."""
     assert peak(tmp_path, kind, count, on_error="skip") < 100

@@ -159,6 +159,7 @@ def killed_pipeline(folder: Path, at: int) -> None:
     ).create("a", node_configs=[None, {"ordered": True}, {"batch_size": 2}], if_exists="resume").run()
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_whatever_was_killed(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", numbered(40))
     root = str(Path(__file__).parents[2])

@@ -111,6 +111,7 @@ def promised(bench: Bench) -> list[tuple[Path, int]]:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
+@pytest.mark.slow
 def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObject) -> None:
     """C1, S3: a byte, a row, a seal, a commit, a letter; in runs that have ended well, and in runs that have not."""
     with tempfile.TemporaryDirectory() as folder:

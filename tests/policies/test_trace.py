@@ -320,6 +320,7 @@ def test_descendants_are_found_behind_a_stream_that_has_gone_with_its_process(be
 
 
 @pytest.mark.parametrize("kind", ["children", "batches", "numeric"])
+@pytest.mark.slow
 def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: str) -> None:
     """M14: streams of many rows are read, not held: also to find the rows of a batch, and where a row ends."""
     count = 8_000

@@ -101,6 +101,7 @@ def interrupt_many(seed: int, count: int) -> None:
             interrupted(Bench(Path(folder)), random.Random(f"{seed} {number}"))
 
 
+@pytest.mark.slow
 def test_any_pipeline_survives_any_interruption() -> None:
     """M5, M6, M7, M10, M14, F2: faults and cancels at random, then a resume, and so on to the end."""
     interrupt_many(0, 8)

@@ -376,6 +376,7 @@ def check_crashed(disk: Disk) -> None:
     assert set(found) <= covered
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_byte_loses_nothing_and_repeats_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """M21, S1, S2: with commits in any order, compaction, filtered rows, and the seal."""
     monkeypatch.setattr(commits, "COMPACT_BYTES", 300)

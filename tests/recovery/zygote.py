@@ -73,10 +73,13 @@ def output_of(job: dict[str, Any]) -> Path:
 
 def committed(path: Path) -> int:
     """Return how many rows of an unfinished stream are committed; all rows of a sealed one."""
-    if Path(f"{path}.done").exists():
-        return int(json.loads(Path(f"{path}.done").read_bytes())["rows"])
-    log = Path(f"{path}.commits")
-    data = log.read_bytes() if log.exists() else b""
+    seal, log = Path(f"{path}.done"), Path(f"{path}.commits")
+    try:
+        data = b"" if seal.exists() else log.read_bytes()
+    except FileNotFoundError:  # not begun; or sealed this moment
+        data = b""
+    if seal.exists():
+        return int(json.loads(seal.read_bytes())["rows"])
     whole = data[: data.rfind(b"\n") + 1].splitlines()
     return int(json.loads(whole[-1][18:])["rows"]) if len(whole) > 1 else 0
 

@@ -2,8 +2,10 @@
 
 A lock belongs to an open file, and ends when that is closed: by its holder, or with its process, whatever ends it.
 A child that is forked would inherit the open file, and keep the lock when its parent is killed. So it closes all such
-files before it does anything else, and no process is forked between the moment that such a file is opened and the
-moment that it is known here. (What is started by `subprocess`, or spawned, inherits no file.)
+files before it does anything else, and no process is forked while such a file is opened or closed: neither between its
+opening and the moment that it is known here, nor when Python takes it for closed and the kernel does not yet. Until the
+child has closed it, or when a C library has forked, a lock that is released is free all the same: it is unlocked before
+the file is closed. (What is started by `subprocess`, or spawned, inherits no file.)
 
 A file system without locks is refused: a file that stands for a lock would stay behind a process that was killed.
 """
@@ -32,16 +34,33 @@ _NO_LOCKS = (
 _WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _TRY_SECONDS = 0.02
 
-_lockable: WeakSet[FileIO] = WeakSet()
+_lockable: WeakSet[_Lockable] = WeakSet()
 _forking = threading.RLock()
+
+
+class _Lockable(FileIO):
+    """An open file for appending. No process is forked while it is opened or closed; closing it unlocks it."""
+
+    def __init__(self, path: str) -> None:
+        with _forking:
+            super().__init__(path, "ab")
+            _lockable.add(self)
+
+    def close(self) -> None:
+        with _forking:
+            if fcntl is not None and not self.closed:
+                with suppress(OSError):
+                    fcntl.flock(self, fcntl.LOCK_UN)
+            super().close()
+
+    def close_inherited(self) -> None:
+        """Close it in a forked child: it stays locked, for the parent."""
+        super().close()
 
 
 def open_lockable(path: str) -> FileIO:
     """Open a file for appending, such that it can be locked: a forked child closes it."""
-    with _forking:
-        file = FileIO(path, "ab")
-        _lockable.add(file)
-        return file
+    return _Lockable(path)
 
 
 def lock_file(file: FileIO) -> None:
@@ -160,7 +179,7 @@ def _close_all() -> None:
     """In a forked child: let go of what its parent has locked, and lock nothing of it again."""
     for file in list(_lockable):
         with suppress(OSError):
-            file.close()
+            file.close_inherited()
     _lockable.clear()
     _forking.release()
 

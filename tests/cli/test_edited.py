@@ -132,7 +132,7 @@ def test_a_replay_after_an_edit_says_what_to_type_and_counts_the_rows_that_stay(
     command("run", shell.yaml(["ops:picky"], on_error="dead_letter"), "--id", "a")
     _edit(shell, 'item["n"] == 11', 'item["n"] == 1111')
     refused = " ".join(command("replay", "a", code=1).output.split())
-    assert "picky): code of picky (41 rows are done, 9 are dead letters)" in refused
+    assert "picky): code (41 rows are done, 9 are dead letters)" in refused
     assert "type the same command with --accept-changes: what is done stays" in refused
     assert "on_change" not in refused
     shell.mend()

@@ -26,8 +26,9 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
     for pipeline_id in run_ids(folder.path.parent):
         with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
             image = RunFolder(folder.path.parent, pipeline_id).load()
-            if image["started_at"] and any(output.place == place for output in _outputs_of(image)):
-                started[pipeline_id] = image["started_at"]
+            started_at = image.get("started_at")
+            if started_at and any(output.place == place for output in _outputs_of(image)):
+                started[pipeline_id] = started_at
     return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
 
 

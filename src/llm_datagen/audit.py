@@ -19,7 +19,7 @@ from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commits import Position, flaws_of
 from llm_datagen.streams.dispatch import abandoned
 from llm_datagen.streams.fingerprint import Fingerprint
@@ -117,7 +117,7 @@ class _Check:
         is_over: whether the run is completed.
     """
 
-    def __init__(self, entry: dict[str, Any], written: set[tuple[str, str]], *, is_over: bool) -> None:
+    def __init__(self, entry: dict[str, Any], written: set[Place], *, is_over: bool) -> None:
         self.ledger = NodeLedger(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over

@@ -22,7 +22,7 @@ from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_cha
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
-from llm_datagen.streams import FileStream, Stream, StreamFactory
+from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
 from llm_datagen.versions import Older, older_rows
 
@@ -109,7 +109,7 @@ class Edit:
         """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
         begin = {*self.changes, *self.older}
         again: set[str] = set()
-        places: set[tuple[str, str]] = set()
+        places: set[Place] = set()
         for entry in self.entries:  # each comes after those that it reads from
             if entry["node_id"] in begin or places & set(_stream(entry["input_uri"]).places):
                 again.add(entry["node_id"])
@@ -126,8 +126,8 @@ class Edit:
             stream.place for stream in now.values()
         }
         deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
-        is_known = {stream.place for stream in before.values()}
-        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in is_known]
+        known_places = {stream.place for stream in before.values()}
+        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
         return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
 
     def _refusal(self, on_change: OnChange) -> str:
@@ -141,7 +141,8 @@ class Edit:
         if self.is_redrawn:
             known, now = ([entry["operator"] for entry in nodes] for nodes in (self.image["nodes"], self.entries))
             text = f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
-            text += "Rows of other steps cannot be accepted as those of these. " * (on_change == "accept")
+            if on_change == "accept":
+                text += "Rows of other steps cannot be accepted as those of these. "
             text += "Undo that; or "
         else:
             text = (

@@ -79,6 +79,7 @@ class Edit:
             raise OperatorChangedError(self._refusal(on_change), self.changes)
         again = self._done_again() if on_change == "rerun" else set()
         reset = self._reset(again) if again or self.is_redrawn else None
+        moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.image["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
@@ -88,7 +89,7 @@ class Edit:
                 rows, parts = self.rows.get(node_id, 0), self.changes.get(node_id, [])
                 notes.append({"at": now_text(), "on_change": on_change, "parts": parts, "rows": rows})
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
-            if node_id in again or any(node_id == one for one, _, _ in (reset.moves if reset else ())):
+            if node_id in again or node_id in moved:
                 report = _nothing_done(node_id, before)
             if node_id in again:
                 entry.pop("input_fingerprint", None)

@@ -37,6 +37,8 @@ NOTHING_AGAIN = (
 Entry = dict[str, Any]
 """A node, as the image has it."""
 
+_stream = StreamFactory.create
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
@@ -296,7 +298,3 @@ def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
     """Return the counts of a node of which nothing is done, but what it has used is paid for."""
     report = NodeReport(node_id=node_id, status=Status.PENDING, usage=before.get("usage") or [])
     return report.as_dict()
-
-
-def _stream(uri: str) -> Stream:
-    return StreamFactory.create(uri)

@@ -36,14 +36,14 @@ def refusal(
     )
     if entries is not image["nodes"]:
         known, now = ([entry["operator"] for entry in nodes] for nodes in (image["nodes"], entries))
-        never = "Rows of other steps cannot be accepted as those of these. " * (on_change == "accept")
+        never = "Rows of other steps cannot be accepted as those of these. " if on_change == "accept" else ""
         return (
             f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
             f"{never}Undo that; or {rerun}"
         )
     accept = (
         f"{_choice('accept', is_replay)}: what is done stays, and the rest is done by the new operators"
-        f"{', as are the dead letters' * is_replay}"
+        f"{', as are the dead letters' if is_replay else ''}"
     )
     return (
         f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from llm_datagen.errors import FailureRecord
@@ -75,13 +74,15 @@ class Input:
         return self._common(begin, end) or self._each(begin, end)
 
     def _common(self, begin: int, end: int) -> tuple[list[Id], list[Any]] | None:
-        """Return the ids and items of rows that are common objects; None when one of them is not."""
+        """Return what `batch` does, of rows that are common objects; None when one of them is not."""
         start = self._block.start
+        items: list[Any] = []
         try:
-            items = list(map(self._block.decode, self._block.records[begin:end]))
-        except ValueError:
-            return None
-        ids: list[Id] = list(range(start + begin, start + end))
+            items.extend(map(self._block.decode, self._block.records[begin:end]))
+        except ValueError as error:
+            if not items:
+                raise self.error(error, begin) from error
+        ids: list[Id] = list(range(start + begin, start + begin + len(items)))
         for number, item in enumerate(items):
             if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
                 return None
@@ -141,18 +142,21 @@ class Input:
         return b"".join([self._letter(n, node_id=node_id, error=error, attempts=attempts) for n in numbers])
 
     def _letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
-        block = self._block
-        ordinal = block.start + number
-        row_id, item = self.unparsed_id(number), UNPARSED
-        if attempts:
-            with contextlib.suppress(ValueError):
-                row_id, item = named(block.decode(block.records[number]), ordinal, self._root)
+        row_id, item = self._fresh(number) if attempts else (self.unparsed_id(number), UNPARSED)
         return letter(
             row_id,
             item,
-            record=block.records[number],
+            record=self._block.records[number],
             node_id=node_id,
             error=error,
             attempts=attempts,
             source=self._place(number),
         )
+
+    def _fresh(self, number: int) -> tuple[Id, Any]:
+        """Return the id and the item of a row, decoded anew: what the operator was given, it may have changed."""
+        block = self._block
+        try:
+            return named(block.decode(block.records[number]), block.start + number, self._root)
+        except ValueError:
+            return self.unparsed_id(number), UNPARSED

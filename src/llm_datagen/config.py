@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.jsontext import Nan
 
 Fsync = Literal["never", "close", "flush"]
 OnError = Literal["fail", "skip", "dead_letter"]
@@ -19,6 +18,9 @@ BatchBy = Literal["position", "parent"]
 
 InputIds = Literal["keep", "refuse", "drop"]
 """What becomes of an `_i` that a row of a pipeline's input has: it is kept as `_i_in`; or the row fails; or it goes."""
+
+Nan = Literal["error", "null"]
+"""What becomes of NaN and the infinities in an input."""
 
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]

@@ -22,7 +22,7 @@ from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_cha
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
-from llm_datagen.streams import FileStream, Stream, StreamFactory
+from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
 from llm_datagen.versions import Older, older_rows
 
@@ -36,6 +36,8 @@ NOTHING_AGAIN = (
 
 Entry = dict[str, Any]
 """A node, as the image has it."""
+
+_stream = StreamFactory.create
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Edit:
             raise OperatorChangedError(self._refusal(on_change), self.changes)
         again = self._done_again() if on_change == "rerun" else set()
         reset = self._reset(again) if again or self.is_redrawn else None
+        moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.image["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
@@ -88,7 +91,7 @@ class Edit:
                 rows, parts = self.rows.get(node_id, 0), self.changes.get(node_id, [])
                 notes.append({"at": now_text(), "on_change": on_change, "parts": parts, "rows": rows})
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
-            if node_id in again or any(node_id == one for one, _, _ in (reset.moves if reset else ())):
+            if node_id in again or node_id in moved:
                 report = _nothing_done(node_id, before)
             if node_id in again:
                 entry.pop("input_fingerprint", None)
@@ -109,7 +112,7 @@ class Edit:
         """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
         begin = {*self.changes, *self.older}
         again: set[str] = set()
-        places: set[tuple[str, str]] = set()
+        places: set[Place] = set()
         for entry in self.entries:  # each comes after those that it reads from
             if entry["node_id"] in begin or places & set(_stream(entry["input_uri"]).places):
                 again.add(entry["node_id"])
@@ -126,8 +129,8 @@ class Edit:
             stream.place for stream in now.values()
         }
         deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
-        is_known = {stream.place for stream in before.values()}
-        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in is_known]
+        known_places = {stream.place for stream in before.values()}
+        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
         return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
 
     def _refusal(self, on_change: OnChange) -> str:
@@ -141,7 +144,8 @@ class Edit:
         if self.is_redrawn:
             known, now = ([entry["operator"] for entry in nodes] for nodes in (self.image["nodes"], self.entries))
             text = f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
-            text += "Rows of other steps cannot be accepted as those of these. " * (on_change == "accept")
+            if on_change == "accept":
+                text += "Rows of other steps cannot be accepted as those of these. "
             text += "Undo that; or "
         else:
             text = (
@@ -294,7 +298,3 @@ def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
     """Return the counts of a node of which nothing is done, but what it has used is paid for."""
     report = NodeReport(node_id=node_id, status=Status.PENDING, usage=before.get("usage") or [])
     return report.as_dict()
-
-
-def _stream(uri: str) -> Stream:
-    return StreamFactory.create(uri)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
-Nan = Literal["error", "null"]
+from llm_datagen.config import Nan
+
 Names = Literal["last", "equal", "once"]
 Digits = Literal["nearest", "exact"]
 

@@ -2,8 +2,8 @@
 
 Each turn makes one sample of each side, one after the other, in this process: a run of one node over rows of a file,
 with default settings, from the pipeline's constructor to the return of `run()`. The *ratio* of a side is its rows per
-second by those of the rows that succeed, of the same turn; *cpu_ratio* is the same of
-processor time, which other programs on the machine disturb less. Figures are medians. 0.1 is the goal: ten times the time.
+second by those of the rows that succeed, of the same turn; *cpu_ratio* is the same of processor time, which
+other programs on the machine disturb less. Figures are medians. 0.1 is the goal: ten times the time.
 """
 
 from __future__ import annotations

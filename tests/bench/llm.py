@@ -104,7 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.llm", description=__doc__)
     names = [*CASES, "kill"]
-    parser.add_argument("cases", nargs="*", default="all", choices=[*names, "all"], metavar="CASE", help=", ".join(names))
+    parser.add_argument(
+        "cases", nargs="*", default="all", choices=[*names, "all"], metavar="CASE", help=", ".join(names)
+    )
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--repeat", type=int, default=3, help="pairs of samples")

@@ -255,7 +255,9 @@ def test_rows_before_one_that_cannot_be_parsed_are_decoded_once() -> None:
 
     block = block_of([{"n": n} for n in range(7)])
     block.records[:] = [record[:-1] + b"]" if n in bad else record for n, record in enumerate(block.records)]
-    done = run(kernel_of(operator_of("batch", lambda item: item), batch_size=7, policy=DEAD), replace(block, decode=decode))
+    done = run(
+        kernel_of(operator_of("batch", lambda item: item), batch_size=7, policy=DEAD), replace(block, decode=decode)
+    )
     assert [row["n"] for row in rows_of(done)] == [0, 1, 3, 6]
     assert [orjson.loads(line)["raw"] for line in done.letters.splitlines()] == [f'{{"n":{n}]' for n in sorted(bad)]
     assert sorted(decoded) == [0, 1, 2, 2, 3, 4, 4, 5, 6]

@@ -21,12 +21,12 @@ from llm_datagen.config import (
     ExecutorKind,
     Fsync,
     InputIds,
+    Nan,
     OnError,
     PipelineIdScheme,
     check_max_errors,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.jsontext import Nan
 from llm_datagen.logfile import LogFile
 from llm_datagen.operator_refs import OperatorRef
 

@@ -8,7 +8,7 @@ from llm_datagen.errors import FailureRecord
 from llm_datagen.escaping import shortened
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames
 from llm_datagen.streams import Block, Span, Stream
-from llm_datagen.streams.letters import UNPARSED, letter
+from llm_datagen.streams.letters import UNPARSED, letter, row_or_unparsed, unparsed_id
 from llm_datagen.streams.rows import named
 from llm_datagen.streams.unreadable import explained
 
@@ -112,8 +112,7 @@ class Input:
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a row that cannot be parsed."""
-        number += self._block.start
-        return self._root.name(number) if self._root else self._source.unparsed_id(number)
+        return unparsed_id(self._block.start + number, self._source, self._root)
 
     def excerpt(self, number: int) -> str:
         """Return the beginning of a record, as people are shown it."""
@@ -142,21 +141,17 @@ class Input:
         return b"".join([self._letter(n, node_id=node_id, error=error, attempts=attempts) for n in numbers])
 
     def _letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
-        row_id, item = self._fresh(number) if attempts else (self.unparsed_id(number), UNPARSED)
+        block = self._block
+        if attempts:
+            row_id, item = row_or_unparsed(block, number, self._source, self._root)
+        else:
+            row_id, item = self.unparsed_id(number), UNPARSED
         return letter(
             row_id,
             item,
-            record=self._block.records[number],
+            record=block.records[number],
             node_id=node_id,
             error=error,
             attempts=attempts,
             source=self._place(number),
         )
-
-    def _fresh(self, number: int) -> tuple[Id, Any]:
-        """Return the id and the item of a row, decoded anew: what the operator was given, it may have changed."""
-        block = self._block
-        try:
-            return named(block.decode(block.records[number]), block.start + number, self._root)
-        except ValueError:
-            return self.unparsed_id(number), UNPARSED

@@ -94,11 +94,13 @@ class Fingerprint:
         part, length = known["part"], min(known["size"], HEAD_BYTES)
         now = _crcs(stream, part, min(length, size))  # an input may have been shortened behind what was read
         for number, (before, crc) in enumerate(zip(_known_crcs(known["crcs"]), now, strict=False)):
-            _compare(stream, number * part, min((number + 1) * part, length), read, before == crc)
+            begin, end = number * part, min((number + 1) * part, length)
+            if before != crc and _is_read(begin, end, read):
+                raise _edited(stream, begin, end)
         if "tail" in known:
             begin, end, before = known["tail"]
-            if any(first <= begin and end <= last for first, last in read):
-                _compare(stream, begin, end, read, before == _crc(stream, begin, end))
+            if _is_read(begin, end, read) and before != _crc(stream, begin, end):
+                raise _edited(stream, begin, end)
 
 
 def _crcs(stream: Stream, part: int, length: int) -> list[int]:
@@ -124,9 +126,12 @@ def _crc(stream: Stream, begin: int, end: int) -> int:
         file.close()
 
 
-def _compare(stream: Stream, begin: int, end: int, read: list[tuple[int, int]], is_same: bool) -> None:
-    """Refuse bytes that differ, if all of them belong to rows that are done with."""
-    if not is_same and any(first <= begin and end <= last for first, last in read):
-        raise StreamChangedError(
-            f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
-        )
+def _is_read(begin: int, end: int, read: list[tuple[int, int]]) -> bool:
+    """Return whether all of these bytes belong to rows that are done with."""
+    return any(first <= begin and end <= last for first, last in read)
+
+
+def _edited(stream: Stream, begin: int, end: int) -> StreamChangedError:
+    return StreamChangedError(
+        f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
+    )

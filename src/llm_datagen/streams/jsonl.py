@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.config import DataConfig
-from llm_datagen.jsontext import Nan, dumps, has_long_number, loads, without_lone_surrogates
+from llm_datagen.config import DataConfig, Nan
+from llm_datagen.jsontext import dumps, has_long_number, loads, without_lone_surrogates
 from llm_datagen.streams.codec import Decoder, Encoder, Split
 from llm_datagen.streams.jsonvalues import fields_of, has_non_finite, refusal
 from llm_datagen.streams.unreadable import UTF8_BOM, LongRecord, check_encoding

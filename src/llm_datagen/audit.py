@@ -26,6 +26,7 @@ from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.tails import Tails
 from llm_datagen.topology import unsettled
 
 FINDINGS_SHOWN = 20
@@ -188,6 +189,7 @@ class _Check:
             with ledger.finding_errors():
                 known = self._entry.get("input_fingerprint")
                 Fingerprint.check_input(self._source, known, position.coverage, follow=False)
+                Tails.check(self._source, position.marks, position.coverage)
         letters: set[Id] = set()
         with ledger.finding_errors():
             letters = self._letters(position)

@@ -32,8 +32,13 @@ from llm_datagen.topology import unsettled
 FINDINGS_SHOWN = 20
 """Findings a node, at most; a damaged file gives one for each row."""
 
-_COUNTED = {"rows_in": "covered", "rows_out": "rows_out", "filtered": "filtered", "skipped": "skipped"}
-_COUNTED["dead_letters"] = "dead"
+_COUNTED = {
+    "rows_in": "covered",
+    "rows_out": "rows_out",
+    "filtered": "filtered",
+    "skipped": "skipped",
+    "dead_letters": "dead",
+}
 """What the image counts of a node, and what it is called here."""
 
 

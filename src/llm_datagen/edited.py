@@ -37,6 +37,8 @@ NOTHING_AGAIN = (
 Entry = dict[str, Any]
 """A node, as the image has it."""
 
+_stream = StreamFactory.create
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
@@ -79,6 +81,7 @@ class Edit:
             raise OperatorChangedError(self._refusal(on_change), self.changes)
         again = self._done_again() if on_change == "rerun" else set()
         reset = self._reset(again) if again or self.is_redrawn else None
+        moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.image["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
@@ -88,7 +91,7 @@ class Edit:
                 rows, parts = self.rows.get(node_id, 0), self.changes.get(node_id, [])
                 notes.append({"at": now_text(), "on_change": on_change, "parts": parts, "rows": rows})
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
-            if node_id in again or any(node_id == one for one, _, _ in (reset.moves if reset else ())):
+            if node_id in again or node_id in moved:
                 report = _nothing_done(node_id, before)
             if node_id in again:
                 entry.pop("input_fingerprint", None)
@@ -295,7 +298,3 @@ def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
     """Return the counts of a node of which nothing is done, but what it has used is paid for."""
     report = NodeReport(node_id=node_id, status=Status.PENDING, usage=before.get("usage") or [])
     return report.as_dict()
-
-
-def _stream(uri: str) -> Stream:
-    return StreamFactory.create(uri)

@@ -54,7 +54,7 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
         try:
             image = other.load()
             claimed = dict(_claimed(image)) if image["status"] == Status.PENDING else {}
-        except DatagenError:  # as above
+        except DatagenError:  # whoever takes up that run is told of it
             continue
         for place in claimed.keys() & written.keys():
             raise PipelineExistsError(

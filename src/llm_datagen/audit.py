@@ -19,10 +19,9 @@ from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
-from llm_datagen.streams import Place, StreamFactory
+from llm_datagen.streams import Fingerprint, Place, StreamFactory
 from llm_datagen.streams.commits import Position, flaws_of
 from llm_datagen.streams.dispatch import abandoned
-from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.sink import position_of

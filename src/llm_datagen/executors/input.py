@@ -74,13 +74,15 @@ class Input:
         return self._common(begin, end) or self._each(begin, end)
 
     def _common(self, begin: int, end: int) -> tuple[list[Id], list[Any]] | None:
-        """Return the ids and items of rows that are common objects; None when one of them is not."""
+        """Return what `batch` does, of rows that are common objects; None when one of them is not."""
         start = self._block.start
+        items: list[Any] = []
         try:
-            items = list(map(self._block.decode, self._block.records[begin:end]))
-        except ValueError:
-            return None
-        ids: list[Id] = list(range(start + begin, start + end))
+            items.extend(map(self._block.decode, self._block.records[begin:end]))
+        except ValueError as error:
+            if not items:
+                raise self.error(error, begin) from error
+        ids: list[Id] = list(range(start + begin, start + begin + len(items)))
         for number, item in enumerate(items):
             if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
                 return None

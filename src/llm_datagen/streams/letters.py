@@ -133,14 +133,16 @@ def letter(
         "source": [source.start, source.offset, source.offset_end],
         "at": _time_text(time.time_ns() // 1_000_000),
     }
-    try:
-        return with_check(dumps(value))
-    except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
-        del value["input"]
-        value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
-        if len(record) > RAW_BYTES:
-            value["raw_bytes"] = len(record)
-        return with_check(dumps(value))
+    if item is not UNPARSED:
+        try:
+            return with_check(dumps(value))
+        except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
+            pass
+    del value["input"]
+    value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
+    if len(record) > RAW_BYTES:
+        value["raw_bytes"] = len(record)
+    return with_check(dumps(value))
 
 
 def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | None) -> int:

@@ -244,7 +244,7 @@ def test_a_fingerprint_of_digests_alone_is_compared_with_one_that_has_values() -
 def test_of_a_fingerprint_of_the_users_own_a_secret_is_a_digest() -> None:
     class Own(Plain):
         def fingerprint(self) -> dict[str, Any]:
-            return {"api_key": "sk-canary", "mode": "fast"}
+            return {"api_key": "sk-canary", "code_key": "sk-canary", "mode": "fast"}
 
     assert "canary" not in str(fingerprint_of(Own("x", 1)))
     assert fingerprint_of(Own("x", 1))["mode"] == "fast"

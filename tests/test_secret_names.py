@@ -54,10 +54,20 @@ def test_a_secret_is_neither_kept_nor_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NONE)
-def test_other_names_are_kept_and_shown(name: str) -> None:
+def test_other_names_are_kept(name: str) -> None:
     assert not is_secret_name(name)
     assert kept_arguments(dict, (), {name: "plain"})["with"] == {name: "plain"}
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "temperature", "limit", "keys", "n"])
+def test_a_name_that_can_be_no_secrets_is_shown(name: str) -> None:
     assert str(data_part(name, 4711, shows_text=True)).endswith(" 4711")
+
+
+@pytest.mark.parametrize("name", ["sort_key", "api_key_env", "token_limit", "private"])
+def test_a_name_that_may_be_a_secrets_is_kept_and_not_shown(name: str) -> None:
+    kept_arguments(dict, (), {name: "plain"})
+    assert "4711" not in str(data_part(name, 4711, shows_text=True))
 
 
 @pytest.mark.parametrize(

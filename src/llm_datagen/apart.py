@@ -12,9 +12,7 @@ from collections.abc import Sequence
 
 from llm_datagen.node import UnifiedNode
 from llm_datagen.routing import Selector
-from llm_datagen.streams import MergedStream
-
-Place = tuple[str, str]
+from llm_datagen.streams import MergedStream, Place
 
 
 def settle_merges(nodes: Sequence[UnifiedNode]) -> None:

@@ -19,20 +19,25 @@ from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, root_names
 from llm_datagen.kin import Done, numeric_source, parent_of, rows_of
 from llm_datagen.report import Status
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import Fingerprint, Place, StreamFactory
 from llm_datagen.streams.commits import Position, flaws_of
 from llm_datagen.streams.dispatch import abandoned
-from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.letters import read_letters
 from llm_datagen.streams.memorydisk import MemoryDisk
 from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.tails import Tails
 from llm_datagen.topology import unsettled
 
 FINDINGS_SHOWN = 20
 """Findings a node, at most; a damaged file gives one for each row."""
 
-_COUNTED = {"rows_in": "covered", "rows_out": "rows_out", "filtered": "filtered", "skipped": "skipped"}
-_COUNTED["dead_letters"] = "dead"
+_COUNTED = {
+    "rows_in": "covered",
+    "rows_out": "rows_out",
+    "filtered": "filtered",
+    "skipped": "skipped",
+    "dead_letters": "dead",
+}
 """What the image counts of a node, and what it is called here."""
 
 
@@ -117,7 +122,7 @@ class _Check:
         is_over: whether the run is completed.
     """
 
-    def __init__(self, entry: dict[str, Any], written: set[tuple[str, str]], *, is_over: bool) -> None:
+    def __init__(self, entry: dict[str, Any], written: set[Place], *, is_over: bool) -> None:
         self.ledger = NodeLedger(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over
@@ -188,6 +193,7 @@ class _Check:
             with ledger.finding_errors():
                 known = self._entry.get("input_fingerprint")
                 Fingerprint.check_input(self._source, known, position.coverage, follow=False)
+                Tails.check(self._source, position.marks, position.coverage)
         letters: set[Id] = set()
         with ledger.finding_errors():
             letters = self._letters(position)

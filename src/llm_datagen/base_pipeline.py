@@ -16,6 +16,7 @@ from llm_datagen.edited import compare
 from llm_datagen.embedding import run_beside, run_during
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
 from llm_datagen.hooks import IPipelineHooks
+from llm_datagen.importing import refuse_lookup
 from llm_datagen.layout import check_layout
 from llm_datagen.log import open_log
 from llm_datagen.messages import Resume
@@ -210,6 +211,7 @@ class BasePipeline(StoredPipeline):
         raise TypeError
 
     def _ensure_created(self) -> None:
+        refuse_lookup("run()")
         if self._folder is None:
             self._create_default()
             self._is_default = True

@@ -19,10 +19,11 @@ from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarni
 from llm_datagen.escaping import listed
 from llm_datagen.exporting import is_export
 from llm_datagen.identity import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
+from llm_datagen.refusing import refusal
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.run import Note
 from llm_datagen.runtime.folder import now_text
-from llm_datagen.streams import FileStream, Stream, StreamFactory
+from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
 from llm_datagen.versions import Older, older_rows
 
@@ -37,6 +38,8 @@ NOTHING_AGAIN = (
 Entry = dict[str, Any]
 """A node, as the image has it."""
 
+_stream = StreamFactory.create
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
@@ -48,7 +51,9 @@ class Edit:
         fingerprints: those of the operators in the code.
         changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
         shown: the same for people, with the old value and the new one where they are known.
-        rows: how many source rows each node of the image has done.
+        rows: how many source rows each node of the image has done, without dead letters.
+        letters: how many of them are dead letters.
+        is_replay: whether the dead letters are done again now.
         unchecked: nodes that have done rows, and whose image has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
@@ -60,6 +65,8 @@ class Edit:
     changes: dict[str, list[str]] = field(default_factory=dict)
     shown: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    letters: dict[str, int] = field(default_factory=dict)
+    is_replay: bool = False
     unchecked: list[str] = field(default_factory=list)
     unread: dict[str, list[str]] = field(default_factory=dict)
     older: dict[str, Older] = field(default_factory=dict)
@@ -69,6 +76,10 @@ class Edit:
         """Return whether the steps themselves differ: some were added, removed, moved or replaced."""
         return self.entries is not self.image["nodes"]
 
+    def has_done(self, node_id: str) -> bool:
+        """Return whether a node keeps something that the operator of the image has done."""
+        return bool(self.rows[node_id] or (self.letters[node_id] and not self.is_replay))
+
     def settle(self, on_change: OnChange) -> Reset | None:
         """Write into the image what becomes of the changes; return what has to be done to the streams, if anything.
 
@@ -76,9 +87,12 @@ class Edit:
             OperatorChangedError: when there are changes, and they are to be refused, or cannot be accepted.
         """
         if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
-            raise OperatorChangedError(self._refusal(on_change), self.changes)
+            told = {node_id: listed(parts, PARTS_SHOWN) + self._done(node_id) for node_id, parts in self.shown.items()}
+            text = refusal(self.image, self.entries, told, on_change, is_replay=self.is_replay)
+            raise OperatorChangedError(text, self.changes)
         again = self._done_again() if on_change == "rerun" else set()
         reset = self._reset(again) if again or self.is_redrawn else None
+        moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.image["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
@@ -88,7 +102,7 @@ class Edit:
                 rows, parts = self.rows.get(node_id, 0), self.changes.get(node_id, [])
                 notes.append({"at": now_text(), "on_change": on_change, "parts": parts, "rows": rows})
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
-            if node_id in again or any(node_id == one for one, _, _ in (reset.moves if reset else ())):
+            if node_id in again or node_id in moved:
                 report = _nothing_done(node_id, before)
             if node_id in again:
                 entry.pop("input_fingerprint", None)
@@ -105,11 +119,16 @@ class Edit:
                 ]
         return reset
 
+    def _done(self, node_id: str) -> str:
+        counts = ((self.rows.get(node_id, 0), "rows are done"), (self.letters.get(node_id, 0), "are dead letters"))
+        parts = [f"{count:,} {what}" for count, what in counts if count]
+        return f" ({', '.join(parts)})" if parts else ""
+
     def _done_again(self) -> set[str]:
         """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
         begin = {*self.changes, *self.older}
         again: set[str] = set()
-        places: set[tuple[str, str]] = set()
+        places: set[Place] = set()
         for entry in self.entries:  # each comes after those that it reads from
             if entry["node_id"] in begin or places & set(_stream(entry["input_uri"]).places):
                 again.add(entry["node_id"])
@@ -126,36 +145,9 @@ class Edit:
             stream.place for stream in now.values()
         }
         deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
-        is_known = {stream.place for stream in before.values()}
-        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in is_known]
+        known_places = {stream.place for stream in before.values()}
+        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
         return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
-
-    def _refusal(self, on_change: OnChange) -> str:
-        pipeline_id = self.image["pipeline_id"]
-        names = {entry["node_id"]: entry["operator"] for entry in [*self.image["nodes"], *self.entries]}
-        what = "; ".join(
-            f"{node_id} ({names[node_id]}): {listed(self.shown[node_id], PARTS_SHOWN)}"
-            + (f" ({rows:,} rows are done)" if (rows := self.rows.get(node_id, 0)) else "")
-            for node_id in self.changes
-        )
-        if self.is_redrawn:
-            known, now = ([entry["operator"] for entry in nodes] for nodes in (self.image["nodes"], self.entries))
-            text = f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
-            text += "Rows of other steps cannot be accepted as those of these. " * (on_change == "accept")
-            text += "Undo that; or "
-        else:
-            text = (
-                f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or "
-                "resume with on_change='accept' (--accept-changes): what is done stays, and the rest is done by the "
-                "new operators; or "
-            )
-        return (
-            f"{text}resume with on_change='rerun' (--rerun): these nodes and all that read from "
-            "them are done again, their outputs are deleted, and what is before them is kept (an operator that was "
-            "renamed keeps its identity with name='the old name'; one with a `version` is compared by that alone). On "
-            "the command line, a run that a program started needs to be told where the edited operators are: "
-            f"llm-datagen resume {pipeline_id} module:pipeline --rerun"
-        )
 
     def notes(self, on_change: OnChange) -> list[Note]:
         """Return what is to be told of the changes when they were settled."""
@@ -226,17 +218,20 @@ class Reset:
         return {"delete": [stream.uri for stream in self.delete], "move": moves}
 
 
-def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edit:
+def compare(image: Entry, entries: list[Entry], operators: Sequence[Any], *, is_replay: bool = False) -> Edit:
     """Compare a run with the code. Only reads.
 
     Args:
         image: the run's image.
         entries: the nodes of the code; ``image["nodes"]`` itself when the steps are the same.
         operators: the operators in the code, in the order of `entries`.
+        is_replay: whether the dead letters are done again now: they are nobody's rows then.
     """
-    edit = Edit(image=image, entries=entries, fingerprints=[fingerprint_of(operator) for operator in operators])
+    fingerprints = [fingerprint_of(operator) for operator in operators]
+    edit = Edit(image=image, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
     known = {entry["node_id"]: entry for entry in image["nodes"]}
-    edit.rows.update({node_id: _rows_done(entry) for node_id, entry in known.items()})
+    for node_id, one in known.items():
+        edit.rows[node_id], edit.letters[node_id] = _rows_done(one)
     for entry, fingerprint in zip(entries, edit.fingerprints, strict=True):
         node_id = entry["node_id"]
         before = known.get(node_id)
@@ -246,7 +241,7 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any]) -> Edi
         older = older_rows(before) if before is not None else None
         if older is not None:
             edit.older[node_id] = older
-        if before is not None and not differs and edit.rows[node_id]:
+        if before is not None and not differs and edit.has_done(node_id):
             if before.get("fingerprint") is None:
                 edit.unchecked.append(node_id)
             else:
@@ -283,18 +278,16 @@ def _read_from(entries: Sequence[Entry], entry: Entry) -> set[str]:
     return {str(one["node_id"]) for one in entries if _stream(one["output_uri"]).place in places}
 
 
-def _rows_done(entry: Entry) -> int:
+def _rows_done(entry: Entry) -> tuple[int, int]:
+    """Return how many source rows a node has done without those that are dead letters, and how many are."""
     with contextlib.suppress(DatagenError, OSError):  # what is wrong with the stream, others say
         found = position_of(_stream(entry["output_uri"]))
-        return 0 if found is None else found[1].coverage.rows
-    return int(entry.get("rows_in", 0))
+        return (0, 0) if found is None else (found[1].coverage.rows - found[1].dead, found[1].dead)
+    dead = int(entry.get("dead_letters", 0))
+    return int(entry.get("rows_in", 0)) - dead, dead
 
 
 def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
     """Return the counts of a node of which nothing is done, but what it has used is paid for."""
     report = NodeReport(node_id=node_id, status=Status.PENDING, usage=before.get("usage") or [])
     return report.as_dict()
-
-
-def _stream(uri: str) -> Stream:
-    return StreamFactory.create(uri)

@@ -15,7 +15,7 @@ from llm_datagen.streams import FileStream, StreamFactory
 from llm_datagen.streams.unnamed import KeepingCodec, UnnamedCodec
 
 EXPORT_ID = "export"
-"""The id of the node that copies."""
+"""The id of the node that copies, and the identity of its operator."""
 
 
 class Exporter(BaseOperator):
@@ -27,7 +27,7 @@ class Exporter(BaseOperator):
 
     def __init__(self, id_column: str | None) -> None:
         self.id_column = id_column
-        self.name = "export"
+        self.name = EXPORT_ID
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row."""
@@ -69,7 +69,7 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
     export = {
         **last,
         "node_id": EXPORT_ID,
-        "operator": Exporter(id_column).name,
+        "operator": EXPORT_ID,
         "input_uri": rows_uri,
         "parallel_size": 1,
         "batch_size": 1,

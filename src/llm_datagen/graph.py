@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.node import UnifiedNode
+from llm_datagen.streams import Place
 
 
 def check_topology(nodes: Sequence[UnifiedNode]) -> None:
@@ -17,7 +18,7 @@ def check_topology(nodes: Sequence[UnifiedNode]) -> None:
     """
     if not nodes:
         raise ConfigError("a pipeline needs at least one node")
-    writers: dict[tuple[str, str], str] = {}
+    writers: dict[Place, str] = {}
     for node in nodes:
         if [other.node_id for other in nodes].count(node.node_id) > 1:
             raise ConfigError(f"two nodes have the id {node.node_id!r}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, DatagenError
+
+_looked_up: ContextVar[tuple[str, bool]] = ContextVar("_looked_up", default=("", False))
+"""What is looked up now, and whether it is a module that is imported for it."""
 
 
 def load(name: str) -> Any:
@@ -38,7 +43,8 @@ def _import(name: str) -> Any:
         return sys.modules["__main__"]
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        with looking_up(name, is_import=True):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name == missing or name.startswith(f"{missing}."):
@@ -47,8 +53,57 @@ def _import(name: str) -> Any:
                 "the current directory and in that of the file"
             ) from None
         raise ConfigError(f"importing {name} failed: {error}") from error
+    except DatagenError as error:
+        raise ConfigError(f"importing {name} failed: {error}") from error
     except Exception as error:
         raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def looking_up(name: str, *, is_import: bool = False) -> Iterator[None]:
+    """Have `refuse_lookup` know that the code within is only asked for a pipeline, or an operator.
+
+    Args:
+        name: the module that is imported, or the function that is called.
+        is_import: whether it is a module.
+    """
+    token = _looked_up.set((name, is_import))
+    try:
+        yield
+    finally:
+        _looked_up.reset(token)
+
+
+def refuse_lookup(what: str, *, in_functions: bool = True) -> None:
+    """Refuse to begin a run for somebody who only asks what a module holds, or a function returns.
+
+    Args:
+        what: what is called, such as "run()".
+        in_functions: whether it is refused to a function that is to return a pipeline, too.
+
+    Raises:
+        ConfigError: naming the place, and what to do.
+    """
+    name, is_import = _looked_up.get()
+    if is_import:
+        raise ConfigError(
+            f"{_place()} calls {what}, as the module {name} is imported to find what it names. No run begins "
+            'so: put the call under `if __name__ == "__main__":`, with a pipeline at the top of the module, or a '
+            "function that returns one"
+        )
+    if name and in_functions:
+        raise ConfigError(
+            f"{_place()} calls {what}, and {name} was only asked for a pipeline. Let it return the pipeline, without "
+            "running it, and run it elsewhere"
+        )
+
+
+def _place() -> str:
+    """Return the file and the line that called the package."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in {__package__, "contextlib"}:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}, line {frame.f_lineno}," if frame is not None else "the code"
 
 
 def name_of(thing: Any) -> str | None:

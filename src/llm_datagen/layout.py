@@ -19,9 +19,9 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.logfile import LogFile
 from llm_datagen.logs.reading import may_be_log
 from llm_datagen.operators import kept_files
-from llm_datagen.owners import Place, check_unclaimed, owner_of, places_of
+from llm_datagen.owners import check_unclaimed, owner_of, places_of
 from llm_datagen.runtime import RunFolder
-from llm_datagen.streams import Coverage, Stream
+from llm_datagen.streams import Coverage, Place, Stream
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE, check_neighbours, stream_at
 
@@ -81,18 +81,15 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
     for joint in joints:
         joint.output.check_path()
         check_neighbours(joint.output)
-    written = {joint.output.place for joint in joints}
-    for joint in joints:
-        for stream, _ in joint.input.parts(Coverage()):
-            if stream.place not in written:
-                stream.check_source()
+    for stream in _inputs_of(joints):
+        stream.check_source()
     uses = [*_of_streams(joints), *_of_operators(joints), *_of_folder(folder)]
     uses += _of_log(log_file, uses)
     look = _Look()
     if folder is not None:
         _refuse_other_runs(uses, folder, look)
     _refuse_shared(uses, look)
-    _refuse_streams_of_others([*_of_operators(joints), *_of_log(log_file, [])], folder)
+    _refuse_streams_of_others(_besides_streams(joints, log_file), folder)
     _refuse_other_data(log_file)
 
 
@@ -109,16 +106,21 @@ def check_claims(joints: Iterable[Joint], log_file: Any, folder: RunFolder) -> N
 
 
 def _of_streams(joints: list[Joint]) -> Iterator[Use]:
-    written: set[tuple[str, str]] = set()
     for joint in joints:
-        written.add(joint.output.place)
         yield from _files_of(joint.output, f"the output of {joint.node_id}", with_letters=True)
-    read: set[tuple[str, str]] = set()
+    for stream in _inputs_of(joints):
+        yield from _files_of(stream, "the input", with_letters=False)
+
+
+def _inputs_of(joints: list[Joint]) -> list[Stream]:
+    """Return the streams that are read, and written by no node: each once."""
+    written = {joint.output.place for joint in joints}
+    found: dict[Place, Stream] = {}
     for joint in joints:
         for stream, _ in joint.input.parts(Coverage()):
-            if stream.place not in written | read:
-                read.add(stream.place)
-                yield from _files_of(stream, "the input", with_letters=False)
+            if stream.place not in written:
+                found.setdefault(stream.place, stream)
+    return list(found.values())
 
 
 def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]:
@@ -142,7 +144,12 @@ def _of_operators(joints: list[Joint]) -> Iterator[Use]:
                 yield Use(f"{check_path(what, path)}{ending}", f"the {what} of an operator")
 
 
+def _besides_streams(joints: list[Joint], log_file: Any) -> list[Use]:
+    return [*_of_operators(joints), *_of_log(log_file, [])]
+
+
 def _of_log(log_file: Any, others: list[Use]) -> Iterator[Use]:
+    """Yield the files of the log. `others` are all other uses, which may lie where it keeps an older log."""
     if isinstance(log_file, str | os.PathLike):
         path = check_path("log_file", os.fspath(log_file))
         yield Use(path, "the platform log")
@@ -205,11 +212,7 @@ def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
 
 
 def _refuse_other_data(log_file: Any) -> None:
-    """See to it that lines of a log are appended to a log only: to nobody's data, whatever links lead there.
-
-    Raises:
-        ConfigError: when the file is there, and its first lines are no events.
-    """
+    """See to it that lines of a log are appended to a log only: to nobody's data, whatever links lead there."""
     if not isinstance(log_file, str | os.PathLike) or not os.path.isfile(log_file):  # noqa: PTH113 - raises nothing
         return
     try:
@@ -238,7 +241,7 @@ def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> 
 
 def _written(joints: list[Joint], log_file: Any) -> dict[Place, str]:
     """Return the places that a run writes, with what lies there."""
-    written = {_place(use.path): use.what for use in (*_of_operators(joints), *_of_log(log_file, []))}
+    written = {_place(use.path): use.what for use in _besides_streams(joints, log_file)}
     for joint in joints:
         written.update(places_of(joint.output, f"the output of {joint.node_id}"))
     return written

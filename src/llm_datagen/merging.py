@@ -14,9 +14,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import BaseOperator, INodeContext
-from llm_datagen.streams import FileStream, Stream, StreamFactory
-
-Place = tuple[str, str]
+from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 

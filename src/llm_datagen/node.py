@@ -41,6 +41,7 @@ from llm_datagen.streams.dispatch import DispatchLog, abandoned
 from llm_datagen.streams.lanes import Naming
 from llm_datagen.streams.letters import bury_abandoned
 from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.streams.tails import Tails
 from llm_datagen.unique_ids import check_ids
 from llm_datagen.wiring import Wiring
 
@@ -267,6 +268,7 @@ class UnifiedNode(Wiring):
             check_source(stream, coverage)
             if self.root is None:
                 check_ids(stream, follow=stream.place not in as_is)
+        Tails.check(source, position.marks, position.coverage)
         abandoned(output, position)
 
     def _pack(self) -> bytes:
@@ -297,6 +299,8 @@ class UnifiedNode(Wiring):
                 packed, self._packed = self._packed or self._pack(), None
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
+            if source.read_as_is(follow=self.follow_input):
+                sink.tails = Tails(source, follow=self.follow_input)
             try:
                 bury_abandoned(sink, source, self.node_id, self.root)
                 dispatched = self._dispatch_log()

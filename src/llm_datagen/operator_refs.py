@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.advice import advice
 from llm_datagen.arguments import NotPlainError, given_arguments, kept_arguments
 from llm_datagen.errors import ConfigError
 from llm_datagen.importing import did_you_mean, load, name_of
@@ -116,10 +117,13 @@ def edits_unread(pipeline_id: str, on_change: str, verb: str) -> str:
     """Return why edits cannot be accepted or done again when operators are made as the image says, and what to do."""
     flag = "--rerun" if on_change == "rerun" else "--accept-changes"
     return (
-        f"on_change={on_change!r} ({flag}): no operators were given, so those of run {pipeline_id!r} come from the "
-        "run's state (runtime.json), and edits of the program, such as a prompt, are not read. Nothing was changed. "
-        f"Say where the edited operators are: llm-datagen {verb} {pipeline_id} module:pipeline {flag}; or, in Python, "
-        f"give them: UnifiedPipeline(operators=[…], results_dir=…).{verb}({pipeline_id!r}, on_change={on_change!r})"
+        f"{advice(f'on_change={on_change!r}', flag)}: no operators were given, so those of run {pipeline_id!r} come "
+        "from the run's state (runtime.json), and edits of the program, such as a prompt, are not read. Nothing was "
+        "changed. "
+    ) + advice(
+        f"Give the edited operators: UnifiedPipeline(operators=[…], results_dir=…).{verb}({pipeline_id!r}, "
+        f"on_change={on_change!r})",
+        f"Say where the edited operators are: llm-datagen {verb} {pipeline_id} module:pipeline {flag}",
     )
 
 

@@ -10,14 +10,11 @@ from llm_datagen.errors import DatagenError, PipelineExistsError
 from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE
 
 _HEAD_BYTES = 1024
 """Bytes of an image in which its status stands: those of runs that have begun are not read on."""
-
-Place = tuple[str, str]
-"""What a file is, however it is spelled; see `Stream.place_of`."""
 
 
 def owner_of(place: Place, folder: RunFolder) -> str | None:
@@ -29,8 +26,9 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
     for pipeline_id in run_ids(folder.path.parent):
         with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
             image = RunFolder(folder.path.parent, pipeline_id).load()
-            if image["started_at"] and any(output.place == place for output in _outputs_of(image)):
-                started[pipeline_id] = image["started_at"]
+            started_at = image.get("started_at")
+            if started_at and any(output.place == place for output in _outputs_of(image)):
+                started[pipeline_id] = started_at
     return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
 
 
@@ -56,7 +54,7 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
         try:
             image = other.load()
             claimed = dict(_claimed(image)) if image["status"] == Status.PENDING else {}
-        except DatagenError:  # as above
+        except DatagenError:  # whoever takes up that run is told of it
             continue
         for place in claimed.keys() & written.keys():
             raise PipelineExistsError(

@@ -50,7 +50,8 @@ def line_of(
         return entries
     pairs = list(zip(names, known, strict=False))
     kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
-    said = {key: value for key, value in image["config"].items() if key in {field.name for field in fields(Settings)}}
+    names_of_settings = {field.name for field in fields(Settings)}
+    said = {key: value for key, value in image["config"].items() if key in names_of_settings}
     said = {"keep_ids": True, "id_column": None, **said}  # a run of an older version has no such settings
     said["writer_config"] = WriterConfig.of(said.get("writer_config"))
     said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
@@ -59,10 +60,13 @@ def line_of(
     new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
     entries = image_of_line(replace(settings, **said), new, image["pipeline_id"])["nodes"]
     for key in _OF_ROWS:
-        entries[0].pop(key)
-        entries[0].update({key: old[0][key]} if key in old[0] else {})
+        if key in old[0]:
+            entries[0][key] = old[0][key]
+        else:
+            del entries[0][key]
     for number, (entry, like) in enumerate(zip(entries, likes, strict=False)):
-        entry.update({key: like[key] for key in _OWN if like is not None and key in like})
+        if like is not None:
+            entry.update({key: like[key] for key in _OWN if key in like})
         if number < kept and number + 1 < min(len(old), len(names)):
             entry["output_uri"] = old[number]["output_uri"]
         if number:

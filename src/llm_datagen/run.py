@@ -260,13 +260,13 @@ class Run:
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
             is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
-            for plan in self._plans:
-                note_changes(plan.operator, self._fingerprints[plan.node_id])
-            for plan in self._plans:
-                if all(is_over):  # else its writer still has them, and closes them itself
+            if all(is_over):  # else a writer still has its plan, and closes it itself
+                for plan in self._plans:
                     last_first.callback(plan.close)
             if self._control is not None:
                 last_first.callback(self._control.close)
+            for plan in self._plans:
+                last_first.callback(note_changes, plan.operator, self._fingerprints[plan.node_id])
 
     def _settle_image(self, folder: RunFolder) -> None:
         if self._image["status"] not in ENDED:

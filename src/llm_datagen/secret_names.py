@@ -1,7 +1,7 @@
 """Which names are those of secrets: of arguments, attributes, settings and headers.
 
-What has such a name is never written to an image. A name is looked at word by word, however its words are joined:
-``apiKey``, ``x-api-key``, ``params.api_key``.
+What has the name of a secret is never written to an image: an argument is refused, and of a part of a fingerprint only
+a digest is kept. A digest costs little, so it is kept also under a name that may be a secret's, such as "sort_key".
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SECRETS = {
     *("secret", "secrets", "password", "passwords", "passwd", "passwds", "pwd", "passphrase", "passcode", "pin"),
     *("credential", "credentials", "cookie", "cookies", "auth", "authorization", "token", "apikey", "apikeys"),
+    *("authtoken", "accesstoken", "accesskey", "secretkey", "privatekey", "clientsecret"),
 }
-"""Words that are enough by themselves."""
+"""Words that are enough by themselves, however they are joined with others: ``authToken``, ``x-auth-token``."""
 
 _WHOSE = {
     *("api", "access", "private", "secret", "auth", "client", "signing", "encryption", "master", "account", "service"),
@@ -28,8 +29,16 @@ _ABOUT = {"env", "file", "path", "name", "column", "field", "limit", "count", "s
 """Last words of a name of something about a secret: "api_key_env" is a variable's name, "token_limit" a number."""
 
 
+_MAY_BE = re.compile("(?i)pass(word|wd|phrase|code)|secret|credential|auth|private|cookie|(key|token)(?!s)")
+
+
+def may_be_secret_name(name: str) -> bool:
+    """Return whether what has this name is a secret, or might be one, for all that the name says."""
+    return is_secret_name(name) or _MAY_BE.search(name) is not None
+
+
 def is_secret_name(name: str) -> bool:
-    """Return whether what has this name may be a secret."""
+    """Return whether what has this name is a secret, as far as a name can tell."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in _ABOUT:
         return False

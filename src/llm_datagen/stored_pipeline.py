@@ -15,6 +15,7 @@ from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, Pipel
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.identity import fingerprint_of
+from llm_datagen.importing import refuse_lookup
 from llm_datagen.layout import check_claims, check_layout
 from llm_datagen.log import LogTarget
 from llm_datagen.node import UnifiedNode
@@ -91,6 +92,7 @@ class StoredPipeline:
     def _create(
         self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists, on_change: OnChange = "refuse"
     ) -> Self:
+        refuse_lookup("create()", in_functions=False)
         check_choice("if_exists", if_exists, IfExists)
         check_choice("on_change", on_change, OnChange)
         self._refuse_running()
@@ -214,6 +216,7 @@ class StoredPipeline:
     @contextlib.contextmanager
     def _held(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
         """Hold the lock of a run, with its image as it is once nobody else can change it."""
+        refuse_lookup("resume() or replay()", in_functions=False)
         self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id)
         folder.load()  # when there is no such run, no folder is made for its lock
@@ -240,7 +243,7 @@ class StoredPipeline:
         if on_change != "refuse" and not self._has_operators():
             raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
         change_policy(image, on_error, max_errors)
-        edit = compare(image, *self._steps(image))
+        edit = compare(image, *self._steps(image), is_replay=is_replay)
         reset = edit.settle(on_change)
         nodes = self._nodes_of(image)
         if edit.is_redrawn:

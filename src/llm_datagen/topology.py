@@ -10,7 +10,7 @@ from typing import Any
 from llm_datagen.exporting import is_export
 from llm_datagen.ids import Id, RootNames, root_names
 from llm_datagen.kin import numeric_source, rows_of
-from llm_datagen.streams import Coverage, Lane, MergedStream, Stream, StreamFactory
+from llm_datagen.streams import Coverage, Lane, MergedStream, Place, Stream, StreamFactory
 from llm_datagen.streams.commits import Position
 from llm_datagen.streams.sink import position_of
 
@@ -96,7 +96,7 @@ def unsettled(image: Mapping[str, Any]) -> frozenset[str]:
 
 def steps_of(image: dict[str, Any]) -> list[Step]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
-    steps: dict[tuple[str, str], Step] = {}
+    steps: dict[Place, Step] = {}
     left_out = unsettled(image)
     waiting = [entry for entry in image["nodes"] if entry["node_id"] not in left_out]
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
@@ -123,7 +123,7 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
     return list(steps.values())
 
 
-def _merged(source: MergedStream, steps: Mapping[tuple[str, str], Step]) -> Step:
+def _merged(source: MergedStream, steps: Mapping[Place, Step]) -> Step:
     return Step("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
 
 

@@ -22,7 +22,7 @@ from llm_datagen.ids import ID_FIELD, NUMERIC_WIDTH, Id, RootNames, root_names
 from llm_datagen.kin import parent_of, rows_of
 from llm_datagen.report import NodeReport, Status
 from llm_datagen.routing import Selector
-from llm_datagen.streams import MergedStream, Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
 from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.letters import read_letters
@@ -86,9 +86,6 @@ class StageTrial:
                 return None
             found[source].append(item)
         return found
-
-
-Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)

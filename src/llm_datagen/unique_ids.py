@@ -28,8 +28,8 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     """See to it that no two rows of a stream have the same id, nor could come to have it.
 
     What a node wrote is passed over, and so is what a writer numbered. With `follow`, so is a stream that is not
-    sealed: its rows come while they are read. Else the stream is read once, and when its ids
-    are no rising numbers, once more, with an index in a temporary file: memory does not follow the rows.
+    sealed: its rows come while they are read. Else the stream is read once; when its ids are not rising numbers, it is
+    read once more, with an index in a temporary file: memory does not follow the rows.
 
     Raises:
         IdError: when two have; naming both.

@@ -104,13 +104,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.llm", description=__doc__)
     names = [*CASES, "kill"]
-    parser.add_argument("cases", nargs="*", default=names, choices=names, metavar="CASE", help=", ".join(names))
+    parser.add_argument(
+        "cases", nargs="*", default="all", choices=[*names, "all"], metavar="CASE", help=", ".join(names)
+    )
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--at-once", type=int, default=50)
     parser.add_argument("--repeat", type=int, default=3, help="pairs of samples")
     given = parser.parse_args(arguments)
     os.environ.pop("OPENAI_BASE_URL", None)
-    for case in given.cases:
+    for case in names if given.cases == "all" else given.cases:
         if case == "kill":
             kill_figures(given.rows, given.at_once, given.repeat)
             continue

@@ -13,6 +13,7 @@ from .__main__ import main
 from .child import do
 from .compare import Bench
 from .data import Data
+from .failing import SIDES, measured
 from .job import UnsupportedError
 from .kinds import Scale, Workload
 from .llm import main as llm_main
@@ -124,3 +125,11 @@ def test_the_benchmark_of_calls_measures_the_window_of_both_sides(capsys: pytest
     assert found["engine_ideal_s"] == 0.3  # two rounds of 100 ms, and a call more
     for side in ("bare", "engine"):
         assert 0.3 <= found[f"{side}_window_s"] <= found[f"{side}_wall_s"]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_rows_that_fail_compares_each_side_with_rows_that_do_not() -> None:
+    found = measured("20b", 40, 1)
+    assert list(found) == list(SIDES)
+    assert found["success"]["ratio"] == 1.0
+    assert all(figures["ratio"] > 0 and figures["cpu_ratio"] > 0 for figures in found.values())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
+import re
+import sys
+
 import pytest
 
 from llm_datagen.cli.target import default_results
@@ -141,3 +145,78 @@ def test_what_is_to_become_of_edits_is_refused_where_the_code_has_created_the_ru
         "prog.py",
     )
     assert "is created already" in " ".join(command("run", "prog:made", flag, code=2).output.split())
+
+
+def _edit(shell: Shell, before: str, after: str) -> None:
+    """Edit the operators, as somebody in another process would have: they are imported anew."""
+    path = shell.folder / "ops.py"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    del sys.modules["ops"]
+    linecache.clearcache()
+
+
+def test_a_replay_after_an_edit_says_what_to_type_and_counts_the_rows_that_stay(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:picky"], on_error="dead_letter"), "--id", "a")
+    _edit(shell, 'item["n"] == 11', 'item["n"] == 1111')
+    refused = " ".join(command("replay", "a", code=1).output.split())
+    assert "picky): code (41 rows are done, 9 are dead letters)" in refused
+    assert "type the same command with --accept-changes: what is done stays" in refused
+    assert "on_change" not in refused
+    shell.mend()
+    assert "llm-datagen replay a --accept-changes" in command("errors", "a").output
+    command("replay", "a", "--accept-changes")
+    assert len(shell.rows()) == 50
+    told = " ".join(command("status", "a").output.split())
+    assert "41 of 50 were done before an edit was accepted" in told
+
+
+def test_a_replay_of_nothing_but_dead_letters_needs_no_word_on_an_edit(shell: Shell, command: Command) -> None:
+    (shell.folder / "in.jsonl").write_text('{"n": 0}\n{"n": 7}\n')
+    command("run", shell.yaml(["ops:picky"], on_error="dead_letter"), "--id", "a")
+    _edit(shell, 'item["n"] % 7 == 0', 'item["n"] % 7 == 100')
+    refused = command("resume", "a", code=1).output
+    assert "(2 are dead letters)" in " ".join(refused.split())
+    command("replay", "a")
+    assert [row["n"] for row in shell.rows()] == [0, 7]
+    assert "earlier version" not in command("status", "a").output
+
+
+JOB = """
+from llm_datagen import UnifiedPipeline
+from ops import odd
+
+pipeline = UnifiedPipeline([odd], "jsonl://in.jsonl", "jsonl://out.jsonl")
+"""
+
+
+@pytest.mark.parametrize("verb", ["preview", "plan", "run", "describe", "resume"])
+@pytest.mark.parametrize(
+    ("name", "code", "called"),
+    [
+        (
+            "job:pipeline",
+            "pipeline.create('mine', if_exists='resume').run()",
+            r"line 6, calls create\(\), as the module job",
+        ),
+        ("job:pipeline", "pipeline.resume('a')", r"line 6, calls resume\(\) or replay\(\), as the module job"),
+        ("job:pipeline", "pipeline.run()", r"line 6, calls run\(\), as the module job"),
+        (
+            "job:main",
+            "def main():\n    pipeline.create('mine', output_uri='other.jsonl').run()",
+            r"line 7, calls run\(\), and job:main was only",
+        ),
+    ],
+)
+def test_what_is_only_asked_for_its_pipeline_begins_no_run(
+    shell: Shell, command: Command, verb: str, name: str, code: str, called: str
+) -> None:
+    if verb == "resume":
+        command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    before = shell.output.read_bytes() if shell.output.exists() else None
+    shell.text(JOB + code + "\n", "job.py")
+    typed = ["resume", "a", name] if verb == "resume" else [verb, name]
+    said = " ".join(command(*typed, code=2).output.split())
+    assert re.search(called, said), said
+    assert (shell.output.read_bytes() if shell.output.exists() else None) == before

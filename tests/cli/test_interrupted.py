@@ -114,7 +114,11 @@ def test_a_run_that_was_not_started_here_is_resumed_when_it_is_said_from_what(sh
     assert "say it: llm-datagen resume a FILE.yaml (or module:name)" in unknown
     assert "mend the cause" in command("resume", "a", file, code=1).stderr
     origin = json.loads((shell.folder / "kept/a/origin.json").read_text())
-    assert origin == {"target": str(shell.folder / "p.yaml"), "cwd": str(Path.cwd())}
+    assert origin == {
+        "target": str(shell.folder / "p.yaml"),
+        "cwd": str(Path.cwd()),
+        "folder": str(shell.folder / "kept/a"),
+    }
     assert "mend the cause" in command("resume", "a", "--results-dir", "kept", code=1).stderr
 
 

@@ -244,6 +244,25 @@ def test_bad_lines_that_lie_together_are_counted_from_what_was_read() -> None:
     assert lines.known(8) is None, "it is far behind"
 
 
+def test_rows_before_one_that_cannot_be_parsed_are_decoded_once() -> None:
+    """Line 18: and it is tried twice at most: at the end of the batch before it, and as the first one of its own."""
+    bad = {2, 4, 5}
+    decoded: list[int] = []
+
+    def decode(record: bytes) -> Any:
+        decoded.append(int(record[5:6]))
+        return orjson.loads(record)
+
+    block = block_of([{"n": n} for n in range(7)])
+    block.records[:] = [record[:-1] + b"]" if n in bad else record for n, record in enumerate(block.records)]
+    done = run(
+        kernel_of(operator_of("batch", lambda item: item), batch_size=7, policy=DEAD), replace(block, decode=decode)
+    )
+    assert [row["n"] for row in rows_of(done)] == [0, 1, 3, 6]
+    assert [orjson.loads(line)["raw"] for line in done.letters.splitlines()] == [f'{{"n":{n}]' for n in sorted(bad)]
+    assert sorted(decoded) == [0, 1, 2, 2, 3, 4, 4, 5, 6]
+
+
 @pytest.mark.parametrize("limit", [7, 20, 100])
 def test_a_worker_goes_on_as_long_as_rows_may_fail(limit: int) -> None:
     """M24: no row more than `max_errors` allows is done with by a worker; what follows is for the node to decide."""

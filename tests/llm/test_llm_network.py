@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import ssl
 import subprocess
@@ -155,6 +156,21 @@ def test_the_proxy_is_that_of_the_environment(
         monkeypatch.setenv(name, value)
     found = proxy_of(Endpoint("https://far.example/v1"))
     assert (found and str(found.url)) == proxy
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [("http://me:hunter2@p:1", "me:hunter2"), ("http://:hunter2@p:1", ":hunter2"), ("http://me@p:1", "me:")],
+)
+def test_user_and_password_of_a_proxy_are_told_to_it_alone(
+    proxy: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    found = proxy_of(Endpoint("https://far.example/v1"))
+    assert found is not None
+    assert str(found.url) == "http://p:1"
+    assert found.headers == {"Proxy-Authorization": f"Basic {base64.b64encode(told.encode()).decode()}"}
+    assert found.password == told.partition(":")[2]
 
 
 @pytest.mark.parametrize("proxy", ["socks5://me:hunter2@p:1", "http://", "ftp://p"])

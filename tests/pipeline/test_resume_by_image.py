@@ -433,7 +433,7 @@ def test_node_configs_that_are_not_used_are_told(
 ) -> None:
     interrupted(bench, double)
     other = f"jsonl://{bench.folder}/other.jsonl"
-    configs = [
+    configs: list[Any] = [
         {"batch_size": 4, "writer_config": {"flush_batch_size": 7}},
         NodeConfig(on_error="skip", output_uri=other),
     ]

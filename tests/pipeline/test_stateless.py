@@ -9,7 +9,7 @@ import pytest
 
 from llm_datagen import BaseOperator, DefaultPipelineHooks, NodeFailedError, OperatorWarning
 
-from ..support import Bench, numbered
+from ..support import Bench, nothing_left, numbered
 
 SEEN: set[int] = set()
 
@@ -135,3 +135,26 @@ def test_a_run_that_fails_says_both(bench: Bench) -> None:
     with pytest.raises(NodeFailedError, match="missing") as caught:
         bench.pipeline([Failing()]).create("a").run()
     assert "attribute count" in str(caught.value.__notes__)
+
+
+class VersionLost(BaseOperator):
+    """Its version can be read before the run, and not after it."""
+
+    is_lost = False
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        if self.is_lost:
+            raise RuntimeError("it is gone")
+        return "1"
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        self.is_lost = True
+        return item
+
+
+def test_an_operator_that_cannot_be_looked_at_after_its_run_leaves_nothing_open(bench: Bench) -> None:
+    """F2: whether it changed itself cannot be told; everything else is closed all the same."""
+    bench.give(numbered(3))
+    with nothing_left():
+        assert bench.pipeline([VersionLost()]).run().rows_out == 3

@@ -34,7 +34,6 @@ from llm_datagen.messages import (
 from llm_datagen.report import PipelineStatus, Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
-from llm_datagen.streams import Fingerprint
 
 SAVE_SECONDS = 0.5
 """How often the image is saved while rows move; a change of status is saved at once."""
@@ -268,16 +267,6 @@ class RunRecord:
             paused=self._steering.is_paused and self.status is Status.RUNNING,
         )
 
-    def _note_tail(self, node: dict[str, Any]) -> None:
-        """Keep a checksum of what of an input lies just before the first row that is not done (M22)."""
-        known, last = node.get("input_fingerprint"), self.progress[node["node_id"]].last
-        if known is None or "crcs" not in known or last is None or not last.resume_offset:
-            return  # several inputs have a fingerprint each, and no tail
-        plan = next(plan for plan in self._plans if plan.node_id == node["node_id"])
-        if known.get("tail", (0, 0, 0))[1] != last.resume_offset:
-            with contextlib.suppress(OSError):  # that it cannot be read, its reader says
-                known["tail"] = Fingerprint.tail(plan.source, last.resume_offset)
-
     def save(self, *, final: bool = False) -> None:
         """Save the image and the checkpoint."""
         self._last_save = self._clock.monotonic()
@@ -294,7 +283,6 @@ class RunRecord:
             self._image["ended_at"] = now_text()
         for node, report in zip(self._image["nodes"], now.nodes, strict=True):
             node.update(report.as_dict())
-            self._note_tail(node)
         checkpoint = {
             node["node_id"]: self.progress[node["node_id"]].checkpoint(node["input_uri"], node["output_uri"])
             for node in self._image["nodes"]

@@ -14,6 +14,7 @@ import typer
 from rich.text import Text
 
 import llm_datagen
+from llm_datagen.advice import typed
 from llm_datagen.display.console import SafeConsole
 from llm_datagen.errors import (
     ConfigError,
@@ -53,7 +54,8 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
         typer.Exit: with the exit code.
     """
     try:
-        yield
+        with typed():
+            yield
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except DatagenError as error:

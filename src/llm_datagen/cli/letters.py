@@ -118,6 +118,7 @@ def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str) -> Iterator
         yield _foreign("  example  ", f"row {group.row_id}: {given}")
         yield f"  file     {group.file}"
     yield f"when the cause is mended, try them again: {replay}"
+    yield f"when an operator was edited for that: {replay} --accept-changes (rows that are done stay)"
 
 
 def _foreign(head: str, text: str) -> str:

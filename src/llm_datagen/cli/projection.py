@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.operators import Call
 from llm_datagen.routing import RoutingOperator
-from llm_datagen.streams import StreamFactory
-from llm_datagen.trial import Place, StageTrial, sources_of
+from llm_datagen.streams import Place, StreamFactory
+from llm_datagen.trial import StageTrial, sources_of
 
 if TYPE_CHECKING:
     from llm_datagen.llm.chat import ChatAnswer

@@ -17,7 +17,7 @@ from llm_datagen.cli.spec import PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
 from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.importing import did_you_mean, load
+from llm_datagen.importing import did_you_mean, load, looking_up
 from llm_datagen.node_pipeline import UnifiedNodePipeline
 from llm_datagen.operator_refs import build_operator
 from llm_datagen.pipeline import UnifiedPipeline
@@ -198,7 +198,8 @@ def _from_module(name: str, settings: dict[str, Any]) -> Target:
         except TypeError:
             raise ConfigError(f"{name} takes arguments; give a function without, or the pipeline itself") from None
         try:
-            found = found()
+            with looking_up(name):
+                found = found()
         except DatagenError:
             raise
         except Exception as error:

@@ -159,7 +159,8 @@ class WorkerProcess:
 
     def _may_fail(self, rows: int, settled: int) -> bool:
         may_fail = self._kernel.survives(rows, settled)
-        self._failed += rows * may_fail
+        if may_fail:
+            self._failed += rows
         return may_fail
 
     def _row_error(self, text: str, offset: int) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from llm_datagen.errors import FailureRecord
 from llm_datagen.escaping import shortened
 from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames
 from llm_datagen.streams import Block, Span, Stream
-from llm_datagen.streams.letters import UNPARSED, letter
+from llm_datagen.streams.letters import UNPARSED, letter, row_or_unparsed, unparsed_id
 from llm_datagen.streams.rows import named
 from llm_datagen.streams.unreadable import explained
 
@@ -75,13 +74,15 @@ class Input:
         return self._common(begin, end) or self._each(begin, end)
 
     def _common(self, begin: int, end: int) -> tuple[list[Id], list[Any]] | None:
-        """Return the ids and items of rows that are common objects; None when one of them is not."""
+        """Return what `batch` does, of rows that are common objects; None when one of them is not."""
         start = self._block.start
+        items: list[Any] = []
         try:
-            items = list(map(self._block.decode, self._block.records[begin:end]))
-        except ValueError:
-            return None
-        ids: list[Id] = list(range(start + begin, start + end))
+            items.extend(map(self._block.decode, self._block.records[begin:end]))
+        except ValueError as error:
+            if not items:
+                raise self.error(error, begin) from error
+        ids: list[Id] = list(range(start + begin, start + begin + len(items)))
         for number, item in enumerate(items):
             if item.__class__ is not dict or (len(item) <= 2 and DATA_FIELD in item):
                 return None
@@ -111,8 +112,7 @@ class Input:
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a row that cannot be parsed."""
-        number += self._block.start
-        return self._root.name(number) if self._root else self._source.unparsed_id(number)
+        return unparsed_id(self._block.start + number, self._source, self._root)
 
     def excerpt(self, number: int) -> str:
         """Return the beginning of a record, as people are shown it."""
@@ -142,11 +142,10 @@ class Input:
 
     def _letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
         block = self._block
-        ordinal = block.start + number
-        row_id, item = self.unparsed_id(number), UNPARSED
         if attempts:
-            with contextlib.suppress(ValueError):
-                row_id, item = named(block.decode(block.records[number]), ordinal, self._root)
+            row_id, item = row_or_unparsed(block, number, self._source, self._root)
+        else:
+            row_id, item = self.unparsed_id(number), UNPARSED
         return letter(
             row_id,
             item,

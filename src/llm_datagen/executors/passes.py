@@ -164,7 +164,7 @@ class Pass:
         except BaseException:
             is_called = item is not _NOTHING
             self._given = ((row_id,), [item] if is_called else [])
-            self._calls += is_called
+            self._calls += int(is_called)
             self._settled = number
             raise
         else:

@@ -7,7 +7,6 @@ one that raised: it is made again, its batch is halved, or its rows have failed,
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,11 +14,9 @@ from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
 from llm_datagen.executors.done import Done
 from llm_datagen.executors.input import excerpt
 from llm_datagen.executors.work import Kernel
-from llm_datagen.ids import Id
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block, Span
-from llm_datagen.streams.letters import UNPARSED, letter
-from llm_datagen.streams.rows import named
+from llm_datagen.streams.letters import UNPARSED, letter, row_or_unparsed
 
 PARTS = 16
 """A task whose process died is divided into so many parts: a death costs a start, a small part hardly anything."""
@@ -155,7 +152,8 @@ def _marks(dones: list[Done]) -> dict[str, Any] | None:
 
 def failed_items(kernel: Kernel, block: Block, numbers: range) -> list[Any]:
     """Return the items of some records of a block; those that cannot be parsed are left out."""
-    return [item for _, item in _named(kernel, block, numbers) if item is not UNPARSED]
+    rows = (row_or_unparsed(block, number, kernel.source, kernel.root) for number in numbers)
+    return [item for _, item in rows if item is not UNPARSED]
 
 
 def failure_of(
@@ -163,7 +161,7 @@ def failure_of(
 ) -> OperatorFailure:
     """Return the failure of the first rows of a block, with their dead letters."""
     record = FailureRecord.of(error)
-    known = _named(kernel, block, range(rows))
+    known = [row_or_unparsed(block, number, kernel.source, kernel.root) for number in range(rows)]
     is_kept = kernel.policy.on_error == "dead_letter" and not is_fatal
     letters = [
         letter(
@@ -196,17 +194,3 @@ def failure_of(
         offset=block.offset_after(0),
         excerpt=excerpt(block.records[0]) if rows else "",
     )
-
-
-def _named(kernel: Kernel, block: Block, numbers: range) -> list[tuple[Id, Any]]:
-    found: list[tuple[Id, Any]] = []
-    for number in numbers:
-        known: tuple[Id, Any] = _unparsed_id(kernel, block.start + number), UNPARSED
-        with contextlib.suppress(ValueError):
-            known = named(block.decode(block.records[number]), block.start + number, kernel.root)
-        found.append(known)
-    return found
-
-
-def _unparsed_id(kernel: Kernel, number: int) -> Id:
-    return kernel.root.name(number) if kernel.root else kernel.source.unparsed_id(number)

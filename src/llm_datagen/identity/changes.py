@@ -8,12 +8,12 @@ from numbers import Number
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.identity.code import digest, is_same_code
+from llm_datagen.identity.code import digest, is_code_part, is_same_code
 from llm_datagen.identity.data import MOST_SHOWN
 from llm_datagen.identity.kinds import SHORT
 from llm_datagen.identity.own import note_own_state, subject_of, without_own_state
 from llm_datagen.identity.walk import SOME_UNREAD, UNREAD, Parts, parts_of
-from llm_datagen.secret_names import is_secret_name
+from llm_datagen.secret_names import may_be_secret_name
 
 _DATA = re.compile("([0-9a-f]{16})(?: (.*))?", re.DOTALL)
 _HASH = re.compile("[0-9a-f]{16,}")
@@ -89,8 +89,9 @@ def _text_of(name: str, value: str | None) -> str | None:
         return data[2]
     if _OBJECT.fullmatch(value or ""):
         return None
-    is_code = name == "code" or name.startswith("code of ")
-    return None if value is None or is_code or _HASH.fullmatch(value) or len(value) > MOST_SHOWN else repr(value)
+    if value is None or is_code_part(name) or _HASH.fullmatch(value) or len(value) > MOST_SHOWN:
+        return None
+    return repr(value)
 
 
 def data_of(operator: Any) -> Parts:
@@ -124,9 +125,9 @@ def _is_same(name: str, known: str | None, now: str | None) -> bool:
     one, other = _DATA.fullmatch(known), _DATA.fullmatch(now)
     if one and other:
         return one[1] == other[1]
-    if not one and not other and not name.startswith("code"):
-        return _is_same_object(known, now)
-    return (name == "code" or name.startswith("code of ")) and is_same_code(known, now)
+    if is_code_part(name):
+        return is_same_code(known, now)
+    return not one and not other and _is_same_object(known, now)
 
 
 def _is_same_object(known: str, now: str) -> bool:
@@ -141,8 +142,8 @@ def _is_same_object(known: str, now: str) -> bool:
 
 
 def _kept(name: str, value: Any) -> str:
-    is_told = is_secret_name(name) and not _DATA.fullmatch(str(value)) and not name.startswith("code")
-    return digest(str(value).encode(errors="surrogatepass")) if is_told else _short(value)
+    is_secret = may_be_secret_name(name) and not _DATA.fullmatch(str(value)) and not is_code_part(name)
+    return digest(str(value).encode(errors="surrogatepass")) if is_secret else _short(value)
 
 
 def _short(value: Any) -> str:

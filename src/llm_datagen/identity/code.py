@@ -32,6 +32,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def is_code_part(name: str) -> bool:
+    """Return whether a part of a fingerprint that has this name is the digest of a function's code."""
+    return name == "code" or name.startswith("code of ")
+
+
 @lru_cache(maxsize=4096)
 def code_digest(code: CodeType) -> str:
     """Return the digest of a function's code."""

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from llm_datagen.identity.code import digest
-from llm_datagen.secret_names import is_secret_name
+from llm_datagen.secret_names import may_be_secret_name
 
 MOST_LEAVES = 100_000
 """Values that are looked at; of a container beyond that, only the size counts."""
@@ -46,19 +46,11 @@ _ATOMS: tuple[type, ...] = (*_NUMBERS, str, bytes, bytearray, date, datetime, ti
 Look = Callable[[Any], tuple[str, dict[str, Any] | None]]
 
 
-def data_digest(value: Any) -> str | None:
-    """Return a digest of plain data; None when it is none."""
-    try:
-        return digest(repr(_Plain().of(value)).encode(errors="surrogatepass"))
-    except Exception:  # noqa: BLE001 - a value of foreign code may do anything when it is looked at
-        return None
-
-
-def mixed_digest(value: Any, look: Look) -> str | None:
-    """Return a digest of data that holds other things too: `look` says what counts of those.
+def data_digest(value: Any, look: Look | None = None) -> str | None:
+    """Return a digest of data; None when it cannot be read, or, without `look`, when it is not all plain data.
 
     Args:
-        value: the data, or an object.
+        value: the data; with `look`, any object.
         look: takes what is no plain data; returns a text that stands for it, and attributes that count, if any.
     """
     try:
@@ -78,8 +70,8 @@ def data_part(name: str, value: Any, *, shows_text: bool = False) -> str | None:
         shows_text: whether texts are kept, too.
     """
     plain = data_digest(value)
-    kinds = (bool, int, float, type(None), str) if shows_text else (bool, int, float, type(None))
-    if plain is None or type(value) not in kinds or is_secret_name(name):
+    kinds = {bool, int, float, type(None), *([str] if shows_text else [])}
+    if plain is None or type(value) not in kinds or may_be_secret_name(name):
         return plain
     text = repr(value)
     return f"{plain} {text}" if len(text) <= MOST_SHOWN else plain
@@ -143,17 +135,18 @@ class _Plain:
             base = next(one for one in (str, bytes, int, float) if isinstance(value, one))
             return kind.__qualname__, base.__repr__(value)
         if self._look is not None:
-            return self._seen(value, fields)
+            return self._seen(value, fields, self._look)
         if fields is None or isinstance(value, type):
             raise _NotPlain
         return kind.__qualname__, [(name, self.of(part)) for name, part in fields.items()]
 
-    def _seen(self, value: Any, fields: Any) -> Any:
-        look = self._look
+    def _seen(self, value: Any, fields: Any, look: Look) -> Any:
         plain = None if fields is None or isinstance(value, type) else data_digest(value)
-        name, attributes = look(value) if look and plain is None else (type(value).__qualname__, None)
-        if plain is not None or attributes is None:
-            return name, plain
+        if plain is not None:
+            return type(value).__qualname__, plain
+        name, attributes = look(value)
+        if attributes is None:
+            return name, None
         self._left -= len(attributes)
         return name, [] if self._left < 0 else [(key, self._attribute(part)) for key, part in attributes.items()]
 

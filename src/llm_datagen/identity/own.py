@@ -13,6 +13,7 @@ import weakref
 from types import MethodType
 from typing import Any
 
+from llm_datagen.identity.code import is_code_part
 from llm_datagen.identity.walk import Parts, parts_of
 
 _PACKAGE = __name__.partition(".")[0]
@@ -69,8 +70,7 @@ def _of_object(holder: Any) -> Before:
 def _code_of(operator: Any) -> tuple[str, ...]:
     """Return the digests of an operator's bytecode, which one process can always make."""
     parts = parts_of(subject_of(operator))
-    is_code = (value for name, value in parts.items() if value and (name == "code" or name.startswith("code of ")))
-    return tuple(value.split()[-1] for value in is_code)
+    return tuple(value.split()[-1] for name, value in parts.items() if value and is_code_part(name))
 
 
 def _holder(operator: Any) -> Any:

@@ -19,7 +19,7 @@ from types import (
 from typing import Any
 
 from llm_datagen.identity.code import code_digest, digest
-from llm_datagen.identity.data import CONTAINERS, MOST_LEAVES, data_digest, data_part, holds_data, mixed_digest
+from llm_datagen.identity.data import CONTAINERS, MOST_LEAVES, data_digest, data_part, holds_data
 from llm_datagen.identity.imports import attribute_names, global_names, imported_names, is_of_user
 from llm_datagen.identity.kinds import SHORT, attributes_of, is_dunder, is_function, kind_of, type_name
 
@@ -155,7 +155,7 @@ class _Walk:
             is_container = isinstance(value, CONTAINERS)
             known = f"{kind.__name__} of {len(value)}" if is_container else self._kind(kind)
             found: list[Any] = []
-            inside = mixed_digest(value, lambda part: self._look(part, found))
+            inside = data_digest(value, lambda part: self._look(part, found))
             counts = inside and holds_data(value) and (is_container or self._is_ours(kind.__module__))
             self._add(name, f"{known} {inside}" if counts else known)
             if inside is None:

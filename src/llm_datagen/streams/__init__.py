@@ -7,7 +7,7 @@ The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on fi
 
 from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
+from llm_datagen.streams.disk import AppendFile, Disk, Place, ReadFile
 from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
@@ -37,6 +37,7 @@ __all__ = [
     "Manifest",
     "MemoryStream",
     "MergedStream",
+    "Place",
     "ReadFile",
     "Readable",
     "Segment",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
 from llm_datagen.streams.codec import Block, Decoder
-from llm_datagen.streams.disk import ReadFile
+from llm_datagen.streams.disk import Place, ReadFile
 from llm_datagen.streams.spans import START, Segment
 from llm_datagen.streams.unreadable import LongRecord
 
@@ -70,7 +70,7 @@ class Cursor:
         """Whether there is more that may be read, without a look at what was written since."""
         return self._pending is not None or self._offset < self._limit
 
-    def extend(self, limit: int, place: tuple[str, str] | None = None) -> None:
+    def extend(self, limit: int, place: Place | None = None) -> None:
         """Take a writer's word that the first `limit` bytes are committed; `place` says of which stream."""
         self._limit = max(self._limit, limit)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+Place = tuple[str, str]
+"""What a file or a stream is, however it is spelled; see `Stream.place_of`."""
+
 
 class ReadFile(Protocol):
     """An open file that is read at offsets."""

@@ -10,7 +10,7 @@ from llm_datagen.config import Fsync, check_path
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.disk import Disk
+from llm_datagen.streams.disk import Disk, Place
 from llm_datagen.streams.jsonl import JsonlCodec
 from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
 from llm_datagen.streams.memorydisk import MemoryDisk
@@ -60,7 +60,7 @@ class FileStream(Stream):
         """The folder that it lies in."""
         return str(Path(self.path).parent)
 
-    def place_of(self, path: str) -> tuple[str, str]:
+    def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.disk).__name__, os.path.realpath(path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError
@@ -24,11 +24,11 @@ _HINT = "restore it, or start afresh with if_exists='overwrite'"
 
 
 class Fingerprint:
-    """Checksums of the beginning of a stream, part by part; and of what lies before the first row that is not done.
+    """Checksums of the beginning of a stream, part by part.
 
     Only what was read and is done with must be the same: behind that, an input may be mended, and may grow. As plain
     data: ``size`` of the input, bytes a ``part``, ``crcs`` (in hex, 8 digits a part; a list of numbers in earlier
-    versions), and ``tail``: where it begins and ends, and its checksum.
+    versions). Earlier versions kept a ``tail`` here, too; now commits do (`Tails`).
     """
 
     @staticmethod
@@ -66,12 +66,6 @@ class Fingerprint:
         return {"size": size, "part": part, "crcs": "".join(f"{crc:08x}" for crc in crcs)}
 
     @staticmethod
-    def tail(stream: Stream, end: int) -> list[int]:
-        """Return where the last bytes before byte `end` begin and end, and their checksum."""
-        begin = max(0, end - TAIL_BYTES)
-        return [begin, end, _crc(stream, begin, end)]
-
-    @staticmethod
     def check(stream: Stream, known: Any, done: Iterable[Span]) -> None:
         """See to it that what was read of a stream is still what it was.
 
@@ -83,8 +77,7 @@ class Fingerprint:
         Raises:
             StreamChangedError: when it is not.
         """
-        # What comes before the first row, such as a header, was read with it.
-        read = [(span.offset if span.start else 0, span.offset_end) for span in done]
+        read = _bytes_of(done)
         if known is None or not read:
             return
         size, needed = stream.size(), read[-1][1]
@@ -94,11 +87,27 @@ class Fingerprint:
         part, length = known["part"], min(known["size"], HEAD_BYTES)
         now = _crcs(stream, part, min(length, size))  # an input may have been shortened behind what was read
         for number, (before, crc) in enumerate(zip(_known_crcs(known["crcs"]), now, strict=False)):
-            _compare(stream, number * part, min((number + 1) * part, length), read, before == crc)
+            begin, end = number * part, min((number + 1) * part, length)
+            if before != crc and _is_read(begin, end, read):
+                raise _edited(stream, begin, end)
         if "tail" in known:
-            begin, end, before = known["tail"]
-            if any(first <= begin and end <= last for first, last in read):
-                _compare(stream, begin, end, read, before == _crc(stream, begin, end))
+            Fingerprint.check_tail(stream, known["tail"], done)
+
+    @staticmethod
+    def check_tail(stream: Stream, tail: Sequence[int], done: Iterable[Span]) -> None:
+        """See to it that a part of a stream is still what it was, if its rows are done with.
+
+        Args:
+            stream: the stream.
+            tail: where the part begins and ends, and its checksum.
+            done: the rows that are done with.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        begin, end, before = tail
+        if _is_read(begin, end, _bytes_of(done)) and before != _crc(stream, begin, end):
+            raise _edited(stream, begin, end)
 
 
 def _crcs(stream: Stream, part: int, length: int) -> list[int]:
@@ -124,9 +133,17 @@ def _crc(stream: Stream, begin: int, end: int) -> int:
         file.close()
 
 
-def _compare(stream: Stream, begin: int, end: int, read: list[tuple[int, int]], is_same: bool) -> None:
-    """Refuse bytes that differ, if all of them belong to rows that are done with."""
-    if not is_same and any(first <= begin and end <= last for first, last in read):
-        raise StreamChangedError(
-            f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
-        )
+def _bytes_of(done: Iterable[Span]) -> list[tuple[int, int]]:
+    """Return the bytes of these rows. What comes before the first row, such as a header, was read with it."""
+    return [(span.offset if span.start else 0, span.offset_end) for span in done]
+
+
+def _is_read(begin: int, end: int, read: list[tuple[int, int]]) -> bool:
+    """Return whether all of these bytes belong to rows that are done with."""
+    return any(first <= begin and end <= last for first, last in read)
+
+
+def _edited(stream: Stream, begin: int, end: int) -> StreamChangedError:
+    return StreamChangedError(
+        f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
+    )

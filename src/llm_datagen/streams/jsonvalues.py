@@ -37,10 +37,9 @@ def faults(value: Any, *, place: str = "", depth: int = 0) -> Iterator[str]:
     elif isinstance(value, str):
         if _is_cut(value):
             yield f"{place} holds half a surrogate pair (a cut emoji?), which is no text: {value[:40]!a}"
+    elif isinstance(value, dict | list | tuple) and depth == DEEPEST:
+        yield f"{place[:80]}… is nested deeper than {DEEPEST} levels"
     elif isinstance(value, dict):
-        if depth == DEEPEST:
-            yield f"{place[:80]}… is nested deeper than {DEEPEST} levels"
-            return
         for key, each in value.items():
             if key.__class__ is not str:
                 yield f"{place or 'the row'} has the key {key!r} ({type(key).__name__}), and keys must be str"
@@ -48,9 +47,6 @@ def faults(value: Any, *, place: str = "", depth: int = 0) -> Iterator[str]:
                 yield f"the key {key[:40]!a} holds half a surrogate pair, which is no text"
             yield from faults(each, place=f"{place}[{key!r}]" if place else f"column {key!r}", depth=depth + 1)
     elif isinstance(value, list | tuple):
-        if depth == DEEPEST:
-            yield f"{place[:80]}… is nested deeper than {DEEPEST} levels"
-            return
         for number, each in enumerate(value):
             yield from faults(each, place=f"{place}[{number}]", depth=depth + 1)
     elif not isinstance(value, int | None):

@@ -10,7 +10,6 @@ them from the source, and gives the rows the same ids. That is one atomic replac
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.ids import Id, RootNames
 from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.streams.checked import CHECK_FIELD, is_unaltered, with_check
+from llm_datagen.streams.codec import Block
 from llm_datagen.streams.commits import CommitLog, Position
 from llm_datagen.streams.dispatch import abandoned, forget
 from llm_datagen.streams.rows import named
@@ -36,7 +36,19 @@ RAW_BYTES = 1 << 20
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
-__all__ = ["UNPARSED", "bury_abandoned", "check_letters", "letter", "read_letters", "release_letters"]
+
+def row_or_unparsed(block: Block, number: int, source: Stream, root: RootNames | None) -> tuple[Id, Any]:
+    """Return the id and the item of a record of a block; of one that is no row, the id it would have and `UNPARSED`."""
+    ordinal = block.start + number
+    try:
+        return named(block.decode(block.records[number]), ordinal, root)
+    except ValueError:
+        return unparsed_id(ordinal, source, root), UNPARSED
+
+
+def unparsed_id(ordinal: int, source: Stream, root: RootNames | None) -> Id:
+    """Return the id that a record would have that is no row, by its number in the source."""
+    return root.name(ordinal) if root else source.unparsed_id(ordinal)
 
 
 def read_letters(
@@ -121,14 +133,16 @@ def letter(
         "source": [source.start, source.offset, source.offset_end],
         "at": _time_text(time.time_ns() // 1_000_000),
     }
-    try:
-        return with_check(dumps(value))
-    except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
-        del value["input"]
-        value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
-        if len(record) > RAW_BYTES:
-            value["raw_bytes"] = len(record)
-        return with_check(dumps(value))
+    if item is not UNPARSED:
+        try:
+            return with_check(dumps(value))
+        except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
+            pass
+    del value["input"]
+    value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
+    if len(record) > RAW_BYTES:
+        value["raw_bytes"] = len(record)
+    return with_check(dumps(value))
 
 
 def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | None) -> int:
@@ -146,10 +160,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
         cursor = source.cursor([Segment(span.start, span.offset, span.end, span.offset_end)], follow=False)
         try:
             while (block := cursor.read(1)) is not None:
-                row_id = root.name(block.start) if root else source.unparsed_id(block.start)
-                item: Any = UNPARSED
-                with contextlib.suppress(ValueError):
-                    row_id, item = named(block.decode(block.records[0]), block.start, root)
+                row_id, item = row_or_unparsed(block, 0, source, root)
                 place = block.span
                 line = letter(
                     row_id,

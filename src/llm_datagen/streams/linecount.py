@@ -7,7 +7,7 @@ from bisect import bisect_right, insort
 from llm_datagen.streams.disk import ReadFile
 
 _COUNT_BYTES = 1 << 16
-_LOOK_BYTES = 1 << 13
+_LOOK_BYTES = 1 << 15
 
 
 class LineCounter:

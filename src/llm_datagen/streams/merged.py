@@ -20,6 +20,7 @@ from llm_datagen.errors import RowFormatError
 from llm_datagen.ids import Id
 from llm_datagen.streams.codec import Block
 from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.disk import Place
 from llm_datagen.streams.lanes import Lane, Naming
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.memorydisk import MemoryDisk
@@ -96,12 +97,12 @@ class MergedStream(Stream):
         return " or ".join(lane.stream.done_path for lane in self.lanes if not lane.stream.is_sealed())
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> Place:
         """What it is."""
         return "merge", self.uri
 
     @property
-    def places(self) -> list[tuple[str, str]]:
+    def places(self) -> list[Place]:
         """What the lanes are."""
         return [lane.stream.place for lane in self.lanes]
 
@@ -201,7 +202,7 @@ class MergedCursor(Cursor):
         """Whether `limit` is where all lanes end."""
         return all(cursor.knows_end for cursor in self._cursors())
 
-    def extend(self, limit: int, place: tuple[str, str] | None = None) -> None:
+    def extend(self, limit: int, place: Place | None = None) -> None:
         """Take a writer's word that the first `limit` bytes of the lane that is `place` are committed."""
         for lane, cursor in self._turns:
             if lane.stream.place == place:

@@ -25,6 +25,7 @@ from llm_datagen.streams.spool import Spool
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
+    from llm_datagen.streams.tails import Tails
 
 _HEAD_BYTES = 1 << 20
 _AHEAD_BYTES = 8 << 20
@@ -103,6 +104,8 @@ class Sink:
         self._broken = False
         self._begun = 0  # bytes that are on the medium, or on their way to it
         self._letters: AppendFile | None = None
+        self.tails: Tails | None = None
+        """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
         if stream.disk.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
         self._file: AppendFile | None = stream.disk.open_append(stream.path)
@@ -204,6 +207,8 @@ class Sink:
             marks=before.marks if marks is None else marks,
             coverage=coverage,
         )
+        if self.tails is not None:
+            position.marks = self.tails.added_to(position.marks, coverage)
         self._broken = True  # until both writes have come back
         if data:
             position.last_bytes, position.last_crc = before.bytes, before.crc
@@ -276,6 +281,8 @@ class Sink:
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""
         self._log.close()
+        if self.tails is not None:
+            self.tails.close()
         if self._letters is not None:
             self._letters.close()
             self._letters = None

@@ -17,7 +17,7 @@ from llm_datagen.streams.checked import is_unaltered
 from llm_datagen.streams.codec import Codec
 from llm_datagen.streams.commits import CommitLog, check_data, read_log
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import Disk
+from llm_datagen.streams.disk import Disk, Place
 from llm_datagen.streams.linecount import LineCounter
 from llm_datagen.streams.manifest import Manifest
 from llm_datagen.streams.readable import Readable, readable
@@ -69,12 +69,12 @@ class Stream:
         """Make its path absolute: from here on, the program may change its working directory."""
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> Place:
         """What the stream is, however it is spelled: two streams of the same place are the same stream."""
         return self.place_of(self.path)
 
     @property
-    def places(self) -> list[tuple[str, str]]:
+    def places(self) -> list[Place]:
         """The places of the streams that are read when this one is: its own."""
         return [self.place]
 
@@ -94,7 +94,7 @@ class Stream:
         """Return the bytes that there are; None when it does not exist."""
         return self.disk.size(self.path)
 
-    def place_of(self, path: str) -> tuple[str, str]:
+    def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.disk).__name__, path
 

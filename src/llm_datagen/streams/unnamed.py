@@ -81,8 +81,7 @@ class UnnamedCodec:
 
     def __init__(self, codec: Codec, id_column: str | None) -> None:
         self._codec = codec
-        if hasattr(codec, "max_record_bytes"):
-            self.max_record_bytes = codec.max_record_bytes
+        self.max_record_bytes: int | None = getattr(codec, "max_record_bytes", None)
         self._id_column = id_column
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:

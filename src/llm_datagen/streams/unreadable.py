@@ -69,9 +69,9 @@ def explained(error: ValueError, record: bytes) -> ValueError:
             loads(record.decode())
         except (ValueError, RecursionError) as found:
             return ValueError(str(found))
-    if _NO_NUMBER.search(record) and _is_json(record):
+    if (b"NaN" in record or b"Infinity" in record) and _NO_NUMBER.search(record) and _is_json(record):
         return ValueError("it holds NaN or Infinity, which is no JSON; set data_config nan='null' to read it as null")
-    if _HALF_PAIR.search(record) and _is_json(record):
+    if rb"\u" in record and _HALF_PAIR.search(record) and _is_json(record):
         return ValueError(r"it holds half a surrogate pair (\ud…, a cut emoji), which is no text")
     return error
 

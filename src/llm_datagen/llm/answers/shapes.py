@@ -12,6 +12,7 @@ ITEMS = "items"
 """Endpoints want an object at the root of a schema: a list is asked for in this property of one."""
 _WRAPPERS = {"schema": "name", "input_schema": "name", "parameters": "name", "json_schema": "type", "function": "type"}
 _DEFINITIONS = ("$defs", "definitions")
+_IN_DEFINITIONS = tuple(f"#/{name}/" for name in _DEFINITIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def shape_of(schema: dict[str, Any], target: Callable[[str], Any]) -> Shape:
                 "the elements of the list that output asks for are no objects with named properties, which would be "
                 f"the columns of a row each: {_WRAP}"
             )
-        if _refers_to_root(schema):
+        if not all(reference.startswith(_IN_DEFINITIONS) for reference in references_in(schema)):
             raise ConfigError("the schema of a list refers to its own root: put what it refers to under $defs")
         shared = {name: schema[name] for name in _DEFINITIONS if name in schema}
         inner = {name: value for name, value in root.items() if name not in (*_DEFINITIONS, "$schema")}
@@ -81,6 +82,16 @@ def shape_of(schema: dict[str, Any], target: Callable[[str], Any]) -> Shape:
         siblings = {name: value for name, value in schema.items() if name != "$ref"}
         sent = {**siblings, **root, **{name: schema[name] for name in _DEFINITIONS if name in schema}}
     return Shape(columns, False, {**sent, "type": "object"})
+
+
+def references_in(schema: Any) -> list[str]:
+    """Return what every ``$ref`` in a schema says."""
+    if isinstance(schema, list):
+        return [reference for part in schema for reference in references_in(part)]
+    if not isinstance(schema, Mapping):
+        return []
+    own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+    return own + [reference for part in schema.values() for reference in references_in(part)]
 
 
 def _columns(schema: Any, target: Callable[[str], Any]) -> tuple[str, ...] | None:
@@ -118,17 +129,6 @@ def _resolved(schema: Any, target: Callable[[str], Any]) -> Any:
         beside = {name: value for name, value in schema.items() if name not in ("$ref", *_DEFINITIONS)}
         schema = {**beside, **found} if isinstance(found, Mapping) else found
     raise ConfigError("the schema refers to itself and to nothing else")
-
-
-def _refers_to_root(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return any(map(_refers_to_root, schema))
-    if not isinstance(schema, Mapping):
-        return False
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and not reference.startswith(tuple(f"#/{name}/" for name in _DEFINITIONS)):
-        return True
-    return any(map(_refers_to_root, schema.values()))
 
 
 def _why(root: Any) -> str:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from llm_datagen.llm.answers.shapes import references_in
+
 _MOST_PROPERTIES = 5000
 _MOST_LEVELS = 10
 _NOTES = ("default", "examples", "deprecated", "readOnly", "writeOnly", "$comment", "$schema", "discriminator")
@@ -132,23 +134,13 @@ class _Maker:
         seen: set[str] = set()
         waiting = [reference]
         while waiting:
-            text = json.dumps(self._target({"$ref": waiting.pop()}))
-            for name in _references(json.loads(text)):
+            for name in references_in(self._target({"$ref": waiting.pop()})):
                 if name == reference:
                     return True
                 if name not in seen:
                     seen.add(name)
                     waiting.append(name)
         return False
-
-
-def _references(schema: Any) -> list[str]:
-    if isinstance(schema, list):
-        return [name for part in schema for name in _references(part)]
-    if not isinstance(schema, dict):
-        return []
-    own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
-    return own + [name for part in schema.values() for name in _references(part)]
 
 
 def _are_apart(branches: list[Any]) -> bool:

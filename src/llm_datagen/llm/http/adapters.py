@@ -134,7 +134,7 @@ class OpenAIAdapter(ChatAdapter):
     def read(self, data: Any) -> Reply:
         """Return the first choice of a completion."""
         choice = data["choices"][0]
-        message, reason = choice["message"], choice.get("finish_reason")
+        message = choice["message"]
         content = content_of(message.get("content"))
         extras = {
             "reasoning": message.get("reasoning_content") or message.get("reasoning") or content.reasoning,
@@ -144,7 +144,7 @@ class OpenAIAdapter(ChatAdapter):
         }
         return Reply(
             text=content.text,
-            finish_reason=reason if reason is None else str(reason),
+            finish_reason=choice.get("finish_reason"),
             usage=self.usage(data),
             extras={name: value for name, value in extras.items() if value},
             model=data.get("model"),

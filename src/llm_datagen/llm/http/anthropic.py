@@ -65,12 +65,12 @@ class AnthropicAdapter(ChatAdapter):
 
     def read(self, data: Any) -> Reply:
         """Return the texts of the answer as one."""
-        content, reason = content_of(data["content"]), data.get("stop_reason")
+        content = content_of(data["content"])
         calls = [part for part in data["content"] if part.get("type") == "tool_use"]
         extras = {"reasoning": content.reasoning, "tool_calls": calls}
         return Reply(
             text=content.text,
-            finish_reason=reason if reason is None else str(reason),
+            finish_reason=data.get("stop_reason"),
             usage=self.usage(data),
             extras={name: value for name, value in extras.items() if value},
             model=data.get("model"),

@@ -65,9 +65,9 @@ def proxy_of(endpoint: Endpoint) -> Proxy | None:
             f"the proxy of the environment variable {name}_proxy cannot be used: it must be http://host:port; change "
             f"it, or name {endpoint.host} in no_proxy"
         )
-    if url.user is None:
+    if url.user is None and url.password is None:
         return Proxy(url, {})
-    told = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+    told = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
     return Proxy(url.with_user(None), {"Proxy-Authorization": f"Basic {told}"}, url.password or "")
 
 

@@ -19,21 +19,9 @@ _OF_OBJECTS = ("items", "keys", "values", "get")
 """The methods of a dict that a template may call, where there is no key of that name."""
 
 _OF_TEXTS = (
-    *(
-        "capitalize",
-        "center",
-        "e",
-        "escape",
-        "forceescape",
-        "indent",
-        "lower",
-        "replace",
-        "safe",
-        "string",
-        "striptags",
-    ),
-    *("title", "trim", "truncate", "upper", "urlize", "wordcount", "wordwrap"),
-)
+    "capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "safe", "string", "striptags",
+    "title", "trim", "truncate", "upper", "urlize", "wordcount", "wordwrap",
+)  # fmt: skip
 """The filters that take a text: another value is written as a text first, as it would be without the filter."""
 
 
@@ -122,7 +110,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return value if isinstance(value, int | float) and not isinstance(value, bool) else self.text(value)
 
     def _of_text(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        place = 1 if hasattr(function, "jinja_pass_arg") else 0  # behind what Jinja2 hands to it first
+        place = _place_of_value(function)
 
         @functools.wraps(function)
         def of_text(*args: Any, **kwargs: Any) -> Any:
@@ -180,8 +168,13 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return super().call(context, obj, *args, **kwargs)
 
 
+def _place_of_value(function: Callable[..., Any]) -> int:
+    """Return which argument of a filter is the value: it comes behind what Jinja2 hands to some filters first."""
+    return 1 if hasattr(function, "jinja_pass_arg") else 0
+
+
 def _checked(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
-    place = 1 if hasattr(function, "jinja_pass_arg") else 0
+    place = _place_of_value(function)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,97 @@
+"""Tails: what a node has read last, known again after a kill at any moment (M22)."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from typing import Any
+
+from llm_datagen.streams.disk import ReadFile
+from llm_datagen.streams.fingerprint import TAIL_BYTES, Fingerprint
+from llm_datagen.streams.spans import Coverage
+from llm_datagen.streams.stream import Stream
+
+MARK = "tails"
+"""The key under which a commit and a seal hold them, among their marks."""
+
+
+class Tails:
+    """Checksums of the bytes just before the first row that is not done, of each stream that a node reads as it is.
+
+    They go into every commit, so they are never older than the rows that it covers. As plain data: for each of the
+    streams, in their order, ``[begin, end, CRC-32]``, or None. The bytes are read once more for it, when they have just
+    been read. One thread at a time may use it.
+
+    Args:
+        source: what the node reads.
+        follow: whether what the source reads is followed.
+    """
+
+    def __init__(self, source: Stream, *, follow: bool) -> None:
+        self._source = source
+        static = {stream.place for stream in source.read_as_is(follow=follow)}
+        self._tails = [_Tail(stream) if stream.place in static else None for stream, _ in source.parts(Coverage())]
+
+    def added_to(self, marks: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
+        """Return the marks of a commit after which `coverage` is done, with the tails among them."""
+        parts = zip(self._tails, self._source.parts(coverage), strict=True)
+        return {**marks, MARK: [None if tail is None else tail.at(_frontier(done)) for tail, (_, done) in parts]}
+
+    def close(self) -> None:
+        """Close the files. May be called more than once."""
+        for tail in self._tails:
+            if tail is not None:
+                tail.close()
+
+    @staticmethod
+    def check(source: Stream, marks: dict[str, Any], coverage: Coverage) -> None:
+        """See to it that what was read last is still what it was.
+
+        Args:
+            source: what a node reads.
+            marks: those of its output's last commit, or seal; of an older version, they hold no tails.
+            coverage: the rows that are done.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        for tail, (stream, done) in zip(marks.get(MARK, ()), source.parts(coverage), strict=False):
+            if tail is not None:
+                Fingerprint.check_tail(stream, tail, done)
+
+
+class _Tail:
+    """The tail of one stream. What is done next is added to the checksum while it is of at most twice `TAIL_BYTES`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._file: ReadFile | None = None
+        self._known: list[int] | None = None
+
+    def at(self, end: int) -> list[int] | None:
+        """Return the tail before byte `end`; None when nothing is before it, or it cannot be read."""
+        if not end:
+            return None
+        begin, at, crc = self._known or (0, end + 1, 0)
+        if at > end or end - begin > 2 * TAIL_BYTES:
+            begin = at = max(0, end - TAIL_BYTES)
+            crc = 0
+        self._known = None
+        with contextlib.suppress(OSError):  # that it cannot be read, its reader says
+            if self._file is None:
+                self._file = self._stream.disk.open_read(self._stream.path)
+            if at < end:
+                crc = zlib.crc32(self._file.read_at(at, end - at), crc)
+            self._known = [begin, end, crc]
+        return self._known
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _frontier(done: Coverage) -> int:
+    """Return the byte where the first row begins that is not done; blank lines before it are not looked at."""
+    first = next(iter(done), None)
+    return first.offset_end if first is not None and first.start == 0 else 0

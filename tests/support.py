@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -68,9 +69,12 @@ def bag(rows: Iterable[Any]) -> Counter[str]:
 
 
 def instrument(operator: Any) -> Any:
-    """Return an operator that a test may change between two runs of one id: it gets a version, which stays."""
+    """Return an operator that a test may change between two runs of one id: it gets a version, which stays.
+
+    A partial gets none: what an image makes again in its place would not have it.
+    """
     target = getattr(operator, "__func__", operator)
-    if getattr(target, "version", None) is None:
+    if getattr(target, "version", None) is None and not isinstance(target, functools.partial):
         with contextlib.suppress(AttributeError, TypeError):  # what cannot be given one does not change
             target.version = "an instrument"
     return operator

@@ -10,17 +10,14 @@ from typing import Any
 
 from llm_datagen.importing import load, name_of
 from llm_datagen.jsontext import dumps, loads_exactly
+from llm_datagen.secret_names import is_secret_name
 
 MOST_BYTES = 65_536
 """Arguments that are longer, as JSON, are not kept: the image is written several times a second."""
 
 _TUPLE, _NAME = "$tuple", "$name"
-_SECRET_NAME = re.compile(
-    r"(?ix)(^|[_-])("
-    r"(api|access|private|secret|auth|client|signing)[_-]?keys? | secrets? | token(?!s) | passw(or)?ds? | passphrase |"
-    r"passcode | credentials? | cookies? | auth([_-]?header)? | authorization)$"
-)
-_SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-|(?i:[?&][a-z_-]*(key|token|secret)=)")
+_SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-")
+_QUERY_NAME = re.compile(r"[?&]([\w.-]+)=")
 
 
 class NotPlainError(Exception):
@@ -74,7 +71,7 @@ def _refuse_secret_arguments(made: Callable[..., Any], args: Sequence[Any], kwar
 
 
 def _refuse_secret(name: str, value: Any) -> None:
-    if _SECRET_NAME.search(name) and isinstance(value, str | bytes) and value:
+    if is_secret_name(name) and isinstance(value, str | bytes) and value:
         raise NotPlainError(
             f"it was given {name} literally, and a secret is never written to an image; let it come from the "
             "environment"
@@ -85,7 +82,7 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or type(value) in {bool, int, float}:
         return value
     if type(value) is str:
-        if _SECRET_TEXT.search(value):
+        if _holds_secret(value):
             raise NotPlainError(f"{where} seems to hold a secret, which is never written to an image")
         return value
     if type(value) is list:
@@ -100,6 +97,12 @@ def _plain(value: Any, where: str) -> Any:
     if name is None:
         raise NotPlainError(f"{where} is a {type(value).__name__}, which is no plain data")
     return {_NAME: name}
+
+
+def _holds_secret(text: str) -> bool:
+    """Return whether a text looks like a key, or is a URL with one."""
+    names = _QUERY_NAME.findall(text)
+    return _SECRET_TEXT.search(text) is not None or any(name == "key" or is_secret_name(name) for name in names)
 
 
 def _given(value: Any) -> Any:

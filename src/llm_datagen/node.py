@@ -25,6 +25,7 @@ from llm_datagen.config import (
 from llm_datagen.continuing import check_finished, check_input, check_letters_of, check_source
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import pack
+from llm_datagen.given import noting_given
 from llm_datagen.hooks import IPipelineHooks, check_hooks
 from llm_datagen.ids import RootNames
 from llm_datagen.layout import check_layout
@@ -80,6 +81,10 @@ class UnifiedNode(Wiring):
         ConfigError: on a wrong value.
     """
 
+    given: frozenset[str]
+    """The settings that the code gives; see `given_names`."""
+
+    @noting_given
     def __init__(
         self,
         node_id: str,

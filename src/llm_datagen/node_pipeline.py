@@ -19,13 +19,14 @@ from llm_datagen.config import (
 )
 from llm_datagen.edited import Entry
 from llm_datagen.errors import ImageMismatchError
+from llm_datagen.given import given_names, noting_given
 from llm_datagen.graph import check_topology, in_reading_order
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import has_same_steps
-from llm_datagen.resumable import ignored_node_settings, ignored_uris
+from llm_datagen.resumable import ignored_node_settings, ignored_settings, ignored_uris
 from llm_datagen.run import Note, Run
 
 
@@ -43,6 +44,10 @@ class UnifiedNodePipeline(BasePipeline):
         ConfigError: when there are no nodes, ids repeat, a stream has two writers, or the nodes form a cycle.
     """
 
+    given: frozenset[str]
+    """The settings that the code gives; see `given_names`."""
+
+    @noting_given
     def __init__(
         self,
         nodes: Sequence[UnifiedNode],
@@ -53,6 +58,7 @@ class UnifiedNodePipeline(BasePipeline):
         log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        self._streaming = self.streaming  # as the code says; a resume sets the other to what its image says
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
         self._given = in_reading_order(parts)
@@ -86,6 +92,8 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineBusyError: when the id is running, or this object is.
         """
         with overriding(self, overrides):
+            self._streaming = self.streaming = self.streaming if "streaming" in overrides else self._streaming
+            self.given |= given_names(overrides)
             image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
             return self._create(pipeline_id, image, if_exists, on_change)
 
@@ -93,7 +101,7 @@ class UnifiedNodePipeline(BasePipeline):
         self.create()
 
     def _blueprint(self) -> dict[str, Any]:
-        return image_of_nodes(self._given, UNKNOWN_ID, streaming=self.streaming)
+        return image_of_nodes(self._given, UNKNOWN_ID, streaming=self._streaming)
 
     def _note_run(self, run: Run) -> None:
         for node in self._given:
@@ -113,7 +121,11 @@ class UnifiedNodePipeline(BasePipeline):
         return [given[node_id] for node_id in known]
 
     def _ignored(self, image: dict[str, Any]) -> list[Note]:
-        return [*ignored_uris(self._given, image), *ignored_node_settings(self._given, image)]
+        return [
+            *ignored_uris(self._given, image),
+            *ignored_settings({"streaming": self._streaming}, {"streaming": True}, self.given, image),
+            *ignored_node_settings(self._given, image),
+        ]
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         given = {node.node_id: node.operator for node in self._given}

@@ -32,13 +32,14 @@ from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.edited import Entry
 from llm_datagen.errors import OperatorWarning
 from llm_datagen.exporting import exporters_of
+from llm_datagen.given import given_names, noting_given
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.log import DEFAULT_LOG, LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import operators_of
 from llm_datagen.overriding import overriding
 from llm_datagen.redrawn import line_of
-from llm_datagen.resumable import ignored_ends, ignored_settings
+from llm_datagen.resumable import ignored_ends, ignored_node_configs, ignored_settings
 from llm_datagen.run import Note
 from llm_datagen.settings import Settings
 
@@ -86,6 +87,7 @@ class UnifiedPipeline(BasePipeline):
         follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
         idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
         data_config: what of the data is refused: NaN, long records; see `DataConfig`.
+        node_configs: what differs from node to node, in their order, unless `create()` is given others.
         log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
 
     Raises:
@@ -93,6 +95,10 @@ class UnifiedPipeline(BasePipeline):
         UnknownProtocolError: on a URI whose protocol is not known.
     """
 
+    given: frozenset[str]
+    """The settings that the code gives; see `given_names`."""
+
+    @noting_given
     def __init__(
         self,
         operators: Sequence[Any] | None = None,
@@ -126,9 +132,14 @@ class UnifiedPipeline(BasePipeline):
         follow_input: bool = False,
         idle_timeout: float | None = None,
         data_config: DataConfig | Mapping[str, Any] | None = None,
+        node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
         log_file: LogTarget = DEFAULT_LOG,
     ) -> None:
         super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        self._node_configs = [] if node_configs is None else node_configs
+        for config in self._node_configs:
+            NodeConfig.of(config)
+        self._configs_given = self._node_configs  # by the constructor, or by create()
         self._remade: tuple[str, list[Any]] | None = None  # of which run, and its operators
         self._settings = Settings(
             operators=operators,
@@ -174,7 +185,7 @@ class UnifiedPipeline(BasePipeline):
 
         Args:
             pipeline_id: the run's id; made up unless given.
-            node_configs: what differs from node to node, in their order.
+            node_configs: what differs from node to node, in their order, in place of what the constructor was given.
             if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
                 deleted, and what lies where the new run is to write, unless a run of another id made it).
             on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since, as in
@@ -195,9 +206,11 @@ class UnifiedPipeline(BasePipeline):
         names = [field.name for field in fields(self._settings)]
         with overriding(self, overrides, names) as changed:
             self._settings = self._settings.overridden(changed)
+            self.given |= given_names(changed)
+            self._configs_given = self._node_configs if node_configs is None else node_configs
             self.streaming = self._settings.streaming  # a resume may have set it to what its image says
             pipeline_id = pipeline_id or new_pipeline_id()
-            image = image_of_line(self._settings, node_configs or [], pipeline_id)
+            image = image_of_line(self._settings, self._configs_given, pipeline_id)
             clash = clash_of_ids(image)
             self._create(pipeline_id, image, if_exists, on_change)
             if clash is not None and self._image is image:  # and it is not resumed
@@ -217,7 +230,7 @@ class UnifiedPipeline(BasePipeline):
 
         Args:
             format: "text", or "mermaid": a flowchart in the language of Mermaid.
-            node_configs: those that `create()` will be given; when it was called, they are known.
+            node_configs: those that `create()` will be given, if any; when it was called, they are known.
 
         Raises:
             ConfigError: when a value is wrong, or adjacent nodes' URIs disagree.
@@ -244,14 +257,15 @@ class UnifiedPipeline(BasePipeline):
         if self.pipeline_id or not (node_configs or overrides):
             return super().blueprint()
         settings = self._settings.overridden(overrides)
-        image = image_of_line(settings, node_configs or [], UNKNOWN_ID)
+        configs = self._node_configs if node_configs is None else node_configs
+        image = image_of_line(settings, configs, UNKNOWN_ID)
         return image, [*(settings.operators or ()), *exporters_of(image)]
 
     def _create_default(self) -> None:
         self.create()
 
     def _blueprint(self) -> dict[str, Any]:
-        return image_of_line(self._settings, [], UNKNOWN_ID)
+        return image_of_line(self._settings, self._node_configs, UNKNOWN_ID)
 
     def _has_operators(self) -> bool:
         return self._settings.operators is not None
@@ -267,12 +281,13 @@ class UnifiedPipeline(BasePipeline):
     def _ignored(self, image: dict[str, Any]) -> list[Note]:
         return [
             *ignored_ends(self._settings.input_uri, self._settings.output_uri, image),
-            *ignored_settings(self._settings.as_dict(), UnifiedPipeline()._settings.as_dict(), image),
+            *ignored_settings(self._settings.as_dict(), UnifiedPipeline()._settings.as_dict(), self.given, image),
+            *ignored_node_configs(self._configs_given, image),
         ]
 
     def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         operators = self._operators(image)
-        return line_of(self._settings, image, operators), operators
+        return line_of(self._settings, self._configs_given, image, operators), operators
 
     def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
         return [

@@ -22,15 +22,22 @@ _OF_ROWS = ("id_prefix", "input_ids", "input_values")
 """How the rows of the input are named: this stays, also as a run of an older version did it."""
 
 
-def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[Any]) -> list[Entry]:
+def line_of(
+    settings: Settings,
+    configs: Sequence[NodeConfig | Mapping[str, Any] | None],
+    image: Mapping[str, Any],
+    operators: Sequence[Any],
+) -> list[Entry]:
     """Return the nodes of a line of operators, for a run that was made with others.
 
     Input and output are the run's, and so are its settings. The steps before the first one that differs have theirs,
-    and so has a step behind it whose operator was there before. The streams between those that differ are named as
-    `create()` names them. When the operators are the same ones, these are the nodes of the image themselves.
+    and so has a step behind it whose operator was there before; a new one has those of its own config. The streams
+    between those that differ are named as `create()` names them. When the operators are the same ones, these are the
+    nodes of the image themselves.
 
     Args:
         settings: those in the code, for what the image does not say.
+        configs: what differs from node to node in the code.
         image: the run's.
         operators: those in the code.
     """
@@ -49,17 +56,15 @@ def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[An
     said["writer_config"] = WriterConfig.of(said.get("writer_config"))
     said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
     said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
-    entries = image_of_line(replace(settings, **said), [], image["pipeline_id"])["nodes"]
+    likes = _likes(old, names, kept)
+    new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
+    entries = image_of_line(replace(settings, **said), new, image["pipeline_id"])["nodes"]
     for key in _OF_ROWS:
         if key in old[0]:
             entries[0][key] = old[0][key]
         else:
             del entries[0][key]
-    behind = list(old[kept:])
-    for number, entry in enumerate(entries[: len(names)]):
-        like = old[number] if number < kept else next((one for one in behind if one["operator"] == names[number]), None)
-        if number >= kept and like is not None:
-            behind.remove(like)
+    for number, (entry, like) in enumerate(zip(entries, likes, strict=False)):
         if like is not None:
             entry.update({key: like[key] for key in _OWN if key in like})
         if number < kept and number + 1 < min(len(old), len(names)):
@@ -67,6 +72,25 @@ def line_of(settings: Settings, image: Mapping[str, Any], operators: Sequence[An
         if number:
             entry["input_uri"] = entries[number - 1]["output_uri"]
     return entries
+
+
+def _likes(old: Sequence[Entry], names: Sequence[str], kept: int) -> list[Entry | None]:
+    """Return for each step the one that it was in the run: by its place before `kept`, by its operator behind it."""
+    likes: list[Entry | None] = list(old[:kept])
+    behind = list(old[kept:])
+    for name in names[kept:]:
+        like = next((one for one in behind if one["operator"] == name), None)
+        likes.append(like)
+        if like is not None:
+            behind.remove(like)
+    return likes
+
+
+def _own_of(config: NodeConfig | Mapping[str, Any] | None) -> Any:
+    """Return a config without its paths: those of a redrawn line follow from the run's."""
+    if config is None or isinstance(config, Mapping):
+        return {name: value for name, value in (config or {}).items() if name not in {"input_uri", "output_uri"}}
+    return replace(config, input_uri=None, output_uri=None)
 
 
 def has_same_steps(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:

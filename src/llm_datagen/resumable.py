@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields, replace
 from inspect import signature
 from typing import Any
 
-from llm_datagen.config import DataConfig, FailurePolicy, OnError, WriterConfig
+from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, OnError, WriterConfig
 from llm_datagen.continuing import counts_of
 from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
+from llm_datagen.given import setting_name
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
 from llm_datagen.report import NodeReport, Status
@@ -56,15 +57,18 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[s
     return ignored
 
 
-def ignored_settings(given: Mapping[str, Any], defaults: Mapping[str, Any], image: Mapping[str, Any]) -> list[Note]:
-    """Return which settings the code gives otherwise than the image of a line has them.
+def ignored_settings(
+    settings: Mapping[str, Any], defaults: Mapping[str, Any], given: Set[str], image: Mapping[str, Any]
+) -> list[Note]:
+    """Return which settings the code gives otherwise than the image has them.
 
     Args:
-        given: the settings of the code. One that has its default may not have been given at all.
+        settings: the settings of the code.
         defaults: what they are when they are not given.
+        given: the names of those that are, whatever their value; see `given_names`.
         image: the image.
     """
-    said, usual, created = _flat(given), _flat(defaults), _flat(image["config"])
+    said, usual, created = _flat(settings), _flat(defaults), _flat(image["config"])
     nodes = [_flat(entry) for entry in image["nodes"]]
     # A node's config, or resume(on_error=), may have replaced what the code gives.
     used = {name: nodes[0].get(name, value) for name, value in created.items()}
@@ -72,7 +76,8 @@ def ignored_settings(given: Mapping[str, Any], defaults: Mapping[str, Any], imag
         name: value
         for name, value in said.items()
         if name in used
-        and value not in (used[name], usual.get(name), created[name])
+        and value not in (used[name], created[name])
+        and (name in given or value != usual.get(name))
         and not any(name in node and node[name] == value for node in nodes)
     }
     return _unused(f"run {image['pipeline_id']!r}", image["nodes"][0]["node_id"], ignored, used)
@@ -86,10 +91,43 @@ def ignored_node_settings(given: Sequence[UnifiedNode], image: Mapping[str, Any]
         used, usual = entries[node.node_id], _flat(_usual_of_nodes())
         said = _flat({**node.config(), "id_scheme": node.id_scheme, "follow_input": node.follow_input})
         ignored = {
-            name: value for name, value in said.items() if name in used and value not in (used[name], usual.get(name))
+            name: value
+            for name, value in said.items()
+            if name in used and value != used[name] and (name in node.given or value != usual.get(name))
         }
         notes += _unused(f"{node.node_id} of run {image['pipeline_id']!r}", node.node_id, ignored, used)
     return notes
+
+
+def ignored_node_configs(
+    configs: Sequence[NodeConfig | Mapping[str, Any] | None], image: Mapping[str, Any]
+) -> list[Note]:
+    """Return what the code's `node_configs` give otherwise than the image of a line has it."""
+    notes = []
+    for config, entry in zip(configs, image["nodes"], strict=False):
+        settings = _given_in(config)
+        used = _flat(entry)
+        ignored = {name: value for name, value in _flat(settings).items() if name in used and value != used[name]}
+        notes += [
+            _ignored(image, entry, name, settings[name])
+            for name in ("input_uri", "output_uri")
+            if name in settings and not _are_same_place(settings[name], entry[name])
+        ]
+        notes += _unused(f"{entry['node_id']} of run {image['pipeline_id']!r}", entry["node_id"], ignored, used)
+    return notes
+
+
+def _given_in(config: NodeConfig | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a node's config gives, as an image has it: None means that it does not."""
+    checked = NodeConfig.of(config)
+    settings = {field.name: getattr(checked, field.name) for field in fields(checked)}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    for name in ("writer_config", "data_config"):
+        if name in settings:
+            given = config.get(name) if isinstance(config, Mapping) else None
+            whole = settings[name].as_dict()
+            settings[name] = {key: whole[key] for key in given} if isinstance(given, Mapping) else whole
+    return settings
 
 
 def _usual_of_nodes() -> dict[str, Any]:
@@ -115,7 +153,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}[{key!r}]": each for key, each in value.items()}
+            flat |= {setting_name(name, key): each for key, each in value.items()}
         elif name not in _NO_SETTINGS:
             flat[name] = value
     return flat

@@ -163,7 +163,7 @@ class StoredPipeline:
 
         Paths, settings and ids come from the image; only the operators come from the code. When the code gives other
         paths, or other settings, those of the image are used, and a `ResumeWarning`, the hooks' `on_log` and the
-        platform log say so. A setting that has its default in the code may not have been given: nothing is said of it.
+        platform log say so. Nothing is said of a setting that the code does not give.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.

@@ -118,6 +118,35 @@ def test_a_preview_names_state_between_calls_and_not_what_setup_sets(shell: Shel
     assert "state" not in command("preview", shell.yaml(["ops:odd"])).output
 
 
+def test_settings_that_were_edited_in_the_file_and_are_not_used_are_told(shell: Shell, command: Command) -> None:
+    """Those of the run and those of a step; also one that is now what it is unless given."""
+
+    def file(**step: int) -> str:
+        operators = [{"use": "ops:add", "with": {"much": 1}, **step}, "ops:picky"]
+        return shell.yaml(operators, streaming=bool(step), parallel_size=len(step) + 1)
+
+    command("run", file(batch_size=4), "--id", "a", code=1)
+    (shell.folder / "mended").touch()
+    said = " ".join(command("resume", "a", file()).output.split())
+    assert "run 'a' goes on with streaming=True, parallel_size=2, as its image says" in said
+    assert "the code gives streaming=False, parallel_size=1" in said
+    assert "batch_size" not in said, "the file does not give it any more"
+    said = " ".join(command("resume", "a", file(batch_size=1)).output.split())
+    assert "node_0 of run 'a' goes on with batch_size=4, as its image says; the code gives batch_size=1" in said
+
+
+@pytest.mark.parametrize("flag", ["--accept-changes", "--rerun"])
+def test_what_is_to_become_of_edits_is_refused_where_the_code_has_created_the_run(
+    shell: Shell, command: Command, flag: str
+) -> None:
+    shell.text(
+        "import ops\nfrom llm_datagen import UnifiedPipeline\n"
+        "def made():\n    return UnifiedPipeline([ops.picky], 'jsonl://in.jsonl', 'jsonl://out.jsonl').create('a')\n",
+        "prog.py",
+    )
+    assert "is created already" in " ".join(command("run", "prog:made", flag, code=2).output.split())
+
+
 def _edit(shell: Shell, before: str, after: str) -> None:
     """Edit the operators, as somebody in another process would have: they are imported anew."""
     path = shell.folder / "ops.py"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from llm_datagen import BaseOperator, INodeContext
 
@@ -22,11 +24,24 @@ def pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 class Label(BaseOperator):
     version = "1"  # of its own: no test gives it another one
+    fails: ClassVar[bool] = False
 
     def __init__(self, text: str, *, kinds: tuple[str, ...] = (), extra: dict[str, Any] | None = None) -> None:
         self.text, self.kinds, self.extra = text, kinds, extra
 
+    @classmethod
+    @contextlib.contextmanager
+    def failing(cls) -> Iterator[None]:
+        """Let every row of such an operator fail, in this process."""
+        cls.fails = True
+        try:
+            yield
+        finally:
+            cls.fails = False
+
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        if self.fails:
+            raise ValueError("it is to stop here")
         return {**item, "label": [self.text, list(self.kinds), self.extra]}
 
 

@@ -15,6 +15,8 @@ import pytest
 from llm_datagen import (
     ConfigError,
     DefaultPipelineHooks,
+    NodeConfig,
+    NodeFailedError,
     ResumeWarning,
     Status,
     StreamFactory,
@@ -42,14 +44,8 @@ class Heard(DefaultPipelineHooks):
 def interrupted(bench: Bench, *operators: Any, **settings: Any) -> None:
     """Leave a run that was stopped before its last node was done."""
     bench.give(numbered(9))
-    hurt = bench.pipeline([*operators, Label("x")], **settings).create("a")
-
-    class Cut(DefaultPipelineHooks):
-        def on_node_finish(self, cid: str, nid: str) -> None:
-            hurt.cancel()
-
-    hurt.hooks = Cut()
-    hurt.run()
+    with Label.failing(), pytest.raises(NodeFailedError):
+        bench.pipeline([*operators, Label("x")], **settings).create("a").run()
 
 
 def test_the_paths_may_come_with_create(bench: Bench) -> None:
@@ -361,3 +357,113 @@ def test_a_node_of_other_settings_tells_nothing(bench: Bench) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResumeWarning)
         again.resume("a").run()
+
+
+def told_of(recorder: pytest.WarningsRecorder) -> list[str]:
+    return [str(one.message) for one in recorder if one.category is ResumeWarning]
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("resumes", ["resume", "create", "replay"])
+@pytest.mark.parametrize(("run", "code"), [(True, False), (False, True)])
+def test_another_streaming_of_nodes_wired_by_hand_is_told(
+    bench: Bench, recwarn: pytest.WarningsRecorder, run: bool, code: bool, resumes: str
+) -> None:
+    """Also when it is the default: what counts is whether the code gives it."""
+    bench.give(numbered(3))
+    StreamFactory.create(f"jsonl://{bench.input}").seal()
+
+    def pipeline(**settings: Any) -> UnifiedNodePipeline:
+        node = UnifiedNode("n").bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}").set_operator(double)
+        return UnifiedNodePipeline([node], results_dir=bench.results, log_file=None, **settings)
+
+    pipeline(streaming=run).create("a").run()
+    pipeline().resume("a")
+    assert told_of(recwarn) == [], "nothing was given"
+    again = pipeline(**({} if resumes == "create" else {"streaming": code}))
+    if resumes == "create":
+        again.create("a", if_exists="resume", streaming=code)
+    else:
+        getattr(again, resumes)("a")
+    (told,) = told_of(recwarn)
+    assert told.startswith(f"run 'a' goes on with streaming={run}, as its image says; the code gives streaming={code},")
+    assert again.streaming is run
+
+
+def test_a_resume_does_not_change_how_the_next_run_of_the_same_object_goes(bench: Bench) -> None:
+    """A sibling: `create()` took the `streaming` of the run that was resumed before."""
+    bench.give(numbered(3))
+
+    def pipeline(output: str, **settings: Any) -> UnifiedNodePipeline:
+        node = UnifiedNode("n", follow_input=False).set_operator(double)
+        node.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.folder}/{output}")
+        return UnifiedNodePipeline([node], results_dir=bench.results, log_file=None, **settings)
+
+    pipeline("out.jsonl", streaming=False).create("a")
+    again = pipeline("out.jsonl")
+    again.resume("a")
+    assert again.streaming is False
+    again.create("a", if_exists="overwrite")
+    assert (again.streaming, bench.image("a")["config"]["streaming"]) == (True, True)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("by_create", [True, False])
+def test_a_setting_that_is_given_its_default_is_told_as_any_other(
+    bench: Bench, recwarn: pytest.WarningsRecorder, by_create: bool
+) -> None:
+    interrupted(bench, double, batch_size=5, writer_config={"flush_batch_size": 3})
+    given: dict[str, Any] = {"batch_size": 1, "writer_config": {"flush_batch_size": 1000}}
+    operators = [double, Label("x")]
+    again = UnifiedPipeline(operators, results_dir=bench.results, log_file=None, **({} if by_create else given))
+    if by_create:
+        ends: dict[str, Any] = {"input_uri": f"jsonl://{bench.input}", "output_uri": f"jsonl://{bench.output}"}
+        again.create("a", if_exists="resume", **ends, **given)
+    else:
+        again.resume("a")
+    (told,) = told_of(recwarn)
+    assert "goes on with batch_size=5, writer_config['flush_batch_size']=3, as its image says" in told
+    assert "the code gives batch_size=1, writer_config['flush_batch_size']=1000" in told
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("by_create", [True, False])
+def test_node_configs_that_are_not_used_are_told(
+    bench: Bench, recwarn: pytest.WarningsRecorder, by_create: bool
+) -> None:
+    interrupted(bench, double)
+    other = f"jsonl://{bench.folder}/other.jsonl"
+    configs: list[Any] = [
+        {"batch_size": 4, "writer_config": {"flush_batch_size": 7}},
+        NodeConfig(on_error="skip", output_uri=other),
+    ]
+    if by_create:
+        bench.pipeline([double, Label("x")]).create("a", node_configs=configs, if_exists="resume")
+    else:
+        bench.pipeline([double, Label("x")], node_configs=configs).resume("a")
+    first, paths, second = told_of(recwarn)
+    assert first.startswith(
+        "node_0 of run 'a' goes on with batch_size=1, writer_config['flush_batch_size']=1000, as its image says; the "
+        "code gives batch_size=4, writer_config['flush_batch_size']=7, which is not used"
+    )
+    assert f"output_uri='jsonl://{bench.output}', as its image says; the code gives {other!r}" in paths
+    assert second.startswith("node_1 of run 'a' goes on with on_error='fail', as its image says; the code gives")
+
+
+def test_the_same_node_configs_are_resumed_without_a_word(bench: Bench) -> None:
+    bench.give(numbered(3))
+    configs: list[Any] = [{"batch_size": 4, "data_config": {"nan": "null"}}, None]
+    bench.pipeline([double, Label("x")], node_configs=configs).create("a")
+    assert [entry["batch_size"] for entry in bench.image("a")["nodes"]] == [4, 1]
+    bench.pipeline([double, Label("x")], node_configs=configs).resume("a").run()
+    bench.pipeline([double, Label("x")]).create("a", node_configs=configs, if_exists="resume")
+
+
+def test_a_step_that_was_added_has_the_settings_of_its_own_config(bench: Bench) -> None:
+    """A sibling: its image did not know the step, so that of the code is the only one there is."""
+    interrupted(bench, double)
+    steps = [double, Scale(2), Label("x")]
+    again = bench.pipeline(steps, node_configs=[None, {"batch_size": 4}, None]).resume("a", on_change="rerun")
+    assert [node.batch_size for node in again.nodes] == [1, 4, 1]
+    again.run()
+    assert [row["scaled"] for row in lines(bench.output)] == [n * 4 for n in range(9)]

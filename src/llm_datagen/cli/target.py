@@ -43,14 +43,12 @@ class Target:
         name: the absolute path of the file, or ``module:attr``.
         pipeline: the pipeline.
         pipeline_id: the id that the file or the code gives it, or an empty string.
-        node_configs: what differs from node to node.
         settings: settings to create it with, besides its own.
     """
 
     name: str
     pipeline: BasePipeline
     pipeline_id: str = ""
-    node_configs: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
     def create(
@@ -64,16 +62,16 @@ class Target:
         """
         pipeline = self.pipeline
         if pipeline.pipeline_id:
-            if pipeline_id or if_exists or self.settings:
+            if pipeline_id or if_exists or self.settings or on_change != "refuse":
                 raise ConfigError(
                     f"{self.name} is created already, as {pipeline.pipeline_id!r}: say in the code what --id, "
-                    "--if-exists and --set would say, or give the pipeline without create()"
+                    "--if-exists, --accept-changes, --rerun and --set would say, or give the pipeline without create()"
                 )
             return pipeline
         chosen = pipeline_id or self.pipeline_id or None
         if isinstance(pipeline, UnifiedPipeline):
             settings = {"if_exists": if_exists or "error", "on_change": on_change, **self.settings}
-            return pipeline.create(chosen, node_configs=self.node_configs, **settings)
+            return pipeline.create(chosen, **settings)
         if self.settings:
             raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
         assert isinstance(pipeline, UnifiedNodePipeline)
@@ -87,16 +85,10 @@ class Target:
         """
         settings = {key: value for key, value in self.settings.items() if key not in {"results_dir", "log_file"}}
         if isinstance(self.pipeline, UnifiedPipeline) and not self.pipeline.pipeline_id:
-            return self.pipeline.blueprint(node_configs=self.node_configs, **settings)
+            return self.pipeline.blueprint(**settings)
         if settings:
             raise ConfigError(f"--set: the nodes of {self.name} are made already; say it in the code")
         return self.pipeline.blueprint()
-
-    def describe(self, format: DrawingFormat) -> str:
-        """Return a drawing of the pipeline."""
-        if isinstance(self.pipeline, UnifiedPipeline):
-            return self.pipeline.describe(format, node_configs=self.node_configs)
-        return self.pipeline.describe(format)
 
 
 def describe(results_dir: Path, name: str, format: DrawingFormat) -> str:
@@ -113,7 +105,7 @@ def describe(results_dir: Path, name: str, format: DrawingFormat) -> str:
     """
     path = Path(name)
     if path.suffix.lower() in {".yaml", ".yml", ".py"} or ":" in name or path.is_file():
-        return find_target(name).describe(format)
+        return find_target(name).pipeline.describe(format)
     return draw(RunFolder(results_dir, name).load(), format)
 
 
@@ -179,11 +171,11 @@ def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:
         operators = [build_operator(entry.ref(), f"operators[{number}]") for number, entry in enumerate(spec.operators)]
         _check_uris(spec)
         settings = {"results_dir": default_results(), **spec.settings()}
-        pipeline = UnifiedPipeline(operators, **settings)
+        configs = [entry.node_config() for entry in spec.operators]
+        pipeline = UnifiedPipeline(operators, node_configs=configs, **settings)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error.__cause__
-    configs = [entry.node_config() for entry in spec.operators]
-    return Target(name=str(path.absolute()), pipeline=pipeline, pipeline_id=spec.pipeline_id, node_configs=configs)
+    return Target(name=str(path.absolute()), pipeline=pipeline, pipeline_id=spec.pipeline_id)
 
 
 def _check_uris(spec: PipelinePart) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.identity.code import digest, is_code_part, is_same_code
-from llm_datagen.identity.data import MOST_SHOWN, is_secret_name
+from llm_datagen.identity.data import MOST_SHOWN
 from llm_datagen.identity.kinds import SHORT
 from llm_datagen.identity.own import note_own_state, subject_of, without_own_state
 from llm_datagen.identity.walk import SOME_UNREAD, UNREAD, Parts, parts_of
+from llm_datagen.secret_names import may_be_secret_name
 
 _DATA = re.compile("([0-9a-f]{16})(?: (.*))?", re.DOTALL)
 _HASH = re.compile("[0-9a-f]{16,}")
@@ -141,7 +142,7 @@ def _is_same_object(known: str, now: str) -> bool:
 
 
 def _kept(name: str, value: Any) -> str:
-    is_secret = is_secret_name(name) and not _DATA.fullmatch(str(value)) and not is_code_part(name)
+    is_secret = may_be_secret_name(name) and not _DATA.fullmatch(str(value)) and not is_code_part(name)
     return digest(str(value).encode(errors="surrogatepass")) if is_secret else _short(value)
 
 

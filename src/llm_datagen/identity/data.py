@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import ChainMap, UserDict, UserList, UserString, deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
@@ -18,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from llm_datagen.identity.code import digest
+from llm_datagen.secret_names import may_be_secret_name
 
 MOST_LEAVES = 100_000
 """Values that are looked at; of a container beyond that, only the size counts."""
@@ -25,7 +25,6 @@ MOST_LEAVES = 100_000
 MOST_SHOWN = 40
 """Characters of a value that is kept beside its digest, at most."""
 
-_SECRET = re.compile(r"(?i)pass(word|wd|phrase|code)|secret|credential|auth|private|\bpin\b|cookie|(key|token)(?!s)")
 CONTAINERS: tuple[type, ...] = (
     list,
     tuple,
@@ -72,15 +71,10 @@ def data_part(name: str, value: Any, *, shows_text: bool = False) -> str | None:
     """
     plain = data_digest(value)
     kinds = {bool, int, float, type(None), *([str] if shows_text else [])}
-    if plain is None or type(value) not in kinds or is_secret_name(name):
+    if plain is None or type(value) not in kinds or may_be_secret_name(name):
         return plain
     text = repr(value)
     return f"{plain} {text}" if len(text) <= MOST_SHOWN else plain
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether what has this name may be a secret."""
-    return _SECRET.search(name) is not None
 
 
 class _NotPlain(Exception):  # noqa: N818 - it is no error

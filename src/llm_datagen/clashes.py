@@ -1,11 +1,14 @@
-"""Whether the input of a run has a column of the name that its ids are to have."""
+"""What is odd about the inputs of a run, as far as their first rows show it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import DatagenError
+from llm_datagen.streams import Stream
+from llm_datagen.streams.csv import CsvCodec
 from llm_datagen.trial import external_inputs, first_rows
 
 
@@ -26,3 +29,32 @@ def clash_of_ids(image: Mapping[str, Any]) -> str | None:
         f"{stream.path} has a column {column!r} already, where id_column={column!r} is to put the ids of rows: rows "
         "that still have it at the end fail; let an operator take it out, or choose another id_column"
     )
+
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_HEAD_BYTES = 1 << 16
+
+
+def other_separators(image: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is odd about inputs in CSV whose only column seems to be several columns."""
+    for stream, _ in external_inputs(image):
+        columns = _columns_of(stream)
+        for sign, word in _SEPARATORS.items():
+            if len(columns) == 1 and sign in columns[0]:
+                yield (
+                    f"{stream.path} has one column, {columns[0]!r}: it seems to be separated by {word}, and CSV is "
+                    "read with commas; write it with commas, or as JSON lines"
+                )
+
+
+def _columns_of(stream: Stream) -> Sequence[str]:
+    """Return the header of a stream in CSV; nothing of any other, or when it cannot be read."""
+    if not isinstance(stream.codec, CsvCodec):
+        return ()
+    with contextlib.suppress(DatagenError, OSError, ValueError):  # whoever reads it tells that
+        stream.check_source()
+        if stream.disk.size(stream.path):
+            with contextlib.closing(stream.disk.open_read(stream.path)) as file:
+                found = stream.codec.read_preamble(file.read_at(0, _HEAD_BYTES), final=True)
+            return found[0].columns if found else ()
+    return ()

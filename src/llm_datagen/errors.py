@@ -82,6 +82,10 @@ class OperatorWarning(UserWarning):
     """
 
 
+class InputWarning(UserWarning):
+    """Warns, in `create()`, that an input does not seem to be what its format says, such as CSV with semicolons."""
+
+
 class ImageError(DatagenError):
     """Raised when a `runtime.json` cannot be read."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm_datagen.advice import advice
 from llm_datagen.errors import PipelineExistsError
 from llm_datagen.node import UnifiedNode
 from llm_datagen.owners import owner_of
@@ -12,19 +13,35 @@ from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import Stream, StreamFactory
 
 
+def why_taken(folder: RunFolder, results_dir: str, how: str) -> str:
+    """Return why a new run cannot have the id of a run that is there already; `how` is how that one stands."""
+    return f"run {folder.pipeline_id!r} is there already in {results_dir} ({how}); " + advice(
+        "continue it with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
+        "deleted), or choose another pipeline_id",
+        f"continue it with llm-datagen resume {folder.pipeline_id}, start afresh with --if-exists overwrite (its "
+        "outputs are deleted), or choose another --id",
+    )
+
+
 def why_refused(node: UnifiedNode, folder: RunFolder) -> str:
     """Return why a new run of `folder` does not write where `node` would write: something is there already."""
     owner = owner_of(node.output.place, folder)
     if owner is None or owner == folder.pipeline_id:
+        ways = advice(
+            "give create() its id and if_exists='resume'; else choose another output, or say if_exists='overwrite'",
+            "type llm-datagen resume ID; else choose another output, or add --if-exists overwrite",
+        )
         return (
             f"the output of {node.node_id}, {node.output.path}, is there already, and was not made by a "
-            f"run of the id {folder.pipeline_id!r}; to continue an earlier run, give create() its id and "
-            "if_exists='resume'; else choose another output, or say if_exists='overwrite' (it is deleted)"
+            f"run of the id {folder.pipeline_id!r}; to continue an earlier run, {ways} (it is deleted)"
         )
+    ways = advice(
+        f"give create() its id ({owner!r}) and if_exists='resume' or 'overwrite'",
+        f"type llm-datagen resume {owner}, or add --id {owner} --if-exists overwrite",
+    )
     return (
         f"the output of {node.node_id}, {node.output.path}, is there already: the run {owner!r} made it; to continue "
-        f"that one, or to start it afresh, give create() its id ({owner!r}) and if_exists='resume' or 'overwrite'; "
-        "else choose another output"
+        f"that one, or to start it afresh, {ways}; else choose another output"
     )
 
 

@@ -215,7 +215,7 @@ class UnifiedPipeline(BasePipeline):
             self._create(pipeline_id, image, if_exists, on_change)
             if clash is not None and self._image is image:  # and it is not resumed
                 warn(clash, OperatorWarning)
-                self._notes = [Note(image["nodes"][-1]["node_id"], clash)]
+                self._notes.append(Note(image["nodes"][-1]["node_id"], clash))
             return self
 
     def describe(

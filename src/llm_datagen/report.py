@@ -105,6 +105,18 @@ class NodeReport:
         return {**asdict(self), "kept": self.kept, "pending": self.pending, "cost": self.cost}
 
 
+def why_empty(node: NodeReport) -> str:
+    """Return why no row came out of a node that is completed; an empty string when that is not so."""
+    failed = node.skipped + node.dead_letters
+    if node.status is not Status.COMPLETED or node.rows_out or not (failed or node.filtered):
+        return ""
+    if not node.filtered:
+        return f"no row came out: all {node.rows_in:,} failed"
+    if not failed:
+        return f"no row came out: all {node.rows_in:,} were filtered; does the operator return its row?"
+    return f"no row came out: {failed:,} of {node.rows_in:,} failed, and {node.filtered:,} were filtered"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineStatus:
     """A pipeline, at one moment.
@@ -153,6 +165,11 @@ class RunReport(PipelineStatus):
     seconds: float = 0.0
     own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about nodes that are completed, such as ``node_0: no row came out: all 10 failed``."""
+        return [f"{node.node_id}: {why}" for node in self.nodes if (why := why_empty(node))]
+
     def __repr__(self) -> str:
         name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""
         return (
@@ -164,7 +181,7 @@ class RunReport(PipelineStatus):
         """Return what notebooks show: a line of the run, and a table with a line a node."""
         head = "".join(f"<th>{name}</th>" for name in ("node", "status", *_COUNTS, "cost"))
         body = "".join(_html_row(node) for node in self.nodes)
-        why = f"<div>{_html(self.reason or self.error or '')}</div>" if self.reason or self.error else ""
+        why = "".join(f"<div>{_html(text)}</div>" for text in (self.reason or self.error, *self.warnings) if text)
         return f"<div>{_html(repr(self))}</div>{why}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     @property

@@ -24,6 +24,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
+from llm_datagen.advice import advice
 from llm_datagen.cautions import StateHeard
 from llm_datagen.control import ControlServer
 from llm_datagen.errors import FailureRecord, NodeFailedError
@@ -240,7 +241,7 @@ class Run:
             what = f"node {settled.node_id}" if settled.node_id else "the run"
             row = settled.status.failed_row
             at = f"; at {row}" if row else ""
-            hint = f"; mend the cause, then resume({self._pipeline_id!r})" if self._folder else ""
+            hint = advice(f"; mend the cause, then resume({self._pipeline_id!r})", "") if self._folder else ""
             message = f"{what} failed: {settled.failure}{at}{hint}"
             failed = NodeFailedError(message, settled.node_id, row)
             try:

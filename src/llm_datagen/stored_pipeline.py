@@ -9,9 +9,17 @@ from typing import Any, Self
 
 from llm_datagen.blueprint import new_pipeline_id
 from llm_datagen.cautions import warn
+from llm_datagen.clashes import other_separators
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
 from llm_datagen.edited import Entry, Reset, compare
-from llm_datagen.errors import ConfigError, ImageError, PipelineBusyError, PipelineExistsError, ResumeWarning
+from llm_datagen.errors import (
+    ConfigError,
+    ImageError,
+    InputWarning,
+    PipelineBusyError,
+    PipelineExistsError,
+    ResumeWarning,
+)
 from llm_datagen.graph import check_topology
 from llm_datagen.hooks import IPipelineHooks
 from llm_datagen.identity import fingerprint_of
@@ -20,7 +28,7 @@ from llm_datagen.layout import check_claims, check_layout
 from llm_datagen.log import LogTarget
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operator_refs import edits_unread, ref_of
-from llm_datagen.outputs import delete_outputs, why_refused
+from llm_datagen.outputs import delete_outputs, why_refused, why_taken
 from llm_datagen.overriding import CHECKS
 from llm_datagen.report import LIVE, Status
 from llm_datagen.resets import check_reset, finish
@@ -117,11 +125,7 @@ class StoredPipeline:
                     return self.resume(folder.pipeline_id, on_change=on_change)
                 # We hold its lock, so what its image says to be running is not.
                 how = "interrupted" if old["status"] in LIVE else old["status"]
-                raise PipelineExistsError(
-                    f"run {folder.pipeline_id!r} is there already in {self.results_dir} ({how}); continue it "
-                    "with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
-                    "deleted), or choose another pipeline_id"
-                )
+                raise PipelineExistsError(why_taken(folder, self.results_dir, how))
             for node in nodes:
                 if node.output.exists():
                     raise PipelineExistsError(why_refused(node, folder))
@@ -134,7 +138,9 @@ class StoredPipeline:
             folder.remove_if_unused()
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         self._is_default = False
-        self._notes = []
+        self._notes = [Note(nodes[0].node_id, text) for text in other_separators(image)]
+        for note in self._notes:
+            warn(note.text, InputWarning)
         return self
 
     def _old_image(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:

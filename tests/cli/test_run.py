@@ -200,7 +200,7 @@ def test_a_file_and_a_run_are_drawn(shell: Shell, command: Command) -> None:
 def test_status_and_errors_say_which_row_failed(shell: Shell, command: Command) -> None:
     result = command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)
     row = 'row 7 (in.jsonl, line 8): {"n": 7}'
-    assert f"seven is [not] wanted; at {row}; mend the cause" in result.stderr
+    assert f"seven is [not] wanted; at {row}\n" in result.stderr
     assert f"failed at {row}" in command("status", "a").stdout.splitlines()
     assert f"  at {row}" in command("errors", "a").stdout.splitlines()
     assert json.loads(command("status", "a", "--json").stdout)["failed_row"] == row

@@ -125,6 +125,11 @@ def steered_run(bench: Bench) -> None:
     pipeline.wait(PATIENCE_SECONDS)
 
 
+def fruitless_run(bench: Bench) -> None:
+    """A run of which no row comes."""
+    bench.pipeline([lambda item: None], output_uri="memory://fruitless").create("fruitless").run()
+
+
 def unsteerable_run(bench: Bench) -> None:
     """A run that can have no control socket."""
     with pytest.MonkeyPatch.context() as patch:
@@ -159,6 +164,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     failing_run(bench)
     slow_disk_run(bench)
     steered_run(bench)
+    fruitless_run(bench)
     unsteerable_run(bench)
     edited_run(bench)
     JsonlStream(f"jsonl://{bench.input}").unseal()
@@ -172,7 +178,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
     alone = [line for line in lines if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in lines}) == 9
+    assert len({line["run"] for line in lines}) == 10
     assert len({line["run"] for line in alone}) == 1
 
 

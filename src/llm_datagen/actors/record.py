@@ -24,6 +24,7 @@ from llm_datagen.messages import (
     NodeStarted,
     OperatorFailed,
     OperatorFailure,
+    OperatorLogged,
     RowsCommitted,
     RowsFailed,
     Settled,
@@ -31,7 +32,7 @@ from llm_datagen.messages import (
     Stalled,
     StatusChanged,
 )
-from llm_datagen.report import PipelineStatus, Status
+from llm_datagen.report import PipelineStatus, Status, why_empty
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import now_text
 
@@ -120,9 +121,13 @@ class RunRecord:
             for other in self._plans:
                 if other.reads(plan):
                     self.size(other)
-        report = progress.report().as_dict()
-        self._log.info(events.NODE_ENDED, **{key: report[key] for key in report if key not in {"usage", "error"}})
+        report = progress.report()
+        fields = report.as_dict()
+        self._log.info(events.NODE_ENDED, **{key: fields[key] for key in fields if key not in {"usage", "error"}})
         self.tell_progress(progress)
+        if why := why_empty(report):
+            self._log.warning(events.NO_ROWS, node_id=plan.node_id, message=why)
+            tell(self._pipeline, OperatorLogged(self._pipeline_id, plan.node_id, "warning", why))
         tell(self._pipeline, NodeFinished(self._pipeline_id, plan.node_id, success, cause[2] if cause else None))
 
     def rows_failed(self, message: RowsFailed) -> None:

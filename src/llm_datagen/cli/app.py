@@ -10,7 +10,7 @@ import typer
 
 from llm_datagen.cli.commands import looking, running, steering
 from llm_datagen.cli.output import write
-from llm_datagen.errors import OperatorWarning, ResumeWarning
+from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
 
 app = typer.Typer(
     name="llm-datagen",
@@ -37,7 +37,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    for category in (OperatorWarning, ResumeWarning):
+    for category in (InputWarning, OperatorWarning, ResumeWarning):
         warnings.simplefilter("ignore", category)  # the display shows it, as what the hooks are told
 
 

@@ -65,6 +65,8 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
         f"  rows    {number(report.rows_in)} in, {number(report.rows_out)} out, {number(report.filtered)} filtered, "
         f"{number(report.failed)} failed" + (f" ({failed_rows(skipped, dead)})" if skipped or dead else "")
     )
+    for text in report.warnings:
+        yield f"  warning {text}"
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
         sums = (
@@ -94,13 +96,16 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
 
 
 def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
-    """Return how to go on without the rows that fail, when it is these that ended the run."""
+    """Return how to go on without the rows that fail, when it is these that ended the run.
+
+    It is none when every row may fail so, as with a prompt that is wrong.
+    """
     if report.status is not Status.FAILED:
         return
     command = _command("resume", pipeline)
     if any((node.error or "").startswith(TooManyErrorsError.__name__) for node in report.nodes):
         yield f"          or let more rows fail: {command} --max-errors N"
-    elif any(node.failed > node.skipped + node.dead_letters for node in report.nodes):
+    elif any(node.failed > node.skipped + node.dead_letters and node.kept + node.filtered for node in report.nodes):
         yield f"          or without rows that fail: {command} --on-error dead_letter"
 
 

@@ -32,8 +32,6 @@ INTERRUPTED = 130
 
 _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
 
-EXISTS_HINT = " (on the command line: llm-datagen resume, --if-exists overwrite, or --id)"
-
 _OURS = str(Path(llm_datagen.__file__).parent)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
@@ -63,11 +61,13 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
             say_error("".join(traceback.format_exception(error)).rstrip(), title="")
         else:
             cause = error.__cause__
-            hint = EXISTS_HINT if isinstance(error, PipelineExistsError) else ""
-            say_error(f"{error}{hint}")
+            say_error(str(error))
             if cause is not None and not isinstance(cause, DatagenError):
                 lines = users_traceback(cause)
-                if len(lines) > 1 or str(cause) not in str(error):  # else nothing that was not said
+                is_said = str(cause) in str(error)
+                if isinstance(error, ConfigError) and is_said and not _passes_users_files(cause):
+                    lines = lines[-1:]  # how a library found what is wrong with a setting is no news
+                if len(lines) > 1 or not is_said:  # else nothing that was not said
                     say_error("".join(lines).rstrip(), title="")
         raise typer.Exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED) from None
 
@@ -86,6 +86,22 @@ def users_traceback(error: BaseException) -> list[str]:
     while frame is not None and not _is_the_users(frame):
         frame = frame.tb_next
     return traceback.format_exception(type(error), error, frame, chain=False)
+
+
+def _passes_users_files(error: BaseException) -> bool:
+    """Return whether a traceback leads through code that was not installed."""
+    frame = error.__traceback__
+    while frame is not None:
+        path = frame.tb_frame.f_code.co_filename
+        if (
+            _is_the_users(frame)
+            and not path.startswith("<")
+            and "site-packages" not in path
+            and "dist-packages" not in path
+        ):
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def _is_the_users(frame: TracebackType) -> bool:

@@ -134,7 +134,12 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
         yield _foreign("  it failed: ", str(run.image.get("error")))
         if run.image.get("failed_row"):
             yield _foreign("  at ", run.image["failed_row"])
-        yield f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
+        may_fail = any(entry.get("kept") or entry.get("filtered") for entry in entries)  # else perhaps all rows do
+        yield (
+            f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
+            if may_fail
+            else f"  to go on, when the cause is mended: {resume}"
+        )
 
 
 def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:

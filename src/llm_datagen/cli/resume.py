@@ -81,7 +81,10 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target, 'replay')}")
-    return run_watched(target.pipeline)
+    code = run_watched(target.pipeline)
+    if dead_rows(run.folder.load()) == dead:
+        write(f"  warning none was mended: {rows} failed again")
+    return code
 
 
 def on_change_of(*, accept: bool, rerun: bool) -> OnChange:

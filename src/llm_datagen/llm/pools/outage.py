@@ -80,10 +80,10 @@ class Outage:
         assert last is not None
         why = "; ".join(f"{m.label}, down since {m.health.since_text}: {m.health.error}" for m in self._members)
         if all(member.health.refuses for member in self._members):
-            text = f"every call would be refused: {why}. Mend it, then resume"
+            text = f"every call would be refused: {why}"
             raise EndpointRefusedError(text, status=last.status, body=last.body) from last
         if self._is_over():
-            text = f"nothing but errors for {self._outage_after:g} s (outage_after): {why}. When it is back, resume"
+            text = f"nothing but errors for {self._outage_after:g} s (outage_after): {why}"
             raise OutageError(text, status=last.status, body=last.body) from last
 
     def _is_over(self) -> bool:

@@ -25,6 +25,7 @@ from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.resets import finish
 from llm_datagen.resumable import check_nodes, check_operators
 from llm_datagen.run import Run, run_in_foreground
+from llm_datagen.runfiles import kept_paths
 from llm_datagen.runtime import RunFolder
 from llm_datagen.showing import Progress, check_progress, node_views, shown
 from llm_datagen.stored_pipeline import StoredPipeline
@@ -168,8 +169,10 @@ class BasePipeline(StoredPipeline):
             image = self._catch_up(folder)
             edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
             edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
-            check_layout([node.joint for node in self.nodes], self.log_file, folder)
+            joints = [node.joint for node in self.nodes]
+            check_layout(joints, self.log_file, folder)
             check_nodes(self.nodes, image)
+            image["files"] = kept_paths(joints, self.log_file)
             if image["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
                 self._save_state(folder, image, self.nodes)  # its input has grown since: seals are taken off now
             plans = []

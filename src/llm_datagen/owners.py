@@ -1,24 +1,31 @@
-"""Whose a file is: of the runs of one results folder, begun and only created."""
+"""Whose a file is: of the runs of one results folder, created, running and ended.
+
+An image names all that its run writes: the outputs of its nodes, with what belongs to them, and under ``files`` its log
+and what its operators keep.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_datagen.errors import DatagenError, PipelineExistsError
+from llm_datagen.jsontext import dumps
 from llm_datagen.report import Status
 from llm_datagen.runtime import RunFolder
 from llm_datagen.runtime.folder import run_ids
 from llm_datagen.streams import Place, Stream, StreamFactory
+from llm_datagen.streams.localdisk import LOCAL_DISK
 from llm_datagen.streams.neighbours import WHAT_LIES_BESIDE
 
 _HEAD_BYTES = 1024
-"""Bytes of an image in which its status stands: those of runs that have begun are not read on."""
+"""Bytes of an image in which its status stands."""
 
 
 def owner_of(place: Place, folder: RunFolder) -> str | None:
-    """Return the id of the run that wrote the stream at `place`, of those in the same folder; None: it is none of them.
+    """Return the id of the run that wrote the file at `place`, of those in the same folder; None: it is none of them.
 
     When several have, it is the one that was started last: what the others wrote there is gone.
     """
@@ -27,15 +34,16 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
         with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
             image = RunFolder(folder.path.parent, pipeline_id).load()
             started_at = image.get("started_at")
-            if started_at and any(output.place == place for output in _outputs_of(image)):
+            wrote = {output.place for output in _outputs_of(image)} | kept_places(image).keys()
+            if started_at and place in wrote:
                 started[pipeline_id] = started_at
     return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
 
 
 def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
-    """See to it that nothing is to be written where another run, which was created and has not begun, will write.
+    """See to it that nothing is to be written where another run writes, or will write when it begins.
 
-    Those that have begun are known by what lies there.
+    Runs may share a log, or a cache. The outputs of runs that have begun are known by what lies there.
 
     Args:
         written: what a new run is to write, and what it is, for people.
@@ -48,19 +56,26 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
         if pipeline_id == folder.pipeline_id:
             continue
         other = RunFolder(folder.path.parent, pipeline_id)
-        with contextlib.suppress(OSError), other.image_path.open("rb") as file:
-            if f'"{Status.PENDING}"'.encode() not in file.read(_HEAD_BYTES):
-                continue
         try:
+            if not _may_claim(other, written):
+                continue
             image = other.load()
-            claimed = dict(_claimed(image)) if image["status"] == Status.PENDING else {}
-        except DatagenError:  # whoever takes up that run is told of it
+            is_pending = image["status"] == Status.PENDING
+            outputs = dict(_claimed(image)) if is_pending else {}
+        except (DatagenError, OSError):  # whoever takes up that run is told of it
             continue
+        kept = {place: what for place, what in kept_places(image).items() if written.get(place) != what}
+        claimed = {**kept, **outputs}
+        when = ", which was created and has not begun, is to write" if is_pending else " writes"
+        way = (
+            ", run that one first, or say if_exists='overwrite' (that run is then refused when it is to begin)"
+            if is_pending
+            else ""
+        )
         for place in claimed.keys() & written.keys():
             raise PipelineExistsError(
-                f"{place[1]} would be {written[place]}, and the run {pipeline_id!r}, which was created and has not "
-                f"begun, is to write {claimed[place]} there; choose another path, run that one first, or say "
-                "if_exists='overwrite' (that run is then refused when it is to begin)"
+                f"{place[1]} would be {written[place]}, and the run {pipeline_id!r}{when} {claimed[place]} there; "
+                f"choose another path{way}"
             )
 
 
@@ -69,6 +84,26 @@ def places_of(output: Stream, what: str) -> Iterator[tuple[Place, str]]:
     yield output.place, what
     for ending, beside in WHAT_LIES_BESIDE.items():
         yield output.place_of(f"{output.path}{ending}"), f"the {beside} of {what}"
+
+
+def kept_places(image: Mapping[str, Any]) -> dict[Place, str]:
+    """Return the files of a run besides its streams, with what each is; a run of an older version tells of none."""
+    return {local_place(path): what for path, what in image.get("files", {}).items()}
+
+
+def local_place(path: str) -> Place:
+    """Return what a file of this machine is, whatever links lead to it."""
+    return type(LOCAL_DISK).__name__, os.path.realpath(path)
+
+
+def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
+    """Return whether an image is worth reading: of a run that has not begun, or that has one of these paths.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    data = other.image_path.read_bytes()
+    return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
 
 
 def _claimed(image: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -34,6 +34,7 @@ from llm_datagen.report import LIVE, Status
 from llm_datagen.resets import check_reset, finish
 from llm_datagen.resumable import change_policy, check_nodes, count_again, is_untouched
 from llm_datagen.run import Note, Run
+from llm_datagen.runfiles import kept_paths
 from llm_datagen.runtime import RunFolder
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.letters import check_letters, has_letters, release_letters
@@ -130,6 +131,7 @@ class StoredPipeline:
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
                 check_claims(joints, self.log_file, folder)
+            image["files"] = kept_paths(joints, self.log_file)
             folder.save(image)
         finally:
             folder.unlock()
@@ -255,13 +257,15 @@ class StoredPipeline:
         if edit.is_redrawn:
             check_topology(nodes)
         kept = nodes if reset is None else self._as_they_lie(image, reset)
-        check_layout([node.joint for node in nodes], self.log_file, folder)
+        joints = [node.joint for node in nodes]
+        check_layout(joints, self.log_file, folder)
         if verify == "full":
             for node in kept:
                 node.output.verify()
         check_nodes(kept, image)
         if reset is not None:
             check_reset(reset, nodes, folder)
+        image["files"] = kept_paths(joints, self.log_file)
         edit.warn()
         ignored = self._ignored(image)
         for note in ignored:

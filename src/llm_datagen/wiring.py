@@ -8,10 +8,10 @@ from typing import Any, Self
 from llm_datagen.config import DataConfig, ExecutorKind
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.transport import check_operator
-from llm_datagen.layout import Joint
 from llm_datagen.merging import check_inputs, merged_beside, stream_beside
 from llm_datagen.operators import FunctionOperator, as_operator
 from llm_datagen.routing import RoutingOperator, Rule, check_outputs
+from llm_datagen.runfiles import Joint
 from llm_datagen.streams import Stream, StreamFactory
 
 

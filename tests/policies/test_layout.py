@@ -341,3 +341,63 @@ def test_a_log_goes_on_behind_what_may_be_one(bench: Bench, head: bytes) -> None
         ).run()
     assert log.read_bytes().startswith(head)
     assert log.read_bytes().count(b"[Run Ended]") == 2
+
+
+FILES: dict[str, Callable[[Path], tuple[dict[str, Any], dict[str, Any]]]] = {
+    "output on a log": lambda here: ({"log_file": here / "a.log"}, {"output_uri": f"jsonl://{here}/a.log"}),
+    "output on an older log": lambda here: (
+        {"log_file": LogFile(here / "a.log", max_bytes=10_000)},
+        {"output_uri": f"jsonl://{here}/a.log.5"},
+    ),
+    "dead letters on a cache": lambda here: (
+        {"operators": [Keeps(here / "b.jsonl.errors.jsonl")]},
+        {"output_uri": f"jsonl://{here}/b.jsonl"},
+    ),
+    "output on a file of a cache": lambda here: (
+        {"operators": [Keeps(here / "a.db")]},
+        {"output_uri": f"jsonl://{here}/a.db-wal"},
+    ),
+    "log on a cache": lambda here: ({"operators": [Keeps(here / "a.db")]}, {"log_file": here / "a.db"}),
+    "cache on a log": lambda here: ({"log_file": here / "a.log"}, {"operators": [Keeps(here / "a.log")]}),
+}
+
+
+@pytest.mark.parametrize("state", ["pending", "completed"])
+@pytest.mark.parametrize("case", FILES)
+def test_files_of_another_run_are_known_whether_it_has_begun_or_not(bench: Bench, case: str, state: str) -> None:
+    """All that it writes besides its streams, also what is not there yet; by `create()`, and nothing is touched."""
+    bench.give(numbered(4))
+    own, others = FILES[case](bench.folder)
+    first = bench.pipeline(own.pop("operators", [Keeps()]), **own).create("a")
+    if state == "completed":
+        first.run()
+    before = contents(bench.folder)
+    settings: dict[str, Any] = {"output_uri": f"jsonl://{bench.folder}/other.jsonl", **others}
+    second = bench.pipeline(settings.pop("operators", [Keeps()]), **settings)
+    with pytest.raises((PipelineExistsError, ConfigError), match=r"run 'a'|is a file of something else"):
+        second.create("b")
+    assert contents(bench.folder) == before
+
+
+def test_an_overwrite_does_not_delete_the_log_of_another_run(bench: Bench) -> None:
+    bench.give(numbered(4))
+    bench.pipeline([Keeps()], log_file=bench.folder / "a.log").create("a").run()
+    before = contents(bench.folder)
+    with pytest.raises(PipelineExistsError, match="was made by the run 'a'"):
+        bench.pipeline([Keeps()], output_uri=f"jsonl://{bench.folder}/a.log").create("b", if_exists="overwrite")
+    assert contents(bench.folder) == before
+
+
+def test_runs_share_a_log_and_a_cache(bench: Bench) -> None:
+    bench.give(numbered(4))
+    for number, pipeline_id in enumerate("ab"):
+        output = f"jsonl://{bench.folder}/out{number}.jsonl"
+        log = LogFile(bench.folder / "shared.log", max_bytes=10_000)
+        bench.pipeline([Keeps(bench.folder / "c.db")], output_uri=output, log_file=log).create(pipeline_id).run()
+
+
+def test_a_resume_with_another_log_is_known_by_it(bench: Bench) -> None:
+    bench.give(numbered(4))
+    bench.pipeline([Keeps()], log_file=bench.folder / "a.log").create("a")
+    bench.pipeline([Keeps()], log_file=bench.folder / "new.log").resume("a")
+    assert bench.image("a")["files"] == {str(bench.folder / "new.log"): "the platform log"}

@@ -68,7 +68,7 @@ def errors(
     node: Annotated[
         str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
     ] = None,
-    rows: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object a line.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object a line.")] = False,
     as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,

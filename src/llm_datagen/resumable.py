@@ -9,7 +9,13 @@ from typing import Any
 
 from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, OnError, WriterConfig
 from llm_datagen.continuing import counts_of
-from llm_datagen.errors import ConfigError, ImageMismatchError, StreamMissingError
+from llm_datagen.errors import (
+    ConfigError,
+    DatagenError,
+    ImageMismatchError,
+    StreamChangedError,
+    StreamMissingError,
+)
 from llm_datagen.given import setting_name
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
@@ -212,6 +218,27 @@ def check_nodes(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> None:
             Fingerprint.check_input(node.input, known, done, follow=node.follow_input)
         _check_output_is_there(node, entry)
         node.check()
+
+
+def edited_since(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list[Note]:
+    """Return what is to be told of inputs that were edited since all of them was done: nobody reads them again."""
+    notes = []
+    entries = {entry["node_id"]: entry for entry in image["nodes"]}
+    for node in nodes:
+        known = entries[node.node_id].get("input_fingerprint")
+        if known is None or not node.is_finished() or node.input.size() is None:  # it may be gone
+            continue
+        try:
+            Fingerprint.check_input(node.input, known, node.read_before(), follow=node.follow_input)
+        except StreamChangedError:
+            text = (
+                f"{node.input.shown} was edited or shortened since its rows were done; they stay as they are. To do "
+                "them anew, start afresh: overwrite the run"
+            )
+            notes.append(Note(node.node_id, text))
+        except (DatagenError, OSError):
+            continue
+    return notes
 
 
 def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:

@@ -228,6 +228,11 @@ class Run:
             own_state=self._state.parts,
         )
 
+    def saved(self) -> str:
+        """Return what somebody who has interrupted the run reads."""
+        how = f": resume({self._pipeline_id!r}) goes on" if self._folder else ", and can be gone on with"
+        return f"the run was interrupted, and everything finished is saved{how}"
+
     def raise_failure(self) -> None:
         """Raise what the run failed of, if it did; warn of operators that have state of their own.
 
@@ -309,7 +314,9 @@ def run_in_foreground(run: Run) -> RunReport:
         run.wait()
     run.raise_failure()
     if came:
-        raise KeyboardInterrupt if came == signal.SIGINT else SystemExit(128 + signal.SIGTERM)
+        if came == signal.SIGINT:
+            raise KeyboardInterrupt(run.saved())
+        raise SystemExit(128 + signal.SIGTERM)
     return run.report()
 
 

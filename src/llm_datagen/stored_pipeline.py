@@ -32,7 +32,7 @@ from llm_datagen.outputs import delete_outputs, why_refused, why_taken
 from llm_datagen.overriding import CHECKS
 from llm_datagen.report import LIVE, Status
 from llm_datagen.resets import check_reset, finish
-from llm_datagen.resumable import change_policy, check_nodes, count_again, is_untouched
+from llm_datagen.resumable import change_policy, check_nodes, count_again, edited_since, is_untouched
 from llm_datagen.run import Note, Run
 from llm_datagen.runfiles import kept_paths
 from llm_datagen.runtime import RunFolder
@@ -267,7 +267,7 @@ class StoredPipeline:
             check_reset(reset, nodes, folder)
         image["files"] = kept_paths(joints, self.log_file)
         edit.warn()
-        ignored = self._ignored(image)
+        ignored, edited = self._ignored(image), edited_since(kept, image)
         for note in ignored:
             warn(note.text, ResumeWarning)
         for entry, node in zip(image["nodes"], nodes, strict=True):
@@ -286,7 +286,7 @@ class StoredPipeline:
             self._save_state(folder, image, nodes)
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         self._is_default = False
-        self._notes = edit.notes(on_change) + ignored
+        self._notes = edit.notes(on_change) + ignored + edited
         self.streaming = bool(image["config"]["streaming"])
 
     def _save_state(

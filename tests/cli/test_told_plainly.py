@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from typing import Any
 
 import pytest
 
-from llm_datagen import InputWarning, Status
+from llm_datagen import BaseOperator, INodeContext, InputWarning, Status
 
 from ..support import Bench
 from .conftest import Command
@@ -114,3 +117,51 @@ def test_the_command_line_shows_the_warning_once(shell: Shell, command: Command)
     said = command("run", shell.yaml(["ops:twice"], input_uri="csv://in.csv"), code=1).output
     assert said.count("separated by semicolons") == 1
     assert "InputWarning" not in said
+
+
+def test_an_input_that_was_edited_since_a_run_was_completed_is_warned_of(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    assert "was edited" not in command("resume", "a").output
+    source = shell.folder / "in.jsonl"
+    source.write_text(source.read_text().replace("7", "8"))
+    said = " ".join(command("resume", "a").output.split())
+    assert "warning: in.jsonl was edited or shortened since its rows were done; they stay as they are" in said
+    source.unlink()
+    assert "was edited" not in command("resume", "a").output
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("7", "; ids of this run begin like 'r0': llm-datagen trace a r7\n"),
+        ("7_1", "; ids of this run begin like 'r0': llm-datagen trace a r7_1\n"),
+        ("70", "; ids of this run begin like 'r0'\n"),
+    ],
+)
+def test_a_number_is_no_id_of_a_run_with_ids_as_text(shell: Shell, command: Command, given: str, hint: str) -> None:
+    command("run", shell.yaml(["ops:twice"], id_scheme="text"), "--id", "a")
+    assert command("trace", "a", given, code=1).stdout.endswith(hint)
+
+
+def test_without_a_terminal_reasons_and_rows_are_whole(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shell.text("def fails(row):\n    raise ValueError('why ' * 60 + 'and what to do')\n", "long.py")
+    command("run", shell.yaml(["long:fails"], on_error="dead_letter"), "--id", "a")
+    assert "why and what to do\n" in command("trace", "a", "3").stdout
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "why and what to do\n" in command("trace", "a", "3").stdout, "a reason is whole in a narrow terminal, too"
+
+
+def test_ctrl_c_in_a_program_says_that_all_is_saved(bench: Bench) -> None:
+    class Interrupts(BaseOperator):
+        def process_item(self, item: Any, ctx: INodeContext) -> Any:
+            os.kill(os.getpid(), signal.SIGINT)
+            while not ctx.is_cancelled():
+                time.sleep(0.001)
+            return item
+
+    bench.give([{"n": 1}])
+    with pytest.raises(KeyboardInterrupt, match=r"everything finished is saved: resume\('a'\) goes on"):
+        bench.pipeline([Interrupts()]).create("a").run()

@@ -208,7 +208,8 @@ def _details(run: RunView) -> str:
     at = f"failed at {escape_line(row)}\n" if row else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(image))
     return (
-        f"{older}{at}{budget}started {_time(image.get('started_at'))}, updated {_time(image.get('updated_at'))}{where}"
+        f"{older}{at}{budget}created {_time(image.get('created_at'))}, last started {_time(image.get('started_at'))}, "
+        f"updated {_time(image.get('updated_at'))}{where}"
     )
 
 

@@ -12,14 +12,14 @@ from rich.text import Text
 from llm_datagen.cli.failing import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.runs import enter_run
-from llm_datagen.display.console import SafeConsole
+from llm_datagen.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.display.tables import line_width, one_line
 from llm_datagen.ids import Id, parse_id
 from llm_datagen.kin import parent_of
 from llm_datagen.lineage import Trace, trace
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.jsonvalues import shown
-from llm_datagen.topology import unsettled
+from llm_datagen.topology import root_names, unsettled
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
@@ -68,7 +68,14 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
 
 
 def _nearest(image: dict[str, Any], row_id: Id) -> str:
-    """Return what is to be said of the row that a row would be a child of, by its name."""
+    """Return what is to be said of the row that may be meant, or that a row would be a child of, by its name."""
+    for entry in image["nodes"]:
+        root = root_names(entry)
+        if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():
+            like = f"; ids of this run begin like {root.name(0)!r}"
+            meant = f"{root.name(int(str(row_id).partition('_')[0]))}{str(row_id).lstrip('0123456789')}"
+            found = next(trace(image, parse_id(meant)), None) is not None
+            return like + (f": llm-datagen trace {image['pipeline_id']} {meant}" if found else "")
     parent = parent_of(row_id)
     while parent is not None:
         if next(trace(image, parent), None) is not None:
@@ -95,7 +102,7 @@ def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> 
     for row in rows:
         if row.state == _DEAD:
             error = row.item["error"]
-            yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red")
+            yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red", is_whole=True)
             yield _row(row, f"it was given {_text(row.item['input'])}", widths)
         elif row.state in _ENDS:
             yield _row(row, _ENDS[row.state], widths, style="yellow")
@@ -103,9 +110,10 @@ def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> 
             yield _row(row, _text(row.item), widths)
 
 
-def _row(row: Trace, text: str, widths: tuple[int, int], style: str = "") -> Text:
+def _row(row: Trace, text: str, widths: tuple[int, int], style: str = "", *, is_whole: bool = False) -> Text:
     head = f"  {row.relation:<{widths[0]}}  {set_cell_size(_name(row), widths[1])}  "
-    return Text.assemble(head, (one_line(text, line_width() - cell_len(head)), style))
+    width = FREE_WIDTH if is_whole else line_width() - cell_len(head)  # the end of a reason says what to do
+    return Text.assemble(head, (one_line(text, width), style))
 
 
 def _name(row: Trace) -> str:

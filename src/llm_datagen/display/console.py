@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from llm_datagen.escaping import escape
+
+FREE_WIDTH = 2_000
+"""Columns of a line where there is no terminal and COLUMNS says nothing: a file or a script takes what there is."""
 
 
 class SafeConsole(Console):
@@ -20,6 +24,8 @@ class SafeConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False, **options})
+        if not self.is_terminal and not os.environ.get("COLUMNS") and "width" not in options:
+            self.width = FREE_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of `renderable`."""

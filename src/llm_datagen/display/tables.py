@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.display.console import SafeConsole
 from llm_datagen.display.views import NodeView
 from llm_datagen.escaping import escape_line
 from llm_datagen.report import Status, dollars
@@ -191,8 +192,8 @@ def duration(seconds: float) -> str:
 
 
 def line_width() -> int:
-    """Return how wide the terminal is; elsewhere, what COLUMNS says, or 80."""
-    return Console().width
+    """Return how wide lines may be: as the terminal, or what COLUMNS says; elsewhere `FREE_WIDTH`."""
+    return SafeConsole().width
 
 
 def one_line(text: str, width: int) -> str:

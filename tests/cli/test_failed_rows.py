@@ -50,6 +50,7 @@ def test_dead_letters_are_shown_by_node_and_kind_the_most_frequent_first(shell: 
         "  first    'missing'",
         '  example  row 11_0: {"n":11,"k":0,"_i":"11_0"}',
         f"  file     {file}",
+        "each row: llm-datagen errors a --each",
         "when the cause is mended, try them again: llm-datagen replay a",
         "when an operator was edited for that: llm-datagen replay a --accept-changes (rows that are done stay)",
     ]
@@ -60,7 +61,7 @@ def test_dead_letters_are_shown_by_node_and_kind_the_most_frequent_first(shell: 
         "operator": "picky",
         "kind": "KeyError",
         "count": 2,
-        "message": "'missing'",
+        "text": "'missing'",
         "row_id": "11_0",
         "input": {"n": 11, "k": 0, "_i": "11_0"},
         "file": str(file),
@@ -234,3 +235,64 @@ def test_a_run_that_runs_is_watched_and_left_alone(shell: Shell, command: Comman
     assert "; stalled: nothing has moved for 0." in output
     assert "stalled" not in command("status", "a").stdout
     assert len(shell.rows()) == 41
+
+
+CAUSES = """
+def fails(row):
+    kind = row["n"] % 5
+    if kind == 0:
+        raise ValueError(f"row {row['n']} has no 'text'")
+    if kind == 1:
+        raise ValueError(f"row {row['n']} is too long: {row['n'] * 1000} characters")
+    if kind == 2:
+        raise KeyError(f"column {row['n'] % 2}")
+    if kind == 3:
+        assert row["n"] < 0
+    raise Exception
+"""
+
+
+def test_causes_are_told_apart_whatever_row_they_name(shell: Shell, command: Command) -> None:
+    shell.text(CAUSES, "causes.py")
+    command("run", shell.yaml(["causes:fails"], on_error="dead_letter"), "--id", "a")
+    groups = json.loads(command("errors", "a", "--json").stdout)["groups"]
+    file = shell.folder / "causes.py"
+    assert sorted((group["kind"], group["count"], group["text"]) for group in groups) == [
+        ("AssertionError", 10, f'(no message) at {file}, line 11: assert row["n"] < 0'),
+        ("Exception", 10, f"(no message) at {file}, line 12: raise Exception"),
+        ("KeyError", 5, "'column 0'"),
+        ("KeyError", 5, "'column 1'"),
+        ("ValueError", 10, "row 0 has no 'text'"),
+        ("ValueError", 10, "row 1 is too long: 1000 characters"),
+    ]
+
+
+def test_each_row_is_listed_with_its_place_and_what_it_failed_of(shell: Shell, command: Command) -> None:
+    shell.text(CAUSES, "causes.py")
+    (shell.folder / "in.jsonl").write_text('{"n": 0}\n\n{"n": 5}\n')
+    command("run", shell.yaml(["causes:fails"], on_error="dead_letter"), "--id", "a")
+    assert command("errors", "a", "--each").stdout.splitlines() == [
+        "node_0 row 0 (in.jsonl, line 1): ValueError: row 0 has no 'text'",
+        "node_0 row 1 (in.jsonl, line 3): ValueError: row 5 has no 'text'",
+    ]
+    first, _ = map(json.loads, command("errors", "a", "--each", "--json").stdout.splitlines())
+    assert first == {
+        "node_id": "node_0",
+        "row_id": 0,
+        "where": "in.jsonl, line 1",
+        "kind": "ValueError",
+        "text": "row 0 has no 'text'",
+        "input": {"n": 0, "_i": 0},
+    }
+
+
+def test_causes_without_end_are_told_in_bounded_memory(shell: Shell, command: Command) -> None:
+    shell.text(
+        "def fails(row):\n    raise ValueError('x' + ''.join(chr(97 + row['n'] // 26 ** k % 26) for k in range(3)))\n",
+        "causes.py",
+    )
+    (shell.folder / "in.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(300)))
+    command("run", shell.yaml(["causes:fails"], on_error="dead_letter"), "--id", "a")
+    groups = json.loads(command("errors", "a", "--json").stdout)["groups"]
+    assert (len(groups), groups[0]["count"]) == (201, 100)
+    assert groups[0]["text"].startswith("(and other messages) x")

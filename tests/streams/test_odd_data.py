@@ -199,6 +199,8 @@ def test_what_strict_refuses_is_passed_over_otherwise() -> None:
         (decimal.Decimal("1.1"), "column 'a' holds a Decimal"),
         ([2**70, {1: 2}], "keys must be str"),
         ([2**70, "\ud83d"], "half a surrogate pair"),
+        pytest.param(10**5000, "column 'a' holds an integer of more than 4,300 digits", id="long"),
+        pytest.param({"b": [10**5000]}, r"column 'a'\['b'\]\[0\] holds an integer of more than 4,300", id="inner"),
     ],
 )
 def test_a_value_that_is_no_json_is_refused_with_its_place(value: Any, says: str) -> None:

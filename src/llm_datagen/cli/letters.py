@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_datagen.cli.causes import reason_of, shape_of
 from llm_datagen.cli.execute import command_line
-from llm_datagen.cli.output import write, write_json
+from llm_datagen.cli.output import write, write_json, write_json_line
 from llm_datagen.cli.runs import RunView, enter_run
 from llm_datagen.display.tables import line_width, one_line, rows_in_words
-from llm_datagen.errors import ConfigError, StreamMissingError
+from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
 from llm_datagen.ids import Id
 from llm_datagen.importing import did_you_mean
+from llm_datagen.jsontext import dumps
 from llm_datagen.report import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commits import Position
@@ -25,14 +28,16 @@ from llm_datagen.streams.sink import position_of
 
 @dataclass(slots=True, kw_only=True)
 class LetterGroup:
-    """Rows that failed in the same node of the same kind of error.
+    """Rows that failed in the same node of the same cause: an error of the same kind, with the same message.
+
+    Messages are the same that differ only in numbers, ids, and what is quoted.
 
     Attributes:
         node_id: the node.
         operator: its operator's identity.
         kind: the kind of error.
         count: how many rows.
-        message: what the first of them failed of.
+        text: what the first of them failed of; of an error without a message, where it was raised.
         row_id: its id.
         input: what the operator was given; the record as text, when it could not be parsed.
         file: where the dead letters are.
@@ -42,36 +47,46 @@ class LetterGroup:
     operator: str
     kind: str
     count: int = 0
-    message: str
+    text: str
     row_id: Id
     input: Any
     file: str
 
 
-def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_json: bool) -> None:
-    """Show the dead letters of a run, grouped.
+def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_json: bool, as_rows: bool = False) -> None:
+    """Show the dead letters of a run, grouped or each by itself.
 
     Args:
         results_dir: where runs are kept.
         pipeline_id: the run's id.
         node: the id of a node, or its number; None for all.
-        as_json: whether to print JSON.
+        as_json: whether to print JSON; of rows, an object a line.
+        as_rows: whether to show each row, one after the other.
 
     Raises:
         ConfigError: when there is no such node.
         PipelineNotFoundError: when there is no such run.
         StreamError: when its dead letters cannot be read.
     """
-    replay, resume = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume"))
+    replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
     run = enter_run(results_dir, pipeline_id)
     entries = _chosen(run.image["nodes"], node)
+    if as_rows:
+        for row in _rows(entries):
+            if as_json:
+                write_json_line(dumps(row))
+            else:
+                write(_row_line(row))
+        return
     groups = sorted(_grouped(entries), key=lambda group: -group.count)
     if as_json:
         rows = sum(group.count for group in groups)
         data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
         write_json(data)
         return
-    for line in _lines(pipeline_id, groups, replay) if groups else _lines_of_none(run, entries, resume):
+    for line in (
+        _lines(pipeline_id, groups, replay, f"{again} --each") if groups else _lines_of_none(run, entries, resume)
+    ):
         write(line)
 
 
@@ -89,34 +104,68 @@ def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, A
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
     for entry in entries:
         stream = StreamFactory.of_node(entry, "output_uri")
-        groups: dict[str, LetterGroup] = {}
+        groups: dict[tuple[str, str], LetterGroup] = {}
         for letter in read_letters(stream, position=committed(stream, entry) or Position()):
-            error = letter["error"]
-            if error["kind"] not in groups:
-                groups[error["kind"]] = LetterGroup(
+            kind, text = letter["error"]["kind"], reason_of(letter["error"])
+            cause = (kind, shape_of(text))
+            if cause not in groups and len(groups) >= _GROUPS:
+                text = f"{_OTHERS} {text}"
+                cause = (kind, _OTHERS)
+            if cause not in groups:
+                groups[cause] = LetterGroup(
                     node_id=entry["node_id"],
                     operator=entry["operator"],
-                    kind=error["kind"],
-                    message=error["text"],
+                    kind=kind,
+                    text=text,
                     row_id=letter["_i"],
                     input=letter.get("raw", letter.get("input")),
                     file=str(Path(stream.errors_path).absolute()),
                 )
-            groups[error["kind"]].count += 1
+            groups[cause].count += 1
         yield from groups.values()
 
 
+def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what is told of each dead letter, one after the other: no more than one is in memory."""
+    for entry in entries:
+        stream = StreamFactory.of_node(entry, "output_uri")
+        source = StreamFactory.of_node(entry, "input_uri")
+        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
+            where = ""
+            with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
+                where = source.line_place(letter["source"][1])
+            yield {
+                "node_id": entry["node_id"],
+                "row_id": letter["_i"],
+                "where": where,
+                "kind": letter["error"]["kind"],
+                "text": reason_of(letter["error"]),
+                "input": letter.get("raw", letter.get("input")),
+            }
+
+
+def _row_line(row: dict[str, Any]) -> str:
+    where = f" ({row['where']})" if row["where"] else ""
+    reason = one_line(f"{row['kind']}: {row['text']}", _REASON_CHARS)
+    return f"{row['node_id']} row {row['row_id']}{where}: {reason}"
+
+
 _REASON_CHARS = 2000
+_GROUPS = 200
+"""Causes of a node that are told apart."""
+
+_OTHERS = "(and other messages)"
 
 
-def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str) -> Iterator[str]:
+def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str, rows: str) -> Iterator[str]:
     yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
     for group in groups:
         given = group.input if isinstance(group.input, str) else shown(group.input)
         yield f"{group.node_id} {group.operator}: {one_line(group.kind, 60)}, {rows_in_words(group.count)}"
-        yield "  first    " + one_line(group.message, _REASON_CHARS)  # its end says what to do
+        yield "  first    " + one_line(group.text, _REASON_CHARS)  # its end says what to do
         yield _foreign("  example  ", f"row {group.row_id}: {given}")
         yield f"  file     {group.file}"
+    yield f"each row: {rows}"
     yield f"when the cause is mended, try them again: {replay}"
     yield f"when an operator was edited for that: {replay} --accept-changes (rows that are done stay)"
 

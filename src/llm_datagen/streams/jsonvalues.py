@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import json
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,13 @@ def faults(value: Any, *, place: str = "", depth: int = 0) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for number, each in enumerate(value):
             yield from faults(each, place=f"{place}[{number}]", depth=depth + 1)
-    elif not isinstance(value, int | None):
+    elif isinstance(value, int):
+        if _has_too_many_digits(value):
+            most = sys.get_int_max_str_digits()
+            yield (
+                f"{place} holds an integer of more than {most:,} digits, which Python does not write: return it as text"
+            )
+    elif value is not None:
         if has_non_finite(value):
             yield f"{place} holds NaN or an infinity within a {type(value).__name__}: {_NULLS}"
         try:
@@ -96,6 +103,16 @@ def _inner(value: Any) -> list[Any]:
     if type(value).__module__ == "numpy":
         return [value.tolist()]
     return []
+
+
+def _has_too_many_digits(value: int) -> bool:
+    if value.bit_length() <= 2**10:
+        return False
+    try:
+        int.__repr__(value)
+    except ValueError:
+        return True
+    return False
 
 
 def _is_cut(text: str) -> bool:

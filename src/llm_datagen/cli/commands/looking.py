@@ -68,16 +68,17 @@ def errors(
     node: Annotated[
         str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
     ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object a line.")] = False,
     as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Show the dead letters of a run: which rows failed, in which node, of what.
 
-    Grouped by node and kind of error, the most frequent first, with the first row of each as an example.
+    Grouped by node and cause, the most frequent first, with the first row of each as an example.
     """
     with exit_codes(full_traceback=traceback):
-        show_errors(results_dir or Path(default_results()), pipeline_id, node=node, as_json=as_json)
+        show_errors(results_dir or Path(default_results()), pipeline_id, node=node, as_json=as_json, as_rows=each)
 
 
 @app.command()

@@ -100,8 +100,8 @@ def refuse_lookup(what: str, *, in_functions: bool = True) -> None:
 
 def _place() -> str:
     """Return the file and the line that called the package."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in {__package__, "contextlib"}:
+    frame, ours = inspect.currentframe(), {__name__.partition(".")[0], "contextlib"}
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         frame = frame.f_back
     return f"{frame.f_code.co_filename}, line {frame.f_lineno}," if frame is not None else "the code"
 

@@ -188,7 +188,7 @@ def test_every_order_and_event_of_a_pipeline_is_in_the_tables() -> None:
 
 
 def test_every_error_is_in_the_table() -> None:
-    tree = [cls.__name__ for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, Exception)]
+    tree = {cls.__name__ for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, Exception)}
     assert sorted(_names(table(REFERENCE, "Errors", "error"))) == sorted(tree)
 
 

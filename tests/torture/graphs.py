@@ -100,7 +100,7 @@ class _Graph:
 
     def replay(self) -> None:
         """Do the rows again that have failed; now none does."""
-        self._pipeline(is_mended=True).replay("a").run()
+        self._pipeline(is_mended=True).replay("a", on_change="accept").run()
 
     def _pipeline(self, *, is_mended: bool) -> UnifiedNodePipeline:
         nodes = []

@@ -14,12 +14,12 @@ from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.runs import enter_run
 from llm_datagen.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.display.tables import line_width, one_line
-from llm_datagen.ids import Id, parse_id
+from llm_datagen.ids import Id, parse_id, root_names
 from llm_datagen.kin import parent_of
 from llm_datagen.lineage import Trace, trace
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.jsonvalues import shown
-from llm_datagen.topology import root_names, unsettled
+from llm_datagen.topology import unsettled
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from inspect import signature
 from typing import Any
 
-from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, OnError, WriterConfig
+from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, OnError, WriterConfig, check_count, check_rate
 from llm_datagen.continuing import counts_of
 from llm_datagen.errors import (
     ConfigError,
@@ -16,6 +16,7 @@ from llm_datagen.errors import (
     StreamChangedError,
     StreamMissingError,
 )
+from llm_datagen.exporting import is_export
 from llm_datagen.given import setting_name
 from llm_datagen.node import UnifiedNode
 from llm_datagen.operators import operator_name
@@ -31,7 +32,10 @@ _WAYS = (
         {"on_error", "max_errors"},
         "resume(on_error=, max_errors=) changes these, or resume --on-error, --max-errors",
     ),
-    ({"parallel_size", "rate"}, "Reconfigure changes parallel_size and rate while it runs, or llm-datagen reconfigure"),
+    (
+        {"parallel_size", "rate"},
+        "resume(parallel_size=, rate=) changes these, or resume --parallel-size, --rate; while it runs, Reconfigure",
+    ),
 )
 """Settings of a run that can be changed, and how."""
 
@@ -206,6 +210,22 @@ def change_policy(image: dict[str, Any], on_error: OnError | None, max_errors: i
         )
     for entry in changed:
         entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
+
+
+def change_pace(image: dict[str, Any], parallel_size: int | None, rate: float | None) -> None:
+    """Write into an image how many calls each node makes from now on, as `Reconfigure` does while a run goes on.
+
+    Raises:
+        ConfigError: on a wrong value.
+    """
+    changed: dict[str, Any] = {}
+    if parallel_size is not None:
+        changed["parallel_size"] = check_count("parallel_size", parallel_size)
+    if rate is not None:
+        changed["rate"] = check_rate("rate", rate) if rate else None
+    for entry in image["nodes"]:
+        if not is_export(entry):
+            entry.update(changed)
 
 
 def check_nodes(nodes: Sequence[UnifiedNode], image: Mapping[str, Any]) -> None:

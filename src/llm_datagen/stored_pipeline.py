@@ -32,7 +32,7 @@ from llm_datagen.outputs import delete_outputs, why_refused, why_taken
 from llm_datagen.overriding import CHECKS
 from llm_datagen.report import LIVE, Status
 from llm_datagen.resets import check_reset, finish
-from llm_datagen.resumable import change_policy, check_nodes, count_again, edited_since, is_untouched
+from llm_datagen.resumable import change_pace, change_policy, check_nodes, count_again, edited_since, is_untouched
 from llm_datagen.run import Note, Run
 from llm_datagen.runfiles import kept_paths
 from llm_datagen.runtime import RunFolder
@@ -160,6 +160,8 @@ class StoredPipeline:
         max_errors: int | float | None = None,
         verify: Verify = "tail",
         on_change: OnChange = "refuse",
+        parallel_size: int | None = None,
+        rate: float | None = None,
     ) -> Self:
         """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
 
@@ -180,6 +182,8 @@ class StoredPipeline:
                 "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
                 that differ, or keep rows of an edit that was accepted before, and all behind them are done again: their
                 outputs are deleted, what is before them stays.
+            parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
+            rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
 
         Returns:
             The pipeline itself: call `run()` next.
@@ -198,7 +202,9 @@ class StoredPipeline:
             OperatorWarning: when the image does not say whether operators were edited.
         """
         with self._held(pipeline_id) as (folder, image):
-            self._resume(folder, image, on_error=on_error, max_errors=max_errors, verify=verify, on_change=on_change)
+            change_policy(image, on_error, max_errors)
+            change_pace(image, parallel_size, rate)
+            self._resume(folder, image, verify=verify, on_change=on_change)
         return self
 
     def replay(self, pipeline_id: str, *, on_change: OnChange = "refuse") -> Self:
@@ -239,8 +245,6 @@ class StoredPipeline:
         folder: RunFolder,
         image: dict[str, Any],
         *,
-        on_error: OnError | None = None,
-        max_errors: int | float | None = None,
         verify: Verify = "tail",
         is_replay: bool = False,
         on_change: OnChange = "refuse",
@@ -250,7 +254,6 @@ class StoredPipeline:
         check_choice("on_change", on_change, OnChange)
         if on_change != "refuse" and not self._has_operators():
             raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
-        change_policy(image, on_error, max_errors)
         edit = compare(image, *self._steps(image), is_replay=is_replay)
         reset = edit.settle(on_change)
         nodes = self._nodes_of(image)

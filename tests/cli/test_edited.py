@@ -220,3 +220,11 @@ def test_what_is_only_asked_for_its_pipeline_begins_no_run(
     said = " ".join(command(*typed, code=2).output.split())
     assert re.search(called, said), said
     assert (shell.output.read_bytes() if shell.output.exists() else None) == before
+
+
+def test_a_resume_takes_another_pace(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)
+    command("resume", "a", "--on-error", "skip", "--parallel-size", "3", "--rate", "5000")
+    (node,) = RunFolder(default_results(), "a").load()["nodes"]
+    assert (node["parallel_size"], node["rate"]) == (3, 5000)
+    assert "parallel_size must be" in command("resume", "a", "--parallel-size", "0", code=2).output

@@ -26,6 +26,7 @@ from llm_datagen import (
 )
 from llm_datagen.llm import LLMOperator
 from llm_datagen.operator_refs import ref_of
+from llm_datagen.runtime import RunFolder
 
 from ..support import Bench, bag, lines, numbered
 from .parts import Client, Label, Plain, PlainWith, Scale, add, double, pairs
@@ -317,8 +318,9 @@ def test_settings_of_nodes_that_are_wired_by_hand_are_told_as_well(bench: Bench)
         again.resume("a").run()
     assert [str(one.message) for one in told if one.category is ResumeWarning] == [
         "n0 of run 'a' goes on with parallel_size=1, batch_size=2, as its image says; the code gives parallel_size=3, "
-        "batch_size=5, which is not used: a resume takes its settings from the image. Reconfigure changes "
-        "parallel_size and rate while it runs, or llm-datagen reconfigure. For other ones, create another run",
+        "batch_size=5, which is not used: a resume takes its settings from the image. "
+        "resume(parallel_size=, rate=) changes these, or resume --parallel-size, --rate; while it "
+        "runs, Reconfigure. For other ones, create another run",
         "n1 of run 'a' goes on with ordered=False, on_error='skip', as its image says; the code gives ordered=True, "
         "on_error='dead_letter', which is not used: a resume takes its settings from the image. resume(on_error=, "
         "max_errors=) changes these, or resume --on-error, --max-errors. For other ones, create another run",
@@ -467,3 +469,22 @@ def test_a_step_that_was_added_has_the_settings_of_its_own_config(bench: Bench) 
     assert [node.batch_size for node in again.nodes] == [1, 4, 1]
     again.run()
     assert [row["scaled"] for row in lines(bench.output)] == [n * 4 for n in range(9)]
+
+
+def test_a_resume_may_change_how_many_calls_each_node_makes(bench: Bench) -> None:
+    bench.give(numbered(9))
+    bench.pipeline([double, double]).create("a", rate=5000)
+    pipeline = bench.pipeline([double, double])
+    for wrong in ({"parallel_size": 0}, {"rate": -1}, {"parallel_size": "8"}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            pipeline.resume("a", **wrong)
+    pipeline.resume("a", parallel_size=8)
+    assert [(node.parallel_size, node.rate) for node in pipeline.nodes] == [(8, 5000), (8, 5000)]
+    pipeline.resume("a", rate=0)
+    assert [(node.parallel_size, node.rate) for node in pipeline.nodes] == [(8, None), (8, None)]
+    pipeline.run()
+    assert [(node["parallel_size"], node["rate"]) for node in RunFolder(bench.results, "a").load()["nodes"]] == [
+        (8, None),
+        (8, None),
+    ]
+    assert [row["n"] for row in lines(bench.output)] == [4 * n for n in range(9)]

@@ -30,6 +30,8 @@ def resume_run(
     max_errors: int | float | None = None,
     budget: Caps = NO_CAPS,
     on_change: OnChange = "refuse",
+    parallel_size: int | None = None,
+    rate: float | None = None,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -41,6 +43,8 @@ def resume_run(
         max_errors: how many rows may fail; by itself, it changes nothing else.
         budget: what its operators may spend in all.
         on_change: what becomes of rows of operators that were edited since.
+        parallel_size: batches in the operator of each node at once; None leaves it as it is.
+        rate: rows a second that each node hands to its operator, at most; 0 takes the limit off.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -51,7 +55,14 @@ def resume_run(
     if max_errors is not None:
         on_error = _policy(run.image, on_error)
     target = run.target("resume")
-    target.pipeline.resume(pipeline_id, on_error=on_error, max_errors=max_errors, on_change=on_change)
+    target.pipeline.resume(
+        pipeline_id,
+        on_error=on_error,
+        max_errors=max_errors,
+        on_change=on_change,
+        parallel_size=parallel_size,
+        rate=rate,
+    )
     budget.give([node.operator for node in target.pipeline.nodes])
     write(f"run {pipeline_id}: resumed, {run.keep_origin(target, 'resume')}")
     return run_watched(target.pipeline)

@@ -157,6 +157,20 @@ def resume(
         int | None,
         typer.Option(metavar="N", help="The same, in tokens of prompts and answers.", show_default=False),
     ] = None,
+    parallel_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Batches in the operator of each node at once, from now on.", show_default=False
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Rows a second that each node hands to its operator, at most; 0 takes the limit off.",
+            show_default=False,
+        ),
+    ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     results_dir: ResultsOption = None,
@@ -178,6 +192,8 @@ def resume(
                 max_errors=parse_max_errors(max_errors),
                 budget=Caps(budget_usd, budget_tokens),
                 on_change=on_change_of(accept=accept_changes, rerun=rerun),
+                parallel_size=parallel_size,
+                rate=rate,
             )
         )
 

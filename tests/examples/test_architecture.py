@@ -11,7 +11,11 @@ import llm_datagen
 
 from .pages import DOCS
 
-MODULES = [path.stem for path in Path(llm_datagen.__file__).parent.iterdir() if path.suffix == ".py" or path.is_dir()]
+MODULES = [
+    path.stem
+    for path in Path(llm_datagen.__file__).parent.iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").exists()
+]
 
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("_")))

@@ -250,6 +250,8 @@ class StoredPipeline:
         on_change: OnChange = "refuse",
     ) -> None:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
+        if image["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: what was used since its last save is lost
+            image["usage_is_partial"] = True
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
         if on_change != "refuse" and not self._has_operators():

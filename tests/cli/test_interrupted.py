@@ -64,6 +64,7 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     told = command("status", "a").stdout
     assert "run a: interrupted (the process is gone; resume it: llm-datagen resume a)" in told
     assert "node_0 Gate: interrupted, " in told
+    assert "usage and cost are at least these: what was used just before a kill is missing" in told
     assert "a: interrupted, " in command("status").stdout
     data = json.loads(command("status", "a", "--json").stdout)
     assert (data["status"], data["saved_status"]) == ("interrupted", "running")
@@ -76,6 +77,8 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     resumed = shell.run("resume", "a", cwd=elsewhere, LLM_DATAGEN_RESULTS=str(shell.folder / "tmp/results"))
     assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert "  usage   p/m: at least prompt_tokens " in resumed.stdout
+    assert "usage and cost are at least these" in command("status", "a").stdout
     assert shell.rows() == EXPECTED
     assert list(elsewhere.iterdir()) == []
 
@@ -98,7 +101,9 @@ def test_a_run_of_code_is_resumed_by_its_name(shell: Shell) -> None:
     returned, _, _ = start_and_signal(shell, signal.SIGINT, "ops:pipeline", "--set", "writer_config={fsync: never}")
     assert returned == 130
     shell.open_gate()
-    assert shell.run("resume", "a").returncode == 0
+    resumed = shell.run("resume", "a")
+    assert resumed.returncode == 0
+    assert "at least" not in resumed.stdout, "nothing is lost without a kill"
     assert [row["n"] for row in shell.rows()] == list(range(1, 50, 2))
 
 

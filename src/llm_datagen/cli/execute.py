@@ -67,6 +67,8 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     )
     for text in report.warnings:
         yield f"  warning {text}"
+    folder = RunFolder(pipeline.results_dir, pipeline.pipeline_id)
+    at_least = "at least " if folder.load().get("usage_is_partial") else ""  # it was killed once
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
         sums = (
@@ -74,10 +76,10 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
             for key, value in entry.items()
             if key not in {"provider", "model"}
         )
-        yield f"  usage   {who}: {', '.join(sums)}"
+        yield f"  usage   {who}: {at_least}{', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
-        yield f"  cost    {dollars(report.cost)}"
-    spent = spending(RunFolder(pipeline.results_dir, pipeline.pipeline_id))
+        yield f"  cost    {at_least}{dollars(report.cost)}"
+    spent = spending(folder)
     if spent:
         yield f"  budget  {spent}"
     read = {place for node in pipeline.nodes for place in node.input.places}

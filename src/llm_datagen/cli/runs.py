@@ -206,9 +206,12 @@ def _details(run: RunView) -> str:
     where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
     row = image.get("failed_row") if run.status == Status.FAILED else None
     at = f"failed at {escape_line(row)}\n" if row else ""
+    is_short = image.get("usage_is_partial") or (run.status == INTERRUPTED and image.get("status") != Status.RESUMING)
+    usage = "usage and cost are at least these: what was used just before a kill is missing\n" if is_short else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(image))
+    created, started = _time(image.get("created_at")), _time(image.get("started_at"))
     return (
-        f"{older}{at}{budget}created {_time(image.get('created_at'))}, last started {_time(image.get('started_at'))}, "
+        f"{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(image.get('updated_at'))}{where}"
     )
 

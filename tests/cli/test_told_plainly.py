@@ -165,3 +165,14 @@ def test_ctrl_c_in_a_program_says_that_all_is_saved(bench: Bench) -> None:
     bench.give([{"n": 1}])
     with pytest.raises(KeyboardInterrupt, match=r"everything finished is saved: resume\('a'\) goes on"):
         bench.pipeline([Interrupts()]).create("a").run()
+
+
+def test_a_plan_is_not_cut_where_there_is_no_terminal(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "a_step_with_a_name_that_a_narrow_table_would_cut"[:28]
+    told = command("plan", shell.yaml([{"use": "ops:odd", "name": name}])).stdout
+    (line,) = (line for line in told.splitlines() if line.startswith("node_0"))
+    assert "…" not in told
+    assert len(line) < 200, "and it is not filled up with blanks"

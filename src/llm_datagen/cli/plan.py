@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.cli.failing import FAILED
-from llm_datagen.cli.output import write_json
+from llm_datagen.cli.output import is_terminal, write_json
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.cli.trying import Trying, made_of, spent_in
@@ -190,7 +190,8 @@ def _notes_of_budgets(
 
 def _table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, expand=False)
-    table.add_column("node", min_width=id_width(node.node_id for node in plan.nodes), max_width=LABEL_WIDTH)
+    widest = LABEL_WIDTH if is_terminal() else None
+    table.add_column("node", min_width=id_width(node.node_id for node in plan.nodes), max_width=widest)
     for heading in ("rows in", "calls", "prompt", "completion", "cost", "time"):
         table.add_column(heading, justify="right")
     for node in plan.nodes:

@@ -24,8 +24,8 @@ import pykka
 
 from llm_datagen import INodeContext, UnifiedNode
 from llm_datagen.actors import NodeActor, NodePlan, ReaderActor, WriterActor
-from llm_datagen.log import open_log
 from llm_datagen.messages import Attach, Cancel, Drain, Feed, Outcome, StageEnded
+from llm_datagen.runs.logs.writer import open_log
 
 ROWS = 200
 NO_LOG = open_log(None)

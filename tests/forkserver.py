@@ -23,10 +23,7 @@ from pathlib import Path
 from typing import Any
 
 MODULES = [
-    *(
-        f"llm_datagen.{name}"
-        for name in ("pipeline", "node", "node_pipeline", "audit", "testing", "llm", "cli.app", "testing.server")
-    ),
+    *(f"llm_datagen.{name}" for name in ("pipeline", "runs.verify", "testing", "llm", "cli.app", "testing.server")),
     "structlog",
     "rich.live",
     "rich.table",

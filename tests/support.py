@@ -20,7 +20,7 @@ import cloudpickle
 import pykka
 
 from llm_datagen import StreamFactory, UnifiedPipeline
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 cloudpickle.register_pickle_by_value(sys.modules[__package__])
 """Operators of tests go to worker processes as those of a script do: no worker imports a test's module, and pytest."""
@@ -196,7 +196,7 @@ def worker_processes(pid: int | str = "self") -> list[int]:
 def is_worker(pid: int) -> bool:
     """Return whether there is such a process, and it is a worker."""
     with contextlib.suppress(OSError):
-        return b"executors.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"executors.process.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.identity import changed_parts, fingerprint_of, note_changes, shown_change, unread_parts
 from llm_datagen.llm import LLMOperator
 from llm_datagen.operators import FunctionOperator, as_operator
+from llm_datagen.operators.fingerprint import changed_parts, fingerprint_of, note_changes, shown_change, unread_parts
 
 SOURCE = '''
 import functools
@@ -105,7 +105,7 @@ def test_it_is_the_same_in_every_process(folder: Path) -> None:
     """No addresses, no order of sets, no paths."""
     (folder / "job.py").write_text(SOURCE)
     code = (
-        "import json, job; from llm_datagen.identity import fingerprint_of as f; "
+        "import json, job; from llm_datagen.operators.fingerprint import fingerprint_of as f; "
         "print(json.dumps([f(job.operator), f(job.partial), f(job.instance)]))"
     )
     found = {

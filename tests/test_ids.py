@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from llm_datagen.config import IdScheme
 from llm_datagen.errors import DatagenError, IdError
-from llm_datagen.ids import NUMERIC_LIMIT, NUMERIC_WIDTH, child_maker, numeric_child, parse_id, path_child, span_id
+from llm_datagen.streams.ids import (
+    NUMERIC_LIMIT,
+    NUMERIC_WIDTH,
+    child_maker,
+    numeric_child,
+    parse_id,
+    path_child,
+    span_id,
+)
 
 ids = st.integers(0, 10**6) | st.from_regex(r"[0-9]{1,3}(_[0-9]{1,2}){1,3}", fullmatch=True)
 

@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 
 from llm_datagen import NodeFailedError, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline, logs
 from llm_datagen.errors import FailureRecord
-from llm_datagen.jsontext import dumps, loads_exactly
 from llm_datagen.llm import LLMOperator
-from llm_datagen.llm.answers.jsonschemas import JsonSchema
+from llm_datagen.llm.answers.json_schema import JsonSchema
 from llm_datagen.llm.answers.provenance import prompt_hash
-from llm_datagen.llm.chat import ChatAnswer, ChatRequest
+from llm_datagen.llm.cache.cassette_file import Cassette
+from llm_datagen.llm.cache.response_cache import key_of
+from llm_datagen.llm.cost.budget import most_prompt_tokens
 from llm_datagen.llm.endpoints import EndpointSpec, identity_of
-from llm_datagen.llm.kept.cassettefile import Cassette
-from llm_datagen.llm.kept.journal import key_of
-from llm_datagen.llm.money.budget import most_prompt_tokens
-from llm_datagen.log import open_log
-from llm_datagen.operator_refs import operators_of
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.operators.references import operators_of
+from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.streams import Span, StreamFactory
-from llm_datagen.streams.letters import letter, read_letters
+from llm_datagen.streams.dead_letters import letter, read_letters
+from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 from .llm.chat_server import ChatServer, Reply, completion, run_rows, serve
 from .support import lines, write_jsonl

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.hooks import HOOK_NAMES, CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
 from llm_datagen.operators import (
     BaseOperator,
     Call,
@@ -21,6 +20,7 @@ from llm_datagen.operators import (
     as_operator,
     operator_name,
 )
+from llm_datagen.runs.hooks import HOOK_NAMES, CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
 
 
 class Context:

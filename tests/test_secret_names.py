@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.arguments import NotPlainError, kept_arguments
-from llm_datagen.identity.data import data_part
-from llm_datagen.secret_names import is_secret_name
+from llm_datagen.operators.arguments import NotPlainError, kept_arguments
+from llm_datagen.operators.fingerprint.data import data_part
+from llm_datagen.operators.secret_names import is_secret_name
 
 SECRETS = [
     *("api_key", "apiKey", "APIKey", "x-api-key", "params.api_key", "attribute api_key", "openai_key", "HF_TOKEN"),

@@ -10,11 +10,17 @@ Layers, from what users hold to what it stands on:
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llm_datagen import actors, logs, messages
+    from llm_datagen import actors, messages
     from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
@@ -53,14 +59,15 @@ if TYPE_CHECKING:
         UnknownProtocolError,
         WorkerDiedError,
     )
-    from llm_datagen.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
-    from llm_datagen.logfile import LogFile
-    from llm_datagen.node import UnifiedNode
-    from llm_datagen.node_pipeline import UnifiedNodePipeline
     from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
-    from llm_datagen.pipeline import UnifiedPipeline
-    from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
-    from llm_datagen.routing import Route
+    from llm_datagen.pipeline.fan_out import Route
+    from llm_datagen.pipeline.node import UnifiedNode
+    from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
+    from llm_datagen.pipeline.pipeline import UnifiedPipeline
+    from llm_datagen.runs import logs
+    from llm_datagen.runs.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
+    from llm_datagen.runs.logs.rotation import LogFile
+    from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
     from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
 
 __all__ = [
@@ -168,14 +175,14 @@ _HOMES = {
         "UnknownProtocolError",
         "WorkerDiedError",
     ),
-    "hooks": ("CompositePipelineHooks", "DefaultPipelineHooks", "IPipelineHooks"),
-    "logfile": ("LogFile",),
-    "node": ("UnifiedNode",),
+    "runs.hooks": ("CompositePipelineHooks", "DefaultPipelineHooks", "IPipelineHooks"),
+    "runs.logs.rotation": ("LogFile",),
+    "pipeline.node": ("UnifiedNode",),
     "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
-    "node_pipeline": ("UnifiedNodePipeline",),
-    "pipeline": ("UnifiedPipeline",),
-    "report": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
-    "routing": ("Route",),
+    "pipeline.node_pipeline": ("UnifiedNodePipeline",),
+    "pipeline.pipeline": ("UnifiedPipeline",),
+    "runs.status": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
+    "pipeline.fan_out": ("Route",),
     "streams": ("CsvStream", "FileStream", "JsonlStream", "MemoryStream", "StreamFactory"),
 }
 """Where each name is defined. A module is imported when one of its names is asked for: workers need few of them."""
@@ -188,10 +195,44 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value
-    if name in {"actors", "logs", "messages", *_HOMES}:
+    if name == "logs":
+        return import_module(f"{__name__}.runs.logs")
+    if name in {"actors", "messages", *_HOMES} or f"{__name__}.{name}" in _MOVED:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+_MOVED = {
+    "llm_datagen.audit": "llm_datagen.runs.verify",
+    "llm_datagen.hooks": "llm_datagen.runs.hooks",
+    "llm_datagen.log": "llm_datagen.runs.logs.writer",
+    "llm_datagen.logs": "llm_datagen.runs.logs",
+    "llm_datagen.report": "llm_datagen.runs.status",
+    "llm_datagen.routing": "llm_datagen.pipeline.fan_out",
+}
+"""Modules that the documentation of 0.1 named, and where they are now. The old names go with the next release."""
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Lets programs import `_MOVED` by their old names, with a warning."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in _MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        moved = import_module(_MOVED[module.__name__])
+        module.__dict__.update({name: value for name, value in vars(moved).items() if not name.startswith("__")})
+        warnings.warn(
+            f"{module.__name__} is {moved.__name__} now; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+
+sys.meta_path.append(_MovedModules())

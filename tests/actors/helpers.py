@@ -14,14 +14,14 @@ import pykka
 import pytest
 from pykka._envelope import Envelope
 
+from llm_datagen.actors.clock import ManualClock
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Stage
-from llm_datagen.clock import ManualClock
 from llm_datagen.messages import Bulk, Write
 from llm_datagen.streams import Block, Stream
-from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
-from llm_datagen.streams.jsonl import JsonlCodec
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.storage.base import AppendFile, Disk, ReadFile
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from ..support import PATIENCE_SECONDS
 

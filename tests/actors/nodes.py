@@ -9,13 +9,13 @@ import pykka
 
 from llm_datagen import BaseOperator, WriterConfig
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.opened_node import NodePlan
 from llm_datagen.actors.stage import join
-from llm_datagen.ids import RootNames
 from llm_datagen.messages import Batch, Demand, Feed, StageEnded
 from llm_datagen.operators import Call, FunctionOperator
-from llm_datagen.streams.memorydisk import MemoryDisk
-from llm_datagen.streams.spans import START
+from llm_datagen.streams.coverage import START
+from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, FakeWriter, Log, block_of, stream_on

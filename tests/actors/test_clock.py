@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from llm_datagen.clock import Clock, ManualClock, SystemClock
+from llm_datagen.actors.clock import Clock, ManualClock, SystemClock
 
 from .helpers import aside, result_of
 

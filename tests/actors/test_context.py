@@ -7,11 +7,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from llm_datagen import log as events
-from llm_datagen.actors.context import NodeContext
-from llm_datagen.log import open_log
+from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.messages import OperatorLogged, UsageReported
 from llm_datagen.operators import INodeContext
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import open_log
 
 from .helpers import DeadDesk, Desk, Log
 

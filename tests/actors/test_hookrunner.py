@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import log as events
-from llm_datagen.actors import hookrunner
-from llm_datagen.actors.hookrunner import HookRunner
+from llm_datagen.actors import hook_dispatcher
+from llm_datagen.actors.hook_dispatcher import HookRunner
 from llm_datagen.errors import KEPT_CHARS, FailureRecord
-from llm_datagen.hooks import HOOK_NAMES, DefaultPipelineHooks
 from llm_datagen.messages import (
     CheckpointSaved,
     NodeFailed,
@@ -25,6 +23,8 @@ from llm_datagen.messages import (
     RowDeadLettered,
     UsageReported,
 )
+from llm_datagen.runs.hooks import HOOK_NAMES, DefaultPipelineHooks
+from llm_datagen.runs.logs import events
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Log
@@ -130,7 +130,7 @@ def test_hooks_that_cannot_keep_up_get_the_latest_progress_and_the_right_sums(
 ) -> None:
     """M26: memory stays flat, `curr` is never stale at the end, usage adds up; starts, ends and errors are all told."""
     recorder, runner = held
-    count = 5 * hookrunner.MAX_BACKLOG
+    count = 5 * hook_dispatcher.MAX_BACKLOG
     for number in range(1, count + 1):
         runner.tell(progressed(f"n{number % 2}", number))
         runner.tell(UsageReported("p", "n0", "prov", "model", {"tokens": 1, "calls": 2}))
@@ -138,7 +138,7 @@ def test_hooks_that_cannot_keep_up_get_the_latest_progress_and_the_right_sums(
         runner.tell(OperatorLogged("p", "n0", "info", "chatter"))
         if number % 1000 == 0:
             runner.tell(NodeStarted("p", f"late {number}", {}))
-        assert len(runner._events) <= hookrunner.MAX_BACKLOG
+        assert len(runner._events) <= hook_dispatcher.MAX_BACKLOG
     runner.tell(PipelineFinished("p", "completed"))
     recorder.let_go.set()
     assert runner.close()
@@ -153,7 +153,7 @@ def test_hooks_that_cannot_keep_up_get_the_latest_progress_and_the_right_sums(
         assert progress == sorted(progress)
         assert progress[-1] == count - (count - node) % 2
     assert len(recorder.of("on_node_start")) == 1 + count // 1000
-    assert len(recorder.calls) < 3 * hookrunner.MAX_BACKLOG
+    assert len(recorder.calls) < 3 * hook_dispatcher.MAX_BACKLOG
 
 
 def test_conflated_events_keep_their_place(held: tuple[Recorder, HookRunner]) -> None:
@@ -190,15 +190,15 @@ def test_few_large_exceptions_wait_for_a_slow_hook(held: tuple[Recorder, HookRun
             error = ValueError(f"{n}" if size == "small" else "x" * (KEPT_CHARS + n + 1))
             runner.tell(RowDeadLettered("p", "n", (n,), FailureRecord.of(error), True, error))
         waiting = [event for event in runner._events if isinstance(event, RowDeadLettered)]
-        assert len(waiting) == 100 if size == "small" else len(waiting) <= hookrunner.MAX_LARGE
+        assert len(waiting) == 100 if size == "small" else len(waiting) <= hook_dispatcher.MAX_LARGE
     hooks.let_go.set()
     assert runner.close()
-    assert len(hooks.of("on_node_error")) <= hookrunner.MAX_LARGE + 1
+    assert len(hooks.of("on_node_error")) <= hook_dispatcher.MAX_LARGE + 1
 
 
 def test_a_hook_that_never_returns_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """M26, H13: the end waits for a while, says so, and goes on; the thread is a daemon."""
-    monkeypatch.setattr(hookrunner, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(hook_dispatcher, "PATIENCE_SECONDS", 0.01)
     recorder, log = Recorder(holds=True), Log()
     runner = HookRunner(recorder, "p", log)
     assert runner._thread.daemon

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from llm_datagen.actors.clock import ManualClock
+from llm_datagen.actors.in_flight import Tasks
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.actors.stall import StallWatch
-from llm_datagen.actors.tasks import Tasks
-from llm_datagen.clock import ManualClock
+from llm_datagen.actors.watchdog import StallWatch
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.threads import ThreadExecutor

@@ -13,9 +13,9 @@ import pytest
 from pykka._envelope import Envelope
 
 from llm_datagen import messages
+from llm_datagen.actors.clock import ManualClock
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.refs import ActorEndedError
-from llm_datagen.clock import ManualClock
 from llm_datagen.messages import Bulk, Drain, EndOfSource, Finish
 
 from ..support import PATIENCE_SECONDS

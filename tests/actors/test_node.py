@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import log as events
-from llm_datagen.actors import pace
+from llm_datagen.actors import chunking
+from llm_datagen.actors.chunking import FIRST_WORKERS
 from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
-from llm_datagen.actors.pace import FIRST_WORKERS
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import TooManyErrorsError
-from llm_datagen.executors import passes as work
+from llm_datagen.executors import block_run as work
 from llm_datagen.messages import (
     Cancel,
     Demand,
@@ -28,6 +27,7 @@ from llm_datagen.messages import (
     Write,
 )
 from llm_datagen.operators import FunctionOperator
+from llm_datagen.runs.logs import events
 
 from ..support import PATIENCE_SECONDS, eventually
 from .helpers import SteppingClock
@@ -217,7 +217,7 @@ def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: 
 
 def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """M10: what waits for its turn is in memory, so it is bounded; and it leaves in input order."""
-    monkeypatch.setattr(pace, "MAX_ROWS", 8)
+    monkeypatch.setattr(chunking, "MAX_ROWS", 8)
     gates = Gates()
     gates.let_through(*range(1, 200))
     bench.start(gates, parallel_size=2, ordered=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_datagen.actors import pace
-from llm_datagen.actors.pace import Pace
+from llm_datagen.actors import chunking
+from llm_datagen.actors.chunking import Pace
 from llm_datagen.executors.base import TASK_SECONDS
 
 
@@ -37,7 +37,7 @@ def test_slow_calls_have_a_task_each_and_slowing_down_is_believed_at_once() -> N
 def test_few_workers_begin_until_something_is_known() -> None:
     """M10: a thread for each row of a cheap operator would cost more than the rows."""
     known = Pace(100, 1, 10_000)
-    assert known.tasks == pace.FIRST_WORKERS
+    assert known.tasks == chunking.FIRST_WORKERS
     assert not known.is_known
     known.open_up()
     assert known.tasks == 100
@@ -69,7 +69,7 @@ def test_tasks_stay_within_bounds(concurrency: int, step: int, queue: int, seen:
         known.learn(calls, seconds)
         assert 1 <= known.tasks <= concurrency
         assert known.rows_per_task % step == 0
-        assert known.rows_per_task <= max(step, min(queue, pace.MAX_ROWS))
+        assert known.rows_per_task <= max(step, min(queue, chunking.MAX_ROWS))
         assert known.rows_ahead >= max(2 * known.rows_per_task, concurrency * step)
         assert known.ordered_span() >= known.rows_per_task + step, "else an ordered node could not go on"
 
@@ -79,7 +79,7 @@ def test_a_call_that_takes_no_time_is_no_problem(seconds: float) -> None:
     """M10: clocks are coarse."""
     known = Pace(1, 1, 10_000)
     known.learn(5, seconds)
-    assert known.rows_per_task == pace.MAX_ROWS
+    assert known.rows_per_task == chunking.MAX_ROWS
 
 
 def test_a_tasks_length_follows_what_the_executor_says_a_task_should_take() -> None:
@@ -96,7 +96,7 @@ def test_a_tasks_length_follows_what_the_executor_says_a_task_should_take() -> N
 def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
     """M10: a worker that has ended one finds the next one there; those of a cheap one wait one at a time."""
     known = Pace(16, 1, 10_000, spare=2, may_queue=True)
-    assert known.tasks == pace.FIRST_WORKERS
+    assert known.tasks == chunking.FIRST_WORKERS
     known.open_up()
     assert known.tasks == 16 + 2
     known.learn(1000, 1e-3)
@@ -121,7 +121,7 @@ def test_a_cheap_operator_that_computes_has_two_threads(monkeypatch: pytest.Monk
     known = gil_bound()
     for _ in range(50):
         known.learn(1000, 1e-3, 0.5e-3)  # each has the lock for half of its time
-    assert known.tasks == pace.FIRST_WORKERS + 1
+    assert known.tasks == chunking.FIRST_WORKERS + 1
     assert Pace(1, 1, 10_000, is_gil_bound=True).tasks == 1
 
 
@@ -133,7 +133,7 @@ def test_a_cheap_operator_that_gives_up_the_lock_has_a_thread_for_each_core(monk
     for _ in range(50):
         known.learn(1000, 1e-3, 1e-3)
         seen.append(known.tasks)
-    assert seen[0] == pace.FIRST_WORKERS, "one look is not enough"
+    assert seen[0] == chunking.FIRST_WORKERS, "one look is not enough"
     assert seen[-1] == 5
     few = gil_bound(3, may_queue=False)
     for _ in range(50):

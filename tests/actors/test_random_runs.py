@@ -30,13 +30,13 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
-from llm_datagen.base_pipeline import BasePipeline
 from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError
-from llm_datagen.executors import loop
+from llm_datagen.executors import event_loop
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Subscribe, Unpause
-from llm_datagen.report import RunReport, Status
-from llm_datagen.streams.commits import CommitLog
-from llm_datagen.streams.letters import read_letters
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.runs.status import RunReport, Status
+from llm_datagen.streams.commit_log import CommitLog
+from llm_datagen.streams.dead_letters import read_letters
 
 from ..support import bag, eventually, nothing_left, stored, write_jsonl
 from .helpers import DiskFullError
@@ -460,7 +460,7 @@ class Trial:
             append(log, *args)
 
         patch.setattr(CommitLog, "append", append_if_there_is_room)
-        patch.setattr(loop, "GIVE_UP_SECONDS", 0.02)
+        patch.setattr(event_loop, "GIVE_UP_SECONDS", 0.02)
 
     def outcome(self, pipeline: BasePipeline) -> RunReport | None:
         """Wait for the end; return the report, or None when the run has failed."""

@@ -8,7 +8,6 @@ import orjson
 import pykka
 import pytest
 
-from llm_datagen import log as events
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import join
 from llm_datagen.errors import StreamChangedError, StreamIdleError, UnknownMessageError
@@ -26,8 +25,9 @@ from llm_datagen.messages import (
     SourceSized,
     StageEnded,
 )
+from llm_datagen.runs.logs import events
 from llm_datagen.streams import Segment, Sink, Span, Stream
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, Log, SteppingClock, stream_on

@@ -12,13 +12,13 @@ import pykka
 import pytest
 
 from llm_datagen import BaseOperator, UnifiedNode
-from llm_datagen import run as run_module
 from llm_datagen.actors.stage import join
 from llm_datagen.errors import DatagenError, NodeFailedError, StreamBusyError, UnknownMessageError
-from llm_datagen.hooks import DefaultPipelineHooks
 from llm_datagen.messages import Cancel, GetStatus, Outcome, PipelineFinished, StageEnded, Subscribe, UsageReported
-from llm_datagen.report import PipelineStatus, RunReport, Status
-from llm_datagen.run import Run
+from llm_datagen.pipeline import run as run_module
+from llm_datagen.pipeline.run import Run
+from llm_datagen.runs.hooks import DefaultPipelineHooks
+from llm_datagen.runs.status import PipelineStatus, RunReport, Status
 
 from ..executors.helpers import threads_of
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered

@@ -12,14 +12,13 @@ from typing import Any
 import pykka
 import pytest
 
-from llm_datagen import log as events
 from llm_datagen.actors.delivery import Delivery
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import join, tell
 from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
-from llm_datagen.executors.done import Done
+from llm_datagen.executors.result import Done
 from llm_datagen.messages import (
     Attach,
     Committed,
@@ -32,7 +31,8 @@ from llm_datagen.messages import (
     TaskDone,
     Write,
 )
-from llm_datagen.streams import Span, spool
+from llm_datagen.runs.logs import events
+from llm_datagen.streams import Span, spill
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, DiskFullError, FailingDisk, Log, SteppingClock, aside, error_of, result_of, stream_on
@@ -241,8 +241,8 @@ def test_a_write_counts_for_the_rows_that_went_in_or_came_out_and_for_its_bytes(
 
 def test_of_a_spool_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """M29: else a row that became very many would never get into the queue beside others."""
-    monkeypatch.setattr(spool, "SPOOL_BYTES", 1000)
-    with contextlib.closing(spool.Spool(str(tmp_path))) as records:
+    monkeypatch.setattr(spill, "SPOOL_BYTES", 1000)
+    with contextlib.closing(spill.Spool(str(tmp_path))) as records:
         records.append([b"x" * 99] * 30, may_file=True)
         records.append([b"x" * 99] * 2, may_file=True)
         assert write(0, 1, data=records, rows=32).load == (32, 200)

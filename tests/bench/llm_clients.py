@@ -14,9 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.http.client import HttpCaller
 from llm_datagen.llm.http.endpoint import Endpoint, checked_key
+from llm_datagen.llm.types import ChatRequest
 
 from .llm_sides import served
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import yaml
 
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 from .. import programs
 from ..programs import Program

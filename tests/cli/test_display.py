@@ -11,10 +11,10 @@ from rich.console import Console
 
 from llm_datagen import NodeFailedError
 from llm_datagen.cli.execute import _display
-from llm_datagen.display.board import Board
-from llm_datagen.display.plain import PlainLines
-from llm_datagen.display.tables import duration, node_line, node_table, one_line, rate
-from llm_datagen.display.views import NodeView, tokens_in
+from llm_datagen.runs.display.model import Board
+from llm_datagen.runs.display.node_view import NodeView, tokens_in
+from llm_datagen.runs.display.plain import PlainLines
+from llm_datagen.runs.display.tables import duration, node_line, node_table, one_line, rate
 
 from ..support import Bench, numbered
 from .shell import Shell, Terminal

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from llm_datagen.cli.target import default_results
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 from .. import programs
 from .conftest import Command

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from llm_datagen.cli.target import find_target
 from llm_datagen.streams import Span, StreamFactory
-from llm_datagen.streams.letters import read_letters
+from llm_datagen.streams.dead_letters import read_letters
 
 from ..support import bag, eventually
 from .conftest import Command
@@ -148,7 +148,7 @@ def test_millions_of_dead_letters_take_no_memory(tmp_path: Path, monkeypatch: py
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6_000_000, "of 16 MB"
-    monkeypatch.setattr("llm_datagen.streams.letters._CHUNK_BYTES", 777)
+    monkeypatch.setattr("llm_datagen.streams.dead_letters._CHUNK_BYTES", 777)
     assert sum(1 for _ in read_letters(stream)) == 8000
 
 

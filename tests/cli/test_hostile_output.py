@@ -13,11 +13,11 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.display.console import SafeConsole
-from llm_datagen.display.tables import node_line, node_table
-from llm_datagen.display.views import NodeView
-from llm_datagen.escaping import escape, escape_json, escape_line, shortened
-from llm_datagen.llm.prompting.prompts import row_label
+from llm_datagen.errors.escape import escape, escape_json, escape_line, shortened
+from llm_datagen.llm.prompts.template import row_label
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.node_view import NodeView
+from llm_datagen.runs.display.tables import node_line, node_table
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, write_jsonl

@@ -56,7 +56,9 @@ def test_the_example_runs(command: Command, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_demo_needs_the_local_extra(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_datagen.cli.demo.find_spec", lambda name: None if name == "xllamacpp" else object())
+    monkeypatch.setattr(
+        "llm_datagen.cli.demo.command.find_spec", lambda name: None if name == "xllamacpp" else object()
+    )
     told = command("demo", code=1).stderr
     assert "the demo needs xllamacpp; install it with: pip install 'llm-datagen[cli,local]'" in told
 
@@ -69,7 +71,7 @@ def test_the_demo_is_run_with_what_was_asked_for(command: Command, monkeypatch: 
         calls.append({"out_dir": out_dir, **arguments})
         return SimpleNamespace(status="canceled") if len(calls) > 1 else None
 
-    monkeypatch.setattr("llm_datagen.demo.job.run_demo", run_demo)
+    monkeypatch.setattr("llm_datagen.cli.demo.job.run_demo", run_demo)
     command("demo", "--out", "there", "--rows", "3")
     assert (calls[0]["out_dir"], calls[0]["rows"]) == (Path("there"), 3)
     assert hasattr(calls[0]["hooks"], "on_pipeline_start")
@@ -86,7 +88,7 @@ def test_a_fresh_demo_removes_the_run_that_is_there_and_nothing_else(
     def run_demo(out_dir: Path, **arguments: Any) -> None:
         seen.append({str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()})
 
-    monkeypatch.setattr("llm_datagen.demo.job.run_demo", run_demo)
+    monkeypatch.setattr("llm_datagen.cli.demo.job.run_demo", run_demo)
     (out / "results").mkdir(parents=True)
     (out / "notes.txt").touch()
     command("demo", "--out", "out", "--fresh")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import FunctionOperator, UnifiedPipeline
-from llm_datagen.cli.cancel import CannotCancelError, send_cancel
-from llm_datagen.cli.runs import look_at
-from llm_datagen.runtime import RunFolder
+from llm_datagen.cli.control import CannotCancelError, send_cancel
+from llm_datagen.cli.run_view import look_at
+from llm_datagen.runs import RunFolder
 
 from ..support import PATIENCE_SECONDS, eventually, write_jsonl
 from .conftest import Command

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from llm_datagen import OperatorWarning, UnifiedPipeline
-from llm_datagen.cli.cancel import send_cancel
+from llm_datagen.cli.control import send_cancel
 from llm_datagen.errors import ConfigError, ControlError
-from llm_datagen.runtime import RunFolder
-from llm_datagen.runtime.control import ask, not_inherited, open_socket
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.control_client import ask, not_inherited, open_socket
 
 from ..support import PATIENCE_SECONDS, bag, eventually, lines, numbered, write_jsonl
 from .conftest import Command
@@ -134,7 +134,7 @@ def test_sockets_that_killed_runs_have_left_are_swept_and_others_stay(
     short = tempfile.TemporaryDirectory(dir="/tmp")  # addresses are short
     request.addfinalizer(short.cleanup)
     home = Path(short.name)
-    monkeypatch.setattr("llm_datagen.runtime.control._homes", lambda: iter([home]))
+    monkeypatch.setattr("llm_datagen.runs.control_client._homes", lambda: iter([home]))
     with socket.socket(socket.AF_UNIX) as alive, socket.socket(socket.AF_UNIX) as dead:
         alive.bind(str(home / "alive.sock"))
         alive.listen()
@@ -155,7 +155,7 @@ def test_a_run_goes_on_where_no_socket_can_be_made(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when somebody else has made a folder of that name, or one that others may enter."""
-    monkeypatch.setattr("llm_datagen.runtime.control._homes", lambda: iter([Path("x" * 120), Path("missing")]))
+    monkeypatch.setattr("llm_datagen.runs.control_client._homes", lambda: iter([Path("x" * 120), Path("missing")]))
     write_jsonl(Path("few.jsonl"), numbered(3))
     found: list[str] = []
 

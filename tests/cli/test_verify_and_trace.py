@@ -10,7 +10,7 @@ import pytest
 
 from llm_datagen import StreamFactory
 from llm_datagen.cli.target import find_target
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 from ..support import write_jsonl
 from .conftest import Command
@@ -63,7 +63,7 @@ def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> 
 
 def test_at_a_terminal_the_ledger_is_a_table(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     run_all_fates(shell, command)
-    monkeypatch.setattr("llm_datagen.cli.ledger.is_terminal", lambda: True)
+    monkeypatch.setattr("llm_datagen.cli.verify.is_terminal", lambda: True)
     shown = [line.split() for line in command("verify", "a").stdout.splitlines()]
     assert shown[1] == ["node", "in", "kept", "filtered", "skipped", "lettered", "pending", "out", "sealed"]
     assert shown[3] == ["node_1", "no_seven", "25", "24", "0", "1", "0", "0", "24", "yes"]
@@ -169,7 +169,7 @@ def test_a_row_is_traced_through_all_streams(shell: Shell, command: Command) -> 
 
 def test_where_a_row_ends_is_said(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     run_all_fates(shell, command)
-    monkeypatch.setattr("llm_datagen.cli.tracing.is_terminal", lambda: True)
+    monkeypatch.setattr("llm_datagen.cli.trace.is_terminal", lambda: True)
     assert command("trace", "a", "8").stdout.endswith(
         "node_0 odd  jsonl://tmp/a/node_0.jsonl\n  itself  8  FILTERED: nothing comes of it\n"
     )

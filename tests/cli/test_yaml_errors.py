@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, NodeConfig, UnifiedPipeline, WriterConfig
-from llm_datagen.cli.spec import OperatorPart, PipelinePart, WriterPart, read_spec
+from llm_datagen.cli.yaml_spec import OperatorPart, PipelinePart, WriterPart, read_spec
 
 from .conftest import Command
 from .shell import Shell

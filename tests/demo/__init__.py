@@ -1,1 +1,1 @@
-"""Tests of llm_datagen.demo; those marked `model` run the real model."""
+"""Tests of llm_datagen.cli.demo; those marked `model` run the real model."""

@@ -21,11 +21,11 @@ import pytest
 from rich.console import Console
 
 from llm_datagen import DefaultPipelineHooks, PipelineExistsError, Status
-from llm_datagen.demo.errors import LocalModelError
-from llm_datagen.demo.job import DemoFiles, run_demo
-from llm_datagen.demo.operators import ANSWER_SCHEMA
-from llm_datagen.demo.server import MODEL, local_server
-from llm_datagen.llm.answers.jsonschemas import JsonSchema
+from llm_datagen.cli.demo.errors import LocalModelError
+from llm_datagen.cli.demo.job import DemoFiles, run_demo
+from llm_datagen.cli.demo.operators import ANSWER_SCHEMA
+from llm_datagen.cli.demo.server import MODEL, local_server
+from llm_datagen.llm.answers.json_schema import JsonSchema
 
 pytestmark = pytest.mark.model
 
@@ -69,7 +69,7 @@ def test_the_server_answers_who_has_the_key_and_is_gone_after_the_block(weights:
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_the_server_dies_with_its_parent_even_by_sigkill(weights: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom llm_datagen.demo.server import local_server\n"
+        "import sys, time\nfrom pathlib import Path\nfrom llm_datagen.cli.demo.server import local_server\n"
         f"with local_server(Path({str(weights)!r})) as server:\n    print(server.pid, flush=True)\n    time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
@@ -145,7 +145,7 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
 ) -> None:
     files = DemoFiles(tmp_path / "[demo]")
     asked = asked_of(files)
-    script = f"from llm_datagen.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=5, parallel=2)"
+    script = f"from llm_datagen.cli.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=5, parallel=2)"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as first:

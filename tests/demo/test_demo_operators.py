@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.demo.definitions import definition_lines
-from llm_datagen.demo.operators import ANSWER_SCHEMA, CleanDefinition, JudgeAnswer, clean_gloss, question_writer
-from llm_datagen.llm.answers.jsonschemas import JsonSchema
+from llm_datagen.cli.demo.definitions import definition_lines
+from llm_datagen.cli.demo.operators import ANSWER_SCHEMA, CleanDefinition, JudgeAnswer, clean_gloss, question_writer
+from llm_datagen.llm.answers.json_schema import JsonSchema
 
 
 class Context:
@@ -46,7 +46,7 @@ def test_there_are_fifty_definitions_and_their_licence_comes_along() -> None:
         assert list(row) == ["synset", "word", "topic", "definition"]
         assert row["word"].isalpha()
         assert 40 <= len(row["definition"]) <= 200
-    notice = files("llm_datagen.demo").joinpath("data", "WORDNET-LICENSE.txt").read_text(encoding="utf-8")
+    notice = files("llm_datagen.cli.demo").joinpath("data", "WORDNET-LICENSE.txt").read_text(encoding="utf-8")
     assert "WordNet 3.1 Copyright 2011 by Princeton University" in notice
     assert "Permission to use, copy, modify and distribute" in notice
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from llm_datagen.demo.server import local_server
+from llm_datagen.cli.demo.server import local_server
 
 from ..support import lines
 

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 import llm_datagen
-from llm_datagen import errors, hooks, llm, log, messages
+from llm_datagen import errors, llm, messages
 from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError, WriterConfig
-from llm_datagen.report import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.runs import hooks
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams import Manifest
 
 from .pages import DOCS, names_in, table
@@ -148,7 +150,7 @@ def test_every_hook_is_there_with_its_parameters() -> None:
 
 
 def _events() -> dict[str, str]:
-    values = {name: value for name, value in vars(log).items() if name.isupper() and isinstance(value, str)}
+    values = {name: value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
     return {name: value for name, value in values.items() if value.startswith("[")}
 
 
@@ -260,7 +262,7 @@ def test_a_dead_letter_holds_these_keys(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_every_key_of_an_operator_in_yaml_is_there() -> None:
-    spec = pytest.importorskip("llm_datagen.cli.spec")
+    spec = pytest.importorskip("llm_datagen.cli.yaml_spec")
     keys = [field.alias or name for name, field in spec.OperatorPart.model_fields.items()]
     shown = _names(table(REFERENCE, "Pipelines in YAML", "key of an operator"))
     assert sorted(keys) == sorted([*shown, *_fields(NodeConfig)])

@@ -13,12 +13,12 @@ import orjson
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.executors.allowance import Allowance
-from llm_datagen.executors.done import Done
-from llm_datagen.executors.work import Kernel
-from llm_datagen.ids import RootNames
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.result import Done
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from ..actors.helpers import block_of, stream_on
 from ..support import PATIENCE_SECONDS

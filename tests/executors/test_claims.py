@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.executors import passes
+from llm_datagen.executors import block_run
 from llm_datagen.executors.claims import Claims
-from llm_datagen.executors.done import Done
-from llm_datagen.executors.work import Kernel
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.result import Done
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
@@ -34,7 +34,7 @@ ROUNDS = 1000
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no task end because the machine is slow."""
-    monkeypatch.setattr(passes, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(block_run, "SLICE_SECONDS", 60.0)
 
 
 @pytest.fixture

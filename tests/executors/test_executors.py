@@ -12,8 +12,8 @@ import pytest
 
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors import loop as loop_module
-from llm_datagen.executors.loop import LoopExecutor
+from llm_datagen.executors import event_loop as loop_module
+from llm_datagen.executors.event_loop import LoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.operators import Call
 

@@ -14,13 +14,13 @@ import pytest
 
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import KEPT_CHARS, SHOWN_CHARS, FailureRecord, StopRun
-from llm_datagen.executors import passes
+from llm_datagen.errors.tracebacks import trace_of
+from llm_datagen.executors import block_run
 from llm_datagen.executors.allowance import Allowance
-from llm_datagen.executors.work import Kernel
+from llm_datagen.executors.kernel import Kernel
 from llm_datagen.streams import Span
-from llm_datagen.streams.letters import RAW_BYTES, UNPARSED, letter
-from llm_datagen.streams.linecount import LineCounter
-from llm_datagen.traces import trace_of
+from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, letter
+from llm_datagen.streams.line_numbers import LineCounter
 
 from ..actors.helpers import block_of
 from .helpers import SHAPES, Ctx, kernel_of, operator_of, rows_of, run
@@ -32,7 +32,7 @@ DEAD, SKIP = FailurePolicy(on_error="dead_letter"), FailurePolicy(on_error="skip
 @pytest.fixture(autouse=True)
 def _long_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pass end because its time is up."""
-    monkeypatch.setattr(passes, "SLICE_SECONDS", 1000)
+    monkeypatch.setattr(block_run, "SLICE_SECONDS", 1000)
 
 
 def odd_fails(item: Any) -> Any:
@@ -110,7 +110,7 @@ def test_a_row_that_fails_while_the_run_is_cancelled_is_not_done() -> None:
 
 def test_failures_that_take_much_memory_are_delivered_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass ends when its failures are large, and at once after a text that is cut."""
-    monkeypatch.setattr(passes, "FAILED_BYTES", 10_000)
+    monkeypatch.setattr(block_run, "FAILED_BYTES", 10_000)
 
     def act(item: Any) -> Any:
         raise ValueError("x" * item["n"])

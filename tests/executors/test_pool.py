@@ -8,7 +8,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from llm_datagen.executors.pool import WorkerPool
+from llm_datagen.executors.thread_pool import WorkerPool
 
 from ..actors.helpers import aside, error_of, result_of
 from ..support import PATIENCE_SECONDS, eventually

@@ -19,13 +19,13 @@ import pytest
 
 from llm_datagen import BaseOperator, ConfigError, RemoteError, WorkerDiedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.done import Done
-from llm_datagen.executors.processes import ProcessExecutor
-from llm_datagen.executors.transport import check_operator, pack
+from llm_datagen.executors.process.executor import ProcessExecutor
+from llm_datagen.executors.process.pickling import check_operator, pack
+from llm_datagen.executors.result import Done
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
-from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.formats.csv import CsvCodec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
 
 from ..actors.helpers import aside, block_of, error_of, result_of
 from ..programs import Program

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import IdError, RowFormatError
-from llm_datagen.executors import passes as work
-from llm_datagen.executors.numbers import merged_marks
+from llm_datagen.executors import block_run as work
+from llm_datagen.executors.id_ranges import merged_marks
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 

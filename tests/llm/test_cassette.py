@@ -13,7 +13,7 @@ import pytest
 
 from llm_datagen import ConfigError, NodeFailedError, UnifiedPipeline
 from llm_datagen.llm import LLMOperator
-from llm_datagen.llm.kept.cassettefile import CassetteError, RecordMode
+from llm_datagen.llm.cache.cassette_file import CassetteError, RecordMode
 from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
 from ..cli.shell import Shell

@@ -19,10 +19,10 @@ import pytest
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError
-from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.errors import LocalResourceError
-from llm_datagen.llm.pools.health import Kind, kind_of
-from llm_datagen.llm.pools.retrying import RetryingCaller
+from llm_datagen.llm.pool.circuit_breaker import Kind, kind_of
+from llm_datagen.llm.pool.retry import RetryingCaller
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .. import programs
 from .chat_server import ChatServer, Context, Reply, completion, run_rows

@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from llm_datagen.llm import LLMOperator
-from llm_datagen.llm.limits import ceiling, limiters
+from llm_datagen.llm.limits import adaptive_concurrency, registry
+from llm_datagen.llm.limits.adaptive_concurrency import Ceiling
 from llm_datagen.llm.limits.allowance import Allowance
-from llm_datagen.llm.limits.ceiling import Ceiling
 from llm_datagen.llm.limits.headers import Left, RateLimits, rate_limits
 from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome
 from llm_datagen.testing import FakeLLMServer, LLMLimits
@@ -66,9 +66,9 @@ def test_sustained_429s_lower_the_ceiling_to_one_at_last_and_answers_raise_it_un
 def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiters, "_limiters", {})
-    monkeypatch.setattr(ceiling, "SUSTAINED_SECONDS", 0.1)
-    monkeypatch.setattr(ceiling, "_REST_SECONDS", 0.2)
+    monkeypatch.setattr(registry, "_limiters", {})
+    monkeypatch.setattr(adaptive_concurrency, "SUSTAINED_SECONDS", 0.1)
+    monkeypatch.setattr(adaptive_concurrency, "_REST_SECONDS", 0.2)
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(500))
 
@@ -90,7 +90,7 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
 
 
 def test_what_is_left_is_spent_and_then_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiters, "_limiters", {})
+    monkeypatch.setattr(registry, "_limiters", {})
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(60))
     with FakeLLMServer(latency=0.005, limits=LLMLimits(requests=15, seconds=0.3)) as server:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from llm_datagen import UnifiedPipeline
-from llm_datagen.display.tables import node_line
-from llm_datagen.display.views import view_of
 from llm_datagen.errors import ConfigError, NodeFailedError, StopRun
 from llm_datagen.llm import LLMOperator
-from llm_datagen.report import UsageSums, dollars
+from llm_datagen.runs.display.node_view import view_of
+from llm_datagen.runs.display.tables import node_line
+from llm_datagen.runs.usage import UsageSums, dollars
 
 from ..support import write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows

@@ -12,9 +12,9 @@ import pytest
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMError, LLMOperator
-from llm_datagen.llm.chat import ChatRequest
+from llm_datagen.llm.cost.plausibility import believable
 from llm_datagen.llm.http.reading import chat_counts
-from llm_datagen.llm.money.believing import believable
+from llm_datagen.llm.types import ChatRequest
 
 from ..support import lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows

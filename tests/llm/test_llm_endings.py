@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from llm_datagen.llm import JournalError, LLMAnswerError, LLMOperator, LLMRequestError, OpenAIAdapter
-from llm_datagen.llm.endings import Ending
+from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.testing import cassette
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from llm_datagen.llm import JournalError, LLMAnswerError, LLMRequestError
-from llm_datagen.llm.answers.asking import Asker
-from llm_datagen.llm.answers.schemas import answer_format
-from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.kept.journal import JournaledCaller, key_of
-from llm_datagen.llm.kept.journalfile import JournalFile
+from llm_datagen.llm.answers.ask import Asker
+from llm_datagen.llm.answers.formats import answer_format
+from llm_datagen.llm.cache.response_cache import JournaledCaller, key_of
+from llm_datagen.llm.cache.sqlite import JournalFile
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 REQUEST = ChatRequest(
     model="m", params={"temperature": 0, "seed": 1}, messages=[{"role": "user", "content": "Grüße"}], row="row 1"

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.cli.budgets import spending
+from llm_datagen.cli.budget import spending
 from llm_datagen.llm import BudgetError
-from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.money.budget import Amount, Budget, answer_limit
-from llm_datagen.llm.money.ledger import Ledger
-from llm_datagen.runtime import RunFolder
-from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.llm.cost.budget import Amount, Budget, answer_limit
+from llm_datagen.llm.cost.spend import Ledger
+from llm_datagen.llm.types import ChatRequest
+from llm_datagen.runs import RunFolder
+from llm_datagen.streams.storage.local import LocalDisk
 
 TEN = Budget(tokens=10)
 
@@ -137,7 +137,7 @@ def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:
 def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_datagen.llm.money.ledgerfile._LARGEST_BYTES", 2000)
+    monkeypatch.setattr("llm_datagen.llm.cost.spend_file._LARGEST_BYTES", 2000)
     largest = 0
 
     def torn(disk: LocalDisk, file: FileIO, data: bytes) -> None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from llm_datagen.llm import LLMAnswerError, LLMError
-from llm_datagen.llm.http.masking import Mask
+from llm_datagen.llm.http.redaction import Mask
 
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_datagen.llm import EndpointRefusedError, LLMRequestError, OutageError
-from llm_datagen.llm.http.meaning import amounts_to
+from llm_datagen.llm.http.error_meaning import amounts_to
 from llm_datagen.llm.limits.headers import Left, rate_limits, retry_after
 
 from .chat_server import ChatServer, Reply, completion, run_rows

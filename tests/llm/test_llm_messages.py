@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.identity import changed_parts
 from llm_datagen.llm import LLMOperator, PromptError
-from llm_datagen.llm.prompting.images import MAX_IMAGE_BYTES
+from llm_datagen.llm.prompts.images import MAX_IMAGE_BYTES
+from llm_datagen.operators.fingerprint import changed_parts
 
 from .chat_server import ChatServer, run_rows
 

@@ -14,10 +14,10 @@ import pytest
 
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.llm import PromptError
+from llm_datagen.llm.answers.formats import Parsed
 from llm_datagen.llm.answers.provenance import prompt_hash, provenance
-from llm_datagen.llm.answers.schemas import Parsed
-from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.kept.journal import _as_kept
+from llm_datagen.llm.cache.response_cache import _as_kept
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 

@@ -16,7 +16,7 @@ import yaml
 from llm_datagen import NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError
-from llm_datagen.llm.limits import limited
+from llm_datagen.llm.limits import layer
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 
 from .. import programs
@@ -206,7 +206,7 @@ def test_what_waits_for_a_limit_is_not_sent_to_an_endpoint_that_is_down(
         limiter.attach(limits)
         return limiter
 
-    monkeypatch.setattr(limited, "limiter_of", limiter_of)
+    monkeypatch.setattr(layer, "limiter_of", limiter_of)
 
     async def ask() -> None:
         ctx = Context()

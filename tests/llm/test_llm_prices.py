@@ -10,7 +10,7 @@ import pytest
 from genai_prices import data_snapshot
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.money.prices import PICO, given_prices, known_prices, prices_of
+from llm_datagen.llm.cost.prices import PICO, given_prices, known_prices, prices_of
 
 OPENAI = "https://api.openai.com/v1/chat/completions"
 

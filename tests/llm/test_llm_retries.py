@@ -10,9 +10,9 @@ import pytest
 
 from llm_datagen.errors import FatalError
 from llm_datagen.llm import LLMRequestError
-from llm_datagen.llm.chat import ChatAnswer, ChatRequest
 from llm_datagen.llm.limits.headers import retry_after
-from llm_datagen.llm.pools.retrying import RetryingCaller
+from llm_datagen.llm.pool.retry import RetryingCaller
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .chat_server import ChatServer, Reply, Seen, completion, run_rows
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.answers.jsonschemas import JsonSchema
+from llm_datagen.llm.answers.json_schema import JsonSchema
 
 DEFS = {"$defs": {"word": {"type": "string", "pattern": "^[a-z]+$"}}}
 TREE = {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False}

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.answers.schemas import answer_format
+from llm_datagen.llm.answers.formats import answer_format
 
 from .chat_server import ChatServer, Reply, completion, run_rows
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from llm_datagen.llm.answers.schemas import answer_format
+from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.strict import strict_schema
 
 

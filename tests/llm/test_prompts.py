@@ -12,8 +12,8 @@ import yaml
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, PromptError
-from llm_datagen.llm.prompting.bounds import MAX_PROMPT_CHARS
-from llm_datagen.llm.prompting.prompts import Prompt
+from llm_datagen.llm.prompts.bounds import MAX_PROMPT_CHARS
+from llm_datagen.llm.prompts.template import Prompt
 
 ROW: dict[str, Any] = {
     "_i": 4,

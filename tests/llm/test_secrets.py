@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from llm_datagen.llm.http.masking import Mask
+from llm_datagen.llm.http.redaction import Mask
 
 from ..cli.shell import Shell
 from ..support import lines, write_jsonl

@@ -13,17 +13,20 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, LogFile, locks, logfile, logs
-from llm_datagen.locks import lock_path
-from llm_datagen.log import open_log
+from llm_datagen import ConfigError, LogFile, logs
+from llm_datagen.runs.logs import rotation
+from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.streams.storage import locks
+from llm_datagen.streams.storage.locks import lock_path
 
 from ..support import PATIENCE_SECONDS, Bench, lines, numbered
 
 WRITER = """
 import sys, threading
-from llm_datagen import LogFile, logfile
-from llm_datagen.log import open_log
-logfile.TURN_SECONDS = 60  # on a busy machine, too, everybody gets a turn
+from llm_datagen import LogFile
+from llm_datagen.runs.logs import rotation
+from llm_datagen.runs.logs.writer import open_log
+rotation.TURN_SECONDS = 60  # on a busy machine, too, everybody gets a turn
 path, name, count, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 def write(thread):
     log = open_log(LogFile(path, max_bytes=size, backups=10_000) if size else path).bind(name=f"{name}-{thread}")
@@ -115,7 +118,7 @@ def test_a_line_that_is_longer_than_the_file_may_be_is_written_all_the_same(tmp_
 
 def test_who_does_not_get_the_lock_writes_without_rotating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was stopped with the lock must not stop all others."""
-    monkeypatch.setattr(logfile, "TURN_SECONDS", 0.01)
+    monkeypatch.setattr(rotation, "TURN_SECONDS", 0.01)
     path = tmp_path / "platform.log"
     log = open_log(LogFile(path, max_bytes=100))
     with lock_path(f"{path}.lock"):
@@ -161,7 +164,7 @@ def test_who_opens_a_log_in_the_middle_of_a_write_leaves_no_blank_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """M28: half a line of one who has the lock is no torn line."""
-    monkeypatch.setattr(logfile, "TURN_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(rotation, "TURN_SECONDS", PATIENCE_SECONDS)
     path = tmp_path / "platform.log"
     came, wait_for_lock = threading.Event(), locks.wait_for_lock
 
@@ -175,7 +178,7 @@ def test_who_opens_a_log_in_the_middle_of_a_write_leaves_no_blank_line(
         log.info("[Operator]", number=1)
         log.close()
 
-    monkeypatch.setattr(logfile, "wait_for_lock", wait)
+    monkeypatch.setattr(rotation, "wait_for_lock", wait)
     thread = threading.Thread(target=write)
     with lock_path(f"{path}.lock"), path.open("wb", buffering=0) as file:
         file.write(b'{"number":')

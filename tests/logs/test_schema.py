@@ -17,8 +17,8 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedPipeline,
 )
-from llm_datagen.logs.reading import EVENTS
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
+from llm_datagen.runs.logs.reader import EVENTS
 from llm_datagen.testing import Fault, inject
 
 from ..examples.pages import DOCS, names_in, table
@@ -133,7 +133,7 @@ def fruitless_run(bench: Bench) -> None:
 def unsteerable_run(bench: Bench) -> None:
     """A run that can have no control socket."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llm_datagen.runtime.control._homes", lambda: iter([]))
+        patch.setattr("llm_datagen.runs.control_client._homes", lambda: iter([]))
         bench.pipeline([lambda item: item], output_uri="memory://unsteerable").create("unsteerable").run()
 
 
@@ -198,7 +198,7 @@ def test_the_fields_of_what_reads_a_log_are_documented() -> None:
     from dataclasses import fields
 
     from llm_datagen import LogFile, logs
-    from llm_datagen.logs import LogEvent, LogSummary, NodeSummary, RunSummary
+    from llm_datagen.runs.logs import LogEvent, LogSummary, NodeSummary, RunSummary
 
     for cls in (LogFile, LogEvent, LogSummary, RunSummary, NodeSummary):
         shown = [name for cell in table(REFERENCE, SECTION, f"field of {cls.__name__}") for name in names_in(cell)]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, DiskError, LogFile, UnifiedNode, logs
-from llm_datagen.logs import NodeSummary
-from llm_datagen.logs.views import RunState, bottleneck_of
+from llm_datagen.runs.logs import NodeSummary
+from llm_datagen.runs.logs.bottleneck import RunState, bottleneck_of
 from llm_datagen.testing import Fault, inject
 
 from .. import programs

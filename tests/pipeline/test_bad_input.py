@@ -32,7 +32,7 @@ from llm_datagen import (
     UnknownProtocolError,
     WriterConfig,
 )
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext
-from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.streams.storage.local import LocalDisk
 
 from ..support import PATIENCE_SECONDS, Bench, lines, numbered
 

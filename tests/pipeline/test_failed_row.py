@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, FatalError, NodeFailedError, UnifiedPipeline
-from llm_datagen.report import Status
+from llm_datagen.runs.status import Status
 
 LONG = "x" * 300
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from llm_datagen import DiskError, FunctionOperator, NodeFailedError
-from llm_datagen.streams import spool as spool_module
-from llm_datagen.streams.spool import SpoolError
+from llm_datagen.streams import spill as spool_module
+from llm_datagen.streams.spill import SpoolError
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import signals
+from llm_datagen.executors import signals
 
 from ..support import Bench, lines, numbered
 

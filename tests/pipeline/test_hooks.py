@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks, NodeFailedError, Status
-from llm_datagen.hooks import HOOK_NAMES
+from llm_datagen.runs.hooks import HOOK_NAMES
 
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from llm_datagen import CsvStream, FileStream, JsonlStream, NodeFailedError, Status, StreamFactory
-from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
 
 from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, stored
 

@@ -19,8 +19,8 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedNodePipeline,
 )
-from llm_datagen.audit import verify
-from llm_datagen.lineage import trace
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
 
 from ..support import PATIENCE_SECONDS, QUICK, Bench, bag, eventually, instrument, lines, nothing_left, numbered, stored

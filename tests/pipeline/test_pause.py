@@ -13,7 +13,7 @@ import pytest
 
 from llm_datagen import BaseOperator, INodeContext, PipelineStatus, Status
 from llm_datagen.actors.pipeline import PipelineActor
-from llm_datagen.executors.retries import Retries
+from llm_datagen.executors.retry import Retries
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered

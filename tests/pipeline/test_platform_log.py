@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedPipeline
-from llm_datagen import log as events
+from llm_datagen.runs.logs import events
 
 from .. import programs
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered

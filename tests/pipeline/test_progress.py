@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, DefaultPipelineHooks, NodeFailedError, UnifiedNode, UnifiedPipeline, showing
-from llm_datagen.display.notebook import NotebookTable
-from llm_datagen.report import NodeReport, RunReport, Status
+from llm_datagen import ConfigError, DefaultPipelineHooks, NodeFailedError, UnifiedNode, UnifiedPipeline
+from llm_datagen.pipeline import progress
+from llm_datagen.runs.display.notebook import NotebookTable
+from llm_datagen.runs.status import NodeReport, RunReport, Status
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, numbered, write_jsonl
@@ -81,7 +82,7 @@ def test_what_cannot_be_shown_is_refused_or_silent(tmp_path: Path, monkeypatch: 
     pipeline = make(tmp_path)
     with pytest.raises(ConfigError, match='progress must be True, False or "auto", not 1'):
         pipeline.run(progress=1)  # type: ignore[arg-type] # what is tested
-    monkeypatch.setattr(showing, "_has_rich", lambda: False)
+    monkeypatch.setattr(progress, "_has_rich", lambda: False)
     with pytest.raises(ConfigError, match="progress=True needs rich; install it with: pip install"):
         pipeline.run(progress=True)
     assert pipeline.run().status == "completed"

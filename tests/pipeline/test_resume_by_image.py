@@ -25,8 +25,8 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.llm import LLMOperator
-from llm_datagen.operator_refs import ref_of
-from llm_datagen.runtime import RunFolder
+from llm_datagen.operators.references import ref_of
+from llm_datagen.runs import RunFolder
 
 from ..support import Bench, bag, lines, numbered
 from .parts import Client, Label, Plain, PlainWith, Scale, add, double, pairs

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, NodeFailedError, Route, UnifiedNode, UnifiedNodePipeline
-from llm_datagen.audit import verify
 from llm_datagen.operators import INodeContext
+from llm_datagen.runs.verify import verify
 
 from ..support import QUICK, Bench, bag, lines, nothing_left, numbered, stored
 from .killing import run_killed_three_times

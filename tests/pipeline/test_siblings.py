@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, FunctionOperator, INodeContext, UnifiedPipeline
-from llm_datagen.audit import verify
-from llm_datagen.executors.siblings import Siblings
-from llm_datagen.lineage import trace
-from llm_datagen.streams.codec import Block
+from llm_datagen.executors.parent_batches import Siblings
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
+from llm_datagen.streams.block import Block
 
 from .. import programs
 from ..support import Bench, lines, numbered, pairwise, write_jsonl

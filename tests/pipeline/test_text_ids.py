@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, INodeContext, MemoryStream, NodeFailedError
-from llm_datagen.audit import verify
-from llm_datagen.ids import RootNames
-from llm_datagen.lineage import trace
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.ids import RootNames
 
 from ..support import Bench, bag, lines, numbered, stored
 

@@ -17,8 +17,16 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.cli.projection import project
-from llm_datagen.ids import RootNames
-from llm_datagen.trial import Sample, StageTrial, external_inputs, first_rows, random_rows, rows_at, run_trial
+from llm_datagen.pipeline.preview import (
+    Sample,
+    StageTrial,
+    external_inputs,
+    first_rows,
+    random_rows,
+    rows_at,
+    run_trial,
+)
+from llm_datagen.streams.ids import RootNames
 
 from ..support import numbered, write_jsonl
 from .test_stateless import Counting, Meant, Stateless

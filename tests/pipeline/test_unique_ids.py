@@ -100,7 +100,7 @@ def test_a_writers_rows_are_looked_at_when_they_have_ids_of_their_own(bench: Ben
 
 def test_what_the_engine_wrote_is_not_read_once_more(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that were given by a node, or by a writer, are unique."""
-    monkeypatch.setattr("llm_datagen.unique_ids._ids_of", lambda source: pytest.fail(source.path))
+    monkeypatch.setattr("llm_datagen.pipeline.unique_ids._ids_of", lambda source: pytest.fail(source.path))
     with StreamFactory.create(f"jsonl://{bench.input}").get_writer() as writer:
         writer.write(numbered(3))
     by_itself(bench)()

@@ -15,8 +15,8 @@ from llm_datagen import (
     OperatorWarning,
     UnifiedPipeline,
 )
-from llm_datagen.audit import verify
-from llm_datagen.lineage import trace
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
 from llm_datagen.testing import Fault, inject
 
 from ..support import Bench, bag, lines, numbered

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import RunReport, StreamFactory
-from llm_datagen.audit import NodeLedger, verify
+from llm_datagen.runs.verify import NodeLedger, verify
 
 from ..pipeline.chains import Fate, bare
 from ..support import Bench, eventually, lines

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.audit import NodeLedger, verify
+from llm_datagen.runs.verify import NodeLedger, verify
 
 from ..support import bag, eventually, lines, numbered, write_jsonl
 from .helpers import letters_of

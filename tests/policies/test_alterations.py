@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_datagen import NodeFailedError, StreamFactory
-from llm_datagen.audit import verify
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams.sink import position_of
 
 from ..pipeline.chains import Fate

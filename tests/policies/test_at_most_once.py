@@ -12,10 +12,10 @@ import pytest
 from llm_datagen import ConfigError, NodeFailedError, Status
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams import JsonlStream, Span
-from llm_datagen.streams.chain import Chain
-from llm_datagen.streams.commits import Position
-from llm_datagen.streams.dispatch import DispatchLog, abandoned, forget
-from llm_datagen.streams.spans import Coverage
+from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.coverage import Coverage
+from llm_datagen.streams.dispatch_log import DispatchLog, abandoned, forget
 from llm_datagen.testing import record
 
 from ..support import Bench, bag, eventually, lines, numbered

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.done import Done
-from llm_datagen.executors.work import Kernel
-from llm_datagen.ids import RootNames
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.result import Done
 from llm_datagen.operators import Call
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from ..actors.helpers import block_of, stream_on
 from ..executors.helpers import Ctx, rows_of

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import NodeFailedError, NodeReport, UnifiedPipeline
-from llm_datagen.cli.runs import look_at, run_lines
-from llm_datagen.report import Status
-from llm_datagen.runtime import RunFolder
+from llm_datagen.cli.run_view import look_at, run_lines
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.status import Status
 
 from ..support import Bench, eventually, numbered
 from .helpers import PoisonError, ledger_of, no_fifths, poisoned, some_children

@@ -315,7 +315,7 @@ def test_an_output_that_was_changed_keeps_its_seal_when_the_input_has_grown(benc
 
 def test_the_ledger_tells_of_rows_that_were_added(bench: Bench) -> None:
     """C1: they are pending; after the resume, all is well."""
-    from llm_datagen.audit import verify
+    from llm_datagen.runs.verify import verify
 
     bench.give(numbered(10))
     pipeline = bench.pipeline([double]).create("a")

@@ -21,9 +21,9 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedNodePipeline,
     UnifiedPipeline,
-    layout,
 )
 from llm_datagen.llm import LLMOperator
+from llm_datagen.pipeline import path_checks
 
 from ..support import Bench, numbered
 
@@ -183,7 +183,7 @@ def test_what_operators_share_is_theirs(bench: Bench) -> None:
 def test_where_case_does_not_count_two_spellings_are_one_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.give(numbered(3))
     pipeline = bench.pipeline([Keeps()], output_uri=f"jsonl://{bench.folder}/IN.jsonl")
-    monkeypatch.setattr(layout, "_ignores_case", lambda path: True)
+    monkeypatch.setattr(path_checks, "_ignores_case", lambda path: True)
     with pytest.raises(ConfigError, match="a spelling that this file system takes for the same"):
         pipeline.create("a")
     monkeypatch.undo()

@@ -16,9 +16,9 @@ import orjson
 import pytest
 
 from llm_datagen import NodeFailedError, Status, StreamFactory, UnifiedPipeline
-from llm_datagen.audit import FINDINGS_SHOWN, verify
 from llm_datagen.config import OnError
-from llm_datagen.streams.checked import with_check
+from llm_datagen.runs.verify import FINDINGS_SHOWN, verify
+from llm_datagen.streams.checksums import with_check
 
 from ..pipeline.chains import STYLES, Fate, operator
 from ..support import Bench, eventually, numbered

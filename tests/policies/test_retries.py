@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
-from llm_datagen.backoff import MAX_WAIT_SECONDS
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors import passes as work_module
-from llm_datagen.executors.retries import Retries
+from llm_datagen.executors import block_run as work_module
+from llm_datagen.executors.backoff import MAX_WAIT_SECONDS
+from llm_datagen.executors.retry import Retries
 
 from ..support import Bench, bag, eventually, lines, numbered
 from .helpers import PoisonError, check_counts, letters_of, poisoned

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPipeline
-from llm_datagen.cli.cancel import CannotCancelError, send_cancel
-from llm_datagen.cli.runs import look_at
-from llm_datagen.locks import HeldLock
-from llm_datagen.runtime import RunFolder, folder
-from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.cli.control import CannotCancelError, send_cancel
+from llm_datagen.cli.run_view import look_at
+from llm_datagen.runs import RunFolder, store
+from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.locks import HeldLock
 
 from ..programs import Program
 from ..support import Bench, eventually, lines, numbered
@@ -129,8 +129,8 @@ def test_a_second_run_is_told_who_has_it_and_gets_it_when_that_process_is_dead(
         process.kill()
         process.wait()
         (bench.folder / "go").touch()
-        monkeypatch.setattr(folder, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
-        monkeypatch.setattr(folder, "WATCH_SECONDS", 0.2)
+        monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
+        monkeypatch.setattr(store, "WATCH_SECONDS", 0.2)
         assert look_at(RunFolder(bench.results, "a")).status == "interrupted"
         assert here(bench).resume("a").run().rows_out == 5
     assert not (bench.results / "a" / "owner.json").exists()
@@ -180,11 +180,11 @@ def test_a_run_that_another_machine_has_left_dead_is_taken(bench: Bench, monkeyp
     assert json.loads(owner.read_bytes())["host"] == "far-away"
     # A process of that number is alive here: this one. That says nothing.
     owner.write_text(json.dumps({**json.loads(owner.read_bytes()), "pid": os.getpid()}))
-    monkeypatch.setattr(folder, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)
     shown = look_at(RunFolder(bench.results, "a"))
     assert (shown.status, shown.is_live) == ("interrupted", False)
     assert f"process {os.getpid()} on far-away is gone" in shown.note
-    monkeypatch.setattr(folder, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(store, "WATCH_SECONDS", 0.2)
     assert here(bench).resume("a").run().rows_out == 5
 
 

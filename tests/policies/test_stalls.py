@@ -17,9 +17,9 @@ import pytest
 
 from llm_datagen import MemoryStream, NodeFailedError, RunReport, Status
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.executors import loop
+from llm_datagen.executors import event_loop
 from llm_datagen.messages import GetStatus, Stalled, Subscribe
-from llm_datagen.report import NodeReport
+from llm_datagen.runs.status import NodeReport
 from llm_datagen.testing import Fault, RecordingHooks, inject
 
 from ..actors.helpers import SteppingClock, go_by
@@ -74,7 +74,7 @@ class Hang:
 @pytest.fixture
 def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
     """Something that hangs, and is let go at the end, so that no thread is left."""
-    monkeypatch.setattr(loop, "GIVE_UP_SECONDS", 0.1)
+    monkeypatch.setattr(event_loop, "GIVE_UP_SECONDS", 0.1)
     hang = Hang(7)
     yield hang
     hang.gate.set()

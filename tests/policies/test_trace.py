@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, StreamFactory, UnifiedNode, UnifiedNodePipeline
-from llm_datagen.lineage import trace
+from llm_datagen.runs.trace import trace
 from llm_datagen.streams import Span
-from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.seal import Manifest
 
 from ..pipeline.chains import Fate
 from ..streams.disks import blocks_of

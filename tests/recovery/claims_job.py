@@ -16,8 +16,8 @@ from typing import Any
 import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import PipelineNotFoundError, UnifiedPipeline
-from llm_datagen.audit import verify
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.verify import verify
 from llm_datagen.testing import Fault, inject
 from llm_datagen.testing.faults import Operation
 

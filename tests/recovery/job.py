@@ -22,7 +22,7 @@ import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.messages import Pause
-from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.streams.storage.local import LocalDisk
 
 
 class Work(BaseOperator):

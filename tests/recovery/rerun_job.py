@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog  # noqa: F401 - before any fork: each child would import it
 
-from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.streams.storage.local import LocalDisk
 
 from ..support import Bench
 from .edited_steps import line, steps

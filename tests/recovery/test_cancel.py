@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-import llm_datagen.run as run_module
+import llm_datagen.pipeline.run as run_module
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, UnifiedPipeline
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 from .. import programs
 from ..programs import Program

@@ -27,8 +27,8 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
-from llm_datagen.audit import verify
-from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
+from llm_datagen.runs.verify import verify
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
 
 from ..pipeline import parts
 from ..support import Bench, lines, numbered, write_jsonl

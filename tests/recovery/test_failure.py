@@ -11,7 +11,7 @@ import pykka
 import pytest
 
 from llm_datagen import BaseOperator, DefaultPipelineHooks, INodeContext, NodeFailedError, Status
-from llm_datagen.streams.localdisk import LocalDisk
+from llm_datagen.streams.storage.local import LocalDisk
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered, pairwise
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import DatagenError, JsonlStream, NodeFailedError, Status, StreamError, UnifiedNode, UnifiedPipeline
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 
 from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered
 

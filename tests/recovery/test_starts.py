@@ -20,7 +20,7 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedPipeline,
 )
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 from llm_datagen.testing import Fault, inject
 
 from ..support import PATIENCE_SECONDS, Bench, lines, numbered
@@ -52,7 +52,7 @@ def no_handler(number: int) -> Iterator[None]:
     real = signal.signal
 
     def install(which: int, handler: Any) -> Any:
-        if which == number and callable(handler) and getattr(handler, "__module__", "") == "llm_datagen.run":
+        if which == number and callable(handler) and getattr(handler, "__module__", "") == "llm_datagen.pipeline.run":
             raise OSError(22, "Invalid argument")
         return real(which, handler)
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from llm_datagen import NodeFailedError, Status, StreamChangedError, UnifiedNode, UnifiedPipeline
-from llm_datagen.audit import verify
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams import fingerprint
-from llm_datagen.streams.chain import Chain
-from llm_datagen.streams.commits import read_log
-from llm_datagen.streams.localdisk import LOCAL_DISK
+from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.commit_log import read_log
+from llm_datagen.streams.storage.local import LOCAL_DISK
 
 from ..support import Bench, lines, numbered
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from llm_datagen.streams import Cursor, Segment, Stream, cursor
-from llm_datagen.streams.codec import Codec
-from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.disk import AppendFile, Disk, ReadFile
-from llm_datagen.streams.jsonl import JsonlCodec
-from llm_datagen.streams.memorydisk import MemoryDisk
-from llm_datagen.streams.spans import START
+from llm_datagen.streams.coverage import START
+from llm_datagen.streams.formats.base import Codec
+from llm_datagen.streams.formats.csv import CsvCodec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.storage.base import AppendFile, Disk, ReadFile
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 
 class Crash(OSError):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ColumnError, RowFormatError
-from llm_datagen.streams.csv import CsvCodec, CsvDecoder, CsvEncoder
 from llm_datagen.streams.cursor import READ_BYTES
-from llm_datagen.streams.jsonl import JsonlCodec, JsonlEncoder
+from llm_datagen.streams.formats.csv import CsvCodec, CsvDecoder, CsvEncoder
+from llm_datagen.streams.formats.jsonl import JsonlCodec, JsonlEncoder
 
 from .disks import blocks_of, drain, grow, stream_of, stream_on, values_now
 

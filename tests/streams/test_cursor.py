@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams import Block, Coverage, Segment, Span, Stream
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from .disks import blocks_of, contents, drain, grow, put, read_now, stream_of, stream_on, values_now
 

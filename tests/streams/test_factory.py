@@ -9,8 +9,8 @@ import pytest
 
 from llm_datagen.errors import ConfigError, DatagenError, UnknownProtocolError
 from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, StreamFactory
-from llm_datagen.streams.csv import CsvCodec
-from llm_datagen.streams.jsonl import JsonlCodec
+from llm_datagen.streams.formats.csv import CsvCodec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from llm_datagen.errors import StreamBusyError
-from llm_datagen.streams import JsonlStream, Span, Stream, commits
-from llm_datagen.streams.localdisk import LocalDisk
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams import JsonlStream, Span, Stream, commit_log
+from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from ..programs import Program
 from .disks import drain, stream_on, values_now
 
 CHILD = """
 import sys
-from llm_datagen.streams import JsonlStream, Span, commits
-commits.COMPACT_BYTES = 2000
+from llm_datagen.streams import JsonlStream, Span, commit_log
+commit_log.COMPACT_BYTES = 2000
 sink = JsonlStream(sys.argv[1]).sink(source="s")
 row = sink.position.coverage.end()[0]
 while True:
@@ -65,7 +65,7 @@ def test_a_reader_beside_a_writer_sees_every_row_once(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S1: while flushes are written, the log is compacted, and the stream is sealed."""
-    monkeypatch.setattr(commits, "COMPACT_BYTES", 300)
+    monkeypatch.setattr(commit_log, "COMPACT_BYTES", 300)
     stream: Stream = JsonlStream(str(tmp_path / "out.jsonl")) if where == "disk" else stream_on(MemoryDisk())
     flushes = 400
     failures: list[BaseException] = []

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from llm_datagen import JsonlStream, PipelineBusyError, StreamBusyError
-from llm_datagen.locks import lock_path, wait_for_lock
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.streams.storage.locks import lock_path, wait_for_lock
 
 from ..support import eventually
 
 FORKED_MEANWHILE = """
 import os, sys, threading
-from llm_datagen.locks import lock_path
+from llm_datagen.streams.storage.locks import lock_path
 
 path, children, over = sys.argv[1], [], threading.Event()
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_datagen.errors import RowFormatError
-from llm_datagen.kin import rows_of
 from llm_datagen.streams import Coverage, MergedStream, Span, StreamFactory, inputs_of
-from llm_datagen.streams.spans import LANE
+from llm_datagen.streams.coverage import LANE
+from llm_datagen.streams.scan import rows_of
 
 from ..support import write_jsonl
 

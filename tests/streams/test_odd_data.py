@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import RowFormatError, RowValueError
 from llm_datagen.streams import Stream
-from llm_datagen.streams.csv import CsvCodec, CsvDecoder, CsvEncoder
-from llm_datagen.streams.jsonl import JsonlCodec, JsonlEncoder
+from llm_datagen.streams.formats.csv import CsvCodec, CsvDecoder, CsvEncoder
+from llm_datagen.streams.formats.jsonl import JsonlCodec, JsonlEncoder
 
 from .disks import blocks_of, contents, drain, grow, stream_of, values_now
 

@@ -17,7 +17,7 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.streams import JsonlStream, Manifest, Span, Stream
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from .disks import CrashDisk, RecordingDisk, contents, put, read_now, stream_of, stream_on, values_now
 
@@ -287,7 +287,7 @@ def test_a_commit_without_rows_syncs_no_data() -> None:
 
 def test_a_compacted_log_is_put_on_the_medium_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """M20: a commit survives the loss of power with fsync="flush", whichever way it is written."""
-    monkeypatch.setattr("llm_datagen.streams.commits.COMPACT_BYTES", 1)
+    monkeypatch.setattr("llm_datagen.streams.commit_log.COMPACT_BYTES", 1)
     disk = RecordingDisk()
     sink = stream_on(disk).sink(fsync="flush")
     for _ in range(3):

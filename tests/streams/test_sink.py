@@ -24,10 +24,10 @@ from llm_datagen.errors import (
     StreamExistsError,
     StreamSealedError,
 )
-from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commits
-from llm_datagen.streams.chain import Chain
-from llm_datagen.streams.disk import Disk
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commit_log
+from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.storage.base import Disk
+from llm_datagen.streams.storage.memory import MemoryDisk
 
 from .disks import Crash, CrashDisk, contents, put, read_now, stream_on, values_now
 
@@ -113,7 +113,7 @@ def log_of(stream: Stream) -> bytes:
     return data
 
 
-def said(position: commits.Position) -> dict[str, Any]:
+def said(position: commit_log.Position) -> dict[str, Any]:
     """Return a position as plain data."""
     return position.as_record(position.coverage)
 
@@ -351,7 +351,7 @@ def check_run(disk: Disk, rows: int, *, may_keep_log: bool = False) -> None:
     assert manifest is not None
     assert manifest.complete
     assert manifest.cover == (span(0, rows),)
-    left = commits.read_log(disk, stream.commits_path)
+    left = commit_log.read_log(disk, stream.commits_path)
     assert left is None or may_keep_log, "the log goes with the seal"
     if left is not None:  # a crash between the two: then it says the same
         assert said(left[1]) == said(manifest.position())
@@ -369,7 +369,7 @@ def check_crashed(disk: Disk) -> None:
     readable = stream.readable()
     if readable is None or readable.ended:
         return
-    logged = commits.read_log(disk, stream.commits_path)
+    logged = commit_log.read_log(disk, stream.commits_path)
     covered = {row for part in (logged[1].coverage if logged else ()) for row in range(part.start, part.end)}
     found = [row["_i"] for _, row in read_now(stream)]
     assert len(found) == len(set(found)) == (logged[1].rows if logged else 0)
@@ -379,7 +379,7 @@ def check_crashed(disk: Disk) -> None:
 @pytest.mark.slow
 def test_a_crash_at_any_byte_loses_nothing_and_repeats_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """M21, S1, S2: with commits in any order, compaction, filtered rows, and the seal."""
-    monkeypatch.setattr(commits, "COMPACT_BYTES", 300)
+    monkeypatch.setattr(commit_log, "COMPACT_BYTES", 300)
     whole = CrashDisk(1 << 30)
     run_on(whole, ROWS, 2, seed=1)
     check_run(whole.inner, ROWS)
@@ -403,7 +403,7 @@ def test_crashes_upon_crashes_lose_nothing_and_repeat_nothing(
 ) -> None:
     """M21: also when recovery itself is interrupted, again and again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commits, "COMPACT_BYTES", compact)
+        patch.setattr(commit_log, "COMPACT_BYTES", compact)
         disk = MemoryDisk()
         for number, budget in enumerate(budgets):
             crashing = CrashDisk(budget, disk)
@@ -564,7 +564,7 @@ def test_a_stray_seal_does_not_make_a_file() -> None:
 
 def test_the_commit_log_is_kept_short_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """S1: its length follows the rows in flight, not the rows written."""
-    monkeypatch.setattr(commits, "COMPACT_BYTES", 500)
+    monkeypatch.setattr(commit_log, "COMPACT_BYTES", 500)
     stream = stream_on(MemoryDisk())
     sink = stream.sink(source=SOURCE)
     order = list(range(300))
@@ -574,7 +574,7 @@ def test_the_commit_log_is_kept_short_and_right(monkeypatch: pytest.MonkeyPatch)
     for row in order:
         commit(sink, row, row + 1, empty=row % 3 == 0, marks={"row": row})
         longest = max(longest, len(log_of(stream)))
-        logged = commits.read_log(stream.disk, stream.commits_path)
+        logged = commit_log.read_log(stream.disk, stream.commits_path)
         assert logged is not None
         assert logged[0] == SOURCE
         assert said(logged[1]) == said(sink.position)

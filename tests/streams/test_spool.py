@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_datagen.errors import DatagenError
-from llm_datagen.streams import spool as spool_module
-from llm_datagen.streams.spool import Spool, SpoolError
+from llm_datagen.streams import spill as spool_module
+from llm_datagen.streams.spill import Spool, SpoolError
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS
@@ -175,7 +175,7 @@ def deleted_files_of(pid: int, folder: Path) -> list[str]:
 
 CHILD = """
 import sys
-from llm_datagen.streams.spool import Spool
+from llm_datagen.streams.spill import Spool
 
 spool = Spool(sys.argv[1])
 for _ in range(20):

@@ -19,8 +19,8 @@ from llm_datagen.errors import (
     StreamMissingError,
     StreamSealedError,
 )
-from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, standalone
-from llm_datagen.streams.memorydisk import MemoryDisk
+from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, reader_writer
+from llm_datagen.streams.storage.memory import MemoryDisk
 from llm_datagen.testing import Fault, inject
 
 from .disks import blocks_of, contents, grow, put, stream_of, stream_on
@@ -256,7 +256,7 @@ def test_a_waiting_reader_gets_rows_as_they_are_written_by_another_thread(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """M17, M18: it waits for more until the seal; the file need not be there when it begins."""
-    monkeypatch.setattr(standalone, "EOF_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(reader_writer, "EOF_RETRY_SECONDS", 0.001)
     waiting, seen = threading.Event(), threading.Semaphore(0)
 
     def write() -> None:
@@ -289,7 +289,7 @@ def test_a_reader_looks_five_times_then_waits_at_its_own_pace(monkeypatch: pytes
             stream.seal()
 
     time = FakeTime(meanwhile)
-    monkeypatch.setattr(standalone, "time", time)
+    monkeypatch.setattr(reader_writer, "time", time)
     assert read_all(stream, retry_interval=3.0, on_retry=said.append) == [([1], [0])]
     assert said == [1, 2, 3, 4, 5, 1, 2, 3]
     assert time.slept == [0.1] * 5 + [3.0] * 3 + [0.1] * 3
@@ -298,7 +298,7 @@ def test_a_reader_looks_five_times_then_waits_at_its_own_pace(monkeypatch: pytes
 def test_a_reader_tells_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """M18: with `idle_timeout` it raises, and says what is missing."""
     time = FakeTime()
-    monkeypatch.setattr(standalone, "time", time)
+    monkeypatch.setattr(reader_writer, "time", time)
     with pytest.raises(StreamIdleError, match=r"out.jsonl gave nothing new for 2.\d s.*out.jsonl.done is missing"):
         read_all(stream_on(MemoryDisk()), idle_timeout=2.0, retry_interval=0.5)
     assert 2.0 <= time.now < 2.6
@@ -309,7 +309,7 @@ def test_a_half_written_line_is_nothing_new(monkeypatch: pytest.MonkeyPatch) -> 
     stream = stream_of(b"1\n2")
     said: list[int] = []
     time = FakeTime(lambda: grow(stream, b"2"))
-    monkeypatch.setattr(standalone, "time", time)
+    monkeypatch.setattr(reader_writer, "time", time)
     found: list[Any] = []
     reading = stream.get_reader(idle_timeout=2.0, on_retry=said.append).read()
     with pytest.raises(StreamIdleError):
@@ -322,7 +322,7 @@ def test_the_time_that_the_rows_are_worked_on_is_not_idle(monkeypatch: pytest.Mo
     """M18: idle_timeout is about the stream, not about its reader."""
     stream = stream_of(b"1\n2\n")
     time = FakeTime()
-    monkeypatch.setattr(standalone, "time", time)
+    monkeypatch.setattr(reader_writer, "time", time)
     reading = stream.get_reader(idle_timeout=5.0).read()
     found = []
     for _ in range(2):

@@ -21,7 +21,7 @@ from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator
 from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults, LLMLimits
-from llm_datagen.testing.llm_answers import value_of
+from llm_datagen.testing.fake_llm.answers import value_of
 
 
 def ask(server: FakeLLMServer, text: str, **fields: Any) -> httpx.Response:

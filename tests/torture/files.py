@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.audit import verify
+from llm_datagen.runs.verify import verify
 
 from .model import Fate, Row
 

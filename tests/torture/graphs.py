@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import Route, UnifiedNode, UnifiedNodePipeline, WriterConfig
-from llm_datagen.audit import verify
-from llm_datagen.lineage import trace
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
 
 from ..support import instrument, stored
 from .forks import fork

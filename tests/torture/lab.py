@@ -9,12 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 from llm_datagen import DatagenError, NodeFailedError, StreamError
-from llm_datagen.audit import verify
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
-from llm_datagen.testing.disk import FaultyDisk
+from llm_datagen.testing.storage import FaultyDisk
 
 from ..support import nothing_left
 from .bounds import bound

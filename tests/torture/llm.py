@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import DatagenError, NodeFailedError
-from llm_datagen.llm.limits import limiters
-from llm_datagen.runtime import RunFolder
-from llm_datagen.runtime.control import ask
+from llm_datagen.llm.limits import registry
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.control_client import ask
 
 from ..support import eventually, nothing_left
 from .forks import Death, fork
@@ -212,7 +212,7 @@ class LLMTorture:
 
     def _work(self, *, orders: list[Order], is_replay: bool) -> None:
         """Be the process that runs it."""
-        vars(limiters)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
+        vars(registry)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
         signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=self._steer, args=(orders,), name="steering", daemon=True).start()
         said: dict[str, Any] = {"status": "failed", "reason": None}

@@ -11,11 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.audit import verify
-from llm_datagen.llm.money.budget import Amount, Budget
-from llm_datagen.llm.money.ledgerfile import LedgerFile
-from llm_datagen.llm.money.prices import PICO
-from llm_datagen.runtime import RunFolder
+from llm_datagen.llm.cost.budget import Amount, Budget
+from llm_datagen.llm.cost.prices import PICO
+from llm_datagen.llm.cost.spend_file import LedgerFile
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.verify import verify
 
 from .llm_cases import CANARY, LLMCase, Stage
 from .till import TillProcess, never_fits

@@ -11,9 +11,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.testing.disk import FaultyDisk
+from llm_datagen.testing.storage import FaultyDisk
 
 from . import operators
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import DatagenError, NodeFailedError, UnifiedPipeline
-from llm_datagen.audit import verify
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.verify import verify
 
 from ..support import instrument, stored
 from .tally import Tally

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.localdisk import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_DISK
 from llm_datagen.testing import (
     ENV,
     CallCounter,
@@ -183,9 +183,9 @@ def test_what_recovery_cuts_off_is_cut_at_failpoints(bench: Bench) -> None:
 OFF = """
 import sys
 from llm_datagen import UnifiedPipeline
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.localdisk import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
 UnifiedPipeline([lambda row: row], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None).create("a").run()
 assert not [name for name in sys.modules if name.startswith("llm_datagen.testing")]
 assert FileStream.disk is RunFolder.disk is LOCAL_DISK and type(LOCAL_DISK) is LocalDisk

@@ -22,8 +22,8 @@ from typing import Any
 import orjson
 
 from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults
-from llm_datagen.testing.llm_faults import draws
-from llm_datagen.testing.llm_http import Connection, HTTPRequest, error_body
+from llm_datagen.testing.fake_llm.faults import draws
+from llm_datagen.testing.fake_llm.http import Connection, HTTPRequest, error_body
 
 PRICES = {"input": 1.0, "output": 2.0}
 """Of all endpoints: US dollars a million tokens."""

@@ -6,8 +6,8 @@ From the bottom: `mailbox` (two lanes, a bound, timers) · `stage` (one life, on
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.node import NodeActor
+from llm_datagen.actors.opened_node import NodePlan
 from llm_datagen.actors.pipeline import PipelineActor
-from llm_datagen.actors.plan import NodePlan
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import Stage
 from llm_datagen.actors.supervisor import SupervisorActor

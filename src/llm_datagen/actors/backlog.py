@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from llm_datagen.executors.siblings import Siblings
+from llm_datagen.executors.parent_batches import Siblings
 from llm_datagen.streams import Block
 
 JOINED_BYTES = 1024 * 1024

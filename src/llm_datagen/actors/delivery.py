@@ -16,10 +16,10 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.executors.done import Done
+from llm_datagen.executors.result import Done
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
-from llm_datagen.streams.spool import Spool
+from llm_datagen.streams.spill import Spool
 
 _LIVENESS_SECONDS = 1.0
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pykka
 from pykka._envelope import Envelope
 
-from llm_datagen.actors.answers import AnsweringMailbox
+from llm_datagen.actors.deferred_reply import AnsweringMailbox
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown
 from llm_datagen.actors.subscribers import Subscribers
@@ -30,7 +30,7 @@ from llm_datagen.messages import (
     Subscribe,
     Unpause,
 )
-from llm_datagen.report import ENDED, PipelineStatus
+from llm_datagen.runs.status import ENDED, PipelineStatus
 
 
 class HostedRun(Protocol):

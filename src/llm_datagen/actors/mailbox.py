@@ -30,8 +30,8 @@ from typing import Any
 
 from pykka._envelope import Envelope
 
+from llm_datagen.actors.clock import Clock, SystemClock
 from llm_datagen.actors.refs import refuse
-from llm_datagen.clock import Clock, SystemClock
 from llm_datagen.messages import Bulk, Load
 
 WaitListener = Callable[[float | None, int], None]

@@ -8,23 +8,21 @@ from typing import Any
 
 import pykka
 
-from llm_datagen import log as events
 from llm_datagen.actors.backlog import Backlog
-from llm_datagen.actors.context import NodeContext
+from llm_datagen.actors.chunking import BYTES_AHEAD, LATE_SECONDS, Pace
 from llm_datagen.actors.delivery import OrderedDelivery
-from llm_datagen.actors.failed import FailedRows
-from llm_datagen.actors.holding import HOLD_SECONDS, Holding, HoldOver
-from llm_datagen.actors.pace import BYTES_AHEAD, LATE_SECONDS, Pace
-from llm_datagen.actors.plan import NodePlan
-from llm_datagen.actors.rate import RateLimit
+from llm_datagen.actors.error_budget import FailedRows
+from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_kernel
+from llm_datagen.actors.executor_start import Starting
+from llm_datagen.actors.in_flight import Tasks
+from llm_datagen.actors.metrics import WorkerTimes
+from llm_datagen.actors.node_context import NodeContext
+from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.pause import HOLD_SECONDS, Holding, HoldOver
+from llm_datagen.actors.rate_limit import RateLimit
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
-from llm_datagen.actors.stall import StallWatch
-from llm_datagen.actors.starting import Starting
-from llm_datagen.actors.tasks import Tasks
-from llm_datagen.actors.times import WorkerTimes
-from llm_datagen.actors.workers import make_delivery, make_executor, make_kernel
+from llm_datagen.actors.watchdog import StallWatch
 from llm_datagen.errors import FailureRecord, StopRun
-from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     AllowCalls,
     Batch,
@@ -45,6 +43,8 @@ from llm_datagen.messages import (
     StopRequested,
     TaskDone,
 )
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Block
 
 PATIENCE_SECONDS = 0.002

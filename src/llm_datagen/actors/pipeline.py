@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from llm_datagen.actors.answers import AnsweringMailbox
+from llm_datagen.actors.deferred_reply import AnsweringMailbox
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.actors.subscribers import Subscribers
@@ -43,7 +43,7 @@ from llm_datagen.messages import (
     Unpause,
     UsageReported,
 )
-from llm_datagen.report import PipelineStatus, Status
+from llm_datagen.runs.status import PipelineStatus, Status
 
 StartSupervisor = Callable[[Recipient], "pykka.ActorRef[SupervisorActor]"]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from llm_datagen import log as events
+from llm_datagen.actors.metrics import SourceTimes
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
-from llm_datagen.actors.times import SourceTimes
 from llm_datagen.errors import StreamIdleError
-from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     AllowCalls,
     Batch,
@@ -24,6 +22,8 @@ from llm_datagen.messages import (
     SourceQuiet,
     SourceSized,
 )
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Cursor
 from llm_datagen.streams.stream import EOF_RETRIES, EOF_RETRY_SECONDS
 

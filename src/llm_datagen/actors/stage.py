@@ -26,10 +26,10 @@ import pykka
 from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
+from llm_datagen.actors.clock import Clock
 from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.message_check import wrong_field
 from llm_datagen.actors.refs import ActorEndedError, StageRef
-from llm_datagen.actors.wellmade import wrong_field
-from llm_datagen.clock import Clock
 from llm_datagen.errors import DatagenError, FailureRecord, UnknownMessageError
 from llm_datagen.messages import Outcome, StageEnded
 

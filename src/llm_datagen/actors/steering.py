@@ -12,15 +12,15 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen import log as events
-from llm_datagen.actors.answers import when_all
-from llm_datagen.actors.plan import NodePlan
+from llm_datagen.actors.deferred_reply import when_all
+from llm_datagen.actors.opened_node import NodePlan
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.config import check_count, check_rate
 from llm_datagen.errors import ConfigError
-from llm_datagen.log import PlatformLog
 from llm_datagen.messages import AllowCalls, HoldCalls, Reconfigure, Reconfigured, Resize
-from llm_datagen.report import PipelineStatus
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.status import PipelineStatus
 
 Stages = Iterable[tuple[Recipient, Recipient]]
 """The node and the reader of each node that has begun."""

@@ -13,14 +13,13 @@ from typing import Any
 
 import pykka
 
-from llm_datagen.actors.group import Group
-from llm_datagen.actors.plan import NodePlan
-from llm_datagen.actors.record import RunRecord
+from llm_datagen.actors.node_stages import Group
+from llm_datagen.actors.opened_node import NodePlan
 from llm_datagen.actors.refs import ActorEndedError
+from llm_datagen.actors.run_state import RunRecord
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, Steering
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, UnknownMessageError
-from llm_datagen.log import PlatformLog
 from llm_datagen.messages import (
     Attach,
     Cancel,
@@ -45,8 +44,9 @@ from llm_datagen.messages import (
     Unpause,
     UsageReported,
 )
-from llm_datagen.report import Status
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.status import Status
 
 TICK_SECONDS = 0.25
 """How often the status is told to the pipeline."""

@@ -7,12 +7,10 @@ from typing import Any
 
 import pykka
 
-from llm_datagen import log as events
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import StreamCorruptError
-from llm_datagen.executors.numbers import merged_marks
-from llm_datagen.log import PlatformLog
+from llm_datagen.executors.id_ranges import merged_marks
 from llm_datagen.messages import (
     Attach,
     Committed,
@@ -25,8 +23,10 @@ from llm_datagen.messages import (
     Write,
     WriterMessage,
 )
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Sink
-from llm_datagen.streams.spool import Spool
+from llm_datagen.streams.spill import Spool
 
 REPORT_SECONDS = 0.1
 """How often the supervisor hears of progress, at most."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.commands import looking, running, steering
+from llm_datagen.cli.commands import control, inspect, run
 from llm_datagen.cli.output import write
 from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
 
@@ -41,5 +41,5 @@ def _options(
         warnings.simplefilter("ignore", category)  # the display shows it, as what the hooks are told
 
 
-for group in (running, looking, steering):
+for group in (run, inspect, control):
     app.add_typer(group.app)

@@ -7,20 +7,21 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from llm_datagen.base_pipeline import BasePipeline
-from llm_datagen.cli.budgets import raised, spending
-from llm_datagen.cli.failing import exit_code_of
+from llm_datagen.cli.budget import raised, spending
+from llm_datagen.cli.exit_codes import exit_code_of
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.cli.target import default_results
-from llm_datagen.display.console import SafeConsole
-from llm_datagen.display.live import LiveTable
-from llm_datagen.display.plain import PlainLines
-from llm_datagen.display.tables import failed_rows, number, rows_in_words
 from llm_datagen.errors import TooManyErrorsError
-from llm_datagen.hooks import CompositePipelineHooks
-from llm_datagen.report import COST, RunReport, Status, dollars
-from llm_datagen.runtime import RunFolder
-from llm_datagen.showing import node_views
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.pipeline.progress import node_views
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.live import LiveTable
+from llm_datagen.runs.display.plain import PlainLines
+from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
+from llm_datagen.runs.hooks import CompositePipelineHooks
+from llm_datagen.runs.status import RunReport, Status
+from llm_datagen.runs.usage import COST, dollars
 
 Display = LiveTable | PlainLines
 

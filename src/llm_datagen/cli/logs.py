@@ -10,13 +10,13 @@ from typing import Any
 
 from llm_datagen import logs
 from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
-from llm_datagen.cli.runs import look_at
-from llm_datagen.display.tables import duration, line_width, number, one_line
+from llm_datagen.cli.run_view import look_at
 from llm_datagen.errors import ConfigError
-from llm_datagen.log import DEFAULT_LOG
-from llm_datagen.logs.views import NodeSummary, RunState, RunSummary, percent
-from llm_datagen.runtime import RunFolder
-from llm_datagen.streams.jsonvalues import shown
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.tables import duration, line_width, number, one_line
+from llm_datagen.runs.logs.bottleneck import NodeSummary, RunState, RunSummary, percent
+from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.streams.formats.json_values import shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

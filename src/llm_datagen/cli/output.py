@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 import orjson
 
-from llm_datagen.display import terminal
-from llm_datagen.escaping import escape, escape_json
+from llm_datagen.errors.escape import escape, escape_json
+from llm_datagen.runs.display import terminal
 
 
 def is_terminal() -> bool:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write_json
+from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
-from llm_datagen.cli.trying import Trying, made_of, spent_in
-from llm_datagen.display.console import SafeConsole
-from llm_datagen.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
-from llm_datagen.ids import RootNames
-from llm_datagen.report import dollars
-from llm_datagen.routing import RoutingOperator
+from llm_datagen.pipeline.fan_out import RoutingOperator
+from llm_datagen.pipeline.preview import Sample, StageTrial, random_rows
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
+from llm_datagen.runs.usage import dollars
 from llm_datagen.streams import Stream
-from llm_datagen.trial import Sample, StageTrial, random_rows
+from llm_datagen.streams.ids import RootNames
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.kept.watching import WatchedCall
+    from llm_datagen.llm.observer import WatchedCall
 
 
 @dataclass(frozen=True, slots=True)

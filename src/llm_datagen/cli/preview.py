@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from llm_datagen.cli.failing import FAILED
+from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import write_json
+from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
 from llm_datagen.cli.target import find_target, parse_settings
-from llm_datagen.cli.trying import Trying, made_of, spent_in
-from llm_datagen.display.console import SafeConsole
-from llm_datagen.display.tables import line_width, number, one_line, rows_in_words
-from llm_datagen.escaping import escape
-from llm_datagen.ids import ID_FIELD, Id, RootNames
-from llm_datagen.kin import parent_of
+from llm_datagen.errors.escape import escape
 from llm_datagen.operators import Call
+from llm_datagen.pipeline.preview import Sample, StageTrial, first_rows, rows_at
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.streams import Stream
-from llm_datagen.streams.jsonvalues import shown
-from llm_datagen.trial import Sample, StageTrial, first_rows, rows_at
+from llm_datagen.streams.formats.json_values import shown
+from llm_datagen.streams.ids import ID_FIELD, Id, RootNames, parent_of
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.kept.watching import WatchedCall
+    from llm_datagen.llm.observer import WatchedCall
 
 Line = tuple[str, str]
 """A text, and its style."""

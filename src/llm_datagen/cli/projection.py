@@ -13,13 +13,13 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.operators import Call
-from llm_datagen.routing import RoutingOperator
+from llm_datagen.pipeline.fan_out import RoutingOperator
+from llm_datagen.pipeline.preview import StageTrial, sources_of
 from llm_datagen.streams import Place, StreamFactory
-from llm_datagen.trial import StageTrial, sources_of
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.chat import ChatAnswer
-    from llm_datagen.llm.kept.watching import WatchedCall
+    from llm_datagen.llm.observer import WatchedCall
+    from llm_datagen.llm.types import ChatAnswer
 
 SLOW_SECONDS = 0.005
 """A row that keeps an operator without calls busy for so long counts in the time of a run; others do not."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.cli.budgets import NO_CAPS, Caps
+from llm_datagen.cli.budget import NO_CAPS, Caps
+from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
-from llm_datagen.cli.letters import dead_rows
-from llm_datagen.cli.loading import know_protocols, make_importable
-from llm_datagen.cli.origin import Origin, origin_of
+from llm_datagen.cli.modules import know_protocols, make_importable
 from llm_datagen.cli.output import write
-from llm_datagen.cli.runs import headline, look_at
+from llm_datagen.cli.run_origin import Origin, origin_of
+from llm_datagen.cli.run_view import headline, look_at
 from llm_datagen.cli.target import Target, default_results, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
-from llm_datagen.display.tables import number, rows_in_words
 from llm_datagen.errors import ConfigError
-from llm_datagen.operator_refs import operators_of
-from llm_datagen.pipeline import UnifiedPipeline
-from llm_datagen.runtime import RunFolder
+from llm_datagen.operators.references import operators_of
+from llm_datagen.pipeline.pipeline import UnifiedPipeline
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.tables import number, rows_in_words
 
 
 def resume_run(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from llm_datagen.cli.budgets import spending
+from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.runs import RunView, all_runs, list_lines, list_table, look_at, run_lines, run_table
-from llm_datagen.display.console import SafeConsole
-from llm_datagen.display.live import live
+from llm_datagen.cli.run_view import RunView, all_runs, list_lines, list_table, look_at, run_lines, run_table
 from llm_datagen.errors import ConfigError
-from llm_datagen.runtime import RunFolder
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.live import live
 
 WATCH_SECONDS = 0.5
 """How often runs are looked at while they are watched. Their images are saved about as often."""

@@ -11,17 +11,17 @@ from typing import Any
 
 import yaml
 
-from llm_datagen.base_pipeline import BasePipeline
-from llm_datagen.cli.loading import make_importable
-from llm_datagen.cli.spec import PipelinePart, read_spec
+from llm_datagen.cli.modules import make_importable
+from llm_datagen.cli.yaml_spec import PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
-from llm_datagen.drawing import DrawingFormat, draw
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.importing import did_you_mean, load, looking_up
-from llm_datagen.node_pipeline import UnifiedNodePipeline
-from llm_datagen.operator_refs import build_operator
-from llm_datagen.pipeline import UnifiedPipeline
-from llm_datagen.runtime import RunFolder
+from llm_datagen.operators.import_path import did_you_mean, load, looking_up
+from llm_datagen.operators.references import build_operator
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
+from llm_datagen.pipeline.pipeline import UnifiedPipeline
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.diagram import DrawingFormat, draw
 from llm_datagen.streams import StreamFactory
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llm_datagen.executors.done import Done
+from llm_datagen.executors.result import Done
 from llm_datagen.streams import Block
 
 TASK_SECONDS = 0.004

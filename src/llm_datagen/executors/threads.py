@@ -8,10 +8,10 @@ from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
-from llm_datagen.executors.done import Done
-from llm_datagen.executors.pool import WorkerPool
-from llm_datagen.executors.statewatch import StateWatch
-from llm_datagen.executors.work import Kernel
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.result import Done
+from llm_datagen.executors.state_watch import StateWatch
+from llm_datagen.executors.thread_pool import WorkerPool
 from llm_datagen.streams import Block
 
 

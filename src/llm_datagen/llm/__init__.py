@@ -31,7 +31,6 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import (
     BudgetError,
     ColumnExistsError,
@@ -45,6 +44,7 @@ from llm_datagen.llm.errors import (
     OutageError,
     PromptError,
 )
+from llm_datagen.llm.types import ChatRequest
 
 __all__ = [
     "BudgetError",

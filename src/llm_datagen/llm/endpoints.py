@@ -13,13 +13,13 @@ from pydantic import SecretStr
 
 from llm_datagen.config import check_count, check_seconds, check_text
 from llm_datagen.errors import ConfigError
-from llm_datagen.jsontext import dumps
+from llm_datagen.llm.cost.budget import Budget, checked_budget
+from llm_datagen.llm.cost.prices import given_prices
 from llm_datagen.llm.http.adapters import adapter_of
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.endpoint import Endpoint, checked_key
 from llm_datagen.llm.limits.limiter import Limits, checked_limits
-from llm_datagen.llm.money.budget import Budget, checked_budget
-from llm_datagen.llm.money.prices import given_prices
+from llm_datagen.streams.formats.json_text import dumps
 
 RESERVED_PARAMS = ("model", "messages", "response_format", "stream", "n")
 

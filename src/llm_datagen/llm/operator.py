@@ -10,30 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
-from llm_datagen.identity import parts_of
-from llm_datagen.llm.answers.asking import Asked, Asker
+from llm_datagen.llm.answers.ask import Asked, Asker
 from llm_datagen.llm.answers.columns import check_free, with_columns
 from llm_datagen.llm.answers.extras import ExtraColumns
+from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
-from llm_datagen.llm.answers.schemas import answer_format
-from llm_datagen.llm.callers import build_caller
-from llm_datagen.llm.chat import ChatCaller, ChatRequest
+from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
+from llm_datagen.llm.cache.response_cache import JournaledCaller
+from llm_datagen.llm.cache.scope import CacheBy, row_key
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
+from llm_datagen.llm.fingerprint import identity_parts
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
-from llm_datagen.llm.http.modes import Mode
 from llm_datagen.llm.http.structured import checked_mode
-from llm_datagen.llm.identity import identity_parts
-from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE
-from llm_datagen.llm.kept.journal import JournaledCaller
-from llm_datagen.llm.kept.sharing import CacheBy, row_key
-from llm_datagen.llm.kept.watching import is_watched, watched
-from llm_datagen.llm.pools.pool import Strategy, check_outage_after
-from llm_datagen.llm.prompting.conversation import Conversation
-from llm_datagen.llm.prompting.images import checked_image_root
-from llm_datagen.llm.prompting.prompts import fields_of, row_label
-from llm_datagen.llm.prompting.values import Null
+from llm_datagen.llm.http.structured_modes import Mode
+from llm_datagen.llm.observer import is_watched, watched
+from llm_datagen.llm.pool.pool import Strategy, check_outage_after
+from llm_datagen.llm.prompts.images import checked_image_root
+from llm_datagen.llm.prompts.messages import Conversation
+from llm_datagen.llm.prompts.template import fields_of, row_label
+from llm_datagen.llm.prompts.values import Null
+from llm_datagen.llm.stack import build_caller
+from llm_datagen.llm.types import ChatCaller, ChatRequest
 from llm_datagen.operators import BaseOperator, INodeContext, Row
+from llm_datagen.operators.fingerprint import parts_of
 
 
 class LLMOperator(BaseOperator):

@@ -22,32 +22,7 @@ Who MUST do what:
 Layout: `work` (a row's way) · `news` (to the supervisor, and from it) · `orders` and `events` (public).
 """
 
-from llm_datagen.messages.events import (
-    CheckpointSaved,
-    NodeFailed,
-    NodeFinished,
-    NodeProgressed,
-    NodeStarted,
-    OperatorLogged,
-    PipelineFinished,
-    PipelineStarted,
-    RowDeadLettered,
-    Stalled,
-    UsageReported,
-)
-from llm_datagen.messages.news import (
-    Moved,
-    OperatorFailed,
-    RowsCommitted,
-    RowsFailed,
-    Settled,
-    SourceQuiet,
-    SourceSized,
-    StageEnded,
-    StatusChanged,
-    TimeSpent,
-)
-from llm_datagen.messages.orders import (
+from llm_datagen.messages.commands import (
     Cancel,
     GetStatus,
     Pause,
@@ -59,7 +34,7 @@ from llm_datagen.messages.orders import (
     Subscribe,
     Unpause,
 )
-from llm_datagen.messages.work import (
+from llm_datagen.messages.data import (
     AllowCalls,
     Attach,
     Batch,
@@ -79,6 +54,31 @@ from llm_datagen.messages.work import (
     StopRequested,
     TaskDone,
     Write,
+)
+from llm_datagen.messages.events import (
+    CheckpointSaved,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorLogged,
+    PipelineFinished,
+    PipelineStarted,
+    RowDeadLettered,
+    Stalled,
+    UsageReported,
+)
+from llm_datagen.messages.reports import (
+    Moved,
+    OperatorFailed,
+    RowsCommitted,
+    RowsFailed,
+    Settled,
+    SourceQuiet,
+    SourceSized,
+    StageEnded,
+    StatusChanged,
+    TimeSpent,
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors import FailureRecord
 
 if TYPE_CHECKING:
-    from llm_datagen.ids import Id
+    from llm_datagen.streams.ids import Id
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,19 @@ The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on fi
 `standalone`, `stream`, `files`, `merged`, `factory` (faces).
 """
 
-from llm_datagen.streams.codec import Block, Codec, Decoder, Encoder, Split
+from llm_datagen.streams.block import Block
+from llm_datagen.streams.coverage import Coverage, Segment, Span
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import AppendFile, Disk, Place, ReadFile
 from llm_datagen.streams.factory import StreamFactory
-from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
-from llm_datagen.streams.lanes import Lane
-from llm_datagen.streams.localdisk import LocalDisk
-from llm_datagen.streams.manifest import Manifest
+from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
+from llm_datagen.streams.merge_inputs import Lane
 from llm_datagen.streams.merged import MergedStream, inputs_of
+from llm_datagen.streams.seal import Manifest
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.spans import Coverage, Segment, Span
+from llm_datagen.streams.storage.base import AppendFile, Disk, Place, ReadFile
+from llm_datagen.streams.storage.local import LocalDisk
 from llm_datagen.streams.stream import Readable, Stream, StreamReader, StreamWriter
 
 __all__ = [

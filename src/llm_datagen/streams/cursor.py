@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
-from llm_datagen.streams.codec import Block, Decoder
-from llm_datagen.streams.disk import Place, ReadFile
-from llm_datagen.streams.spans import START, Segment
-from llm_datagen.streams.unreadable import LongRecord
+from llm_datagen.streams.block import Block
+from llm_datagen.streams.coverage import START, Segment
+from llm_datagen.streams.formats.base import Decoder
+from llm_datagen.streams.formats.unreadable import LongRecord
+from llm_datagen.streams.storage.base import Place, ReadFile
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream

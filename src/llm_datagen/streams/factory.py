@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
-from llm_datagen.streams.files import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.stream import Stream
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError
-from llm_datagen.streams.spans import Coverage, Span
+from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.stream import Stream
 
 HEAD_BYTES = 8 * 1024 * 1024

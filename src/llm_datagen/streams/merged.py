@@ -17,14 +17,14 @@ from urllib.parse import parse_qsl, quote
 
 from llm_datagen.config import DataConfig, check_choice
 from llm_datagen.errors import RowFormatError
-from llm_datagen.ids import Id
-from llm_datagen.streams.codec import Block
+from llm_datagen.streams.block import Block
+from llm_datagen.streams.coverage import LANE, START, Coverage, Segment
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import Place
-from llm_datagen.streams.lanes import Lane, Naming
-from llm_datagen.streams.manifest import Manifest
-from llm_datagen.streams.memorydisk import MemoryDisk
-from llm_datagen.streams.spans import LANE, START, Coverage, Segment
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.merge_inputs import Lane, Naming
+from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.storage.base import Place
+from llm_datagen.streams.storage.memory import MemoryDisk
 from llm_datagen.streams.stream import Stream
 
 PROTOCOL = "merge://"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from llm_datagen.ids import DATA_FIELD, ID_FIELD, Id, RootNames, check_id
+from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, RootNames, check_id
 
 
 class NamedLater(ABC):

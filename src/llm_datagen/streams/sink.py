@@ -14,14 +14,14 @@ from llm_datagen.errors import (
     StreamExistsError,
     StreamSealedError,
 )
-from llm_datagen.ids import Id
-from llm_datagen.streams.codec import Encoder
-from llm_datagen.streams.commits import CommitLog, Position, check_data, read_log
-from llm_datagen.streams.disk import AppendFile
-from llm_datagen.streams.manifest import Manifest
-from llm_datagen.streams.neighbours import check_beside, check_neighbours
-from llm_datagen.streams.spans import Span
-from llm_datagen.streams.spool import Spool
+from llm_datagen.streams.commit_log import CommitLog, Position, check_data, read_log
+from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.formats.base import Encoder
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.sidecars import check_beside, check_neighbours
+from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.storage.base import AppendFile
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream

@@ -12,18 +12,18 @@ from typing import Self
 
 from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import RowFormatError, StreamCorruptError, StreamMissingError
-from llm_datagen.ids import Id
-from llm_datagen.streams.checked import is_unaltered
-from llm_datagen.streams.codec import Codec
-from llm_datagen.streams.commits import CommitLog, check_data, read_log
+from llm_datagen.streams.checksums import is_unaltered
+from llm_datagen.streams.commit_log import CommitLog, check_data, read_log
+from llm_datagen.streams.coverage import START, Coverage, Segment
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.disk import Disk, Place
-from llm_datagen.streams.linecount import LineCounter
-from llm_datagen.streams.manifest import Manifest
-from llm_datagen.streams.readable import Readable, readable
+from llm_datagen.streams.formats.base import Codec
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.line_numbers import LineCounter
+from llm_datagen.streams.read_limit import Readable, readable
+from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS, NUMBERED, StreamReader, StreamWriter
+from llm_datagen.streams.seal import Manifest
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.spans import START, Coverage, Segment
-from llm_datagen.streams.standalone import EOF_RETRIES, EOF_RETRY_SECONDS, NUMBERED, StreamReader, StreamWriter
+from llm_datagen.streams.storage.base import Disk, Place
 
 
 class Stream:

@@ -6,9 +6,9 @@ import contextlib
 import zlib
 from typing import Any
 
-from llm_datagen.streams.disk import ReadFile
+from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.fingerprint import TAIL_BYTES, Fingerprint
-from llm_datagen.streams.spans import Coverage
+from llm_datagen.streams.storage.base import ReadFile
 from llm_datagen.streams.stream import Stream
 
 MARK = "tails"

@@ -10,15 +10,15 @@
 Nothing of the engine imports this package, and nothing here needs pytest. docs/testing.md shows how it is used.
 """
 
-from llm_datagen.clock import ManualClock
+from llm_datagen.actors.clock import ManualClock
 from llm_datagen.testing.cassette import cassette
-from llm_datagen.testing.disk import Failpoint, FaultyDisk, inject, inject_from_env, record
-from llm_datagen.testing.fake_llm import FakeLLMServer
+from llm_datagen.testing.fake_llm.faults import Latency, LLMFaults
+from llm_datagen.testing.fake_llm.limits import LLMLimits
+from llm_datagen.testing.fake_llm.server import FakeLLMServer
 from llm_datagen.testing.faults import ENV, OPERATIONS, Fault, FaultPlan
 from llm_datagen.testing.hooks import RecordingHooks
-from llm_datagen.testing.llm_faults import Latency, LLMFaults
-from llm_datagen.testing.llm_limits import LLMLimits
 from llm_datagen.testing.operators import CallCounter, crash_at
+from llm_datagen.testing.storage import Failpoint, FaultyDisk, inject, inject_from_env, record
 
 __all__ = [
     "ENV",

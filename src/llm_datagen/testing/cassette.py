@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.kept.cassettefile import RecordMode
+    from llm_datagen.llm.cache.cassette_file import RecordMode
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def cassette(path: str | os.PathLike[str], record_mode: RecordMode | None = None
     Raises:
         ConfigError: on another record mode.
     """
-    from llm_datagen.llm.kept.cassette import CASSETTE_VARIABLE, MODE_VARIABLE, checked_mode, eject
+    from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE, MODE_VARIABLE, checked_mode, eject
 
     file = Path(path).absolute()
     values = {

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-from llm_datagen.hooks import HOOK_NAMES, DefaultPipelineHooks
+from llm_datagen.runs.hooks import HOOK_NAMES, DefaultPipelineHooks
 
 
 class HookCall(NamedTuple):

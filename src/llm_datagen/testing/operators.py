@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_count
-from llm_datagen.identity import fingerprint_of
-from llm_datagen.ids import ID_FIELD
 from llm_datagen.operators import BaseOperator, Call, INodeContext, as_operator, operator_name
+from llm_datagen.operators.fingerprint import fingerprint_of
+from llm_datagen.streams.ids import ID_FIELD
 
 
 def crash_at(

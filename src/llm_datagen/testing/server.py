@@ -14,9 +14,9 @@ import threading
 from collections.abc import Sequence
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.testing.fake_llm import FakeLLMServer
-from llm_datagen.testing.llm_faults import KINDS, Latency, LLMFaults
-from llm_datagen.testing.llm_limits import LLMLimits
+from llm_datagen.testing.fake_llm.faults import KINDS, Latency, LLMFaults
+from llm_datagen.testing.fake_llm.limits import LLMLimits
+from llm_datagen.testing.fake_llm.server import FakeLLMServer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

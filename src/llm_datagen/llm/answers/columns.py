@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm_datagen.llm.errors import ColumnExistsError
-from llm_datagen.llm.prompting.prompts import row_label
+from llm_datagen.llm.prompts.template import row_label
 
 
 def with_columns(row: Mapping[str, Any], columns: Mapping[str, Any], *, overwrites: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.chat import ChatAnswer
+from llm_datagen.llm.types import ChatAnswer
 
 EXTRAS = ("reasoning", "tool_calls", "logprobs")
 """What an answer may have beside its text, see `ChatAnswer.extras`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llm_datagen.llm.chat import ChatAnswer
-from llm_datagen.llm.endings import Ending
+from llm_datagen.llm.finish_reasons import Ending
+from llm_datagen.llm.types import ChatAnswer
 
 
 def problem_of(answer: ChatAnswer, *, has_tools: bool) -> str | None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from llm_datagen.jsontext import loads, without_lone_surrogates
+from llm_datagen.streams.formats.json_text import loads, without_lone_surrogates
 
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _THINK_TAG = re.compile(r"<think(?:ing)?>", re.IGNORECASE)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.chat import ChatRequest
-from llm_datagen.llm.endings import Ending, ending_of
-from llm_datagen.llm.http.meaning import amounts_to, may_pass
+from llm_datagen.llm.finish_reasons import Ending, ending_of
+from llm_datagen.llm.http.error_meaning import amounts_to, may_pass
 from llm_datagen.llm.http.reading import chat_counts, content_of
-from llm_datagen.llm.imports import imported, is_import_path
+from llm_datagen.llm.import_string import imported, is_import_path
+from llm_datagen.llm.types import ChatRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

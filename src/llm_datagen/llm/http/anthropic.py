@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_datagen.llm.chat import ChatRequest
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
 from llm_datagen.llm.http.reading import content_of, counts_of
+from llm_datagen.llm.types import ChatRequest
 
 MAX_TOKENS = 4096
 """What an answer may have when `params` say nothing: the API wants to be told."""

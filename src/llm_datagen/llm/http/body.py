@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from llm_datagen.jsontext import has_long_number, without_lone_surrogates
+from llm_datagen.streams.formats.json_text import has_long_number, without_lone_surrogates
 
 MAX_RESPONSE_BYTES = 16 << 20
 """The longest body of an answer, unless told otherwise."""

@@ -11,10 +11,8 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from llm_datagen.jsontext import dumps
-from llm_datagen.llm.chat import ChatAnswer, ChatRequest
-from llm_datagen.llm.endings import Ending
 from llm_datagen.llm.errors import LLMError, LLMRequestError
+from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.llm.http.adapters import Reply
 from llm_datagen.llm.http.body import (
     ACCEPTED_ENCODINGS,
@@ -25,12 +23,14 @@ from llm_datagen.llm.http.body import (
     read_body,
 )
 from llm_datagen.llm.http.endpoint import Endpoint
-from llm_datagen.llm.http.masking import Mask
-from llm_datagen.llm.http.meaning import HINTS, OK, error_in, may_pass
+from llm_datagen.llm.http.error_meaning import HINTS, OK, error_in, may_pass
 from llm_datagen.llm.http.network import Proxy, is_local_shortage, proxy_of, trusted_certificates
 from llm_datagen.llm.http.reading import counts_of, other_model
-from llm_datagen.llm.limits.estimate import max_completion
+from llm_datagen.llm.http.redaction import Mask
 from llm_datagen.llm.limits.headers import rate_limits, retry_after
+from llm_datagen.llm.limits.token_estimate import max_completion
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.streams.formats.json_text import dumps
 
 _ERROR_BYTES = 1 << 16
 """The longest body of an error that is read: what follows says no more."""

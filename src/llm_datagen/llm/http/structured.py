@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.chat import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.adapters import ChatAdapter
-from llm_datagen.llm.http.modes import MODES, Mode, asks_for_json, is_refused, put, read
+from llm_datagen.llm.http.structured_modes import MODES, Mode, asks_for_json, is_refused, put, read
+from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
 
 
 class StructuredCaller:

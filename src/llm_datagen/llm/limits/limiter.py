@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from llm_datagen.config import check_count
+from llm_datagen.llm.limits.adaptive_concurrency import Ceiling
 from llm_datagen.llm.limits.allowance import Allowance
-from llm_datagen.llm.limits.ceiling import Ceiling
 from llm_datagen.llm.limits.headers import RateLimits
-from llm_datagen.llm.limits.window import WINDOW_SECONDS, Window
+from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,149 @@
+"""Hooks off the data path: a thread that turns events into calls of a user's hooks (M26)."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from llm_datagen.messages import (
+    CheckpointSaved,
+    NodeFailed,
+    NodeFinished,
+    NodeProgressed,
+    NodeStarted,
+    OperatorLogged,
+    PipelineFinished,
+    PipelineStarted,
+    RowDeadLettered,
+    Stalled,
+    UsageReported,
+)
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
+
+STALL_FIELDS = ("seconds", "waits_on", "ids", "in_flight")
+
+MAX_BACKLOG = 1000
+"""Events that wait for slow hooks; beyond that they are conflated."""
+
+MAX_LARGE = 16
+"""Exceptions with texts or traces that were too long to be kept whole, that wait for slow hooks: they hold memory."""
+
+PATIENCE_SECONDS = 5.0
+"""How long the end of a run waits for hooks that have not returned."""
+
+
+class HookRunner:
+    """A subscriber that calls hooks, one event after the other, on a thread of its own.
+
+    A hook that raises is logged. When hooks are slower than events, a node's progress is conflated to the latest,
+    usage is summed, and checkpoints, log messages and rows that failed are dropped; starts, ends and what ended the run
+    never are.
+
+    Args:
+        hooks: the hooks.
+        pipeline_id: the pipeline's id.
+        log: where failing hooks are logged.
+    """
+
+    def __init__(self, hooks: IPipelineHooks, pipeline_id: str, log: PlatformLog) -> None:
+        self._hooks = hooks
+        self._cid = pipeline_id
+        self._log = log
+        self._events: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._large = 0  # of the events
+        self._is_closed = False
+        # A daemon: a hook that never returns must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name=f"datagen-hooks-{pipeline_id}", daemon=True)
+        self._thread.start()
+
+    def tell(self, event: Any) -> None:
+        """Take an event; never blocks. Any thread may call it."""
+        with self._changed:
+            self._large += _is_large(event)
+            if len(self._events) >= MAX_BACKLOG or self._large > MAX_LARGE:
+                self._conflate()
+                self._large = int(_is_large(event))
+            self._events.append(event)
+            self._changed.notify()
+
+    def close(self) -> bool:
+        """Wait until all events were told; return False when a hook is stuck and was left behind."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE_SECONDS)
+        is_stuck = self._thread.is_alive()
+        if is_stuck:
+            what = f"a hook has not returned within {PATIENCE_SECONDS} s"
+            self._log.error(events.HOOK_FAILED, event_kind=None, error=what)
+        return not is_stuck
+
+    def _conflate(self) -> None:
+        """Make room: what can be told as one is made one, at the place of the last of them."""
+        kept: dict[Any, Any] = {}
+        for number, event in enumerate(self._events):
+            match event:
+                case NodeProgressed(node_id=node_id):
+                    kept.pop(node_id, None)
+                    kept[node_id] = event
+                case UsageReported(pipeline_id=cid, node_id=node_id, provider=provider, model=model, metrics=metrics):
+                    key = cid, node_id, provider, model
+                    before = kept.pop(key).metrics if key in kept else {}
+                    sums = {name: before.get(name, 0) + metrics.get(name, 0) for name in {**before, **metrics}}
+                    kept[key] = UsageReported(*key, sums)
+                case CheckpointSaved() | OperatorLogged() | RowDeadLettered():
+                    pass
+                case _:
+                    kept[number] = event
+        self._events = deque(kept.values())
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._events and not self._is_closed:
+                    self._changed.wait()
+                if not self._events:
+                    return
+                event = self._events.popleft()
+                self._large -= _is_large(event)
+            try:
+                self._call(event)
+            except BaseException as error:  # noqa: BLE001 - a hook is foreign code
+                self._log.error(events.HOOK_FAILED, event_kind=type(event).__name__, error=repr(error))
+
+    def _call(self, event: Any) -> None:
+        hooks, cid = self._hooks, self._cid
+        match event:
+            case PipelineStarted(config=config):
+                hooks.on_pipeline_start(cid, config)
+            case PipelineFinished(status=status, error=error):
+                hooks.on_pipeline_end(cid, status == "completed", error)
+            case NodeStarted(node_id=nid, config=config):
+                hooks.on_node_start(cid, nid, config)
+            case NodeProgressed(node_id=nid, done=done, total=total, meta=meta):
+                hooks.on_node_progress(cid, nid, done, total, meta)
+            case NodeFailed(node_id=nid, error=error, items=items):
+                hooks.on_node_error(cid, nid, error, items)
+            case RowDeadLettered(node_id=nid, error=error, items=items):
+                hooks.on_node_error(cid, nid, error, items)
+            case NodeFinished(node_id=nid, success=success, error=error):
+                if success:
+                    hooks.on_node_finish(cid, nid)
+                hooks.on_node_end(cid, nid, success, error)
+            case UsageReported(node_id=nid, provider=provider, model=model, metrics=metrics):
+                hooks.on_usage(cid, nid, provider, model, metrics)
+            case Stalled(node_id=nid):
+                hooks.on_stall(cid, nid, {name: getattr(event, name) for name in STALL_FIELDS})
+            case CheckpointSaved(node_id=nid, checkpoint=checkpoint):
+                hooks.on_checkpoint(cid, nid, checkpoint)
+            case OperatorLogged(node_id=nid, level=level, message=message):
+                hooks.on_log(cid, nid, level, message)
+
+
+def _is_large(event: Any) -> bool:
+    return isinstance(event, RowDeadLettered) and event.failure.is_cut

@@ -1,0 +1,97 @@
+"""What an operator sees of the node that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.messages import OperatorLogged, UsageReported
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
+
+_LEVELS = ("info", "warning")
+_TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "run", "self"})
+"""Fields of a log line that are not an operator's to set: its own ones of these names get a ``_`` at the end."""
+
+
+class NodeContext:
+    """The `ctx` of an operator. Any thread may use it.
+
+    Args:
+        pipeline_id: the pipeline's id.
+        node_id: the node's id.
+        supervisor: who hears of usage and of what the operator logs.
+        log: the platform log.
+        folder: where the operator may keep files of its own.
+    """
+
+    def __init__(
+        self,
+        pipeline_id: str,
+        node_id: str,
+        supervisor: Recipient,
+        log: PlatformLog,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        self._pipeline_id = pipeline_id
+        self._node_id = node_id
+        self._supervisor = supervisor
+        self._log = log
+        self._folder = folder
+        self._is_cancelled = False
+        self._is_paused = False
+
+    @property
+    def node_id(self) -> str:
+        """The node's id."""
+        return self._node_id
+
+    @property
+    def pipeline_id(self) -> str:
+        """The pipeline's id."""
+        return self._pipeline_id
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the operator may keep files of its own."""
+        return self._folder
+
+    def report_usage(self, usage: Mapping[str, Any]) -> None:
+        """Report what a call used: numbers are summed per `provider` and `model`."""
+        # Plain numbers only: they end up in the image, and float64 of NumPy is a float that JSON does not know.
+        metrics = {
+            str(key): int(value) if isinstance(value, int) else float(value)
+            for key, value in usage.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        provider, model = str(usage.get("provider", "")), str(usage.get("model", ""))
+        tell(self._supervisor, UsageReported(self._pipeline_id, self._node_id, provider, model, metrics))
+
+    def is_cancelled(self) -> bool:
+        """Return whether the run is being cancelled."""
+        return self._is_cancelled
+
+    def cancel(self) -> None:
+        """Let `is_cancelled` be true from now on."""
+        self._is_cancelled = True
+
+    def is_paused(self) -> bool:
+        """Return whether the run is paused."""
+        return self._is_paused
+
+    def pause(self, is_paused: bool) -> None:
+        """Let `is_paused` say so from now on."""
+        self._is_paused = is_paused
+
+    def log(self, message: str, **fields: Any) -> None:
+        """Write a line to platform.log and tell the hooks."""
+        given = fields.get("level")
+        level = fields.pop("level") if isinstance(given, str) and given in _LEVELS else "info"
+        own = {f"{name}_" if name in _TAKEN else name: value for name, value in fields.items()}
+        write = self._log.warning if level == "warning" else self._log.info
+        write(events.OPERATOR_LOG, message=message, node_id=self._node_id, **own)
+        state = tuple(map(str, fields.get("own_state") or ()))
+        tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, level, message, state))

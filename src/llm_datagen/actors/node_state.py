@@ -1,0 +1,148 @@
+"""What the supervisor knows of a node: kept in one place, seen by the image, the hooks and the status."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageReported
+from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.usage import UsageSums
+from llm_datagen.streams.commit_log import Position
+
+RATE_SECONDS = 5.0
+"""Rates are over so many of the last seconds."""
+
+
+class NodeProgress:
+    """One node's state.
+
+    Args:
+        node_id: its id.
+        image: what the image knew of it (totals and usage of earlier runs).
+    """
+
+    def __init__(self, node_id: str, image: dict[str, Any]) -> None:
+        self.node_id = node_id
+        self.status = Status.PENDING
+        self.error: str | None = None
+        self.failed = 0
+        self.stalled: str | None = None
+        self.source_total: int | None = None
+        self.source_is_exact = False
+        self.last: RowsCommitted | None = None
+        self._rows_in = int(image.get("rows_in", 0))
+        self._rows_out = int(image.get("rows_out", 0))
+        self._filtered = int(image.get("filtered", 0))
+        self._skipped = int(image.get("skipped", 0))
+        self._dead = int(image.get("dead_letters", 0))
+        self._usage = UsageSums(image.get("usage") or [])
+        self._times: dict[str, Any] = {}
+        self._rows_before = self._rows_in  # when this run began
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def start(self, position: Position) -> None:
+        """The node begins, at `position`."""
+        self.status = Status.RUNNING
+        self._stand_at(position)
+        self._started = time.monotonic()
+
+    def finished_before(self, position: Position) -> None:
+        """The node has finished in an earlier run."""
+        self.status = Status.COMPLETED
+        self._stand_at(position)
+        self.source_total, self.source_is_exact = self._rows_in, True
+
+    def _stand_at(self, position: Position) -> None:
+        # Where the stream stands is right, whatever the image said (R1).
+        self._rows_in = self._rows_before = position.coverage.rows
+        self._rows_out, self._filtered = position.rows, position.filtered
+        self._skipped, self._dead = position.skipped, position.dead
+
+    def end(self, status: Status) -> None:
+        """The node has ended."""
+        self.status = status
+        self.stalled = None
+        self._ended = time.monotonic()
+
+    def committed(self, message: RowsCommitted) -> None:
+        """Rows were committed."""
+        self.last = message
+        self.stalled = None
+        self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
+        self._skipped, self._dead = message.skipped, message.dead
+        now = time.monotonic()
+        self._samples.append((now, message.done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
+            self._samples.popleft()
+
+    def sized(self, message: SourceSized) -> None:
+        """Something is known of the source's size."""
+        if message.is_exact or not self.source_is_exact:
+            self.source_total, self.source_is_exact = message.total, message.is_exact
+
+    def used(self, message: UsageReported) -> None:
+        """An operator reported usage."""
+        self._usage.add(message.provider, message.model, message.metrics)
+
+    def spent(self, message: TimeSpent) -> None:
+        """The node's time went so, until now."""
+        self._times.update(message.figures)
+
+    def expected_rows_out(self) -> float | None:
+        """Return about how many rows the node will have written in the end."""
+        total = self.source_total
+        if total is None or not self._rows_in:
+            return None
+        return total * self._rows_out / self._rows_in
+
+    def report(self) -> NodeReport:
+        """Return the state as it is now."""
+        now = time.monotonic()
+        seconds = 0.0 if self._started is None else (self._ended or now) - self._started
+        rate = 0.0
+        if self._ended is not None:
+            rate = (self._rows_in - self._rows_before) / max(seconds, 1e-6)
+        elif len(self._samples) > 1:
+            (since, was), (_, done) = self._samples[0], self._samples[-1]
+            rate = (done - was) / max(now - since, 1e-6)
+        total = self.source_total
+        return NodeReport(
+            node_id=self.node_id,
+            status=self.status,
+            rows_in=self._rows_in,
+            rows_out=self._rows_out,
+            filtered=self._filtered,
+            skipped=self._skipped,
+            dead_letters=self._dead,
+            failed=self._skipped + self._dead + self.failed,
+            total=None if total is None else max(total, self._rows_in),
+            total_is_exact=self.source_is_exact,
+            rows_per_second=round(rate, 3),
+            seconds=round(seconds, 3),
+            **self._times,
+            usage=self._usage.as_list(),
+            stalled=self.stalled,
+            error=self.error,
+        )
+
+    def checkpoint(self, input_uri: str, output_uri: str) -> dict[str, Any]:
+        """Return the node's position for checkpoint.json."""
+        last = self.last
+        return {
+            "input": {
+                "uri": input_uri,
+                "row": last.resume_row if last else None,
+                "offset": last.resume_offset if last else None,
+                "rows_done_beyond": (last.done - last.resume_row) if last else None,
+                "rows_in_flight": last.holes if last else None,
+            },
+            "output": {
+                "uri": output_uri,
+                "rows": last.rows_out if last else None,
+                "bytes": last.bytes_out if last else None,
+            },
+        }

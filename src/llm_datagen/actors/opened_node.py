@@ -1,0 +1,100 @@
+"""The plan of a node: everything that its stages need to know, opened and recovered, before any actor is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
+from llm_datagen.operators import Call
+from llm_datagen.streams import Segment, Sink, Stream
+from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.dispatch_log import DispatchLog
+from llm_datagen.streams.ids import RootNames
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class NodePlan:
+    """A node, ready to be run once.
+
+    Attributes:
+        node_id: its id.
+        operator: what it runs.
+        call: how that is called.
+        source: the stream that it reads.
+        sink: the stream that it writes, recovered; None when the node has finished in an earlier run.
+        position: where that stream stands.
+        segments: what of the source is not done.
+        parallel_size: batches in the operator at once.
+        batch_size: items a batch.
+        batch_by: which items share a call of `process_batch`.
+        writer: how results get to the disk.
+        ordered: whether rows leave in input order.
+        id_scheme: how children are named.
+        root: how rows of the source are named when it is the pipeline's input; None when they have ids.
+        follow: whether the source goes on until it is sealed.
+        idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
+        policy: what becomes of rows that fail.
+        delivery: whether rows that were handed out when the process died may be handed out again.
+        dispatched: the record of rows handed out, for "at_most_once".
+        grace: seconds that a cancelled node waits for calls in flight.
+        stall_after: seconds without movement after which the node says that it is stalled.
+        rate: rows handed out a second, at most; None for no limit.
+        packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
+        folder: where the operator may keep files of its own; None where no run is kept.
+        seal: whether the writer seals when the node has finished.
+        config: the same as plain data, for the image and for hooks.
+    """
+
+    node_id: str
+    operator: Any
+    call: Call
+    source: Stream
+    sink: Sink | None
+    position: Position
+    segments: list[Segment]
+    parallel_size: int = 1
+    batch_size: int = 1
+    batch_by: BatchBy = "position"
+    writer: WriterConfig = field(default_factory=WriterConfig)
+    ordered: bool = False
+    id_scheme: IdScheme = "path"
+    root: RootNames | None = None
+    follow: bool = True
+    idle_timeout: float | None = None
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
+    delivery: DeliveryMode = "exactly_once"
+    dispatched: DispatchLog | None = None
+    grace: float = 60.0
+    stall_after: float = 300.0
+    rate: float | None = None
+    packed: bytes | None = field(default=None, repr=False)
+    folder: Path | None = None
+    seal: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let go of the node's files. May be called more than once."""
+        if self.sink is not None:
+            self.sink.close()
+        if self.dispatched is not None:
+            self.dispatched.close()
+
+    def reads(self, other: NodePlan) -> bool:
+        """Return whether it reads what the node of another plan writes now."""
+        return other.sink is not None and other.sink.stream.place in self.source.places
+
+    @property
+    def concurrency(self) -> int:
+        """Calls of the operator at once, at most: items of all batches for `process_item`, else batches.
+
+        In worker processes, the items of a batch are processed one after the other.
+        """
+        is_alone = self.call.batch or self.packed is not None
+        return self.parallel_size if is_alone else self.parallel_size * self.batch_size
+
+    @property
+    def step(self) -> int:
+        """Rows a call."""
+        return self.batch_size if self.call.batch else 1

@@ -1,0 +1,84 @@
+"""Budgets of runs: what was spent, and one that is given to a resume in place of that in the file or the code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.tables import number
+from llm_datagen.runs.usage import dollars
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.cost.budget import Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What the operators of a run may spend in all.
+
+    Attributes:
+        usd: US dollars; None for what their budgets say.
+        tokens: tokens; None for what their budgets say.
+    """
+
+    usd: float | None = None
+    tokens: int | None = None
+
+    def give(self, operators: Iterable[Any]) -> None:
+        """Give it to those operators that have a budget.
+
+        Raises:
+            ConfigError: when none has one, or it cannot be one.
+        """
+        if self == NO_CAPS:
+            return
+        from llm_datagen.llm.cost.budget import Budget
+
+        having = [operator for operator in operators if isinstance(getattr(operator, "budget", None), Budget)]
+        if not having:
+            raise ConfigError(
+                "--budget-usd, --budget-tokens: no operator of this run has a budget; give it one, in the file or the "
+                "code"
+            )
+        for operator in having:
+            operator.budget = operator.budget.changed(self.usd, self.tokens)
+
+
+def raised(operators: Iterable[Any]) -> str:
+    """Return the options that raise what operators may spend, to be filled in; empty when none has a budget."""
+    budgets = [budget for operator in operators if (budget := getattr(operator, "budget", None)) is not None]
+    options = ((" --budget-usd USD", "picodollars"), (" --budget-tokens TOKENS", "tokens"))
+    return "".join(text for text, cap in options if any(getattr(budget, cap, None) is not None for budget in budgets))
+
+
+NO_CAPS = Caps()
+"""No change."""
+
+
+def spending(folder: RunFolder) -> str:
+    """Return what a run with a budget has spent, by its ledger; empty for other runs."""
+    if not (folder.files_path / "budget.jsonl").exists():
+        return ""
+    try:
+        from llm_datagen.llm.cost.spend_file import LedgerFile
+    except ModuleNotFoundError:  # where the extra is not installed
+        return ""
+    try:
+        spent, lost, in_flight = LedgerFile(folder.files_path).read()
+    except DatagenError as error:
+        return str(error)
+    parts = [f"{amount_text(spent)} spent"]
+    if any(lost):
+        parts.append(f"{amount_text(lost)} of it for calls whose answer never came")
+    if any(in_flight):
+        parts.append(f"up to {amount_text(in_flight)} for calls in flight")
+    return ", ".join(parts)
+
+
+def amount_text(amount: Amount) -> str:
+    """Return an amount, such as ``$1.20 and 3,400 tokens``."""
+    money = f"{dollars(amount.picodollars / 10**12)} and " if amount.picodollars else ""
+    return f"{money}{number(amount.tokens)} tokens"

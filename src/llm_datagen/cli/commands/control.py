@@ -1,0 +1,97 @@
+"""Commands that steer a run of another process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llm_datagen.cli import control as canceling
+from llm_datagen.cli.exit_codes import FAILED, exit_codes
+from llm_datagen.cli.options import (
+    IdArgument,
+    ResultsOption,
+    TracebackOption,
+)
+from llm_datagen.cli.output import write
+from llm_datagen.cli.run_view import run_lines
+from llm_datagen.cli.steer import pause_run, reconfigure_run, unpause_run
+from llm_datagen.cli.target import default_results
+from llm_datagen.runs import RunFolder
+
+app = typer.Typer()
+
+
+@app.command()
+def cancel(
+    pipeline_id: IdArgument,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until everything is saved.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for that.")] = 120.0,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; shown in its status and log.")
+    ] = "llm-datagen cancel",
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Cancel a run of another process on this machine: what is in flight ends and is saved."""
+    with exit_codes(full_traceback=traceback):
+        folder = RunFolder(results_dir or default_results(), pipeline_id)
+        pid = canceling.send_cancel(folder, reason)
+        write(f"run {pipeline_id}: process {pid} was told to cancel")
+        if no_wait:
+            return
+        ended = canceling.wait_for_end(folder, timeout)
+        if ended is None:
+            write(
+                f"run {pipeline_id}: still ending what is in flight after {timeout:g} s; it saves by itself (see: "
+                f"llm-datagen status {pipeline_id})"
+            )
+            raise typer.Exit(FAILED)
+        for line in run_lines(ended):
+            write(line)
+
+
+@app.command()
+def pause(
+    pipeline_id: IdArgument,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Pause a run of another process on this machine: no call of an operator begins any more, until `unpause`."""
+    with exit_codes(full_traceback=traceback):
+        pause_run(RunFolder(results_dir or default_results(), pipeline_id))
+
+
+@app.command()
+def unpause(
+    pipeline_id: IdArgument,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Let a run that was paused go on."""
+    with exit_codes(full_traceback=traceback):
+        unpause_run(RunFolder(results_dir or default_results(), pipeline_id))
+
+
+@app.command()
+def reconfigure(
+    pipeline_id: IdArgument,
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="NODE", help="The node: its id, or its number; not needed of one.", show_default=False),
+    ] = None,
+    parallel_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Batches in its operator at once, at most.", show_default=False)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Items a batch.", show_default=False)] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="Rows a second, at most; 0 takes the limit off.", show_default=False),
+    ] = None,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Change a node of a run of another process on this machine, while it runs; a resume keeps it."""
+    with exit_codes(full_traceback=traceback):
+        folder = RunFolder(results_dir or default_results(), pipeline_id)
+        reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)

@@ -1,0 +1,164 @@
+"""Commands that show pipelines and runs, and change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_datagen.cli.dead_letters import show_errors
+from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.logs import show_events, show_summary
+from llm_datagen.cli.options import (
+    DrawingOption,
+    IdArgument,
+    JsonOption,
+    ResultsOption,
+    TracebackOption,
+)
+from llm_datagen.cli.output import write
+from llm_datagen.cli.status import show_status
+from llm_datagen.cli.target import default_results
+from llm_datagen.cli.target import describe as describe_pipeline
+from llm_datagen.cli.trace import trace_row
+from llm_datagen.cli.verify import verify_run
+
+app = typer.Typer()
+
+
+@app.command()
+def describe(
+    pipeline: Annotated[
+        str,
+        typer.Argument(metavar="FILE.yaml|MODULE:NAME|ID", help="A pipeline, or the id of a run.", show_default=False),
+    ],
+    form: Annotated[
+        DrawingOption, typer.Option("--format", help="As lines, or as a flowchart in the language of Mermaid.")
+    ] = DrawingOption.TEXT,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Draw the streams of a pipeline, and the nodes between them.
+
+    No stream is opened, and nothing is run.
+    """
+    with exit_codes(full_traceback=traceback):
+        write(describe_pipeline(results_dir or Path(default_results()), pipeline, form.value))
+
+
+@app.command()
+def status(
+    pipeline_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The id of a run; all runs without.", show_default=False)
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until it ends.")] = False,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show how a run stands, or which runs there are."""
+    with exit_codes(full_traceback=traceback):
+        show_status(results_dir or Path(default_results()), pipeline_id, watch=watch, as_json=as_json)
+
+
+@app.command()
+def errors(
+    pipeline_id: IdArgument,
+    node: Annotated[
+        str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object a line.")] = False,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show the dead letters of a run: which rows failed, in which node, of what.
+
+    Grouped by node and cause, the most frequent first, with the first row of each as an example.
+    """
+    with exit_codes(full_traceback=traceback):
+        show_errors(results_dir or Path(default_results()), pipeline_id, node=node, as_json=as_json, as_rows=each)
+
+
+@app.command()
+def verify(
+    pipeline_id: IdArgument,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Recount a run from its files, checksums and all: is any row lost, or there twice?
+
+    Each source row of a node is exactly one of: kept, filtered, skipped, dead-lettered, pending.
+
+    Exits with 1 when anything is wrong. Nothing is changed. Takes about 100 bytes of memory for each row of a node.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(verify_run(results_dir or Path(default_results()), pipeline_id, as_json=as_json))
+
+
+@app.command()
+def trace(
+    pipeline_id: IdArgument,
+    row_id: Annotated[
+        str,
+        typer.Argument(metavar="ROW_ID", help="The `_i` of a row in any stream of the run: 12, or 12_0_3."),
+    ],
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what a row came from and what became of it, in every stream of a run.
+
+    Exits with 1 when there is no such row. Every stream is read as a whole.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(trace_row(results_dir or Path(default_results()), pipeline_id, row_id, as_json=as_json))
+
+
+@app.command()
+def logs(
+    pipeline_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The id of a run; the whole log without.", show_default=False)
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EVENT",
+            help="Only this event, such as Backpressure; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Only from then on: 90s, 15m, 2h or 3d ago, or an ISO 8601 time.", show_default=False
+        ),
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Show where the time of each node went, and what limits the run.")
+    ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The log: this, or that of the run's image, or logs/platform.log.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what platform.log says of a run, or of all that are in it: its events, or a summary.
+
+    Rotated files are read as well. The log may still be written to.
+    """
+    with exit_codes(full_traceback=traceback):
+        results = results_dir or Path(default_results())
+        if summary:
+            show_summary(results, pipeline_id, log_file, since, event or [], node, as_json=as_json)
+        else:
+            show_events(results, pipeline_id, log_file, since, event or [], node, as_json=as_json)

@@ -1,0 +1,234 @@
+"""Commands that run a pipeline, or try one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_datagen.cli.budget import Caps
+from llm_datagen.cli.demo.command import run_demo_watched
+from llm_datagen.cli.execute import run_watched
+from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.options import (
+    AcceptOption,
+    IdArgument,
+    IfExistsOption,
+    JsonOption,
+    OnErrorOption,
+    OriginArgument,
+    PipelineArgument,
+    RerunOption,
+    ResultsOption,
+    SetOption,
+    TracebackOption,
+)
+from llm_datagen.cli.output import write
+from llm_datagen.cli.plan import show_plan
+from llm_datagen.cli.preview import preview_pipeline
+from llm_datagen.cli.resume import on_change_of, parse_max_errors, replay_run, resume_run
+from llm_datagen.cli.run_origin import Origin
+from llm_datagen.cli.target import find_target, parse_settings
+from llm_datagen.runs import RunFolder
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    pipeline: PipelineArgument,
+    pipeline_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The run's id; made up unless given.", show_default=False)
+    ] = None,
+    if_exists: Annotated[
+        IfExistsOption | None,
+        typer.Option(
+            help="When the id has a run already: refuse (error, the default), continue it, or start afresh "
+            "(its outputs are deleted).",
+            show_default=False,
+        ),
+    ] = None,
+    accept_changes: AcceptOption = False,
+    rerun: RerunOption = False,
+    settings: SetOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Run a pipeline, and watch it."""
+    with exit_codes(full_traceback=traceback):
+        target = find_target(pipeline, parse_settings(settings or []))
+        created = target.create(
+            pipeline_id, if_exists.value if if_exists else None, on_change_of(accept=accept_changes, rerun=rerun)
+        )
+        Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
+        write(f"run {created.pipeline_id}: {pipeline}")
+        raise typer.Exit(run_watched(created))
+
+
+@app.command()
+def preview(
+    pipeline: PipelineArgument,
+    rows: Annotated[
+        int, typer.Option("--rows", "-n", min=1, metavar="N", help="How many rows: each node gets so many at most.")
+    ] = 5,
+    row: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--row",
+            min=0,
+            metavar="NUMBER",
+            help="A row of the input, from 0, in place of the first ones; more than once if need be.",
+            show_default=False,
+        ),
+    ] = None,
+    no_calls: Annotated[
+        bool, typer.Option("--no-calls", help="Show the prompts that need no answer, and call no model.")
+    ] = False,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what the models are asked about the first rows, and what they answer.
+
+    Nothing is written but the journal of an operator that has one (`cache`); only these rows are paid for.
+
+    Operators that call no model are run, too, and their rows are shown. Exits with 1 when a row fails.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(
+            preview_pipeline(
+                pipeline, settings or [], count=rows, numbers=row or [], make_calls=not no_calls, as_json=as_json
+            )
+        )
+
+
+@app.command()
+def plan(
+    pipeline: PipelineArgument,
+    rows: Annotated[
+        int, typer.Option("--rows", "-k", min=1, metavar="N", help="How many rows: each node gets so many at most.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Which rows are drawn: equal seeds, equal rows.")] = 0,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Try some rows, and say what a run will use: tokens, money, time.
+
+    The rows are drawn from the whole input, which is read once. They are paid for; with `cache`, only once.
+
+    Nothing is written but the journal. Exits with 1 when all rows fail.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(show_plan(pipeline, settings or [], count=rows, seed=seed, as_json=as_json))
+
+
+@app.command()
+def resume(
+    pipeline_id: IdArgument,
+    pipeline: OriginArgument = None,
+    on_error: Annotated[
+        OnErrorOption | None,
+        typer.Option(
+            help="What becomes of rows that fail from now on, in all nodes: end the run, leave them out, or write them "
+            "to <output>.errors.jsonl. As it was, unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    max_errors: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|SHARE",
+            help="How many rows of a node may fail, all in all, before the run does: a number such as 100, or a share "
+            "such as 0.01. Any number, when only --on-error is given.",
+            show_default=False,
+        ),
+    ] = None,
+    budget_usd: Annotated[
+        float | None,
+        typer.Option(
+            metavar="USD",
+            help="What the operators with a budget may spend in all, with what they have spent, in place of what the "
+            "file or the code says.",
+            show_default=False,
+        ),
+    ] = None,
+    budget_tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The same, in tokens of prompts and answers.", show_default=False),
+    ] = None,
+    parallel_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Batches in the operator of each node at once, from now on.", show_default=False
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="Rows a second that each node hands to its operator, at most; 0 takes the limit off.",
+            show_default=False,
+        ),
+    ] = None,
+    accept_changes: AcceptOption = False,
+    rerun: RerunOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Go on where a run stopped, whatever stopped it.
+
+    Paths and settings are those of the run; only the operators come from the file or the code.
+
+    A run that a bad row has ended goes on with --on-error dead_letter.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(
+            resume_run(
+                pipeline_id,
+                pipeline,
+                results_dir,
+                on_error=on_error.value if on_error else None,
+                max_errors=parse_max_errors(max_errors),
+                budget=Caps(budget_usd, budget_tokens),
+                on_change=on_change_of(accept=accept_changes, rerun=rerun),
+                parallel_size=parallel_size,
+                rate=rate,
+            )
+        )
+
+
+@app.command()
+def replay(
+    pipeline_id: IdArgument,
+    pipeline: OriginArgument = None,
+    accept_changes: AcceptOption = False,
+    rerun: RerunOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Try the dead-lettered rows of a run again, and go on with it.
+
+    The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(
+            replay_run(pipeline_id, pipeline, results_dir, on_change_of(accept=accept_changes, rerun=rerun))
+        )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("llm-datagen-demo"),
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="How many of the 50 definitions to take.", show_default=False)
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the demo that is there, and start afresh.")] = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Run a small real model on this machine: 50 definitions become questions and answers.
+
+    Started or resumed, whichever is due. The first time, the model is fetched (93 MB).
+    """
+    with exit_codes(full_traceback=traceback):
+        raise typer.Exit(run_demo_watched(out, rows=rows, fresh=fresh))

@@ -1,0 +1,119 @@
+"""Cancel a run of another process: through its control socket.
+
+Where it has none, by SIGTERM: only a process that holds the run's lock is ever sent one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from llm_datagen.cli.run_view import RunView, look_at
+from llm_datagen.errors import DatagenError
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.control_client import ask
+
+_LOOK_SECONDS = 0.1
+
+
+class CannotCancelError(DatagenError):
+    """Raised when a run cannot be cancelled from here; says why, and what to do."""
+
+
+def send_cancel(folder: RunFolder, reason: str = "") -> int:
+    """Tell the process that runs `folder` to cancel; return its id.
+
+    Args:
+        folder: the run's folder.
+        reason: why. A process that can only be sent a signal gives that as its reason.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        CannotCancelError: when nobody runs it, or nobody whom a signal from here would reach.
+        ControlError: when it has a control socket, and does not answer there.
+    """
+    run = look_at(folder)
+    name = f"run {folder.pipeline_id!r}"
+    if not folder.is_locked() and not run.is_live:
+        raise CannotCancelError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
+    host, pid = run.image.get("host"), run.image.get("pid")
+    if host != socket.gethostname():
+        raise CannotCancelError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
+    owner = folder.owner()
+    if owner is not None and owner.control and not owner.is_elsewhere:
+        ask(folder, "cancel", reason=reason)
+        return owner.pid
+    if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.path / "lock"):
+        raise CannotCancelError(
+            f"{name} is being run, but not by process {pid}, of which its image tells; it may be about to start: try "
+            "again"
+        )
+    if not _takes_sigterm(pid):
+        raise CannotCancelError(
+            f"{name} is run by process {pid}, which would not save at a SIGTERM, but die of it (the run was not "
+            "started by run() in its main thread); let that program call cancel()"
+        )
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        raise CannotCancelError(f"{name}: process {pid} has ended just now") from None
+    except PermissionError:
+        raise CannotCancelError(f"{name} is run by process {pid} of another user: cancel it as that user") from None
+    return pid
+
+
+def wait_for_end(folder: RunFolder, timeout: float, clock: Callable[[], float] = time.monotonic) -> RunView | None:
+    """Wait until nobody runs `folder`.
+
+    Args:
+        folder: the run's folder.
+        timeout: seconds to wait at most.
+        clock: seconds that only grow.
+
+    Returns:
+        The run as it is then; None when it is still running.
+    """
+    deadline = clock() + timeout
+    while folder.is_locked():
+        if clock() >= deadline:
+            return None
+        time.sleep(_LOOK_SECONDS)
+    return look_at(folder)
+
+
+def _holds(pid: int, lock: Path) -> bool:
+    """Return whether a process has the lock's file open; where that cannot be seen, whether it may."""
+    files = Path(f"/proc/{pid}/fd")
+    if not Path("/proc/self/fd").exists():
+        command = ["ps", "-p", str(pid), "-o", "command="]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.lower()
+        return "python" in shown or "datagen" in shown
+    wanted = lock.stat()
+    try:
+        for file in files.iterdir():
+            try:
+                found = file.stat()
+            except OSError:
+                continue
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    except PermissionError:
+        return True  # another user's: the signal will be refused by the system
+    except OSError:
+        return False
+    return False
+
+
+def _takes_sigterm(pid: int) -> bool:
+    """Return whether a process handles SIGTERM, as `run()` in a main thread does; True where that cannot be seen."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), None)
+    return caught is None or bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)

@@ -1,0 +1,221 @@
+"""Dead letters, for people: which rows failed, in which node, of what."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.cli.causes import reason_of, shape_of
+from llm_datagen.cli.execute import command_line
+from llm_datagen.cli.output import write, write_json, write_json_line
+from llm_datagen.cli.run_view import RunView, enter_run
+from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
+from llm_datagen.operators.import_path import did_you_mean
+from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
+from llm_datagen.runs.status import Status
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.formats.json_values import shown
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.storage.memory import MemoryDisk
+
+
+@dataclass(slots=True, kw_only=True)
+class LetterGroup:
+    """Rows that failed in the same node of the same cause: an error of the same kind, with the same message.
+
+    Messages are the same that differ only in numbers, ids, and what is quoted.
+
+    Attributes:
+        node_id: the node.
+        operator: its operator's identity.
+        kind: the kind of error.
+        count: how many rows.
+        text: what the first of them failed of; of an error without a message, where it was raised.
+        row_id: its id.
+        input: what the operator was given; the record as text, when it could not be parsed.
+        file: where the dead letters are.
+    """
+
+    node_id: str
+    operator: str
+    kind: str
+    count: int = 0
+    text: str
+    row_id: Id
+    input: Any
+    file: str
+
+
+def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_json: bool, as_rows: bool = False) -> None:
+    """Show the dead letters of a run, grouped or each by itself.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id.
+        node: the id of a node, or its number; None for all.
+        as_json: whether to print JSON; of rows, an object a line.
+        as_rows: whether to show each row, one after the other.
+
+    Raises:
+        ConfigError: when there is no such node.
+        PipelineNotFoundError: when there is no such run.
+        StreamError: when its dead letters cannot be read.
+    """
+    replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
+    run = enter_run(results_dir, pipeline_id)
+    entries = _chosen(run.image["nodes"], node)
+    if as_rows:
+        for row in _rows(entries):
+            if as_json:
+                write_json_line(dumps(row))
+            else:
+                write(_row_line(row))
+        return
+    groups = sorted(_grouped(entries), key=lambda group: -group.count)
+    if as_json:
+        rows = sum(group.count for group in groups)
+        data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
+        write_json(data)
+        return
+    for line in (
+        _lines(pipeline_id, groups, replay, f"{again} --each") if groups else _lines_of_none(run, entries, resume)
+    ):
+        write(line)
+
+
+def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, Any]]:
+    known = [entry["node_id"] for entry in entries]
+    if node is None:
+        return entries
+    if node not in known and f"node_{node}" in known:
+        node = f"node_{node}"
+    if node not in known:
+        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, known)}")
+    return [entries[known.index(node)]]
+
+
+def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
+    for entry in entries:
+        stream = StreamFactory.of_node(entry, "output_uri")
+        groups: dict[tuple[str, str], LetterGroup] = {}
+        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
+            kind, text = letter["error"]["kind"], reason_of(letter["error"])
+            cause = (kind, shape_of(text))
+            if cause not in groups and len(groups) >= _GROUPS:
+                text = f"{_OTHERS} {text}"
+                cause = (kind, _OTHERS)
+            if cause not in groups:
+                groups[cause] = LetterGroup(
+                    node_id=entry["node_id"],
+                    operator=entry["operator"],
+                    kind=kind,
+                    text=text,
+                    row_id=letter["_i"],
+                    input=letter.get("raw", letter.get("input")),
+                    file=str(Path(stream.errors_path).absolute()),
+                )
+            groups[cause].count += 1
+        yield from groups.values()
+
+
+def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what is told of each dead letter, one after the other: no more than one is in memory."""
+    for entry in entries:
+        stream = StreamFactory.of_node(entry, "output_uri")
+        source = StreamFactory.of_node(entry, "input_uri")
+        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
+            where = ""
+            with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
+                where = source.line_place(letter["source"][1])
+            yield {
+                "node_id": entry["node_id"],
+                "row_id": letter["_i"],
+                "where": where,
+                "kind": letter["error"]["kind"],
+                "text": reason_of(letter["error"]),
+                "input": letter.get("raw", letter.get("input")),
+            }
+
+
+def _row_line(row: dict[str, Any]) -> str:
+    where = f" ({row['where']})" if row["where"] else ""
+    reason = one_line(f"{row['kind']}: {row['text']}", _REASON_CHARS)
+    return f"{row['node_id']} row {row['row_id']}{where}: {reason}"
+
+
+_REASON_CHARS = 2000
+_GROUPS = 200
+"""Causes of a node that are told apart."""
+
+_OTHERS = "(and other messages)"
+
+
+def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str, rows: str) -> Iterator[str]:
+    yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
+    for group in groups:
+        given = group.input if isinstance(group.input, str) else shown(group.input)
+        yield f"{group.node_id} {group.operator}: {one_line(group.kind, 60)}, {rows_in_words(group.count)}"
+        yield "  first    " + one_line(group.text, _REASON_CHARS)  # its end says what to do
+        yield _foreign("  example  ", f"row {group.row_id}: {given}")
+        yield f"  file     {group.file}"
+    yield f"each row: {rows}"
+    yield f"when the cause is mended, try them again: {replay}"
+    yield f"when an operator was edited for that: {replay} --accept-changes (rows that are done stay)"
+
+
+def _foreign(head: str, text: str) -> str:
+    return head + one_line(text, line_width() - len(head))
+
+
+def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> Iterator[str]:
+    yield f"run {run.pipeline_id}: no dead letters"
+    skipped = sum(entry.get("skipped", 0) for entry in entries)
+    if skipped:
+        yield f"  {rows_in_words(skipped)} skipped (on_error: skip); of these, nothing is kept"
+    if run.status == Status.FAILED:
+        yield _foreign("  it failed: ", str(run.image.get("error")))
+        if run.image.get("failed_row"):
+            yield _foreign("  at ", run.image["failed_row"])
+        may_fail = any(entry.get("kept") or entry.get("filtered") for entry in entries)  # else perhaps all rows do
+        yield (
+            f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
+            if may_fail
+            else f"  to go on, when the cause is mended: {resume}"
+        )
+
+
+def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
+    """Return the position of the stream that a node of an image writes; None when it has not begun.
+
+    Raises:
+        StreamMissingError: when it has begun, and nothing of it is to be found.
+    """
+    found = position_of(stream) or position_of(stream)  # a stream that is sealed between two looks has both
+    if found is None and entry.get("rows_in") and not stream.exists() and not is_in_memory(stream):
+        raise StreamMissingError(
+            f"{stream.path}, which {entry['node_id']} has written, is not there; relative paths count from the "
+            "directory in which the run was started: go there, or restore the file"
+        )
+    return found[1] if found else None
+
+
+def is_in_memory(stream: Stream) -> bool:
+    """Return whether a stream is gone with the process that wrote it."""
+    return isinstance(stream.disk, MemoryDisk)
+
+
+def dead_rows(image: dict[str, Any]) -> dict[str, int]:
+    """Return how many rows are dead-lettered now, for each node of an image that has any, by its label."""
+    counts = {}
+    for entry in image["nodes"]:
+        position = committed(StreamFactory.of_node(entry, "output_uri"), entry)
+        if position is not None and position.dead:
+            counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
+    return counts

@@ -1,0 +1,107 @@
+"""Where a run came from: kept beside its image as ``origin.json``, so that ``resume ID`` needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import orjson
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.runs import RunFolder
+from llm_datagen.streams.storage.local import LocalDisk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a run came from.
+
+    Attributes:
+        target: the absolute path of a YAML file, or ``module:attr``.
+        cwd: the directory in which it was started, which its relative paths are relative to.
+        folder: where the run's folder was then; a copy of a project has another one. Empty: an earlier version did not
+            say.
+    """
+
+    target: str
+    cwd: str
+    folder: str = ""
+
+    @classmethod
+    def here(cls, target: str) -> Origin:
+        """Return the origin of a run that is started now."""
+        return cls(target=target, cwd=str(Path.cwd()))
+
+    def save(self, folder: RunFolder) -> None:
+        """Keep it beside the image of a run."""
+        kept = replace(self, folder=str(folder.path.absolute()))
+        data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        LocalDisk().replace(str(_path(folder)), data, sync=False)
+
+    def enter(self) -> None:
+        """Make its directory the working directory, so that relative paths mean what they meant.
+
+        Raises:
+            ConfigError: when it is not there any more.
+        """
+        try:
+            os.chdir(self.cwd)
+        except OSError as error:
+            raise ConfigError(
+                f"the run was started in {self.cwd}, which cannot be entered ({error.strerror}); its relative paths "
+                "are relative to it: put it back, or go on in the directory that has its files by llm-datagen run "
+                "FILE.yaml --id ID --if-exists resume"
+            ) from None
+
+    def moved_to(self, folder: Path) -> Origin:
+        """Return the origin of a run whose folder is now at `folder`: its project was moved, or copied, as a whole.
+
+        Raises:
+            ConfigError: when more than the project's place has changed, so that its files are not known.
+        """
+        if not self.folder or _is_same(folder, self.folder):
+            return self
+        within = Path(self.folder).relative_to(self.cwd) if Path(self.folder).is_relative_to(self.cwd) else None
+        if within is None or folder.parts[-len(within.parts) :] != within.parts:
+            raise ConfigError(
+                f"the folder of run {folder.name!r} was {self.folder}, and is {folder}: a copy, or it was moved. Its "
+                f"relative paths were relative to {self.cwd}. Put it back; or go on in the directory that has its "
+                f"files, by llm-datagen run FILE.yaml --id {folder.name} --if-exists resume --results-dir "
+                f"{folder.parent}"
+            )
+        cwd, target = folder.parents[len(within.parts) - 1], Path(self.target)
+        if target.is_relative_to(self.cwd):
+            target = cwd / target.relative_to(self.cwd)
+        return Origin(target=str(target), cwd=str(cwd), folder=str(folder))
+
+
+def origin_of(folder: RunFolder) -> Origin | None:
+    """Return where a run came from; None when it was not started from the command line.
+
+    When its project was moved or copied with all that is in it, it is the directory of the copy.
+
+    Raises:
+        ConfigError: when the file cannot be read, or the run's folder alone was moved or copied.
+    """
+    path = _path(folder)
+    data = LocalDisk().read_all(str(path))
+    if data is None:
+        return None
+    try:
+        content = orjson.loads(data)
+        origin = Origin(target=str(content["target"]), cwd=str(content["cwd"]), folder=str(content.get("folder", "")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError(f"{path} cannot be read; remove it, and say what to resume: resume ID FILE.yaml") from None
+    return origin.moved_to(folder.path.absolute())
+
+
+def _is_same(folder: Path, other: str) -> bool:
+    try:
+        return folder.samefile(other)
+    except OSError:
+        return str(folder) == other
+
+
+def _path(folder: RunFolder) -> Path:
+    return folder.path / "origin.json"

@@ -1,0 +1,234 @@
+"""The runs that there are, and how they really are: an image alone may tell of a process that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.cli.modules import know_protocols
+from llm_datagen.cli.run_origin import origin_of
+from llm_datagen.errors import ImageError, PipelineNotFoundError
+from llm_datagen.errors.escape import escape_line
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.node_view import NodeView, view_of
+from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
+from llm_datagen.runs.earlier_versions import older_rows
+from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.status import LIVE, Status
+from llm_datagen.runs.store import run_ids
+
+INTERRUPTED = "interrupted"
+"""The status of a run whose image says that it is running, and whose process is gone."""
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run, as it is shown.
+
+    Attributes:
+        pipeline_id: its id.
+        status: how it really is.
+        image: its image; empty when it cannot be read.
+        is_live: whether a process is at it.
+        note: what else is to be said.
+        spending: what it has spent of its budget; empty for a run without one, or when nobody has looked.
+    """
+
+    pipeline_id: str
+    status: str
+    image: dict[str, Any] = field(default_factory=dict)
+    is_live: bool = False
+    note: str = ""
+    spending: str = ""
+
+    @property
+    def rerun_note(self) -> str:
+        """What is to be said of a `rerun` that was cut short; empty when there is none."""
+        names = sorted(unsettled(self.image))
+        if not names:
+            return ""
+        return (
+            f"a rerun was cut short: what {', '.join(names)} read or made is still to be deleted or moved, and was not "
+            f"looked at; resume finishes that first: llm-datagen resume {self.pipeline_id}"
+        )
+
+    def nodes(self) -> list[NodeView]:
+        """Return its nodes."""
+        nodes = self.image.get("nodes", [])
+        if self.status == INTERRUPTED:
+            nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
+        return [view_of(node) for node in nodes]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data: the image, with the status that is true, and the one that was saved."""
+        return {
+            **self.image,
+            "pipeline_id": self.pipeline_id,
+            "status": self.status,
+            "saved_status": self.image.get("status"),
+            "note": self.note,
+        }
+
+    def brief(self) -> dict[str, Any]:
+        """Return it as plain data, in short."""
+        nodes = self.image.get("nodes") or [{}]
+        return {
+            "pipeline_id": self.pipeline_id,
+            "status": self.status,
+            "rows_in": nodes[0].get("rows_in", 0),
+            "total": nodes[0].get("total"),
+            "total_is_exact": nodes[0].get("total_is_exact", False),
+            "rows_out": nodes[-1].get("rows_out", 0),
+            "failed": sum(node.get("failed", 0) for node in nodes),
+            "stalled": [node.node_id for node in self.nodes() if node.stalled],
+            "updated_at": self.image.get("updated_at"),
+            "note": self.note,
+        }
+
+
+def look_at(folder: RunFolder) -> RunView:
+    """Return a run as it is.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        ImageError: when its image cannot be read.
+    """
+    image = folder.load()
+    if image["status"] in {*LIVE, Status.PENDING}:
+        if folder.is_locked():
+            return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True)
+        image = folder.load()  # its last image is saved before the lock is free
+    if image["status"] in LIVE:
+        owner = folder.owner()
+        if (far := folder.runs_elsewhere()) is not None:
+            note = f"by {far}, whose lock cannot be seen from here"
+            return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True, note=note)
+        who = f"process {owner.pid} on {owner.host}" if owner is not None and owner.is_elsewhere else "the process"
+        note = f"{who} is gone; resume it: llm-datagen resume {folder.pipeline_id}"
+        return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, image=image, note=note)
+    return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image)
+
+
+def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
+    """Return a run as it is, and make the directory in which it was started the working directory, if it is known.
+
+    Protocols of the user's own are known then, too.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        ImageError: when its image cannot be read.
+        ConfigError: when its directory is not there any more, or a module that may register a protocol.
+    """
+    folder = RunFolder(results_dir.absolute(), pipeline_id)
+    run = look_at(folder)
+    origin = origin_of(folder)
+    if origin is not None:
+        origin.enter()
+        know_protocols(run.image, origin.target)
+    return run
+
+
+def all_runs(results_dir: str | Path) -> list[RunView]:
+    """Return all runs that are kept in a folder, the one that moved last at the end."""
+    runs = []
+    for pipeline_id in run_ids(results_dir):
+        try:
+            runs.append(look_at(RunFolder(results_dir, pipeline_id)))
+        except ImageError as error:
+            runs.append(RunView(pipeline_id=pipeline_id, status=UNREADABLE, note=str(error)))
+        except PipelineNotFoundError:
+            continue  # it was removed meanwhile
+    return sorted(runs, key=lambda run: (run.image.get("updated_at") or "", run.pipeline_id))
+
+
+def list_table(runs: list[RunView]) -> Table:
+    """Return a table with a line a run."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "status", "in", "out", "errors", "updated"):
+        table.add_column(heading, justify="right" if heading in {"in", "out", "errors"} else "left", no_wrap=True)
+    for run in runs:
+        brief = run.brief()
+        total = brief["total"]
+        known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
+        table.add_row(
+            Text(escape_line(run.pipeline_id)),
+            Text("stalled", style=STYLES["stalled"])
+            if brief["stalled"]
+            else Text(run.status, style=STYLES.get(run.status, "")),
+            Text(f"{number(brief['rows_in'])}{known}"),
+            Text(number(brief["rows_out"])),
+            Text(number(brief["failed"]), style="bold red" if brief["failed"] else ""),
+            Text(_time(brief["updated_at"])),
+        )
+    return table
+
+
+def list_lines(runs: list[RunView]) -> list[str]:
+    """Return the runs as a line of text each."""
+    lines = []
+    for run in runs:
+        brief = run.brief()
+        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
+        errors = errors_in_words(brief["failed"])
+        stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
+        updated = _time(brief["updated_at"])
+        lines.append(f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}, updated {updated}")
+    return lines
+
+
+def run_table(run: RunView) -> Table:
+    """Return a table with a line a node."""
+    return node_table(run.nodes(), title=headline(run), caption=_details(run))
+
+
+def run_lines(run: RunView) -> list[str]:
+    """Return a run as lines of text."""
+    return [headline(run), *(f"  {node_line(node)}" for node in run.nodes()), *_details(run).splitlines()]
+
+
+def headline(run: RunView) -> str:
+    """Return how a run is, in a line."""
+    why = run.note or run.image.get("error") or run.image.get("reason") or ""
+    paused = ", paused" if run.is_live and run.image.get("paused") else ""
+    return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else ""))
+
+
+def _details(run: RunView) -> str:
+    image = run.image
+    budget = f"budget: {run.spending}\n" if run.spending else ""
+    where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
+    row = image.get("failed_row") if run.status == Status.FAILED else None
+    at = f"failed at {escape_line(row)}\n" if row else ""
+    is_short = image.get("usage_is_partial") or (run.status == INTERRUPTED and image.get("status") != Status.RESUMING)
+    usage = "usage and cost are at least these: what was used just before a kill is missing\n" if is_short else ""
+    older = "".join(f"{escape_line(text)}\n" for text in _versions(image))
+    created, started = _time(image.get("created_at")), _time(image.get("started_at"))
+    return (
+        f"{older}{at}{budget}{usage}created {created}, last started {started}, "
+        f"updated {_time(image.get('updated_at'))}{where}"
+    )
+
+
+def _versions(image: dict[str, Any]) -> Iterator[str]:
+    """Return what is to be said of nodes whose rows are not all of the operator as it is now."""
+    for entry in image.get("nodes", ()):
+        old = older_rows(entry)
+        if old is None:
+            continue
+        done = entry.get("rows_in", 0)
+        which = "several versions" if done > old.rows else "an earlier version"
+        yield (
+            f"{entry['node_id']}: rows are of {which} of the operator: {number(old.rows)} of {number(done)} were done "
+            f"before an edit was accepted ({', '.join(old.parts)}); a resume with --rerun does them again"
+        )
+
+
+def _time(text: str | None) -> str:
+    return text[:19].replace("T", " ") + " UTC" if text else "never"

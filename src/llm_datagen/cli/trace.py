@@ -1,0 +1,123 @@
+"""What became of a row, and what it came from, through all streams of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from llm_datagen.cli.exit_codes import FAILED
+from llm_datagen.cli.output import is_terminal, write, write_json
+from llm_datagen.cli.run_view import enter_run
+from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
+from llm_datagen.runs.display.tables import line_width, one_line
+from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.trace import Trace, trace
+from llm_datagen.streams import inputs_of
+from llm_datagen.streams.formats.json_values import shown
+from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
+
+_DEAD = "dead letter"
+_NAME_WIDTH = 30
+
+_ENDS = {
+    "filtered": "FILTERED: nothing comes of it",
+    "skipped": "SKIPPED: it failed, and was left out",
+    "filtered or skipped": "FILTERED OR SKIPPED: nothing comes of it; which it was is not kept",
+    "pending": "PENDING: not done yet",
+    "missing": "MISSING: it is done, and should be here; see llm-datagen verify",
+}
+"""What is said of a row of which nothing came."""
+
+
+def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) -> int:
+    """Show a row's ancestors, itself and its descendants, stream by stream, and return the exit code.
+
+    Args:
+        results_dir: where runs are kept.
+        pipeline_id: the run's id.
+        text: the row's id, as text.
+        as_json: whether to print JSON.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        StreamError: when a stream cannot be read.
+    """
+    run = enter_run(results_dir, pipeline_id)
+    row_id = parse_id(text)
+    found = list(trace(run.image, row_id))
+    if as_json:
+        rows = [{name: getattr(row, name) for name in Trace.__slots__} for row in found]
+        data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.image))}
+        write_json(data)
+    elif not found:
+        write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.image, row_id)}")
+    else:
+        for line in _lines(run.image, row_id, found):
+            if is_terminal():
+                SafeConsole().print(line, soft_wrap=True)
+            else:
+                write(line.plain)
+    if run.rerun_note and not as_json:
+        write(f"  {run.rerun_note}")
+    return 0 if found else FAILED
+
+
+def _nearest(image: dict[str, Any], row_id: Id) -> str:
+    """Return what is to be said of the row that may be meant, or that a row would be a child of, by its name."""
+    for entry in image["nodes"]:
+        root = root_names(entry)
+        if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():
+            like = f"; ids of this run begin like {root.name(0)!r}"
+            meant = f"{root.name(int(str(row_id).partition('_')[0]))}{str(row_id).lstrip('0123456789')}"
+            found = next(trace(image, parse_id(meant)), None) is not None
+            return like + (f": llm-datagen trace {image['pipeline_id']} {meant}" if found else "")
+    parent = parent_of(row_id)
+    while parent is not None:
+        if next(trace(image, parent), None) is not None:
+            return f"; of row {parent!r}, whose child it would be: llm-datagen trace {image['pipeline_id']} {parent}"
+        parent = parent_of(parent)
+    return ""
+
+
+def _lines(image: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
+    widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
+    yield Text(f"run {image['pipeline_id']}: row {row_id}")
+    inputs = {row.uri: None for row in found if row.where == "input"}
+    inputs = inputs or dict.fromkeys(inputs_of(image["nodes"][0]["input_uri"]).values())
+    for uri in inputs:
+        yield from _stream("input", uri, [row for row in found if row.where == "input" and row.uri == uri], widths)
+    for entry in image["nodes"]:
+        made = [row for row in found if row.where == entry["node_id"]]
+        if made:
+            yield from _stream(f"{entry['node_id']} {entry['operator']}", entry["output_uri"], made, widths)
+
+
+def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> Iterator[Text]:
+    yield Text.assemble((name, "bold"), f"  {uri}")
+    for row in rows:
+        if row.state == _DEAD:
+            error = row.item["error"]
+            yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red", is_whole=True)
+            yield _row(row, f"it was given {_text(row.item['input'])}", widths)
+        elif row.state in _ENDS:
+            yield _row(row, _ENDS[row.state], widths, style="yellow")
+        else:
+            yield _row(row, _text(row.item), widths)
+
+
+def _row(row: Trace, text: str, widths: tuple[int, int], style: str = "", *, is_whole: bool = False) -> Text:
+    head = f"  {row.relation:<{widths[0]}}  {set_cell_size(_name(row), widths[1])}  "
+    width = FREE_WIDTH if is_whole else line_width() - cell_len(head)  # the end of a reason says what to do
+    return Text.assemble(head, (one_line(text, width), style))
+
+
+def _name(row: Trace) -> str:
+    return one_line(str(row.row_id), _NAME_WIDTH)
+
+
+def _text(item: Any) -> str:
+    return item if isinstance(item, str) else shown(item)

@@ -1,0 +1,83 @@
+"""What is wrong with a file, in words: the path of the key, what was given, what was expected, what was meant."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from llm_datagen.operators.import_path import did_you_mean
+
+_PLAIN_WORDS = {
+    "a valid string": "text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid list": "a list",
+}
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return all problems as text: the one as a sentence, several as a line each.
+
+    Args:
+        error: what pydantic found.
+        model: the model of the whole file.
+    """
+    found = [_sentence(problem, model) for problem in error.errors()]
+    if len(found) == 1:
+        return found[0]
+    return f"{len(found)} things are wrong\n" + "\n".join(f"  {line}" for line in found)
+
+
+def key_path(keys: Sequence[str | int]) -> str:
+    """Return the path of a key as people write it, such as ``operators[1].with.model``."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    return text.removeprefix(".") or "the file"
+
+
+def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    keys = problem["loc"]
+    if problem["type"] == "invalid_key" or keys[-1] == "[key]":  # the key itself is wrong, not what it holds
+        holder = keys[:-1] if problem["type"] == "invalid_key" else keys[:-2]
+        return f"{key_path(holder)}: keys must be text, not {problem['input']!r}"
+    return f"{key_path(keys)}: {_what(problem, model)}"
+
+
+def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    given = problem["input"]
+    match problem["type"]:
+        case "extra_forbidden":
+            holder = _model_at(model, problem["loc"][:-1])
+            known = [field.alias or name for name, field in holder.model_fields.items()] if holder else []
+            return f"this key is not known; {did_you_mean(str(problem['loc'][-1]), known)}"
+        case "missing":
+            return "this key is missing"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must hold keys and values, not {given!r}"
+        case "too_short" | "string_too_short":
+            return "must not be empty"
+        case _:
+            text = problem["msg"].removeprefix("Input should be ")
+            return f"must be {_PLAIN_WORDS.get(text, text)}, not {given!r}"
+
+
+def _model_at(model: type[BaseModel], keys: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the model of what lies at a path."""
+    annotation: Any = model
+    for key in keys:
+        if isinstance(key, str):
+            fields = annotation.model_fields
+            annotation = next(f.annotation for name, f in fields.items() if key in {name, f.alias})
+        annotation = _unwrapped(annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Return the model within ``list[…]``, ``Annotated[…]``, ``… | None``; anything else as it is."""
+    while get_origin(annotation) in {list, Annotated, Union, types.UnionType}:
+        annotation = get_args(annotation)[0]
+    return annotation

@@ -1,0 +1,244 @@
+"""The errors of llm-datagen: one tree under `DatagenError`.
+
+Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from llm_datagen.errors.tracebacks import trace_of
+
+KEPT_CHARS = 64 * 1024
+"""Characters that are kept of an exception's text, and of its traceback, in a dead letter."""
+
+SHOWN_CHARS = 2_000
+"""Characters of it that a message, the image of a run and the log show."""
+
+
+class DatagenError(Exception):
+    """The root of every error that this package raises on purpose."""
+
+
+class ConfigError(DatagenError, ValueError):
+    """Raised when a parameter has a wrong value; raised before anything is touched on disk."""
+
+
+class UnknownProtocolError(ConfigError):
+    """Raised when a URI names a protocol that no stream class is registered for."""
+
+
+class PipelineExistsError(DatagenError):
+    """Raised by `create()` when the pipeline id, or one of its outputs, is already there."""
+
+
+class ResumeWarning(UserWarning):
+    """Warns that a resume uses what the run's image says, and not what the code gives."""
+
+
+class PipelineNotFoundError(DatagenError):
+    """Raised by `resume()` when no image of that pipeline id can be found."""
+
+
+class PipelineBusyError(DatagenError):
+    """Raised when another process, or another object in this one, is running the same pipeline id."""
+
+
+class ControlError(DatagenError):
+    """Raised when a run of another process cannot be steered from here; says why, and what to do."""
+
+
+class RunEndedError(DatagenError):
+    """Raised when an order comes after the end of a run, or of its host; a `pykka.ActorDeadError`, too."""
+
+
+class UnknownMessageError(DatagenError, TypeError):
+    """Raised to whoever asks an actor something that it does not understand; nothing is changed by it."""
+
+
+class ImageMismatchError(DatagenError):
+    """Raised by `resume()` when the operators in the code are not those that the image was made with."""
+
+
+class OperatorChangedError(ImageMismatchError):
+    """Raised by `resume()` when operators were edited, or steps added, removed or moved, since rows were made.
+
+    Attributes:
+        changes: what changed, by the id of the node: names of parts such as "prompt", "code", or "global LIMIT".
+    """
+
+    def __init__(self, message: str, changes: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(message)
+        self.changes = {node_id: tuple(parts) for node_id, parts in (changes or {}).items()}
+
+
+class OperatorWarning(UserWarning):
+    """Warns that rows of a run may not be those of one operator, called anew for each.
+
+    Given by `resume()` and `replay()` when the image, of an older version, does not say whether an operator was edited;
+    at the end of a run whose operator keeps something from one call to the next. And by `create()`, when rows of the
+    input have the column that `id_column` names, so that they fail unless an operator takes it out.
+    """
+
+
+class InputWarning(UserWarning):
+    """Warns, in `create()`, that an input does not seem to be what its format says, such as CSV with semicolons."""
+
+
+class ImageError(DatagenError):
+    """Raised when a `runtime.json` cannot be read."""
+
+
+class IdError(DatagenError):
+    """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
+
+
+class FatalError(DatagenError):
+    """Raised by an operator when no call can succeed any more: the run fails, whatever `on_error` and `retries` say.
+
+    The row that it was called with has no part in it: it is not done, and a resume calls the operator with it again.
+    """
+
+
+class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
+    """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
+
+    The run is then `stopped`, and can be resumed.
+
+    Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
+    """
+
+
+class NodeFailedError(DatagenError):
+    """Raised by `run()` when a node failed; `__cause__` is the original exception.
+
+    Attributes:
+        node_id: the node that failed first.
+        failed_row: which row it failed of, and its input in short; None when it was none's fault.
+    """
+
+    def __init__(self, message: str, node_id: str = "", failed_row: str | None = None) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.failed_row = failed_row
+
+
+class TooManyErrorsError(DatagenError):
+    """Raised when more rows failed than `max_errors` allows; `__cause__` is the last one's error."""
+
+
+class WorkerDiedError(DatagenError):
+    """Raised when a worker process (``executor="process"``) died: killed, crashed, or ended by its operator."""
+
+
+class RemoteError(DatagenError):
+    """Raised in place of an operator's exception that cannot be brought over from a worker process."""
+
+
+class DiskError(DatagenError, OSError):
+    """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
+
+    `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
+    """
+
+
+class StreamError(DatagenError):
+    """The parent of everything that can be wrong with a stream."""
+
+
+class StreamMissingError(StreamError, FileNotFoundError):
+    """Raised when a stream that should be there is not."""
+
+    # FileNotFoundError formats itself as an OSError; ours is one sentence.
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StreamExistsError(StreamError):
+    """Raised when a new stream would be written over rows that are already there."""
+
+
+class StreamSealedError(StreamError):
+    """Raised on a write to a stream that has ended (its `.done` is there)."""
+
+
+class StreamBusyError(StreamError):
+    """Raised when another writer has the same stream open."""
+
+
+class StreamChangedError(StreamError):
+    """Raised when a stream is not what its commit log, or its reader's position, says it was (M22)."""
+
+
+class StreamCorruptError(StreamError):
+    """Raised when something below the commit point cannot be read or fails its checksum (S3)."""
+
+
+class StreamIdleError(StreamError):
+    """Raised when a stream that was never sealed gave nothing new for `idle_timeout` seconds."""
+
+
+class RowFormatError(StreamError, ValueError):
+    """Raised when a line of a stream is not a row; the message names the file and the line number."""
+
+
+class ColumnError(RowFormatError):
+    """Raised when a row has a column that the header of its CSV stream lacks."""
+
+
+class RowValueError(RowFormatError, TypeError):
+    """Raised when a row holds what its format cannot: NaN, half a character, a set; names the row and the column."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """What is left of an exception once it has crossed an actor boundary.
+
+    Plain text only, so that it can be logged, stored and sent without keeping any frame alive. As a string, it is
+    short enough for a message: its text is cut at `SHOWN_CHARS`.
+
+    Attributes:
+        kind: the exception's class name.
+        text: its message, cut at `KEPT_CHARS`; then its end says so, and how long it was.
+        trace: its formatted traceback, cut likewise, in its middle.
+    """
+
+    kind: str
+    text: str
+    trace: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> FailureRecord:
+        """Return the record of `error`."""
+        try:
+            text = str(error)
+        except Exception as second:  # noqa: BLE001 - an exception of foreign code may not even have a text
+            text = f"<its text cannot be had: {type(second).__name__}>"
+        return cls(kind=type(error).__name__, text=_cut(_storable(text)), trace=_cut_middle(_storable(trace_of(error))))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether more was said than is kept."""
+        return len(self.text) > KEPT_CHARS or len(self.trace) > KEPT_CHARS
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {_cut(self.text, SHOWN_CHARS)}"
+
+
+def _storable(text: str) -> str:
+    """Return `text` without lone surrogates, which no file can hold."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
+def _cut(text: str, chars: int = KEPT_CHARS) -> str:
+    """Return `text`, or its beginning with a word on how long it was."""
+    return text if len(text) <= chars else f"{text[:chars]}… (cut: it has {len(text)} characters)"
+
+
+def _cut_middle(text: str) -> str:
+    """Return `text`, or its beginning and its end: of a traceback, the calls and the last line."""
+    if len(text) <= KEPT_CHARS:
+        return text
+    half = KEPT_CHARS // 2
+    return f"{text[:half]}\n… (cut: it has {len(text)} characters) …\n{text[-half:]}"

@@ -1,0 +1,342 @@
+"""A pass: one worker's way through one block of rows."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.errors import FailureRecord, FatalError, StopRun
+from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.result import Done
+from llm_datagen.executors.row_input import Input
+from llm_datagen.executors.row_output import STOW_ROWS, Output
+from llm_datagen.operators import Call
+from llm_datagen.streams import Block
+from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.streams.spill import SpoolError
+
+if TYPE_CHECKING:
+    from llm_datagen.executors.kernel import Kernel
+    from llm_datagen.messages import OperatorFailure
+
+SLICE_SECONDS = 0.02
+"""How long a worker goes on through a block before it hands the rest back."""
+
+FAILED_BYTES = 4 * 1024 * 1024
+"""When the failures of a pass take so much memory, it ends, and delivers them."""
+
+_NOTHING = object()
+_SETTLED = object()
+
+
+def _let_go(error: BaseException) -> None:
+    """Let an exception, which hooks may hold for long, not hold the block that its row was in."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is Pass.run_items.__code__:
+            trace.tb_frame.clear()
+            return
+        trace = trace.tb_next
+
+
+@functools.cache
+def _failure_class() -> type[OperatorFailure]:
+    """Return the class of failures: a worker process that never fails need not import it."""
+    from llm_datagen.messages import OperatorFailure
+
+    return OperatorFailure
+
+
+class Pass:
+    """One way through one block. Used by one worker.
+
+    Args:
+        kernel: what is done.
+        block: the rows.
+        claims: which of them are left to this worker.
+    """
+
+    def __init__(self, kernel: Kernel, block: Block, claims: Claims) -> None:
+        self._kernel = kernel
+        self._block = block
+        self._input = Input(block, kernel.source, kernel.root)
+        self._numbers = claims.numbers
+        self._claimed = 0  # records that were begun, or will be
+        self._settled = 0  # records whose outcome is known
+        self._output = Output(kernel.encoder, kernel.id_scheme, kernel.spool_folder)
+        self._calls = 0
+        self._given: tuple[Sequence[Id], list[Any]] = ((), [])
+        self._failure: OperatorFailure | None = None
+        self._survived: list[OperatorFailure] = []
+        self._letters: list[bytes] = []
+        self._failed_bytes = 0  # of these: what they hold in memory, about
+        self._attempts = 0  # of the call that is being made, or is to be made again
+        self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
+        self._started, self._cpu_started = time.perf_counter(), time.thread_time()
+        self._deadline = self._started + (SLICE_SECONDS if kernel.slice_seconds is None else kernel.slice_seconds)
+
+    def _goes_on(self) -> bool:
+        """Return whether another call may be made: time is left, nothing has failed, nobody paused or cancelled."""
+        kernel = self._kernel
+        if self._failure or kernel.is_halted or kernel.is_held or kernel.ctx.is_cancelled():
+            return False
+        is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
+        if self._failed_bytes > FAILED_BYTES and not is_begun:
+            return False
+        return not self._settled or is_begun or time.perf_counter() < self._deadline
+
+    # Items.
+
+    def run_items(self, call: Call) -> None:  # noqa: PLR0915 - a call for each step would cost more than the step
+        """Process items, or batches of one, one by one: the loop that decides how fast a cheap operator runs.
+
+        It does what `take_item` and `settle_item` do, with the common case (an object in, an object out) inline.
+        """
+        if not self._goes_on():
+            return
+        records, decode, start = self._block.records, self._block.decode, self._block.start
+        func, takes_ctx, is_batch = call.func, call.takes_ctx, call.batch
+        ctx, root, look = self._kernel.ctx, self._kernel.root, self._kernel.calls_a_look - 1
+        output = self._output
+        settle, made, add, encode = output.settle, output.records, output.records.append, self._kernel.encoder.encode
+        is_plain, first, last = output.marks is None, output.first, output.last
+        settled_before = self._settled
+        number = settled_before - 1
+        row_id: Id = start
+        item: Any = _NOTHING
+        try:
+            for number in chain(range(settled_before, self._claimed), self._numbers):
+                row_id, item = start + number, _NOTHING
+                try:
+                    value = decode(records[number])
+                except ValueError as error:
+                    raise self._input.error(error, number) from error
+                if value.__class__ is not dict or (len(value) <= 2 and DATA_FIELD in value):
+                    row_id, item = self._input.named(number, value)
+                elif root:
+                    if ID_FIELD in value:
+                        row_id, item = self._input.named(number, value)
+                    else:
+                        value[ID_FIELD] = row_id = root.name(row_id)
+                        item = value
+                elif (found := value.get(ID_FIELD)).__class__ is int or found.__class__ is str:
+                    row_id, item = found, value
+                else:
+                    row_id, item = self._input.named(number, value)
+                if is_batch:
+                    result = call([item], ctx)
+                    if result.__class__ is list and len(result) == 1:
+                        result = result[0]
+                    else:  # no result, or several rows; or nothing that an operator may return
+                        output.last = last
+                        output.settle_all((row_id,), (item,), result)
+                        first, last = output.first, output.last
+                        result = _SETTLED
+                else:
+                    result = func(item, ctx) if takes_ctx else func(item)
+                if (
+                    result is item
+                    and is_plain
+                    and result.__class__ is dict
+                    and (len(result) > 2 or DATA_FIELD not in result)
+                ):
+                    result[ID_FIELD] = row_id
+                    try:
+                        add(encode(result))
+                    except TypeError:
+                        add(output.encode(result))
+                    last = row_id
+                    if first is None:
+                        output.first = first = row_id
+                elif result is not _SETTLED:
+                    output.last = last
+                    settle(row_id, item, result)
+                    first, last = output.first, output.last
+                if not number & look:
+                    self._settled, self._attempts = number + 1, 0
+                    if not self._goes_on():
+                        break
+                    if len(made) >= STOW_ROWS:
+                        output.stow()
+        except BaseException:
+            is_called = item is not _NOTHING
+            self._given = ((row_id,), [item] if is_called else [])
+            self._calls += int(is_called)
+            self._settled = number
+            raise
+        else:
+            self._settled = number + 1
+        finally:
+            output.last = last
+            self._claimed = max(self._claimed, number + 1)
+            self._calls += self._settled - settled_before
+            if self._settled > settled_before:
+                self._attempts = 0
+
+    def take_item(self) -> tuple[Id, Any] | None:
+        """Return the next row's id and item; None when there is nothing more to do."""
+        if not self._begin(1):
+            return None
+        self._given = ((), [])  # if it cannot be parsed
+        row_id, item = self._input.one(self._settled)
+        self._given = ((row_id,), [item])
+        self._calls += 1
+        return row_id, item
+
+    def settle_item(self, row_id: Id, item: Any, result: Any) -> None:
+        """Take what the operator returned for one item."""
+        self._output.settle(row_id, item, result)
+        self._settled += 1
+        self._attempts = 0
+
+    # Batches.
+
+    def take_batch(self) -> list[Any] | None:
+        """Return the items of the next batch, or of the next part of a batch that failed; None when there is none.
+
+        A row that cannot be parsed ends the batch before it: it fails alone, and costs the others nothing.
+        """
+        if not self._begin(self._rows_of_next_call()):
+            return None
+        begin = self._settled
+        end = begin + self._parts[-1] if self._parts else self._claimed
+        self._given = ((), [])  # if not even the first one can be parsed
+        self._given = self._input.batch(begin, end)
+        self._calls += 1
+        return self._given[1].copy()  # the list is the operator's own
+
+    def _rows_of_next_call(self) -> int:
+        siblings, begin = self._kernel.siblings, self._claimed
+        if siblings is None or begin >= len(self._block.records):
+            return self._kernel.step
+        return siblings.end(self._block, begin) - begin
+
+    def settle_batch(self, results: Any) -> None:
+        """Take what the operator returned for a batch."""
+        ids, items = self._given
+        self._output.settle_all(ids, items, results)
+        self._settled += len(ids)
+        self._attempts = 0
+        self._take_off(len(ids))
+
+    def _take_off(self, rows: int) -> None:
+        """Take rows off the parts that are still to be called."""
+        if self._parts:
+            self._parts[-1] -= rows
+            if not self._parts[-1]:
+                self._parts.pop()
+
+    # Both.
+
+    def _begin(self, count: int) -> bool:
+        """Claim the next rows, unless some that were claimed are left; return whether there is a call to be made."""
+        if not self._goes_on():
+            return False
+        if self._claimed == self._settled:
+            self._claimed += len(list(islice(self._numbers, count)))
+        return self._claimed > self._settled
+
+    def fail(self, error: BaseException) -> float | None:
+        """Take note that the call that was being made failed. What was settled before it stays settled.
+
+        Returns:
+            Seconds to wait before going on: the same call again, or, when it was a batch, with half of it, or
+            the next rows when the policy lets the node go on without these. None when no more calls are made: then
+            `failure` says why.
+        """
+        _let_go(error)
+        ids, items = self._given
+        if not items:  # the row could not be parsed
+            ids = [self._input.unparsed_id(self._settled)]
+        rows = len(ids)
+        is_stop, is_fatal = isinstance(error, StopRun), isinstance(error, SpoolError | FatalError)
+        may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal and not is_stop
+        if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
+            self._attempts += 1
+            pause = self._kernel.retries.pause_after(self._attempts)
+            if pause is not None:
+                return pause
+        if may_repeat and rows > 1 and self._kernel.call.bisect:
+            self._take_off(rows)
+            self._parts += [rows - rows // 2, rows // 2]
+            self._attempts = 0
+            return 0.0
+        kernel = self._kernel
+        if is_fatal or is_stop or kernel.policy.on_error == "fail":
+            kernel.is_halted = True
+        is_common = isinstance(error, Exception)  # not a call that is cancelled, or an exit
+        may_survive = is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
+        survives = may_survive and kernel.survives(rows, self._settled)
+        record, begin, letters = FailureRecord.of(error), self._settled, b""
+        if kernel.policy.on_error == "dead_letter" and not is_fatal and not is_stop:
+            letters = self._input.letters(
+                range(begin, begin + rows),
+                node_id=kernel.ctx.node_id,
+                error=record,
+                attempts=max(self._attempts, 1) if items else 0,
+            )
+        failure = _failure_class()(
+            record,
+            error,
+            items,
+            tuple(ids),
+            rows,
+            b"" if survives else letters,
+            is_fatal=is_fatal,
+            is_stop=is_stop,
+            row=self._block.start + begin,
+            offset=self._input.offset(begin),
+            excerpt="" if survives else self._input.excerpt(begin),
+        )
+        if survives:
+            self._go_on_without(failure, letters)
+            return 0.0
+        self._failure = failure  # the node decides, or has decided
+        return None
+
+    def _go_on_without(self, failure: OperatorFailure, letters: bytes) -> None:
+        """Be done with rows that failed: the policy of the node lets it go on without them."""
+        record = failure.record
+        self._survived.append(failure)
+        self._letters.append(letters)
+        self._failed_bytes += len(letters) + len(record.text) + len(record.trace)
+        if record.is_cut:  # the exception holds more than that
+            self._failed_bytes += FAILED_BYTES
+        self._settled += failure.rows
+        self._attempts = 0
+        self._parts = []  # what is left of a batch is a batch
+        if len(self._output.records) >= STOW_ROWS:
+            self._output.stow()
+
+    def done(self) -> Done:
+        """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
+        block, output = self._block, self._output
+        survived, self._survived = tuple(self._survived), []  # their tracebacks lead back here
+        failed = sum(failure.rows for failure in survived)
+        is_letter = self._kernel.policy.on_error == "dead_letter"
+        end = self._claimed + len(list(self._numbers))
+        rest: Block | None = None
+        if end < len(block.records):
+            block, _ = block.split_at(end)  # what follows was taken away
+        if self._settled < end:
+            block, rest = block.split_at(self._settled)
+        return Done(
+            span=block.span,
+            rows=output.rows,
+            data=output.data(),
+            filtered=output.filtered,
+            ids=(output.first, output.last),
+            marks=None if output.marks is None else output.marks.ranges,
+            rest=rest,
+            failure=self._failure,
+            skipped=0 if is_letter else failed,
+            dead=failed if is_letter else 0,
+            letters=b"".join(self._letters),
+            survived=survived,
+            calls=self._calls,
+            seconds=time.perf_counter() - self._started,
+            cpu_seconds=time.thread_time() - self._cpu_started,
+        )

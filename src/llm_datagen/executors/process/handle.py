@@ -1,0 +1,214 @@
+"""A worker process, as the engine sees it. What runs in it is `worker`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.errors import WorkerDiedError
+from llm_datagen.executors.allowance import Allowance
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.process.channel import Channel
+from llm_datagen.executors.process.crash_isolation import failed_items
+from llm_datagen.executors.process.pickling import pack_decoder, unpack_error
+from llm_datagen.executors.process.setup import Equipment
+from llm_datagen.executors.process.worker import SIGNALS
+from llm_datagen.executors.result import Done
+from llm_datagen.messages import OperatorFailure
+from llm_datagen.streams import Block
+
+LOOK_SECONDS = 0.05
+"""How often somebody who waits for a process looks whether the run is being cancelled, and the process alive."""
+
+PATIENCE_SECONDS = 5.0
+"""How long a process that has said goodbye may take to end."""
+
+_START = "import sys; sys.path.insert(0, {!r}); from llm_datagen.executors.process.worker import main; main()"
+
+
+class WorkerProcess:
+    """A process that does one task at a time. One thread at a time may use it; any thread may `kill` it.
+
+    It is killed by the system when the thread that made it ends: that thread must outlive it.
+
+    Args:
+        equipment: what it needs to know.
+        kernel: whose context and streams it is given.
+    """
+
+    def __init__(self, equipment: Equipment, kernel: Kernel) -> None:
+        self._equipment = equipment
+        self._kernel = kernel
+        self._decode: Any = None
+        self._is_told = False
+        self._failed = 0  # rows of the task, of those that may fail
+        self._channel, theirs = Channel.pipes()
+        try:
+            self._process = _start(theirs)
+        except BaseException:
+            self._channel.close()
+            raise
+
+    def get_ready(self) -> None:
+        """Wait until it has loaded the operator and called its `setup`.
+
+        Raises:
+            WorkerDiedError: when it has died of that.
+            BaseException: what that raised.
+        """
+        self._send(self._equipment)
+        match self._answer("while the operator was loaded, or in its setup"):
+            case "failed", record, packed:
+                raise unpack_error(packed, record)
+
+    def run(self, block: Block) -> Done:
+        """Return what becomes of a block.
+
+        Raises:
+            WorkerDiedError: when the process has died meanwhile.
+        """
+        decode, self._decode = self._decode, block.decode
+        is_new = decode is not block.decode
+        bare = Block(block.records, block.start, block.offset, block.offset_end, block.ends, None)  # type: ignore[arg-type]
+        self._send(("task", bare, pack_decoder(block.decode) if is_new else None))
+        self._failed = 0
+        try:
+            _, done, is_unfinished, failures = self._answer("in a call")
+        except WorkerDiedError:
+            if isinstance(self._kernel.allowance, Allowance):
+                self._kernel.allowance.give_back(self._failed)
+            raise
+        return self._completed(done, block, failures, is_unfinished=is_unfinished)
+
+    def end(self) -> None:
+        """Tell it that there is nothing more to do; its `teardown` runs."""
+        with contextlib.suppress(OSError):
+            self._channel.send(("end",))
+
+    def wait_for_end(self) -> None:
+        """Wait for its end, after `end`.
+
+        Raises:
+            BaseException: what its `teardown` raised.
+        """
+        _, record, packed = self._answer("in its teardown")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_SECONDS)
+        if record is not None:
+            raise unpack_error(packed, record)
+
+    def is_alive(self) -> bool:
+        """Return whether the process lives."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """Kill the process. Whoever waits for it gets a WorkerDiedError."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Leave nothing of it: neither process nor pipes."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+
+    def _send(self, message: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has died: `_answer` will say so
+            self._channel.send(message)
+
+    def _answer(self, when: str) -> Any:
+        """Return the next answer; do meanwhile what the process asks for."""
+        ctx = self._kernel.ctx
+        is_held = False
+        while True:
+            if not self._is_told and ctx.is_cancelled():
+                self._is_told = True
+                self._send(("cancel",))
+            if is_held != self._kernel.is_held:
+                is_held = not is_held
+                self._send(("hold", is_held))  # with the next task it goes on anyway
+            if not self._channel.is_readable(LOOK_SECONDS):
+                # Not left to the end of the pipe: a process that the operator has forked may hold it open.
+                if self.is_alive() or self._channel.is_readable(0):
+                    continue
+                raise self._death(when)
+            try:
+                message = self._channel.receive()
+            except EOFError:
+                raise self._death(when) from None
+            match message:
+                case "usage", usage:
+                    ctx.report_usage(usage)
+                case "log", text, fields:
+                    ctx.log(text, **fields)
+                case "row_error", text, offset:
+                    self._send(("answer", self._row_error(text, offset)))
+                case "may_fail", rows, settled:
+                    self._send(("answer", self._may_fail(rows, settled)))
+                case "first_row", row:
+                    with contextlib.suppress(Exception):  # the process gets the same error, for its row
+                        self._kernel.encoder.encode(row)
+                    self._send(("answer", self._kernel.encoder.preamble()))
+                case answer:
+                    return answer
+
+    def _may_fail(self, rows: int, settled: int) -> bool:
+        may_fail = self._kernel.survives(rows, settled)
+        if may_fail:
+            self._failed += rows
+        return may_fail
+
+    def _row_error(self, text: str, offset: int) -> str:
+        try:
+            return str(self._kernel.source.row_error(ValueError(text), offset))
+        except Exception as error:  # noqa: BLE001 - the source has gone meanwhile
+            return f"this is not a row: {text} (and which line it is cannot be said: {error})"
+
+    def _completed(self, done: Done, block: Block, failures: list[tuple[Any, ...]], *, is_unfinished: bool) -> Done:
+        """Return a result with what was not sent: the rest, and the items that failed."""
+        if is_unfinished:
+            done.rest = block.split_at(done.span.end - block.start)[1]
+        known = [self._failure(block, *failure) for failure in failures]
+        if done.failure is not None:
+            done.failure = known.pop()
+        done.survived = tuple(known)
+        return done
+
+    def _failure(self, block: Block, told: OperatorFailure, packed: bytes | None, is_called: bool) -> OperatorFailure:
+        first = told.row - block.start
+        items = failed_items(self._kernel, block, range(first, first + told.rows)) if is_called else []
+        return replace(told, error=unpack_error(packed, told.record), items=items)
+
+    def _death(self, when: str) -> WorkerDiedError:
+        try:
+            status = self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:  # it lives, and has closed the pipes
+            self.kill()
+            status = self._process.wait()
+        if status >= 0:
+            what = f"has ended with status {status}"
+        else:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            what = f"was killed by {name}"
+            if -status == signal.SIGKILL:
+                what += " (which is what the system does when memory is short)"
+        return WorkerDiedError(f"the worker process of {self._kernel.ctx.node_id} {what}, {when}")
+
+
+def _start(fds: tuple[int, int]) -> subprocess.Popen[bytes]:
+    """Start a worker process at the other end of a channel."""
+    code = _START.format(str(Path(__file__).parents[2]))
+    command = [sys.executable, "-c", code, *map(str, fds), str(os.getpid())]
+    # A new process inherits the mask: no signal reaches it before it can ignore it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for fd in fds:
+            os.close(fd)

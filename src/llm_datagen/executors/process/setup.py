@@ -1,0 +1,55 @@
+"""What a worker process needs to know, sent once."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.streams.ids import RootNames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """What a worker needs to know, sent once.
+
+    Attributes:
+        sys_path: where modules are looked for.
+        packed: the operator, and the codec of the output.
+        node_id: the node's id.
+        pipeline_id: the pipeline's id.
+        folder: where the operator may keep files of its own.
+        batch_size, batch_by, id_scheme, root, policy, slice_seconds: as in `Kernel`.
+    """
+
+    sys_path: list[str]
+    packed: bytes
+    node_id: str
+    pipeline_id: str
+    folder: Path | None
+    batch_size: int
+    batch_by: BatchBy
+    id_scheme: IdScheme
+    root: RootNames | None
+    policy: FailurePolicy
+    slice_seconds: float
+
+    @classmethod
+    def of(cls, kernel: Kernel, packed: bytes, policy: FailurePolicy, slice_seconds: float) -> Self:
+        """Return what a worker needs to know to do what `kernel` does."""
+        return cls(
+            sys_path=[str(Path(entry).absolute()) for entry in sys.path],
+            packed=packed,
+            node_id=kernel.ctx.node_id,
+            pipeline_id=kernel.ctx.pipeline_id,
+            folder=kernel.ctx.folder,
+            batch_size=kernel.step,
+            batch_by=kernel.batch_by,
+            id_scheme=kernel.id_scheme,
+            root=kernel.root,
+            policy=policy,
+            slice_seconds=slice_seconds,
+        )

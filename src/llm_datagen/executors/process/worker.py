@@ -1,0 +1,141 @@
+"""A worker process: what runs in it. Its other end is `processes.Worker`.
+
+It gets one task at a time and answers it. Between the two it may send usage and log lines, and ask for what only the
+engine's own process knows. A second thread listens to the engine: it takes note of a cancel while a call runs, and
+ends this process at once when the engine has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+from dataclasses import replace
+from typing import Any
+
+from llm_datagen.errors import FailureRecord, RemoteError
+from llm_datagen.executors import signals
+from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.process.channel import Channel
+from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
+from llm_datagen.executors.process.pickling import pack_error
+from llm_datagen.executors.process.setup import Equipment
+from llm_datagen.executors.result import Done
+from llm_datagen.executors.state_watch import StateWatch
+from llm_datagen.messages import OperatorFailure
+from llm_datagen.operators import Call
+from llm_datagen.streams import Block
+from llm_datagen.streams.formats.base import Codec
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl+C goes to every process of a terminal, and SIGTERM to every process of a service: the engine decides."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Be a worker, until the engine says that it is enough, or goes."""
+    read_fd, write_fd, parent = map(int, sys.argv[1:])
+    for number in SIGNALS:
+        # Not SIG_IGN: programs that the operator starts would inherit that.
+        signals.install(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    for fd in (read_fd, write_fd):
+        os.set_inheritable(fd, False)
+    _die_with(parent)
+    channel = Channel(read_fd, write_fd)
+    os.register_at_fork(after_in_child=channel.close)  # a child of the operator must not seem to be this process
+    try:
+        _serve(channel)
+    except BrokenPipeError:
+        os._exit(1)  # the engine has gone
+
+
+def _serve(channel: Channel) -> None:
+    engine = Engine(channel)
+    equipment: Equipment = channel.receive()
+    engine.listen()
+    try:
+        sys.path[:] = equipment.sys_path
+        operator, codec = pickle.loads(equipment.packed)
+        kernel, encoder = _kernel(engine, equipment, operator, codec)
+        engine.kernel = kernel
+        _call(operator, "setup")
+        watch = StateWatch(operator, kernel.ctx)
+        watch.begin()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the engine hears of it
+        engine.tell("failed", FailureRecord.of(error), pack_error(error))
+        return
+    engine.tell("ready")
+    decode: Any = None
+    while (message := engine.next())[0] == "task":
+        block: Block = message[1]
+        if message[2] is not None:
+            decode = pickle.loads(message[2])
+        block.decode = decode
+        done = kernel.run(block)
+        engine.tell("done", *_parts(done))
+        if kernel.encoder is encoder and encoder.settled is not None:
+            kernel.encoder = encoder.settled
+        del message, block, done
+    failure: tuple[Any, ...] = (None, None)
+    try:
+        watch.end()
+        _call(operator, "teardown")
+    except BaseException as error:  # noqa: BLE001
+        failure = FailureRecord.of(error), pack_error(error)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    engine.tell("ended", *failure)
+
+
+def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
+    encoder = FirstRowEncoder(engine, codec)
+    source: Any = RemoteSource(engine)
+    kernel = Kernel(
+        Call(operator),
+        source=source,
+        encoder=encoder,
+        ctx=WorkerContext(engine, equipment),
+        batch_size=equipment.batch_size,
+        batch_by=equipment.batch_by,
+        id_scheme=equipment.id_scheme,
+        root=equipment.root,
+        policy=equipment.policy,
+        allowance=RemoteAllowance(engine),
+        slice_seconds=equipment.slice_seconds,
+        calls_a_look=4,  # nobody can take rows away from here
+    )
+    return kernel, encoder
+
+
+def _call(operator: Any, method: str) -> None:
+    found = getattr(operator, method, None)
+    if found is not None:
+        found()
+
+
+def _parts(done: Done) -> tuple[Any, ...]:
+    """Return a result without what the engine has itself: the rest, and the items that failed."""
+    failures = [*done.survived, *([] if done.failure is None else [done.failure])]
+    told = [(_bare(failure), pack_error(failure.error), bool(failure.items)) for failure in failures]
+    bare = replace(done, rest=None, failure=None if done.failure is None else _bare(done.failure), survived=())
+    return bare, done.rest is not None, told
+
+
+def _bare(failure: OperatorFailure) -> OperatorFailure:
+    return replace(failure, error=RemoteError(), items=[])
+
+
+def _die_with(parent: int) -> None:
+    """Have this process killed when the engine dies: at once, also within a call that never lets a thread run."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it died before that

@@ -1,0 +1,71 @@
+"""What a worker gives back: outcomes are data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from llm_datagen.streams import Block, Span
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.spill import Spool
+
+if TYPE_CHECKING:
+    from llm_datagen.messages import OperatorFailure
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of a block.
+
+    Attributes:
+        span: the source rows that are done; they are the first rows of the block.
+        rows: output rows.
+        data: the output rows, encoded.
+        filtered: source rows that gave no row.
+        ids: ids of the first and the last output row.
+        marks: what the id scheme must remember, or None.
+        rest: the rows that were not processed.
+        failure: why not, if the operator failed: the first rows of `rest` are those that failed.
+        survived: failures that the worker went on after; it has counted their rows in the next three.
+        skipped: source rows that failed and are left out.
+        dead: source rows that failed and are dead-lettered.
+        letters: the dead letters, encoded.
+        calls: calls of the operator that were made.
+        seconds: seconds that they took, with decoding and encoding.
+        cpu_seconds: seconds of these in which the worker's thread computed.
+    """
+
+    span: Span
+    rows: int
+    data: bytes | Spool = field(repr=False)
+    filtered: int
+    ids: tuple[Id | None, Id | None]
+    marks: dict[str, Any] | None
+    rest: Block | None
+    failure: OperatorFailure | None
+    calls: int
+    seconds: float
+    skipped: int = 0
+    dead: int = 0
+    letters: bytes = field(default=b"", repr=False)
+    survived: tuple[OperatorFailure, ...] = ()
+    cpu_seconds: float = 0.0
+
+    @classmethod
+    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, letters: bytes = b"") -> Self:
+        """Return the outcome of source rows that failed and are done with all the same."""
+        return cls(
+            span=span,
+            rows=0,
+            data=b"",
+            filtered=0,
+            ids=(None, None),
+            marks=None,
+            rest=None,
+            failure=None,
+            calls=0,
+            seconds=0.0,
+            skipped=skipped,
+            dead=dead,
+            letters=letters,
+        )

@@ -1,0 +1,135 @@
+"""Asks for one answer that can be used: again, with what is wrong with it, after one that cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from yarl import URL
+
+from llm_datagen.llm.answers.extras import ExtraColumns
+from llm_datagen.llm.answers.formats import AnswerFormat, Parsed
+from llm_datagen.llm.answers.problems import problem_of
+from llm_datagen.llm.answers.reading import split_thoughts
+from llm_datagen.llm.cache.response_cache import Call, JournaledCaller
+from llm_datagen.llm.errors import LLMAnswerError
+from llm_datagen.llm.finish_reasons import Ending
+from llm_datagen.llm.observer import WatchedCaller
+from llm_datagen.llm.prompts.messages import repair
+from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a request.
+
+    Attributes:
+        parsed: what the answer becomes.
+        answers: all answers; those before the last one had to be repaired.
+    """
+
+    parsed: Parsed
+    answers: list[ChatAnswer]
+
+
+class Asker:
+    """Asks, and reads the answers.
+
+    Args:
+        caller: makes the calls.
+        answers: what an answer must look like.
+        max_repairs: how often the model is asked again after an answer that does not look so.
+        extras: what beside the text becomes columns: by that, an answer may be a call of a tool, without a text; and a
+            think block is taken off the text, and counts as what the endpoint sent as reasoning.
+    """
+
+    def __init__(
+        self,
+        caller: ChatCaller,
+        answers: AnswerFormat,
+        *,
+        max_repairs: int,
+        extras: ExtraColumns | None = None,
+    ) -> None:
+        self._caller = caller
+        self._answers = answers
+        self._max_repairs = max_repairs
+        self._takes_tool_calls = extras is not None and extras.takes_tool_calls
+        self._takes_reasoning = extras is not None and extras.takes_reasoning
+
+    async def ask(self, request: ChatRequest) -> Asked:
+        """Return the answer, as rows, and what it took.
+
+        Raises:
+            LLMRequestError: when the endpoint did not answer.
+            LLMAnswerError: when the last answer cannot be used. What the journal kept of the row is forgotten then.
+            JournalError: when the answer cannot be kept, or what was kept cannot be read.
+        """
+        asked: list[Call] = []
+        journal = self._caller if isinstance(self._caller, JournaledCaller | WatchedCaller) else None
+        try:
+            parsed, thoughts = await self._usable(request, asked)
+        except LLMAnswerError:
+            if journal is not None:  # else every later try of the row would get these again
+                await journal.discard(asked)
+            raise
+        answers = [answer for _, answer in asked]
+        if journal is not None and len(asked) > 1 and not answers[-1].is_cached:
+            # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.
+            await journal.keep(asked[:-1])
+        if thoughts is not None:
+            last = answers[-1]
+            both = [part for part in (last.extras.get("reasoning"), thoughts) if part]
+            answers[-1] = replace(last, extras={**last.extras, "reasoning": "\n\n".join(both)})
+        return Asked(parsed, answers)
+
+    async def _usable(self, request: ChatRequest, asked: list[Call]) -> tuple[Parsed, str | None]:
+        """Return what the answer becomes, and the think block that was taken off it."""
+        while True:
+            answer = await self._caller.complete(request)
+            asked.append((request, answer))
+            if answer.is_cached:  # what was paid for is reported where it is paid
+                _report(request, answer)
+            is_call = self._takes_tool_calls and request.has_tools and answer.ends is Ending.TOOL
+            if is_call and not (answer.text or "").strip():
+                return Parsed([dict.fromkeys(self._answers.columns)]), None
+            text, thoughts = _text(request, answer), None
+            try:
+                if self._takes_reasoning:
+                    thoughts, text = split_thoughts(text)
+                return self._answers.parse(text), thoughts
+            except ValueError as error:
+                if len(asked) > self._max_repairs:
+                    reason = answer.finish_reason
+                    after = f" after {len(asked)} answers" if len(asked) > 1 else ""
+                    raise LLMAnswerError(
+                        f"the answer of {_where(request, answer)} cannot be used{after}: {error} "
+                        f"(finish_reason {reason!r}); change the prompt or the output",
+                        finish_reason=reason,
+                        answer=text,
+                    ) from error
+                request = replace(request, messages=[*request.messages, *repair(text, error)])
+
+
+def _report(request: ChatRequest, answer: ChatAnswer) -> None:
+    """Report that an answer came from the journal, under the provider and the model that answered."""
+    if request.ctx is not None:
+        request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, "cached": 1})
+
+
+def _text(request: ChatRequest, answer: ChatAnswer) -> str:
+    """Return the text of an answer that is whole.
+
+    Raises:
+        LLMAnswerError: when it is not, or there is none.
+    """
+    problem = problem_of(answer, has_tools=request.has_tools)
+    if problem:
+        raise LLMAnswerError(
+            f"the answer of {_where(request, answer)} {problem}", finish_reason=answer.finish_reason, answer=answer.text
+        )
+    assert answer.text is not None
+    return answer.text
+
+
+def _where(request: ChatRequest, answer: ChatAnswer) -> str:
+    return f"{answer.model} at {answer.endpoint}, {request.row}"

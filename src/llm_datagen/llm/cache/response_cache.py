@@ -1,0 +1,205 @@
+"""The journal: answers that were paid for are kept, and never asked for again.
+
+An answer is stored **before** anyone sees it. So a row whose process died, a rerun, and a pipeline whose later nodes
+were changed make no call for what was answered. Only successes are kept: what was cut off, withheld or empty is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from llm_datagen.llm.cache.scope import Sharing
+from llm_datagen.llm.cache.sqlite import JournalFile
+from llm_datagen.llm.errors import JournalError
+from llm_datagen.llm.finish_reasons import Ending
+from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+
+T = TypeVar("T")
+_CHECK_BYTES = 8
+Call = tuple[ChatRequest, ChatAnswer]
+"""What was asked, and what came back."""
+
+
+class JournaledCaller:
+    """Answers from the journal, and asks another caller for what is not in it.
+
+    Equal requests that are in flight at once are asked once: the others wait for the first, and ask, one after the
+    other, only when it failed. Writes are done by a thread of the journal's own, many in one transaction when they
+    come fast; the event loop reads, and never waits for a disk to sync.
+
+    Args:
+        inner: who makes the calls.
+        path: the journal's file, on a local disk. Several operators and processes may share it.
+    """
+
+    def __init__(self, inner: ChatCaller, path: str | Path) -> None:
+        self._inner = inner
+        self._file = JournalFile(Path(path))
+        self._thread: ThreadPoolExecutor | None = None
+        self._asked: dict[bytes, asyncio.Future[None]] = {}
+        self._unsaved: dict[bytes, bytes] = {}
+        self._is_failing = False
+        self._sharing = Sharing()
+
+    async def open(self) -> None:
+        """Open the file, then the inner caller.
+
+        Raises:
+            JournalError: when the file cannot be used.
+        """
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-journal")
+        try:
+            await self._in_thread(self._file.open)
+            await self._inner.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Return the kept answer, or make the call and keep what it brings.
+
+        Raises:
+            LLMError: when there is no answer.
+            JournalError: when the journal cannot be read or written. No call is made then until it can be: what
+                cannot be kept would be paid for twice.
+        """
+        key = key_of(request)
+        while True:
+            # The answer of a row that was cancelled meanwhile may be on its way to the file.
+            if self._is_failing or key in self._unsaved:
+                await self._save()
+            kept = self._file.get(key)
+            if kept is not None:
+                answer = _read(key, kept)
+                if answer is not None and _is_kept(request, answer):
+                    self._sharing.given(key, request)
+                    return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
+                # It was changed in the file; or an earlier version kept what was cut off, by an end unknown to it.
+                await self._in_thread(partial(self._file.delete, [(key, kept)]))
+            asked = self._asked.get(key)
+            if asked is None:
+                return await self._ask(key, request)
+            await asyncio.wait([asked])
+
+    async def discard(self, calls: Sequence[Call]) -> None:
+        """Forget answers, because nobody can use them: the next time they are asked for anew.
+
+        What another row has got for an equal request meanwhile stays.
+
+        Raises:
+            JournalError: when the file cannot be written.
+        """
+        kept = _as_kept(calls)
+        earlier = [(key, answer[_CHECK_BYTES:]) for key, answer in kept.items()]
+        await self._in_thread(lambda: self._file.delete([*kept.items(), *earlier]))
+
+    async def keep(self, calls: Sequence[Call]) -> None:
+        """Keep answers that another row with equal requests may have discarded.
+
+        Raises:
+            JournalError: when they cannot be written.
+        """
+        self._unsaved.update(_as_kept(calls))
+        await self._save()
+
+    async def close(self) -> None:
+        """Close the inner caller, and the file when all is written, if it can be. May be called more than once."""
+        try:
+            await self._inner.close()
+        finally:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                with contextlib.suppress(JournalError):  # it has been raised before
+                    await asyncio.wrap_future(thread.submit(self._write))
+                await asyncio.wrap_future(thread.submit(self._file.close))
+                thread.shutdown(wait=False)
+
+    async def _ask(self, key: bytes, request: ChatRequest) -> ChatAnswer:
+        done = self._asked[key] = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._inner.complete(request)
+            if _is_kept(request, answer):
+                self._sharing.given(key, request)
+                self._unsaved[key] = _written(key, answer)
+                await self._save()
+            return answer
+        finally:
+            del self._asked[key]
+            done.set_result(None)
+
+    async def _save(self) -> None:
+        try:
+            await self._in_thread(self._write)
+        except JournalError:
+            self._is_failing = True
+            raise
+        self._is_failing = False
+
+    def _write(self) -> None:
+        answers = self._unsaved.copy()
+        if answers:  # else the write before this one took them along
+            self._file.put(answers)
+        for key in answers:
+            del self._unsaved[key]
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            raise JournalError(f"the journal {self._file.path} is not open: call open() first")
+        # Shielded: an answer that has come is written, also when the row that asked is cancelled.
+        return await asyncio.shield(asyncio.wrap_future(self._thread.submit(work)))
+
+
+def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
+    """Return what is in the file for calls: answers that came from there are as they were when they were made."""
+    return {
+        (key := key_of(request)): _written(
+            key, replace(answer, cost=answer.saved, saved=None, is_cached=False) if answer.is_cached else answer
+        )
+        for request, answer in calls
+    }
+
+
+def _written(key: bytes, answer: ChatAnswer) -> bytes:
+    """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
+    said = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    if answer.response_model is None:  # as earlier versions wrote it: what is discarded is found by its bytes
+        del said["response_model"]
+    text = dumps(said)
+    return b"%08x%s" % (zlib.crc32(key + text), text)
+
+
+def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
+    """Return the answer that the file has; None when it is not what was written. Earlier versions wrote no checksum."""
+    text = kept if kept.startswith(b"{") else kept[_CHECK_BYTES:]
+    if text is not kept and kept[:_CHECK_BYTES] != b"%08x" % zlib.crc32(key + text):
+        return None
+    try:
+        return ChatAnswer(**loads_exactly(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:
+    """Return whether an answer is one to keep: it is there, and whole."""
+    has_text = answer.text is not None and answer.ends is Ending.FINISHED
+    return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
+
+
+def key_of(request: ChatRequest) -> bytes:
+    """Return what an answer is kept under: the SHA-256 of model, params, messages, sample number and `kept_by`."""
+    asked = [request.model, request.params, request.messages, request.sample]
+    if request.kept_by:
+        asked.append(request.kept_by)
+    return hashlib.sha256(dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,0 +1,210 @@
+"""What a run may spend at most, and the most that a call can cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from llm_datagen.config import check_count
+from llm_datagen.errors import ConfigError
+from llm_datagen.llm.cost.prices import PICO, Prices, known_prices, prompt_and_output
+from llm_datagen.llm.types import ChatRequest
+from llm_datagen.runs.usage import dollars
+from llm_datagen.streams.formats.json_text import dumps
+
+IMAGE_TOKENS = 50_000
+"""What an image in a prompt is taken to need at most: as much as the model that counts most for one."""
+_HIDDEN_TOKENS = 100
+"""For what endpoints put around the messages."""
+_LARGEST = 1 << 62
+"""What the ledger's file can hold of a call; no budget has room for that much."""
+_LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class Amount(NamedTuple):
+    """What was spent, or may be.
+
+    Attributes:
+        picodollars: money.
+        tokens: of prompts and answers, together.
+    """
+
+    picodollars: int = 0
+    tokens: int = 0
+
+    def plus(self, other: Amount) -> Amount:
+        """Return both together."""
+        return Amount(self.picodollars + other.picodollars, self.tokens + other.tokens)
+
+    def minus(self, other: Amount) -> Amount:
+        """Return what is left of it."""
+        return Amount(self.picodollars - other.picodollars, self.tokens - other.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may spend at most. Made by `checked_budget`.
+
+    Attributes:
+        picodollars: money; None for any.
+        tokens: tokens of prompts and answers together; None for any.
+        image_tokens: what an image in a prompt needs at most.
+    """
+
+    picodollars: int | None = None
+    tokens: int | None = None
+    image_tokens: int = IMAGE_TOKENS
+
+    def holds(self, amount: Amount) -> bool:
+        """Return whether that much may be spent in all."""
+        return (self.picodollars is None or amount.picodollars <= self.picodollars) and (
+            self.tokens is None or amount.tokens <= self.tokens
+        )
+
+    def changed(self, usd: float | None = None, tokens: int | None = None) -> Budget:
+        """Return it with other caps; what is None stays.
+
+        Raises:
+            ConfigError: when one is not above 0.
+        """
+        return replace(
+            self,
+            picodollars=self.picodollars if usd is None else _picodollars(usd),
+            tokens=self.tokens if tokens is None else check_count("budget['tokens']", tokens),
+        )
+
+    def most(self, request: ChatRequest, prices: Prices | None) -> Amount:
+        """Return the most that a try of `request` can cost.
+
+        Args:
+            request: the call; its params limit the answer.
+            prices: None when they are not known; then the budget has no dollars.
+        """
+        prompt, answer = most_prompt_tokens(request, self.image_tokens), answer_limit(request.params) or 0
+        return Amount(
+            0 if prices is None else min(prices.most(prompt, answer), _LARGEST), min(prompt + answer, _LARGEST)
+        )
+
+    def reason(self, spent: Amount, lost: Amount, need: Amount) -> str:
+        """Return why no further call is made.
+
+        Args:
+            spent: what was spent in all.
+            lost: the part of it that went to calls whose answer never came.
+            need: the most that the next call can cost.
+        """
+        return (
+            f"the budget of {self._words(Amount(self.picodollars or 0, self.tokens or 0))} is reached: "
+            f"{self._words(spent)} spent"
+            + (f" ({self._words(lost)} of it set aside for calls whose answer never came)" if any(lost) else "")
+            + f", and the next call can take up to {self._words(need)}; raise the budget and resume ({self._options()})"
+        )
+
+    def _options(self) -> str:
+        caps = (("usd", self.picodollars), ("tokens", self.tokens))
+        return "budget=, or resume " + " ".join(f"--budget-{name}" for name, cap in caps if cap is not None)
+
+    def _words(self, amount: Amount) -> str:
+        parts = []
+        if self.picodollars is not None:
+            parts.append(dollars(amount.picodollars / PICO))
+        if self.tokens is not None:
+            parts.append(f"{amount.tokens:,} tokens")
+        return " and ".join(parts)
+
+
+def most_prompt_tokens(request: ChatRequest, image_tokens: int = IMAGE_TOKENS) -> int:
+    """Return the most tokens that a prompt can have; `image_tokens` for each image."""
+    # No tokenizer makes more tokens than the text has bytes; and what JSON puts around a message is more than
+    # what a chat template does. The other fields count as well: a schema is part of the prompt.
+    messages, others = _without_images(request.messages)
+    size = len(dumps(messages)) + len(dumps(request.params))
+    return size + others * image_tokens + _HIDDEN_TOKENS
+
+
+def spent_on(usage: Mapping[str, int], prices: Prices | None) -> Amount | None:
+    """Return what a call cost; None when the endpoint did not say.
+
+    Args:
+        usage: `ChatAnswer.usage`.
+        prices: None when they are not known; then the money is not counted.
+    """
+    if "prompt_tokens" not in usage:
+        return None
+    prompt, answer = prompt_and_output(usage)
+    return Amount((prices.picodollars(usage) or 0) if prices is not None else 0, prompt + answer)
+
+
+def answer_limit(params: Mapping[str, Any]) -> int | None:
+    """Return how many tokens an answer has at most, by the fields of the request; None when they do not say."""
+    limits = [params[key] for key in _LIMITS if isinstance(params.get(key), int)]
+    return max(limits, default=None)
+
+
+def checked_budget(
+    budget: Any, params: Mapping[str, Any], model: str, url: str, prices: Prices | None
+) -> Budget | None:
+    """Return the budget that a user gave; None for None.
+
+    Args:
+        budget: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}`` or both, perhaps with ``"image_tokens"``.
+        params: the other fields of the requests.
+        model: the model that is asked.
+        url: where the calls go.
+        prices: what they cost; None for what is known of the model.
+
+    Raises:
+        ConfigError: when it is not such a dict, the requests do not limit their answers, or it is in dollars and no
+            price is known.
+    """
+    if budget is None:
+        return None
+    keys = set(budget) if isinstance(budget, Mapping) else set()
+    if not keys & {"usd", "tokens"} or not keys <= {"usd", "tokens", "image_tokens"}:
+        raise ConfigError(
+            f"budget must be a dict of 'usd' (US dollars), 'tokens', or both (and 'image_tokens'), not {budget!r}"
+        )
+    if not answer_limit(params):
+        raise ConfigError(
+            "budget needs a limit of the answers, to know before a call what it can cost: give params "
+            "'max_tokens' (or 'max_completion_tokens')"
+        )
+    if "usd" in keys and prices is None and known_prices(model, url) is None:
+        raise ConfigError(
+            f"budget in US dollars: no price is known of model {model!r} at {url}: give prices, or a budget of tokens"
+        )
+    return Budget(
+        _picodollars(budget["usd"]) if "usd" in keys else None,
+        check_count("budget['tokens']", budget["tokens"]) if "tokens" in keys else None,
+        check_count("budget['image_tokens']", budget.get("image_tokens", IMAGE_TOKENS)),
+    )
+
+
+def _picodollars(value: Any) -> int:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal(0)
+    if isinstance(value, bool) or not amount.is_finite() or amount <= 0:
+        raise ConfigError(f"budget['usd'] must be US dollars, above 0, not {value!r}")
+    return round(amount * PICO)
+
+
+def _without_images(messages: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """Return the messages without the data of their images, and how many parts that are no text they have."""
+    if all(isinstance(message.get("content"), str) for message in messages):
+        return messages, 0
+    others, stripped = 0, []
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            others += sum(1 for part in content if _kind(part) != "text")
+            message = {**message, "content": [part for part in content if _kind(part) != "image_url"]}  # noqa: PLW2901
+        stripped.append(message)
+    return stripped, others
+
+
+def _kind(part: Any) -> Any:
+    return part.get("type") if isinstance(part, Mapping) else "text"

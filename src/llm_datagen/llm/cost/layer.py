@@ -1,0 +1,182 @@
+"""The meter: what each try of a call costs, and whether the run may spend that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from yarl import URL
+
+from llm_datagen.errors import StopRun
+from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
+from llm_datagen.llm.cost.plausibility import believable
+from llm_datagen.llm.cost.prices import PriceList, Prices, known_prices
+from llm_datagen.llm.cost.spend import Ledger
+from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
+from llm_datagen.llm.http.endpoint import Endpoint
+from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.waits import Waits, is_paused
+
+
+class MeteredCaller:
+    """Says of every answer what it cost, and reports what every call that was served has used.
+
+    With a budget, it makes no try that could cost more than what is left of it.
+
+    Args:
+        inner: makes one try.
+        endpoint: where that goes.
+        prices: what a call costs there; None for what is known of its model.
+        budget: what the run may spend in all; None for any amount. Then what it spends is not written down.
+    """
+
+    def __init__(
+        self, inner: ChatCaller, endpoint: Endpoint, *, prices: Prices | None = None, budget: Budget | None = None
+    ) -> None:
+        self._inner = inner
+        self._endpoint = endpoint
+        self._given = prices
+        self._prices = PriceList(endpoint.label, prices)
+        self._budget = budget
+        self._ledger: Ledger | None = None
+        self._waits = Waits()
+        self._said: set[tuple[str, str]] = set()
+
+    async def open(self) -> None:
+        """Get the prices ready, then open the inner caller."""
+        if self._given is None:
+            await asyncio.to_thread(known_prices, "", self._endpoint.label)  # an import that takes a moment
+        await self._inner.open()
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Make the call, and say what it cost. Waits while calls in flight may leave room for it in the budget.
+
+        Raises:
+            StopRun: when there is no room for it in the budget.
+            BudgetError: when what is spent cannot be written down.
+            LLMCancelledError: when the run was cancelled while the call waited.
+            LLMError: when there is no answer.
+        """
+        prices = self._prices.of(request.model, request.params.get("service_tier"))
+        if prices is None:
+            self._say(
+                request,
+                "price",
+                f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not "
+                "counted; give prices={'input': …, 'output': …} if it costs anything",
+            )
+        try:
+            if self._budget is None:
+                answer = await self._made(request)
+            else:
+                answer = await self._within(self._budget, request, prices)
+        except LLMRequestError as error:
+            if error.is_served:  # it was paid for, whatever it was
+                self._report(request, self._endpoint.host, request.model, error.usage, prices)
+            raise
+        self._report(request, URL(answer.endpoint).host or "", answer.model, answer.usage, prices)
+        return answer if prices is None else replace(answer, cost=prices.cost(answer.usage))
+
+    async def close(self) -> None:
+        """Close the inner caller, and let go of the ledger. May be called more than once."""
+        try:
+            await self._inner.close()
+        finally:
+            ledger, self._ledger = self._ledger, None
+            if ledger is not None:
+                ledger.leave()
+
+    async def _within(self, budget: Budget, request: ChatRequest, prices: Prices | None) -> ChatAnswer:
+        if prices is None and budget.picodollars is not None:
+            raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
+        ledger, need = self._joined(request), budget.most(request, prices)
+        was_cancelled = _is_cancelled(request)
+        call = await self._reserve(ledger, need, budget, request)
+        if _is_cancelled(request) and not was_cancelled:  # while it waited: after a cancel, no call begins
+            ledger.settle(call, Amount())
+            raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
+        spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
+        try:
+            answer = await self._made(request)
+            spent = spent_on(answer.usage, prices)
+        except LLMRequestError as error:
+            spent = Amount() if error.is_free else spent_on(error.usage, prices)
+            raise
+        except PromptError:  # nothing was sent
+            spent = Amount()
+            raise
+        finally:
+            if spent is None:
+                ledger.lose(call)
+            else:
+                ledger.settle(call, spent)
+        if spent is not None and (spent.tokens > need.tokens or spent.picodollars > need.picodollars):
+            self._say(
+                request,
+                "limit",
+                f"a call of model {request.model!r} used {spent.tokens:,} tokens, and {need.tokens:,} were taken for "
+                f"the most: {self._endpoint.host} does not keep to max_tokens, or puts much around the messages; the "
+                "budget may be exceeded by that",
+            )
+        return answer
+
+    async def _made(self, request: ChatRequest) -> ChatAnswer:
+        """Make the call, and believe no count of tokens that cannot be."""
+        try:
+            answer = await self._inner.complete(request)
+        except LLMRequestError as error:
+            error.usage = self._believed(request, error.usage)
+            raise
+        return replace(answer, usage=self._believed(request, answer.usage))
+
+    def _believed(self, request: ChatRequest, usage: Mapping[str, int]) -> Mapping[str, int]:
+        believed, nonsense = believable(usage, request)
+        if nonsense:
+            self._say(
+                request,
+                "nonsense",
+                f"{self._endpoint.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
+                "taken as not said, and a budget counts the most that the call can cost",
+            )
+        return believed
+
+    @staticmethod
+    def _report(
+        request: ChatRequest, provider: str, model: str, usage: Mapping[str, int], prices: Prices | None
+    ) -> None:
+        """Report what a call that was served has used."""
+        if request.ctx is None:
+            return
+        used: dict[str, Any] = {"provider": provider, "model": model, "requests": 1, **usage}
+        cost = None if prices is None else prices.cost(usage)
+        request.ctx.report_usage(used if cost is None else {**used, "cost": cost})
+
+    async def _reserve(self, ledger: Ledger, need: Amount, budget: Budget, request: ChatRequest) -> int:
+        while True:
+            call = await ledger.reserve(need, budget)
+            if call is None:
+                raise StopRun(budget.reason(ledger.spent, ledger.lost, need))
+            if not is_paused(request):
+                return call
+            ledger.settle(call, Amount())  # the run was paused while it waited
+            await self._waits.while_paused(request)
+
+    def _joined(self, request: ChatRequest) -> Ledger:
+        if self._ledger is None:
+            ctx = request.ctx
+            folder = None if ctx is None else ctx.folder
+            # Without a run's folder, it is the node's own.
+            self._ledger = Ledger.join(folder or ctx or self, folder)
+        return self._ledger
+
+    def _say(self, request: ChatRequest, topic: str, message: str) -> None:
+        """Write it to the log, once for each topic and model."""
+        if request.ctx is not None and (topic, request.model) not in self._said:
+            self._said.add((topic, request.model))
+            request.ctx.log(message)
+
+
+def _is_cancelled(request: ChatRequest) -> bool:
+    return request.ctx is not None and request.ctx.is_cancelled()

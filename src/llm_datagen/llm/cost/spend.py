@@ -1,0 +1,197 @@
+"""The ledger of a run's budget: what was spent, and what calls in flight may yet spend.
+
+A call is reserved **before** it is sent, with the most that it can cost, and settled when it is known what it did cost.
+A reservation that was never settled, because its process died, counts as spent in full. So what is spent is never more
+than what the budget holds, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from llm_datagen.llm.cost.budget import Amount, Budget
+from llm_datagen.llm.cost.spend_file import LedgerFile
+from llm_datagen.llm.errors import BudgetError
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A call that waits until calls in flight make room."""
+
+    need: Amount
+    budget: Budget
+    loop: asyncio.AbstractEventLoop
+    decided: asyncio.Future[None]
+    call: int | None = None
+    error: BudgetError | None = None
+
+
+class Ledger:
+    """What one run spends. Any thread and event loop may use it.
+
+    Get it by `join`, so that all nodes of a run have the same one.
+
+    Args:
+        folder: where its file lies; None keeps it in memory.
+
+    Raises:
+        BudgetError: when the file cannot be used.
+    """
+
+    _joined: ClassVar[dict[Any, Ledger]] = {}
+    _joining: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file = None if folder is None else LedgerFile(folder)
+        self._spent = self._lost = self._reserved = Amount()
+        self._calls: dict[int, Amount] = {}
+        self._next = 0
+        self._waiting: deque[_Waiter] = deque()
+        self._lock = threading.Lock()
+        self._users = 0
+        self._key: Any = None
+        if self._file is not None:
+            spent, lost, in_flight = self._file.read()  # what was in flight when its process died is lost
+            self._spent, self._lost = spent.plus(in_flight), lost.plus(in_flight)
+            self._file.rewrite(self._spent, self._lost, {})
+
+    @classmethod
+    def join(cls, key: Any, folder: Path | None) -> Ledger:
+        """Return the ledger of `key`, opened if nobody has it yet; `leave` it in the end.
+
+        Args:
+            key: what stands for the run in this process.
+            folder: where its file lies; None keeps it in memory.
+
+        Raises:
+            BudgetError: when the file cannot be used.
+        """
+        with cls._joining:
+            ledger = cls._joined.get(key)
+            if ledger is None:
+                ledger = cls._joined[key] = cls(folder)
+                ledger._key = key
+            ledger._users += 1
+            return ledger
+
+    def leave(self) -> None:
+        """Let go of a ledger that was joined; the last one closes the file."""
+        with self._joining:
+            self._users -= 1
+            if not self._users:
+                del self._joined[self._key]
+                if self._file is not None:
+                    with self._lock:
+                        self._file.close()
+
+    @property
+    def spent(self) -> Amount:
+        """What was spent in all, without what calls in flight may spend."""
+        return self._spent
+
+    @property
+    def lost(self) -> Amount:
+        """The part of it that went to calls whose answer never came."""
+        return self._lost
+
+    async def reserve(self, need: Amount, budget: Budget) -> int | None:
+        """Return the number of a call that may be made now; None when there is no room for it, and never will be.
+
+        Waits while calls in flight may make room. A number must be given to `settle` or `lose`.
+
+        Args:
+            need: the most that the call can cost.
+            budget: what may be spent in all.
+
+        Raises:
+            BudgetError: when it cannot be written down. Nothing is reserved then.
+        """
+        with self._lock:
+            if not self._waiting and budget.holds(self._spent.plus(self._reserved).plus(need)):
+                return self._grant(need)
+            if not budget.holds(self._spent.plus(need)):
+                return None
+            loop = asyncio.get_running_loop()
+            waiter = _Waiter(need, budget, loop, loop.create_future())
+            self._waiting.append(waiter)
+        try:
+            await waiter.decided
+        except asyncio.CancelledError:
+            self._give_up(waiter)
+            raise
+        if waiter.error is not None:
+            raise waiter.error
+        return waiter.call
+
+    def settle(self, call: int, spent: Amount) -> None:
+        """A call is over, and cost `spent`."""
+        with self._lock:
+            self._end(call, spent)
+            self._note("settle", call, *spent)
+
+    def lose(self, call: int) -> None:
+        """A call is over, and nobody knows what it cost: its reservation counts as spent."""
+        with self._lock:
+            need = self._calls[call]
+            self._end(call, need)
+            self._lost = self._lost.plus(need)
+            self._note("lose", call)
+
+    def _grant(self, need: Amount) -> int:
+        call = self._next
+        if self._file is not None:
+            if self._file.has_grown:
+                self._file.rewrite(self._spent, self._lost, self._calls)
+            self._file.write("reserve", call, *need)
+        self._next += 1
+        self._calls[call] = need
+        self._reserved = self._reserved.plus(need)
+        return call
+
+    def _end(self, call: int, spent: Amount) -> None:
+        self._reserved = self._reserved.minus(self._calls.pop(call))
+        self._spent = self._spent.plus(spent)
+
+    def _note(self, *entry: Any) -> None:
+        """Write down what has made room, with the next call that is reserved, or now when none is in flight."""
+        if self._file is not None:
+            self._file.note(*entry)
+        self._serve()
+        if self._file is not None and not self._calls:
+            with contextlib.suppress(BudgetError):  # a resume counts the call in full
+                self._file.write()
+
+    def _serve(self) -> None:
+        """Let calls that wait go on, the first first: as far as there is room, or never will be."""
+        while self._waiting:
+            waiter = self._waiting[0]
+            if waiter.budget.holds(self._spent.plus(self._reserved).plus(waiter.need)):
+                try:
+                    waiter.call = self._grant(waiter.need)
+                except BudgetError as error:
+                    waiter.error = error
+            elif waiter.budget.holds(self._spent.plus(waiter.need)):
+                return
+            self._waiting.popleft()
+            with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits any more
+                waiter.loop.call_soon_threadsafe(_decide, waiter.decided)
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter.call is not None:
+                self._end(waiter.call, Amount())
+                self._note("settle", waiter.call, *Amount())
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._serve()
+
+
+def _decide(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,171 @@
+"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `Chain` of lines.
+
+    {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
+    ["reserve", call, picodollars, tokens]
+    ["settle", call, picodollars, tokens]
+    ["lose", call]
+
+The first line sums up what was before; `lost` is the part of `spent` that went to calls whose answer never came. A
+`reserve` is written before anything else happens, and survives the death of the process. (Not that of the machine,
+where the last lines may be missing.) What makes room is written with the next `reserve`: when it is missing, the call
+counts in full. A last line without its end was never answered for, and is left out. Any other line that was changed,
+removed, doubled or moved is refused. Format 1, whose lines have no checksums, is read, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from llm_datagen.errors import DatagenError
+from llm_datagen.llm.cost.budget import Amount
+from llm_datagen.llm.errors import BudgetError
+from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.storage.base import AppendFile
+from llm_datagen.streams.storage.local import LOCAL_DISK
+
+FILE_NAME = "budget.jsonl"
+_FORMAT = 2
+_LARGEST_BYTES = 1 << 20
+
+
+class Spending(NamedTuple):
+    """What the file says.
+
+    Attributes:
+        spent: in all, without what is in flight.
+        lost: the part of it that went to calls whose answer never came.
+        in_flight: the most that calls can cost which are in flight, or were when the process died.
+    """
+
+    spent: Amount
+    lost: Amount
+    in_flight: Amount
+
+
+class LedgerFile:
+    """What is on the disk. All methods block; one thread at a time.
+
+    Args:
+        folder: where it lies, `INodeContext.folder`; it is made when it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+        self._file: AppendFile | None = None
+        self._size = 0
+        self._is_torn = False
+        self._noted: list[bytes] = []
+        self._last = Chain().last
+
+    def read(self) -> Spending:
+        """Return what it says.
+
+        Raises:
+            BudgetError: when the file cannot be read.
+        """
+        data = b""
+        with self._told(), contextlib.suppress(FileNotFoundError):
+            data = self.path.read_bytes()
+        lines = data.split(b"\n")[:-1]
+        chain = Chain()
+        try:
+            if not data.startswith(b"{"):  # format 1 did
+                lines = [chain.read(line) for line in lines]
+            head, *entries = lines or [b""]
+            return self._summed(head, entries)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BudgetError(
+                f"{self.path} is damaged: {error!r}; restore it, or delete it: then what was spent is forgotten"
+            ) from error
+
+    def rewrite(self, spent: Amount, lost: Amount, in_flight: Mapping[int, Amount]) -> None:
+        """Put a file that says so, in few lines, in the place of the one that is there, and go on with it.
+
+        Raises:
+            BudgetError: when it cannot be written.
+        """
+        head = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
+        chain = Chain()
+        entries = (["reserve", call, *need] for call, need in in_flight.items())
+        data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            LOCAL_DISK.replace(str(self.path), data, sync=False)
+            self._noted.clear()
+            self.close()
+            self._file = LOCAL_DISK.open_append(str(self.path))
+        self._size, self._is_torn, self._last = len(data), False, chain.last
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether it is time to write it anew."""
+        return self._size > _LARGEST_BYTES
+
+    def note(self, *entry: Any) -> None:
+        """Add a line with the next write."""
+        self._noted.append(orjson.dumps(entry))
+
+    def write(self, *entry: Any) -> None:
+        """Add a line now, after those that were noted; without an entry, only these.
+
+        Raises:
+            BudgetError: when it cannot be written; the file is as it was then, or mended by the next write. What was
+                noted stays so.
+        """
+        chain = Chain(self._last)
+        lines = b"".join(map(chain.line, [*self._noted, orjson.dumps(entry)] if entry else self._noted))
+        with self._told():
+            if self._file is None:
+                raise OSError("it is closed")
+            if self._is_torn:
+                self._file.truncate(self._size)
+            self._is_torn = True
+            self._file.append(lines)
+        self._noted.clear()
+        self._size += len(lines)
+        self._is_torn, self._last = False, chain.last
+
+    def close(self) -> None:
+        """Write what was noted, if that can be, and close it. May be called more than once."""
+        if self._file is not None:
+            with contextlib.suppress(BudgetError):
+                self.write()
+            self._file.close()
+            self._file = None
+
+    def _summed(self, head: bytes, entries: list[bytes]) -> Spending:
+        if not head:
+            return Spending(Amount(), Amount(), Amount())
+        start = orjson.loads(head)
+        if start["format"] not in {1, _FORMAT}:
+            raise BudgetError(f"{self.path} has format {start['format']}, and this version knows {_FORMAT}")
+        spent, lost = Amount(*start["spent"]), Amount(*start["lost"])
+        open_calls: dict[int, Amount] = {}
+        for kind, call, *amount in map(orjson.loads, entries):
+            if kind == "reserve":
+                open_calls[call] = Amount(*amount)
+                continue
+            need = open_calls.pop(call)
+            if kind == "lose":
+                spent, lost = spent.plus(need), lost.plus(need)
+            else:
+                spent = spent.plus(Amount(*amount))
+        in_flight = Amount()
+        for need in open_calls.values():
+            in_flight = in_flight.plus(need)
+        return Spending(spent, lost, in_flight)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, DatagenError) as error:
+            raise BudgetError(
+                f"{self.path}, where the run's spending is kept, cannot be used: {error}; check the disk and the "
+                "rights, then resume"
+            ) from error

@@ -1,0 +1,190 @@
+"""Holds calls back until the endpoint's limits have room for them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import replace
+
+from pydantic import SecretStr
+
+from llm_datagen.llm.errors import LLMError, LLMRequestError
+from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limits.registry import limiter_of
+from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
+from llm_datagen.llm.pool.gate import is_probing
+from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.waits import Waits, is_paused
+
+_SILENCE_SECONDS = 10.0
+_LONG_SECONDS = 10.0
+_LONG_SILENCE_SECONDS = 60.0
+
+
+class LimitedCaller:
+    """Makes calls to one model of one endpoint, within its limits.
+
+    All callers of this process with the same endpoint, key and model share the limits, whichever pipelines, nodes and
+    event loops they belong to; when they were given different ones, the lowest hold. Calls wait in order. A cancel of
+    the run ends a wait within a fifth of a second; its row is then done by a resume. While the run is paused, no call
+    is sent.
+
+    Args:
+        inner: makes a call.
+        endpoint: the URL of the calls.
+        api_key: the key that they are made with.
+        model: the model that they ask.
+        limits: what the endpoint allows.
+        limiter: another limiter than the one that the process shares.
+    """
+
+    def __init__(
+        self,
+        inner: ChatCaller,
+        *,
+        endpoint: str,
+        api_key: SecretStr | None,
+        model: str,
+        limits: Limits | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
+        self._inner = inner
+        self._endpoint = endpoint
+        self._api_key = api_key
+        self._model = model
+        self._limits = limits or Limits()
+        self._own_limiter = limiter
+        self._limiter: Limiter | None = None
+        self._estimate = TokenEstimate()
+        self._waits = Waits()
+        self._silent_until = 0.0
+        self._silent_on_waits_until = 0.0
+
+    async def open(self) -> None:
+        """Open what makes the calls."""
+        await self._inner.open()
+        if self._own_limiter is None:
+            self._limiter = limiter_of(self._endpoint, self._api_key, self._model, self._limits)
+        else:
+            self._limiter = self._own_limiter
+            self._limiter.attach(self._limits)
+
+    def takes(self, request: ChatRequest) -> bool:
+        """Return whether a minute has the tokens for the call at all."""
+        limit = None if self._limiter is None else self._limiter.limits.tokens_per_minute
+        return limit is None or least_tokens(request) <= limit
+
+    def has_room(self, request: ChatRequest) -> bool:
+        """Return whether the call would not have to wait. To be asked for calls that `takes` allows."""
+        limiter = self._limiter
+        return limiter is None or limiter.has_room(self._tokens(limiter, request))
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Wait for room, and while the run is paused, then make the call.
+
+        Raises:
+            LLMRequestError: when the call failed, or needs more tokens than a minute has.
+            LLMCancelledError: when the run was cancelled while the call waited.
+        """
+        limiter = self._limiter
+        if limiter is None:
+            raise LLMError("the caller was called before open()")
+        tokens = self._tokens(limiter, request)
+        ticket = None if is_paused(request) else limiter.enter(tokens)
+        if ticket is None:
+            ticket = await self._wait(limiter, tokens, request)
+        outcome = Outcome()
+        try:
+            answer = await self._inner.complete(request)
+            outcome = Outcome(used=used_tokens(answer), is_answered=True, left=answer.left)
+        except LLMRequestError as error:
+            outcome = Outcome(
+                is_turned_away=error.amounts_to == 429 and error.may_pass,
+                retry_after=error.retry_after,
+                left=error.left,
+            )
+            raise
+        finally:
+            self._say(request, limiter.leave(ticket, outcome))
+        if tokens:
+            self._estimate.learn(request, answer)
+        return answer if answer.left is None else replace(answer, left=None)
+
+    async def close(self) -> None:
+        """Close what makes the calls."""
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.detach(self._limits)
+        await self._inner.close()
+
+    def _say(self, request: ChatRequest, at_once: int | None) -> None:
+        """Say in the log that the ceiling has changed: that it fell every ten seconds at most."""
+        if at_once is None or request.ctx is None:
+            return
+        name, now = f"{self._model} at {self._endpoint}", time.monotonic()
+        if at_once == 0:
+            request.ctx.log(f"{name} answers again as fast as it is asked", at_once=None)
+        elif now >= self._silent_until:
+            self._silent_until = now + _SILENCE_SECONDS
+            request.ctx.log(f"{name} keeps turning calls away (429): fewer at once", at_once=at_once)
+
+    def _say_wait(self, request: ChatRequest, seconds: float) -> None:
+        """Say in the log that calls wait for long: every minute at most."""
+        now = time.monotonic()
+        if request.ctx is not None and _LONG_SECONDS <= seconds < math.inf and now >= self._silent_on_waits_until:
+            self._silent_on_waits_until = now + _LONG_SILENCE_SECONDS
+            name = f"{self._model} at {self._endpoint}"
+            request.ctx.log(f"{name} has no room for another call by its limits: calls wait", seconds=round(seconds, 1))
+
+    def _tokens(self, limiter: Limiter, request: ChatRequest) -> int:
+        if not limiter.counts_tokens:
+            return 0
+        limit = limiter.limits.tokens_per_minute
+        if limit is None:
+            return self._estimate.most(request)
+        least = least_tokens(request)
+        if least > limit:
+            raise LLMRequestError(
+                f"the call of {request.row} needs {least} tokens or more; {self._model} at {self._endpoint} may use "
+                f"{limit} a minute: lower max_tokens in params, shorten the prompt, or raise tokens_per_minute"
+            )
+        return min(self._estimate.most(request), limit)
+
+    async def _wait(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket:
+        while True:
+            await self._waits.while_paused(request)
+            ticket = await self._queue(limiter, tokens, request)
+            if ticket is not None:
+                return ticket
+
+    async def _queue(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket | None:
+        """Return the leave to make the call; None when the run was paused meanwhile: then others go first."""
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+
+        def resolve() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        def wake() -> None:
+            if asyncio._get_running_loop() is loop:  # a call from another thread costs a write to the loop's pipe
+                resolve()
+            else:
+                loop.call_soon_threadsafe(resolve)
+
+        waiter = Waiter(tokens, wake)
+        limiter.queue(waiter, is_first=is_probing())
+        try:
+            while not is_paused(request):
+                woken = loop.create_future()
+                turn = limiter.turn(waiter)
+                if isinstance(turn, Ticket):
+                    return turn
+                self._say_wait(request, turn)
+                await self._waits.until(woken, turn, request)
+        except BaseException:
+            limiter.give_up(waiter)
+            raise
+        limiter.give_up(waiter)
+        return None

@@ -1,0 +1,120 @@
+"""An outage: no endpoint of a pool answers. Calls wait here, and the run fails when it takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from llm_datagen.llm.errors import EndpointRefusedError, LLMCancelledError, OutageError
+from llm_datagen.llm.pool.member import Member
+from llm_datagen.llm.types import ChatRequest
+from llm_datagen.llm.waits import is_paused
+
+_LOOK_SECONDS = 0.1
+
+
+class Outage:
+    """Where calls wait while all members of a pool are down. Used on the event loop of the node.
+
+    While the run is paused, no probe is made, and the time does not count.
+
+    One task looks, ten times a second: whether a member answers again (then all go on), is due for a probe (then one
+    goes on, to make it), whether the run is being cancelled, and whether the time is over (then all fail).
+
+    Args:
+        members: of the pool.
+        outage_after: seconds that all of them may be down.
+        clock: returns monotonic seconds.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], outage_after: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._members = members
+        self._outage_after = outage_after
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._watch: asyncio.Task[None] | None = None
+        self._paused = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether all members are down."""
+        return all(member.health.is_down for member in self._members)
+
+    async def wait(self, request: ChatRequest) -> None:
+        """Return when a call may be tried: all members were down when it was called.
+
+        Raises:
+            OutageError: when they were down for too long.
+            EndpointRefusedError: when all of them refuse every call.
+            LLMCancelledError: when the run is being cancelled.
+        """
+        self._check(request)
+        waits = asyncio.get_running_loop().create_future()
+        self._waiting.append(waits)
+        if self._watch is None or self._watch.done():
+            self._say(request)
+            self._watch = asyncio.create_task(self._look(request))
+        try:
+            await waits
+        finally:
+            if waits in self._waiting:
+                self._waiting.remove(waits)
+        self._check(request)
+
+    async def close(self) -> None:
+        """End the looking."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+
+    def _check(self, request: ChatRequest) -> None:
+        if not self.is_on:
+            return
+        if request.ctx is not None and request.ctx.is_cancelled():
+            raise LLMCancelledError(f"the call of {request.row} waited for an endpoint: the run is cancelled")
+        last = self._members[0].health.error
+        assert last is not None
+        why = "; ".join(f"{m.label}, down since {m.health.since_text}: {m.health.error}" for m in self._members)
+        if all(member.health.refuses for member in self._members):
+            text = f"every call would be refused: {why}"
+            raise EndpointRefusedError(text, status=last.status, body=last.body) from last
+        if self._is_over():
+            text = f"nothing but errors for {self._outage_after:g} s (outage_after): {why}"
+            raise OutageError(text, status=last.status, body=last.body) from last
+
+    def _is_over(self) -> bool:
+        since = max(member.health.since for member in self._members)
+        return self._clock() - since - self._paused >= self._outage_after
+
+    def _say(self, request: ChatRequest) -> None:
+        if request.ctx is not None:
+            labels = ", ".join(member.label for member in self._members)
+            request.ctx.log(
+                f"outage: calls wait for {labels}; the run fails when it lasts {self._outage_after:g} s",
+                level="warning",
+                outage_after=self._outage_after,
+            )
+
+    async def _look(self, request: ChatRequest) -> None:
+        self._paused = 0.0
+        while True:
+            looked = self._clock()
+            await asyncio.sleep(_LOOK_SECONDS)
+            is_cancelled = request.ctx is not None and request.ctx.is_cancelled()
+            if is_paused(request) and not is_cancelled:
+                self._paused += self._clock() - looked
+                continue
+            if not self.is_on or is_cancelled or self._is_over() or all(m.health.refuses for m in self._members):
+                self._let_go(len(self._waiting))
+                return
+            self._let_go(sum(member.health.is_due for member in self._members))
+
+    def _let_go(self, count: int) -> None:
+        for _ in range(min(count, len(self._waiting))):
+            waits = self._waiting.popleft()
+            if not waits.done():
+                waits.set_result(None)

@@ -1,0 +1,114 @@
+"""What the supervisor is told by the stages, and tells the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llm_datagen.errors import FailureRecord
+from llm_datagen.messages.data import OperatorFailure, Outcome
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.status import PipelineStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """Stage to its boss: the one terminal report."""
+
+    node_id: str
+    role: str
+    outcome: Outcome
+    failure: FailureRecord | None = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSized:
+    """Reader to supervisor: what is known of the source's size."""
+
+    node_id: str
+    total: int
+    """Rows; an estimate from bytes unless `is_exact`."""
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceQuiet:
+    """A reader has waited for rows of a source that is not sealed, and that no node of the run feeds. Once per run."""
+
+    node_id: str
+    text: str
+    """What people are told: which file, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsCommitted:
+    """Writer to supervisor: how far the node has come, since its beginning, also over resumes."""
+
+    node_id: str
+    done: int
+    """Source rows covered."""
+    rows_out: int
+    bytes_out: int
+    filtered: int
+    skipped: int
+    dead: int
+    resume_row: int
+    """The first source row that is not covered."""
+    resume_offset: int
+    """The byte at which it begins."""
+    holes: int
+    """Source rows before the last covered one that are not covered: those in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpent:
+    """Node or reader to supervisor: where its time went in this run, so far. Once a second at most, and at the end."""
+
+    node_id: str
+    figures: Mapping[str, float]
+    """Fields of a `NodeReport`, such as `busy_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorFailed:
+    """Node to supervisor: an operator failure that the node does not survive."""
+
+    node_id: str
+    failure: OperatorFailure
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFailed:
+    """Node to supervisor, and on to the pipeline: rows failed, and the node goes on without them."""
+
+    node_id: str
+    failures: Sequence[OperatorFailure]
+    is_dead_lettered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Node to supervisor: something has moved again in a node that was stalled."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged:
+    """Supervisor to pipeline: how things are now. Sent on every change, and several times a second."""
+
+    status: PipelineStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Supervisor to pipeline: all stages have ended, the image is saved."""
+
+    status: PipelineStatus
+    node_id: str = ""
+    """The node that failed first, if any."""
+    failure: FailureRecord | None = None
+    error: BaseException | None = field(default=None, repr=False)

@@ -1,0 +1,262 @@
+"""What both kinds of pipelines share: they are run, waited for, cancelled and watched."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pykka
+
+from llm_datagen.actors.host import PipelineHost
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.stage import Recipient
+from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
+from llm_datagen.messages import Resume
+from llm_datagen.messages import Run as RunMessage
+from llm_datagen.operators.import_path import refuse_lookup
+from llm_datagen.pipeline.operator_changes import compare
+from llm_datagen.pipeline.path_checks import check_layout
+from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
+from llm_datagen.pipeline.rerun import finish
+from llm_datagen.pipeline.resume_checks import check_nodes, check_operators
+from llm_datagen.pipeline.run import Run, run_in_foreground
+from llm_datagen.pipeline.run_files import kept_paths
+from llm_datagen.pipeline.runners import run_beside, run_during
+from llm_datagen.pipeline.stored import StoredPipeline
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.diagram import DrawingFormat, draw
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.streams import Fingerprint
+
+
+class BasePipeline(StoredPipeline):
+    """A pipeline that can be run: from the image to the report."""
+
+    # Running.
+
+    def run(self, *, progress: Progress = "auto") -> RunReport:
+        """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
+
+        Args:
+            progress: whether a table shows how far the nodes are: ``"auto"``: in a notebook, and at a terminal (on
+                standard error), if rich is installed; True: also elsewhere, as lines on standard error; False: never.
+
+        Returns:
+            The report, when the run is completed or was cancelled.
+
+        Raises:
+            NodeFailedError: when a node failed; `__cause__` is the original exception.
+            StreamError: when a stream is missing or was changed; before anything runs, or is changed.
+            PipelineBusyError: when the same id is running elsewhere.
+            PipelineExistsError: when this run has ended; `resume()` it.
+            KeyboardInterrupt: after Ctrl+C, when everything is saved.
+            SystemExit: with 143 after SIGTERM, when everything is saved.
+            ConfigError: when `progress` cannot be what was given.
+        """
+        check_progress(progress)
+        self._ensure_created()
+        with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
+            return run_in_foreground(self._prepare(hooks))
+
+    def start(self) -> pykka.ActorRef[PipelineActor]:
+        """Run without blocking.
+
+        Returns:
+            The pipeline's actor, for `tell(Cancel(reason))`, `ask(GetStatus(), timeout=…)`, `tell(Subscribe(ref))`.
+            It ends with the run; `wait()` gives the report.
+
+        Raises:
+            StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+        """
+        return self._prepare().start()
+
+    def actor(self) -> pykka.ActorRef[PipelineHost]:
+        """Start an actor that has this pipeline, and runs it when it is told so, again and again.
+
+        Returns:
+            Its ref: ``ask(Run())`` begins, ``ask(Resume(pipeline_id))`` goes on with a run that has stopped, of this
+            process or of another one, and everything that the ref of `start()` understands goes to the run that is
+            under way. It lives until it is stopped (``ref.stop()``), which cancels that run and waits until it is
+            saved. Meanwhile, leave `run()`, `start()` and `resume()` of this object alone; `wait()` may be called.
+            Asked, both orders answer with a `PipelineStatus` when the run has begun, or raise `PipelineBusyError` while
+            another one is under way, else what `run()` and `resume()` raise before a run begins.
+        """
+        status = PipelineStatus(pipeline_id=self.pipeline_id, status=self.status, nodes=tuple(self.progress))
+        return PipelineHost.start(status, self._launch)
+
+    def _launch(self, order: RunMessage | Resume, host: Recipient) -> Run:
+        """Do what `order` says, on a thread of its own; the run tells `host` how it goes."""
+        if self._run is not None:
+            self._run.wait()  # it has ended, and perhaps not let go of everything yet
+        if isinstance(order, Resume):
+            self.resume(order.pipeline_id, on_change=order.on_change)
+        run = self._prepare()
+        run.start(host)
+        return run
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[pykka.ActorRef[PipelineActor]]:
+        """Run while a ``with`` block runs, which gets the pipeline's actor; behind the block, wait for the end.
+
+        A block that raises cancels the run first. `wait()` gives the report.
+
+        Raises:
+            NodeFailedError: when a node failed, and the block has not raised.
+            StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+        """
+        with run_during(self._prepare()) as ref:
+            yield ref
+
+    async def run_async(self) -> RunReport:
+        """Run to the end, as a task of an event loop, which is not blocked. Other threads do the work.
+
+        Cancelling the task cancels the run: when the task has ended, everything is saved. The streams are opened, and
+        after a crash recovered, on the loop; so are `create()` and `resume()`.
+
+        Returns:
+            The report, when the run is completed or was cancelled by another way.
+
+        Raises:
+            NodeFailedError, StreamError, PipelineBusyError, PipelineExistsError: as `run()`.
+            CancelledError: when the task was cancelled.
+        """
+        return await run_beside(self._prepare())
+
+    def wait(self, timeout: float | None = None) -> RunReport | None:
+        """Wait for the end of what `start()` began.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            The report; None when the time is over first.
+
+        Raises:
+            NodeFailedError: when a node failed.
+            ConfigError: when nothing was started.
+        """
+        if self._run is None:
+            raise ConfigError("nothing was started: call start() first")
+        if not self._run.wait(timeout):
+            return None
+        self._run.raise_failure()
+        return self._run.report()
+
+    def cancel(self, reason: str = "") -> None:
+        """Begin nothing new, end what was begun, save it (M7). Any thread may call it; returns at once."""
+        if self._run is not None:
+            self._run.cancel(reason)
+
+    def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
+        """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
+        self._ensure_created()
+        folder = self._folder
+        assert folder is not None
+        if self._run is not None:
+            if not self._run.is_over():
+                raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
+            raise PipelineExistsError(
+                f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
+            )
+        with contextlib.ExitStack() as undo:
+            if self._is_default:
+                undo.callback(self._forget, folder)
+            folder.lock()
+            undo.callback(folder.unlock)
+            image = self._catch_up(folder)
+            edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
+            edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
+            joints = [node.joint for node in self.nodes]
+            check_layout(joints, self.log_file, folder)
+            check_nodes(self.nodes, image)
+            image["files"] = kept_paths(joints, self.log_file)
+            if image["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
+                self._save_state(folder, image, self.nodes)  # its input has grown since: seals are taken off now
+            plans = []
+            for node, entry in zip(self.nodes, image["nodes"], strict=True):
+                if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+                    entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
+                # What was opened must be closed if the next one fails.
+                plans.append(node.plan(folder=folder.files_path))
+                undo.callback(plans[-1].close)
+            log = open_log(self.log_file)
+            undo.pop_all()  # from here on, the run lets go of it all
+            self._is_default = False
+        self._run = Run(
+            plans,
+            pipeline_id=folder.pipeline_id,
+            streaming=self.streaming,
+            folder=folder,
+            image=image,
+            hooks=hooks or self.hooks,
+            log=log,
+            notes=self._notes,
+        )
+        self._note_run(self._run)
+        return self._run
+
+    def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
+        """Return the image as it is now: others may have run, resumed or replaced the run since this object read it."""
+        image = finish(folder, folder.load())
+        if image["updated_at"] != self._image["updated_at"]:
+            check_operators(image, self._operators(image))
+            self.nodes, self._image = self._nodes_of(image), image
+            self.streaming = bool(image["config"]["streaming"])
+        return self._image
+
+    def _note_run(self, run: Run) -> None:
+        """Take note of a run that is about to begin."""
+
+    def _create_default(self) -> None:
+        raise TypeError
+
+    def _ensure_created(self) -> None:
+        refuse_lookup("run()")
+        if self._folder is None:
+            self._create_default()
+            self._is_default = True
+
+    def _forget(self, folder: RunFolder) -> None:
+        """Leave nothing of a run that nobody asked for by its id, and that could not begin."""
+        folder.forget()
+        folder.remove_if_unused()
+        self._folder, self._image, self.nodes, self._is_default = None, {}, [], False
+
+    # Watching.
+
+    @property
+    def status(self) -> Status:
+        """The status (M8)."""
+        return Status(self._image.get("status", Status.PENDING))
+
+    @property
+    def progress(self) -> list[NodeReport]:
+        """Each node's progress, as last saved to the image."""
+        known = NodeReport.__dataclass_fields__
+        return [
+            NodeReport(**{key: value for key, value in node.items() if key in known})
+            for node in self._image.get("nodes", [])
+        ]
+
+    def describe(self, format: DrawingFormat = "text") -> str:
+        """Return a drawing of the topology: each stream once, and the nodes between them. Opens and changes nothing.
+
+        Args:
+            format: "text", or "mermaid": a flowchart in the language of Mermaid.
+
+        Raises:
+            ConfigError: when `format` is another one.
+        """
+        return draw(self._image if self._folder else self._blueprint(), format)
+
+    def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
+        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+
+        Raises:
+            ImageMismatchError: when the operators are not those of the run that was created or resumed.
+        """
+        image = self._image if self._folder else self._blueprint()
+        return image, self._operators(image)

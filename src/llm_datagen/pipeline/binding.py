@@ -1,0 +1,190 @@
+"""The wiring of a node: which streams it reads and writes, and with which operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from llm_datagen.config import DataConfig, ExecutorKind
+from llm_datagen.errors import ConfigError
+from llm_datagen.executors.process.pickling import check_operator
+from llm_datagen.operators import FunctionOperator, as_operator
+from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
+from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
+from llm_datagen.pipeline.run_files import Joint
+from llm_datagen.streams import Stream, StreamFactory
+
+
+class Wiring:
+    """What `UnifiedNode` is joined to.
+
+    Args:
+        node_id: the node's id.
+        executor: where its operator will be called.
+        follow_input: whether inputs are followed until they are sealed.
+        idle_timeout: seconds without a new row after which an unsealed input is an error.
+        data: what of the data is refused, in all of them.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        executor: ExecutorKind,
+        *,
+        follow_input: bool,
+        idle_timeout: float | None,
+        data: DataConfig,
+    ) -> None:
+        self.node_id = node_id
+        self.executor = executor
+        self.follow_input, self.idle_timeout = follow_input, idle_timeout
+        self.data_config = data
+        self._patience = follow_input, idle_timeout  # for the inputs, where there are several
+        self._operator: Any = None
+        self._input: Stream | None = None
+        self._named_inputs: dict[str, Stream] = {}
+        self._output: Stream | None = None
+        self._named_outputs: dict[str, Stream] = {}
+        self._rule: Rule | None = None
+
+    def bind_io(
+        self,
+        input_bus: Stream | str | Sequence[Stream | str] | Mapping[str, Stream | str],
+        output_bus: Stream | str | Mapping[str, Stream | str],
+        *,
+        route: Rule | None = None,
+    ) -> Self:
+        """Say where the node reads and writes: streams, or URIs.
+
+        Several inputs are read as one: their rows come as they are there. With several outputs, by their names, the
+        operator returns a `Route` for each row, or `route` says where it goes. A node that has several of either is
+        run by a UnifiedNodePipeline, as the nodes that `parts` returns.
+
+        Args:
+            input_bus: what is read; several as a list, which is named in0, in1, …; or a stream for each name. A name
+                is letters, digits and dashes. Where rows of two inputs may have the same id, all are named after their
+                input: row 7 of `left` is ``7_left``.
+            output_bus: what is written; or a stream for each name.
+            route: given a row that is no `Route`, returns the name of its output; None drops the row.
+
+        Returns:
+            The node.
+
+        Raises:
+            ConfigError: when something is neither, or two streams are the same.
+        """
+        self._named_outputs, self._rule = {}, route
+        if isinstance(output_bus, Mapping):
+            check_outputs(self.node_id, output_bus, route)
+            self._named_outputs = {name: self._stream(f"output {name}", bus) for name, bus in output_bus.items()}
+            self._output = _routed(next(iter(self._named_outputs.values()))).with_data(self.data_config)
+        elif route is not None:
+            raise ConfigError(
+                f"node {self.node_id}: route is for several outputs: give their names, with a stream each"
+            )
+        else:
+            self._output = self._stream("output_bus", output_bus)
+        outputs = list(self._named_outputs.values()) or [self._output]
+        for stream in (self._output, *outputs):
+            stream.anchor()
+        self._named_inputs = {}
+        if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
+            named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
+            self._named_inputs = {name: self._stream(f"input {name}", bus) for name, bus in named.items()}
+            check_inputs(self.node_id, self._named_inputs)
+            self._input = merged_beside(outputs[0]).with_data(self.data_config)
+        else:
+            self._input = self._stream("input_bus", input_bus)
+        for stream in (self._input, *self._named_inputs.values()):
+            stream.anchor()
+        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
+        written = {self._output.place, *(output.place for output in outputs)}
+        for stream in (self._input, *self._named_inputs.values()):
+            if written.intersection(stream.places):
+                raise ConfigError(f"node {self.node_id} would read and write the same stream, {stream.uri}")
+        return self
+
+    def _stream(self, name: str, value: Any) -> Stream:
+        return _as_stream(name, value).with_data(self.data_config)
+
+    def set_processor(self, func: Any) -> Self:
+        """Say what the node does: ``func(items, ctx) -> list``, or an operator.
+
+        Raises:
+            ConfigError: when it is neither, or the node's `executor` cannot run it.
+        """
+        is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
+        return self.set_operator(func if is_operator else FunctionOperator(func, batch=True))
+
+    def set_operator(self, operator: Any) -> Self:
+        """Say what the node does: an operator, or a function of one item.
+
+        Raises:
+            ConfigError: when it is neither, or the node's `executor` cannot run it.
+        """
+        operator = as_operator(operator)
+        if self.executor == "process":
+            check_operator(operator, self.node_id)
+        self._operator = operator
+        return self
+
+    @property
+    def operator(self) -> Any:
+        """The operator.
+
+        Raises:
+            ConfigError: when none was set.
+        """
+        if self._operator is None:
+            raise ConfigError(f"node {self.node_id} has no operator; call set_processor() first")
+        if self._named_outputs:
+            return RoutingOperator(self._operator, list(self._named_outputs), self._rule)
+        return self._operator
+
+    @property
+    def joint(self) -> Joint:
+        """What it is joined to, for a look at all paths of a run.
+
+        Raises:
+            ConfigError: when no streams were bound, or no operator was set.
+        """
+        return Joint(self.node_id, self.input, self.output, self.operator)
+
+    @property
+    def input(self) -> Stream:
+        """The stream that the node reads; with several inputs, the one to which they are copied.
+
+        Raises:
+            ConfigError: when none was bound.
+        """
+        if self._input is None:
+            raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
+        return self._input
+
+    @property
+    def output(self) -> Stream:
+        """The stream that the node writes; with several named outputs, the one from which they are copied.
+
+        Raises:
+            ConfigError: when none was bound.
+        """
+        if self._output is None:
+            raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
+        return self._output
+
+
+def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:
+    return {f"in{number}": stream for number, stream in enumerate(inputs)}
+
+
+def _as_stream(name: str, value: Any) -> Stream:
+    if isinstance(value, str):
+        return StreamFactory.create(value)
+    if not isinstance(value, Stream):
+        raise ConfigError(f"{name} must be a stream (StreamFactory.create(uri)) or a URI, not {value!r}")
+    return value
+
+
+def _routed(output: Stream) -> Stream:
+    """Return the stream from which several outputs are copied: beside the first of them."""
+    return stream_beside(output, "routed")

@@ -1,0 +1,58 @@
+"""How a resume refuses operators that were edited: what changed, and how the reader says what is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llm_datagen.config import OnChange
+from llm_datagen.errors.advice import advice
+
+
+def refusal(
+    image: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    told: Mapping[str, str],
+    on_change: OnChange,
+    *,
+    is_replay: bool,
+) -> str:
+    """Return why a run does not go on.
+
+    Args:
+        image: the run's image.
+        entries: the nodes of the code; ``image["nodes"]`` itself when the steps are the same.
+        told: what changed, by the node's id.
+        on_change: what was to become of the changes.
+        is_replay: whether the dead letters were to be done again.
+    """
+    pipeline_id = image["pipeline_id"]
+    names = {entry["node_id"]: entry["operator"] for entry in [*image["nodes"], *entries]}
+    what = "; ".join(f"{node_id} ({names[node_id]}): {changed}" for node_id, changed in told.items())
+    rerun = (
+        f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, their outputs are "
+        "deleted, and what is before them is kept (an operator that was renamed keeps its identity with "
+        "name='the old name'; one with a `version` is compared by that alone)"
+    )
+    if entries is not image["nodes"]:
+        known, now = ([entry["operator"] for entry in nodes] for nodes in (image["nodes"], entries))
+        never = "Rows of other steps cannot be accepted as those of these. " if on_change == "accept" else ""
+        return (
+            f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
+            f"{never}Undo that; or {rerun}"
+        )
+    accept = (
+        f"{_choice('accept', is_replay)}: what is done stays, and the rest is done by the new operators"
+        f"{', as are the dead letters' if is_replay else ''}"
+    )
+    return (
+        f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or "
+        f"{accept}; or {rerun}"
+    )
+
+
+def _choice(on_change: OnChange, is_replay: bool) -> str:
+    """Return how the reader says what becomes of the changes."""
+    flag = "--accept-changes" if on_change == "accept" else "--rerun"
+    verb = "replay()" if is_replay else "create() or resume()"
+    return advice(f"give {verb} on_change={on_change!r}", f"type the same command with {flag}")

@@ -1,0 +1,109 @@
+"""The steps of a run, drawn anew from the code: for a run whose steps were added to, taken from, moved or replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
+from llm_datagen.operators import operator_name
+from llm_datagen.pipeline.blueprint import image_of_line
+from llm_datagen.pipeline.settings import Settings
+from llm_datagen.runs.export import Exporter, is_export
+from llm_datagen.streams import StreamFactory
+
+Entry = dict[str, Any]
+
+_OWN = {field.name for field in fields(NodeConfig)} - {"input_uri", "output_uri", "idle_timeout"}
+"""What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step."""
+
+_OF_ROWS = ("id_prefix", "input_ids", "input_values")
+"""How the rows of the input are named: this stays, also as a run of an older version did it."""
+
+
+def line_of(
+    settings: Settings,
+    configs: Sequence[NodeConfig | Mapping[str, Any] | None],
+    image: Mapping[str, Any],
+    operators: Sequence[Any],
+) -> list[Entry]:
+    """Return the nodes of a line of operators, for a run that was made with others.
+
+    Input and output are the run's, and so are its settings. The steps before the first one that differs have theirs,
+    and so has a step behind it whose operator was there before; a new one has those of its own config. The streams
+    between those that differ are named as `create()` names them. When the operators are the same ones, these are the
+    nodes of the image themselves.
+
+    Args:
+        settings: those in the code, for what the image does not say.
+        configs: what differs from node to node in the code.
+        image: the run's.
+        operators: those in the code.
+    """
+    old: list[Entry] = [entry for entry in image["nodes"] if not is_export(entry)]
+    operators = [operator for operator in operators if not isinstance(operator, Exporter)]
+    names = [operator_name(operator) for operator in operators]
+    known = [entry["operator"] for entry in old]
+    if names == known:
+        entries: list[Entry] = image["nodes"]
+        return entries
+    pairs = list(zip(names, known, strict=False))
+    kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
+    names_of_settings = {field.name for field in fields(Settings)}
+    said = {key: value for key, value in image["config"].items() if key in names_of_settings}
+    said = {"keep_ids": True, "id_column": None, **said}  # a run of an older version has no such settings
+    said["writer_config"] = WriterConfig.of(said.get("writer_config"))
+    said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
+    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
+    likes = _likes(old, names, kept)
+    new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
+    entries = image_of_line(replace(settings, **said), new, image["pipeline_id"])["nodes"]
+    for key in _OF_ROWS:
+        if key in old[0]:
+            entries[0][key] = old[0][key]
+        else:
+            del entries[0][key]
+    for number, (entry, like) in enumerate(zip(entries, likes, strict=False)):
+        if like is not None:
+            entry.update({key: like[key] for key in _OWN if key in like})
+        if number < kept and number + 1 < min(len(old), len(names)):
+            entry["output_uri"] = old[number]["output_uri"]
+        if number:
+            entry["input_uri"] = entries[number - 1]["output_uri"]
+    return entries
+
+
+def _likes(old: Sequence[Entry], names: Sequence[str], kept: int) -> list[Entry | None]:
+    """Return for each step the one that it was in the run: by its place before `kept`, by its operator behind it."""
+    likes: list[Entry | None] = list(old[:kept])
+    behind = list(old[kept:])
+    for name in names[kept:]:
+        like = next((one for one in behind if one["operator"] == name), None)
+        likes.append(like)
+        if like is not None:
+            behind.remove(like)
+    return likes
+
+
+def _own_of(config: NodeConfig | Mapping[str, Any] | None) -> Any:
+    """Return a config without its paths: those of a redrawn line follow from the run's."""
+    if config is None or isinstance(config, Mapping):
+        return {name: value for name, value in (config or {}).items() if name not in {"input_uri", "output_uri"}}
+    return replace(config, input_uri=None, output_uri=None)
+
+
+def has_same_steps(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether nodes that were wired by hand are the same ones, with the same wires, wherever their files lie."""
+    return _steps(old) == _steps(new)
+
+
+def _steps(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, list[str]]]:
+    writers = {StreamFactory.create(entry["output_uri"]).place: str(entry["node_id"]) for entry in entries}
+    return {
+        entry["node_id"]: (
+            entry["operator"],
+            [writers.get(place, "") for place in StreamFactory.create(entry["input_uri"]).places],
+        )
+        for entry in entries
+    }

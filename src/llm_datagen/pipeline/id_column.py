@@ -1,0 +1,60 @@
+"""What is odd about the inputs of a run, as far as their first rows show it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from llm_datagen.errors import DatagenError
+from llm_datagen.pipeline.preview import external_inputs, first_rows
+from llm_datagen.streams import Stream
+from llm_datagen.streams.formats.csv import CsvCodec
+
+
+def clash_of_ids(image: Mapping[str, Any]) -> str | None:
+    """Return what is wrong when the first row of the input has the column that is to take the ids; else None."""
+    column = image["nodes"][-1].get("id_column")
+    if column is None:
+        return None
+    try:
+        ((stream, root),) = external_inputs({"nodes": image["nodes"][:1]})
+        stream.check_source()
+        rows = first_rows(stream, 1, root=root).rows
+    except DatagenError:  # whoever reads it tells that
+        return None
+    if not rows or not isinstance(rows[0][1], Mapping) or column not in rows[0][1]:
+        return None
+    return (
+        f"{stream.path} has a column {column!r} already, where id_column={column!r} is to put the ids of rows: rows "
+        "that still have it at the end fail; let an operator take it out, or choose another id_column"
+    )
+
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_HEAD_BYTES = 1 << 16
+
+
+def other_separators(image: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is odd about inputs in CSV whose only column seems to be several columns."""
+    for stream, _ in external_inputs(image):
+        columns = _columns_of(stream)
+        for sign, word in _SEPARATORS.items():
+            if len(columns) == 1 and sign in columns[0]:
+                yield (
+                    f"{stream.path} has one column, {columns[0]!r}: it seems to be separated by {word}, and CSV is "
+                    "read with commas; write it with commas, or as JSON lines"
+                )
+
+
+def _columns_of(stream: Stream) -> Sequence[str]:
+    """Return the header of a stream in CSV; nothing of any other, or when it cannot be read."""
+    if not isinstance(stream.codec, CsvCodec):
+        return ()
+    with contextlib.suppress(DatagenError, OSError, ValueError):  # whoever reads it tells that
+        stream.check_source()
+        if stream.disk.size(stream.path):
+            with contextlib.closing(stream.disk.open_read(stream.path)) as file:
+                found = stream.codec.read_preamble(file.read_at(0, _HEAD_BYTES), final=True)
+            return found[0].columns if found else ()
+    return ()

@@ -1,0 +1,135 @@
+"""Pipelines of nodes that were wired by hand: one of the two faces that users hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+from llm_datagen.config import (
+    IfExists,
+    OnChange,
+)
+from llm_datagen.errors import ImageMismatchError
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.pipeline.blueprint import UNKNOWN_ID, image_of_nodes, node_from_image
+from llm_datagen.pipeline.changed_steps import has_same_steps
+from llm_datagen.pipeline.disjoint_ids import settle_merges
+from llm_datagen.pipeline.given_settings import given_names, noting_given
+from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.operator_changes import Entry
+from llm_datagen.pipeline.overrides import overriding
+from llm_datagen.pipeline.resume_checks import ignored_node_settings, ignored_settings, ignored_uris
+from llm_datagen.pipeline.run import Note, Run
+from llm_datagen.pipeline.topology import check_topology, in_reading_order
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget
+
+
+class UnifiedNodePipeline(BasePipeline):
+    """Nodes that were wired by hand. It wires nothing: it only starts, schedules and records them (M9).
+
+    Args:
+        nodes: nodes with streams and operators bound.
+        streaming: True runs all nodes at once; False one after the other, each after those that it reads from.
+        results_dir: where the images of runs are kept.
+        hooks: who watches.
+        log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
+
+    Raises:
+        ConfigError: when there are no nodes, ids repeat, a stream has two writers, or the nodes form a cycle.
+    """
+
+    given: frozenset[str]
+    """The settings that the code gives; see `given_names`."""
+
+    @noting_given
+    def __init__(
+        self,
+        nodes: Sequence[UnifiedNode],
+        *,
+        streaming: bool = True,
+        results_dir: str | os.PathLike[str] = "tmp/results",
+        hooks: IPipelineHooks | None = None,
+        log_file: LogTarget = DEFAULT_LOG,
+    ) -> None:
+        super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+        self._streaming = self.streaming  # as the code says; a resume sets the other to what its image says
+        parts = [part for node in nodes for part in node.parts()]
+        check_topology(parts)
+        self._given = in_reading_order(parts)
+        settle_merges(self._given)
+
+    def create(
+        self,
+        pipeline_id: str | None = None,
+        *,
+        if_exists: IfExists = "error",
+        on_change: OnChange = "refuse",
+        **overrides: Any,
+    ) -> Self:
+        """Write the image.
+
+        Args:
+            pipeline_id: the run's id; made up unless given.
+            if_exists: what to do when the id has a run already: "error", "resume", or "overwrite" (its outputs are
+                deleted, and what lies where the new run is to write, unless a run of another id made it).
+            on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since, as in
+                `resume()`.
+            overrides: any argument of the constructor but the nodes, in place of what it was given: `streaming`,
+                `results_dir`, `hooks`, `log_file`.
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            ConfigError: on a wrong value, or another name; nothing was touched then.
+            PipelineExistsError: when the id, or an output, is there already.
+            PipelineBusyError: when the id is running, or this object is.
+        """
+        with overriding(self, overrides):
+            self._streaming = self.streaming = self.streaming if "streaming" in overrides else self._streaming
+            self.given |= given_names(overrides)
+            image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
+            return self._create(pipeline_id, image, if_exists, on_change)
+
+    def _create_default(self) -> None:
+        self.create()
+
+    def _blueprint(self) -> dict[str, Any]:
+        return image_of_nodes(self._given, UNKNOWN_ID, streaming=self._streaming)
+
+    def _note_run(self, run: Run) -> None:
+        for node in self._given:
+            node.runs_in(run)
+
+    def _has_operators(self) -> bool:
+        return True
+
+    def _operators(self, image: dict[str, Any]) -> list[Any]:
+        given = {node.node_id: node.operator for node in self._given}
+        known = [entry["node_id"] for entry in image["nodes"]]
+        if sorted(given) != sorted(known):
+            raise ImageMismatchError(
+                f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; undo "
+                "that, or resume it again: resume() says what changed, and what can be done"
+            )
+        return [given[node_id] for node_id in known]
+
+    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+        return [
+            *ignored_uris(self._given, image),
+            *ignored_settings({"streaming": self._streaming}, {"streaming": True}, self.given, image),
+            *ignored_node_settings(self._given, image),
+        ]
+
+    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        given = {node.node_id: node.operator for node in self._given}
+        entries = image_of_nodes(self._given, image["pipeline_id"], streaming=self.streaming)["nodes"]
+        if has_same_steps(image["nodes"], entries):
+            entries = image["nodes"]
+        return entries, [given[entry["node_id"]] for entry in entries]
+
+    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+        operators = self._operators(image)
+        return [node_from_image(entry, operator) for entry, operator in zip(image["nodes"], operators, strict=True)]

@@ -1,0 +1,293 @@
+"""What was edited in the code since a run stopped: operators, and which steps there are. What becomes of their rows.
+
+A run is a promise that all rows of a node are of one operator. So what was edited is refused by name, unless the user
+says what is meant: *accept*, what is done stays, and the rest is done by the new operators; or *rerun*, the nodes that
+were edited, or keep rows of an edit that was accepted before, and all that read from them are done again, and what
+is before them is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_datagen.config import OnChange
+from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarning
+from llm_datagen.errors.escape import listed
+from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
+from llm_datagen.pipeline.change_refusal import refusal
+from llm_datagen.pipeline.run import Note
+from llm_datagen.pipeline.warnings import warn
+from llm_datagen.runs.earlier_versions import Older, older_rows
+from llm_datagen.runs.export import is_export
+from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.store import now_text
+from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
+from llm_datagen.streams.sink import position_of
+
+PARTS_SHOWN = 8
+
+NOTHING_AGAIN = (
+    "on_change='rerun' (--rerun): nothing of this run is done again: no edit of an operator or a step was found since "
+    "its rows were made, and no rows of an earlier version are left"
+)
+"""What is told of a rerun that has nothing to do."""
+
+Entry = dict[str, Any]
+"""A node, as the image has it."""
+
+_stream = StreamFactory.create
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """The nodes of a run as its image has them, and as the code has them.
+
+    Attributes:
+        image: the run's image.
+        entries: the nodes of the code, drawn for this run; those of the image themselves when the steps are the same.
+        fingerprints: those of the operators in the code.
+        changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
+        shown: the same for people, with the old value and the new one where they are known.
+        rows: how many source rows each node of the image has done, without dead letters.
+        letters: how many of them are dead letters.
+        is_replay: whether the dead letters are done again now.
+        unchecked: nodes that have done rows, and whose image has no fingerprint.
+        unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
+        older: nodes that keep rows of an earlier version of their operator, accepted before.
+    """
+
+    image: Entry
+    entries: list[Entry]
+    fingerprints: list[Parts]
+    changes: dict[str, list[str]] = field(default_factory=dict)
+    shown: dict[str, list[str]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    letters: dict[str, int] = field(default_factory=dict)
+    is_replay: bool = False
+    unchecked: list[str] = field(default_factory=list)
+    unread: dict[str, list[str]] = field(default_factory=dict)
+    older: dict[str, Older] = field(default_factory=dict)
+
+    @property
+    def is_redrawn(self) -> bool:
+        """Return whether the steps themselves differ: some were added, removed, moved or replaced."""
+        return self.entries is not self.image["nodes"]
+
+    def has_done(self, node_id: str) -> bool:
+        """Return whether a node keeps something that the operator of the image has done."""
+        return bool(self.rows[node_id] or (self.letters[node_id] and not self.is_replay))
+
+    def settle(self, on_change: OnChange) -> Reset | None:
+        """Write into the image what becomes of the changes; return what has to be done to the streams, if anything.
+
+        Raises:
+            OperatorChangedError: when there are changes, and they are to be refused, or cannot be accepted.
+        """
+        if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
+            told = {node_id: listed(parts, PARTS_SHOWN) + self._done(node_id) for node_id, parts in self.shown.items()}
+            text = refusal(self.image, self.entries, told, on_change, is_replay=self.is_replay)
+            raise OperatorChangedError(text, self.changes)
+        again = self._done_again() if on_change == "rerun" else set()
+        reset = self._reset(again) if again or self.is_redrawn else None
+        moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
+        known = {entry["node_id"]: entry for entry in self.image["nodes"]}
+        for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
+            node_id = entry["node_id"]
+            before = known.get(node_id, {})
+            notes = list(before.get("changes", ()))
+            if node_id in self.changes or (node_id in again and node_id in self.older):
+                rows, parts = self.rows.get(node_id, 0), self.changes.get(node_id, [])
+                notes.append({"at": now_text(), "on_change": on_change, "parts": parts, "rows": rows})
+            report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
+            if node_id in again or node_id in moved:
+                report = _nothing_done(node_id, before)
+            if node_id in again:
+                entry.pop("input_fingerprint", None)
+            elif "input_fingerprint" in before:
+                entry["input_fingerprint"] = before["input_fingerprint"]
+            entry.update(report, fingerprint=fingerprint)
+            if notes:
+                entry["changes"] = notes
+        if self.is_redrawn:
+            self.image["nodes"] = self.entries
+            if "operators" in self.image["config"]:
+                self.image["config"]["operators"] = [
+                    entry["operator"] for entry in self.entries if not is_export(entry)
+                ]
+        return reset
+
+    def _done(self, node_id: str) -> str:
+        counts = ((self.rows.get(node_id, 0), "rows are done"), (self.letters.get(node_id, 0), "are dead letters"))
+        parts = [f"{count:,} {what}" for count, what in counts if count]
+        return f" ({', '.join(parts)})" if parts else ""
+
+    def _done_again(self) -> set[str]:
+        """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
+        begin = {*self.changes, *self.older}
+        again: set[str] = set()
+        places: set[Place] = set()
+        for entry in self.entries:  # each comes after those that it reads from
+            if entry["node_id"] in begin or places & set(_stream(entry["input_uri"]).places):
+                again.add(entry["node_id"])
+                places.add(_stream(entry["output_uri"]).place)
+        return again
+
+    def _reset(self, again: set[str]) -> Reset:
+        before = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.image["nodes"]}
+        now = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.entries}
+        kept = {node_id: stream for node_id, stream in before.items() if node_id in now and node_id not in again}
+        moves = [(node_id, old, now[node_id]) for node_id, old in kept.items() if old.place != now[node_id].place]
+        stays = {stream.place for stream in kept.values()}
+        stays |= {place for entry in self.entries for place in _stream(entry["input_uri"]).places} - {
+            stream.place for stream in now.values()
+        }
+        deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
+        known_places = {stream.place for stream in before.values()}
+        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
+        return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
+
+    def notes(self, on_change: OnChange) -> list[Note]:
+        """Return what is to be told of the changes when they were settled."""
+        done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
+        notes = [
+            Note(
+                node_id,
+                f"the operator changed since rows were made ({listed(self.shown[node_id], PARTS_SHOWN)}); {done}",
+                parts,
+            )
+            for node_id, parts in self.changes.items()
+        ]
+        if on_change == "rerun":
+            notes += [
+                Note(
+                    node_id,
+                    f"{old.rows:,} rows are of an earlier version of the operator: the edit was accepted then "
+                    f"({listed(old.parts, PARTS_SHOWN)}); done again",
+                    old.parts,
+                )
+                for node_id, old in self.older.items()
+                if node_id not in self.changes
+            ]
+            if not notes:
+                notes.append(Note(self.entries[0]["node_id"], NOTHING_AGAIN))
+        return notes + self._unchecked_notes()
+
+    def _unchecked_notes(self) -> list[Note]:
+        text = "this run was made by a version without fingerprints: whether the operator changed is not known"
+        return [
+            *(Note(node_id, text, []) for node_id in self.unchecked),
+            *(
+                Note(
+                    node_id,
+                    f"of the operator, {listed(parts, PARTS_SHOWN)} cannot be read (it raises), so whether it changed "
+                    "is not known; give the operator a `version` or a method `fingerprint`",
+                    [],
+                )
+                for node_id, parts in self.unread.items()
+            ),
+        ]
+
+    def warn(self) -> None:
+        """Warn as Python does of rows that may be of several operators, and nobody has said that they may."""
+        for note in self._unchecked_notes():
+            warn(f"{note.node_id}: {note.text}", OperatorWarning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """What has to be done to the streams of a run before it goes on.
+
+    Attributes:
+        delete: streams to be deleted.
+        moves: streams that get another place: the node's id, from, to.
+        new: outputs that no node of the image has written, by the node's id.
+        again: the nodes that are done again.
+    """
+
+    delete: list[Stream]
+    moves: list[tuple[str, Stream, Stream]]
+    new: list[tuple[str, Stream]]
+    again: frozenset[str]
+
+    def mark(self) -> dict[str, Any]:
+        """Return it as plain data, for the image: `resets.finish` does what it says, also after a crash."""
+        moves = [[old.uri, new.uri] for _, old, new in self.moves]
+        return {"delete": [stream.uri for stream in self.delete], "move": moves}
+
+
+def compare(image: Entry, entries: list[Entry], operators: Sequence[Any], *, is_replay: bool = False) -> Edit:
+    """Compare a run with the code. Only reads.
+
+    Args:
+        image: the run's image.
+        entries: the nodes of the code; ``image["nodes"]`` itself when the steps are the same.
+        operators: the operators in the code, in the order of `entries`.
+        is_replay: whether the dead letters are done again now: they are nobody's rows then.
+    """
+    fingerprints = [fingerprint_of(operator) for operator in operators]
+    edit = Edit(image=image, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
+    known = {entry["node_id"]: entry for entry in image["nodes"]}
+    for node_id, one in known.items():
+        edit.rows[node_id], edit.letters[node_id] = _rows_done(one)
+    for entry, fingerprint in zip(entries, edit.fingerprints, strict=True):
+        node_id = entry["node_id"]
+        before = known.get(node_id)
+        differs = _how_steps_differ(before, entry) if edit.is_redrawn else []
+        if edit.is_redrawn and not differs and _read_from(image["nodes"], entry) != _read_from(entries, entry):
+            differs = ["it reads what another step writes"]
+        older = older_rows(before) if before is not None else None
+        if older is not None:
+            edit.older[node_id] = older
+        if before is not None and not differs and edit.has_done(node_id):
+            if before.get("fingerprint") is None:
+                edit.unchecked.append(node_id)
+            else:
+                differs = changed_parts(before["fingerprint"], fingerprint)
+                if unread := unread_parts(fingerprint):
+                    edit.unread[node_id] = unread
+        if differs:
+            edit.changes[node_id] = differs
+            known_parts = (before or {}).get("fingerprint") or {}
+            edit.shown[node_id] = [shown_change(name, known_parts, fingerprint) for name in differs]
+    there = {entry["node_id"] for entry in entries}
+    removed = {node_id: ["it was removed"] for node_id in known if node_id not in there}
+    edit.changes.update(removed)
+    edit.shown.update(removed)
+    return edit
+
+
+def _how_steps_differ(before: Entry | None, now: Entry) -> list[str]:
+    if before is None:
+        return ["it was added"]
+    if before["operator"] != now["operator"]:
+        return [f"in the place of {before['operator']}"]
+    if _stream(before["input_uri"]).places != _stream(now["input_uri"]).places:
+        return ["it reads something else"]
+    old, new = _stream(before["output_uri"]), _stream(now["output_uri"])
+    if old.place != new.place and not (isinstance(old, FileStream) and old.can_move_to(new)):
+        return ["it writes somewhere else"]
+    return []
+
+
+def _read_from(entries: Sequence[Entry], entry: Entry) -> set[str]:
+    """Return which of some nodes write what a node reads."""
+    places = set(_stream(entry["input_uri"]).places)
+    return {str(one["node_id"]) for one in entries if _stream(one["output_uri"]).place in places}
+
+
+def _rows_done(entry: Entry) -> tuple[int, int]:
+    """Return how many source rows a node has done without those that are dead letters, and how many are."""
+    with contextlib.suppress(DatagenError, OSError):  # what is wrong with the stream, others say
+        found = position_of(_stream(entry["output_uri"]))
+        return (0, 0) if found is None else (found[1].coverage.rows - found[1].dead, found[1].dead)
+    dead = int(entry.get("dead_letters", 0))
+    return int(entry.get("rows_in", 0)) - dead, dead
+
+
+def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:
+    """Return the counts of a node of which nothing is done, but what it has used is paid for."""
+    report = NodeReport(node_id=node_id, status=Status.PENDING, usage=before.get("usage") or [])
+    return report.as_dict()

@@ -1,0 +1,115 @@
+"""Whose a file is: of the runs of one results folder, created, running and ended.
+
+An image names all that its run writes: the outputs of its nodes, with what belongs to them, and under ``files`` its log
+and what its operators keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_datagen.errors import DatagenError, PipelineExistsError
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.status import Status
+from llm_datagen.runs.store import run_ids
+from llm_datagen.streams import Place, Stream, StreamFactory
+from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
+from llm_datagen.streams.storage.local import LOCAL_DISK
+
+_HEAD_BYTES = 1024
+"""Bytes of an image in which its status stands."""
+
+
+def owner_of(place: Place, folder: RunFolder) -> str | None:
+    """Return the id of the run that wrote the file at `place`, of those in the same folder; None: it is none of them.
+
+    When several have, it is the one that was started last: what the others wrote there is gone.
+    """
+    started: dict[str, str] = {}
+    for pipeline_id in run_ids(folder.path.parent):
+        with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
+            image = RunFolder(folder.path.parent, pipeline_id).load()
+            started_at = image.get("started_at")
+            wrote = {output.place for output in _outputs_of(image)} | kept_places(image).keys()
+            if started_at and place in wrote:
+                started[pipeline_id] = started_at
+    return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
+
+
+def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
+    """See to it that nothing is to be written where another run writes, or will write when it begins.
+
+    Runs may share a log, or a cache. The outputs of runs that have begun are known by what lies there.
+
+    Args:
+        written: what a new run is to write, and what it is, for people.
+        folder: that of the new run.
+
+    Raises:
+        PipelineExistsError: naming the other run and the path.
+    """
+    for pipeline_id in run_ids(folder.path.parent):
+        if pipeline_id == folder.pipeline_id:
+            continue
+        other = RunFolder(folder.path.parent, pipeline_id)
+        try:
+            if not _may_claim(other, written):
+                continue
+            image = other.load()
+            is_pending = image["status"] == Status.PENDING
+            outputs = dict(_claimed(image)) if is_pending else {}
+        except (DatagenError, OSError):  # whoever takes up that run is told of it
+            continue
+        kept = {place: what for place, what in kept_places(image).items() if written.get(place) != what}
+        claimed = {**kept, **outputs}
+        when = ", which was created and has not begun, is to write" if is_pending else " writes"
+        way = (
+            ", run that one first, or say if_exists='overwrite' (that run is then refused when it is to begin)"
+            if is_pending
+            else ""
+        )
+        for place in claimed.keys() & written.keys():
+            raise PipelineExistsError(
+                f"{place[1]} would be {written[place]}, and the run {pipeline_id!r}{when} {claimed[place]} there; "
+                f"choose another path{way}"
+            )
+
+
+def places_of(output: Stream, what: str) -> Iterator[tuple[Place, str]]:
+    """Yield where a stream and what belongs to it will lie, with what each is."""
+    yield output.place, what
+    for ending, beside in WHAT_LIES_BESIDE.items():
+        yield output.place_of(f"{output.path}{ending}"), f"the {beside} of {what}"
+
+
+def kept_places(image: Mapping[str, Any]) -> dict[Place, str]:
+    """Return the files of a run besides its streams, with what each is; a run of an older version tells of none."""
+    return {local_place(path): what for path, what in image.get("files", {}).items()}
+
+
+def local_place(path: str) -> Place:
+    """Return what a file of this machine is, whatever links lead to it."""
+    return type(LOCAL_DISK).__name__, os.path.realpath(path)
+
+
+def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
+    """Return whether an image is worth reading: of a run that has not begun, or that has one of these paths.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    data = other.image_path.read_bytes()
+    return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
+
+
+def _claimed(image: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    for entry, output in zip(image["nodes"], _outputs_of(image), strict=True):
+        yield from places_of(output, f"the output of {entry['node_id']}")
+
+
+def _outputs_of(image: Mapping[str, Any]) -> list[Stream]:
+    return [StreamFactory.create(entry["output_uri"]) for entry in image["nodes"]]

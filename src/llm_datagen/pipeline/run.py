@@ -1,0 +1,343 @@
+"""A run: plans become actors, actors become a report. What all faces share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any
+
+import pykka
+
+from llm_datagen.actors.control_server import ControlServer
+from llm_datagen.actors.hook_dispatcher import HookRunner
+from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.stage import Recipient, join, tell
+from llm_datagen.actors.supervisor import SupervisorActor
+from llm_datagen.errors import FailureRecord, NodeFailedError
+from llm_datagen.errors.advice import advice
+from llm_datagen.executors import signals
+from llm_datagen.messages import Cancel, OperatorLogged, Settled
+from llm_datagen.messages import Run as RunMessage
+from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
+from llm_datagen.pipeline.warnings import StateHeard
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.owner import whoami
+from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.runs.store import now_text
+
+LAST_WAIT_SECONDS = 60.0
+"""How long the end of a run waits for the thread of an actor that was stopped from outside."""
+
+_SLICE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that is told of a node when the run begins: in the log, and to the hooks.
+
+    Attributes:
+        node_id: the node.
+        text: what is told.
+        parts: the parts of its operator that changed; None when it is about something that is given and not used: a
+            path, a setting, or an `on_change`.
+    """
+
+    node_id: str
+    text: str
+    parts: Sequence[str] | None = None
+
+
+class Run:
+    """One execution of some nodes.
+
+    Args:
+        plans: the nodes, opened.
+        pipeline_id: the id, or an empty string.
+        streaming: whether all nodes run at once.
+        folder: where the image is kept, locked by the caller; unlocked at the end. None: no image.
+        image: the image.
+        hooks: who watches.
+        log: the platform log; closed at the end.
+        notes: what is to be told of nodes first, in the log and to the hooks.
+    """
+
+    def __init__(
+        self,
+        plans: list[NodePlan],
+        *,
+        pipeline_id: str,
+        streaming: bool,
+        folder: RunFolder | None,
+        image: dict[str, Any],
+        hooks: IPipelineHooks | None,
+        log: PlatformLog,
+        notes: Sequence[Note] = (),
+    ) -> None:
+        self._plans = plans
+        self._notes = notes
+        self._pipeline_id = pipeline_id
+        self._streaming = streaming
+        self._folder = folder
+        self._image = image
+        log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
+        self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
+        self._watcher = hooks
+        self._hooks: HookRunner | None = None
+        self._state = StateHeard()
+        self._crew: list[pykka.ActorRef[Any]] = []
+        self._settled: Future[Settled] = Future()
+        self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
+        self._started = time.monotonic()
+        self._seconds = 0.0
+        self._ref: pykka.ActorRef[PipelineActor] | None = None
+        self._control: ControlServer | None = None
+        self._cancelled: str | None = None
+        self._status = PipelineStatus(
+            pipeline_id=pipeline_id,
+            status=Status.PENDING,
+            nodes=tuple(NodeReport(node_id=plan.node_id) for plan in plans),
+        )
+
+    def start(self, host: Recipient | None = None) -> pykka.ActorRef[PipelineActor]:
+        """Start the actors; returns at once. When that fails, the run has ended: failed, with nothing left open.
+
+        Args:
+            host: who hears of every status and event, if anybody.
+        """
+        try:
+            return self._start(host)
+        except BaseException as error:
+            if self._ref is None:
+                self.abandon(error)
+            else:  # the actor lives: it cleans up itself, and only once
+                self._ref.stop(block=False)
+                join(self._ref, LAST_WAIT_SECONDS)
+            raise
+
+    def abandon(self, error: BaseException) -> None:
+        """End a run that was never started, as failed of `error`: what the caller has opened is closed."""
+        failure = FailureRecord.of(error)
+        self._image.update(error=str(failure), ended_at=now_text())
+        try:
+            self._clean_up()
+        except BaseException as second:  # noqa: BLE001 - what comes after the first failure never replaces it (F1)
+            error.add_note(f"then cleaning up failed, too: {FailureRecord.of(second)}")
+        status = replace(self._status, status=Status.FAILED, error=str(failure))
+        self._settled.set_result(Settled(status, "", failure, error))
+
+    def _start(self, host: Recipient | None) -> pykka.ActorRef[PipelineActor]:
+        self._image.update(started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami())
+        self._image["log_file"] = self._log.path
+        nodes = [plan.node_id for plan in self._plans]
+        self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
+        subscribers: list[Recipient] = [self._state]
+        if self._watcher is not None:
+            self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)
+            subscribers.append(self._hooks)
+        if self._folder is not None:
+            self._control = ControlServer.open(self._folder, lambda: self._ref)
+            if self._control is None:
+                self._log.warning(events.NO_CONTROL)
+        config = self._image.get("config", {})
+        self._ref = PipelineActor.start(
+            self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
+        )
+        tell(self._ref, RunMessage())
+        for note in self._notes:
+            if note.parts is None:
+                self._log.warning(events.NOT_USED, node_id=note.node_id, message=note.text)
+            else:
+                parts = list(note.parts)
+                self._log.warning(events.OPERATOR_CHANGED, node_id=note.node_id, parts=parts, message=note.text)
+            tell(self._ref, OperatorLogged(self._pipeline_id, note.node_id, "warning", note.text))
+        if self._cancelled is not None:  # it came before there was anybody to hear it
+            tell(self._ref, Cancel(self._cancelled))
+        return self._ref
+
+    def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[SupervisorActor]:
+        supervisor = SupervisorActor.start(
+            self._plans,
+            pipeline_id=self._pipeline_id,
+            streaming=self._streaming,
+            folder=self._folder,
+            image=self._image,
+            pipeline=pipeline,
+            crew=self._crew,
+            log=self._log,
+        )
+        self._crew.append(supervisor)
+        return supervisor
+
+    def cancel(self, reason: str = "") -> None:
+        """Cancel. Any thread may call it, also before the start and after the end."""
+        self._cancelled = reason
+        tell(self._ref, Cancel(reason))
+
+    @property
+    def ref(self) -> pykka.ActorRef[PipelineActor] | None:
+        """The pipeline's actor."""
+        return self._ref
+
+    def is_over(self) -> bool:
+        """Return whether the run has ended."""
+        return self._settled.done()
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the run has ended, in the thread that ends it; at once when it has already."""
+        self._settled.add_done_callback(lambda _: call())
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, at most `timeout` seconds, until the run has ended; return whether it has."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            # Short slices, so that signals are handled while the main thread waits (H19).
+            left = _SLICE_SECONDS if deadline is None else min(_SLICE_SECONDS, max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                self._settled.result(left)
+            if self._settled.done():
+                if self._ref is not None:
+                    join(self._ref, LAST_WAIT_SECONDS)
+                return True
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def report(self) -> RunReport:
+        """Return the report of a run that has ended, however it did."""
+        status = self._settled.result(0).status
+        return RunReport(
+            pipeline_id=status.pipeline_id,
+            status=status.status,
+            nodes=status.nodes,
+            reason=status.reason,
+            error=status.error,
+            failed_row=status.failed_row,
+            seconds=round(self._seconds, 3),
+            own_state=self._state.parts,
+        )
+
+    def saved(self) -> str:
+        """Return what somebody who has interrupted the run reads."""
+        how = f": resume({self._pipeline_id!r}) goes on" if self._folder else ", and can be gone on with"
+        return f"the run was interrupted, and everything finished is saved{how}"
+
+    def raise_failure(self) -> None:
+        """Raise what the run failed of, if it did; warn of operators that have state of their own.
+
+        Raises:
+            NodeFailedError: from the original exception.
+        """
+        settled = self._settled.result(0)
+        if settled.failure is None:
+            self._state.warn()
+        else:
+            what = f"node {settled.node_id}" if settled.node_id else "the run"
+            row = settled.status.failed_row
+            at = f"; at {row}" if row else ""
+            hint = advice(f"; mend the cause, then resume({self._pipeline_id!r})", "") if self._folder else ""
+            message = f"{what} failed: {settled.failure}{at}{hint}"
+            failed = NodeFailedError(message, settled.node_id, row)
+            try:
+                self._state.warn()
+            except Warning as warning:  # whoever makes errors of warnings hears first of what went wrong
+                failed.add_note(str(warning))
+            raise failed from settled.error
+
+    def _clean_up(self) -> None:
+        """Leave nothing behind (F2). In the pipeline actor's thread, when all has ended."""
+        with contextlib.ExitStack() as last_first:  # each step is taken, whatever becomes of the others
+            last_first.callback(self._log.close)
+            last_first.callback(self._note_end)
+            if self._folder is not None:
+                last_first.callback(self._folder.unlock)
+                last_first.callback(self._settle_image, self._folder)
+            if self._hooks is not None:
+                last_first.callback(self._hooks.close)
+            is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
+            if all(is_over):  # else a writer still has its plan, and closes it itself
+                for plan in self._plans:
+                    last_first.callback(plan.close)
+            if self._control is not None:
+                last_first.callback(self._control.close)
+            for plan in self._plans:
+                last_first.callback(note_changes, plan.operator, self._fingerprints[plan.node_id])
+
+    def _settle_image(self, folder: RunFolder) -> None:
+        if self._image["status"] not in ENDED:
+            self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
+            folder.save(self._image)
+
+    def _note_end(self) -> None:
+        self._seconds = time.monotonic() - self._started
+        self._log.info(events.RUN_ENDED, seconds=round(self._seconds, 3))
+
+
+def run_in_foreground(run: Run) -> RunReport:
+    """Start `run` and wait for its end, whatever that is.
+
+    In the main thread, the first Ctrl+C or SIGTERM cancels it, and a second one ends the process at once (M25);
+    the handlers that were installed before are put back. In other threads no handler is touched.
+
+    Raises:
+        NodeFailedError: when it failed; from the original exception.
+        KeyboardInterrupt: after Ctrl+C, when everything is saved.
+        SystemExit: with 143 after SIGTERM, when everything is saved.
+    """
+    news: SimpleQueue[int] = SimpleQueue()  # a signal; or 0: the run has ended
+    came = 0
+    with contextlib.ExitStack() as put_back:
+        try:
+            put_back.enter_context(_signals_told(news))
+        except BaseException as error:
+            run.abandon(error)
+            raise
+        run.start()
+        run.when_over(lambda: news.put(0))
+        while not run.is_over():
+            with contextlib.suppress(Empty):
+                number = news.get(timeout=_SLICE_SECONDS)
+                if number and not came:
+                    came = number
+                    run.cancel(signal.Signals(came).name)
+        run.wait()
+    run.raise_failure()
+    if came:
+        if came == signal.SIGINT:
+            raise KeyboardInterrupt(run.saved())
+        raise SystemExit(128 + signal.SIGTERM)
+    return run.report()
+
+
+@contextlib.contextmanager
+def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        # Any lock may be held by the code that is interrupted here. A SimpleQueue needs none: its put() may come in the
+        # middle of its own get(), and wakes it at once.
+        news.put(number)
+
+    with contextlib.ExitStack() as put_back:
+        put_back.callback(signals.put_back)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signals.install(number, on_signal)
+        yield

@@ -1,0 +1,99 @@
+"""What a node looks at before it begins, or goes on where it was. Nothing is changed; what does not fit is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissingError
+from llm_datagen.runs.status import Status
+from llm_datagen.streams import Coverage, Stream
+from llm_datagen.streams.commit_log import CHECK_WHOLE_BYTES, Position
+from llm_datagen.streams.dead_letters import check_letters
+from llm_datagen.streams.sink import position_of
+
+
+def check_input(source: Stream) -> None:
+    """See to it that an input which is to be read as it is can be."""
+    if source.size() is None:
+        pattern = (
+            "; it is taken as it is, not as a pattern: give one file, or several inputs to a node (bind_io)"
+            if any(sign in source.path for sign in "*?[")
+            else ""
+        )
+        raise StreamMissingError(
+            f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
+            f"working directory, {Path.cwd()})"
+        )
+    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
+        raise StreamBusyError(
+            f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
+            "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
+        )
+
+
+def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
+    """See to it that a sealed output is what its seal says, and was made from this input."""
+    found = output.disk.size(output.path)
+    if found != size:
+        what = "is gone" if found is None else f"has {found} bytes"
+        raise StreamChangedError(
+            f"{output.path} {what}, but it had {size} bytes when it was sealed; restore it, or start afresh with "
+            "if_exists='overwrite'"
+        )
+    output.verify(whole=False)
+    if made_from != source_uri:
+        raise StreamChangedError(
+            f"{output.path} is finished and was made from {made_from!r}, not from {source_uri!r}; choose another "
+            "output, or delete it"
+        )
+
+
+def check_letters_of(output: Stream, position: Position) -> None:
+    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
+
+    A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
+    another program made says nothing of dead letters, so it does not count.
+    """
+    size = output.disk.size(output.errors_path) or 0
+    if output.manifest() is not None and size > position.errors_bytes:
+        raise StreamChangedError(
+            f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "
+            "something was added since; restore it, or start afresh with if_exists='overwrite'"
+        )
+    if position.errors_bytes <= CHECK_WHOLE_BYTES:
+        check_letters(output)
+
+
+def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
+    """Return what the streams of a node say of it, by the names of a `NodeReport`."""
+    found = position_of(output)
+    position = found[1] if found else Position()
+    return {
+        "rows_in": position.coverage.rows,
+        "rows_out": position.rows,
+        "filtered": position.filtered,
+        "skipped": position.skipped,
+        "dead_letters": position.dead,
+        "failed": position.skipped + position.dead,
+        "status": Status.COMPLETED if is_finished else Status.PENDING,
+    }
+
+
+def check_source(source: Stream, done: Coverage) -> None:
+    """See to it that the rows which were read before are still there (M22)."""
+    _, offset = done.end()
+    promised = source.readable()
+    size = None if promised is None else promised.limit  # what lies behind that is cut off before anyone reads it
+    if offset and (size is None or size < offset):
+        what = "is gone" if size is None else f"has {size} bytes that are accounted for"
+        raise StreamChangedError(
+            f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
+            "restore it, or start afresh with if_exists='overwrite'"
+        )
+    for segment in done.gaps():
+        if not source.is_row_start(segment.offset):
+            raise StreamChangedError(
+                f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
+                "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )

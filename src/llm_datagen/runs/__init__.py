@@ -1,0 +1,5 @@
+"""The image of a run on disk, and the lock that keeps it to one process."""
+
+from llm_datagen.runs.store import RunFolder
+
+__all__ = ["RunFolder"]

@@ -1,0 +1,163 @@
+"""What the hooks tell of a run, kept for a display: one view a node."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llm_datagen.runs.display.node_view import NodeView, tokens_in
+from llm_datagen.runs.display.tables import one_line, rows_in_words
+from llm_datagen.runs.hooks import DefaultPipelineHooks
+from llm_datagen.runs.status import Status
+from llm_datagen.runs.usage import cost_of
+
+RATE_SECONDS = 15.0
+"""The rate of a node that is running is over so many of the last seconds."""
+
+_WARNING_CHARS = 300
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A node that is watched."""
+
+    view: NodeView
+    started: float | None = None
+    first: int = 0
+    """Rows that were done when it started."""
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+    """When how many rows were done. The first is as old as the rate looks back."""
+
+    def start(self, now: float) -> None:
+        self.started, self.first = now, self.view.done
+        self.samples = deque([(now, self.view.done)])
+
+    def sample(self, now: float, done: int) -> None:
+        self.samples.append((now, done))
+        while len(self.samples) > 2 and now - self.samples[1][0] > RATE_SECONDS:
+            self.samples.popleft()
+
+    def at(self, now: float) -> NodeView:
+        if self.view.status != Status.RUNNING or self.started is None:
+            return self.view
+        since, was = self.samples[0]
+        return self._timed(now, since, was)
+
+    def end(self, now: float) -> None:
+        if self.started is not None:
+            self.view = self._timed(now, self.started, self.first)
+
+    def _timed(self, now: float, since: float, was: int) -> NodeView:
+        seconds = now - (self.started or now)
+        return replace(self.view, seconds=seconds, rate=(self.view.done - was) / max(now - since, 1e-3))
+
+
+class Board(DefaultPipelineHooks):
+    """Hooks that keep what they hear. Hooks are called on one thread; `views` may be called from any.
+
+    Args:
+        nodes: the nodes as they are before the run, if that is known.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, nodes: Iterable[NodeView] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._guard = threading.Lock()
+        self._entries = {node.node_id: _Entry(node) for node in nodes}
+
+    def views(self) -> list[NodeView]:
+        """Return the nodes as they are now."""
+        now = self.clock()
+        with self._guard:
+            return [entry.at(now) for entry in self._entries.values()]
+
+    def view(self, nid: str) -> NodeView:
+        """Return a node as it is now."""
+        with self._guard:
+            return self._entry(nid).at(self.clock())
+
+    def _entry(self, nid: str) -> _Entry:
+        return self._entries.setdefault(nid, _Entry(NodeView(node_id=nid)))
+
+    # Hooks.
+
+    def on_pipeline_start(self, cid: str, config: Mapping[str, Any]) -> None:
+        """Learn which nodes there are, if nobody has told."""
+        with self._guard:
+            if not self._entries:
+                for number, operator in enumerate(config.get("operators", ())):
+                    self._entry(f"node_{number}").view = NodeView(node_id=f"node_{number}", operator=str(operator))
+
+    def on_node_start(self, cid: str, nid: str, config: Mapping[str, Any]) -> None:
+        """Begin to count."""
+        with self._guard:
+            entry = self._entry(nid)
+            operator = str(config.get("operator", entry.view.operator))
+            failed = entry.view.skipped + entry.view.dead  # what ended an earlier run does not count any more
+            entry.view = replace(
+                entry.view, status=Status.RUNNING, operator=operator, failed=failed, stalled="", warning=""
+            )
+            entry.start(self.clock())
+
+    def on_node_progress(self, cid: str, nid: str, curr: int, total: int | None, meta: Mapping[str, Any]) -> None:
+        """Keep the counts."""
+        with self._guard:
+            entry = self._entry(nid)
+            # Of a node that has finished in an earlier run, this is all that is heard.
+            is_old = entry.started is None and entry.view.status == Status.PENDING
+            entry.view = replace(
+                entry.view,
+                status=Status.COMPLETED if is_old else entry.view.status,
+                done=curr,
+                total=total,
+                is_exact=bool(meta.get("total_is_exact")),
+                filtered=meta.get("filtered", 0),
+                failed=meta.get("failed", 0),
+                skipped=meta.get("skipped", 0),
+                dead=meta.get("dead_letters", 0),
+                stalled=entry.view.stalled if curr == entry.view.done else "",
+                warning=entry.view.warning if curr == entry.view.done else "",
+            )
+            entry.sample(self.clock(), curr)
+
+    def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
+        """Keep how it ended."""
+        status = Status.COMPLETED if success else Status.STOPPED if error is None else Status.FAILED
+        with self._guard:
+            entry = self._entry(nid)
+            entry.end(self.clock())
+            entry.view = replace(entry.view, status=status, stalled="", warning="")
+
+    def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
+        """Keep since when nothing has moved, until something does."""
+        seconds = info["seconds"]
+        text = f"nothing has moved for {seconds:.{0 if seconds >= 10 else 1}f} s; waits on {info['waits_on']}"
+        if info["in_flight"]:
+            text += f"; {rows_in_words(info['in_flight'])} in flight: {', '.join(map(str, info['ids']))}"
+        with self._guard:
+            entry = self._entry(nid)
+            entry.view = replace(entry.view, stalled=text)
+
+    def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+        """Keep a warning, until rows are done again."""
+        if level == "warning":
+            with self._guard:
+                entry = self._entry(nid)
+                entry.view = replace(entry.view, warning=one_line(message, _WARNING_CHARS))
+
+    def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
+        """Count the tokens, and what they cost."""
+        with self._guard:
+            entry = self._entry(nid)
+            cost = cost_of([metrics])
+            if cost is not None:
+                cost += entry.view.cost or 0.0
+            entry.view = replace(
+                entry.view,
+                tokens=entry.view.tokens + tokens_in(metrics),
+                cost=entry.view.cost if cost is None else cost,
+            )

@@ -1,0 +1,94 @@
+"""A node as it is shown, whether the hooks or an image tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.runs.status import Status
+from llm_datagen.runs.usage import cost_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A node, as it is shown.
+
+    Attributes:
+        node_id: its id.
+        operator: its operator's identity.
+        status: its status.
+        done: source rows that are done.
+        total: source rows in all; None while nothing is known.
+        is_exact: whether `total` is counted, not estimated.
+        rate: source rows a second.
+        filtered: source rows that gave no row.
+        failed: source rows that failed: these two, and the one that ended the run.
+        skipped: those that were left out.
+        dead: those that are dead-lettered.
+        tokens: tokens used, over all runs.
+        cost: US dollars, over all runs; None when no price is known.
+        seconds: how long it ran, in this run.
+        stalled: since when nothing has moved and what it waits for, while that is so.
+        warning: what its operator has warned of last, until rows are done again.
+    """
+
+    node_id: str
+    operator: str = ""
+    status: str = Status.PENDING
+    done: int = 0
+    total: int | None = None
+    is_exact: bool = False
+    rate: float = 0.0
+    filtered: int = 0
+    failed: int = 0
+    skipped: int = 0
+    dead: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+    stalled: str = ""
+    warning: str = ""
+
+    @property
+    def pending(self) -> int | None:
+        """Source rows that are not done; None while nobody has counted the source to its end."""
+        return max(0, self.total - self.done) if self.total is not None and self.is_exact else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how many seconds it will go on; None while that is not known."""
+        if self.total is None or self.rate <= 0 or self.status != Status.RUNNING:
+            return None
+        return max(0, self.total - self.done) / self.rate
+
+
+def view_of(node: Mapping[str, Any]) -> NodeView:
+    """Return the view of a node of an image."""
+    is_running = node.get("status") == Status.RUNNING
+    return NodeView(
+        node_id=node["node_id"],
+        operator=node.get("operator", ""),
+        status=node.get("status", Status.PENDING),
+        done=node.get("rows_in", 0),
+        total=node.get("total"),
+        is_exact=node.get("total_is_exact", False),
+        rate=node.get("rows_per_second", 0.0),
+        filtered=node.get("filtered", 0),
+        failed=node.get("failed", 0),
+        skipped=node.get("skipped", 0),
+        dead=node.get("dead_letters", 0),
+        tokens=sum(map(tokens_in, node.get("usage") or [])),
+        cost=cost_of(node.get("usage") or []),
+        seconds=node.get("seconds", 0.0),
+        stalled=(is_running and node.get("stalled")) or "",
+    )
+
+
+def tokens_in(usage: Mapping[str, Any]) -> int:
+    """Return the tokens that a usage report counts."""
+    totals = [value for key, value in usage.items() if key.endswith("total_tokens")]
+    if not totals:
+        names = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+        totals = [value for key, value in usage.items() if key in names]
+    return int(sum(totals))

@@ -1,0 +1,206 @@
+"""Nodes and numbers as text, and as tables of rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.errors.escape import escape_line
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.node_view import NodeView
+from llm_datagen.runs.status import Status
+from llm_datagen.runs.usage import dollars
+
+STYLES = {
+    "completed": "green",
+    "running": "cyan",
+    "resuming": "cyan",
+    "failed": "bold red",
+    "unreadable": "bold red",
+    "interrupted": "bold yellow",
+    "canceling": "yellow",
+    "canceled": "yellow",
+    "stopped": "yellow",
+    "stalled": "bold yellow",
+}
+"""How a status is coloured."""
+
+LABEL_WIDTH = 30
+"""Columns that the name of a node takes at most."""
+
+_BAR_WIDTH = 12
+
+
+def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
+    """Return a table with a line a node; what else is to be said of the nodes comes below it."""
+    nodes = list(nodes)
+    notes = [escape_line(f"{node.node_id}: {text}") for node in nodes for text in _notes(node)]
+    notes += [caption] if caption else []
+    table = Table(
+        title=Text(title) if title else None,
+        caption=Text("\n".join(notes)) if notes else None,
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        expand=False,
+    )
+    # Where there is no room, columns that may wrap give way first; theirs is text that does not.
+    table.add_column("node", max_width=LABEL_WIDTH)
+    table.add_column("")
+    has_costs = any(node.cost is not None for node in nodes)
+    headings = ["rows", "rows/s", "ETA", "filtered", "errors", "tokens", *(["cost"] if has_costs else [])]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for node in nodes:
+        errors = Text(number(node.failed), style="bold red" if node.failed else "")
+        name = Text(escape_line(node.node_id), no_wrap=True, overflow="ellipsis")
+        if node.operator != node.node_id:
+            name.append(escape_line(f" {node.operator}"), style="dim")
+        cells: list[RenderableType] = [
+            name,
+            _bar(node),
+            Text(progress(node)),
+            Text(rate(node.rate) if node.status != Status.PENDING else "-"),
+            Text(eta(node), style=STYLES.get("stalled" if node.stalled else node.status, "")),
+            Text(number(node.filtered)),
+            errors,
+            Text(number(node.tokens) if node.tokens else "-"),
+        ]
+        if has_costs:
+            cells.append(Text("-" if node.cost is None else dollars(node.cost)))
+        table.add_row(*cells)
+    return table
+
+
+def id_width(ids: Iterable[str]) -> int:
+    """Return how many columns the ids of nodes need at least, however narrow a table is."""
+    return min(max(map(cell_len, ids), default=4), LABEL_WIDTH // 2)
+
+
+def _notes(node: NodeView) -> Iterable[str]:
+    if node.skipped or node.dead:
+        yield failed_rows(node.skipped, node.dead)
+    if node.stalled:
+        yield f"stalled: {node.stalled}"
+    if node.warning:
+        yield node.warning
+
+
+def _bar(node: NodeView) -> ProgressBar:
+    if node.status == Status.COMPLETED:
+        total, done = 1.0, 1.0
+    else:
+        total, done = float(node.total or 1), float(node.done if node.total else 0)
+    style = STYLES.get(node.status, "dim")
+    is_unknown = node.total is None and node.status == Status.RUNNING
+    return ProgressBar(
+        total=None if is_unknown else total,
+        completed=done,
+        width=_BAR_WIDTH,
+        style="bright_black",
+        complete_style=style,
+        finished_style=style,
+        pulse_style=style,
+    )
+
+
+def node_line(node: NodeView) -> str:
+    """Return a node as a line of text."""
+    parts = [f"{node.status}, {progress(node)} rows"]
+    if node.status != Status.PENDING:
+        parts.append(f"{rate(node.rate)} rows/s")
+    if node.seconds_left is not None and not node.stalled:
+        parts.append(f"ETA {duration(node.seconds_left)}")
+    of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
+    parts += [f"{number(node.filtered)} filtered", f"{errors_in_words(node.failed)}{of_which}"]
+    if node.pending is not None and node.status not in {Status.PENDING, Status.COMPLETED}:
+        parts.append(f"{number(node.pending)} pending")
+    elif node.status not in {Status.PENDING, Status.COMPLETED, Status.RUNNING}:  # it ended before its source did
+        parts.append("? pending")
+    if node.tokens:
+        parts.append(f"{number(node.tokens)} tokens")
+    if node.cost is not None:
+        parts.append(dollars(node.cost))
+    stalled = escape_line(f"; stalled: {node.stalled}") if node.stalled else ""
+    return f"{label(node)}: {', '.join(parts)}{stalled}"
+
+
+def errors_in_words(count: int) -> str:
+    """Return so many errors in words."""
+    return f"{number(count)} error{'' if count == 1 else 's'}"
+
+
+def failed_rows(skipped: int, dead: int) -> str:
+    """Return what became of rows that failed."""
+    counts = ((dead, "dead-lettered"), (skipped, "skipped"))
+    return ", ".join(f"{number(count)} {what}" for count, what in counts if count)
+
+
+def label(node: NodeView) -> str:
+    """Return what a node is called: its id, and its operator's identity."""
+    return escape_line(f"{node.node_id} {node.operator}".rstrip())
+
+
+def progress(node: NodeView) -> str:
+    """Return how far a node is, such as ``12/50``; ``~`` marks a total that is estimated."""
+    if node.status == Status.COMPLETED:
+        return f"{number(node.done)}/{number(node.done)}"
+    if node.total is None:
+        return f"{number(node.done)}/?"
+    return f"{number(node.done)}/{'' if node.is_exact else '~'}{number(node.total)}"
+
+
+def eta(node: NodeView) -> str:
+    """Return how long a node will go on, or how it ended."""
+    if node.status == Status.PENDING:
+        return "waiting"
+    if node.status != Status.RUNNING:
+        return "done" if node.status == Status.COMPLETED else node.status
+    if node.stalled:
+        return "stalled"
+    return "-" if node.seconds_left is None else duration(node.seconds_left)
+
+
+def number(value: float) -> str:
+    """Return a number as people write it: ``1,234``, ``0.25``."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def rows_in_words(count: int) -> str:
+    """Return a number of rows: ``1 row``, ``2 rows``."""
+    return "1 row" if count == 1 else f"{number(count)} rows"
+
+
+def rate(value: float) -> str:
+    """Return a rate with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time such as ``0:07``, ``12:30``, ``3:00:01``, ``2d 03:00:00``."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02}:{minute:02}:{second:02}"
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def line_width() -> int:
+    """Return how wide lines may be: as the terminal, or what COLUMNS says; elsewhere `FREE_WIDTH`."""
+    return SafeConsole().width
+
+
+def one_line(text: str, width: int) -> str:
+    """Return foreign text as a line that is at most so wide, without what would steer a terminal."""
+    words = " ".join(text[: 10 * max(width, 1)].split())
+    shown = escape_line(words)
+    if cell_len(shown) <= width:
+        return shown
+    return f"{set_cell_size(shown, max(width - 1, 0)).rstrip()}…"

@@ -1,0 +1,97 @@
+"""Exporting: an output whose rows have no `_i`, or have it under another name.
+
+What `merging` is in front of a node, behind the last one. That node writes its rows with their ids, as every node does,
+to a stream beside the output; a small node behind it copies them to the output, where the codec leaves the ids out. So
+what holds for each stream (S1, S2, R2) holds for both, and nothing that needs ids has to do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.operators import BaseOperator, INodeContext
+from llm_datagen.streams import FileStream, StreamFactory
+from llm_datagen.streams.formats.without_ids import KeepingCodec, UnnamedCodec
+
+EXPORT_ID = "export"
+"""The id of the node that copies, and the identity of its operator."""
+
+
+class Exporter(BaseOperator):
+    """Copies rows. That they lose their ids is the codec's doing.
+
+    Args:
+        id_column: the column that takes the id; None when none does.
+    """
+
+    def __init__(self, id_column: str | None) -> None:
+        self.id_column = id_column
+        self.name = EXPORT_ID
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the row."""
+        return item
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the column."""
+        return {"id_column": self.id_column}
+
+
+def is_export(entry: Mapping[str, Any]) -> bool:
+    """Return whether a node of an image copies rows to an output without `_i`."""
+    return "id_column" in entry
+
+
+def exporters_of(image: Mapping[str, Any]) -> list[Exporter]:
+    """Return the operators of an image's nodes that copy rows to an output without `_i`: one, or none."""
+    return [Exporter(entry["id_column"]) for entry in image["nodes"] if is_export(entry)]
+
+
+def rows_beside(output_uri: str) -> str:
+    """Return the URI of the stream that keeps the ids: beside the output."""
+    output = StreamFactory.create(output_uri)
+    return f"{'jsonl' if isinstance(output, FileStream) else 'memory'}://{output.path}.rows"
+
+
+def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
+    """Return the nodes of an image with one behind them that copies the rows of the last one to its output.
+
+    A row that has a column of the id's name is refused where it is made, by the last node. Another one that cannot be
+    copied fails as rows of the last node do; but where these are skipped, it is dead-lettered.
+
+    Args:
+        nodes: the nodes of a line; the last one writes the output.
+        id_column: the column that takes the id; None when none does.
+    """
+    *before, last = nodes
+    rows_uri = rows_beside(last["output_uri"])
+    export = {
+        **last,
+        "node_id": EXPORT_ID,
+        "operator": EXPORT_ID,
+        "input_uri": rows_uri,
+        "parallel_size": 1,
+        "batch_size": 1,
+        "batch_by": "position",
+        "ordered": True,
+        "on_error": "fail" if last["on_error"] == "fail" else "dead_letter",
+        "retries": 0,
+        "delivery": "exactly_once",
+        "rate": None,
+        "executor": "auto",
+        "idle_timeout": None,
+        "id_scheme": "path",  # it names no row
+        "follow_input": True,
+        "is_root": False,
+        "id_column": id_column,
+    }
+    return [*before, {**last, "output_uri": rows_uri, "kept_free": id_column}, export]
+
+
+def codec_of(entry: Mapping[str, Any], codec: Any) -> Any:
+    """Return the codec that a node of an image writes its output with, given that of the stream."""
+    if is_export(entry):
+        return UnnamedCodec(codec, entry["id_column"])
+    kept_free = entry.get("kept_free")
+    return codec if kept_free is None else KeepingCodec(codec, kept_free)

@@ -1,0 +1,131 @@
+"""The streams of a run, each with what it is made from, as its image tells; and the rows in them, for who looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.runs.export import is_export
+from llm_datagen.streams import Coverage, Lane, MergedStream, Place, Stream, StreamFactory
+from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
+from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.sink import position_of
+
+_NEEDLES = 50
+"""Ids that are looked for in undecoded records; when there are more, all records are decoded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A stream of a run.
+
+    Attributes:
+        where: "input", or the id of the node that writes it.
+        stream: the stream.
+        source: the step that it is made from; None for an input, and for several streams that are read as one.
+        lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
+        root: how its rows are named, of a pipeline's input; None when they have ids.
+        is_numeric: whether the node that writes it names children by the scheme "numeric".
+        is_export: whether its rows are copies of those of the source, without their ids.
+        batch_size: rows a batch of that node has, at most.
+        position: how far it has come; None when nothing says so.
+    """
+
+    where: str
+    stream: Stream
+    source: Step | None = None
+    lanes: tuple[tuple[Lane, Step], ...] = ()
+    root: RootNames | None = None
+    is_numeric: bool = False
+    is_export: bool = False
+    batch_size: int = 1
+    position: Position | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any data."""
+        return self.stream.size() is not None
+
+    def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
+        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
+        if not self.is_there:
+            return
+        for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted):
+            yield (self.root.name(number) if self.root else row_id), item, number
+
+    def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
+        """Yield rows among which are all that have one of some ids, or are named after it, or match a pattern."""
+        texts = [str(name) for name in names]
+        if self.root:
+            numbers = {self.root.number(name) for name in names}
+            return self.rows(lambda number, _: number in numbers)
+        is_hidden = self.is_numeric and 0 in names  # child 7 of row 0 is 7
+        if is_hidden or len(texts) > _NEEDLES or not all(re.fullmatch(r"[\w~-]+", text, re.ASCII) for text in texts):
+            return self.rows()
+        found = re.compile(b"|".join([*(re.escape(text.encode()) for text in texts), *filter(None, [pattern])])).search
+        if self.source is None:  # of an input, rows that carry no id are named by their number, too
+            return self.rows(lambda number, record: number in names or found(record))
+        return self.rows(lambda _, record: found(record))
+
+    def made(self, row_id: Id) -> Id:
+        """Return the source row of a row, under the scheme "numeric"."""
+        marks = self.position.marks if self.position else {}
+        return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
+
+
+def unsettled(image: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of the nodes whose streams a `rerun` that was cut short has still to delete or to move.
+
+    Until a resume has done so, what lies there is of no node, and nothing of it is read. So with nodes that read it.
+    """
+    mark = image.get("reset")
+    if mark is None:
+        return frozenset()
+    uris = [*mark["delete"], *(uri for pair in mark["move"] for uri in pair)]
+    places = {StreamFactory.create(uri).place for uri in uris}
+    found = set()
+    for entry in image["nodes"]:
+        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
+        if places.intersection([*source.places, output.place]):
+            found.add(entry["node_id"])
+    return frozenset(found)
+
+
+def steps_of(image: dict[str, Any]) -> list[Step]:
+    """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
+    steps: dict[Place, Step] = {}
+    left_out = unsettled(image)
+    waiting = [entry for entry in image["nodes"] if entry["node_id"] not in left_out]
+    written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
+    while waiting:
+        entry = waiting.pop(0)
+        source, output = StreamFactory.of_node(entry, "input_uri"), StreamFactory.of_node(entry, "output_uri")
+        if any(place in written and place not in steps for place in source.places) and waiting:
+            waiting.append(entry)  # nodes may be wired in any order
+            continue
+        for stream, _ in source.parts(Coverage()):
+            steps.setdefault(stream.place, Step("input", stream, root=root_names(entry)))
+        if isinstance(source, MergedStream) and source.place not in steps:  # two nodes may merge the same streams
+            steps[source.place] = _merged(source, steps)
+        found = position_of(output)
+        steps[output.place] = Step(
+            entry["node_id"],
+            output,
+            steps[source.place],
+            is_numeric=entry["id_scheme"] == "numeric" or _is_numbered(source),
+            is_export=is_export(entry),
+            batch_size=entry["batch_size"],
+            position=found[1] if found else None,
+        )
+    return list(steps.values())
+
+
+def _merged(source: MergedStream, steps: Mapping[Place, Step]) -> Step:
+    return Step("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
+
+
+def _is_numbered(source: Stream) -> bool:
+    return isinstance(source, MergedStream) and source.naming == "numbered"

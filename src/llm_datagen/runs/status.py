@@ -1,0 +1,220 @@
+"""What a run says of itself: the status of a pipeline while it runs, and the report at its end."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from llm_datagen.errors.escape import escape_line
+from llm_datagen.runs.usage import UsageSums, cost_of, dollars
+
+
+class Status(StrEnum):
+    """The status of a pipeline or a node (M8)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RESUMING = "resuming"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELING = "canceling"
+    CANCELED = "canceled"
+    STOPPED = "stopped"
+
+
+LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
+"""What an image says of a run while a process is at it, and after that process was killed."""
+
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED})
+"""How a run can have ended. Stopped: an operator asked for it (`StopRun`), such as at the cap of a budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReport:
+    """A node, at one moment. Row counts are totals since its beginning, also over resumes.
+
+    The ledger (C1): each row of its source is exactly one of kept, filtered, skipped, dead-lettered or pending. So
+    ``rows_in = kept + filtered + skipped + dead_letters``, and ``total = rows_in + pending`` once `total` is exact.
+
+    Attributes:
+        node_id: its id.
+        status: its status.
+        rows_in: source rows whose results are on disk (or that gave none).
+        rows_out: rows in its output.
+        filtered: source rows that gave no row.
+        skipped: source rows that failed and were left out.
+        dead_letters: source rows that failed and are in ``<output>.errors.jsonl``.
+        failed: rows that failed: these two, and the one that ended the run.
+        total: source rows in all; None while nothing is known.
+        total_is_exact: whether `total` is counted, not estimated.
+        rows_per_second: source rows a second, over the last seconds.
+        seconds: how long it ran, in this run.
+        workers: tasks that it has at once, at most.
+        busy_s: seconds that its workers were in tasks, in this run, together: at most `seconds` times `workers`.
+        held_back_s: seconds that they waited for the writer, in this run, together.
+        held_back_times: how often one of them did.
+        starved_s: seconds in which rows were asked for and the source had none yet, in this run.
+        starved_times: how often that was so.
+        usage: sums of what operators reported, a dict for each provider and model.
+        stalled: since when nothing has moved and what it waits for, while that is so.
+        error: what it failed of.
+    """
+
+    node_id: str
+    status: Status = Status.PENDING
+    rows_in: int = 0
+    rows_out: int = 0
+    filtered: int = 0
+    skipped: int = 0
+    dead_letters: int = 0
+    failed: int = 0
+    total: int | None = None
+    total_is_exact: bool = False
+    rows_per_second: float = 0.0
+    seconds: float = 0.0
+    workers: int = 0
+    busy_s: float = 0.0
+    held_back_s: float = 0.0
+    held_back_times: int = 0
+    starved_s: float = 0.0
+    starved_times: int = 0
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    stalled: str | None = None
+    error: str | None = None
+
+    @property
+    def kept(self) -> int:
+        """Source rows that gave output rows, alone or with their batch."""
+        return self.rows_in - self.filtered - self.skipped - self.dead_letters
+
+    @property
+    def pending(self) -> int | None:
+        """Source rows that are not done; None while nobody has counted the source to its end."""
+        return self.total - self.rows_in if self.total is not None and self.total_is_exact else None
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
+        return cost_of(self.usage)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, `kept`, `pending` and `cost` included."""
+        return {**asdict(self), "kept": self.kept, "pending": self.pending, "cost": self.cost}
+
+
+def why_empty(node: NodeReport) -> str:
+    """Return why no row came out of a node that is completed; an empty string when that is not so."""
+    failed = node.skipped + node.dead_letters
+    if node.status is not Status.COMPLETED or node.rows_out or not (failed or node.filtered):
+        return ""
+    if not node.filtered:
+        return f"no row came out: all {node.rows_in:,} failed"
+    if not failed:
+        return f"no row came out: all {node.rows_in:,} were filtered; does the operator return its row?"
+    return f"no row came out: {failed:,} of {node.rows_in:,} failed, and {node.filtered:,} were filtered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineStatus:
+    """A pipeline, at one moment.
+
+    Attributes:
+        pipeline_id: its id.
+        status: its status.
+        nodes: its nodes.
+        reason: why it was cancelled, if somebody said so; or why an operator has stopped it.
+        error: what it failed of.
+        failed_row: which row it failed of, and its input in short, such as ``row 17 (in.jsonl, line 18): {"n": 17}``.
+        paused: whether it was told to pause: no call of an operator begins.
+    """
+
+    pipeline_id: str
+    status: Status
+    nodes: tuple[NodeReport, ...] = ()
+    reason: str = ""
+    error: str | None = None
+    failed_row: str | None = None
+    paused: bool = False
+
+    @property
+    def usage(self) -> list[dict[str, Any]]:
+        """What operators reported, summed over the nodes, a dict for each provider and model."""
+        sums = UsageSums()
+        for node in self.nodes:
+            sums.add_all(node.usage)
+        return sums.as_list()
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
+        return cost_of(self.usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport(PipelineStatus):
+    """What `run()` returns.
+
+    Attributes:
+        seconds: how long the run took.
+        own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
+    """
+
+    seconds: float = 0.0
+    own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about nodes that are completed, such as ``node_0: no row came out: all 10 failed``."""
+        return [f"{node.node_id}: {why}" for node in self.nodes if (why := why_empty(node))]
+
+    def __repr__(self) -> str:
+        name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""
+        return (
+            f"<RunReport{name}: {self.status} after {self.seconds:.1f} s, {self.rows_in:,} in, {self.rows_out:,} out, "
+            f"{self.filtered:,} filtered, {self.failed:,} failed>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: a line of the run, and a table with a line a node."""
+        head = "".join(f"<th>{name}</th>" for name in ("node", "status", *_COUNTS, "cost"))
+        body = "".join(_html_row(node) for node in self.nodes)
+        why = "".join(f"<div>{_html(text)}</div>" for text in (self.reason or self.error, *self.warnings) if text)
+        return f"<div>{_html(repr(self))}</div>{why}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    @property
+    def rows_in(self) -> int:
+        """Rows of the pipeline's input that are done by the first node."""
+        return self.nodes[0].rows_in if self.nodes else 0
+
+    @property
+    def rows_out(self) -> int:
+        """Rows in the last node's output."""
+        return self.nodes[-1].rows_out if self.nodes else 0
+
+    @property
+    def filtered(self) -> int:
+        """Rows that some node filtered."""
+        return sum(node.filtered for node in self.nodes)
+
+    @property
+    def failed(self) -> int:
+        """Rows that failed."""
+        return sum(node.failed for node in self.nodes)
+
+
+_COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed", "pending")
+"""The counts of a node that a notebook shows."""
+
+
+def _html(text: str) -> str:
+    return html.escape(escape_line(text))
+
+
+def _html_row(node: NodeReport) -> str:
+    counts = [getattr(node, name) for name in _COUNTS]
+    numbers = ["?" if count is None else f"{count:,}" for count in counts]
+    cells = [_html(node.node_id), _html(node.status), *numbers, "" if node.cost is None else dollars(node.cost)]
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -1,5 +1,0 @@
-"""The image of a run on disk, and the lock that keeps it to one process."""
-
-from llm_datagen.runtime.folder import RunFolder
-
-__all__ = ["RunFolder"]

@@ -1,0 +1,97 @@
+"""Blocks: consecutive records of a stream, as they lie on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.formats.base import Decoder
+
+
+@dataclass(slots=True)
+class Block:
+    """Consecutive records of a stream, as they lie on disk.
+
+    Attributes:
+        records: the records, undecoded.
+        start: the ordinal of the first one.
+        offset: the byte at which it begins.
+        offset_end: the byte after the last one.
+        ends: for each record, the byte at which the next one begins; None: records and one byte each.
+        decode: how to decode them.
+    """
+
+    records: list[bytes]
+    start: int
+    offset: int
+    offset_end: int
+    ends: list[int] | None
+    decode: Decoder
+
+    def __repr__(self) -> str:  # rows must not end up in logs
+        return f"<Block rows {self.start}..{self.end} bytes {self.offset}..{self.offset_end}>"
+
+    @property
+    def end(self) -> int:
+        """The ordinal after the last record."""
+        return self.start + len(self.records)
+
+    @property
+    def span(self) -> Span:
+        """Where the records lie in the stream."""
+        return Span(self.start, self.end, self.offset, self.offset_end)
+
+    @property
+    def size(self) -> int:
+        """The bytes that the records take."""
+        return self.offset_end - self.offset
+
+    def offset_after(self, count: int) -> int:
+        """Return the byte at which record number `count` of this block begins."""
+        if count >= len(self.records):
+            return self.offset_end
+        if self.ends is not None:
+            return self.ends[count - 1] if count else self.offset
+        return self.offset + sum(map(len, self.records[:count])) + count
+
+    def split_at(self, count: int) -> tuple[Block, Block]:
+        """Return the first `count` records and the rest, as two blocks."""
+        middle = self.offset_after(count)
+        ends = self.ends
+        head = Block(
+            self.records[:count],
+            self.start,
+            self.offset,
+            middle,
+            None if ends is None else ends[:count],
+            self.decode,
+        )
+        rest = Block(
+            self.records[count:],
+            self.start + count,
+            middle,
+            self.offset_end,
+            None if ends is None else ends[count:],
+            self.decode,
+        )
+        return head, rest
+
+    def joined(self, after: Block) -> Block:
+        """Return this block and the one that follows it at once, as one block."""
+        ends: list[int] | None = None
+        is_regular = self.ends is None and after.ends is None
+        if not is_regular or self.offset_end != after.offset:  # blank lines may lie between them
+            ends = self._all_ends() + after._all_ends()
+        return Block(self.records + after.records, self.start, self.offset, after.offset_end, ends, after.decode)
+
+    def _all_ends(self) -> list[int]:
+        if self.ends is not None:
+            return self.ends
+        ends: list[int] = []
+        at = self.offset
+        for record in self.records:
+            at += len(record) + 1
+            ends.append(at)
+        if ends:
+            ends[-1] = self.offset_end
+        return ends

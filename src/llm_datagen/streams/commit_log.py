@@ -1,0 +1,290 @@
+r"""The commit log: what makes a row done.
+
+Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: JSON objects, one a line, as a `Chain` of lines.
+
+The first line is the header: format, and the URI of the source. Every further line is a commit, written after the
+data it speaks of. It says how many rows and bytes the stream has now, the running CRC-32 of those bytes, where this
+flush began, and which source rows are covered now. A commit is valid if and only if its line is whole, its checksum is
+right, it follows the line before it, and its flush began where the commit before it ended.
+
+Recovery: take the last valid commit, compare the checksum of all bytes that it speaks of, and cut the stream to its
+length. A last line that is torn was never promised to anyone: it is dropped. Anything else that does not fit, such as
+a stream that is shorter than its commit says, is an error.
+
+When it is opened, and from time to time after that, the log is replaced, atomically, by a header and one commit that
+holds the whole coverage, so that its length follows the rows in flight, not the rows written. So there is no log
+without these two lines. This commit is the start record: it alone says ``"start": true``.
+
+Logs of format 1, of older versions, are read, too: their lines have no checksum of the line before.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_datagen.errors import StreamChangedError, StreamCorruptError
+from llm_datagen.streams.checksum_chain import Chain, TornLineError, reader_of
+from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.storage.base import AppendFile, Disk
+
+FORMAT = 2
+COMPACT_BYTES = 256 * 1024
+"""A log that has grown by so many bytes is compacted."""
+
+_CHECK_BYTES = 1 << 20
+
+CHECK_WHOLE_BYTES = 64 * 1024 * 1024
+"""Streams up to this size are checked from their first byte when they are opened; of longer ones, the last flush."""
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a stream has come: totals since its beginning, also over resumes.
+
+    Attributes:
+        rows: rows in the stream.
+        bytes: bytes in the stream.
+        crc: running CRC-32 of these bytes.
+        last_bytes: bytes before the last flush that added any.
+        last_crc: running CRC-32 before that flush.
+        filtered: source rows that gave no row.
+        skipped: source rows that failed and were left out.
+        dead: source rows that failed and are dead-lettered.
+        errors_bytes: bytes of the dead letters beside the stream.
+        first_id: the id of the first row, if any.
+        last_id: the id of the last row, if any.
+        marks: what else the writer wants to know again after a crash (plain JSON).
+        coverage: the source rows that are done.
+    """
+
+    rows: int = 0
+    bytes: int = 0
+    crc: int = 0
+    last_bytes: int = 0
+    last_crc: int = 0
+    filtered: int = 0
+    skipped: int = 0
+    dead: int = 0
+    errors_bytes: int = 0
+    first_id: Id | None = None
+    last_id: Id | None = None
+    marks: dict[str, Any] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)
+
+    def as_record(self, spans: Iterable[Span]) -> dict[str, Any]:
+        """Return the position as a commit that adds `spans` to the coverage."""
+        record: dict[str, Any] = {
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "crc": self.crc,
+            "last": [self.last_bytes, self.last_crc],
+            "filtered": self.filtered,
+            "failed": [self.skipped, self.dead, self.errors_bytes],
+            "ids": [self.first_id, self.last_id],
+            "cover": [list(span) for span in spans],
+        }
+        if self.marks:
+            record["marks"] = self.marks
+        return record
+
+    def apply(self, record: dict[str, Any]) -> None:
+        """Move on to what `record`, made by `as_record`, says.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is no such record.
+        """
+        if not all(self.coverage.add(Span(*span)) for span in record["cover"]):
+            raise ValueError("a source row is covered twice")
+        self.rows, self.bytes, self.crc = record["rows"], record["bytes"], record["crc"]
+        self.last_bytes, self.last_crc = record["last"]
+        self.filtered = record["filtered"]
+        self.skipped, self.dead, self.errors_bytes = record["failed"]
+        self.first_id, self.last_id = record["ids"]
+        self.marks = record.get("marks", {})
+
+
+class CommitLog:
+    """The commit log of one stream, open for writing.
+
+    Args:
+        disk: where it lies.
+        path: its path.
+        source: the URI of what the stream is made from.
+        sync: whether every commit is put on the medium.
+    """
+
+    def __init__(self, disk: Disk, path: str, source: str, *, sync: bool) -> None:
+        self._disk = disk
+        self._path = path
+        self._source = source
+        self._sync = sync
+        self._file: AppendFile | None = None
+        self._grown = 0
+        self._chain = Chain()
+
+    def start(self, position: Position) -> None:
+        """Make the log anew, atomically: the header, and `position` with its whole coverage."""
+        self.close()
+        header = {"format": FORMAT, "source": self._source}
+        record = {"start": True, **position.as_record(position.coverage)}
+        self._chain = Chain()
+        data = self._chain.line(dumps(header)) + self._chain.line(dumps(record))
+        self._disk.replace(self._path, data, sync=self._sync)
+        self._grown = 0
+
+    def append(self, position: Position, spans: Iterable[Span]) -> None:
+        """Commit: `spans` are covered now, and `position` is where the stream is with them."""
+        if self._grown > COMPACT_BYTES:
+            self.start(position)  # says it all
+            return
+        if self._file is None:
+            self._file = self._disk.open_append(self._path)
+        line = self._chain.line(dumps(position.as_record(spans)))
+        self._file.append(line)
+        if self._sync:
+            self._file.sync()
+        self._grown += len(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
+    """Return the source URI and the position that the log at `path` holds; None when there is no log.
+
+    A torn last line is passed over; the log itself is not changed. The first commit need not be a start record: logs
+    of older versions have none. `flaws_of` says so.
+
+    Raises:
+        StreamCorruptError: when any other line is not valid, the first two are not there, or a start record is there
+            twice.
+    """
+    data = disk.read_all(path)
+    if data is None:
+        return None
+    lines = data.split(b"\n")
+    lines.pop()  # what follows the last newline: nothing, or a torn line
+    if len(lines) < 2:
+        raise StreamCorruptError(
+            f"{path} ends at byte {len(data)}, before its first commit: it was cut. Rows cannot be accounted for; "
+            "restore the file, or start afresh with if_exists='overwrite'"
+        )
+    reader = reader_of(lines[0])
+    position = Position()
+    offset = 0
+    source = ""
+    for number, line in enumerate(lines):
+        try:
+            record = loads_exactly(reader.read(line))
+            if number == 0:
+                if record["format"] not in {1, FORMAT}:
+                    raise ValueError(f"format {record['format']} is not {FORMAT}")
+                source = record["source"]
+            else:
+                if number > 1:
+                    _check_follows(record, position)
+                position.apply(record)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, TornLineError) and number == len(lines) - 1 and number > 1:
+                break  # the last flush before a loss of power: its commit never became whole
+            raise StreamCorruptError(
+                f"{path} cannot be read at byte {offset} (line {number + 1}): {error}. Rows below it cannot be "
+                "accounted for; restore the file, or start afresh with if_exists='overwrite'"
+            ) from error
+        offset += len(line) + 1
+    return source, position
+
+
+def _check_follows(record: dict[str, Any], before: Position) -> None:
+    """See to it that a commit goes on where the one before it ended.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    if "start" in record:
+        raise ValueError("the start record is there twice")
+    has_added = record["bytes"] != before.bytes
+    expected = (before.bytes, before.crc) if has_added else (before.last_bytes, before.last_crc)
+    if tuple(record["last"]) != expected:
+        raise ValueError(
+            f"its flush began at byte {record['last'][0]}, and the commit before it ended at byte {before.bytes}: a "
+            "line was removed"
+        )
+
+
+def flaws_of(disk: Disk, path: str) -> list[str]:
+    """Return what is wrong with a log that `read_log` can read: a sentence each, with the place."""
+    lines = (disk.read_all(path) or b"").split(b"\n")[:-1]
+    flaws: list[str] = []
+    if not lines:
+        return flaws
+    reader = reader_of(lines[0])
+    for number, line in enumerate(lines, start=1):
+        try:
+            payload = reader.read(line)
+        except TornLineError:
+            flaws.append(
+                f"{path}, line {number}: the checksum of this last line differs: it is passed over, and the rows that "
+                "it covered are done again by a resume (a loss of power may leave that behind)"
+            )
+            break
+        if number == 2 and "start" not in loads_exactly(payload):
+            flaws.append(
+                f"{path}, line 2 is no start record: a line before it was removed, or an older version wrote the log "
+                "(a resume writes it anew)"
+            )
+    return flaws
+
+
+def check_data(disk: Disk, path: str, position: Position, *, whole: bool) -> None:
+    """Compare the bytes of a stream with the checksums of its position (S3, M22).
+
+    Args:
+        disk: where it lies.
+        path: its path.
+        position: what was committed.
+        whole: whether to read a long stream from its first byte, too, and not only what the last flush added.
+
+    Raises:
+        StreamChangedError: when the stream is too short.
+        StreamCorruptError: when a checksum differs; the message says where.
+    """
+    if disk.size(path) is None:
+        if not position.bytes:
+            return
+        raise StreamChangedError(
+            f"{path} is gone, but {position.bytes} bytes of it were committed; restore it, or start afresh with "
+            "if_exists='overwrite'"
+        )
+    file = disk.open_read(path)
+    try:
+        if file.size() < position.bytes:
+            raise StreamChangedError(
+                f"{path} has {file.size()} bytes, but {position.bytes} were committed: it was shortened or deleted "
+                "after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )
+        crc = at = 0
+        if not whole and position.bytes > CHECK_WHOLE_BYTES:
+            crc, at = position.last_crc, position.last_bytes
+        for end, expected in ((position.last_bytes, position.last_crc), (position.bytes, position.crc)):
+            begin = at
+            while at < end:
+                crc = zlib.crc32(file.read_at(at, min(_CHECK_BYTES, end - at)), crc)
+                at += _CHECK_BYTES
+            at = end
+            if crc != expected:
+                raise StreamCorruptError(
+                    f"{path}, bytes {begin} to {end}: the checksum is {crc:08x}, {expected:08x} was committed: the "
+                    "file was changed after the run was interrupted; restore it, or start afresh with "
+                    "if_exists='overwrite'"
+                )
+    finally:
+        file.close()

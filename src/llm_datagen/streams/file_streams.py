@@ -1,0 +1,209 @@
+"""The streams that users name: files and memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import Any
+
+from llm_datagen.config import Fsync, check_path
+from llm_datagen.errors import ConfigError, StreamError
+from llm_datagen.streams.formats.base import Codec
+from llm_datagen.streams.formats.csv import CsvCodec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.storage.base import Disk, Place
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.stream import Stream
+
+CODECS: dict[str, Codec] = {
+    ".jsonl": JsonlCodec(),
+    ".ndjson": JsonlCodec(),
+    ".json": JsonlCodec(),
+    ".csv": CsvCodec(),
+}
+"""The formats by file extension."""
+
+_HEAD_BYTES = 4096
+
+_LONGEST_NAME = 240
+"""Bytes of a file's name: file systems take 255, and ``.dispatched.tmp`` comes behind it."""
+
+
+class FileStream(Stream):
+    """A stream in a file; the format follows from the extension.
+
+    A subclass that overrides the property `path` makes a new protocol: register it with
+    `StreamFactory.register("name", TheClass)`. The path that it returns should be absolute.
+    """
+
+    disk: Disk = LOCAL_DISK
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self._path = check_path(f"the path of {uri}", super().path)
+        if "codec" not in self.__dict__ and not hasattr(type(self), "codec"):
+            self.codec = self._codec_by_extension()
+
+    @property
+    def path(self) -> str:
+        """Where the data lies: as it was given, or absolute, once a node is bound to it."""
+        return self._path
+
+    def anchor(self) -> None:
+        """Make its path absolute: from here on, the program may change its working directory."""
+        self._path = str(Path(self._path).absolute())
+
+    @property
+    def spool_folder(self) -> str | None:
+        """The folder that it lies in."""
+        return str(Path(self.path).parent)
+
+    def place_of(self, path: str) -> Place:
+        """Return what the file at `path` is, however it is spelled."""
+        return type(self.disk).__name__, os.path.realpath(path)
+
+    def can_move_to(self, target: Stream) -> bool:
+        """Return whether `move_to` can give the stream the place of `target`: both are files of one format."""
+        same = isinstance(target, FileStream) and self.disk is target.disk and isinstance(self.disk, LocalDisk)
+        return same and type(self.codec) is type(target.codec)
+
+    def move_to(self, target: Stream) -> None:
+        """Give the stream, with all that belongs to it, another place, where nothing is. When cut short, do it again.
+
+        Raises:
+            StreamBusyError: when it is being written.
+            DiskError: when the operating system refuses.
+        """
+        disk = self.disk
+        assert isinstance(disk, LocalDisk)
+        self.check_free()
+        for path, new in zip(self.files, target.files, strict=True):
+            if disk.size(path) is not None:
+                disk.move(path, new)
+
+    def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
+        """Open the stream for writing, recovering it first. See `Sink`.
+
+        Raises:
+            StreamError: when the path is not a regular file's.
+        """
+        self.check_path()
+        return super().sink(source=source, fsync=fsync)
+
+    def check_free(self) -> None:
+        """See to it that this is a regular file, and that nobody is writing it.
+
+        Raises:
+            StreamBusyError: when it is being written.
+            StreamError: when the path is not a regular file's.
+        """
+        self.check_path()
+        super().check_free()
+
+    def check_path(self) -> None:
+        """See to it that the path is a regular file's, or could be.
+
+        Raises:
+            StreamError: when there is something else, or the name is too long for the files beside it.
+            DiskError: when the system refuses the path.
+        """
+        path = Path(self.path)
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
+            raise StreamError(
+                f"the name of {self.path} is too long: {len(os.fsencode(path.name))} bytes, and {_LONGEST_NAME} are "
+                f"possible, because the files beside it are named after it (….errors.jsonl); choose a shorter one"
+            )
+        if self.size() is not None and self._is_special():
+            raise StreamError(
+                f"{self.path} is not a regular file, so it is neither written nor deleted; choose another path, and "
+                "hand it on when the run has ended"
+            )
+
+    def check_source(self) -> None:
+        """See to it that what is there can be read as rows, at offsets.
+
+        Raises:
+            StreamError: when it is no regular file, or is one JSON value and not one a line.
+            DiskError: when the system refuses the path.
+        """
+        if self.size() is None or isinstance(self.disk, MemoryDisk):
+            return
+        if self._is_special():
+            raise StreamError(
+                f"{self.path} is not a regular file (a pipe, a folder, or a device): rows are read at offsets, so that "
+                "a run can go on where it was; write it to a file first, such as with cat > in.jsonl, and give that"
+            )
+        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.disk.size(self.commits_path)):
+            self._refuse_whole_json()
+
+    def _is_special(self) -> bool:
+        """Return whether what is there is no file with a name of its own: what /dev/stdout is, may differ each time."""
+        of_the_process = self.path.startswith(("/dev/", "/proc/")) and not self.path.startswith("/dev/shm/")
+        return of_the_process or not Path(self.path).is_file()
+
+    def _refuse_whole_json(self) -> None:
+        file = self.disk.open_read(self.path)
+        try:
+            first = file.read_at(0, _HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0].rstrip()
+        finally:
+            file.close()
+        is_named_json = self.uri.endswith(".json") and not self.uri.startswith("jsonl://")
+        if first in {b"[", b"{", b"[{"} or (is_named_json and first.startswith(b"[")):
+            what = "array" if first.startswith(b"[") else "value over several lines"
+            raise StreamError(
+                f"{self.path} holds a JSON {what}, and rows are read one a line; convert it first: "
+                f"jq -c '{'.[]' if what == 'array' else '.'}' {PurePath(self.path).name} > rows.jsonl"
+            )
+
+    def _codec_by_extension(self) -> Codec:
+        extension = PurePath(self.path).suffix.lower()
+        if extension not in CODECS:
+            raise ConfigError(
+                f"{self.uri}: the extension {extension!r} names no format; use one of {', '.join(CODECS)}, or say "
+                "the format with jsonl:// or csv://"
+            )
+        return CODECS[extension]
+
+
+class JsonlStream(FileStream):
+    """JSON lines in a file."""
+
+    codec: Codec = JsonlCodec()
+    extension = "jsonl"
+
+
+class CsvStream(FileStream):
+    """CSV in a file."""
+
+    codec: Codec = CsvCodec()
+    extension = "csv"
+
+
+class MemoryStream(Stream):
+    """A stream in this process's memory. Streams of the same name are the same stream until it is deleted.
+
+    Args:
+        uri: ``memory://name``.
+        rows: rows to begin with; the stream is sealed after them.
+    """
+
+    disk: Disk = MemoryDisk()
+    codec: Codec = JsonlCodec()
+    extension = "mem"
+
+    def __init__(self, uri: str, rows: list[Any] | None = None) -> None:
+        super().__init__(uri)
+        if rows is not None:
+            self.delete()
+            with self.get_writer() as writer:
+                writer.write(rows)
+
+    def rows(self) -> list[Any]:
+        """Return the rows that are committed now, decoded."""
+        found: list[Any] = []
+        if self.exists():
+            for rows, _ in self.get_reader(follow=False).read(1024):
+                found.extend(rows)
+        return found

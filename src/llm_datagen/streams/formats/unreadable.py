@@ -1,0 +1,85 @@
+"""Why a record is no row: what a person must know to mend it."""
+
+from __future__ import annotations
+
+import re
+
+from llm_datagen.streams.formats.json_text import loads
+
+UTF8_BOM = b"\xef\xbb\xbf"
+"""What a file of UTF-8 may begin with."""
+
+_CONVERT = "convert it, such as with: iconv -f {} -t UTF-8"
+_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
+_NO_NUMBER = re.compile(rb"[\[:,\s]-?(?:NaN|Infinity)\b|\A-?(?:NaN|Infinity)\b")
+
+
+class LongRecord(bytes):
+    """The beginning of a record that is longer than a record may be. No decoder takes it for one."""
+
+    __slots__ = ()
+
+
+def check_encoding(head: bytes) -> None:
+    """See to it that a file does not begin as one of another encoding.
+
+    Raises:
+        ValueError: naming the encoding, and what to do.
+    """
+    name = _MARKS.get(head[:2])
+    if name is None and len(head) >= 4 and (not head[0]) == (not head[2]) != (not head[1]) == (not head[3]):
+        name = "UTF-16BE" if head[1] else "UTF-16LE"  # without a mark: of ASCII, every other byte is NUL
+    if name is not None:
+        raise ValueError(f"the file is {name}, and must be UTF-8: {_CONVERT.format(name)}")
+
+
+def text_of(record: bytes) -> str:
+    """Return a record as text.
+
+    Raises:
+        ValueError: when it is not UTF-8.
+    """
+    try:
+        return record.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"byte 0x{record[error.start]:02x} at position {error.start} is not UTF-8, so the file is in another "
+            f"encoding, such as Latin-1 or Windows-1252: {_CONVERT.format('WINDOWS-1252')}"
+        ) from None
+
+
+def explained(error: ValueError, record: bytes) -> ValueError:
+    """Return an error that says better why a record is no JSON than a parser does."""
+    text = str(error)
+    if isinstance(record, LongRecord):
+        return ValueError("it is longer than a record may be; if it is meant, set data_config max_record_bytes")
+    if not hasattr(error, "doc"):  # not from a parser of JSON
+        return error
+    if b"\0" in record:
+        return ValueError("it holds NUL characters: the file was damaged by a crash, or is UTF-16")
+    try:
+        text_of(record)
+    except ValueError as found:
+        return found
+    if "depth limit" in text or "ecursion" in text:
+        return ValueError("it is nested too deeply: 1024 levels can be read, and 254 be written")
+    if "infinity" in text:  # a number is too large
+        try:
+            loads(record.decode())
+        except (ValueError, RecursionError) as found:
+            return ValueError(str(found))
+    if (b"NaN" in record or b"Infinity" in record) and _NO_NUMBER.search(record) and _is_json(record):
+        return ValueError("it holds NaN or Infinity, which is no JSON; set data_config nan='null' to read it as null")
+    if rb"\u" in record and _HALF_PAIR.search(record) and _is_json(record):
+        return ValueError(r"it holds half a surrogate pair (\ud…, a cut emoji), which is no text")
+    return error
+
+
+def _is_json(record: bytes) -> bool:
+    """Return whether it would be JSON but for what only lenient parsers read."""
+    try:
+        loads(record.decode(), nan="null")
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""How far a stream may be read.
+
+* sealed: to its end;
+* with a commit log: to the last valid commit, and no further;
+* neither (another program writes it): to its last whole line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from llm_datagen.errors import StreamChangedError, StreamMissingError
+from llm_datagen.streams.commit_log import read_log
+from llm_datagen.streams.seal import Manifest
+
+if TYPE_CHECKING:
+    from llm_datagen.streams.stream import Stream
+
+
+class Readable(NamedTuple):
+    """How far a stream may be read now.
+
+    Attributes:
+        limit: bytes that may be read.
+        ended: whether there will never be more.
+    """
+
+    limit: int
+    ended: bool
+
+
+def readable(stream: Stream, *, follow: bool) -> Readable | None:
+    """Return how far a stream may be read now, as `Stream.readable`."""
+    # The seal is looked for before the size is taken: after it, the size cannot change.
+    done = stream.disk.read_all(stream.done_path)
+    manifest = None if done is None else Manifest.parse(done)
+    logged = None if manifest is not None else read_log(stream.disk, stream.commits_path)
+    size = stream.disk.size(stream.path)
+    if size is None:
+        if done is None and logged is None:
+            return None
+        raise StreamMissingError(
+            f"{stream.path} is gone, though {stream.commits_path if done is None else stream.done_path} is there; "
+            "restore it, or start afresh with if_exists='overwrite'"
+        )
+    if manifest is not None:
+        if manifest.size != size:
+            raise StreamChangedError(
+                f"{stream.path} has {size} bytes, but {manifest.size} when it was sealed: it was changed since; "
+                f"restore it, or unseal() it (remove {stream.done_path}) if the change is meant"
+            )
+        return Readable(size, ended=True)
+    if logged is not None:  # also under a seal that another program made
+        return Readable(logged[1].bytes, ended=done is not None or not follow)
+    if done is None and stream.is_sealed():  # sealed between the two looks
+        return readable(stream, follow=follow)
+    return Readable(size, ended=done is not None or not follow)

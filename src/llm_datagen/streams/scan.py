@@ -1,0 +1,57 @@
+"""What the files of a run say of single rows: who a row comes from, by its id, and whether a source row is done.
+
+What the ledger (`audit`) and the lineage (`lineage`) share. Files are read, never changed, a block at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llm_datagen.streams import Stream
+from llm_datagen.streams.formats.unreadable import explained
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.rows import item_of
+
+_BLOCK_ROWS = 4096
+
+
+def rows_of(
+    stream: Stream,
+    *,
+    decode: bool = True,
+    strict: bool = True,
+    wanted: Callable[[int, bytes], object] | None = None,
+) -> Iterator[tuple[Id, Any, int]]:
+    """Yield id, item and number of each row that may be read now. No more than a block of them is in memory.
+
+    Args:
+        stream: the stream.
+        decode: False yields numbers only.
+        strict: False takes what is no row as text.
+        wanted: given a row's number and its record, says whether to decode it; others are passed over.
+
+    Raises:
+        StreamError: when the stream is not there, or is not what its seal or commit log says; with `strict`, on what
+            is no row.
+    """
+    cursor = stream.cursor(follow=False)
+    try:
+        while (block := cursor.read(_BLOCK_ROWS)) is not None:
+            for number, record in enumerate(block.records, start=block.start):
+                if not decode:
+                    yield number, None, number
+                    continue
+                if wanted is not None and not wanted(number, record):
+                    continue
+                try:
+                    row_id, item = item_of(block.decode(record), number)
+                except ValueError as error:
+                    if strict:
+                        raise stream.row_error(
+                            explained(error, record), block.offset_after(number - block.start)
+                        ) from error
+                    row_id, item = stream.unparsed_id(number), record.decode("utf-8", "backslashreplace")
+                yield row_id, item, number
+    finally:
+        cursor.close()

@@ -1,0 +1,131 @@
+"""The seal: what a `.done` file says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from llm_datagen.streams.checksums import CHECK_FIELD, with_check
+from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.ids import Id
+
+FORMAT = 1
+"""The version of the format of a seal."""
+
+LEDGER_FIELD = "ledger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The content of a seal that this package wrote.
+
+    Attributes:
+        size: bytes in the stream.
+        rows: rows in the stream; None when it was sealed by hand and never counted.
+        crc: CRC-32 of the bytes; None when it was sealed by hand.
+        last: bytes and running CRC-32 before the last flush.
+        source: the URI of what it was made from.
+        cover: the source rows that it covers, as spans.
+        filtered: source rows that gave no row.
+        failed: source rows that were skipped, those that are dead-lettered, and the dead letters' bytes.
+        ids: the ids of the first and the last row.
+        marks: what the writer remembered.
+        source_size: bytes that the source had when it ended; None when there is no source, or it is not known.
+        complete: whether its writer sealed it, after all that there was to write.
+        sealed_at: when, in UTC.
+        format: the version of this format.
+    """
+
+    size: int
+    rows: int | None = None
+    crc: int | None = None
+    last: tuple[int, int] = (0, 0)
+    source: str = ""
+    cover: tuple[Span, ...] = ()
+    filtered: int = 0
+    failed: tuple[int, int, int] = (0, 0, 0)
+    ids: tuple[Id | None, Id | None] = (None, None)
+    marks: dict[str, Any] | None = None
+    source_size: int | None = None
+    complete: bool = False
+    sealed_at: str = ""
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, position: Position, source: str, *, complete: bool, source_size: int | None = None) -> Self:
+        """Return the manifest of a stream that ends at `position`."""
+        return cls(
+            size=position.bytes,
+            rows=position.rows,
+            crc=position.crc,
+            last=(position.last_bytes, position.last_crc),
+            source=source,
+            cover=tuple(position.coverage),
+            filtered=position.filtered,
+            failed=(position.skipped, position.dead, position.errors_bytes),
+            ids=(position.first_id, position.last_id),
+            marks=position.marks or None,
+            source_size=source_size,
+            complete=complete,
+            sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self | None:
+        """Return what a `.done` file says, or None when another program made it (with `touch`, say)."""
+        try:
+            value = loads_exactly(data)
+            if not isinstance(value, dict) or value.get("format") != FORMAT:
+                return None
+            for derived in (LEDGER_FIELD, CHECK_FIELD):
+                value.pop(derived, None)
+            value["cover"] = tuple(Span(*span) for span in value["cover"])
+            value["failed"] = tuple(value["failed"])
+            value["ids"] = tuple(value["ids"])
+            value["last"] = tuple(value["last"])
+            return cls(**value)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def dump(self) -> bytes:
+        """Return the manifest as the text of a `.done` file."""
+        value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
+        return with_check(dumps({**value, LEDGER_FIELD: self.ledger()}))
+
+    def ledger(self) -> dict[str, int | None] | None:
+        """Return what became of the source rows (C1), for people and tools; None when nobody counted them.
+
+        Of a stream whose writer has sealed it, no row is pending: that is what the seal means (S2).
+        """
+        if self.rows is None:
+            return None
+        done = sum(span.end - span.start for span in self.cover)
+        skipped, dead, _ = self.failed
+        return {
+            "kept": done - self.filtered - skipped - dead,
+            "filtered": self.filtered,
+            "skipped": skipped,
+            "dead_letters": dead,
+            "pending": 0 if self.complete else None,
+        }
+
+    def position(self) -> Position:
+        """Return where the stream stands, to go on writing after it was unsealed."""
+        return Position(
+            rows=self.rows or 0,
+            bytes=self.size,
+            crc=self.crc or 0,
+            last_bytes=self.last[0],
+            last_crc=self.last[1],
+            filtered=self.filtered,
+            skipped=self.failed[0],
+            dead=self.failed[1],
+            errors_bytes=self.failed[2],
+            first_id=self.ids[0],
+            last_id=self.ids[1],
+            marks=self.marks or {},
+            coverage=Coverage(self.cover),
+        )

@@ -1,0 +1,65 @@
+"""The files beside a stream are its own: no other stream may lie where one of them does, whoever runs it.
+
+``a.jsonl.errors.jsonl`` holds the dead letters of ``a.jsonl``. A run that wrote its output there would have it cut or
+removed by the run of ``a.jsonl``. What tells that a file is a stream of a run is the commit log or the seal beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_datagen.errors import StreamExistsError
+
+if TYPE_CHECKING:
+    from llm_datagen.streams.storage.base import Disk
+    from llm_datagen.streams.stream import Stream
+
+WHAT_LIES_BESIDE = {
+    ".done": "seal",
+    ".commits": "commit log",
+    ".dispatched": "dispatch log",
+    ".errors.jsonl": "dead letters",
+}
+"""What the files are, by what is added to the stream's path."""
+
+
+def stream_at(disk: Disk, path: str) -> tuple[str, str] | None:
+    """Return the stream that a file is, or belongs to, and what it is; None when it is of none."""
+    if _is_stream(disk, path):
+        return path, "output"
+    for ending, what in WHAT_LIES_BESIDE.items():
+        owner = path.removesuffix(ending)
+        if owner != path and _is_stream(disk, owner):
+            return owner, what
+    return None
+
+
+def check_neighbours(stream: Stream) -> None:
+    """See to it that a stream that is to be written is no file of another one, and that none of its files is a stream.
+
+    Raises:
+        StreamExistsError: when it is so.
+    """
+    for ending, what in WHAT_LIES_BESIDE.items():
+        owner = stream.path.removesuffix(ending)
+        if owner != stream.path and _is_stream(stream.disk, owner):
+            raise StreamExistsError(
+                f"{stream.path} is where the {what} of {owner} lie, a stream of another run; choose another path"
+            )
+        check_beside(stream, f"{stream.path}{ending}", what)
+
+
+def check_beside(stream: Stream, path: str, what: str) -> None:
+    """See to it that the file at `path`, beside a stream, is no stream of another run.
+
+    Raises:
+        StreamExistsError: when it is one.
+    """
+    if _is_stream(stream.disk, path):
+        raise StreamExistsError(
+            f"{path}, where the {what} of {stream.path} would lie, is a stream of another run; choose another output"
+        )
+
+
+def _is_stream(disk: Disk, path: str) -> bool:
+    return any(disk.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))

@@ -1,0 +1,1 @@
+"""Storage: operations on files, on a local disk or in memory, and locks on them."""

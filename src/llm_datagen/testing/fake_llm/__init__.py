@@ -1,0 +1,5 @@
+"""A server that answers as an LLM endpoint does, on loopback, for tests."""
+
+from llm_datagen.testing.fake_llm.server import FakeLLMServer
+
+__all__ = ["FakeLLMServer"]

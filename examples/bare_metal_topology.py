@@ -23,8 +23,8 @@ from typing import Any
 import pykka
 
 from llm_datagen import INodeContext, UnifiedNode
-from llm_datagen.actors import NodeActor, NodePlan, ReaderActor, WriterActor
-from llm_datagen.messages import Attach, Cancel, Drain, Feed, Outcome, StageEnded
+from llm_datagen.actors import NodeActor, OpenedNode, ReaderActor, WriterActor
+from llm_datagen.messages import Attach, Cancel, Drain, Feed, StageEnded, StageOutcome
 from llm_datagen.runs.logs.writer import open_log
 
 ROWS = 200
@@ -60,12 +60,12 @@ def keep(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
 class Supervisor(pykka.ThreadingActor):
     """Starts the stages of some nodes, and hears from each, once, how it has ended."""
 
-    def __init__(self, plans: list[NodePlan], over: threading.Event) -> None:
+    def __init__(self, plans: list[OpenedNode], over: threading.Event) -> None:
         super().__init__()
         self.plans = plans
         self.over = over
         self.stages: dict[tuple[str, str], pykka.ActorRef[Any]] = {}
-        self.outcomes: dict[tuple[str, str], Outcome] = {}
+        self.outcomes: dict[tuple[str, str], StageOutcome] = {}
 
     def on_start(self) -> None:
         running = [plan for plan in self.plans if plan.sink is not None]  # the others have finished before
@@ -78,7 +78,7 @@ class Supervisor(pykka.ThreadingActor):
             self.stages[plan.node_id, "node"].tell(Feed(self.stages[plan.node_id, "reader"]))
         self.look_whether_over()
 
-    def start_stages(self, plan: NodePlan) -> None:
+    def start_stages(self, plan: OpenedNode) -> None:
         assert plan.sink is not None
         me = self.actor_ref
         writer = WriterActor.start(plan.node_id, me, plan.sink, plan.writer, seal=True, log=NO_LOG)
@@ -92,9 +92,9 @@ class Supervisor(pykka.ThreadingActor):
     def on_receive(self, message: Any) -> None:
         if isinstance(message, StageEnded):  # others say how far a node has come
             self.outcomes[message.node_id, message.role] = message.outcome
-            if message.outcome is Outcome.FAILED:
+            if message.outcome is StageOutcome.FAILED:
                 self.stop_all()
-            if message.role == "node" and message.outcome is not Outcome.FINISHED:
+            if message.role == "node" and message.outcome is not StageOutcome.FINISHED:
                 self.stages[message.node_id, "writer"].tell(Drain())  # it commits what it has, and does not seal
             self.look_whether_over()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_datagen import ConfigError, JsonlStream, StreamCorruptError, StreamFactory, UnifiedPipeline
-from llm_datagen.streams import AppendFile, LocalDisk, ReadFile
+from llm_datagen.streams import AppendFile, LocalStorage, ReadFile
 
 # A gzip file is members, one behind the other, that are unpacked one by one. Each append makes whole members, of
 # 1 MiB of text at most, and says in the header of each how long it is: so a place is found without unpacking.
@@ -42,7 +42,7 @@ class Ends(NamedTuple):
     text: list[int]
 
 
-class GzipDisk(LocalDisk):
+class GzipDisk(LocalStorage):
     """The files of this machine, those that end with ``.gz`` packed. All offsets and sizes are those of the text."""
 
     def __init__(self) -> None:

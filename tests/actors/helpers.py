@@ -20,8 +20,8 @@ from llm_datagen.actors.stage import Stage
 from llm_datagen.messages import Bulk, Write
 from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.storage.base import AppendFile, Disk, ReadFile
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.base import AppendFile, ReadFile, Storage
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..support import PATIENCE_SECONDS
 
@@ -260,7 +260,7 @@ def block_of(values: Iterable[Any], start: int = 0, offset: int = 0) -> Block:
     return Block(records, start, offset, offset + sum(map(len, records)) + len(records), None, orjson.loads)
 
 
-def stream_on(disk: Disk, path: str = "out.jsonl") -> Stream:
+def stream_on(disk: Storage, path: str = "out.jsonl") -> Stream:
     """Return the stream of JSON lines at `path` on `disk`."""
     stream = Stream(path)
     stream.disk = disk
@@ -279,7 +279,7 @@ class DiskFullError(OSError):
 class FailingDisk:
     """A disk in memory whose appends can be made to fail, or to wait; and closes, too."""
 
-    inner: MemoryDisk = field(default_factory=MemoryDisk)
+    inner: MemoryStorage = field(default_factory=MemoryStorage)
     is_full: bool = False
     appended: int = 0
     gate: threading.Event | None = None

@@ -9,13 +9,13 @@ import pykka
 
 from llm_datagen import BaseOperator, WriterConfig
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import join
 from llm_datagen.messages import Batch, Demand, Feed, StageEnded
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams.coverage import START
 from llm_datagen.streams.ids import RootNames
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, FakeWriter, Log, block_of, stream_on
@@ -55,17 +55,17 @@ class Bench:
     def __init__(self, capacity: int = 1_000_000) -> None:
         self.boss, self.reader, self.log = Desk(), Desk(), Log()
         self.writer = FakeWriter(capacity)
-        self.sink = stream_on(MemoryDisk()).sink()
+        self.sink = stream_on(MemoryStorage()).sink()
         self.ref: pykka.ActorRef[NodeActor]
 
     def start(self, operator: Any, **settings: Any) -> None:
         """Start the node."""
         operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
-        plan = NodePlan(
+        plan = OpenedNode(
             node_id="n",
             operator=operator,
             call=Call(operator),
-            source=stream_on(MemoryDisk(), "in.jsonl"),
+            source=stream_on(MemoryStorage(), "in.jsonl"),
             sink=self.sink,
             position=self.sink.position,
             segments=[START],

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from llm_datagen.actors import delivery as module
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.errors import FailureRecord
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import OperatorFailure, TaskDone
 from llm_datagen.streams import Block, Segment, Span
 
 from .helpers import Desk, FakeWriter, aside, block_of, result_of
 
 
-def done(start: int, end: int, **changes: Any) -> Done:
+def done(start: int, end: int, **changes: Any) -> BlockResult:
     """Return what became of the rows `start` to `end`: a row each."""
     fields: dict[str, Any] = {
         "span": Span(start, end, 10 * start, 10 * end),
@@ -37,7 +37,7 @@ def done(start: int, end: int, **changes: Any) -> Done:
         "seconds": 0.5,
         **changes,
     }
-    return Done(**fields)
+    return BlockResult(**fields)
 
 
 def a_rest(start: int, end: int) -> Block:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_datagen.actors import hook_dispatcher
-from llm_datagen.actors.hook_dispatcher import HookRunner
+from llm_datagen.actors.hook_dispatcher import HookDispatcher
 from llm_datagen.errors import KEPT_CHARS, FailureRecord
 from llm_datagen.messages import (
     CheckpointSaved,
@@ -62,10 +62,10 @@ def progressed(node: str, done: int) -> NodeProgressed:
 
 
 @pytest.fixture
-def held() -> Iterator[tuple[Recorder, HookRunner]]:
+def held() -> Iterator[tuple[Recorder, HookDispatcher]]:
     """Hooks that are busy with their first call, for longer than events come."""
     recorder = Recorder(holds=True)
-    runner = HookRunner(recorder, "p", Log())
+    runner = HookDispatcher(recorder, "p", Log())
     runner.tell(NodeStarted("p", "n", {}))
     assert recorder.is_called.wait(PATIENCE_SECONDS)
     yield recorder, runner
@@ -76,7 +76,7 @@ def held() -> Iterator[tuple[Recorder, HookRunner]]:
 def test_every_event_becomes_its_hook() -> None:
     """M26: with the arguments that the protocol names, in order."""
     recorder = Recorder()
-    runner = HookRunner(recorder, "p", Log())
+    runner = HookDispatcher(recorder, "p", Log())
     error = ValueError("x")
     runner.tell(PipelineStarted("p", {"a": 1}))
     runner.tell(NodeStarted("p", "n", {"b": 2}))
@@ -116,7 +116,7 @@ def test_a_failing_hook_is_logged_and_the_next_is_called(kind: type[BaseExceptio
                 raise kind("on purpose")
 
     log = Log()
-    runner = HookRunner(Failing(), "p", log)
+    runner = HookDispatcher(Failing(), "p", log)
     runner.tell(progressed("n", 1))
     runner.tell(progressed("n", 2))
     assert runner.close()
@@ -126,7 +126,7 @@ def test_a_failing_hook_is_logged_and_the_next_is_called(kind: type[BaseExceptio
 
 
 def test_hooks_that_cannot_keep_up_get_the_latest_progress_and_the_right_sums(
-    held: tuple[Recorder, HookRunner],
+    held: tuple[Recorder, HookDispatcher],
 ) -> None:
     """M26: memory stays flat, `curr` is never stale at the end, usage adds up; starts, ends and errors are all told."""
     recorder, runner = held
@@ -156,7 +156,7 @@ def test_hooks_that_cannot_keep_up_get_the_latest_progress_and_the_right_sums(
     assert len(recorder.calls) < 3 * hook_dispatcher.MAX_BACKLOG
 
 
-def test_conflated_events_keep_their_place(held: tuple[Recorder, HookRunner]) -> None:
+def test_conflated_events_keep_their_place(held: tuple[Recorder, HookDispatcher]) -> None:
     """M26: a node's progress is told before its end, and nothing after the end of the pipeline."""
     recorder, runner = held
     runner.tell(progressed("n", 1))
@@ -182,7 +182,7 @@ def test_conflated_events_keep_their_place(held: tuple[Recorder, HookRunner]) ->
     assert [args[4] for args in recorder.of("on_usage")] == [{"tokens": 2}]
 
 
-def test_few_large_exceptions_wait_for_a_slow_hook(held: tuple[Recorder, HookRunner]) -> None:
+def test_few_large_exceptions_wait_for_a_slow_hook(held: tuple[Recorder, HookDispatcher]) -> None:
     """Line 18: each may hold megabytes, and the dead letter has what is kept of it; small ones wait as ever."""
     hooks, runner = held
     for size, count in (("small", 100), ("large", 500)):
@@ -200,7 +200,7 @@ def test_a_hook_that_never_returns_does_not_hold_up_the_end(monkeypatch: pytest.
     """M26, H13: the end waits for a while, says so, and goes on; the thread is a daemon."""
     monkeypatch.setattr(hook_dispatcher, "PATIENCE_SECONDS", 0.01)
     recorder, log = Recorder(holds=True), Log()
-    runner = HookRunner(recorder, "p", log)
+    runner = HookDispatcher(recorder, "p", log)
     assert runner._thread.daemon
     runner.tell(progressed("n", 1))
     assert recorder.is_called.wait(PATIENCE_SECONDS)
@@ -213,7 +213,7 @@ def test_a_hook_that_never_returns_does_not_hold_up_the_end(monkeypatch: pytest.
 def test_telling_never_blocks_and_is_harmless_after_the_end() -> None:
     """M26: a late event is not told, and nobody waits."""
     recorder = Recorder()
-    runner = HookRunner(recorder, "p", Log())
+    runner = HookDispatcher(recorder, "p", Log())
     assert runner.close()
     assert runner.close()
     runner.tell(progressed("n", 1))

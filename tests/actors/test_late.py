@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from llm_datagen.actors.clock import ManualClock
-from llm_datagen.actors.in_flight import Tasks
+from llm_datagen.actors.in_flight import InFlight
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.actors.watchdog import StallWatch
+from llm_datagen.actors.watchdog import StallWatchdog
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.threads import ThreadExecutor
-from llm_datagen.messages import Cancel, EndOfSource, Finish, Outcome, StageEnded, TaskDone, Write
+from llm_datagen.messages import Cancel, EndOfSource, Finish, StageEnded, StageOutcome, TaskDone, Write
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
@@ -124,7 +124,7 @@ def check_end(bench: Bench, slow: Slow, written: Written, shape: str) -> None:
     """Let the slow row go on, and see to it that each row was called and delivered once, in batches on the grid."""
     assert bench.boss.of(StageEnded) == []
     slow.gate.set()
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert Counter(written.look()) == Counter(range(ROWS))
     assert written.finish == Finish(ROWS, 10 * ROWS)
     assert Counter(slow.begun) == Counter(range(ROWS))
@@ -199,7 +199,7 @@ def test_a_row_that_fails_among_those_taken_back_is_dealt_with_alone(shape: str)
     bench.ref.tell(EndOfSource(ROWS, 10 * ROWS))
     assert slow.is_waiting.wait(PATIENCE_SECONDS)
     slow.gate.set()
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, _ = bench.writer.taken()
     assert Counter(row for write in writes for row in range(*write.span[:2])) == Counter(range(ROWS))
     assert sum(write.skipped for write in writes) == len(bad)
@@ -213,7 +213,7 @@ def test_a_cancel_takes_back_what_was_not_begun(shape: str) -> None:
     bench.ref.tell(Cancel())
     eventually(bench.ref.actor_inbox.empty)
     slow.gate.set()
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert sorted(written.look()) == sorted(set(slow.begun)) == sorted(slow.begun)
     assert len(slow.begun) < ROWS
 
@@ -226,7 +226,7 @@ def test_workers_wait_for_a_writer_that_is_full_though_all_rows_are_filtered() -
     bench.send(0, ROWS)
     assert bench.writer.waiting.acquire(timeout=PATIENCE_SECONDS)
     bench.writer.die()
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -245,13 +245,13 @@ def test_nothing_is_called_once_a_worker_has_seen_that_the_writer_is_dead(
 
     monkeypatch.setattr(NodeActor, "_take", take_late)
     handed_out: list[Block] = []
-    hand_out = Tasks.hand_out
+    hand_out = InFlight.hand_out
 
-    def note(tasks: Tasks, block: Block) -> None:
+    def note(tasks: InFlight, block: Block) -> None:
         handed_out.append(block)
         hand_out(tasks, block)
 
-    monkeypatch.setattr(Tasks, "hand_out", note)
+    monkeypatch.setattr(InFlight, "hand_out", note)
 
     def act(items: list[Any]) -> list[Any]:
         calls.append(items[0]["n"])
@@ -277,7 +277,7 @@ def test_nothing_is_called_once_a_worker_has_seen_that_the_writer_is_dead(
     eventually(lambda: len(calls) >= 16)
     threading.Event().wait(0.1)
     may_hear.set()
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert len(calls) == 16
 
 
@@ -295,7 +295,7 @@ def test_an_executor_that_cannot_say_how_far_it_is_is_left_alone(monkeypatch: py
 def test_a_stall_is_told_once_and_its_end_once() -> None:
     """M28: by the clock alone; a second one is told again."""
     clock = ManualClock()
-    watch = StallWatch(clock, 4.0)
+    watch = StallWatchdog(clock, 4.0)
     for _ in range(2):
         clock.advance(3.9)
         assert (watch.is_over(), watch.has_begun()) == (False, False)
@@ -313,4 +313,4 @@ def test_a_task_that_comes_back_after_it_was_given_up_is_no_matter() -> None:
     bench.feed()
     bench.ref.tell(TaskDone(99, 0, 0, 0.0, 0.0))
     bench.ref.tell(EndOfSource(0, 0))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED

@@ -21,8 +21,8 @@ from llm_datagen.messages import (
     Finish,
     Moved,
     OperatorFailed,
-    Outcome,
     StageEnded,
+    StageOutcome,
     Stalled,
     Write,
 )
@@ -51,7 +51,7 @@ def test_rows_go_through_and_the_writer_is_told_when_all_were_delivered(bench: B
     eventually(lambda: len(bench.writer.actor_inbox._data) == 2)
     assert bench.boss.of(StageEnded) == []
     gates.let_through(0)
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
     assert all(isinstance(write, Write) for write in writes)
     assert sorted(write.span.start for write in writes) == [0, 1, 2]
@@ -63,7 +63,7 @@ def test_an_empty_source_is_finished_at_once(bench: Bench) -> None:
     bench.start(lambda item: 1 / 0)
     bench.feed()
     bench.ref.tell(EndOfSource(0, 0))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert bench.writer.taken() == [Finish(0, 0)]
 
 
@@ -148,7 +148,7 @@ def test_cancel_begins_nothing_new_and_delivers_what_was_begun(clock: SteppingCl
     bench.ref.tell(Cancel())
     clock.settle(bench.ref)
     gates.let_through(*range(10))
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert sorted(bench.written()) == [0, 1]
     assert sorted(gates.begun) == [0, 1]
 
@@ -157,7 +157,7 @@ def test_cancel_may_come_before_anything_else(bench: Bench) -> None:
     """M7: before there is a reader."""
     bench.start(lambda item: item)
     bench.ref.tell(Cancel())
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert bench.writer.taken() == []
 
 
@@ -180,7 +180,7 @@ def test_a_failing_operator_is_reported_and_what_others_do_is_delivered(bench: B
     assert isinstance(failed.failure.error, ValueError)
     assert failed.failure.items == [{"n": 0, "_i": 0}]
     gates.let_through(*range(10))
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert bench.written() == [1]
     assert bench.boss.messages[-1].role == "node"
     assert len(bench.boss.of(OperatorFailed)) == 1
@@ -193,7 +193,7 @@ def test_a_node_whose_writer_is_dead_stops(bench: Bench) -> None:
     bench.writer.die()
     bench.send(0, 10)
     ended = bench.ended()
-    assert (ended.outcome, ended.failure) == (Outcome.STOPPED, None)
+    assert (ended.outcome, ended.failure) == (StageOutcome.STOPPED, None)
 
 
 def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: 
     bench.feed()
     bench.send(0, 50)
     bench.ref.tell(EndOfSource(50, 500))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert sorted(calls) == list(range(50))
     *writes, _ = bench.writer.taken()
     assert sorted(row for write in writes for row in range(*write.span[:2])) == list(range(50))
@@ -230,7 +230,7 @@ def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeyp
     assert seen < 100
     assert bench.written() == []
     gates.let_through(0)
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
     assert [row for write in writes for row in range(*write.span[:2])] == list(range(200))
     assert finish == Finish(200, 2000)
@@ -247,7 +247,7 @@ def test_a_stop_from_outside_waits_for_the_workers_and_delivers_nothing_more_tha
     eventually(lambda: not bench.ref.is_alive())
     assert bench.boss.of(StageEnded) == []
     gates.let_through(*range(10))
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert sorted(bench.written()) == [0, 1]
 
 
@@ -265,7 +265,7 @@ def test_an_operator_can_see_that_it_should_give_up(bench: Bench) -> None:
     bench.send(0, 1)
     assert seen.wait(PATIENCE_SECONDS)
     bench.ref.tell(Cancel())
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert bench.written() == [0]
 
 
@@ -287,7 +287,7 @@ def test_calls_that_do_not_come_back_are_given_up_after_a_grace(clock: SteppingC
     eventually(lambda: len(bench.writer.actor_inbox._data) == 1)
     clock.settle(bench.ref)
     clock.advance(0.1)
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert [line["ids"] for line in bench.log.of(events.GRACE_OVER)] == [["0"]]
     bench.writer.die()
     gates.let_through(0)
@@ -307,7 +307,7 @@ def test_a_second_cancel_does_not_begin_the_grace_anew(clock: SteppingClock, ben
     bench.ref.tell(Cancel())
     clock.settle(bench.ref)
     clock.advance(1)
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     gates.let_through(0)
     eventually(lambda: not any(thread.name.startswith("datagen-") for thread in threading.enumerate()))
 
@@ -345,7 +345,7 @@ def test_rows_that_are_skipped_are_delivered_before_the_node_is_done(bench: Benc
     bench.feed()
     bench.send(0, 20)
     bench.ref.tell(EndOfSource(20, 2000))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
     assert isinstance(finish, Finish)
     assert sorted(row for write in writes for row in range(*write.span[:2])) == list(range(20))
@@ -361,5 +361,5 @@ def test_too_many_rows_that_fail_are_a_failure_with_the_last_one_as_its_cause(be
     (failed,) = bench.boss.wait_for(OperatorFailed)
     assert isinstance(failed.failure.error, TooManyErrorsError)
     assert isinstance(failed.failure.error.__cause__, ZeroDivisionError)
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert sum(write.skipped for write in bench.writer.writes()) == 3

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_datagen.actors import chunking
-from llm_datagen.actors.chunking import Pace
+from llm_datagen.actors.chunking import AdaptiveChunking
 from llm_datagen.executors.base import TASK_SECONDS
 
 
 def test_cheap_calls_are_grouped_until_a_task_is_worth_its_messages() -> None:
     """M10: a row at a time would cost ten times what a cheap operator does."""
-    known = Pace(4, 1, 10_000)
+    known = AdaptiveChunking(4, 1, 10_000)
     assert known.rows_per_task == 1
     known.learn(1, 1e-5)
     assert known.rows_per_task == round(TASK_SECONDS / 1e-5)
@@ -26,7 +26,7 @@ def test_cheap_calls_are_grouped_until_a_task_is_worth_its_messages() -> None:
 
 def test_slow_calls_have_a_task_each_and_slowing_down_is_believed_at_once() -> None:
     """M10: rows grouped with a slow one would wait for it."""
-    known = Pace(4, 1, 10_000)
+    known = AdaptiveChunking(4, 1, 10_000)
     known.learn(1000, 0.001)
     known.learn(1, TASK_SECONDS / 2)
     assert known.rows_per_task == 1
@@ -36,7 +36,7 @@ def test_slow_calls_have_a_task_each_and_slowing_down_is_believed_at_once() -> N
 
 def test_few_workers_begin_until_something_is_known() -> None:
     """M10: a thread for each row of a cheap operator would cost more than the rows."""
-    known = Pace(100, 1, 10_000)
+    known = AdaptiveChunking(100, 1, 10_000)
     assert known.tasks == chunking.FIRST_WORKERS
     assert not known.is_known
     known.open_up()
@@ -48,7 +48,7 @@ def test_few_workers_begin_until_something_is_known() -> None:
 
 def test_what_is_known_is_not_forgotten_when_it_opens_up() -> None:
     """M10: the timer may come late."""
-    known = Pace(2, 1, 10_000)
+    known = AdaptiveChunking(2, 1, 10_000)
     known.learn(1, 1e-5)
     before = known.rows_per_task
     known.open_up()
@@ -64,7 +64,7 @@ def test_what_is_known_is_not_forgotten_when_it_opens_up() -> None:
 )
 def test_tasks_stay_within_bounds(concurrency: int, step: int, queue: int, seen: list[tuple[int, float]]) -> None:
     """M10, M20: never more at once than allowed; a task is never larger than the writer's queue, but for one batch."""
-    known = Pace(concurrency, step, queue)
+    known = AdaptiveChunking(concurrency, step, queue)
     for calls, seconds in seen:
         known.learn(calls, seconds)
         assert 1 <= known.tasks <= concurrency
@@ -77,14 +77,14 @@ def test_tasks_stay_within_bounds(concurrency: int, step: int, queue: int, seen:
 @pytest.mark.parametrize("seconds", [0.0, 1e-12])
 def test_a_call_that_takes_no_time_is_no_problem(seconds: float) -> None:
     """M10: clocks are coarse."""
-    known = Pace(1, 1, 10_000)
+    known = AdaptiveChunking(1, 1, 10_000)
     known.learn(5, seconds)
     assert known.rows_per_task == chunking.MAX_ROWS
 
 
 def test_a_tasks_length_follows_what_the_executor_says_a_task_should_take() -> None:
     """M10: processes cost more a task than threads do; half of it is a slow call."""
-    short, long = Pace(4, 1, 10_000), Pace(4, 1, 10_000, task_seconds=10 * TASK_SECONDS)
+    short, long = AdaptiveChunking(4, 1, 10_000), AdaptiveChunking(4, 1, 10_000, task_seconds=10 * TASK_SECONDS)
     for known in (short, long):
         known.learn(10, 10 * 1e-5)
     assert long.rows_per_task == pytest.approx(10 * short.rows_per_task, abs=10)
@@ -95,7 +95,7 @@ def test_a_tasks_length_follows_what_the_executor_says_a_task_should_take() -> N
 
 def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
     """M10: a worker that has ended one finds the next one there; those of a cheap one wait one at a time."""
-    known = Pace(16, 1, 10_000, spare=2, may_queue=True)
+    known = AdaptiveChunking(16, 1, 10_000, spare=2, may_queue=True)
     assert known.tasks == chunking.FIRST_WORKERS
     known.open_up()
     assert known.tasks == 16 + 2
@@ -103,14 +103,14 @@ def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
     assert known.tasks == 16 + 1
     known.slow_down()
     assert known.tasks == 16 + 2
-    never = Pace(16, 1, 10_000)
+    never = AdaptiveChunking(16, 1, 10_000)
     never.learn(1000, 1e-3)
     assert never.tasks == 16
 
 
-def gil_bound(concurrency: int = 16, *, may_queue: bool = True) -> Pace:
+def gil_bound(concurrency: int = 16, *, may_queue: bool = True) -> AdaptiveChunking:
     """Return the pace of a cheap operator on threads."""
-    known = Pace(concurrency, 1, 10_000, may_queue=may_queue, is_gil_bound=True)
+    known = AdaptiveChunking(concurrency, 1, 10_000, may_queue=may_queue, is_gil_bound=True)
     known.learn(1000, 1e-3)
     return known
 
@@ -122,7 +122,7 @@ def test_a_cheap_operator_that_computes_has_two_threads(monkeypatch: pytest.Monk
     for _ in range(50):
         known.learn(1000, 1e-3, 0.5e-3)  # each has the lock for half of its time
     assert known.tasks == chunking.FIRST_WORKERS + 1
-    assert Pace(1, 1, 10_000, is_gil_bound=True).tasks == 1
+    assert AdaptiveChunking(1, 1, 10_000, is_gil_bound=True).tasks == 1
 
 
 def test_a_cheap_operator_that_gives_up_the_lock_has_a_thread_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_a_cheap_operator_that_waits_has_all_that_it_may_have() -> None:
 
 def test_a_call_that_takes_long_frees_the_rows_behind_it_until_more_is_known() -> None:
     """M10: the node says so before the call has come back; then each call has a task, and they may group again."""
-    known = Pace(4, 5, 10_000)
+    known = AdaptiveChunking(4, 5, 10_000)
     known.learn(1000, 1e-3)
     assert known.is_grouping
     known.slow_down()

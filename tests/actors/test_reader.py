@@ -12,22 +12,22 @@ from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import join
 from llm_datagen.errors import StreamChangedError, StreamIdleError, UnknownMessageError
 from llm_datagen.messages import (
-    AllowCalls,
     Batch,
     Cancel,
     Committed,
     Demand,
     EndOfSource,
-    HoldCalls,
-    Outcome,
+    PauseCalls,
     Sealed,
     SourceQuiet,
     SourceSized,
     StageEnded,
+    StageOutcome,
+    UnpauseCalls,
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.streams import Segment, Sink, Span, Stream
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..support import PATIENCE_SECONDS
 from .helpers import Desk, Log, SteppingClock, stream_on
@@ -41,7 +41,7 @@ class Bench:
 
     def __init__(self, clock: SteppingClock) -> None:
         self.clock = clock
-        self.source = stream_on(MemoryDisk(), "in.jsonl")
+        self.source = stream_on(MemoryStorage(), "in.jsonl")
         self.boss, self.node, self.log = Desk(), Desk(), Log()
         self.ref: pykka.ActorRef[ReaderActor]
 
@@ -69,7 +69,7 @@ class Bench:
     def write_bytes(self, data: bytes) -> None:
         """Let another program write at the end, which asks nobody."""
         disk = self.source.disk
-        assert isinstance(disk, MemoryDisk)
+        assert isinstance(disk, MemoryStorage)
         disk._files.setdefault("in.jsonl", bytearray()).extend(data)
 
     def sent(self) -> list[Any]:
@@ -85,7 +85,7 @@ class Bench:
     def end(self) -> None:
         """Cancel the reader."""
         self.ref.tell(Cancel())
-        assert self.ended().outcome is Outcome.STOPPED
+        assert self.ended().outcome is StageOutcome.STOPPED
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_source_that_has_ended_is_told_once_behind_its_rows(bench: Bench) -> N
     bench.start()
     bench.tell(Demand(100))
     bench.ref.tell(Demand(100))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert bench.sent() == ["a", "b"]
     assert bench.node.messages[1:] == [EndOfSource(2, len(b'"a"\n"b"\n'))]
     assert SourceSized("n", 2, is_exact=True) in bench.boss.messages
@@ -149,7 +149,7 @@ def test_an_empty_source_has_an_end_too(bench: Bench) -> None:
     bench.source.seal()
     bench.start()
     bench.ref.tell(Demand(1))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert bench.node.messages == [EndOfSource(0, 0)]
 
 
@@ -275,7 +275,7 @@ def test_a_writer_in_the_same_process_wakes_the_reader_at_once(bench: Bench) -> 
     bench.tell(Demand(5))
     sink.seal()
     bench.ref.tell(Sealed())
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert bench.node.messages[-1] == EndOfSource(3, limit)
 
 
@@ -333,10 +333,10 @@ def test_a_source_is_not_idle_while_the_run_is_paused(bench: Bench) -> None:
     bench.start(idle_timeout=1.0)
     bench.tell(Demand(1))
     bench.clock.step(bench.ref, 0.9)
-    bench.tell(HoldCalls())
+    bench.tell(PauseCalls())
     for _ in range(20):
         bench.clock.step(bench.ref, 0.5)
-    bench.tell(AllowCalls())
+    bench.tell(UnpauseCalls())
     bench.clock.step(bench.ref, 0.9)
     assert bench.boss.of(StageEnded) == []
     bench.ref.tell(Demand(1))
@@ -360,7 +360,7 @@ def test_a_source_that_was_shortened_fails_the_reader(bench: Bench) -> None:
     bench.source.disk.replace("in.jsonl", b"0\n", sync=False)
     bench.ref.tell(Demand(1))
     ended = bench.ended()
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is StageOutcome.FAILED
     assert isinstance(ended.error, StreamChangedError)
 
 

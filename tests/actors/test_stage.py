@@ -16,7 +16,7 @@ from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Stage, join, tell
 from llm_datagen.errors import FailureRecord, UnknownMessageError
-from llm_datagen.messages import Cancel, Committed, Demand, Outcome, StageEnded, StatusChanged
+from llm_datagen.messages import Cancel, Committed, Demand, StageEnded, StageOutcome, StatusChanged
 
 from ..support import PATIENCE_SECONDS
 from .helpers import DeadDesk, Desk, Load, SteppingClock, aside, error_of, put, result_of
@@ -149,7 +149,7 @@ def test_a_failing_begin_is_reported_once(
     """H7, H10: Pykka calls neither hook then, and a BaseException there leaves a zombie, alive and registered."""
     ref = Probe.start(desk, begin=raising(kind))
     ended = the_report(desk, ref)
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is StageOutcome.FAILED
     assert isinstance(ended.error, kind)
     assert ended.failure is not None
     assert ended.failure.kind == kind.__name__
@@ -164,7 +164,7 @@ def test_a_failure_on_a_tell_is_reported_once(
     stage = stage_of(ref)
     ref.tell(raising(kind))
     ended = the_report(desk, ref)
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is StageOutcome.FAILED
     assert isinstance(ended.error, kind)
     assert len(stage.released_in) == 1
 
@@ -187,9 +187,9 @@ def test_a_failing_release_is_reported_once(
 ) -> None:
     """H7: Pykka swallows a failing `on_stop`; here it outweighs the end that seemed to be a good one."""
     ref = Probe.start(desk, release=raising(kind))
-    ref.tell(lambda stage: stage.end(Outcome.FINISHED))
+    ref.tell(lambda stage: stage.end(StageOutcome.FINISHED))
     ended = the_report(desk, ref)
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is StageOutcome.FAILED
     assert isinstance(ended.error, kind)
 
 
@@ -200,14 +200,14 @@ def test_a_failing_drop_keeps_neither_the_rest_nor_the_release_from_being_done(
     """H10: every step of the end is taken, whatever becomes of the others."""
     ref = Probe.start(desk, drop=raising(kind))
     stage = stage_of(ref)
-    parked = Parked(lambda stage: stage.end(Outcome.FINISHED))
+    parked = Parked(lambda stage: stage.end(StageOutcome.FINISHED))
     ref.tell(parked)
     assert parked.is_here.wait(PATIENCE_SECONDS)
     ref.tell(Load(1, "a"))
     ref.tell(Load(1, "b"))
     reply = ref.ask("asked", block=False)
     parked.let_go.set()
-    assert the_report(desk, ref).outcome is Outcome.FAILED
+    assert the_report(desk, ref).outcome is StageOutcome.FAILED
     assert stage.dropped == ["asked", Load(1, "a"), Load(1, "b")]
     assert len(stage.released_in) == 1
     with pytest.raises(pykka.ActorDeadError):
@@ -227,7 +227,7 @@ def test_a_mailbox_that_fails_ends_the_stage_in_order(desk: Desk, foreign: pykka
 
     ref.tell(break_mailbox)
     ended = the_report(desk, ref)
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is StageOutcome.FAILED
     assert isinstance(ended.error, MemoryError)
     assert len(stage.released_in) == 1
 
@@ -239,14 +239,14 @@ def test_the_first_failure_is_the_one_that_is_reported(desk: Desk) -> None:
     assert isinstance(the_report(desk, ref).error, ValueError)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.STOPPED])
-def test_the_first_end_decides(desk: Desk, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [StageOutcome.FINISHED, StageOutcome.STOPPED])
+def test_the_first_end_decides(desk: Desk, outcome: StageOutcome) -> None:
     """H7: exactly one terminal report."""
 
     def end_twice(stage: Probe) -> None:
         stage.end(outcome)
-        stage.end(Outcome.STOPPED)
-        stage.end(Outcome.FINISHED)
+        stage.end(StageOutcome.STOPPED)
+        stage.end(StageOutcome.FINISHED)
 
     ref = Probe.start(desk)
     ref.tell(end_twice)
@@ -257,12 +257,12 @@ def test_a_stage_that_fails_after_it_has_said_that_it_is_done_has_failed(desk: D
     """H7: no failure is swallowed."""
 
     def end_and_fail(stage: Probe) -> None:
-        stage.end(Outcome.FINISHED)
+        stage.end(StageOutcome.FINISHED)
         raise ValueError("after all")
 
     ref = Probe.start(desk)
     ref.tell(end_and_fail)
-    assert the_report(desk, ref).outcome is Outcome.FAILED
+    assert the_report(desk, ref).outcome is StageOutcome.FAILED
 
 
 def test_a_stage_may_end_before_its_first_message(desk: Desk) -> None:
@@ -270,10 +270,10 @@ def test_a_stage_may_end_before_its_first_message(desk: Desk) -> None:
 
     class Short(Probe):
         def begin(self) -> None:
-            self.end(Outcome.FINISHED)
+            self.end(StageOutcome.FINISHED)
 
     ref = Short.start(desk)
-    assert the_report(desk, ref).outcome is Outcome.FINISHED
+    assert the_report(desk, ref).outcome is StageOutcome.FINISHED
 
 
 def test_pykkas_stop_means_abort(desk: Desk) -> None:
@@ -282,7 +282,7 @@ def test_pykkas_stop_means_abort(desk: Desk) -> None:
     stage = stage_of(ref)
     assert ref.stop(timeout=PATIENCE_SECONDS)
     ended = the_report(desk, ref)
-    assert ended.outcome is Outcome.STOPPED
+    assert ended.outcome is StageOutcome.STOPPED
     assert ended.failure is None
     assert stage.released_in == [ref.actor_inbox.thread]  # type: ignore[attr-defined]
     assert not ref.stop(timeout=PATIENCE_SECONDS)
@@ -292,7 +292,7 @@ def test_a_stage_is_released_before_its_boss_hears_of_the_end(desk: Desk) -> Non
     """H14: when the report is there, nothing is left to be done."""
     seen: list[list[Any]] = []
     ref = Probe.start(desk, release=lambda: seen.append(list(desk.messages)))
-    ref.tell(lambda stage: stage.end(Outcome.FINISHED))
+    ref.tell(lambda stage: stage.end(StageOutcome.FINISHED))
     the_report(desk, ref)
     assert seen == [[]]
 
@@ -331,7 +331,7 @@ def test_stop_failure_and_end_may_race(foreign: pykka.ActorRef[Foreign]) -> None
 
         everyone = [
             aside(tell_it, raising(SystemExit)),
-            aside(tell_it, lambda stage: stage.end(Outcome.FINISHED)),
+            aside(tell_it, lambda stage: stage.end(StageOutcome.FINISHED)),
             aside(tell_it, Load(1), Load(1), Load(2)),
             aside(stop_it),
             aside(ask_it),
@@ -340,7 +340,7 @@ def test_stop_failure_and_end_may_race(foreign: pykka.ActorRef[Foreign]) -> None
             result_of(one)
         assert result_of(everyone[-1]) == "question"
         ended = the_report(desk, ref)
-        assert (ended.outcome is Outcome.FAILED) == (ended.failure is not None)
+        assert (ended.outcome is StageOutcome.FAILED) == (ended.failure is not None)
         assert len(stage.released_in) == 1
 
 
@@ -359,7 +359,7 @@ def test_peers_that_are_blocked_are_freed_before_the_stage_lets_go_of_its_files(
     waiting = threading.Semaphore(0)
     ref = Probe.start(desk, release=release)
     stage_of(ref).mailbox.bound(1, lambda waited, _: waiting.release() if waited is None else None)
-    ends = {"fail": raising(ValueError), "end": lambda stage: stage.end(Outcome.FINISHED), "stop": lambda _: None}
+    ends = {"fail": raising(ValueError), "end": lambda stage: stage.end(StageOutcome.FINISHED), "stop": lambda _: None}
     parked = Parked(ends[how])
     ref.tell(parked)
     ref.tell(Load(1))
@@ -383,7 +383,7 @@ def test_asks_that_wait_in_the_mailbox_are_answered(desk: Desk) -> None:
     """H3, H4: with an error, or, to a stop, with yes; later ones at once."""
     ref = Probe.start(desk)
     stage = stage_of(ref)
-    parked = Parked(lambda stage: stage.end(Outcome.FINISHED))
+    parked = Parked(lambda stage: stage.end(StageOutcome.FINISHED))
     ref.tell(parked)
     assert parked.is_here.wait(PATIENCE_SECONDS)
     asks = [ref.ask("a question", block=False), ref.ask(Load(1), block=False)]
@@ -413,7 +413,7 @@ def test_end_of_data_behind_a_stop_is_dropped(desk: Desk) -> None:
     ref.tell(Load(0, "the end"))
     ref.stop(block=False)
     parked.let_go.set()
-    assert the_report(desk, ref).outcome is Outcome.STOPPED
+    assert the_report(desk, ref).outcome is StageOutcome.STOPPED
     assert stage.dropped == [Load(0, "the end")]
 
 
@@ -495,11 +495,11 @@ def test_an_unexpected_message_is_not_shown_to_anyone(desk: Desk, caplog: pytest
         assert "probe node_7" in said.getMessage()
         assert SECRET not in caplog.text
     with pytest.raises(UnknownMessageError):
-        ref.proxy().end(Outcome.FAILED).get(timeout=PATIENCE_SECONDS)
+        ref.proxy().end(StageOutcome.FAILED).get(timeout=PATIENCE_SECONDS)
     assert ref.is_alive()
     assert desk.messages == []
     ref.stop()
-    assert the_report(desk, ref).outcome is Outcome.STOPPED
+    assert the_report(desk, ref).outcome is StageOutcome.STOPPED
 
 
 def test_a_message_that_is_not_as_its_class_says_is_refused_and_changes_nothing(desk: Desk) -> None:
@@ -515,7 +515,7 @@ def test_a_message_that_is_not_as_its_class_says_is_refused_and_changes_nothing(
             ref.ask(message, timeout=PATIENCE_SECONDS)
     assert ref.is_alive()
     ref.stop()
-    assert the_report(desk, ref).outcome is Outcome.STOPPED
+    assert the_report(desk, ref).outcome is StageOutcome.STOPPED
 
 
 def test_a_failing_stage_says_nothing_to_pykkas_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

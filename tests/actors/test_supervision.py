@@ -14,7 +14,7 @@ import pytest
 from llm_datagen import BaseOperator, UnifiedNode
 from llm_datagen.actors.stage import join
 from llm_datagen.errors import DatagenError, NodeFailedError, StreamBusyError, UnknownMessageError
-from llm_datagen.messages import Cancel, GetStatus, Outcome, PipelineFinished, StageEnded, Subscribe, UsageReported
+from llm_datagen.messages import Cancel, GetStatus, PipelineFinished, StageEnded, StageOutcome, Subscribe, UsageReported
 from llm_datagen.pipeline import run as run_module
 from llm_datagen.pipeline.run import Run
 from llm_datagen.runs.hooks import DefaultPipelineHooks
@@ -260,7 +260,7 @@ def test_a_message_that_nobody_knows_shows_no_row(bench: Bench, caplog: pytest.L
         assert gate.is_here.wait(PATIENCE_SECONDS)
         stranger = next(ref for ref in pykka.ActorRegistry.get_all() if ref.actor_class.__name__ == kind)
         stranger.tell({"text": "the-secret-row"})
-        for message in ({"text": "the-secret-row"}, StageEnded("nope", "nope", Outcome.FAILED)):
+        for message in ({"text": "the-secret-row"}, StageEnded("nope", "nope", StageOutcome.FAILED)):
             with pytest.raises(UnknownMessageError) as caught:
                 stranger.ask(message, timeout=PATIENCE_SECONDS)
             assert "the-secret-row" not in str(caught.value)

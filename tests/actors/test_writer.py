@@ -18,16 +18,16 @@ from llm_datagen.actors.stage import join, tell
 from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import (
     Attach,
     Committed,
     Drain,
     Finish,
-    Outcome,
     RowsCommitted,
     Sealed,
     StageEnded,
+    StageOutcome,
     TaskDone,
     Write,
 )
@@ -152,7 +152,7 @@ def test_data_that_never_ends_does_not_hold_up_a_flush(monkeypatch: pytest.Monke
         bench.ref.tell(write(row))
     bench.ref.tell(Drain())
     bench.let_go()
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert bench.flushes() > 4
     assert bench.rows() == 100
 
@@ -168,7 +168,7 @@ def test_a_queue_that_is_smaller_than_a_flush_does_not_stop_the_writer(bench: Be
     bench.tell()
     assert bench.inbox.held == 0
     bench.ref.tell(Finish(20, 200))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
 
 
 def test_an_acknowledgement_comes_with_the_commit(bench: Bench) -> None:
@@ -194,7 +194,7 @@ def test_an_acknowledgement_that_nobody_waits_for_any_more_is_no_failure(bench: 
     ack.cancel()
     bench.tell(write(0, ack=ack))
     bench.ref.tell(Finish(1, 10))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
 
 
 def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> None:
@@ -242,7 +242,7 @@ def test_a_write_counts_for_the_rows_that_went_in_or_came_out_and_for_its_bytes(
 def test_of_a_spool_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """M29: else a row that became very many would never get into the queue beside others."""
     monkeypatch.setattr(spill, "SPOOL_BYTES", 1000)
-    with contextlib.closing(spill.Spool(str(tmp_path))) as records:
+    with contextlib.closing(spill.Spill(str(tmp_path))) as records:
         records.append([b"x" * 99] * 30, may_file=True)
         records.append([b"x" * 99] * 2, may_file=True)
         assert write(0, 1, data=records, rows=32).load == (32, 200)
@@ -263,7 +263,7 @@ def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:
     bench.start()
     bench.tell(write(0, 5, rows=0, data=b"", filtered=5, ids=(None, None)))
     bench.ref.tell(Finish(5, 50))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert (bench.boss.of(RowsCommitted)[-1].done, bench.boss.of(RowsCommitted)[-1].filtered) == (5, 5)
 
 
@@ -279,7 +279,7 @@ def test_finish_commits_seals_and_ends(bench: Bench) -> None:
     bench.ref.tell(write(1))
     bench.ref.tell(Finish(2, 20))
     bench.let_go()
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     manifest = bench.stream.manifest()
     assert manifest is not None
     assert manifest.rows == 2
@@ -302,7 +302,7 @@ def test_a_stream_with_a_hole_is_never_sealed(bench: Bench) -> None:
     bench.start()
     bench.tell(write(0), write(2))
     bench.ref.tell(Finish(2, 20))
-    assert bench.ended().outcome is Outcome.FAILED
+    assert bench.ended().outcome is StageOutcome.FAILED
     assert not bench.stream.is_sealed()
 
 
@@ -323,7 +323,7 @@ def test_drain_commits_what_there_is_and_does_not_seal(bench: Bench) -> None:
         bench.ref.tell(write(row))
     bench.ref.tell(Drain())
     bench.let_go()
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert not bench.stream.is_sealed()
     assert bench.rows() == 5
 
@@ -339,7 +339,7 @@ def test_a_stop_from_outside_aborts_without_a_seal(bench: Bench) -> None:
     stopped = bench.ref.stop(block=False)
     bench.let_go()
     assert stopped.get(timeout=PATIENCE_SECONDS)
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
     assert not bench.stream.is_sealed()
     accepted = [error_of(worker) is None for worker in workers]
     assert isinstance(error_of(acks[0]), pykka.ActorDeadError)
@@ -353,7 +353,7 @@ def test_a_writer_may_be_told_not_to_seal(bench: Bench) -> None:
     bench.start(seal=False)
     bench.tell(write(0))
     bench.ref.tell(Finish(1, 10))
-    assert bench.ended().outcome is Outcome.FINISHED
+    assert bench.ended().outcome is StageOutcome.FINISHED
     assert not bench.stream.is_sealed()
     assert bench.rows() == 1
 
@@ -376,7 +376,7 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
     bench.let_go()
 
     ended = bench.ended()
-    assert ended.outcome is Outcome.FAILED
+    assert ended.outcome is StageOutcome.FAILED
     assert isinstance(ended.error, DiskFullError)
     for worker, ack in zip(workers, acks[1:], strict=True):
         is_refused = isinstance(error_of(worker), pykka.ActorDeadError)
@@ -405,7 +405,7 @@ def test_an_unexpected_message_is_refused_without_showing_it(bench: Bench) -> No
         bench.ref.ask({"text": "secret"}, timeout=PATIENCE_SECONDS)
     assert "secret" not in str(caught.value) + bench.log.text
     bench.ref.stop()
-    assert bench.ended().outcome is Outcome.STOPPED
+    assert bench.ended().outcome is StageOutcome.STOPPED
 
 
 # --- what is said --------------------------------------------------------------------------------------------------
@@ -511,7 +511,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
                 end(how)
             span = Span(row, row + 1, 10 * row, 10 * row + 10)
             data = b'{"_i":%d}\n' % row
-            done = Done(span, 1, data, 0, (row, row), None, None, None, 1, 0.0)
+            done = BlockResult(span, 1, data, 0, (row, row), None, None, None, 1, 0.0)
             if row % 3 or not delivery.try_put(row, done):
                 delivery.put(row, done)
 
@@ -535,11 +535,11 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
     assert bench.inbox.held >= 0
     bench.disk.is_full = False
     if how == "finish":
-        assert ended.outcome is Outcome.FINISHED
+        assert ended.outcome is StageOutcome.FINISHED
         assert promised == set(range(count))
         assert bench.stream.is_sealed()
         return
-    assert ended.outcome is (Outcome.FAILED if how == "fail" else Outcome.STOPPED)
+    assert ended.outcome is (StageOutcome.FAILED if how == "fail" else StageOutcome.STOPPED)
     assert not bench.stream.is_sealed()
     sink = bench.stream.sink(source="memory://in", fsync="never")
     sink.close()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from llm_datagen import NodeFailedError
 from llm_datagen.cli.execute import _display
-from llm_datagen.runs.display.model import Board
+from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import duration, node_line, node_table, one_line, rate
@@ -121,7 +121,7 @@ def test_a_node_is_written_at_its_start_every_five_seconds_and_at_its_end() -> N
 
 def test_a_node_that_stands_still_is_shown_to_get_slower() -> None:
     clock = Watch()
-    board = Board(clock=clock)
+    board = DisplayModel(clock=clock)
     board.on_node_start("a", "n", {})
     clock.now = 10.0
     board.on_node_progress("a", "n", 100, 200, meta(total_is_exact=True, filtered=3, failed=1))
@@ -132,7 +132,7 @@ def test_a_node_that_stands_still_is_shown_to_get_slower() -> None:
 
 def test_a_resumed_node_counts_on_and_its_rate_is_that_of_this_run() -> None:
     clock = Watch()
-    board = Board([NodeView(node_id="n", operator="Ask", status="canceled", done=100, tokens=7)], clock=clock)
+    board = DisplayModel([NodeView(node_id="n", operator="Ask", status="canceled", done=100, tokens=7)], clock=clock)
     board.on_pipeline_start("a", {"operators": ["Ask"]})
     board.on_node_start("a", "n", {"operator": "Ask"})
     clock.now = 2.0
@@ -144,7 +144,7 @@ def test_a_resumed_node_counts_on_and_its_rate_is_that_of_this_run() -> None:
 
 
 def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_not() -> None:
-    board = Board([NodeView(node_id="n", failed=6, skipped=2, dead=3)])
+    board = DisplayModel([NodeView(node_id="n", failed=6, skipped=2, dead=3)])
     board.on_node_start("a", "n", {})
     assert (board.view("n").failed, board.view("n").skipped, board.view("n").dead) == (5, 2, 3)
     board.on_node_progress("a", "n", 9, 10, meta(failed=7, skipped=3, dead_letters=4))
@@ -170,7 +170,7 @@ def test_nodes_that_finished_in_an_earlier_run_are_done_and_their_tokens_count(b
     first, second = _display(pipeline.resume("a")).views()
     assert (first.status, first.done, first.total, first.tokens) == ("completed", 50, 50, 150)
     assert (second.status, second.done, second.total, second.pending) == ("pending", 7, 50, 43)
-    told = Board()  # who was not told of the nodes hears of them
+    told = DisplayModel()  # who was not told of the nodes hears of them
     told.on_pipeline_start("a", {"operators": ["ops:spends", "ops:no_seven"]})
     told.on_node_progress("a", "node_0", 50, 50, meta(total_is_exact=True))
     assert [view.status for view in told.views()] == ["completed", "pending"]
@@ -222,7 +222,7 @@ def test_foreign_text_becomes_a_line_that_fits_and_steers_no_terminal() -> None:
 
 
 def test_nodes_that_nobody_told_of_are_learned_from_the_configuration() -> None:
-    board = Board()
+    board = DisplayModel()
     board.on_pipeline_start("a", {"operators": ["One", "Two"]})
     assert [(view.node_id, view.operator) for view in board.views()] == [("node_0", "One"), ("node_1", "Two")]
 

@@ -19,7 +19,7 @@ from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConf
 from llm_datagen.runs import hooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
-from llm_datagen.streams import Manifest
+from llm_datagen.streams import Seal
 
 from .pages import DOCS, names_in, table
 
@@ -224,7 +224,7 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pipeline.resume("keys").run()
     seal = json.loads(Path("out.jsonl.done").read_text())
     assert sorted(_names(table(REFERENCE, "Files on disk", "key of a seal"))) == sorted(seal)
-    assert sorted(seal) == sorted([*_fields(Manifest), "ledger", "check"])
+    assert sorted(seal) == sorted([*_fields(Seal), "ledger", "check"])
     image = json.loads(Path("tmp/results/keys/runtime.json").read_text())
     rows = table(REFERENCE, "Files on disk", "key of runtime.json")
     assert _names(rows) == list(image)

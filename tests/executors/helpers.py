@@ -12,13 +12,13 @@ import orjson
 
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.executors.allowance import Allowance
+from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import RootNames
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..actors.helpers import block_of, stream_on
 from ..support import PATIENCE_SECONDS
@@ -79,12 +79,12 @@ def kernel_of(
     id_scheme: IdScheme = "path",
     is_root: bool = True,
     policy: FailurePolicy | None = None,
-    allowance: Allowance | None = None,
+    allowance: ErrorAllowance | None = None,
     spool_folder: str | None = None,
 ) -> Kernel:
     """Return a kernel for an operator, or for a function of one item."""
     operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
-    stream = stream_on(MemoryDisk(), "in.jsonl")
+    stream = stream_on(MemoryStorage(), "in.jsonl")
     return Kernel(
         Call(operator),
         source=stream,
@@ -99,22 +99,22 @@ def kernel_of(
     )
 
 
-def run(kernel: Kernel, block: Block) -> Done:
+def run(kernel: Kernel, block: Block) -> BlockResult:
     """Process a block, here and now."""
     return asyncio.run(kernel.run_async(block)) if kernel.call.is_async else kernel.run(block)
 
 
-def done_of(operator: Any, values: Iterable[Any], **settings: Any) -> Done:
+def done_of(operator: Any, values: Iterable[Any], **settings: Any) -> BlockResult:
     """Process values."""
     return run(kernel_of(operator, **settings), block_of(values))
 
 
-def data_of(done: Done) -> bytes:
+def data_of(done: BlockResult) -> bytes:
     """Return the output's bytes, wherever they are."""
     return done.data if isinstance(done.data, bytes) else b"".join(done.data)
 
 
-def rows_of(done: Done) -> list[Any]:
+def rows_of(done: BlockResult) -> list[Any]:
     """Return the output rows; their counts and ids must agree with what is said of them."""
     rows = [orjson.loads(line) for line in data_of(done).splitlines()]
     assert len(rows) == done.rows
@@ -124,7 +124,7 @@ def rows_of(done: Done) -> list[Any]:
     return rows
 
 
-def left(done: Done) -> int:
+def left(done: BlockResult) -> int:
     """Return how many rows were not processed; the span and the rest must be the block, cut in two."""
     if done.rest is None:
         return 0
@@ -142,31 +142,31 @@ class Outlet:
         self.gate = threading.Event()
         self.gate.set()
         self.at_gate = threading.Semaphore(0)
-        self.done: dict[int, Done] = {}
+        self.done: dict[int, BlockResult] = {}
         self.threads: dict[int, str] = {}
         self._changed = threading.Condition()
 
-    def try_put(self, task: int, done: Done) -> bool:
+    def try_put(self, task: int, done: BlockResult) -> bool:
         """Keep it, unless full."""
         if self.is_full:
             return False
         self._keep(task, done)
         return True
 
-    def put(self, task: int, done: Done) -> None:
+    def put(self, task: int, done: BlockResult) -> None:
         """Keep it when the gate is open."""
         self.at_gate.release()
         assert self.gate.wait(PATIENCE_SECONDS)
         self._keep(task, done)
 
-    def _keep(self, task: int, done: Done) -> None:
+    def _keep(self, task: int, done: BlockResult) -> None:
         with self._changed:
             assert task not in self.done, "delivered twice"
             self.done[task] = done
             self.threads[task] = threading.current_thread().name
             self._changed.notify_all()
 
-    def wait_for(self, count: int) -> dict[int, Done]:
+    def wait_for(self, count: int) -> dict[int, BlockResult]:
         """Wait until so many tasks have ended."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.done) >= count, PATIENCE_SECONDS), sorted(self.done)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from llm_datagen.executors import block_run
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
@@ -88,7 +88,7 @@ def test_what_is_left_is_counted_and_taken_once() -> None:
     assert Claims(0).take_rest() is None
 
 
-def run(kernel: Kernel, block: Block, claims: Claims) -> Done:
+def run(kernel: Kernel, block: Block, claims: Claims) -> BlockResult:
     """Process a block, here and now, as far as its rows can be claimed."""
     return asyncio.run(kernel.run_async(block, claims)) if kernel.call.is_async else kernel.run(block, claims)
 

@@ -13,7 +13,7 @@ import pytest
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors import event_loop as loop_module
-from llm_datagen.executors.event_loop import LoopExecutor
+from llm_datagen.executors.event_loop import EventLoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.operators import Call
 
@@ -21,7 +21,7 @@ from ..actors.helpers import aside, block_of, error_of, result_of
 from ..support import PATIENCE_SECONDS, eventually
 from .helpers import Ctx, Outlet, kernel_of, rows_of, threads_of
 
-Make = Callable[..., ThreadExecutor | LoopExecutor]
+Make = Callable[..., ThreadExecutor | EventLoopExecutor]
 
 
 class Traced(BaseOperator):
@@ -69,10 +69,12 @@ class Later(Traced):
         self.note("teardown")
 
 
-def make(operator: Any, outlet: Outlet, *, workers: int = 2, ctx: Ctx | None = None) -> ThreadExecutor | LoopExecutor:
+def make(
+    operator: Any, outlet: Outlet, *, workers: int = 2, ctx: Ctx | None = None
+) -> ThreadExecutor | EventLoopExecutor:
     """Return the executor for an operator."""
     kernel = kernel_of(operator, ctx=ctx, policy=FailurePolicy(on_error="skip"))  # with "fail", no worker goes on
-    kind = LoopExecutor if kernel.call.is_async else ThreadExecutor
+    kind = EventLoopExecutor if kernel.call.is_async else ThreadExecutor
     return kind("n", operator, kernel, outlet, workers)
 
 
@@ -163,7 +165,7 @@ def test_stop_also_waits_where_there_is_no_teardown(operator: type[Traced]) -> N
     duck, outlet = (DuckLater() if operator is Later else DuckPlain()), Outlet()
     kernel = kernel_of(lambda item: item)
     kernel.call = Call(duck)
-    executor = (LoopExecutor if operator is Later else ThreadExecutor)("n", duck, kernel, outlet, 2)
+    executor = (EventLoopExecutor if operator is Later else ThreadExecutor)("n", duck, kernel, outlet, 2)
     executor.start()
     executor.submit(1, block_of([{"n": 1}]))
     assert began.wait(PATIENCE_SECONDS)
@@ -565,7 +567,7 @@ def test_an_operator_that_cancels_itself_and_fails_is_tried_again() -> None:
 
     outlet, it = Outlet(), Cancelling()
     kernel = kernel_of(it, policy=FailurePolicy(retries=1, retry_wait=0.01))
-    executor = LoopExecutor("n", it, kernel, outlet, 1)
+    executor = EventLoopExecutor("n", it, kernel, outlet, 1)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
     assert outlet.wait_for(1)[0].rows == 1

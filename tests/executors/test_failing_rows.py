@@ -16,7 +16,7 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import KEPT_CHARS, SHOWN_CHARS, FailureRecord, StopRun
 from llm_datagen.errors.tracebacks import trace_of
 from llm_datagen.executors import block_run
-from llm_datagen.executors.allowance import Allowance
+from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.kernel import Kernel
 from llm_datagen.streams import Span
 from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, letter
@@ -268,7 +268,7 @@ def test_a_worker_goes_on_as_long_as_rows_may_fail(limit: int) -> None:
     """M24: no row more than `max_errors` allows is done with by a worker; what follows is for the node to decide."""
     policy = replace(DEAD, max_errors=limit)
     kernel = kernel_of(operator_of("item", odd_fails), policy=policy)
-    kernel.allowance = Allowance(policy, done=0, failed=0)
+    kernel.allowance = ErrorAllowance(policy, done=0, failed=0)
     done = run(kernel, block_of([{"n": n} for n in range(40)]))
     assert done.dead == len(done.survived) == min(limit, 20)
     assert (done.failure is None) == (limit >= 20)
@@ -277,7 +277,7 @@ def test_a_worker_goes_on_as_long_as_rows_may_fail(limit: int) -> None:
 
 def test_no_more_rows_may_fail_than_a_number_allows_whoever_asks() -> None:
     """M24: those of other tasks count, and those of a process that died count no more."""
-    allowance = Allowance(replace(SKIP, max_errors=5), done=50, failed=2)
+    allowance = ErrorAllowance(replace(SKIP, max_errors=5), done=50, failed=2)
     assert [allowance.take(2, 0), allowance.take(2, 0), allowance.take(1, 0), allowance.take(1, 0)] == [True, False] * 2
     allowance.give_back(2)
     assert [allowance.take(2, 0), allowance.take(1, 0)] == [True, False]
@@ -286,7 +286,7 @@ def test_no_more_rows_may_fail_than_a_number_allows_whoever_asks() -> None:
 
 def test_a_share_is_of_what_is_surely_done() -> None:
     """M24: what the worker has done of its own task counts; what other tasks have done is not known."""
-    allowance = Allowance(replace(SKIP, max_errors=0.5), done=0, failed=0)
+    allowance = ErrorAllowance(replace(SKIP, max_errors=0.5), done=0, failed=0)
     assert all(allowance.take(1, n) for n in range(99)), "a share is looked at from 100 rows on"
     assert not allowance.take(1, 99)
     allowance.done = 197
@@ -297,7 +297,7 @@ def test_a_share_is_of_what_is_surely_done() -> None:
 def test_a_worker_process_asks_how_many_rows_may_fail() -> None:
     """M24: the count is the engine's, for all processes."""
     policy = replace(DEAD, max_errors=3)
-    with running(odd_fails, policy=policy, allowance=Allowance(policy, done=0, failed=0)) as bench:
+    with running(odd_fails, policy=policy, allowance=ErrorAllowance(policy, done=0, failed=0)) as bench:
         done = bench.done_of([{"n": n} for n in range(20)])
     assert (done.dead, done.failure is None, done.span.end) == (3, False, 7)
 

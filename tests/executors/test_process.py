@@ -21,7 +21,7 @@ from llm_datagen import BaseOperator, ConfigError, RemoteError, WorkerDiedError
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.process.executor import ProcessExecutor
 from llm_datagen.executors.process.pickling import check_operator, pack
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 from llm_datagen.streams.formats.csv import CsvCodec
@@ -63,7 +63,7 @@ class Bench:
         self.executor.submit(self.tasks, block)
         return self.tasks
 
-    def done_of(self, what: Any) -> Done:
+    def done_of(self, what: Any) -> BlockResult:
         """Return what becomes of a block, or of values."""
         task = self.submit(what if isinstance(what, Block) else block_of(what))
         return self.outlet.wait_for(task)[task]

@@ -10,38 +10,38 @@ import pytest
 
 from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.limits import adaptive_concurrency, registry
-from llm_datagen.llm.limits.adaptive_concurrency import Ceiling
-from llm_datagen.llm.limits.allowance import Allowance
+from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
+from llm_datagen.llm.limits.allowance import HeaderQuota
 from llm_datagen.llm.limits.headers import Left, RateLimits, rate_limits
-from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits
 from llm_datagen.testing import FakeLLMServer, LLMLimits
 
 from ..support import Bench
 
-AWAY = Outcome(is_turned_away=True)
-ANSWERED = Outcome(is_answered=True)
+AWAY = CallOutcome(is_turned_away=True)
+ANSWERED = CallOutcome(is_answered=True)
 
 
-def _turned_away(which: Ceiling, in_flight: int, sent_at: float, now: float | None = None) -> bool:
+def _turned_away(which: AdaptiveConcurrency, in_flight: int, sent_at: float, now: float | None = None) -> bool:
     now = sent_at if now is None else now
     return which.turned_away(in_flight=in_flight, sent_at=sent_at, now=now, retry_after=None)
 
 
 def test_single_429s_and_bursts_of_them_change_nothing() -> None:
     random = Random(1)
-    few = Ceiling()
+    few = AdaptiveConcurrency()
     for second in range(20_000):
         if random.random() < 0.02:
             assert not _turned_away(few, 50, float(second))
         else:
             few.answered(1.0)
-    burst = Ceiling()
+    burst = AdaptiveConcurrency()
     assert not any(_turned_away(burst, 50, 0.0, now=k / 50) for k in range(50))
     assert few.at_once == burst.at_once == math.inf
 
 
 def test_sustained_429s_lower_the_ceiling_to_one_at_last_and_answers_raise_it_until_it_is_none() -> None:
-    it = Ceiling()
+    it = AdaptiveConcurrency()
     it.peak = 10
     falls = []
     for k in range(400):
@@ -100,7 +100,7 @@ def test_what_is_left_is_spent_and_then_waited_for(tmp_path: Path, monkeypatch: 
 
 
 def test_an_allowance_is_what_the_latest_call_heard_less_what_was_sent_since() -> None:
-    it = Allowance()
+    it = HeaderQuota()
     assert it.room_at(1000, 0.0) == 0.0
     it.hear(Left(remaining=5, limit=8, reset=10.0), call=3, sent_since=2, now=0.0)
     it.hear(Left(remaining=100, limit=100, reset=10.0), call=2, sent_since=0, now=0.0)
@@ -123,7 +123,7 @@ def test_calls_wait_for_a_reset_and_never_for_an_answer_that_nobody_awaits() -> 
     left = RateLimits(
         requests=Left(remaining=1, limit=2, reset=30.0), tokens=Left(remaining=900, limit=1000, reset=60.0)
     )
-    limiter.leave(ticket, Outcome(is_answered=True, left=left))
+    limiter.leave(ticket, CallOutcome(is_answered=True, left=left))
     assert limiter.counts_tokens
     assert limiter.enter(901) is None
     assert limiter.enter(900) is not None

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
 
 
 class World:
@@ -80,7 +80,7 @@ class World:
     def _end(self, ticket: Ticket, attempt: int, is_answered: bool) -> None:
         self.open -= is_answered
         self.counts["answers" if is_answered else "429s", int(self.now)] += 1
-        changed = self.limiter.leave(ticket, Outcome(is_answered=is_answered, is_turned_away=not is_answered))
+        changed = self.limiter.leave(ticket, CallOutcome(is_answered=is_answered, is_turned_away=not is_answered))
         self.lowest = min(self.lowest, changed or math.inf)
         pause = 0.0 if is_answered else self._random.uniform(0, min(60.0, 2.0 ** (attempt - 1)))
         self._later(pause, lambda: self._ask(1 if is_answered else attempt + 1))

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from llm_datagen.llm import JournalError, LLMAnswerError, LLMOperator, LLMRequestError, OpenAIAdapter
+from llm_datagen.llm import CacheError, LLMAnswerError, LLMOperator, LLMRequestError, OpenAIAdapter
 from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.testing import cassette
 
@@ -131,7 +131,7 @@ def test_a_journal_of_a_later_format_is_refused(server: ChatServer, tmp_path: Pa
     run(server.operator(cache=str(tmp_path / "kept")))
     with sqlite3.connect(tmp_path / "kept") as file:
         file.execute("PRAGMA user_version = 3")
-    with pytest.raises(JournalError, match="format 3, this version of llm-datagen knows 2"):
+    with pytest.raises(CacheError, match="format 3, this version of llm-datagen knows 2"):
         run(server.operator(cache=str(tmp_path / "kept")))
 
 

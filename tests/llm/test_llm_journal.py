@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.llm import JournalError, LLMAnswerError, LLMRequestError
+from llm_datagen.llm import CacheError, LLMAnswerError, LLMRequestError
 from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.formats import answer_format
-from llm_datagen.llm.cache.response_cache import JournaledCaller, key_of
-from llm_datagen.llm.cache.sqlite import JournalFile
+from llm_datagen.llm.cache.response_cache import CachingCaller, key_of
+from llm_datagen.llm.cache.sqlite import CacheFile
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 REQUEST = ChatRequest(
@@ -32,7 +32,7 @@ ANSWER = ChatAnswer(
 def test_an_answer_that_was_changed_in_the_file_is_not_given_but_asked_for_again(tmp_path: Path, edit: str) -> None:
     path, other = tmp_path / "kept", replace(REQUEST, messages=[{"role": "user", "content": "?"}])
 
-    async def both(caller: JournaledCaller) -> list[str | None]:
+    async def both(caller: CachingCaller) -> list[str | None]:
         return [(await caller.complete(request)).text for request in (REQUEST, other)]
 
     assert run(path, Asked(ANSWER, replace(ANSWER, text="nein")), both) == ["ja", "nein"]
@@ -74,11 +74,11 @@ class Asked:
         pass
 
 
-def run(path: Path, asked: Asked, body: Callable[[JournaledCaller], Awaitable[Any]]) -> Any:
+def run(path: Path, asked: Asked, body: Callable[[CachingCaller], Awaitable[Any]]) -> Any:
     """Run `body` with a journal that was opened, and close it."""
 
     async def main() -> Any:
-        journal = JournaledCaller(asked, path)
+        journal = CachingCaller(asked, path)
         await journal.open()
         try:
             return await body(journal)
@@ -90,7 +90,7 @@ def run(path: Path, asked: Asked, body: Callable[[JournaledCaller], Awaitable[An
 
 
 def complete(path: Path, asked: Asked, *requests: ChatRequest) -> list[ChatAnswer]:
-    async def body(journal: JournaledCaller) -> list[ChatAnswer]:
+    async def body(journal: CachingCaller) -> list[ChatAnswer]:
         return [await journal.complete(request) for request in requests or [REQUEST]]
 
     answers: list[ChatAnswer] = run(path, asked, body)
@@ -152,7 +152,7 @@ def test_a_failure_is_not_kept(tmp_path: Path, failure: ChatAnswer | Exception) 
 def test_equal_requests_in_flight_are_asked_once_and_a_failed_one_is_passed_on(tmp_path: Path) -> None:
     asked = Asked(LLMRequestError("HTTP 500"), ANSWER)
 
-    async def body(journal: JournaledCaller) -> list[Any]:
+    async def body(journal: CachingCaller) -> list[Any]:
         asked.go = asyncio.Event()
         calls = [asyncio.ensure_future(journal.complete(REQUEST)) for _ in range(5)]
         await asyncio.sleep(0)
@@ -168,7 +168,7 @@ def test_equal_requests_in_flight_are_asked_once_and_a_failed_one_is_passed_on(t
 def test_the_answer_of_a_row_that_is_cancelled_is_kept_and_the_loop_goes_on(tmp_path: Path) -> None:
     asked = Asked()
 
-    async def body(journal: JournaledCaller) -> ChatAnswer:
+    async def body(journal: CachingCaller) -> ChatAnswer:
         with locked(tmp_path / "answers"):
             call = asyncio.ensure_future(journal.complete(REQUEST))
             while not asked.count:
@@ -187,7 +187,7 @@ def test_the_answer_of_a_row_that_is_cancelled_is_kept_and_the_loop_goes_on(tmp_
 def test_an_answer_that_nobody_can_use_is_discarded(tmp_path: Path) -> None:
     asked = Asked(replace(ANSWER, text="no JSON"), ANSWER)
 
-    async def body(journal: JournaledCaller) -> ChatAnswer:
+    async def body(journal: CachingCaller) -> ChatAnswer:
         bad = await journal.complete(REQUEST)
         again = await journal.complete(REQUEST)
         await journal.discard([(REQUEST, again)])
@@ -202,7 +202,7 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
     asked = Asked(broken, replace(ANSWER, finish_reason="length"), repaired)
     schema = answer_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
 
-    async def body(journal: JournaledCaller) -> list[Any]:
+    async def body(journal: CachingCaller) -> list[Any]:
         await journal.complete(REQUEST)
         asked.go.clear()
         asker = Asker(journal, schema, max_repairs=1)
@@ -220,10 +220,10 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
 def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_is_not_lost(tmp_path: Path) -> None:
     path, asked = tmp_path / "answers", Asked()
 
-    async def body(journal: JournaledCaller) -> ChatAnswer:
+    async def body(journal: CachingCaller) -> ChatAnswer:
         execute(path, FULL)
         for _ in range(2):
-            with pytest.raises(JournalError, match="disk is full"):
+            with pytest.raises(CacheError, match="disk is full"):
                 await journal.complete(REQUEST)
         assert asked.count == 1
         execute(path, "DROP TRIGGER full")
@@ -236,9 +236,9 @@ def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_
 def test_an_answer_that_could_not_be_kept_is_kept_in_the_end_when_it_can_be(tmp_path: Path) -> None:
     path, asked = tmp_path / "answers", Asked()
 
-    async def body(journal: JournaledCaller) -> None:
+    async def body(journal: CachingCaller) -> None:
         execute(path, FULL)
-        with pytest.raises(JournalError, match="disk is full"):
+        with pytest.raises(CacheError, match="disk is full"):
             await journal.complete(REQUEST)
         execute(path, "DROP TRIGGER full")
 
@@ -267,14 +267,14 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) 
         (tmp_path, "cannot be opened: unable to open"),
     ):
         before = path.read_bytes() if path.is_file() else b""
-        with pytest.raises(JournalError, match=message):
+        with pytest.raises(CacheError, match=message):
             complete(path, Asked())
         assert not path.is_file() or path.read_bytes() == before
 
 
 def test_many_open_a_new_file_at_once_and_write_to_it(tmp_path: Path) -> None:
     def use(number: int) -> None:
-        file = JournalFile(tmp_path / "answers")
+        file = CacheFile(tmp_path / "answers")
         file.open()
         for k in range(10):
             file.put({b"%d" % k: b"%d" % number})

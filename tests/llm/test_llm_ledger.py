@@ -15,10 +15,10 @@ import pytest
 from llm_datagen.cli.budget import spending
 from llm_datagen.llm import BudgetError
 from llm_datagen.llm.cost.budget import Amount, Budget, answer_limit
-from llm_datagen.llm.cost.spend import Ledger
+from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs import RunFolder
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 TEN = Budget(tokens=10)
 
@@ -27,7 +27,7 @@ def tokens(count: int) -> Amount:
     return Amount(count * 10**12, count)
 
 
-async def reserved(ledger: Ledger, count: int) -> int:
+async def reserved(ledger: Spend, count: int) -> int:
     call = await ledger.reserve(tokens(count), TEN)
     assert call is not None
     return call
@@ -35,7 +35,7 @@ async def reserved(ledger: Ledger, count: int) -> int:
 
 def test_calls_wait_for_room_in_their_order_and_give_up_when_there_will_be_none() -> None:
     async def main() -> None:
-        ledger = Ledger(None)
+        ledger = Spend(None)
         first, second = await reserved(ledger, 4), await reserved(ledger, 4)
         waiting = [asyncio.create_task(ledger.reserve(tokens(count), TEN)) for count in (6, 1, 9, 1)]
         await asyncio.sleep(0)
@@ -57,7 +57,7 @@ def test_calls_wait_for_room_in_their_order_and_give_up_when_there_will_be_none(
 
 def test_a_call_that_is_cancelled_after_it_got_room_gives_it_back() -> None:
     async def main() -> None:
-        ledger = Ledger(None)
+        ledger = Spend(None)
         first = await reserved(ledger, 10)
         cancelled = asyncio.create_task(ledger.reserve(tokens(10), TEN))
         await asyncio.sleep(0)
@@ -76,7 +76,7 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
     assert spending(run) == ""
 
     async def main() -> None:
-        ledger = Ledger.join("key", path.parent)
+        ledger = Spend.join("key", path.parent)
         ledger.settle(await reserved(ledger, 4), tokens(1))
         ledger.lose(await reserved(ledger, 2))
         await reserved(ledger, 3)  # its process dies here
@@ -90,19 +90,19 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
     with path.open("ab") as file:
         file.write(b'["reserve",3,9')
     for _ in range(2):
-        again = Ledger.join("key", path.parent)
+        again = Spend.join("key", path.parent)
         assert (again.spent, again.lost) == (tokens(6), tokens(5))
         again.leave()
     path.write_bytes(path.read_bytes() + b'["settle",77,0,0]\n')
     with pytest.raises(BudgetError, match="damaged: TornLineError"):
-        Ledger(path.parent)
+        Spend(path.parent)
 
 
 def test_every_line_of_the_file_that_is_changed_removed_doubled_or_moved_is_refused(tmp_path: Path) -> None:
     """What was spent is never less than it was, unless the end of the file is gone."""
 
     async def main() -> None:
-        ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=1000)
+        ledger, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
         for _ in range(5):
             call = await ledger.reserve(tokens(7), budget)
             assert call is not None
@@ -122,14 +122,14 @@ def test_every_line_of_the_file_that_is_changed_removed_doubled_or_moved_is_refu
         ):
             path.write_bytes(b"".join(changed))
             with pytest.raises(BudgetError, match=r"budget\.jsonl is damaged"):
-                Ledger(tmp_path)
+                Spend(tmp_path)
 
 
 def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:
     lines = [{"format": 1, "spent": tokens(40), "lost": tokens(5)}, ["reserve", 1, *tokens(9)]]
     lines += [["settle", 1, *tokens(2)], ["reserve", 2, *tokens(8)]]
     (tmp_path / "budget.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    ledger = Ledger.join("key", tmp_path)
+    ledger = Spend.join("key", tmp_path)
     assert (ledger.spent, ledger.lost) == (tokens(50), tokens(13))
     ledger.leave()
 
@@ -140,14 +140,14 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
     monkeypatch.setattr("llm_datagen.llm.cost.spend_file._LARGEST_BYTES", 2000)
     largest = 0
 
-    def torn(disk: LocalDisk, file: FileIO, data: bytes) -> None:
+    def torn(disk: LocalStorage, file: FileIO, data: bytes) -> None:
         file.write(data[:3])
         raise OSError(errno.ENOSPC, "the disk is full")
 
     async def main() -> None:
         nonlocal largest
-        ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=10**6)
-        assert Ledger.join("key", tmp_path) is ledger
+        ledger, budget = Spend.join("key", tmp_path), Budget(tokens=10**6)
+        assert Spend.join("key", tmp_path) is ledger
         await ledger.reserve(tokens(5), budget)
         for _ in range(300):
             call = await ledger.reserve(tokens(2), budget)
@@ -155,7 +155,7 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
             ledger.settle(call, tokens(1))
             largest = max(largest, (tmp_path / "budget.jsonl").stat().st_size)
         with monkeypatch.context() as patch:
-            patch.setattr(LocalDisk, "write", torn)
+            patch.setattr(LocalStorage, "write", torn)
             with pytest.raises(BudgetError, match="the disk is full"):
                 await ledger.reserve(tokens(1), budget)
         assert await ledger.reserve(tokens(1), budget) is not None
@@ -164,13 +164,13 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
 
     asyncio.run(main())
     assert 1900 < largest < 2100
-    again = Ledger.join("key", tmp_path)
+    again = Spend.join("key", tmp_path)
     assert again.spent == tokens(306)
     again.leave()
 
 
 def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
-    ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=1000)
+    ledger, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
     granted: list[int] = []
 
     async def spend() -> None:
@@ -189,14 +189,14 @@ def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
         thread.join()
     assert len(set(granted)) == len(granted) == 91, "until a hundred more would be too many"
     ledger.leave()
-    again = Ledger.join("key", tmp_path)
+    again = Spend.join("key", tmp_path)
     assert again.spent == tokens(910)
     again.leave()
 
 
 def test_a_ledger_that_was_removed_lets_no_call_go(tmp_path: Path) -> None:
     async def main() -> None:
-        ledger, budget = Ledger.join("key", tmp_path), Budget(tokens=1000)
+        ledger, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
         await ledger.reserve(tokens(1), budget)
         (tmp_path / "budget.jsonl").unlink()
         with pytest.raises(BudgetError, match="The file was removed while it was being written"):

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Simulation:
         self.sent.append(call)
         ends = self.now + call.takes
         self.booked.append((self.now + call.booked * call.takes, call.uses))
-        self.at(ends, lambda: self.limiter.leave(ticket, Outcome(used=call.uses, is_answered=True)))
+        self.at(ends, lambda: self.limiter.leave(ticket, CallOutcome(used=call.uses, is_answered=True)))
 
     def fullest_minute(self) -> tuple[int, int]:
         """Return the most requests and the most tokens that were booked within a minute."""

@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_used_fails_the_run_and_a_resume_goes_on_when_it_i
     path.write_text("no database" * 100)
     ask = server.operator(cache=str(path))
     pipeline = UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl").create("job")
-    with pytest.raises(NodeFailedError, match=r"JournalError: .*move it away"):
+    with pytest.raises(NodeFailedError, match=r"CacheError: .*move it away"):
         pipeline.run()
     assert not server.seen
     path.unlink()
@@ -140,7 +140,7 @@ def test_no_row_fails_because_answers_cannot_be_kept(
 
     asyncio.run(run_rows(server.operator(cache=str(path)), [{"q": "q0"}]))
     execute("CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
-    with pytest.raises(NodeFailedError, match=r"JournalError: .*disk is full"):
+    with pytest.raises(NodeFailedError, match=r"CacheError: .*disk is full"):
         run()
     execute("DROP TRIGGER full")
     run()

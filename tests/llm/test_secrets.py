@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 from yarl import URL
 
-from llm_datagen.llm.http.redaction import Mask
+from llm_datagen.llm.http.redaction import Redaction
 
 from ..cli.shell import Shell
 from ..support import lines, write_jsonl
@@ -155,6 +155,6 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     assert all(f'"{kind} 0"'.encode() in letters for kind in kinds if kind != "fine")
     for canary in (KEY, URL_KEY, ARGUMENT, NAMED):
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
-        mask = Mask(SecretStr(canary), URL("http://h"))
+        mask = Redaction(SecretStr(canary), URL("http://h"))
         for text in [*(path.read_bytes().decode(errors="replace") for path in files), "".join(said)]:
             assert mask.hidden(text) == text

@@ -15,15 +15,15 @@ from llm_datagen import (
     ConfigError,
     DatagenError,
     FunctionOperator,
-    ImageError,
-    ImageMismatchError,
     INodeContext,
     NodeConfig,
     NodeFailedError,
+    OperatorMismatchError,
     PipelineBusyError,
     PipelineExistsError,
     PipelineNotFoundError,
     RowFormatError,
+    RunStateError,
     Status,
     StreamBusyError,
     StreamMissingError,
@@ -550,7 +550,7 @@ def test_operators_that_do_not_match_the_image_are_refused(bench: Bench) -> None
     pipeline.cancel()
     pipeline.wait()
     for operators in ([same], [other, same], [same, other, same], [same, FunctionOperator(other, name="new")]):
-        with pytest.raises(ImageMismatchError, match=r"\['same', 'other'\].*name="):
+        with pytest.raises(OperatorMismatchError, match=r"\['same', 'other'\].*name="):
             bench.pipeline(operators).resume("a")
     renamed = FunctionOperator(lambda item: item, name="other")
     bench.pipeline([same, renamed]).resume("a")
@@ -575,7 +575,7 @@ def test_a_damaged_image_is_an_error_that_names_it(bench: Bench, damage: str) ->
     bench.pipeline([same]).create("a").run()
     image = bench.results / "a" / "runtime.json"
     image.write_text(damage)
-    with pytest.raises(ImageError, match=str(image)):
+    with pytest.raises(RunStateError, match=str(image)):
         bench.pipeline([same]).resume("a")
 
 
@@ -589,7 +589,7 @@ def test_a_key_that_is_missing_in_an_image_is_named(bench: Bench, key: str) -> N
     place, _, name = key.rpartition(".")
     del (image["nodes"][0] if place else image)[name]
     (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
-    with pytest.raises(ImageError, match=f"runtime.json is not an image of a run: '{name}' is missing; restore"):
+    with pytest.raises(RunStateError, match=f"runtime.json is not an image of a run: '{name}' is missing; restore"):
         bench.pipeline([same]).resume("a")
 
 
@@ -600,10 +600,10 @@ def test_an_image_that_was_edited_is_refused_and_one_of_the_version_before_is_no
     path = bench.results / "a" / "runtime.json"
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"batch_size": 1', b'"batch_size": 7'))
-    with pytest.raises(ImageError, match="was edited: its checksum differs"):
+    with pytest.raises(RunStateError, match="was edited: its checksum differs"):
         bench.pipeline([same]).resume("a")
     path.write_bytes(data.replace(b'"format": 2', b'"format": 1'))
-    with pytest.raises(ImageError, match="was edited: its checksum differs"):
+    with pytest.raises(RunStateError, match="was edited: its checksum differs"):
         bench.pipeline([same]).resume("a")
     older = {**json.loads(data), "format": 1}
     del older["check"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 from ..support import PATIENCE_SECONDS, Bench, lines, numbered
 
@@ -283,7 +283,7 @@ def test_a_full_queue_blocks_the_workers_and_says_so(bench: Bench) -> None:
             made += 1
         return item
 
-    real_append = LocalDisk.open_append
+    real_append = LocalStorage.open_append
 
     class SlowFile:
         def __init__(self, file: Any) -> None:
@@ -298,12 +298,12 @@ def test_a_full_queue_blocks_the_workers_and_says_so(bench: Bench) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
 
-    def open_append(self: LocalDisk, path: str) -> Any:
+    def open_append(self: LocalStorage, path: str) -> Any:
         file = real_append(self, path)
         return SlowFile(file) if path == str(bench.output) else file
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalDisk, "open_append", open_append)
+        patch.setattr(LocalStorage, "open_append", open_append)
         bench.pipeline([make], parallel_size=2, writer_config={"queue_size": 10, "flush_batch_size": 5}).run()
     assert len(lines(bench.output)) == 400
     # Held by the writer: 10. With each of two workers: a task, which is never larger than the queue.

@@ -13,7 +13,7 @@ import pytest
 
 from llm_datagen import DiskError, FunctionOperator, NodeFailedError
 from llm_datagen.streams import spill as spool_module
-from llm_datagen.streams.spill import SpoolError
+from llm_datagen.streams.spill import SpillError
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
@@ -93,7 +93,7 @@ def test_a_disk_without_room_for_the_children_is_no_fault_of_their_row(
             pipeline.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert isinstance(raised.value.__cause__, SpoolError)
+    assert isinstance(raised.value.__cause__, SpillError)
     assert isinstance(raised.value.__cause__, DiskError)
     assert str(bench.folder) in str(raised.value)
     assert not bench.is_sealed()

@@ -16,10 +16,10 @@ from llm_datagen import (
     ConfigError,
     DefaultPipelineHooks,
     FunctionOperator,
-    ImageMismatchError,
     INodeContext,
     JsonlStream,
     NodeFailedError,
+    OperatorMismatchError,
     PipelineExistsError,
     Status,
     StreamFactory,
@@ -400,7 +400,7 @@ def test_a_resume_matches_nodes_by_their_ids_not_by_their_order(bench: Bench) ->
     assert bag(lines(bench.folder / "right.jsonl")) == bag({"n": n + 2000, "_i": n} for n in range(60))
     renamed = nodes()
     renamed[0].node_id = "other"
-    with pytest.raises(ImageMismatchError, match=r"other .*: it was added; left .*: it was removed"):
+    with pytest.raises(OperatorMismatchError, match=r"other .*: it was added; left .*: it was removed"):
         run(bench, renamed).resume("x")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, FunctionOperator, INodeContext, UnifiedPipeline
-from llm_datagen.executors.parent_batches import Siblings
+from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams.block import Block
@@ -175,7 +175,7 @@ def test_a_batch_that_was_begun_goes_on_as_it_was_cut() -> None:
     """The first child of a row was done: the rest of its batch stays a batch, and the next one is whole."""
     records = [json.dumps({"_i": row_id}).encode() for row_id in ["7_1", "7_2", "7_3", "7_4", "8", "9", "9_left", "x"]]
     block = Block(records, 5, 0, sum(map(len, records)) + len(records), None, json.loads)
-    siblings, cuts = Siblings(3), [0]
+    siblings, cuts = ParentBatches(3), [0]
     while cuts[-1] < len(records):
         cuts.append(siblings.end(block, cuts[-1]))
     assert cuts == [0, 2, 4, 5, 6, 7, 8]

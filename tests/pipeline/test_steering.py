@@ -25,13 +25,13 @@ from llm_datagen.messages import (
     NodeFinished,
     NodeProgressed,
     NodeStarted,
-    Outcome,
     Pause,
     PipelineFinished,
     Reconfigure,
     Resume,
     Run,
     StageEnded,
+    StageOutcome,
     StatusChanged,
     Subscribe,
     UsageReported,
@@ -267,7 +267,7 @@ def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: p
         ({"secret": "hunter2"}, UnknownMessageError, "a dict"),
         (Cancel, UnknownMessageError, "the class Cancel"),
         (StatusChanged("hunter2"), UnknownMessageError, "its status must be PipelineStatus"),  # type: ignore[arg-type]
-        (StageEnded("node_0", "hunter", Outcome.FINISHED), UnknownMessageError, "only the supervisor's"),
+        (StageEnded("node_0", "hunter", StageOutcome.FINISHED), UnknownMessageError, "only the supervisor's"),
         (Resume("a"), PipelineBusyError, "run 'a' is running already"),
         (Run(), PipelineBusyError, "run 'a' is running already"),
     ]

@@ -18,8 +18,8 @@ from llm_datagen import (
 )
 from llm_datagen.cli.projection import project
 from llm_datagen.pipeline.preview import (
+    NodePreview,
     Sample,
-    StageTrial,
     external_inputs,
     first_rows,
     random_rows,
@@ -32,7 +32,7 @@ from ..support import numbered, write_jsonl
 from .test_stateless import Counting, Meant, Stateless
 
 
-def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[StageTrial]:
+def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[NodePreview]:
     pipeline = UnifiedPipeline(operators, "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None, **settings)
     image, given = pipeline.blueprint()
     ((stream, _),) = external_inputs(image)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import RunReport, StreamFactory
-from llm_datagen.runs.verify import NodeLedger, verify
+from llm_datagen.runs.verify import NodeAccount, verify
 
 from ..pipeline.chains import Fate, bare
 from ..support import Bench, eventually, lines
@@ -107,7 +107,7 @@ def source_of(bench: Bench, pipeline_id: str, number: int) -> Path:
     return Path(uri.partition("://")[2])
 
 
-def ledger_of(bench: Bench, pipeline_id: str = "a") -> list[NodeLedger]:
+def ledger_of(bench: Bench, pipeline_id: str = "a") -> list[NodeAccount]:
     """Recount a run; nothing must be wrong, and nothing missing (C1)."""
     ledgers = verify(bench.image(pipeline_id))
     for ledger in ledgers:

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.verify import NodeLedger, verify
+from llm_datagen.runs.verify import NodeAccount, verify
 
 from ..support import bag, eventually, lines, numbered, write_jsonl
 from .helpers import letters_of
@@ -131,7 +131,7 @@ class Work:
             if path.exists():
                 json.loads(path.read_bytes())
 
-    def ledger(self) -> list[NodeLedger]:
+    def ledger(self) -> list[NodeAccount]:
         """Recount the run: nothing must be wrong."""
         ledgers = verify(json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes()))
         assert [ledger.findings for ledger in ledgers] == [[], []]

@@ -12,7 +12,7 @@ import pytest
 from llm_datagen import ConfigError, NodeFailedError, Status
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams import JsonlStream, Span
-from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned, forget
@@ -36,7 +36,7 @@ JOBS = [
 def chained(text: str) -> bytes:
     """Return a dispatch log as it is written now; what follows the last newline is torn."""
     *whole, torn = text.encode().split(b"\n")
-    chain = Chain()
+    chain = ChecksumChain()
     return b"".join(chain.line(line) for line in whole) + torn
 
 
@@ -225,7 +225,7 @@ def test_the_record_of_what_was_handed_out_goes_with_the_seal(bench: Bench) -> N
         return row
 
     bench.pipeline([work], **ONCE).create("a").run()
-    assert found[0] == Chain().line(b"+ 0 1 0 9"), "it is written before the operator is called"
+    assert found[0] == ChecksumChain().line(b"+ 0 1 0 9"), "it is written before the operator is called"
     assert not path.exists()
 
 

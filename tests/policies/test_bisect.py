@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import Call
 from llm_datagen.streams.ids import RootNames
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..actors.helpers import block_of, stream_on
 from ..executors.helpers import Ctx, rows_of
@@ -64,9 +64,9 @@ def test_one_bad_row_in_a_batch_costs_at_most_twelve_further_calls(
     check_counts(bench, report)
 
 
-def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[int], list[int], Done]:
+def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[int], list[int], BlockResult]:
     """Work through rows as a node does with on_error="dead_letter"; return what came out, what failed, and the last."""
-    stream = stream_on(MemoryDisk(), "in.jsonl")
+    stream = stream_on(MemoryStorage(), "in.jsonl")
     kernel = Kernel(
         Call(operator),
         source=stream,

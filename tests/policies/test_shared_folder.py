@@ -20,7 +20,7 @@ from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPi
 from llm_datagen.cli.control import CannotCancelError, send_cancel
 from llm_datagen.cli.run_view import look_at
 from llm_datagen.runs import RunFolder, store
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 
 from ..programs import Program
@@ -136,7 +136,7 @@ def test_a_second_run_is_told_who_has_it_and_gets_it_when_that_process_is_dead(
     assert not (bench.results / "a" / "owner.json").exists()
 
 
-class OneMachine(LocalDisk):
+class OneMachine(LocalStorage):
     """A file system that says that it locks, and does so on each machine for itself, as NFS mounted with nolock."""
 
     def lock_path(self, path: str) -> HeldLock:

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from llm_datagen import NodeFailedError
-from llm_datagen.testing import FaultyDisk, record
+from llm_datagen.testing import FaultyStorage, record
 
 from ..support import Bench, numbered
 from .helpers import letters_of, poisoned
 
 
-def steps(disk: FaultyDisk, name: str) -> list[str]:
+def steps(disk: FaultyStorage, name: str) -> list[str]:
     """Return what was done to a file, or to the folder that is called so, by the operations' names."""
     return [point.operation for point in disk.hits if Path(point.path).name == name]
 
 
-def place(disk: FaultyDisk, operation: str, name: str, after: int = -1) -> int:
+def place(disk: FaultyStorage, operation: str, name: str, after: int = -1) -> int:
     """Return when it was done for the first time, after another thing."""
     return next(
         number

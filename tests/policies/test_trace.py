@@ -14,7 +14,7 @@ import pytest
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.runs.trace import trace
 from llm_datagen.streams import Span
-from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.seal import Seal
 
 from ..pipeline.chains import Fate
 from ..streams.disks import blocks_of
@@ -270,7 +270,7 @@ def test_a_row_that_should_be_there_and_is_not_is_missing(bench: Bench) -> None:
     bench.output.write_bytes(b"".join(kept[:4] + kept[5:]))
     stream = StreamFactory.create(f"jsonl://{bench.output}")
     stream.write_seal(
-        Manifest(size=bench.output.stat().st_size, rows=10, cover=(Span(0, 10, 0, 90),), complete=True), sync=False
+        Seal(size=bench.output.stat().st_size, rows=10, cover=(Span(0, 10, 0, 90),), complete=True), sync=False
     )
     assert kin(bench, 4)[1:] == ends("node_0", "itself", "missing", 4)
 

@@ -22,7 +22,7 @@ import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.messages import Pause
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 
 class Work(BaseOperator):
@@ -113,7 +113,7 @@ class Dying:
 
     def install(self) -> None:
         dying = self
-        append, replace, remove = LocalDisk.open_append, LocalDisk.replace, LocalDisk.remove
+        append, replace, remove = LocalStorage.open_append, LocalStorage.replace, LocalStorage.remove
 
         class File:
             def __init__(self, file: Any) -> None:
@@ -130,20 +130,20 @@ class Dying:
             def __getattr__(self, name: str) -> Any:
                 return getattr(self._file, name)
 
-        def dying_append(disk: LocalDisk, path: str) -> Any:
+        def dying_append(disk: LocalStorage, path: str) -> Any:
             dying.change()
             return File(append(disk, path))
 
-        def dying_replace(disk: LocalDisk, path: str, data: bytes, *, sync: bool) -> None:
+        def dying_replace(disk: LocalStorage, path: str, data: bytes, *, sync: bool) -> None:
             dying.change(lambda: Path(f"{path}.tmp").write_bytes(data[: len(data) // 2]))
             replace(disk, path, data, sync=sync)
 
-        def dying_remove(disk: LocalDisk, path: str) -> None:
+        def dying_remove(disk: LocalStorage, path: str) -> None:
             dying.change()
             remove(disk, path)
 
         for name, method in (("open_append", dying_append), ("replace", dying_replace), ("remove", dying_remove)):
-            setattr(LocalDisk, name, method)
+            setattr(LocalStorage, name, method)
 
 
 def fan_of(job: dict[str, Any]) -> UnifiedNodePipeline:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog  # noqa: F401 - before any fork: each child would import it
 
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 from ..support import Bench
 from .edited_steps import line, steps
@@ -34,7 +34,7 @@ def kill_at(at: int) -> None:
         return step
 
     for name in STEPS:
-        setattr(LocalDisk, name, deadly(getattr(LocalDisk, name)))
+        setattr(LocalStorage, name, deadly(getattr(LocalStorage, name)))
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ import pytest
 from llm_datagen import (
     ConfigError,
     DefaultPipelineHooks,
-    ImageMismatchError,
     NodeFailedError,
     OperatorChangedError,
+    OperatorMismatchError,
     OperatorWarning,
     PipelineExistsError,
     UnifiedNode,
@@ -28,7 +28,7 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.runs.verify import verify
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
 
 from ..pipeline import parts
 from ..support import Bench, lines, numbered, write_jsonl
@@ -83,7 +83,7 @@ def test_an_edited_operator_is_refused_by_name_and_nothing_is_changed(begun: Ben
     assert "give create() or resume() on_change='accept'" in str(caught.value)
     assert "give create() or resume() on_change='rerun'" in str(caught.value)
     assert "--" not in str(caught.value)
-    assert isinstance(caught.value, ImageMismatchError)
+    assert isinstance(caught.value, OperatorMismatchError)
     assert state(begun) == before
 
 
@@ -233,10 +233,10 @@ class Death(BaseException):
 
 def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     """Let the disk die at a step: before it, or behind it when `at` is odd."""
-    plain = getattr(LocalDisk, method)
+    plain = getattr(LocalStorage, method)
     left = [at // 2]
 
-    def step(self: LocalDisk, *args: Any) -> Any:
+    def step(self: LocalStorage, *args: Any) -> Any:
         if "owner.json" in str(args[0]):  # when it lets go of the run
             return plain(self, *args)
         if self is LOCAL_DISK and left[0] == 0:
@@ -247,7 +247,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
         left[0] -= 1
         return plain(self, *args)
 
-    monkeypatch.setattr(LocalDisk, method, step)
+    monkeypatch.setattr(LocalStorage, method, step)
 
 
 @pytest.mark.parametrize("method", ["unlink", "rename"])

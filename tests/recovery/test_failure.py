@@ -11,7 +11,7 @@ import pykka
 import pytest
 
 from llm_datagen import BaseOperator, DefaultPipelineHooks, INodeContext, NodeFailedError, Status
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 from ..support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered, pairwise
 
@@ -419,7 +419,7 @@ def test_a_disk_that_fails_fails_the_run(bench: Bench, async_mode: bool, streami
     bench.give(numbered(200))
     full = OSError(28, "No space left on device")
     target = str(bench.output) + (".commits" if which == "commit log" else "")
-    real = LocalDisk.open_append
+    real = LocalStorage.open_append
 
     class FullFile:
         def __init__(self, file: Any) -> None:
@@ -436,7 +436,7 @@ def test_a_disk_that_fails_fails_the_run(bench: Bench, async_mode: bool, streami
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
 
-    def open_append(self: LocalDisk, path: str) -> Any:
+    def open_append(self: LocalStorage, path: str) -> Any:
         file = real(self, path)
         return FullFile(file) if path == target else file
 
@@ -444,7 +444,7 @@ def test_a_disk_that_fails_fails_the_run(bench: Bench, async_mode: bool, streami
         return item
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalDisk, "open_append", open_append)
+        patch.setattr(LocalStorage, "open_append", open_append)
         pipeline = bench.pipeline(
             [copier(), slow],
             streaming=streaming,

@@ -15,7 +15,7 @@ import pytest
 from llm_datagen import NodeFailedError, Status, StreamChangedError, UnifiedNode, UnifiedPipeline
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import fingerprint
-from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import read_log
 from llm_datagen.streams.storage.local import LOCAL_DISK
 
@@ -143,7 +143,7 @@ def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) 
 
 def test_a_run_of_an_older_version_whose_commits_have_no_checksums_of_the_input_goes_on(tmp_path: Path) -> None:
     killed = Killed(tmp_path, "jsonl")
-    reader, writer, found = Chain(), Chain(), []
+    reader, writer, found = ChecksumChain(), ChecksumChain(), []
     for line in killed.log.read_bytes().splitlines():
         record = json.loads(reader.read(line))
         record.pop("marks", None)

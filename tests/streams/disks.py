@@ -13,8 +13,8 @@ from llm_datagen.streams.coverage import START
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.storage.base import AppendFile, Disk, ReadFile
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.base import AppendFile, ReadFile, Storage
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 
 class Crash(OSError):
@@ -24,8 +24,8 @@ class Crash(OSError):
 class CrashDisk:
     """A disk that dies once `budget` is spent: a byte appended costs one, and so does any other change."""
 
-    def __init__(self, budget: int, inner: MemoryDisk | None = None) -> None:
-        self.inner = inner or MemoryDisk()
+    def __init__(self, budget: int, inner: MemoryStorage | None = None) -> None:
+        self.inner = inner or MemoryStorage()
         self.budget = budget
         self.spent = 0
 
@@ -40,9 +40,9 @@ class CrashDisk:
         if not self.spend(1):
             raise Crash("no space left on the device")
 
-    def survivor(self) -> MemoryDisk:
+    def survivor(self) -> MemoryStorage:
         """Return what is found after the crash: the same files, and nobody has them open."""
-        disk = MemoryDisk()
+        disk = MemoryStorage()
         disk._files = {path: bytearray(data) for path, data in self.inner._files.items()}
         return disk
 
@@ -96,8 +96,8 @@ class _CrashFile:
 class RecordingDisk:
     """A disk that writes down every change: (what, path)."""
 
-    def __init__(self, inner: Disk | None = None) -> None:
-        self.inner: Disk = inner or MemoryDisk()
+    def __init__(self, inner: Storage | None = None) -> None:
+        self.inner: Storage = inner or MemoryStorage()
         self.done: list[tuple[str, str]] = []
 
     def size(self, path: str) -> int | None:
@@ -150,7 +150,7 @@ class _RecordingFile:
 CODECS: dict[str, Codec] = {"jsonl": JsonlCodec(), "csv": CsvCodec()}
 
 
-def stream_on(disk: Disk, kind: str = "jsonl") -> Stream:
+def stream_on(disk: Storage, kind: str = "jsonl") -> Stream:
     """Return the stream `out.<kind>` on `disk`."""
     stream = Stream(f"out.{kind}")
     stream.disk = disk
@@ -160,7 +160,7 @@ def stream_on(disk: Disk, kind: str = "jsonl") -> Stream:
 
 def stream_of(data: bytes, kind: str = "jsonl") -> Stream:
     """Return a stream that another program has written: `data`, and nothing beside it."""
-    disk = MemoryDisk()
+    disk = MemoryStorage()
     disk.replace(f"out.{kind}", data, sync=False)
     return stream_on(disk, kind)
 

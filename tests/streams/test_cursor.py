@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams import Block, Coverage, Segment, Span, Stream
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from .disks import blocks_of, contents, drain, grow, put, read_now, stream_of, stream_on, values_now
 
@@ -20,7 +20,7 @@ texts = st.text('ab",\n\ré漢', max_size=8)
 
 def written(kind: str, state: str, cells: list[str], tail: bytes = b"") -> Stream:
     """Return a stream with a row a cell, that is plain, committed or sealed; a committed one has a torn tail."""
-    stream = stream_on(MemoryDisk(), kind)
+    stream = stream_on(MemoryStorage(), kind)
     writer = stream.get_writer()
     for cell in cells:
         writer.write([{"a": cell, "b": "x"}])
@@ -126,7 +126,7 @@ def test_nobody_reads_past_the_last_commit(kind: str) -> None:
 
 def test_a_reader_takes_its_writers_word_for_what_is_committed() -> None:
     """S1: told how far it may read, it need not look."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     sink = stream.sink()
     reader = stream.cursor()
     assert reader.read(1) is None
@@ -183,7 +183,7 @@ def test_what_is_appended_after_the_end_was_seen_is_left_alone() -> None:
 
 def test_a_missing_file_is_waited_for_only_by_who_follows() -> None:
     """M18, M22: else the error names the file."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     with pytest.raises(StreamMissingError, match=r"^out.jsonl does not exist"):
         stream.cursor(follow=False).read(1)
     reader = stream.cursor()
@@ -215,7 +215,7 @@ def test_a_seal_made_with_touch_does_not_make_rows_of_what_was_never_committed()
 @pytest.mark.parametrize("change", [b"", b'{"_i":0}', b'{"_i":0}\n{"_i":1}\n'])
 def test_a_sealed_stream_of_another_size_is_an_error(change: bytes) -> None:
     """M22: shortened or continued after its seal; the error names the file and both sizes."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     with stream.get_writer() as writer:
         writer.write([{}])
     put(stream, change)
@@ -226,7 +226,7 @@ def test_a_sealed_stream_of_another_size_is_an_error(change: bytes) -> None:
 @pytest.mark.parametrize("beside", ["done", "touched", "commits"])
 def test_a_file_that_is_gone_is_not_waited_for(beside: str) -> None:
     """M22: its seal or its commit log says that it was there."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     writer = stream.get_writer()
     writer.write([1])
     if beside == "commits":
@@ -330,7 +330,7 @@ def test_an_input_that_has_grown_behind_its_last_row_goes_on_there() -> None:
 
 def test_a_cursor_over_nothing_has_ended() -> None:
     """S1: no segments, no rows, and no look at the stream."""
-    reader = stream_on(MemoryDisk()).cursor([])
+    reader = stream_on(MemoryStorage()).cursor([])
     assert reader.read(1) is None
     assert reader.ended()
 

@@ -13,8 +13,8 @@ import pytest
 
 from llm_datagen.errors import StreamBusyError
 from llm_datagen.streams import JsonlStream, Span, Stream, commit_log
-from llm_datagen.streams.storage.local import LocalDisk
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..programs import Program
 from .disks import drain, stream_on, values_now
@@ -66,7 +66,7 @@ def test_a_reader_beside_a_writer_sees_every_row_once(
 ) -> None:
     """S1: while flushes are written, the log is compacted, and the stream is sealed."""
     monkeypatch.setattr(commit_log, "COMPACT_BYTES", 300)
-    stream: Stream = JsonlStream(str(tmp_path / "out.jsonl")) if where == "disk" else stream_on(MemoryDisk())
+    stream: Stream = JsonlStream(str(tmp_path / "out.jsonl")) if where == "disk" else stream_on(MemoryStorage())
     flushes = 400
     failures: list[BaseException] = []
     progress = threading.Semaphore(0)
@@ -101,7 +101,7 @@ def test_a_reader_beside_a_writer_sees_every_row_once(
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R1: the old one stays until the new one is complete."""
-    disk, path = LocalDisk(), str(tmp_path / "deep" / "file")
+    disk, path = LocalStorage(), str(tmp_path / "deep" / "file")
     disk.replace(path, b"old", sync=True)
 
     def fail(fd: int, data: bytes) -> int:
@@ -134,7 +134,7 @@ def test_writes_that_the_system_takes_in_pieces_are_written_whole(
 @pytest.mark.parametrize("where", ["disk", "memory"])
 def test_the_two_disks_do_the_same(where: str, tmp_path: Path) -> None:
     """M16: what is tried in memory holds on files."""
-    disk = LocalDisk() if where == "disk" else MemoryDisk()
+    disk = LocalStorage() if where == "disk" else MemoryStorage()
     path = str(tmp_path / "a" / "file")
     assert disk.size(path) is None
     assert disk.read_all(path) is None
@@ -206,7 +206,7 @@ def test_what_lies_in_the_place_of_a_temporary_file_is_not_written_to(
     else:
         source = tmp_path / "source"
         source.write_text("moved")
-        disk = LocalDisk()
+        disk = LocalStorage()
         rename = disk.rename
 
         def other_medium(old: str, new: str) -> None:

@@ -16,14 +16,14 @@ from llm_datagen.errors import (
     StreamExistsError,
     StreamMissingError,
 )
-from llm_datagen.streams import JsonlStream, Manifest, Span, Stream
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams import JsonlStream, Seal, Span, Stream
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from .disks import CrashDisk, RecordingDisk, contents, put, read_now, stream_of, stream_on, values_now
 
 
 def written(rows: list[Any]) -> Stream:
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     with stream.get_writer() as writer:
         writer.write(rows)
     return stream
@@ -31,7 +31,7 @@ def written(rows: list[Any]) -> Stream:
 
 def test_a_seal_says_what_the_stream_is() -> None:
     """M17, C1: counts, size, ids, coverage; the commit log is gone."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     sink = stream.sink(source="jsonl://in.jsonl")
     sink.append(b"1\n2\n", rows=2, spans=[Span(0, 3, 0, 30)], filtered=1, ids=("0_1", 2), marks={"m": [1]})
     manifest = sink.seal()
@@ -80,12 +80,12 @@ def test_a_file_of_another_program_can_be_sealed() -> None:
 def test_what_does_not_exist_cannot_be_sealed() -> None:
     """M22: the error names the file."""
     with pytest.raises(StreamMissingError, match=r"out.jsonl does not exist, so it cannot be sealed"):
-        stream_on(MemoryDisk()).seal()
+        stream_on(MemoryStorage()).seal()
 
 
 def test_an_unfinished_stream_sealed_by_hand_ends_with_its_last_commit() -> None:
     """M17, S1: its torn tail is no part of it, and it stays readable; nor does it count as complete."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     writer = stream.get_writer()
     writer.write([1, 2])
     with pytest.raises(StreamBusyError):
@@ -101,7 +101,7 @@ def test_an_unfinished_stream_sealed_by_hand_ends_with_its_last_commit() -> None
 
 def test_an_unfinished_stream_that_was_changed_is_not_sealed_by_hand() -> None:
     """S3: a seal vouches for what is there."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     writer = stream.get_writer()
     writer.write([1, 2])
     writer._sink.close()
@@ -130,7 +130,7 @@ def test_an_unsealed_stream_is_continued_where_it_ended() -> None:
 def test_unsealing_and_sealing_may_be_interrupted_anywhere(at: int) -> None:
     """M21: with both a seal and a log, the stream is sealed; the next unseal takes it up."""
     stream = written(["a"])
-    disk = CrashDisk(at, stream.disk if isinstance(stream.disk, MemoryDisk) else None)
+    disk = CrashDisk(at, stream.disk if isinstance(stream.disk, MemoryStorage) else None)
     crashing = stream_on(disk)
     try:
         crashing.unseal()
@@ -174,7 +174,7 @@ def test_a_stream_edited_after_its_seal_is_found_out() -> None:
 def test_verify_asks_nothing_of_what_nobody_accounts_for() -> None:
     """M22: there is nothing to compare it with."""
     stream_of(b"1\n").verify()
-    stream_on(MemoryDisk()).verify()
+    stream_on(MemoryStorage()).verify()
     stream = written([1])
     stream.disk.remove(stream.path)
     with pytest.raises(StreamMissingError):
@@ -184,7 +184,7 @@ def test_verify_asks_nothing_of_what_nobody_accounts_for() -> None:
 def test_an_empty_stream_can_be_sealed_and_continued() -> None:
     """S2: a source without rows gives a stream without rows, also in CSV."""
     for kind in ("jsonl", "csv"):
-        stream = stream_on(MemoryDisk(), kind)
+        stream = stream_on(MemoryStorage(), kind)
         stream.get_writer().close()
         assert contents(stream) == b""
         assert list(stream.get_reader().read()) == []
@@ -196,11 +196,9 @@ def test_an_empty_stream_can_be_sealed_and_continued() -> None:
 
 def test_a_seal_survives_being_written_and_read() -> None:
     """M17: the manifest is JSON that comes back whole."""
-    manifest = Manifest(
-        size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True
-    )
-    assert Manifest.parse(manifest.dump()) == manifest
-    assert Manifest.parse(manifest.dump()[:-3]) is None
+    manifest = Seal(size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True)
+    assert Seal.parse(manifest.dump()) == manifest
+    assert Seal.parse(manifest.dump()[:-3]) is None
 
 
 # The order of things.
@@ -268,7 +266,7 @@ def test_data_reaches_the_medium_before_its_commit_and_the_commit_before_the_sea
 
 def test_a_wrong_fsync_is_an_error_before_anything_is_touched() -> None:
     """M3, M20: it names the setting and the choices."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     wrong: Any = "always"
     with pytest.raises(ConfigError, match="fsync must be one of 'never', 'close', 'flush', not 'always'"):
         stream.get_writer(fsync=wrong)

@@ -25,9 +25,9 @@ from llm_datagen.errors import (
     StreamSealedError,
 )
 from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commit_log
-from llm_datagen.streams.checksum_chain import Chain
-from llm_datagen.streams.storage.base import Disk
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.checksum_chain import ChecksumChain
+from llm_datagen.streams.storage.base import Storage
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from .disks import Crash, CrashDisk, contents, put, read_now, stream_on, values_now
 
@@ -81,7 +81,7 @@ def state_of(sink: Sink) -> State:
     )  # fmt: skip
 
 
-def build(disk: Disk, steps: list[tuple[int, int, bool]]) -> tuple[Stream, list[State], list[int]]:
+def build(disk: Storage, steps: list[tuple[int, int, bool]]) -> tuple[Stream, list[State], list[int]]:
     """Commit steps; return the stream, its state after each commit, and the log's length then."""
     stream = stream_on(disk)
     sink = stream.sink(source=SOURCE)
@@ -99,7 +99,7 @@ STEPS = [(0, 2, False), (4, 6, False), (6, 7, True), (2, 3, False), (9, 11, Fals
 
 def copied(stream: Stream, **changed: bytes) -> Stream:
     """Return a copy of the stream on another disk, with some files (data, commits, done) changed."""
-    copy = stream_on(MemoryDisk())
+    copy = stream_on(MemoryStorage())
     for name, path in (("data", stream.path), ("commits", stream.commits_path), ("done", stream.done_path)):
         data = changed.get(name, stream.disk.read_all(path))
         if data is not None:
@@ -134,7 +134,7 @@ def reopened(stream: Stream) -> State:
 
 def test_a_stream_is_reopened_as_it_was_left() -> None:
     """S1: coverage with its holes, counts, ids and marks."""
-    stream, states, _ = build(MemoryDisk(), STEPS)
+    stream, states, _ = build(MemoryStorage(), STEPS)
     assert reopened(stream) == states[-1]
     assert states[-1] == State(
         b"".join(map(record, [0, 1, 4, 5, 2, 9, 10])), [span(0, 3), span(4, 7), span(9, 11)], 7, 1, (0, 10), {"n": 3}
@@ -144,14 +144,14 @@ def test_a_stream_is_reopened_as_it_was_left() -> None:
 @pytest.mark.parametrize("tail", [b"", b'{"_i', b'{"_i":3}\n', b'{"_i":3}\n{"_i":4}\n\n\x00\x00'])
 def test_what_was_never_committed_is_cut_off(tail: bytes) -> None:
     """S1, M22: a torn tail is not a change; it is cut and made again."""
-    stream, states, _ = build(MemoryDisk(), STEPS)
+    stream, states, _ = build(MemoryStorage(), STEPS)
     put(stream, contents(stream) + tail)
     assert reopened(stream) == states[-1]
 
 
 def test_a_stream_cut_at_any_byte_is_an_error_that_names_it() -> None:
     """M22: rows that were committed and are gone are not made again silently."""
-    stream, states, _ = build(MemoryDisk(), STEPS)
+    stream, states, _ = build(MemoryStorage(), STEPS)
     data = states[-1].data
     for length in range(len(data)):
         cut = copied(stream, data=data[:length])
@@ -166,7 +166,7 @@ def test_a_stream_cut_at_any_byte_is_an_error_that_names_it() -> None:
 
 def test_a_commit_log_cut_at_any_byte_gives_the_state_of_its_last_whole_commit() -> None:
     """S1: a torn commit was promised to nobody; without any, nothing is guessed and nothing is cut."""
-    stream, states, lengths = build(MemoryDisk(), STEPS)
+    stream, states, lengths = build(MemoryStorage(), STEPS)
     log = log_of(stream)
     for length in range(len(log)):
         cut = copied(stream, commits=log[:length])
@@ -184,7 +184,7 @@ def test_a_commit_log_cut_at_any_byte_gives_the_state_of_its_last_whole_commit()
 @given(st.integers(0, 400), st.integers(0, 1500), st.binary(max_size=20))
 def test_both_files_cut_give_a_commit_or_an_error(data_length: int, log_length: int, tail: bytes) -> None:
     """S1: whatever a loss of power leaves, the stream is as after some commit, or refused."""
-    stream, states, lengths = build(MemoryDisk(), STEPS)
+    stream, states, lengths = build(MemoryStorage(), STEPS)
     cut = copied(stream, data=contents(stream)[:data_length] + tail, commits=log_of(stream)[:log_length])
     known = [state for state, end in zip(states, lengths, strict=True) if end <= log_length]
     try:
@@ -198,7 +198,7 @@ def test_both_files_cut_give_a_commit_or_an_error(data_length: int, log_length: 
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
 def test_a_commit_log_with_a_changed_byte_gives_a_commit_or_an_error(flip: int) -> None:
     """S1, S3: never a state that the stream was not in."""
-    stream, states, lengths = build(MemoryDisk(), STEPS)
+    stream, states, lengths = build(MemoryStorage(), STEPS)
     log = log_of(stream)
     seen = Counter[str]()
     for at in range(len(log)):
@@ -222,7 +222,7 @@ def test_a_commit_log_with_a_changed_byte_gives_a_commit_or_an_error(flip: int) 
 def test_a_stream_with_a_changed_byte_is_an_error_that_names_the_place() -> None:
     """M22, S3: whichever flush the byte was part of, and also when the last commit added none."""
     for steps in (STEPS, [*STEPS, (11, 12, True)]):
-        stream, states, _ = build(MemoryDisk(), steps)
+        stream, states, _ = build(MemoryStorage(), steps)
         data = states[-1].data
         for at in range(len(data)):
             changed = copied(stream, data=data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -238,7 +238,7 @@ def test_a_stream_with_a_changed_byte_is_an_error_that_names_the_place() -> None
 
 def test_a_row_that_was_edited_is_refused_even_if_the_last_commits_added_no_rows() -> None:
     """M22: the file is not cut in the middle of a row, either."""
-    stream, states, _ = build(MemoryDisk(), [(0, 3, False), (3, 4, True), (4, 5, True)])
+    stream, states, _ = build(MemoryStorage(), [(0, 3, False), (3, 4, True), (4, 5, True)])
     put(stream, states[-1].data.replace(b"x", b"longer"))
     with pytest.raises(StreamCorruptError, match=r"out.jsonl, bytes 0 to"):
         stream.sink(source=SOURCE)
@@ -247,7 +247,7 @@ def test_a_row_that_was_edited_is_refused_even_if_the_last_commits_added_no_rows
 @pytest.mark.parametrize("ending", [b"\n", b'{"rows":1}\n', b"00000000 {}\n", b"d3d99e8b []\n", b"\x00" * 9 + b"\n"])
 def test_a_last_line_of_the_log_that_is_none_is_dropped(ending: bytes) -> None:
     """S1: it is no commit; what is before it stands."""
-    stream, states, _ = build(MemoryDisk(), STEPS)
+    stream, states, _ = build(MemoryStorage(), STEPS)
     assert reopened(copied(stream, commits=log_of(stream) + ending)) == states[-1]
 
 
@@ -262,18 +262,18 @@ def test_a_last_line_of_the_log_that_is_none_is_dropped(ending: bytes) -> None:
 )
 def test_a_commit_that_makes_no_sense_is_an_error_with_its_place(value: dict[str, Any]) -> None:
     """S3: its checksum is right, so it was not torn: rows covered twice, or not a commit at all."""
-    stream, _, lengths = build(MemoryDisk(), STEPS)
+    stream, _, lengths = build(MemoryStorage(), STEPS)
     last = log_of(stream).splitlines()[-1][:8]
-    changed = copied(stream, commits=log_of(stream) + Chain(last).line(orjson.dumps(value)))
+    changed = copied(stream, commits=log_of(stream) + ChecksumChain(last).line(orjson.dumps(value)))
     with pytest.raises(StreamCorruptError, match=rf"out.jsonl.commits cannot be read at byte {lengths[-1]} \(line 8\)"):
         changed.sink(source=SOURCE)
 
 
 def test_a_log_of_another_format_is_an_error() -> None:
     """S3: what a later version wrote is not guessed at."""
-    stream, _, _ = build(MemoryDisk(), STEPS)
+    stream, _, _ = build(MemoryStorage(), STEPS)
     _, _, rest = log_of(stream).partition(b"\n")
-    header = Chain().line(orjson.dumps({"format": 99, "source": SOURCE}))
+    header = ChecksumChain().line(orjson.dumps({"format": 99, "source": SOURCE}))
     changed = copied(stream, commits=header + rest)
     with pytest.raises(StreamCorruptError, match=r"byte 0 \(line 1\): format 99 is not 2"):
         changed.sink(source=SOURCE)
@@ -287,7 +287,7 @@ def unchained(log: bytes) -> bytes:
 
 def test_a_log_of_the_version_before_is_continued_and_written_anew() -> None:
     """S1: with all that was committed. From there on, its lines are a chain."""
-    stream, states, _ = build(MemoryDisk(), STEPS)
+    stream, states, _ = build(MemoryStorage(), STEPS)
     older = copied(stream, commits=unchained(log_of(stream)))
     assert log_of(older).startswith(b"%08x {" % zlib.crc32(log_of(older).split(b"\n")[0][9:]))
     assert reopened(older) == states[-1]
@@ -297,7 +297,7 @@ def test_a_log_of_the_version_before_is_continued_and_written_anew() -> None:
 @pytest.mark.parametrize("change", ["away", "twice", "swapped"])
 def test_a_line_of_a_log_that_is_removed_doubled_or_moved_is_an_error(change: str) -> None:
     """S3: whichever it is, though each line that is left is whole. Nothing can be done twice by that."""
-    stream, _, _ = build(MemoryDisk(), STEPS)
+    stream, _, _ = build(MemoryStorage(), STEPS)
     lines = log_of(stream).splitlines(keepends=True)
     for at in range(len(lines) - 1):
         changed = {
@@ -313,7 +313,7 @@ def test_a_line_of_a_log_that_is_removed_doubled_or_moved_is_an_error(change: st
 
 def test_a_line_that_was_removed_from_a_log_of_the_version_before_shows_in_the_bytes() -> None:
     """S3: its lines are no chain, but each says where its flush began."""
-    stream, _, _ = build(MemoryDisk(), [step for step in STEPS if not step[2]])
+    stream, _, _ = build(MemoryStorage(), [step for step in STEPS if not step[2]])
     lines = unchained(log_of(stream)).splitlines(keepends=True)
     assert len(lines) == 6
     for at in range(2, len(lines) - 1):
@@ -324,7 +324,7 @@ def test_a_line_that_was_removed_from_a_log_of_the_version_before_shows_in_the_b
 # Crashes: at every byte that a run writes.
 
 
-def run_on(disk: Disk, rows: int, step: int, seed: int) -> None:
+def run_on(disk: Storage, rows: int, step: int, seed: int) -> None:
     """Do what is left of a run: cover all source rows in any order, and seal."""
     stream = stream_on(disk)
     if stream.is_sealed():
@@ -344,7 +344,7 @@ def run_on(disk: Disk, rows: int, step: int, seed: int) -> None:
         sink.close()
 
 
-def check_run(disk: Disk, rows: int, *, may_keep_log: bool = False) -> None:
+def check_run(disk: Storage, rows: int, *, may_keep_log: bool = False) -> None:
     """Every source row is covered once, and its result is in the file once or, filtered, not at all."""
     stream = stream_on(disk)
     manifest = stream.manifest()
@@ -363,7 +363,7 @@ def check_run(disk: Disk, rows: int, *, may_keep_log: bool = False) -> None:
     stream.verify()
 
 
-def check_crashed(disk: Disk) -> None:
+def check_crashed(disk: Storage) -> None:
     """What can be read of an interrupted stream is whole rows, each of them covered."""
     stream = stream_on(disk)
     readable = stream.readable()
@@ -404,7 +404,7 @@ def test_crashes_upon_crashes_lose_nothing_and_repeat_nothing(
     """M21: also when recovery itself is interrupted, again and again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commit_log, "COMPACT_BYTES", compact)
-        disk = MemoryDisk()
+        disk = MemoryStorage()
         for number, budget in enumerate(budgets):
             crashing = CrashDisk(budget, disk)
             try:
@@ -417,7 +417,7 @@ def test_crashes_upon_crashes_lose_nothing_and_repeat_nothing(
         check_run(disk, 25, may_keep_log=is_sealed)
 
 
-def write_csv(disk: Disk, rows: int) -> None:
+def write_csv(disk: Storage, rows: int) -> None:
     with stream_on(disk, "csv").get_writer() as writer:
         for number in range(writer._sink.position.rows, rows):
             writer.write([{"a": f'"{number}",\n', "b": None}])
@@ -463,7 +463,7 @@ def test_a_disk_that_fails_midway_leaves_what_was_committed(where: str) -> None:
 
 def test_a_source_row_that_is_covered_already_is_refused_before_it_is_written() -> None:
     """S1: a repeat is a bug of the writer's owner; nothing of it gets into the stream."""
-    stream, states, _ = build(MemoryDisk(), STEPS)
+    stream, states, _ = build(MemoryStorage(), STEPS)
     sink = stream.sink(source=SOURCE)
     with pytest.raises(StreamCorruptError, match="source rows 2 to 4 were delivered twice"):
         sink.append(b"3\n", rows=1, spans=[span(3, 4), span(2, 4)])
@@ -478,7 +478,7 @@ def test_a_source_row_that_is_covered_already_is_refused_before_it_is_written() 
 @pytest.fixture(params=["jsonl", "csv", "memory"])
 def stream(request: pytest.FixtureRequest, tmp_path: Path) -> Stream:
     if request.param == "memory":
-        return stream_on(MemoryDisk())
+        return stream_on(MemoryStorage())
     made: Callable[[str], Stream] = JsonlStream if request.param == "jsonl" else CsvStream
     return made(str(tmp_path / "folder" / f"out.{request.param}"))
 
@@ -501,7 +501,7 @@ def test_only_one_writer_at_a_time_has_a_stream(stream: Stream) -> None:
 
 def test_closing_twice_does_not_take_the_stream_from_the_next_writer() -> None:
     """M23: an old handle has no say any more."""
-    disk = MemoryDisk()
+    disk = MemoryStorage()
     first = disk.open_append("x")
     first.close()
     second = disk.open_append("x")
@@ -526,7 +526,7 @@ def test_a_file_of_somebody_else_is_not_written_to(stream: Stream) -> None:
 
 def test_an_empty_file_of_somebody_else_is_taken() -> None:
     """M17: `touch out.jsonl` loses nothing; nor does a crash before the first commit log."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     put(stream, b"")
     stream.sink().close()
 
@@ -552,7 +552,7 @@ def test_a_stream_that_has_ended_is_not_written_to(stream: Stream) -> None:
 
 def test_a_stray_seal_does_not_make_a_file() -> None:
     """M17: a writer that is refused touches nothing."""
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     stream.disk.replace(stream.done_path, b"", sync=False)
     with pytest.raises(StreamSealedError):
         stream.sink()
@@ -565,7 +565,7 @@ def test_a_stray_seal_does_not_make_a_file() -> None:
 def test_the_commit_log_is_kept_short_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """S1: its length follows the rows in flight, not the rows written."""
     monkeypatch.setattr(commit_log, "COMPACT_BYTES", 500)
-    stream = stream_on(MemoryDisk())
+    stream = stream_on(MemoryStorage())
     sink = stream.sink(source=SOURCE)
     order = list(range(300))
     random.Random(3).shuffle(order)

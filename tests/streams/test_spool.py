@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.errors import DatagenError
 from llm_datagen.streams import spill as spool_module
-from llm_datagen.streams.spill import Spool, SpoolError
+from llm_datagen.streams.spill import Spill, SpillError
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS
@@ -44,9 +44,9 @@ def files_at_most(size: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def spool_in(folder: Path | None) -> Iterator[Spool]:
+def spool_in(folder: Path | None) -> Iterator[Spill]:
     """Make a spool, and close it."""
-    with contextlib.closing(Spool(None if folder is None else str(folder))) as spool:
+    with contextlib.closing(Spill(None if folder is None else str(folder))) as spool:
         yield spool
 
 
@@ -134,7 +134,7 @@ def test_a_disk_that_fails_is_said_and_loses_nothing_that_was_there_before(tmp_p
     with spool_in(tmp_path) as spool:
         spool.append(numbered(0, 20), may_file=True)
         assert spool.is_filed
-        with files_at_most(len(spool) + 10), pytest.raises(SpoolError) as raised:
+        with files_at_most(len(spool) + 10), pytest.raises(SpillError) as raised:
             spool.append(numbered(20, 60), may_file=True)
         assert isinstance(raised.value, DatagenError)
         assert raised.value.errno == errno.EFBIG
@@ -147,7 +147,7 @@ def test_a_disk_that_fails_is_said_and_loses_nothing_that_was_there_before(tmp_p
 @pytest.mark.usefixtures("small")
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     """M24: the error names it."""
-    with spool_in(tmp_path / "gone") as spool, pytest.raises(SpoolError, match="gone"):
+    with spool_in(tmp_path / "gone") as spool, pytest.raises(SpillError, match="gone"):
         spool.append(numbered(0, 60), may_file=True)
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_somebody_has_cut_is_an_error_when_it_is_read(tmp_path: Path
         spool.append(numbered(0, 60), may_file=True)
         (fd,) = deleted_files_of(os.getpid(), tmp_path)
         os.truncate(fd, 10)
-        with pytest.raises(SpoolError, match="shorter"):
+        with pytest.raises(SpillError, match="shorter"):
             list(spool)
 
 
@@ -175,9 +175,9 @@ def deleted_files_of(pid: int, folder: Path) -> list[str]:
 
 CHILD = """
 import sys
-from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.spill import Spill
 
-spool = Spool(sys.argv[1])
+spool = Spill(sys.argv[1])
 for _ in range(20):
     spool.append([b"x" * 1000] * 1000, may_file=True)
 print("ready", flush=True)

@@ -20,7 +20,7 @@ from llm_datagen.errors import (
     StreamSealedError,
 )
 from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, reader_writer
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.testing import Fault, inject
 
 from .disks import blocks_of, contents, grow, put, stream_of, stream_on
@@ -125,7 +125,7 @@ def test_bare_values_in_csv_come_back_as_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [{"a": 1}, "text", b"bytes"])
 def test_a_row_that_is_given_as_rows_is_an_error(rows: Any) -> None:
     """M16: it would be written as its keys or letters."""
-    with stream_on(MemoryDisk()).get_writer() as writer, pytest.raises(TypeError, match=r"write\(\) takes rows"):
+    with stream_on(MemoryStorage()).get_writer() as writer, pytest.raises(TypeError, match=r"write\(\) takes rows"):
         writer.write(rows)
 
 
@@ -207,7 +207,7 @@ def test_a_seal_that_the_disk_refuses_lets_go_of_the_file(tmp_path: Path) -> Non
 
 def test_a_closed_writer_writes_no_more() -> None:
     """M17: a sealed stream has ended."""
-    writer = stream_on(MemoryDisk()).get_writer()
+    writer = stream_on(MemoryStorage()).get_writer()
     writer.close()
     with pytest.raises(StreamSealedError):
         writer.write([1])
@@ -300,7 +300,7 @@ def test_a_reader_tells_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> N
     time = FakeTime()
     monkeypatch.setattr(reader_writer, "time", time)
     with pytest.raises(StreamIdleError, match=r"out.jsonl gave nothing new for 2.\d s.*out.jsonl.done is missing"):
-        read_all(stream_on(MemoryDisk()), idle_timeout=2.0, retry_interval=0.5)
+        read_all(stream_on(MemoryStorage()), idle_timeout=2.0, retry_interval=0.5)
     assert 2.0 <= time.now < 2.6
 
 

@@ -14,7 +14,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
-from llm_datagen.testing.storage import FaultyDisk
+from llm_datagen.testing.storage import FaultyStorage
 
 from ..support import nothing_left
 from .bounds import bound
@@ -108,7 +108,7 @@ class Lab:
         death = fork(work, self.scratch)
         return death, [tuple(point) for point in json.loads(found.read_text())] if found.exists() else []
 
-    def _go(self, disk: FaultyDisk, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
+    def _go(self, disk: FaultyStorage, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
         refusal = ""
         status = "completed"
         with nothing_left():

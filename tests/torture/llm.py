@@ -196,7 +196,7 @@ class LLMTorture:
                 yield f"stopped: {said['reason']}"
             else:
                 self.budget = {name: cap * 2 for name, cap in self.budget.items()}
-        elif said.get("cause") != "JournalError" or not full:
+        elif said.get("cause") != "CacheError" or not full:
             yield from judge.failure(said)
 
     def _orders(self) -> list[Order]:

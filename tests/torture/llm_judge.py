@@ -13,7 +13,7 @@ from typing import Any
 
 from llm_datagen.llm.cost.budget import Amount, Budget
 from llm_datagen.llm.cost.prices import PICO
-from llm_datagen.llm.cost.spend_file import LedgerFile
+from llm_datagen.llm.cost.spend_file import SpendFile
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 
@@ -51,7 +51,7 @@ class LLMJudge:
         """Yield what is wrong with the money: the cap holds, and the ledger knows all that was charged."""
         if budget is None:
             return
-        spent, lost, in_flight = LedgerFile(self.folder / "results" / "a" / "files").read()
+        spent, lost, in_flight = SpendFile(self.folder / "results" / "a" / "files").read()
         sold = [till.sold() for till in self.tills]
         charged = Amount(*(sum(one[name] for one in sold) for name in Amount._fields))
         if not Budget(round(budget.get("usd", 1e6) * PICO), int(budget.get("tokens", 1e12))).holds(charged):

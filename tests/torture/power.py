@@ -13,7 +13,7 @@ from typing import Any
 
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.testing.storage import FaultyDisk
+from llm_datagen.testing.storage import FaultyStorage
 
 from . import operators
 
@@ -21,7 +21,7 @@ Event = tuple[Any, ...]
 """A step: its name, and what it was done with."""
 
 
-class JournalDisk(FaultyDisk):
+class JournalDisk(FaultyStorage):
     """The files of this machine, with a journal of all that changes them. Any thread may use it.
 
     Args:

@@ -185,10 +185,10 @@ import sys
 from llm_datagen import UnifiedPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
 UnifiedPipeline([lambda row: row], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None).create("a").run()
 assert not [name for name in sys.modules if name.startswith("llm_datagen.testing")]
-assert FileStream.disk is RunFolder.disk is LOCAL_DISK and type(LOCAL_DISK) is LocalDisk
+assert FileStream.disk is RunFolder.disk is LOCAL_DISK and type(LOCAL_DISK) is LocalStorage
 """
 
 

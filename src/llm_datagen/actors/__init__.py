@@ -6,7 +6,7 @@ From the bottom: `mailbox` (two lanes, a bound, timers) · `stage` (one life, on
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import Stage
@@ -16,7 +16,7 @@ from llm_datagen.actors.writer import WriterActor
 __all__ = [
     "Mailbox",
     "NodeActor",
-    "NodePlan",
+    "OpenedNode",
     "PipelineActor",
     "ReaderActor",
     "Stage",

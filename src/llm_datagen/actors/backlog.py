@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 
-from llm_datagen.executors.parent_batches import Siblings
+from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.streams import Block
 
 JOINED_BYTES = 1024 * 1024
@@ -24,7 +24,7 @@ class Backlog:
         siblings: where batches end, when they do not lie on a grid.
     """
 
-    def __init__(self, step: int, siblings: Siblings | None = None) -> None:
+    def __init__(self, step: int, siblings: ParentBatches | None = None) -> None:
         self._step = step
         self._siblings = siblings
         self._blocks: deque[Block] = deque()
@@ -93,7 +93,7 @@ class Backlog:
             have = 0 if to_grid else have // self._step * self._step
         return self._pop(have) if have else None
 
-    def _take_siblings(self, rows: int, siblings: Siblings) -> Block | None:
+    def _take_siblings(self, rows: int, siblings: ParentBatches) -> Block | None:
         """Take one batch, or about so many rows, but no part of a batch of which more may come."""
         block = self._joined_up_to(rows + self._step)
         is_all = self._is_closed or bool(self._blocks)

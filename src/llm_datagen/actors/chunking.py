@@ -36,7 +36,7 @@ LATE_SECONDS = 0.025
 """A task of several calls in which one takes longer is late."""
 
 
-class Pace:
+class AdaptiveChunking:
     """What a node has learned of its operator's speed.
 
     Args:

@@ -16,10 +16,10 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
-from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.spill import Spill
 
 _LIVENESS_SECONDS = 1.0
 
@@ -50,7 +50,7 @@ class Delivery:
         self.waiting = 0
         """Threads that are in a put now. Changed without a lock: good enough to say what a stalled node waits for."""
 
-    def try_put(self, task: int, done: Done) -> bool:
+    def try_put(self, task: int, done: BlockResult) -> bool:
         """Deliver without blocking, if that is possible now."""
         if self._sync:
             return False
@@ -68,7 +68,7 @@ class Delivery:
         tell(self._node, _task_done(task, done, lost=lost))
         return True
 
-    def put(self, task: int, done: Done) -> None:
+    def put(self, task: int, done: BlockResult) -> None:
         """Deliver; blocks while the writer is full."""
         self.waiting += 1
         waited = self._write(done)
@@ -80,7 +80,7 @@ class Delivery:
     def close(self) -> None:
         """Let go of what will not be delivered any more. Called when the workers have ended."""
 
-    def _write(self, done: Done) -> float | None:
+    def _write(self, done: BlockResult) -> float | None:
         """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
         if done.span.start == done.span.end:
             return 0.0
@@ -139,16 +139,16 @@ class OrderedDelivery(Delivery):
     ) -> None:
         super().__init__(writer, node, sync=sync, on_lost=on_lost)
         self._lock = threading.Lock()
-        self._early: dict[int, Done] = {}
+        self._early: dict[int, BlockResult] = {}
         self._segments = list(segments)
         self.next_row = self._segments[0].start if self._segments else 0
         """The ordinal of the first row that was not delivered."""
 
-    def try_put(self, task: int, done: Done) -> bool:
+    def try_put(self, task: int, done: BlockResult) -> bool:
         """Refuse: putting in order needs a lock, which the caller must not wait for."""
         return False
 
-    def put(self, task: int, done: Done) -> None:
+    def put(self, task: int, done: BlockResult) -> None:
         """Deliver `done`, and all that has waited for it; or let it wait."""
         lost = False
         self.waiting += 1
@@ -189,20 +189,20 @@ class OrderedDelivery(Delivery):
         self.next_row = row
 
 
-def _let_go(done: Done) -> None:
+def _let_go(done: BlockResult) -> None:
     """Close the file of a result that has one."""
-    if isinstance(done.data, Spool):
+    if isinstance(done.data, Spill):
         done.data.close()
 
 
-def _task_done(task: int, done: Done, *, lost: bool, held_back: float = 0.0) -> TaskDone:
+def _task_done(task: int, done: BlockResult, *, lost: bool, held_back: float = 0.0) -> TaskDone:
     rows = done.span.end - done.span.start
     return TaskDone(
         task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, done.survived, lost, held_back
     )
 
 
-def _write(done: Done, ack: Future[None] | None) -> Write:
+def _write(done: BlockResult, ack: Future[None] | None) -> Write:
     return Write(
         rows=done.rows,
         data=done.data,

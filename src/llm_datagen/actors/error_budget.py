@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
-from llm_datagen.executors.allowance import Allowance
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.allowance import ErrorAllowance
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
 
 
-class FailedRows:
+class ErrorBudget:
     """Counts the rows that failed in a node, and does with them what its policy says.
 
     Args:
@@ -25,7 +25,7 @@ class FailedRows:
     def __init__(self, policy: FailurePolicy, *, done: int, failed: int) -> None:
         self._policy = policy
         self._failed = failed
-        self.allowance = Allowance(policy, done=done, failed=failed)
+        self.allowance = ErrorAllowance(policy, done=done, failed=failed)
         """What workers ask before they go on after a failure."""
 
     def count_done(self, rows: int) -> None:
@@ -58,9 +58,9 @@ class FailedRows:
         """Whether they are dead-lettered; else they are skipped."""
         return self._policy.on_error == "dead_letter"
 
-    def outcome(self, block: Block, failure: OperatorFailure) -> Done:
+    def outcome(self, block: Block, failure: OperatorFailure) -> BlockResult:
         """Return the outcome of rows that failed, and are done with all the same."""
-        return Done.without_rows(
+        return BlockResult.without_rows(
             block.span,
             skipped=0 if self.is_letter else failure.rows,
             dead=failure.rows if self.is_letter else 0,

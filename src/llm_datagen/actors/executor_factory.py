@@ -8,16 +8,16 @@ import pykka
 
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.node_context import NodeContext
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient
-from llm_datagen.executors.allowance import Allowance
+from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.base import Executor
-from llm_datagen.executors.event_loop import LoopExecutor
+from llm_datagen.executors.event_loop import EventLoopExecutor
 from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.threads import ThreadExecutor
 
 
-def make_delivery(plan: NodePlan, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
+def make_delivery(plan: OpenedNode, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
     """Return how results get to the writer, and the word of it to the node."""
     sync = not plan.writer.async_mode
     if plan.ordered:
@@ -25,7 +25,7 @@ def make_delivery(plan: NodePlan, writer: pykka.ActorRef[Any], node: Recipient, 
     return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
 
 
-def make_kernel(plan: NodePlan, ctx: NodeContext, allowance: Allowance) -> Kernel:
+def make_kernel(plan: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -> Kernel:
     """Return how the node's rows are processed."""
     assert plan.sink is not None
     return Kernel(
@@ -43,7 +43,7 @@ def make_kernel(plan: NodePlan, ctx: NodeContext, allowance: Allowance) -> Kerne
     )
 
 
-def make_executor(plan: NodePlan, kernel: Kernel, delivery: Delivery) -> Executor:
+def make_executor(plan: OpenedNode, kernel: Kernel, delivery: Delivery) -> Executor:
     """Return the executor for the node's operator; not yet started."""
     if plan.packed is not None:
         from llm_datagen.executors.process.executor import ProcessExecutor
@@ -57,5 +57,5 @@ def make_executor(plan: NodePlan, kernel: Kernel, delivery: Delivery) -> Executo
             policy=plan.policy,
             may_repeat=plan.dispatched is None,
         )
-    make = LoopExecutor if plan.call.is_async else ThreadExecutor
+    make = EventLoopExecutor if plan.call.is_async else ThreadExecutor
     return make(plan.node_id, plan.operator, kernel, delivery, plan.concurrency)

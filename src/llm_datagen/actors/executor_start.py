@@ -8,7 +8,7 @@ from llm_datagen.executors.base import Executor
 from llm_datagen.executors.thread_pool import WorkerPool
 
 
-class Starting:
+class ExecutorStart:
     """Starts an executor on a thread of its own. Used by the node's thread.
 
     The thread lives until `stop`: a worker process that it starts must not outlive it.

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 5.0
 """How long the end of a run waits for hooks that have not returned."""
 
 
-class HookRunner:
+class HookDispatcher:
     """A subscriber that calls hooks, one event after the other, on a thread of its own.
 
     A hook that raises is logged. When hooks are slower than events, a node's progress is conflated to the latest,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from llm_datagen.executors.base import Executor
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import Id, RootNames
 from llm_datagen.streams.rows import named
@@ -27,7 +27,7 @@ class _Task:
     """Rows that were not begun when it was last looked at; -1: it was not, or waits for a worker."""
 
 
-class Tasks:
+class InFlight:
     """What the workers have, and what waits for one of them. Used by the node's own thread.
 
     A slow row holds up no others that were grouped with it: a task that is `late` is `cut`, and the node hands out
@@ -61,7 +61,7 @@ class Tasks:
         """Give rows to the workers."""
         self._executor.submit(self._add(block, block.size), block)
 
-    def deliver(self, block: Block, done: Done) -> None:
+    def deliver(self, block: Block, done: BlockResult) -> None:
         """Have a result delivered that took no call."""
         self._executor.deliver(self._add(block, 0), done)
 

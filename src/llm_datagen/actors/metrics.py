@@ -9,7 +9,7 @@ TELL_SECONDS = 1.0
 """How often the supervisor hears of it, at most."""
 
 
-class WorkerTimes:
+class WorkerMetrics:
     """What the workers of a node did. Used by the node's thread alone.
 
     Args:
@@ -47,7 +47,7 @@ class WorkerTimes:
         tell(self._supervisor, TimeSpent(self._node_id, figures))
 
 
-class SourceTimes:
+class SourceMetrics:
     """How long a reader had nothing to give that was asked for. Used by the reader's thread alone.
 
     Args:

@@ -9,39 +9,39 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.backlog import Backlog
-from llm_datagen.actors.chunking import BYTES_AHEAD, LATE_SECONDS, Pace
+from llm_datagen.actors.chunking import BYTES_AHEAD, LATE_SECONDS, AdaptiveChunking
 from llm_datagen.actors.delivery import OrderedDelivery
-from llm_datagen.actors.error_budget import FailedRows
+from llm_datagen.actors.error_budget import ErrorBudget
 from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_kernel
-from llm_datagen.actors.executor_start import Starting
-from llm_datagen.actors.in_flight import Tasks
-from llm_datagen.actors.metrics import WorkerTimes
+from llm_datagen.actors.executor_start import ExecutorStart
+from llm_datagen.actors.in_flight import InFlight
+from llm_datagen.actors.metrics import WorkerMetrics
 from llm_datagen.actors.node_context import NodeContext
-from llm_datagen.actors.opened_node import NodePlan
-from llm_datagen.actors.pause import HOLD_SECONDS, Holding, HoldOver
+from llm_datagen.actors.opened_node import OpenedNode
+from llm_datagen.actors.pause import HOLD_SECONDS, PauseGate, PauseOver
 from llm_datagen.actors.rate_limit import RateLimit
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
-from llm_datagen.actors.watchdog import StallWatch
+from llm_datagen.actors.watchdog import StallWatchdog
 from llm_datagen.errors import FailureRecord, StopRun
 from llm_datagen.messages import (
-    AllowCalls,
     Batch,
     Cancel,
     Demand,
     EndOfSource,
     Feed,
     Finish,
-    HoldCalls,
     Moved,
     NodeMessage,
     OperatorFailed,
     OperatorFailure,
-    Outcome,
+    PauseCalls,
     Resize,
     RowsFailed,
+    StageOutcome,
     Stalled,
     StopRequested,
     TaskDone,
+    UnpauseCalls,
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -95,7 +95,7 @@ class NodeActor(Stage):
     """
 
     def __init__(
-        self, plan: NodePlan, pipeline_id: str, boss: Recipient, writer: pykka.ActorRef[Any], log: PlatformLog
+        self, plan: OpenedNode, pipeline_id: str, boss: Recipient, writer: pykka.ActorRef[Any], log: PlatformLog
     ) -> None:
         super().__init__("node", plan.node_id, boss)
         self._plan = plan
@@ -106,14 +106,14 @@ class NodeActor(Stage):
         self._ctx = NodeContext(pipeline_id, plan.node_id, boss, log, folder=plan.folder)
         self._delivery = make_delivery(plan, writer, self.actor_ref, self._ctx)
         position = plan.position
-        self._failed = FailedRows(plan.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
+        self._failed = ErrorBudget(plan.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
         kernel = make_kernel(plan, self._ctx, self._failed.allowance)
-        self._holding = Holding(kernel, self._ctx)
+        self._holding = PauseGate(kernel, self._ctx)
         self._executor = make_executor(plan, kernel, self._delivery)
-        self._starting = Starting(self._executor, plan.node_id)
-        self._tasks = Tasks(self._executor, step=plan.step, workers=plan.concurrency, root=plan.root)
+        self._starting = ExecutorStart(self._executor, plan.node_id)
+        self._tasks = InFlight(self._executor, step=plan.step, workers=plan.concurrency, root=plan.root)
         self._backlog = Backlog(plan.step if plan.call.batch else 0, kernel.siblings)
-        self._pace = Pace(
+        self._pace = AdaptiveChunking(
             plan.concurrency,
             plan.step,
             plan.step if plan.dispatched is not None else plan.writer.queue_size,
@@ -123,9 +123,9 @@ class NodeActor(Stage):
             task_seconds=self._executor.task_seconds,
         )
         self._rate = RateLimit(self.clock, plan.rate)
-        self._stall = StallWatch(self.clock, plan.stall_after)
+        self._stall = StallWatchdog(self.clock, plan.stall_after)
         self._is_given_up = False
-        self._times = WorkerTimes(plan.node_id, plan.concurrency, boss)
+        self._times = WorkerMetrics(plan.node_id, plan.concurrency, boss)
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
@@ -159,7 +159,7 @@ class NodeActor(Stage):
             self._resize()
 
     def handle(
-        self, message: NodeMessage | _Started | _Patience | _Late | _Look | _RateWait | _GraceOver | HoldOver
+        self, message: NodeMessage | _Started | _Patience | _Late | _Look | _RateWait | _GraceOver | PauseOver
     ) -> None:
         """Handle a message."""
         match message:
@@ -187,11 +187,11 @@ class NodeActor(Stage):
                 pass  # what can be done now is done below
             case _GraceOver():
                 self._give_up_calls()
-            case HoldCalls(held=held):
+            case PauseCalls(held=held):
                 self._hold(held)
-            case AllowCalls():
+            case UnpauseCalls():
                 self._holding.end()
-            case HoldOver():
+            case PauseOver():
                 self._holding.answer()
             case Resize():
                 self._resize()
@@ -203,7 +203,7 @@ class NodeActor(Stage):
 
     def drop(self, message: Any) -> None:
         """Let nobody wait for calls of a node that has ended."""
-        if isinstance(message, HoldCalls):
+        if isinstance(message, PauseCalls):
             message.held.set_result(None)
 
     def release(self) -> None:
@@ -238,10 +238,10 @@ class NodeActor(Stage):
             self._hand_out(block)
         if self._is_stopping:
             if not self._tasks:
-                self.end(Outcome.STOPPED)
+                self.end(StageOutcome.STOPPED)
         elif self._total is not None and not self._tasks and not self._backlog.rows:
             tell(self._writer, Finish(self._total, self._source_size))
-            self.end(Outcome.FINISHED)
+            self.end(StageOutcome.FINISHED)
         else:
             self._demand()
 
@@ -283,7 +283,7 @@ class NodeActor(Stage):
         self._holding.begin(held)
         for rest in self._tasks.cut_all():
             self._put_back(rest)
-        self.mailbox.wake_after(HOLD_SECONDS, HoldOver(), key="hold")
+        self.mailbox.wake_after(HOLD_SECONDS, PauseOver(), key="hold")
 
     def _resize(self) -> None:
         if self._starting.is_on:

@@ -8,16 +8,16 @@ from typing import Any, Self
 import pykka
 
 from llm_datagen.actors.node import NodeActor
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.reader import ReaderActor
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.actors.writer import WriterActor
-from llm_datagen.messages import Cancel, Outcome
+from llm_datagen.messages import Cancel, StageOutcome
 from llm_datagen.runs.logs.writer import PlatformLog
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class NodeStages:
     """The stages of a node. Used by the supervisor's thread.
 
     Attributes:
@@ -27,16 +27,16 @@ class Group:
         is_over: whether all have ended, and the supervisor has drawn its conclusions.
     """
 
-    plan: NodePlan
+    plan: OpenedNode
     reader: pykka.ActorRef[Any]
     node: pykka.ActorRef[Any]
     writer: pykka.ActorRef[Any]
-    ended: dict[str, Outcome] = field(default_factory=dict)
+    ended: dict[str, StageOutcome] = field(default_factory=dict)
     is_over: bool = False
 
     @classmethod
     def start(
-        cls, plan: NodePlan, pipeline_id: str, boss: Recipient, crew: list[pykka.ActorRef[Any]], log: PlatformLog
+        cls, plan: OpenedNode, pipeline_id: str, boss: Recipient, crew: list[pykka.ActorRef[Any]], log: PlatformLog
     ) -> Self:
         """Start the stages of a node that is not finished; all of them, or none.
 

@@ -15,7 +15,7 @@ RATE_SECONDS = 5.0
 """Rates are over so many of the last seconds."""
 
 
-class NodeProgress:
+class NodeState:
     """One node's state.
 
     Args:

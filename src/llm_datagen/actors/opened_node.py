@@ -15,7 +15,7 @@ from llm_datagen.streams.ids import RootNames
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class NodePlan:
+class OpenedNode:
     """A node, ready to be run once.
 
     Attributes:
@@ -81,7 +81,7 @@ class NodePlan:
         if self.dispatched is not None:
             self.dispatched.close()
 
-    def reads(self, other: NodePlan) -> bool:
+    def reads(self, other: OpenedNode) -> bool:
         """Return whether it reads what the node of another plan writes now."""
         return other.sink is not None and other.sink.stream.place in self.source.places
 

@@ -14,11 +14,11 @@ wait for the writer: what they had not begun was taken from them, and they begin
 
 
 @dataclass(frozen=True, slots=True)
-class HoldOver:
+class PauseOver:
     """Timer: tasks were waited for long enough."""
 
 
-class Holding:
+class PauseGate:
     """Whether a node is paused. Used by the node's own thread.
 
     Args:

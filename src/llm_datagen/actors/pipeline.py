@@ -24,7 +24,6 @@ from llm_datagen.messages import (
     NodeProgressed,
     NodeStarted,
     OperatorLogged,
-    Outcome,
     Pause,
     PipelineFinished,
     PipelineMessage,
@@ -36,6 +35,7 @@ from llm_datagen.messages import (
     Run,
     Settled,
     StageEnded,
+    StageOutcome,
     Stalled,
     StatusChanged,
     Steer,
@@ -180,7 +180,7 @@ class PipelineActor(Stage):
         if self._result is None:
             error = ended.error or DatagenError("the supervisor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
-        self.end(Outcome.FINISHED)
+        self.end(StageOutcome.FINISHED)
 
     def _rows_failed(self, message: RowsFailed) -> None:
         if not self._subscribers and self._host is None:  # where many rows fail, an event for each takes time

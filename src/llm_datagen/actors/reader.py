@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from llm_datagen.actors.metrics import SourceTimes
+from llm_datagen.actors.metrics import SourceMetrics
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.errors import StreamIdleError
 from llm_datagen.messages import (
-    AllowCalls,
     Batch,
     Cancel,
     Committed,
     Demand,
     EndOfSource,
-    HoldCalls,
-    Outcome,
+    PauseCalls,
     ReaderMessage,
     Sealed,
     SourceQuiet,
     SourceSized,
+    StageOutcome,
+    UnpauseCalls,
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -71,7 +71,7 @@ class ReaderActor(Stage):
         self._supervisor = boss
         self._wanted = 0
         self._waiting_since: float | None = None
-        self._times = SourceTimes(node_id, boss)
+        self._times = SourceMetrics(node_id, boss)
         self._tries = 0
         self._last_said = float("-inf")
         self._said = False
@@ -92,14 +92,14 @@ class ReaderActor(Stage):
                 self._serve()
             case Sealed() | _LookAgain():
                 self._serve()
-            case HoldCalls():
+            case PauseCalls():
                 self._is_held = True
-            case AllowCalls():
+            case UnpauseCalls():
                 self._is_held = False
                 if self._waiting_since is not None:
                     self._waiting_since = self.clock.monotonic()
             case Cancel():
-                self.end(Outcome.STOPPED)
+                self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
 
@@ -123,7 +123,7 @@ class ReaderActor(Stage):
             self._stop_waiting()
             tell(self._supervisor, SourceSized(self.node_id, self._cursor.start, is_exact=True))
             tell(self._node, EndOfSource(self._cursor.start, self._cursor.limit))
-            self.end(Outcome.FINISHED)
+            self.end(StageOutcome.FINISHED)
         else:
             self._wait()
 

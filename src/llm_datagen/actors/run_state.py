@@ -9,10 +9,10 @@ from typing import Any
 from llm_datagen.actors.clock import Clock
 from llm_datagen.actors.failed_row import failed_row
 from llm_datagen.actors.failure_log import FailureLog, ids_shown
-from llm_datagen.actors.node_state import NodeProgress
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.node_state import NodeState
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.actors.steering import Steering
+from llm_datagen.actors.steering import PauseControl
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.messages import (
     CheckpointSaved,
@@ -40,7 +40,7 @@ SAVE_SECONDS = 0.5
 """How often the image is saved while rows move; a change of status is saved at once."""
 
 
-class RunRecord:
+class RunState:
     """What is known of a run.
 
     Args:
@@ -62,13 +62,13 @@ class RunRecord:
 
     def __init__(
         self,
-        plans: list[NodePlan],
+        plans: list[OpenedNode],
         *,
         pipeline_id: str,
         folder: RunFolder | None,
         image: dict[str, Any],
         pipeline: Recipient,
-        steering: Steering,
+        steering: PauseControl,
         log: PlatformLog,
         clock: Clock,
     ) -> None:
@@ -81,7 +81,7 @@ class RunRecord:
         self._log = log
         self._clock = clock
         known = {node["node_id"]: node for node in image.get("nodes", [])}
-        self.progress = {plan.node_id: NodeProgress(plan.node_id, known.get(plan.node_id, {})) for plan in plans}
+        self.progress = {plan.node_id: NodeState(plan.node_id, known.get(plan.node_id, {})) for plan in plans}
         self.status = Status.RUNNING
         self.reason = ""
         self._end = Status.CANCELED
@@ -100,7 +100,7 @@ class RunRecord:
                 self.progress[plan.node_id].finished_before(plan.position)
                 self.tell_progress(self.progress[plan.node_id])
 
-    def node_started(self, plan: NodePlan) -> None:
+    def node_started(self, plan: OpenedNode) -> None:
         """Take note that a node begins, and say so."""
         self.progress[plan.node_id].start(plan.position)
         self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
@@ -112,7 +112,7 @@ class RunRecord:
         progress.committed(message)
         self.tell_progress(progress)
 
-    def node_ended(self, plan: NodePlan, *, success: bool) -> None:
+    def node_ended(self, plan: OpenedNode, *, success: bool) -> None:
         """Take note that a node has ended, and say so. What it has sealed is the size of those that read it."""
         cause = self.first_failure if self.first_failure and self.first_failure[0] == plan.node_id else None
         progress = self.progress[plan.node_id]
@@ -208,7 +208,7 @@ class RunRecord:
         tell(self._pipeline, stalled)
         self.changed()
 
-    def tell_progress(self, progress: NodeProgress) -> None:
+    def tell_progress(self, progress: NodeState) -> None:
         """Tell subscribers how far a node is."""
         report = progress.report()
         self._told_totals[report.node_id] = (progress.source_total, progress.source_is_exact)
@@ -226,7 +226,7 @@ class RunRecord:
             NodeProgressed(self._pipeline_id, report.node_id, report.rows_in, report.total, meta),
         )
 
-    def look_around(self, running: Sequence[NodePlan]) -> None:
+    def look_around(self, running: Sequence[OpenedNode]) -> None:
         """Tell how things are, and save that if the last time is long enough ago."""
         self._estimate_totals(running)
         for plan in running:  # a total that becomes known is news, long before a slow first row is committed
@@ -242,7 +242,7 @@ class RunRecord:
         tell(self._pipeline, StatusChanged(self.now()))
         self.save()
 
-    def _estimate_totals(self, running: Sequence[NodePlan]) -> None:
+    def _estimate_totals(self, running: Sequence[OpenedNode]) -> None:
         """A node that reads what another one is still writing will get what that one is expected to write."""
         expected: dict[tuple[str, str], float | None] = {}
         for plan in running:
@@ -253,7 +253,7 @@ class RunRecord:
             if len(found) == len(plan.source.places):
                 self.progress[plan.node_id].sized(SourceSized(plan.node_id, round(sum(found)), is_exact=False))
 
-    def size(self, plan: NodePlan) -> None:
+    def size(self, plan: OpenedNode) -> None:
         """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
         with contextlib.suppress(OSError):  # who reads it will say so
             seal = plan.source.manifest()

@@ -31,7 +31,7 @@ from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.message_check import wrong_field
 from llm_datagen.actors.refs import ActorEndedError, StageRef
 from llm_datagen.errors import DatagenError, FailureRecord, UnknownMessageError
-from llm_datagen.messages import Outcome, StageEnded
+from llm_datagen.messages import StageEnded, StageOutcome
 
 _numbers = itertools.count()
 
@@ -75,7 +75,7 @@ class Stage(pykka.ThreadingActor):
         self.role = role
         self.node_id = node_id
         self._boss = boss
-        self._outcome: Outcome | None = None
+        self._outcome: StageOutcome | None = None
         self._failure: FailureRecord | None = None
         self._error: BaseException | None = None
 
@@ -112,7 +112,7 @@ class Stage(pykka.ThreadingActor):
 
     # What subclasses call.
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: StageOutcome) -> None:
         """End the stage after the current message. The first call decides the outcome."""
         if self._outcome is None:
             self._outcome = outcome
@@ -121,7 +121,7 @@ class Stage(pykka.ThreadingActor):
     def fail(self, error: BaseException) -> None:
         """End the stage as failed by `error`. The first failure counts, and outweighs any other outcome."""
         if self._failure is None:
-            self._outcome, self._error = Outcome.FAILED, error
+            self._outcome, self._error = StageOutcome.FAILED, error
             self._failure = FailureRecord.of(error)
         self.actor_stopped.set()
 
@@ -215,14 +215,14 @@ class Stage(pykka.ThreadingActor):
     def on_stop(self) -> None:
         """Note that the stage was aborted: Pykka's stop came before its own end."""
         if self._outcome is None:
-            self._outcome = Outcome.STOPPED
+            self._outcome = StageOutcome.STOPPED
 
     def _report(self) -> None:
         if self._boss is not None:
             ended = StageEnded(
                 node_id=self.node_id,
                 role=self.role,
-                outcome=self._outcome or Outcome.STOPPED,
+                outcome=self._outcome or StageOutcome.STOPPED,
                 failure=self._failure,
                 error=self._error,
             )

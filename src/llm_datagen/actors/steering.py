@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.actors.deferred_reply import when_all
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.config import check_count, check_rate
 from llm_datagen.errors import ConfigError
-from llm_datagen.messages import AllowCalls, HoldCalls, Reconfigure, Reconfigured, Resize
+from llm_datagen.messages import PauseCalls, Reconfigure, Reconfigured, Resize, UnpauseCalls
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import PipelineStatus
@@ -44,7 +44,7 @@ class PauseAnswer:
             self.answer.set_result(self.status)
 
 
-class Steering:
+class PauseControl:
     """Whether a run is paused, and how its nodes are changed.
 
     Args:
@@ -53,7 +53,7 @@ class Steering:
         log: the platform log.
     """
 
-    def __init__(self, plans: list[NodePlan], image: dict[str, Any], log: PlatformLog) -> None:
+    def __init__(self, plans: list[OpenedNode], image: dict[str, Any], log: PlatformLog) -> None:
         self._plans = {plan.node_id: plan for plan in plans}
         self._entries = {entry["node_id"]: entry for entry in image.get("nodes", [])}
         self._log = log
@@ -62,8 +62,8 @@ class Steering:
     def begin(self, node: Recipient, reader: Recipient) -> None:
         """See to it that a node that begins while the run is paused makes no call."""
         if self.is_paused:
-            tell(node, HoldCalls())
-            tell(reader, HoldCalls())
+            tell(node, PauseCalls())
+            tell(reader, PauseCalls())
 
     def pause(self, stages: Stages, status: PipelineStatus, answer: Future[Any]) -> None:
         """Let no call begin; answer with `status` when that is so."""
@@ -72,8 +72,8 @@ class Steering:
         self.is_paused = True
         held: list[Future[None]] = []
         for node, reader in stages:
-            tell(reader, HoldCalls())
-            order = HoldCalls()
+            tell(reader, PauseCalls())
+            order = PauseCalls()
             if tell(node, order):
                 held.append(order.held)
         when_all(held, PauseAnswer(answer, status).give)
@@ -84,8 +84,8 @@ class Steering:
             self._log.info(events.UNPAUSED)
         self.is_paused = False
         for node, reader in stages:
-            tell(node, AllowCalls())
-            tell(reader, AllowCalls())
+            tell(node, UnpauseCalls())
+            tell(reader, UnpauseCalls())
 
     def reconfigure(self, order: Reconfigure, node: Recipient | None, *, is_over: bool) -> Reconfigured:
         """Change a node, and tell it if it has begun.
@@ -110,7 +110,7 @@ class Steering:
         tell(node, Resize())
         return Reconfigured(order.node_id, plan.parallel_size, plan.batch_size, plan.rate)
 
-    def _checked(self, order: Reconfigure, *, is_over: bool) -> NodePlan:
+    def _checked(self, order: Reconfigure, *, is_over: bool) -> OpenedNode:
         plan = self._plans.get(order.node_id)
         if plan is None:
             raise ConfigError(f"there is no node {order.node_id!r}; the nodes are {', '.join(self._plans)}")

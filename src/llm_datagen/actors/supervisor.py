@@ -13,12 +13,12 @@ from typing import Any
 
 import pykka
 
-from llm_datagen.actors.node_stages import Group
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.node_stages import NodeStages
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.refs import ActorEndedError
-from llm_datagen.actors.run_state import RunRecord
+from llm_datagen.actors.run_state import RunState
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
-from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, Steering
+from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, PauseControl
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, UnknownMessageError
 from llm_datagen.messages import (
     Attach,
@@ -28,7 +28,6 @@ from llm_datagen.messages import (
     Moved,
     OperatorFailed,
     OperatorLogged,
-    Outcome,
     Pause,
     Reconfigure,
     RowsCommitted,
@@ -36,6 +35,7 @@ from llm_datagen.messages import (
     SourceQuiet,
     SourceSized,
     StageEnded,
+    StageOutcome,
     Stalled,
     Steer,
     StopRequested,
@@ -73,7 +73,7 @@ class SupervisorActor(Stage):
 
     def __init__(
         self,
-        plans: list[NodePlan],
+        plans: list[OpenedNode],
         *,
         pipeline_id: str,
         streaming: bool,
@@ -90,10 +90,10 @@ class SupervisorActor(Stage):
         self._pipeline = pipeline
         self._crew = crew
         self._log = log
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, NodeStages] = {}
         self._waiting = [plan for plan in plans if plan.sink is not None]
-        self._steering = Steering(plans, image, log)
-        self._record = RunRecord(
+        self._steering = PauseControl(plans, image, log)
+        self._record = RunState(
             plans,
             pipeline_id=pipeline_id,
             folder=folder,
@@ -179,8 +179,8 @@ class SupervisorActor(Stage):
         elif is_idle:
             self._settle()
 
-    def _start(self, plan: NodePlan) -> None:
-        group = Group.start(plan, self._pipeline_id, self.actor_ref, self._crew, self._log)
+    def _start(self, plan: OpenedNode) -> None:
+        group = NodeStages.start(plan, self._pipeline_id, self.actor_ref, self._crew, self._log)
         self._groups[plan.node_id] = group
         for other in self._groups.values():
             if other.plan.reads(plan):
@@ -225,11 +225,11 @@ class SupervisorActor(Stage):
     def _stage_ended(self, ended: StageEnded) -> None:
         group = self._groups[ended.node_id]
         group.ended[ended.role] = ended.outcome
-        if ended.outcome is Outcome.FAILED:
+        if ended.outcome is StageOutcome.FAILED:
             assert ended.failure is not None
             self._failed(ended.node_id, ended.failure, ended.error)
         elif (
-            ended.outcome is Outcome.STOPPED
+            ended.outcome is StageOutcome.STOPPED
             and self._record.status is Status.RUNNING
             # A node stops when its writer is dead; what the writer says, before or after, is the cause (F1).
             and (ended.role != "node" or group.writer.is_alive())
@@ -237,13 +237,13 @@ class SupervisorActor(Stage):
             # Nobody here asked for it: somebody stopped our actor.
             error = DatagenError(f"the {ended.role} of node {ended.node_id} was stopped from outside")
             self._failed(ended.node_id, FailureRecord.of(error), error)
-        if ended.role == "node" and ended.outcome is not Outcome.FINISHED:
+        if ended.role == "node" and ended.outcome is not StageOutcome.FINISHED:
             tell(group.writer, Drain())
         if len(group.ended) == 3:
             self._node_ended(group)
 
-    def _node_ended(self, group: Group) -> None:
-        self._record.node_ended(group.plan, success=group.ended["writer"] is Outcome.FINISHED)
+    def _node_ended(self, group: NodeStages) -> None:
+        self._record.node_ended(group.plan, success=group.ended["writer"] is StageOutcome.FINISHED)
         group.is_over = True
         self._changed()
 
@@ -268,7 +268,7 @@ class SupervisorActor(Stage):
 
     def _settle(self) -> None:
         tell(self._pipeline, self._record.settle())
-        self.end(Outcome.FINISHED)
+        self.end(StageOutcome.FINISHED)
 
     def _look_around(self) -> None:
         if not self.actor_stopped.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llm_datagen.actors.clock import Clock
 
 
-class StallWatch:
+class StallWatchdog:
     """Knows since when nothing has moved, and what was said of it. Used by the node's own thread.
 
     Args:

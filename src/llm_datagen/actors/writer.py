@@ -17,16 +17,16 @@ from llm_datagen.messages import (
     Drain,
     Finish,
     Load,
-    Outcome,
     RowsCommitted,
     Sealed,
+    StageOutcome,
     Write,
     WriterMessage,
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Sink
-from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.spill import Spill
 
 REPORT_SECONDS = 0.1
 """How often the supervisor hears of progress, at most."""
@@ -101,7 +101,7 @@ class WriterActor(Stage):
                 self._finish(total, size)
             case Drain():
                 self._flush()
-                self.end(Outcome.STOPPED)
+                self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
 
@@ -119,7 +119,7 @@ class WriterActor(Stage):
         self._report_progress()
 
     def _take(self, write: Write) -> None:
-        if isinstance(write.data, Spool):  # it is not joined with others
+        if isinstance(write.data, Spill):  # it is not joined with others
             self._flush()
         if not self._waiting:
             self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
@@ -127,7 +127,7 @@ class WriterActor(Stage):
         self._waiting_rows += write.rows
         rows, size = write.load
         self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
-        is_large = self._waiting_load.bytes >= FLUSH_BYTES or isinstance(write.data, Spool)
+        is_large = self._waiting_load.bytes >= FLUSH_BYTES or isinstance(write.data, Spill)
         if is_large or self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
             self._flush()
 
@@ -179,7 +179,7 @@ class WriterActor(Stage):
             self._sink.seal(source_size=source_size)
         for reader in self._readers:
             tell(reader, Sealed())
-        self.end(Outcome.FINISHED)
+        self.end(StageOutcome.FINISHED)
 
     # Progress, off the data path: at most ten reports a second, and one at the end.
 
@@ -217,14 +217,14 @@ class WriterActor(Stage):
         self._meter.note(waited, held, self.clock.monotonic())
 
 
-def _joined(pieces: list[bytes | Spool]) -> bytes | Spool:
+def _joined(pieces: list[bytes | Spill]) -> bytes | Spill:
     """Return what is written at once. A spool is alone: see `_take`."""
     return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 
 def _let_go(write: Write) -> None:
     """Close the file of a write that has one."""
-    if isinstance(write.data, Spool):
+    if isinstance(write.data, Spill):
         write.data.close()
 
 

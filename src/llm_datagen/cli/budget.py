@@ -63,11 +63,11 @@ def spending(folder: RunFolder) -> str:
     if not (folder.files_path / "budget.jsonl").exists():
         return ""
     try:
-        from llm_datagen.llm.cost.spend_file import LedgerFile
+        from llm_datagen.llm.cost.spend_file import SpendFile
     except ModuleNotFoundError:  # where the extra is not installed
         return ""
     try:
-        spent, lost, in_flight = LedgerFile(folder.files_path).read()
+        spent, lost, in_flight = SpendFile(folder.files_path).read()
     except DatagenError as error:
         return str(error)
     parts = [f"{amount_text(spent)} spent"]

@@ -23,11 +23,11 @@ from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.sink import position_of
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 
 @dataclass(slots=True, kw_only=True)
-class LetterGroup:
+class DeadLetterGroup:
     """Rows that failed in the same node of the same cause: an error of the same kind, with the same message.
 
     Messages are the same that differ only in numbers, ids, and what is quoted.
@@ -101,10 +101,10 @@ def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, A
     return [entries[known.index(node)]]
 
 
-def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
+def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
     for entry in entries:
         stream = StreamFactory.of_node(entry, "output_uri")
-        groups: dict[tuple[str, str], LetterGroup] = {}
+        groups: dict[tuple[str, str], DeadLetterGroup] = {}
         for letter in read_letters(stream, position=committed(stream, entry) or Position()):
             kind, text = letter["error"]["kind"], reason_of(letter["error"])
             cause = (kind, shape_of(text))
@@ -112,7 +112,7 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[LetterGroup]:
                 text = f"{_OTHERS} {text}"
                 cause = (kind, _OTHERS)
             if cause not in groups:
-                groups[cause] = LetterGroup(
+                groups[cause] = DeadLetterGroup(
                     node_id=entry["node_id"],
                     operator=entry["operator"],
                     kind=kind,
@@ -157,7 +157,7 @@ _GROUPS = 200
 _OTHERS = "(and other messages)"
 
 
-def _lines(pipeline_id: str, groups: list[LetterGroup], replay: str, rows: str) -> Iterator[str]:
+def _lines(pipeline_id: str, groups: list[DeadLetterGroup], replay: str, rows: str) -> Iterator[str]:
     yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
     for group in groups:
         given = group.input if isinstance(group.input, str) else shown(group.input)
@@ -208,7 +208,7 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
 
 def is_in_memory(stream: Stream) -> bool:
     """Return whether a stream is gone with the process that wrote it."""
-    return isinstance(stream.disk, MemoryDisk)
+    return isinstance(stream.disk, MemoryStorage)
 
 
 def dead_rows(image: dict[str, Any]) -> dict[str, int]:

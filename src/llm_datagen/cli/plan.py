@@ -15,7 +15,7 @@ from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.pipeline.fan_out import RoutingOperator
-from llm_datagen.pipeline.preview import Sample, StageTrial, random_rows
+from llm_datagen.pipeline.preview import NodePreview, Sample, random_rows
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
 from llm_datagen.runs.usage import dollars
@@ -23,7 +23,7 @@ from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import RootNames
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.observer import WatchedCall
+    from llm_datagen.llm.observer import ObservedCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _plan(name: str, trying: Trying, seed: int) -> Plan:
 
 
 def _notes(
-    trying: Trying, trials: Sequence[tuple[StageTrial, Sequence[WatchedCall]]], nodes: Sequence[NodeUse], seed: int
+    trying: Trying, trials: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse], seed: int
 ) -> Iterator[str]:
     """Say what the figures rest on, and what they leave out."""
     for stream, sample in trying.samples.values():
@@ -138,7 +138,7 @@ def _notes(
     yield f"± holds the sampling error with 95 %; {left_out}"
 
 
-def _notes_of_rows(stage: StageTrial) -> Iterator[str]:
+def _notes_of_rows(stage: NodePreview) -> Iterator[str]:
     given = rows_in_words(len(stage.given))
     if stage.waiting:
         there = len(stage.given) + stage.waiting
@@ -152,7 +152,7 @@ def _notes_of_rows(stage: StageTrial) -> Iterator[str]:
         yield f"{number(len(stage.failed))} of {given} failed, such as: {first}"
 
 
-def _notes_of_calls(calls: Sequence[WatchedCall], node: NodeUse) -> Iterator[str]:
+def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[str]:
     cached = sum(1 for call in calls if call.answer and call.answer.is_cached)
     if cached:
         yield f"the journal answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid"
@@ -171,7 +171,7 @@ def _notes_of_calls(calls: Sequence[WatchedCall], node: NodeUse) -> Iterator[str
 
 
 def _notes_of_budgets(
-    trials: Sequence[tuple[StageTrial, Sequence[WatchedCall]]], nodes: Sequence[NodeUse]
+    trials: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse]
 ) -> Iterator[str]:
     """Say that a budget is too small. The operators that have one spend it together; the lowest stops the run."""
     found = []

@@ -15,7 +15,7 @@ from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors.escape import escape
 from llm_datagen.operators import Call
-from llm_datagen.pipeline.preview import Sample, StageTrial, first_rows, rows_at
+from llm_datagen.pipeline.preview import NodePreview, Sample, first_rows, rows_at
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import line_width, number, one_line, rows_in_words
 from llm_datagen.streams import Stream
@@ -23,7 +23,7 @@ from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import ID_FIELD, Id, RootNames, parent_of
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.observer import WatchedCall
+    from llm_datagen.llm.observer import ObservedCall
 
 Line = tuple[str, str]
 """A text, and its style."""
@@ -80,7 +80,7 @@ def preview_pipeline(
     return FAILED if failed or unreadable else 0
 
 
-def _sums(tried: Sequence[StageTrial], calls: Sequence[WatchedCall], make_calls: bool) -> dict[str, Any]:
+def _sums(tried: Sequence[NodePreview], calls: Sequence[ObservedCall], make_calls: bool) -> dict[str, Any]:
     made = made_of(calls)
     return {
         "calls": made if make_calls else 0,
@@ -105,7 +105,7 @@ def _in_words(count: int, what: str) -> str:
 
 
 def _stage_lines(
-    stage: StageTrial, calls: Sequence[WatchedCall], *, is_first: bool, is_held_back: bool
+    stage: NodePreview, calls: Sequence[ObservedCall], *, is_first: bool, is_held_back: bool
 ) -> Iterator[Line]:
     head = f"{stage.node_id} {stage.entry['operator']}: {rows_in_words(len(stage.given))} in"
     if not stage.given:
@@ -147,7 +147,7 @@ def _stage_lines(
     yield "", ""
 
 
-def _may_mix_parents(stage: StageTrial) -> bool:
+def _may_mix_parents(stage: NodePreview) -> bool:
     """Return whether batches are made by position out of children of several rows."""
     entry = stage.entry
     if not Call(stage.operator).batch or entry["batch_size"] == 1 or entry.get("batch_by", "position") == "parent":
@@ -156,14 +156,14 @@ def _may_mix_parents(stage: StageTrial) -> bool:
     return len(parents) > 1 and any(count > 1 for parent, count in parents.items() if parent is not None)
 
 
-def _by_row(calls: Sequence[WatchedCall]) -> dict[str, list[WatchedCall]]:
-    rows: dict[str, list[WatchedCall]] = {}
+def _by_row(calls: Sequence[ObservedCall]) -> dict[str, list[ObservedCall]]:
+    rows: dict[str, list[ObservedCall]] = {}
     for call in sorted(calls, key=lambda call: call.request.sample):  # the samples of a row come in any order
         rows.setdefault(call.request.row, []).append(call)
     return rows
 
 
-def _call_lines(call: WatchedCall, before: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+def _call_lines(call: ObservedCall, before: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     request, answer = call.request, call.answer
     params = {key: value for key, value in request.params.items() if key != "response_format"}
     call_text = [request.model, *(f"{key}={shown(value)}" for key, value in params.items())]
@@ -208,7 +208,7 @@ def _content(content: Any) -> str:
     return "\n".join(texts)
 
 
-def _stage_data(stage: StageTrial, calls: Sequence[WatchedCall]) -> dict[str, Any]:
+def _stage_data(stage: NodePreview, calls: Sequence[ObservedCall]) -> dict[str, Any]:
     return {
         "node_id": stage.node_id,
         "operator": stage.entry["operator"],

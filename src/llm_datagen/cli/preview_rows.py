@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from llm_datagen.cli.target import Target
-from llm_datagen.pipeline.preview import Sample, StageTrial, external_inputs, run_trial
+from llm_datagen.pipeline.preview import NodePreview, Sample, external_inputs, run_trial
 from llm_datagen.runs.usage import cost_of
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import RootNames
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.observer import Watch, WatchedCall
+    from llm_datagen.llm.observer import ObservedCall, Observer
 
 Choose = Callable[[Stream, RootNames | None], Sample]
 """Given an input, and whether its rows are named by their numbers, returns the rows to begin with."""
@@ -45,7 +45,7 @@ class Trying:
         self._hold_back = hold_back
         self.samples = {stream.place: (stream, choose(stream, root)) for stream, root in external_inputs(self.image)}
 
-    def stages(self) -> Iterator[tuple[StageTrial, list[WatchedCall]]]:
+    def stages(self) -> Iterator[tuple[NodePreview, list[ObservedCall]]]:
         """Run the nodes, and yield each when it has ended, with the calls of models that it made.
 
         Raises:
@@ -57,13 +57,13 @@ class Trying:
                 yield stage, watch.of(stage.node_id) if watch else []
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[Watch | None]:
+    def _watched(self) -> Iterator[Observer | None]:
         try:
-            from llm_datagen.llm.observer import Watch, watching
+            from llm_datagen.llm.observer import Observer, watching
         except ModuleNotFoundError:  # without the extra `llm`, no node calls a model
             yield None
             return
-        with watching(Watch(hold_back=self._hold_back)) as watch:
+        with watching(Observer(hold_back=self._hold_back)) as watch:
             yield watch
 
 
@@ -81,7 +81,7 @@ class Spent(NamedTuple):
     cost: float | None
 
 
-def spent_in(stages: Iterable[StageTrial]) -> Spent:
+def spent_in(stages: Iterable[NodePreview]) -> Spent:
     """Return what trials have used."""
     usage = [entry for stage in stages for entry in stage.report.usage]
     is_unknown = any("requests" in entry and "cost" not in entry for entry in usage)
@@ -92,6 +92,6 @@ def spent_in(stages: Iterable[StageTrial]) -> Spent:
     )
 
 
-def made_of(calls: Iterable[WatchedCall]) -> int:
+def made_of(calls: Iterable[ObservedCall]) -> int:
     """Return how many calls were made: a call that the journal answers is none, one that fails is one."""
     return sum(1 for call in calls if not (call.answer and call.answer.is_cached))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.fan_out import RoutingOperator
-from llm_datagen.pipeline.preview import StageTrial, sources_of
+from llm_datagen.pipeline.preview import NodePreview, sources_of
 from llm_datagen.streams import Place, StreamFactory
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.observer import WatchedCall
+    from llm_datagen.llm.observer import ObservedCall
     from llm_datagen.llm.types import ChatAnswer
 
 SLOW_SECONDS = 0.005
@@ -125,7 +125,7 @@ class NodeUse:
     bound: str
 
 
-def project(trials: Iterable[tuple[StageTrial, Sequence[WatchedCall]]], counts: Mapping[Place, int]) -> list[NodeUse]:
+def project(trials: Iterable[tuple[NodePreview, Sequence[ObservedCall]]], counts: Mapping[Place, int]) -> list[NodeUse]:
     """Return what each node will do.
 
     Args:
@@ -142,7 +142,7 @@ def project(trials: Iterable[tuple[StageTrial, Sequence[WatchedCall]]], counts: 
     return found
 
 
-def _node_use(stage: StageTrial, calls: Sequence[WatchedCall], rows_in: Estimate) -> NodeUse:
+def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estimate) -> NodeUse:
     rows = _by_row(stage, calls)
     each = [_seconds_of(row) for row in rows]
     answers = [[call.answer for call in row if call.answer] for row in rows]
@@ -188,9 +188,9 @@ def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> 
     }
 
 
-def _by_row(stage: StageTrial, calls: Sequence[WatchedCall]) -> list[list[WatchedCall]]:
+def _by_row(stage: NodePreview, calls: Sequence[ObservedCall]) -> list[list[ObservedCall]]:
     """Return the calls of each row; when they do not say which row they are for, evenly shared out."""
-    rows: dict[str, list[WatchedCall]] = {f"row {row_id}": [] for row_id, _ in stage.given}
+    rows: dict[str, list[ObservedCall]] = {f"row {row_id}": [] for row_id, _ in stage.given}
     names = list(rows)
     for number, call in enumerate(calls):
         row = call.request.row
@@ -198,7 +198,7 @@ def _by_row(stage: StageTrial, calls: Sequence[WatchedCall]) -> list[list[Watche
     return list(rows.values())
 
 
-def _seconds_of(calls: Iterable[WatchedCall]) -> float:
+def _seconds_of(calls: Iterable[ObservedCall]) -> float:
     """Return how long the calls of a row take: its samples at once, repairs one after the other; without pauses."""
     samples: dict[int, float] = {}
     for call in calls:
@@ -224,7 +224,7 @@ def _model_use(name: str, answers: Sequence[Sequence[ChatAnswer]], rows_in: Esti
     )
 
 
-def _reported(stage: StageTrial, rows_in: Estimate) -> list[ModelUse]:
+def _reported(stage: NodePreview, rows_in: Estimate) -> list[ModelUse]:
     """Return what an operator that calls models by itself has reported; how rows differ in it is not known."""
     uses = []
     for usage in stage.report.usage:
@@ -245,7 +245,7 @@ def _reported(stage: StageTrial, rows_in: Estimate) -> list[ModelUse]:
     return uses
 
 
-def _rows_per_row(stage: StageTrial, population: float) -> Estimate:
+def _rows_per_row(stage: NodePreview, population: float) -> Estimate:
     made_of = stage.made_of()
     if made_of is not None:
         return mean_of([len(made) for made in made_of.values()], population)

@@ -10,7 +10,7 @@ import orjson
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Origin:
         """Keep it beside the image of a run."""
         kept = replace(self, folder=str(folder.path.absolute()))
         data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        LocalDisk().replace(str(_path(folder)), data, sync=False)
+        LocalStorage().replace(str(_path(folder)), data, sync=False)
 
     def enter(self) -> None:
         """Make its directory the working directory, so that relative paths mean what they meant.
@@ -85,7 +85,7 @@ def origin_of(folder: RunFolder) -> Origin | None:
         ConfigError: when the file cannot be read, or the run's folder alone was moved or copied.
     """
     path = _path(folder)
-    data = LocalDisk().read_all(str(path))
+    data = LocalStorage().read_all(str(path))
     if data is None:
         return None
     try:

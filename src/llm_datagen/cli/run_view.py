@@ -12,7 +12,7 @@ from rich.text import Text
 
 from llm_datagen.cli.modules import know_protocols
 from llm_datagen.cli.run_origin import origin_of
-from llm_datagen.errors import ImageError, PipelineNotFoundError
+from llm_datagen.errors import PipelineNotFoundError, RunStateError
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.node_view import NodeView, view_of
@@ -98,7 +98,7 @@ def look_at(folder: RunFolder) -> RunView:
 
     Raises:
         PipelineNotFoundError: when there is none.
-        ImageError: when its image cannot be read.
+        RunStateError: when its image cannot be read.
     """
     image = folder.load()
     if image["status"] in {*LIVE, Status.PENDING}:
@@ -123,7 +123,7 @@ def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
 
     Raises:
         PipelineNotFoundError: when there is none.
-        ImageError: when its image cannot be read.
+        RunStateError: when its image cannot be read.
         ConfigError: when its directory is not there any more, or a module that may register a protocol.
     """
     folder = RunFolder(results_dir.absolute(), pipeline_id)
@@ -141,7 +141,7 @@ def all_runs(results_dir: str | Path) -> list[RunView]:
     for pipeline_id in run_ids(results_dir):
         try:
             runs.append(look_at(RunFolder(results_dir, pipeline_id)))
-        except ImageError as error:
+        except RunStateError as error:
             runs.append(RunView(pipeline_id=pipeline_id, status=UNREADABLE, note=str(error)))
         except PipelineNotFoundError:
             continue  # it was removed meanwhile

@@ -13,7 +13,7 @@ from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.run_view import RunView, enter_run
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import number
-from llm_datagen.runs.verify import FINDINGS_SHOWN, NodeLedger, verify
+from llm_datagen.runs.verify import FINDINGS_SHOWN, NodeAccount, verify
 
 _ON_THE_MOVE = "it is running, so its last rows are on the move: what is found may be that; verify it when it has ended"
 
@@ -47,7 +47,7 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
     return FAILED if findings else 0
 
 
-def _conclude(run: RunView, ledgers: list[NodeLedger], findings: int) -> None:
+def _conclude(run: RunView, ledgers: list[NodeAccount], findings: int) -> None:
     what = "nothing is wrong" if not findings else "1 finding" if findings == 1 else f"{number(findings)} findings"
     write(f"run {run.pipeline_id} ({run.status}): {what}")
     if run.is_live:
@@ -61,7 +61,7 @@ def _conclude(run: RunView, ledgers: list[NodeLedger], findings: int) -> None:
             write(f"  {ledger.node_id}: of more findings than {FINDINGS_SHOWN}, these are the first")
 
 
-def _table(ledgers: list[NodeLedger], operators: list[str]) -> Table:
+def _table(ledgers: list[NodeAccount], operators: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("node", max_width=30)
     for heading in ("rows\nin", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows\nout"):
@@ -79,14 +79,14 @@ def _table(ledgers: list[NodeLedger], operators: list[str]) -> Table:
     return table
 
 
-def _line(ledger: NodeLedger, operator: str) -> str:
+def _line(ledger: NodeAccount, operator: str) -> str:
     parts = " + ".join(f"{count} {what}" for what, count in _parts(ledger).items())
     before, after = _count(ledger.rows_in), _count(_rows_out(ledger))
     seal = "sealed" if ledger.complete else "not sealed"
     return f"{ledger.node_id} {operator}: {before} rows in = {parts}; {after} rows out, {seal}"
 
 
-def _parts(ledger: NodeLedger) -> dict[str, str]:
+def _parts(ledger: NodeAccount) -> dict[str, str]:
     """Return what the source rows have become, each being exactly one of these."""
     if _is_unknown(ledger):
         return dict.fromkeys(("kept", "filtered", "skipped", "dead-lettered", "pending"), "?")
@@ -99,11 +99,11 @@ def _parts(ledger: NodeLedger) -> dict[str, str]:
     }
 
 
-def _rows_out(ledger: NodeLedger) -> int | None:
+def _rows_out(ledger: NodeAccount) -> int | None:
     return None if _is_unknown(ledger) else ledger.rows_out
 
 
-def _is_unknown(ledger: NodeLedger) -> bool:
+def _is_unknown(ledger: NodeAccount) -> bool:
     """Return whether the files are in no state to tell what became of the rows."""
     return ledger.unsettled or (bool(ledger.findings) and not ledger.covered)
 

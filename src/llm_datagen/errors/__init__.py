@@ -57,11 +57,11 @@ class UnknownMessageError(DatagenError, TypeError):
     """Raised to whoever asks an actor something that it does not understand; nothing is changed by it."""
 
 
-class ImageMismatchError(DatagenError):
+class OperatorMismatchError(DatagenError):
     """Raised by `resume()` when the operators in the code are not those that the image was made with."""
 
 
-class OperatorChangedError(ImageMismatchError):
+class OperatorChangedError(OperatorMismatchError):
     """Raised by `resume()` when operators were edited, or steps added, removed or moved, since rows were made.
 
     Attributes:
@@ -86,7 +86,7 @@ class InputWarning(UserWarning):
     """Warns, in `create()`, that an input does not seem to be what its format says, such as CSV with semicolons."""
 
 
-class ImageError(DatagenError):
+class RunStateError(DatagenError):
     """Raised when a `runtime.json` cannot be read."""
 
 
@@ -242,3 +242,8 @@ def _cut_middle(text: str) -> str:
         return text
     half = KEPT_CHARS // 2
     return f"{text[:half]}\n… (cut: it has {len(text)} characters) …\n{text[-half:]}"
+
+
+ImageError = RunStateError
+ImageMismatchError = OperatorMismatchError
+"""The names of version 0.1, for one release."""

@@ -18,7 +18,7 @@ class Allowing(Protocol):
         """Return whether a worker may go on after `rows` that failed, behind `settled` others of its task."""
 
 
-class Allowance:
+class ErrorAllowance:
     """What `max_errors` leaves of rows that may fail, with those whose tasks are not back yet. Any thread may use it.
 
     Never more rows than a number allows are taken. Of a share, no more are taken than are surely allowed: what other

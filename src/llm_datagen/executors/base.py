@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.streams import Block
 
 TASK_SECONDS = 0.004
@@ -22,10 +22,10 @@ def spare_tasks_of(workers: int) -> int:
 class Outlet(Protocol):
     """Where the results of tasks go."""
 
-    def try_put(self, task: int, done: Done) -> bool:
+    def try_put(self, task: int, done: BlockResult) -> bool:
         """Deliver without blocking; return False, with nothing done, when that is not possible now."""
 
-    def put(self, task: int, done: Done) -> None:
+    def put(self, task: int, done: BlockResult) -> None:
         """Deliver, blocking while the writer is full (and, in sync mode, until the rows are committed)."""
 
 
@@ -61,7 +61,7 @@ class Executor(Protocol):
     def resize(self, workers: int) -> None:
         """Have another number of workers, and of `spare_tasks`. What runs is not broken off. Returns at once."""
 
-    def deliver(self, task: int, done: Done) -> None:
+    def deliver(self, task: int, done: BlockResult) -> None:
         """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""
 
     def stop(self, *, wait: bool = True) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import FailureRecord, FatalError, StopRun
 from llm_datagen.executors.claims import Claims
-from llm_datagen.executors.result import Done
-from llm_datagen.executors.row_input import Input
-from llm_datagen.executors.row_output import STOW_ROWS, Output
+from llm_datagen.executors.result import BlockResult
+from llm_datagen.executors.row_input import RowInput
+from llm_datagen.executors.row_output import STOW_ROWS, RowOutput
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id
-from llm_datagen.streams.spill import SpoolError
+from llm_datagen.streams.spill import SpillError
 
 if TYPE_CHECKING:
     from llm_datagen.executors.kernel import Kernel
@@ -36,7 +36,7 @@ def _let_go(error: BaseException) -> None:
     """Let an exception, which hooks may hold for long, not hold the block that its row was in."""
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code is Pass.run_items.__code__:
+        if trace.tb_frame.f_code is BlockRun.run_items.__code__:
             trace.tb_frame.clear()
             return
         trace = trace.tb_next
@@ -50,7 +50,7 @@ def _failure_class() -> type[OperatorFailure]:
     return OperatorFailure
 
 
-class Pass:
+class BlockRun:
     """One way through one block. Used by one worker.
 
     Args:
@@ -62,11 +62,11 @@ class Pass:
     def __init__(self, kernel: Kernel, block: Block, claims: Claims) -> None:
         self._kernel = kernel
         self._block = block
-        self._input = Input(block, kernel.source, kernel.root)
+        self._input = RowInput(block, kernel.source, kernel.root)
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
-        self._output = Output(kernel.encoder, kernel.id_scheme, kernel.spool_folder)
+        self._output = RowOutput(kernel.encoder, kernel.id_scheme, kernel.spool_folder)
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failure: OperatorFailure | None = None
@@ -252,7 +252,7 @@ class Pass:
         if not items:  # the row could not be parsed
             ids = [self._input.unparsed_id(self._settled)]
         rows = len(ids)
-        is_stop, is_fatal = isinstance(error, StopRun), isinstance(error, SpoolError | FatalError)
+        is_stop, is_fatal = isinstance(error, StopRun), isinstance(error, SpillError | FatalError)
         may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal and not is_stop
         if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
             self._attempts += 1
@@ -311,7 +311,7 @@ class Pass:
         if len(self._output.records) >= STOW_ROWS:
             self._output.stow()
 
-    def done(self) -> Done:
+    def done(self) -> BlockResult:
         """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
         block, output = self._block, self._output
         survived, self._survived = tuple(self._survived), []  # their tracebacks lead back here
@@ -323,7 +323,7 @@ class Pass:
             block, _ = block.split_at(end)  # what follows was taken away
         if self._settled < end:
             block, rest = block.split_at(self._settled)
-        return Done(
+        return BlockResult(
             span=block.span,
             rows=output.rows,
             data=output.data(),

@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.executors.thread_pool import LoopThreads, WorkerPool
 from llm_datagen.streams import Block
@@ -27,7 +27,7 @@ MAX_THREADS = 32
 """Threads of a loop, for `asyncio.to_thread`, at most."""
 
 
-class LoopExecutor(ClaimedTasks):
+class EventLoopExecutor(ClaimedTasks):
     """Runs tasks on an event loop of its own, which the outlet never blocks.
 
     Args:
@@ -85,7 +85,7 @@ class LoopExecutor(ClaimedTasks):
         self._workers = workers
         self._loop.call_soon_threadsafe(self._begin)
 
-    def deliver(self, task: int, done: Done) -> None:
+    def deliver(self, task: int, done: BlockResult) -> None:
         """Put a result into the outlet, on a thread that may wait."""
         self._waiting_room.submit(self._outlet.put, task, done)
 
@@ -166,7 +166,7 @@ class LoopExecutor(ClaimedTasks):
         else:
             self._waiting_room.submit(self._put, number, done)
 
-    def _put(self, number: int, done: Done) -> None:
+    def _put(self, number: int, done: BlockResult) -> None:
         """Wait in place of the loop."""
         self._outlet.put(number, done)
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: that was the last one

@@ -8,7 +8,7 @@ from llm_datagen.errors import IdError
 from llm_datagen.streams.ids import Id
 
 
-class Marks:
+class IdRanges:
     """The ranges of kept and made ids of a pass."""
 
     def __init__(self) -> None:

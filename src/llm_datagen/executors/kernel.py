@@ -1,7 +1,8 @@
 """Work: what a worker does with a block of rows: decode, call the operator, name and encode what it returned.
 
 Nothing here knows threads or actors. A `Kernel` is made once a node and used by all of its workers at once; a
-`Pass` is one worker's way through one block. Outcomes are data: whatever the operator does, `run` returns a `Done`.
+`BlockRun` is one worker's way through one block. Outcomes are data: whatever the operator does, `run` returns a
+`BlockResult`.
 
 A block may hold many calls' worth of rows. Two things see to it that a slow row holds up no others that were grouped
 with it: the node takes rows away that were not begun (`Claims`), and after `SLICE_SECONDS` a worker stops by itself
@@ -14,10 +15,10 @@ import contextlib
 
 from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
 from llm_datagen.executors.allowance import Allowing
-from llm_datagen.executors.block_run import Pass
+from llm_datagen.executors.block_run import BlockRun
 from llm_datagen.executors.claims import Claims
-from llm_datagen.executors.parent_batches import Siblings
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.parent_batches import ParentBatches
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Block, Encoder, Stream
@@ -67,7 +68,7 @@ class Kernel:
         self.ctx = ctx
         self.step = batch_size if call.batch else 1
         self.batch_by = batch_by
-        self.siblings = Siblings(batch_size) if batch_by == "parent" and call.batch else None
+        self.siblings = ParentBatches(batch_size) if batch_by == "parent" and call.batch else None
         self.id_scheme = id_scheme
         self.root = root
         self.policy = policy or FailurePolicy()
@@ -98,9 +99,9 @@ class Kernel:
         """Return whether no call is to be made now: the run is paused, or being cancelled."""
         return self.is_held or self.ctx.is_cancelled()
 
-    def run(self, block: Block, claims: Claims | None = None) -> Done:
+    def run(self, block: Block, claims: Claims | None = None) -> BlockResult:
         """Process `block`, as far as its rows can be claimed, in this thread."""
-        work = Pass(self, block, claims or Claims(len(block.records)))
+        work = BlockRun(self, block, claims or Claims(len(block.records)))
         call, ctx = self.call, self.ctx
         while True:
             try:
@@ -120,11 +121,11 @@ class Kernel:
         del block, work  # the tracebacks of what failed lead here
         return done
 
-    async def run_async(self, block: Block, claims: Claims | None = None) -> Done:
+    async def run_async(self, block: Block, claims: Claims | None = None) -> BlockResult:
         """Process `block`, as far as its rows can be claimed, with an async operator, on the event loop."""
         import asyncio
 
-        work = Pass(self, block, claims or Claims(len(block.records)))
+        work = BlockRun(self, block, claims or Claims(len(block.records)))
         call, ctx = self.call, self.ctx
         while True:
             try:

@@ -14,7 +14,7 @@ from llm_datagen.streams.ids import Id
 from llm_datagen.streams.rows import item_of
 
 
-class Siblings:
+class ParentBatches:
     """Says where batches begin and end in blocks of rows. Any thread may use it.
 
     Args:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.streams import Block, Span
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.spill import Spill
 
 if TYPE_CHECKING:
     from llm_datagen.messages import OperatorFailure
 
 
 @dataclass(slots=True)
-class Done:
+class BlockResult:
     """What became of a block.
 
     Attributes:
@@ -37,7 +37,7 @@ class Done:
 
     span: Span
     rows: int
-    data: bytes | Spool = field(repr=False)
+    data: bytes | Spill = field(repr=False)
     filtered: int
     ids: tuple[Id | None, Id | None]
     marks: dict[str, Any] | None

@@ -20,7 +20,7 @@ def excerpt(record: bytes) -> str:
     return shortened(record[: 4 * _EXCERPT_CHARS + 4].decode(errors="backslashreplace").strip(), _EXCERPT_CHARS)
 
 
-class Input:
+class RowInput:
     """Decodes the records of a block. Records are known by their numbers in it.
 
     Args:

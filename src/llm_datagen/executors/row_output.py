@@ -8,11 +8,11 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from llm_datagen.config import IdScheme
-from llm_datagen.executors.id_ranges import Marks
+from llm_datagen.executors.id_ranges import IdRanges
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
 from llm_datagen.streams.rows import as_row
-from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.spill import Spill
 
 STOW_ROWS = 256
 """Records are joined when they are so many: each one is a piece of memory far larger than itself (orjson's buffer)."""
@@ -27,7 +27,7 @@ class Mark(NamedTuple):
     ranges: dict[str, Any] | None
 
 
-class Output:
+class RowOutput:
     """Takes what an operator returned. Used by one worker.
 
     Args:
@@ -48,10 +48,10 @@ class Output:
         self.filtered = 0
         self.first: Id | None = None
         self.last: Id | None = None
-        self.marks = Marks() if id_scheme == "numeric" else None
+        self.marks = IdRanges() if id_scheme == "numeric" else None
         self._id_scheme = id_scheme
         self._child = child_maker(id_scheme)
-        self._spool = Spool(spool_folder)
+        self._spool = Spill(spool_folder)
 
     def encode(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row."""
@@ -69,13 +69,13 @@ class Output:
         """Join the last records, so that they take less memory.
 
         Raises:
-            SpoolError: when they, and those before, were to be put into a file, and it cannot be written.
+            SpillError: when they, and those before, were to be put into a file, and it cannot be written.
         """
         records = self.records.copy()
         self.records.clear()
         self._spool.append(records, may_file=may_file)
 
-    def data(self) -> bytes | Spool:
+    def data(self) -> bytes | Spill:
         """Return all records, in order."""
         if self.records:
             self.stow()
@@ -166,7 +166,7 @@ class Output:
             self.first = row_id
         self.last = row_id
 
-    def _put_kept(self, row_id: Id, row: dict[str, Any], marks: Marks) -> None:
+    def _put_kept(self, row_id: Id, row: dict[str, Any], marks: IdRanges) -> None:
         before = self.mark()
         try:
             marks.kept(row_id)

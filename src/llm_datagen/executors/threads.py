@@ -9,7 +9,7 @@ from typing import Any
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.executors.thread_pool import WorkerPool
 from llm_datagen.streams import Block
@@ -60,7 +60,7 @@ class ThreadExecutor(ClaimedTasks):
         self.spare_tasks = spare_tasks_of(workers)
         self._pool.resize(workers)
 
-    def deliver(self, task: int, done: Done) -> None:
+    def deliver(self, task: int, done: BlockResult) -> None:
         """Put a result into the outlet, on a thread of the pool."""
         self._pool.submit(self._outlet.put, task, done)
 

@@ -33,9 +33,9 @@ except ModuleNotFoundError as error:
 
 from llm_datagen.llm.errors import (
     BudgetError,
+    CacheError,
     ColumnExistsError,
     EndpointRefusedError,
-    JournalError,
     LLMAnswerError,
     LLMCancelledError,
     LLMError,
@@ -48,11 +48,11 @@ from llm_datagen.llm.types import ChatRequest
 
 __all__ = [
     "BudgetError",
+    "CacheError",
     "ChatAdapter",
     "ChatRequest",
     "ColumnExistsError",
     "EndpointRefusedError",
-    "JournalError",
     "LLMAnswerError",
     "LLMCancelledError",
     "LLMError",

@@ -107,7 +107,7 @@ class LLMAnswerError(LLMError):
             self.add_note(f"The answer, {len(answer)} characters:\n{shown}")
 
 
-class JournalError(LLMError, FatalError):
+class CacheError(LLMError, FatalError):
     """Raised when the file that keeps answers cannot be opened, read or written, or is something else.
 
     The run fails, and no row does: what can be kept no more would be paid for again.
@@ -115,3 +115,7 @@ class JournalError(LLMError, FatalError):
 
 
 _NOTE_CHARS = 4000
+
+
+JournalError = CacheError
+"""The name of version 0.1, for one release."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from llm_datagen.llm.cache.response_cache import Call, JournaledCaller
+from llm_datagen.llm.cache.response_cache import CachingCaller, Call
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
 
@@ -21,7 +21,7 @@ class CallHeldBackError(LLMError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedCall:
+class ObservedCall:
     """A call that was made, with all its tries; or held back.
 
     Attributes:
@@ -42,7 +42,7 @@ class WatchedCall:
         return self.request.ctx.node_id if self.request.ctx else ""
 
 
-class Watch:
+class Observer:
     """Keeps what calls are made while it is the watch of `watching`.
 
     Args:
@@ -54,18 +54,18 @@ class Watch:
 
     def __init__(self, *, hold_back: bool = False) -> None:
         self.hold_back = hold_back
-        self.calls: list[WatchedCall] = []
+        self.calls: list[ObservedCall] = []
 
-    def of(self, node_id: str) -> list[WatchedCall]:
+    def of(self, node_id: str) -> list[ObservedCall]:
         """Return the calls of a node."""
         return [call for call in self.calls if call.node_id == node_id]
 
 
-_watches: list[Watch] = []
+_watches: list[Observer] = []
 
 
 @contextmanager
-def watching(watch: Watch) -> Iterator[Watch]:
+def watching(watch: Observer) -> Iterator[Observer]:
     """Have all calls of operators that are set up within the block noted."""
     _watches.append(watch)
     try:
@@ -74,7 +74,7 @@ def watching(watch: Watch) -> Iterator[Watch]:
         _watches.remove(watch)
 
 
-class WatchedCaller:
+class ObservingCaller:
     """Notes every call.
 
     Args:
@@ -82,7 +82,7 @@ class WatchedCaller:
         watch: who is told.
     """
 
-    def __init__(self, inner: ChatCaller, watch: Watch) -> None:
+    def __init__(self, inner: ChatCaller, watch: Observer) -> None:
         self._inner = inner
         self._watch = watch
 
@@ -112,17 +112,17 @@ class WatchedCaller:
             raise
         finally:
             seconds = time.perf_counter() - started
-            self._watch.calls.append(WatchedCall(request=request, answer=answer, error=error, seconds=seconds))
+            self._watch.calls.append(ObservedCall(request=request, answer=answer, error=error, seconds=seconds))
         return answer
 
     async def discard(self, calls: Sequence[Call]) -> None:
         """Have the journal forget answers, if there is a journal."""
-        if isinstance(self._inner, JournaledCaller):
+        if isinstance(self._inner, CachingCaller):
             await self._inner.discard(calls)
 
     async def keep(self, calls: Sequence[Call]) -> None:
         """Have the journal keep answers, if there is a journal."""
-        if isinstance(self._inner, JournaledCaller):
+        if isinstance(self._inner, CachingCaller):
             await self._inner.keep(calls)
 
     async def close(self) -> None:
@@ -138,4 +138,4 @@ def is_watched() -> bool:
 
 def watched(caller: ChatCaller) -> ChatCaller:
     """Return `caller`, with the watch around it when there is one."""
-    return WatchedCaller(caller, _watches[-1]) if _watches else caller
+    return ObservingCaller(caller, _watches[-1]) if _watches else caller

@@ -16,7 +16,7 @@ from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
-from llm_datagen.llm.cache.response_cache import JournaledCaller
+from llm_datagen.llm.cache.response_cache import CachingCaller
 from llm_datagen.llm.cache.scope import CacheBy, row_key
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
@@ -109,7 +109,7 @@ class LLMOperator(BaseOperator):
     Raises:
         ConfigError: at construction, on a wrong argument.
         PromptError, LLMRequestError, LLMAnswerError: by a call; the row fails, and the node's `on_error` decides.
-        OutageError, EndpointRefusedError, JournalError, BudgetError: by a call or `setup`; the run fails.
+        OutageError, EndpointRefusedError, CacheError, BudgetError: by a call or `setup`; the run fails.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class LLMOperator(BaseOperator):
         Raises:
             LLMError: when another node is using this instance.
             ConfigError: when the environment variable of `api_key_env` is not set.
-            JournalError: when the file of `cache` cannot be used.
+            CacheError: when the file of `cache` cannot be used.
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
@@ -246,7 +246,7 @@ class LLMOperator(BaseOperator):
             structured=self._structured,
         )
         if self._journal is not None:
-            caller = JournaledCaller(caller, self._journal)
+            caller = CachingCaller(caller, self._journal)
         self._caller = caller = watched(caller)
         try:
             await caller.open()
@@ -275,7 +275,7 @@ class LLMOperator(BaseOperator):
             OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
             LLMAnswerError: when the answer cannot be used.
-            JournalError: when the answer cannot be kept, or what was kept cannot be read.
+            CacheError: when the answer cannot be kept, or what was kept cannot be read.
             StopRun: when the budget has no room for the call.
             BudgetError: when what is spent cannot be written down.
         """

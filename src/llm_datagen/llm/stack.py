@@ -14,7 +14,7 @@ from llm_datagen.llm.http.structured import StructuredCaller
 from llm_datagen.llm.http.structured_modes import Mode
 from llm_datagen.llm.limits.layer import LimitedCaller
 from llm_datagen.llm.limits.limiter import checked_limits
-from llm_datagen.llm.pool.circuit_breaker import Health
+from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker
 from llm_datagen.llm.pool.gate import GateCaller
 from llm_datagen.llm.pool.member import Member
 from llm_datagen.llm.pool.pool import PoolCaller, Strategy
@@ -60,7 +60,7 @@ def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSp
     # Below the cassette: a request is found there whatever way it took.
     asking = StructuredCaller(http, spec.endpoint.adapter, label=spec.endpoint.label, mode=structured)
     caller = taped(asking, pool=identity_of(pool), own=own)
-    health = Health()
+    health = CircuitBreaker()
     caller = GateCaller(caller, health)
     caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
     if plays_only():

@@ -14,8 +14,8 @@ Who MUST do what:
   It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
 * Every **stage** MUST send its boss exactly one `StageEnded`, after it has let go of its files.
 * `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
-* A **node** that is told `HoldCalls` MUST resolve `held` when no further call of the operator begins, within a second,
-  without waiting for calls that run; and begins none until `AllowCalls`.
+* A **node** that is told `PauseCalls` MUST resolve `held` when no further call of the operator begins, within a second,
+  without waiting for calls that run; and begins none until `UnpauseCalls`.
 * A **pipeline** MUST answer every order that is asked, within a second, whatever the operators do.
 * **Nobody** may be ended, or changed, by a message that it does not understand: it refuses it and goes on.
 
@@ -35,7 +35,6 @@ from llm_datagen.messages.commands import (
     Unpause,
 )
 from llm_datagen.messages.data import (
-    AllowCalls,
     Attach,
     Batch,
     Bulk,
@@ -45,14 +44,15 @@ from llm_datagen.messages.data import (
     EndOfSource,
     Feed,
     Finish,
-    HoldCalls,
     Load,
     OperatorFailure,
-    Outcome,
+    PauseCalls,
     Resize,
     Sealed,
+    StageOutcome,
     StopRequested,
     TaskDone,
+    UnpauseCalls,
     Write,
 )
 from llm_datagen.messages.events import (
@@ -82,7 +82,6 @@ from llm_datagen.messages.reports import (
 )
 
 __all__ = [
-    "AllowCalls",
     "Attach",
     "Batch",
     "Bulk",
@@ -96,7 +95,6 @@ __all__ = [
     "Feed",
     "Finish",
     "GetStatus",
-    "HoldCalls",
     "HostMessage",
     "Load",
     "Moved",
@@ -108,8 +106,8 @@ __all__ = [
     "OperatorFailed",
     "OperatorFailure",
     "OperatorLogged",
-    "Outcome",
     "Pause",
+    "PauseCalls",
     "PipelineFinished",
     "PipelineMessage",
     "PipelineStarted",
@@ -127,6 +125,7 @@ __all__ = [
     "SourceQuiet",
     "SourceSized",
     "StageEnded",
+    "StageOutcome",
     "Stalled",
     "StatusChanged",
     "Steer",
@@ -136,13 +135,14 @@ __all__ = [
     "TaskDone",
     "TimeSpent",
     "Unpause",
+    "UnpauseCalls",
     "UsageReported",
     "Write",
     "WriterMessage",
 ]
 
-NodeMessage = Feed | Batch | EndOfSource | TaskDone | HoldCalls | AllowCalls | Resize | Cancel
-ReaderMessage = Demand | Committed | Sealed | HoldCalls | AllowCalls | Cancel
+NodeMessage = Feed | Batch | EndOfSource | TaskDone | PauseCalls | UnpauseCalls | Resize | Cancel
+ReaderMessage = Demand | Committed | Sealed | PauseCalls | UnpauseCalls | Cancel
 WriterMessage = Attach | Write | Finish | Drain
 SupervisorMessage = (
     StageEnded

@@ -13,10 +13,10 @@ from llm_datagen.errors import FailureRecord
 if TYPE_CHECKING:
     from llm_datagen.streams import Block, Span
     from llm_datagen.streams.ids import Id
-    from llm_datagen.streams.spill import Spool
+    from llm_datagen.streams.spill import Spill
 
 
-class Outcome(StrEnum):
+class StageOutcome(StrEnum):
     """How a stage ended."""
 
     FINISHED = "finished"
@@ -67,7 +67,7 @@ class Attach:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldCalls:
+class PauseCalls:
     """Supervisor to node: no call of the operator begins from now on. To a reader: a source that rests is not idle."""
 
     held: Future[None] = field(default_factory=Future, repr=False)
@@ -75,7 +75,7 @@ class HoldCalls:
 
 
 @dataclass(frozen=True, slots=True)
-class AllowCalls:
+class UnpauseCalls:
     """Supervisor to node and reader: go on."""
 
 
@@ -123,7 +123,7 @@ class Write(Bulk):
 
     rows: int
     """Output rows."""
-    data: bytes | Spool = field(repr=False)
+    data: bytes | Spill = field(repr=False)
     """The output rows, encoded."""
     span: Span = field(repr=False)
     """The source rows that are done with this."""

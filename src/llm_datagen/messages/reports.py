@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages.data import OperatorFailure, Outcome
+from llm_datagen.messages.data import OperatorFailure, StageOutcome
 
 if TYPE_CHECKING:
     from llm_datagen.runs.status import PipelineStatus
@@ -19,7 +19,7 @@ class StageEnded:
 
     node_id: str
     role: str
-    outcome: Outcome
+    outcome: StageOutcome
     failure: FailureRecord | None = None
     error: BaseException | None = field(default=None, repr=False)
 

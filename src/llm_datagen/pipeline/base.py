@@ -256,7 +256,7 @@ class BasePipeline(StoredPipeline):
         """Return the nodes as an image has them, and their operators. Opens and changes nothing.
 
         Raises:
-            ImageMismatchError: when the operators are not those of the run that was created or resumed.
+            OperatorMismatchError: when the operators are not those of the run that was created or resumed.
         """
         image = self._image if self._folder else self._blueprint()
         return image, self._operators(image)

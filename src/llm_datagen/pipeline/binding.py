@@ -15,7 +15,7 @@ from llm_datagen.pipeline.run_files import Joint
 from llm_datagen.streams import Stream, StreamFactory
 
 
-class Wiring:
+class Binding:
     """What `UnifiedNode` is joined to.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import (
     BatchBy,
     DataConfig,
@@ -25,7 +25,7 @@ from llm_datagen.config import (
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import pack
 from llm_datagen.operators import Call, batch_by_of, operator_name
-from llm_datagen.pipeline.binding import Wiring
+from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.pipeline.given_settings import noting_given
@@ -46,7 +46,7 @@ from llm_datagen.streams.sink import check_recoverable, position_of
 from llm_datagen.streams.tails import Tails
 
 
-class UnifiedNode(Wiring):
+class UnifiedNode(Binding):
     """A node: give it streams and an operator, then `run()`.
 
     `run()` alone opens, runs and closes. Called between `open()` and `close()`, it leaves the stream open:
@@ -134,7 +134,7 @@ class UnifiedNode(Wiring):
         self._hooks = check_hooks(hooks)
         self._log_file = check_log(log_file)
         self._packed: bytes | None = None  # by `check`, for `plan`
-        self._opened: NodePlan | None = None
+        self._opened: OpenedNode | None = None
         self._run: Run | None = None
 
     def __repr__(self) -> str:
@@ -274,7 +274,7 @@ class UnifiedNode(Wiring):
     def _pack(self) -> bytes:
         return pack(self.operator, self.output.codec)
 
-    def plan(self, *, seal: bool = True, folder: Path | None = None) -> NodePlan:
+    def plan(self, *, seal: bool = True, folder: Path | None = None) -> OpenedNode:
         """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.
 
         Args:
@@ -308,7 +308,7 @@ class UnifiedNode(Wiring):
                 sink.close()
                 raise
             position = sink.position
-        return NodePlan(
+        return OpenedNode(
             node_id=self.node_id,
             operator=self.operator,
             call=call,

@@ -10,7 +10,7 @@ from llm_datagen.config import (
     IfExists,
     OnChange,
 )
-from llm_datagen.errors import ImageMismatchError
+from llm_datagen.errors import OperatorMismatchError
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.blueprint import UNKNOWN_ID, image_of_nodes, node_from_image
 from llm_datagen.pipeline.changed_steps import has_same_steps
@@ -110,7 +110,7 @@ class UnifiedNodePipeline(BasePipeline):
         given = {node.node_id: node.operator for node in self._given}
         known = [entry["node_id"] for entry in image["nodes"]]
         if sorted(given) != sorted(known):
-            raise ImageMismatchError(
+            raise OperatorMismatchError(
                 f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; undo "
                 "that, or resume it again: resume() says what changed, and what can be done"
             )

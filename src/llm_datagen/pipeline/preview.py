@@ -48,7 +48,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageTrial:
+class NodePreview:
     """A node, and what it did with some rows.
 
     Attributes:
@@ -122,7 +122,7 @@ def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, RootNames | 
 
 def run_trial(
     image: Mapping[str, Any], operators: Sequence[Any], samples: Mapping[Place, Sample], *, rows: int, folder: Path
-) -> Iterator[StageTrial]:
+) -> Iterator[NodePreview]:
     """Run the nodes one after the other, and yield each when it has ended.
 
     A row that fails is left out, whatever the node's policy is, and no call is made again by the engine.
@@ -168,7 +168,7 @@ def _given(entry: Mapping[str, Any], there: Sequence[_Known], most: int, *, is_p
 
 def _run_node(
     entry: Mapping[str, Any], operator: Any, given: Sequence[tuple[Id, Any]], waiting: int, base: Path
-) -> StageTrial:
+) -> NodePreview:
     source = base.with_suffix(".in.jsonl")
     encode = JsonlCodec().encoder(b"").encode_other
     source.write_bytes(b"".join(encode(as_row(item, row_id)) + b"\n" for row_id, item in given))
@@ -199,7 +199,7 @@ def _run_node(
         lost = {letter["_i"] for letter in failed}
         ids = (row_id for row_id, _ in given if row_id not in lost)
         made = [(row_id, _without_id(item)) for row_id, (_, item) in zip(ids, made, strict=True)]
-    return StageTrial(
+    return NodePreview(
         entry=entry,
         operator=operator,
         given=given,

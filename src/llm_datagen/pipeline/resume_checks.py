@@ -11,7 +11,7 @@ from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, OnError, W
 from llm_datagen.errors import (
     ConfigError,
     DatagenError,
-    ImageMismatchError,
+    OperatorMismatchError,
     StreamChangedError,
     StreamMissingError,
 )
@@ -44,12 +44,12 @@ def check_operators(image: dict[str, Any], operators: list[Any]) -> None:
     """See to it that the code has the operators of the image, in their order.
 
     Raises:
-        ImageMismatchError: when it has others.
+        OperatorMismatchError: when it has others.
     """
     names = [operator_name(operator) for operator in operators]
     known = [node["operator"] for node in image["nodes"]]
     if names != known:
-        raise ImageMismatchError(
+        raise OperatorMismatchError(
             f"run {image['pipeline_id']!r} was made with the operators {known}, and the code has {names}; undo that, "
             "or resume it again: resume() says what changed, and what can be done (an operator that was renamed keeps "
             "its identity with name='the old name')"

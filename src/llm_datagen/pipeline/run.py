@@ -18,8 +18,8 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.control_server import ControlServer
-from llm_datagen.actors.hook_dispatcher import HookRunner
-from llm_datagen.actors.opened_node import NodePlan
+from llm_datagen.actors.hook_dispatcher import HookDispatcher
+from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
@@ -76,7 +76,7 @@ class Run:
 
     def __init__(
         self,
-        plans: list[NodePlan],
+        plans: list[OpenedNode],
         *,
         pipeline_id: str,
         streaming: bool,
@@ -95,7 +95,7 @@ class Run:
         log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
-        self._hooks: HookRunner | None = None
+        self._hooks: HookDispatcher | None = None
         self._state = StateHeard()
         self._crew: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
@@ -145,7 +145,7 @@ class Run:
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
         subscribers: list[Recipient] = [self._state]
         if self._watcher is not None:
-            self._hooks = HookRunner(self._watcher, self._pipeline_id, self._log)
+            self._hooks = HookDispatcher(self._watcher, self._pipeline_id, self._log)
             subscribers.append(self._hooks)
         if self._folder is not None:
             self._control = ControlServer.open(self._folder, lambda: self._ref)

@@ -15,7 +15,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.rotation import LogFile
 from llm_datagen.streams import Coverage, Place, Stream
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 
 RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
 _SQLITE = ("", "-wal", "-shm", "-journal")
@@ -90,7 +90,7 @@ def inputs_of(joints: list[Joint]) -> list[Stream]:
 
 
 def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]:
-    is_local = isinstance(stream.disk, LocalDisk)
+    is_local = isinstance(stream.disk, LocalStorage)
 
     def use(path: str, what: str) -> Use:
         return Use(path if is_local else "\0".join(stream.place_of(path)), what, is_local)

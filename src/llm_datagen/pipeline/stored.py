@@ -10,11 +10,11 @@ from typing import Any, Self
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
 from llm_datagen.errors import (
     ConfigError,
-    ImageError,
     InputWarning,
     PipelineBusyError,
     PipelineExistsError,
     ResumeWarning,
+    RunStateError,
 )
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
@@ -154,7 +154,7 @@ class StoredPipeline:
         """Return the image that is there already, if one is. To be overwritten, it need not be readable."""
         try:
             return finish(folder, folder.load()) if folder.exists() else None
-        except ImageError:
+        except RunStateError:
             if if_exists == "overwrite":
                 return None
             raise
@@ -199,9 +199,9 @@ class StoredPipeline:
             ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes; on
                 "accept" or "rerun", when the code gives no operators: those of the image know of no edit.
             PipelineNotFoundError: when there is no such run.
-            ImageError: when its image cannot be read.
+            RunStateError: when its image cannot be read.
             OperatorChangedError: when operators, or the steps, are not those of the image, and `on_change` does not say
-                what is meant; it names what changed. An ImageMismatchError.
+                what is meant; it names what changed. An OperatorMismatchError.
             PipelineBusyError: when it is running, or this object is.
             StreamError: when its files were changed meanwhile; nothing is changed then.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.export import is_export
-from llm_datagen.streams import Coverage, Lane, MergedStream, Place, Stream, StreamFactory
+from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Stream, StreamFactory
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.scan import rows_of
@@ -19,7 +19,7 @@ _NEEDLES = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class StreamNode:
     """A stream of a run.
 
     Attributes:
@@ -36,8 +36,8 @@ class Step:
 
     where: str
     stream: Stream
-    source: Step | None = None
-    lanes: tuple[tuple[Lane, Step], ...] = ()
+    source: StreamNode | None = None
+    lanes: tuple[tuple[MergeInput, StreamNode], ...] = ()
     root: RootNames | None = None
     is_numeric: bool = False
     is_export: bool = False
@@ -94,9 +94,9 @@ def unsettled(image: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
-def steps_of(image: dict[str, Any]) -> list[Step]:
+def steps_of(image: dict[str, Any]) -> list[StreamNode]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
-    steps: dict[Place, Step] = {}
+    steps: dict[Place, StreamNode] = {}
     left_out = unsettled(image)
     waiting = [entry for entry in image["nodes"] if entry["node_id"] not in left_out]
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
@@ -107,11 +107,11 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
             waiting.append(entry)  # nodes may be wired in any order
             continue
         for stream, _ in source.parts(Coverage()):
-            steps.setdefault(stream.place, Step("input", stream, root=root_names(entry)))
+            steps.setdefault(stream.place, StreamNode("input", stream, root=root_names(entry)))
         if isinstance(source, MergedStream) and source.place not in steps:  # two nodes may merge the same streams
             steps[source.place] = _merged(source, steps)
         found = position_of(output)
-        steps[output.place] = Step(
+        steps[output.place] = StreamNode(
             entry["node_id"],
             output,
             steps[source.place],
@@ -123,8 +123,8 @@ def steps_of(image: dict[str, Any]) -> list[Step]:
     return list(steps.values())
 
 
-def _merged(source: MergedStream, steps: Mapping[Place, Step]) -> Step:
-    return Step("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
+def _merged(source: MergedStream, steps: Mapping[Place, StreamNode]) -> StreamNode:
+    return StreamNode("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
 
 
 def _is_numbered(source: Stream) -> bool:

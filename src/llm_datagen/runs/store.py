@@ -32,12 +32,12 @@ from typing import Any
 import orjson
 
 from llm_datagen.config import check_path
-from llm_datagen.errors import ConfigError, DiskError, ImageError, PipelineBusyError, PipelineNotFoundError
+from llm_datagen.errors import ConfigError, DiskError, PipelineBusyError, PipelineNotFoundError, RunStateError
 from llm_datagen.runs.owner import Owner, whoami
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
 
 FORMAT = 2
@@ -114,7 +114,7 @@ class RunFolder:
         ConfigError: when the id cannot be a folder's name.
     """
 
-    disk: LocalDisk = LOCAL_DISK
+    disk: LocalStorage = LOCAL_DISK
 
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
@@ -137,7 +137,7 @@ class RunFolder:
 
         Raises:
             PipelineNotFoundError: when there is none; the message names the runs that there are.
-            ImageError: when it cannot be read.
+            RunStateError: when it cannot be read.
         """
         data = self.disk.read_all(str(self.image_path))
         if data is None:
@@ -149,19 +149,21 @@ class RunFolder:
         try:
             image = loads_exactly(data)
             if image["format"] not in {1, FORMAT}:
-                raise ImageError(
+                raise RunStateError(
                     f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
                     "version of llm-datagen that made it"
                 )
             if (image["format"] > 1 or CHECK_FIELD in image) and not is_unaltered(data):
-                raise ImageError(
+                raise RunStateError(
                     f"{self.image_path} was edited: its checksum differs; restore the file. Settings of a run are "
                     "changed by create(), resume() and reconfigure, not in this file"
                 )
             image.pop(CHECK_FIELD, None)
             _check_keys(image)
         except (ValueError, KeyError, TypeError) as error:
-            raise ImageError(f"{self.image_path} is not an image of a run: {_told(error)}; restore the file") from error
+            raise RunStateError(
+                f"{self.image_path} is not an image of a run: {_told(error)}; restore the file"
+            ) from error
         return dict(image)
 
     def save(self, image: dict[str, Any]) -> None:
@@ -246,7 +248,7 @@ class RunFolder:
         """Return when the image of a run that is running was saved; None when it is not running."""
         try:
             image = self.load()
-        except (PipelineNotFoundError, ImageError):
+        except (PipelineNotFoundError, RunStateError):
             return None
         return image.get("updated_at") if image["status"] in {Status.RUNNING, Status.CANCELING} else None
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import IdError
-from llm_datagen.runs.graph import Step, steps_of
+from llm_datagen.runs.graph import StreamNode, steps_of
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Done
 from llm_datagen.streams.dead_letters import read_letters
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class _Family:
         asked: the row's id.
     """
 
-    def __init__(self, steps: list[Step], asked: Id) -> None:
+    def __init__(self, steps: list[StreamNode], asked: Id) -> None:
         self._steps = steps
         self._asked = asked
         self._holders = [step for step in steps if self._holds(step)]
-        self._ancestors: dict[Step, set[Id]] = {step: set() for step in steps}
-        self._heirs: dict[Step, dict[Id, int | None]] = {step: {} for step in steps}
+        self._ancestors: dict[StreamNode, set[Id]] = {step: set() for step in steps}
+        self._heirs: dict[StreamNode, dict[Id, int | None]] = {step: {} for step in steps}
         """Of each step, the row itself and its descendants, with their numbers."""
         for holder in self._holders:
             self._climb(holder, {asked})
@@ -92,17 +92,17 @@ class _Family:
         """Return whether any stream, or dead letter, has the row."""
         return bool(self._holders or self._buriers)
 
-    def _is_buried(self, step: Step) -> bool:
+    def _is_buried(self, step: StreamNode) -> bool:
         return any(letter["_i"] == self._asked for letter in read_letters(step.stream))
 
-    def _holds(self, step: Step) -> bool:
+    def _holds(self, step: StreamNode) -> bool:
         may_hold = not step.lanes and not step.is_export
         return may_hold and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
 
     # Up.
 
-    def _climb(self, step: Step, names: set[Id]) -> None:
-        above: list[tuple[Step, set[Id]]] = []
+    def _climb(self, step: StreamNode, names: set[Id]) -> None:
+        above: list[tuple[StreamNode, set[Id]]] = []
         if step.source is not None:
             above = [(step.source, _parents(step, step.source, names))]
         for lane, source in step.lanes:
@@ -141,14 +141,14 @@ class _Family:
                 yield from self._letters(step, step.source, origin)
                 yield from self._ends(step, origin)
 
-    def _relation(self, step: Step, row_id: Id, *, is_heir: bool) -> str:
+    def _relation(self, step: StreamNode, row_id: Id, *, is_heir: bool) -> str:
         if row_id == self._asked:
             return "itself"
         if row_id in self._ancestors[step]:
             return "ancestor"
         return "descendant" if is_heir else ""
 
-    def _letters(self, step: Step, source: Step, origin: _Origin) -> Iterator[Trace]:
+    def _letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         for letter in read_letters(step.stream):
             row_id = letter["_i"]
             relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
@@ -157,10 +157,10 @@ class _Family:
                 item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
                 yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
 
-    def _copies(self, step: Step, source: Step, origin: _Origin) -> Iterator[Trace]:
+    def _copies(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
         yield from self._letters(step, source, origin)
-        if isinstance(step.stream.disk, MemoryDisk) and not step.is_there:
+        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
             return  # it may have gone with its process
         for row_id, item, number in source.rows_named(set(origin.heirs)):
             if row_id in origin.heirs and row_id not in origin.fruitful:
@@ -168,9 +168,9 @@ class _Family:
                 state = _end(step.position, number).replace("missing", "row").replace("skipped", "row or skipped")
                 yield Trace(step.where, step.stream.uri, row_id, relation, state, item if state == "row" else None)
 
-    def _ends(self, step: Step, origin: _Origin) -> Iterator[Trace]:
+    def _ends(self, step: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
-        if isinstance(step.stream.disk, MemoryDisk) and not step.is_there:
+        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
             return  # it may have gone with its process
         for row_id, number in origin.heirs.items():
             if number is not None and row_id not in origin.fruitful:
@@ -178,7 +178,7 @@ class _Family:
                 yield Trace(step.where, step.stream.uri, row_id, relation, _end(step.position, number), None)
 
 
-def _named_heirs(step: Step, heirs: Mapping[Step, Mapping[Id, int | None]]) -> dict[Id, int | None]:
+def _named_heirs(step: StreamNode, heirs: Mapping[StreamNode, Mapping[Id, int | None]]) -> dict[Id, int | None]:
     """Return the heirs in several streams under the names and numbers that they have where these are read as one."""
     named: dict[Id, int | None] = {}
     for lane, source in step.lanes:
@@ -195,7 +195,7 @@ def _end(position: Position | None, number: int) -> str:
     return " or ".join(ends) or "missing"
 
 
-def _parents(step: Step, source: Step, names: set[Id]) -> set[Id]:
+def _parents(step: StreamNode, source: StreamNode, names: set[Id]) -> set[Id]:
     """Return ids among which are all rows of the source that some rows of a step come from."""
     if step.is_numeric:
         return {step.made(name) for name in names}
@@ -212,7 +212,7 @@ def _parents(step: Step, source: Step, names: set[Id]) -> set[Id]:
     return found
 
 
-def _between(source: Step, batches: set[tuple[Id, Id]], batch_size: int) -> Iterator[Id]:
+def _between(source: StreamNode, batches: set[tuple[Id, Id]], batch_size: int) -> Iterator[Id]:
     """Yield the rows from the first to the last of some batches."""
     begun: dict[tuple[Id, Id], list[Id]] = {}
     for row_id, _, _ in source.rows():
@@ -233,7 +233,7 @@ class _Origin:
         heirs: the rows of the source, with their numbers.
     """
 
-    def __init__(self, step: Step, heirs: dict[Id, int | None]) -> None:
+    def __init__(self, step: StreamNode, heirs: dict[Id, int | None]) -> None:
         self._step = step
         self.heirs = heirs
         self.fruitful: set[Id] = set()

@@ -26,7 +26,7 @@ from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.sink import position_of
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.tails import Tails
 
 FINDINGS_SHOWN = 20
@@ -43,7 +43,7 @@ _COUNTED = {
 
 
 @dataclass(slots=True, kw_only=True)
-class NodeLedger:
+class NodeAccount:
     """What became of the source rows of a node.
 
     Attributes:
@@ -94,7 +94,7 @@ class NodeLedger:
             self.find(f"{what}{error}")
 
 
-def verify(image: dict[str, Any]) -> list[NodeLedger]:
+def verify(image: dict[str, Any]) -> list[NodeAccount]:
     """Recount a run from its files, checksums and all. Memory: about 250 bytes for each row of a node.
 
     What is not there yet, because its node has not begun, and what has gone with the memory of its process
@@ -107,7 +107,7 @@ def verify(image: dict[str, Any]) -> list[NodeLedger]:
     is_over = image["status"] == Status.COMPLETED
     left_out = unsettled(image)
     return [
-        NodeLedger(node_id=entry["node_id"], unsettled=True)
+        NodeAccount(node_id=entry["node_id"], unsettled=True)
         if entry["node_id"] in left_out
         else _Check(entry, written, is_over=is_over).ledger
         for entry in image["nodes"]
@@ -124,7 +124,7 @@ class _Check:
     """
 
     def __init__(self, entry: dict[str, Any], written: set[Place], *, is_over: bool) -> None:
-        self.ledger = NodeLedger(node_id=entry["node_id"])
+        self.ledger = NodeAccount(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over
         self._source = StreamFactory.of_node(entry, "input_uri")
@@ -148,7 +148,7 @@ class _Check:
             self.ledger.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
         elif size:
             self.ledger.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
-        elif self._has_begun and not isinstance(disk, MemoryDisk):
+        elif self._has_begun and not isinstance(disk, MemoryStorage):
             what = f"{path} is gone, with" if size is None else f"{path} is empty, without"
             self.ledger.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
@@ -171,7 +171,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if isinstance(self._source.disk, MemoryDisk):
+        if isinstance(self._source.disk, MemoryStorage):
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()

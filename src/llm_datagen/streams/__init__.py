@@ -12,13 +12,13 @@ from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
-from llm_datagen.streams.merge_inputs import Lane
+from llm_datagen.streams.merge_inputs import MergeInput
 from llm_datagen.streams.merged import MergedStream, inputs_of
-from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.storage.base import AppendFile, Disk, Place, ReadFile
-from llm_datagen.streams.storage.local import LocalDisk
-from llm_datagen.streams.stream import Readable, Stream, StreamReader, StreamWriter
+from llm_datagen.streams.storage.base import AppendFile, Place, ReadFile, Storage
+from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.stream import ReadLimit, Stream, StreamReader, StreamWriter
 
 __all__ = [
     "AppendFile",
@@ -28,23 +28,23 @@ __all__ = [
     "CsvStream",
     "Cursor",
     "Decoder",
-    "Disk",
     "Encoder",
     "FileStream",
     "Fingerprint",
     "JsonlStream",
-    "Lane",
-    "LocalDisk",
-    "Manifest",
+    "LocalStorage",
     "MemoryStream",
+    "MergeInput",
     "MergedStream",
     "Place",
     "ReadFile",
-    "Readable",
+    "ReadLimit",
+    "Seal",
     "Segment",
     "Sink",
     "Span",
     "Split",
+    "Storage",
     "Stream",
     "StreamFactory",
     "StreamReader",

@@ -21,7 +21,7 @@ class TornLineError(ValueError):
     """Raised for a line that is not as it was written. At the end of a log, a loss of power may leave one."""
 
 
-class Chain:
+class ChecksumChain:
     """Where a log stands: the checksum of its last line. Not thread-safe.
 
     Args:
@@ -58,14 +58,14 @@ class Unchained:
     """The lines of logs of older versions, which only vouch for themselves: ``<checksum> <payload>``."""
 
     def read(self, line: bytes) -> bytes:
-        """Return the payload of a line, as `Chain.read`."""
+        """Return the payload of a line, as `ChecksumChain.read`."""
         checksum, _, payload = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(payload):
             raise TornLineError("the checksum differs")
         return payload
 
 
-def reader_of(line: bytes) -> Chain | Unchained:
+def reader_of(line: bytes) -> ChecksumChain | Unchained:
     """Return what reads the lines of a log of JSON objects, by its first line."""
     is_older = line[_DIGITS:].startswith(b" {")
-    return Unchained() if is_older else Chain()
+    return Unchained() if is_older else ChecksumChain()

@@ -1,6 +1,6 @@
 r"""The commit log: what makes a row done.
 
-Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: JSON objects, one a line, as a `Chain` of lines.
+Beside an unfinished stream ``out.jsonl`` lies ``out.jsonl.commits``: JSON objects, one per line, in a `ChecksumChain`.
 
 The first line is the header: format, and the URI of the source. Every further line is a commit, written after the
 data it speaks of. It says how many rows and bytes the stream has now, the running CRC-32 of those bytes, where this
@@ -26,11 +26,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError, StreamCorruptError
-from llm_datagen.streams.checksum_chain import Chain, TornLineError, reader_of
+from llm_datagen.streams.checksum_chain import ChecksumChain, TornLineError, reader_of
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.storage.base import AppendFile, Disk
+from llm_datagen.streams.storage.base import AppendFile, Storage
 
 FORMAT = 2
 COMPACT_BYTES = 256 * 1024
@@ -118,21 +118,21 @@ class CommitLog:
         sync: whether every commit is put on the medium.
     """
 
-    def __init__(self, disk: Disk, path: str, source: str, *, sync: bool) -> None:
+    def __init__(self, disk: Storage, path: str, source: str, *, sync: bool) -> None:
         self._disk = disk
         self._path = path
         self._source = source
         self._sync = sync
         self._file: AppendFile | None = None
         self._grown = 0
-        self._chain = Chain()
+        self._chain = ChecksumChain()
 
     def start(self, position: Position) -> None:
         """Make the log anew, atomically: the header, and `position` with its whole coverage."""
         self.close()
         header = {"format": FORMAT, "source": self._source}
         record = {"start": True, **position.as_record(position.coverage)}
-        self._chain = Chain()
+        self._chain = ChecksumChain()
         data = self._chain.line(dumps(header)) + self._chain.line(dumps(record))
         self._disk.replace(self._path, data, sync=self._sync)
         self._grown = 0
@@ -157,7 +157,7 @@ class CommitLog:
             self._file = None
 
 
-def read_log(disk: Disk, path: str) -> tuple[str, Position] | None:
+def read_log(disk: Storage, path: str) -> tuple[str, Position] | None:
     """Return the source URI and the position that the log at `path` holds; None when there is no log.
 
     A torn last line is passed over; the log itself is not changed. The first commit need not be a start record: logs
@@ -220,7 +220,7 @@ def _check_follows(record: dict[str, Any], before: Position) -> None:
         )
 
 
-def flaws_of(disk: Disk, path: str) -> list[str]:
+def flaws_of(disk: Storage, path: str) -> list[str]:
     """Return what is wrong with a log that `read_log` can read: a sentence each, with the place."""
     lines = (disk.read_all(path) or b"").split(b"\n")[:-1]
     flaws: list[str] = []
@@ -244,7 +244,7 @@ def flaws_of(disk: Disk, path: str) -> list[str]:
     return flaws
 
 
-def check_data(disk: Disk, path: str, position: Position, *, whole: bool) -> None:
+def check_data(disk: Storage, path: str, position: Position, *, whole: bool) -> None:
     """Compare the bytes of a stream with the checksums of its position (S3, M22).
 
     Args:

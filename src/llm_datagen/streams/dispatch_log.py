@@ -1,6 +1,6 @@
 """The dispatch log: which source rows were handed to an operator, for ``delivery="at_most_once"``.
 
-Beside ``out.jsonl`` lies ``out.jsonl.dispatched`` while it is unfinished, a `Chain` of lines: ``+ start end offset
+Beside ``out.jsonl`` lies ``out.jsonl.dispatched`` while it is unfinished, a `ChecksumChain`: ``+ start end offset
 offset_end``, written *before* rows are handed out, and the same with ``-`` for rows that came back without having been
 processed. After a crash, what was handed out, did not come back and is not covered by a commit is *abandoned*: nobody
 knows whether the operator has seen it, so it is not handed out again. A last line without its newline was written for
@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Iterable
 
 from llm_datagen.errors import StreamCorruptError
-from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.storage.base import AppendFile
@@ -31,7 +31,7 @@ class DispatchLog:
     def __init__(self, stream: Stream, *, sync: bool) -> None:
         self._file: AppendFile = stream.disk.open_append(stream.dispatched_path)
         self._sync = sync
-        self._chain = Chain()
+        self._chain = ChecksumChain()
 
     def handed_out(self, span: Span) -> None:
         """Take note, durably, that rows are about to be handed out."""
@@ -68,7 +68,7 @@ def forget(stream: Stream, spans: Iterable[Span]) -> None:
     for span in spans:
         with contextlib.suppress(LookupError):
             out.remove(span)
-    chain = Chain()
+    chain = ChecksumChain()
     lines = b"".join(chain.line(_text("+", span)) for span in out)
     stream.disk.replace(stream.dispatched_path, lines, sync=True)
 
@@ -81,7 +81,7 @@ def _handed_out(stream: Stream) -> Coverage:
     """Return the rows that were handed out, and did not come back."""
     lines = (stream.disk.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
     is_chained = not lines or lines[0][:1] not in {b"+", b"-"}
-    chain, out = Chain(), Coverage()
+    chain, out = ChecksumChain(), Coverage()
     for number, line in enumerate(lines, start=1):
         try:
             sign, *numbers = (chain.read(line) if is_chained else line).decode("ascii").split(" ")

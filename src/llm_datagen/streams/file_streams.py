@@ -12,9 +12,9 @@ from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.storage.base import Disk, Place
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalDisk
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
+from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.stream import Stream
 
 CODECS: dict[str, Codec] = {
@@ -38,7 +38,7 @@ class FileStream(Stream):
     `StreamFactory.register("name", TheClass)`. The path that it returns should be absolute.
     """
 
-    disk: Disk = LOCAL_DISK
+    disk: Storage = LOCAL_DISK
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
@@ -66,7 +66,7 @@ class FileStream(Stream):
 
     def can_move_to(self, target: Stream) -> bool:
         """Return whether `move_to` can give the stream the place of `target`: both are files of one format."""
-        same = isinstance(target, FileStream) and self.disk is target.disk and isinstance(self.disk, LocalDisk)
+        same = isinstance(target, FileStream) and self.disk is target.disk and isinstance(self.disk, LocalStorage)
         return same and type(self.codec) is type(target.codec)
 
     def move_to(self, target: Stream) -> None:
@@ -77,7 +77,7 @@ class FileStream(Stream):
             DiskError: when the operating system refuses.
         """
         disk = self.disk
-        assert isinstance(disk, LocalDisk)
+        assert isinstance(disk, LocalStorage)
         self.check_free()
         for path, new in zip(self.files, target.files, strict=True):
             if disk.size(path) is not None:
@@ -128,7 +128,7 @@ class FileStream(Stream):
             StreamError: when it is no regular file, or is one JSON value and not one a line.
             DiskError: when the system refuses the path.
         """
-        if self.size() is None or isinstance(self.disk, MemoryDisk):
+        if self.size() is None or isinstance(self.disk, MemoryStorage):
             return
         if self._is_special():
             raise StreamError(
@@ -189,7 +189,7 @@ class MemoryStream(Stream):
         rows: rows to begin with; the stream is sealed after them.
     """
 
-    disk: Disk = MemoryDisk()
+    disk: Storage = MemoryStorage()
     codec: Codec = JsonlCodec()
     extension = "mem"
 

@@ -20,7 +20,7 @@ k is ``70000 + k``, as children are under the scheme "numeric"."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class MergeInput:
     """One of several streams that are read as one.
 
     Attributes:

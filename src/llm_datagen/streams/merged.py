@@ -21,10 +21,10 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import LANE, START, Coverage, Segment
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.merge_inputs import Lane, Naming
-from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.merge_inputs import MergeInput, Naming
+from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.storage.memory import MemoryDisk
+from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.stream import Stream
 
 PROTOCOL = "merge://"
@@ -61,11 +61,11 @@ class MergedStream(Stream):
         self.naming: Naming = check_choice(uri, naming, Naming)
         named = parse_qsl(query, strict_parsing=True)
         self.lanes = tuple(
-            Lane(name.removesuffix(_STATIC), number, create(lane), name.endswith(_STATIC), self.naming)
+            MergeInput(name.removesuffix(_STATIC), number, create(lane), name.endswith(_STATIC), self.naming)
             for number, (name, lane) in enumerate(named)
         )
         streams = [lane.stream for lane in self.lanes]
-        in_memory = [stream for stream in streams if isinstance(stream.disk, MemoryDisk)]
+        in_memory = [stream for stream in streams if isinstance(stream.disk, MemoryStorage)]
         self.disk, self.codec = (*in_memory, *streams)[0].disk, streams[0].codec  # what goes with its process decides
 
     @staticmethod
@@ -132,14 +132,14 @@ class MergedStream(Stream):
         """Return whether all lanes are."""
         return all(lane.stream.is_sealed() for lane in self.lanes)
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> Seal | None:
         """Return the sums of the lanes' seals; None when one is missing, or its rows were never counted."""
         seals = [lane.stream.manifest() for lane in self.lanes]
         known = [seal for seal in seals if seal is not None and seal.rows is not None and seal.complete]
         if len(known) < len(seals):
             return None
         size, rows = sum(seal.size for seal in known), sum(seal.rows or 0 for seal in known)
-        return Manifest(size=size, rows=rows, complete=True)
+        return Seal(size=size, rows=rows, complete=True)
 
     def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
         """Return a cursor over some segments of all lanes.
@@ -172,7 +172,7 @@ class MergedCursor(Cursor):
 
     def __init__(self, stream: MergedStream, segments: Sequence[Segment], *, follow: bool) -> None:
         super().__init__(stream, segments, follow=follow)
-        self._turns: list[tuple[Lane, Cursor]] = []
+        self._turns: list[tuple[MergeInput, Cursor]] = []
         for lane in stream.lanes:
             is_to_come = not follow and not lane.is_static and not lane.stream.exists()
             left = [] if is_to_come else lane.segments_of(segments)

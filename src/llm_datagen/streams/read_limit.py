@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams.commit_log import read_log
-from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.seal import Seal
 
 if TYPE_CHECKING:
     from llm_datagen.streams.stream import Stream
 
 
-class Readable(NamedTuple):
+class ReadLimit(NamedTuple):
     """How far a stream may be read now.
 
     Attributes:
@@ -29,11 +29,11 @@ class Readable(NamedTuple):
     ended: bool
 
 
-def readable(stream: Stream, *, follow: bool) -> Readable | None:
+def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
     """Return how far a stream may be read now, as `Stream.readable`."""
     # The seal is looked for before the size is taken: after it, the size cannot change.
     done = stream.disk.read_all(stream.done_path)
-    manifest = None if done is None else Manifest.parse(done)
+    manifest = None if done is None else Seal.parse(done)
     logged = None if manifest is not None else read_log(stream.disk, stream.commits_path)
     size = stream.disk.size(stream.path)
     if size is None:
@@ -49,9 +49,9 @@ def readable(stream: Stream, *, follow: bool) -> Readable | None:
                 f"{stream.path} has {size} bytes, but {manifest.size} when it was sealed: it was changed since; "
                 f"restore it, or unseal() it (remove {stream.done_path}) if the change is meant"
             )
-        return Readable(size, ended=True)
+        return ReadLimit(size, ended=True)
     if logged is not None:  # also under a seal that another program made
-        return Readable(logged[1].bytes, ended=done is not None or not follow)
+        return ReadLimit(logged[1].bytes, ended=done is not None or not follow)
     if done is None and stream.is_sealed():  # sealed between the two looks
         return readable(stream, follow=follow)
-    return Readable(size, ended=done is not None or not follow)
+    return ReadLimit(size, ended=done is not None or not follow)

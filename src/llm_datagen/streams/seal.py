@@ -19,7 +19,7 @@ LEDGER_FIELD = "ledger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Seal:
     """The content of a seal that this package wrote.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from llm_datagen.errors import StreamExistsError
 
 if TYPE_CHECKING:
-    from llm_datagen.streams.storage.base import Disk
+    from llm_datagen.streams.storage.base import Storage
     from llm_datagen.streams.stream import Stream
 
 WHAT_LIES_BESIDE = {
@@ -23,7 +23,7 @@ WHAT_LIES_BESIDE = {
 """What the files are, by what is added to the stream's path."""
 
 
-def stream_at(disk: Disk, path: str) -> tuple[str, str] | None:
+def stream_at(disk: Storage, path: str) -> tuple[str, str] | None:
     """Return the stream that a file is, or belongs to, and what it is; None when it is of none."""
     if _is_stream(disk, path):
         return path, "output"
@@ -61,5 +61,5 @@ def check_beside(stream: Stream, path: str, what: str) -> None:
         )
 
 
-def _is_stream(disk: Disk, path: str) -> bool:
+def _is_stream(disk: Storage, path: str) -> bool:
     return any(disk.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))

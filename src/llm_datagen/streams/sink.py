@@ -18,9 +18,9 @@ from llm_datagen.streams.commit_log import CommitLog, Position, check_data, read
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
-from llm_datagen.streams.spill import Spool
+from llm_datagen.streams.spill import Spill
 from llm_datagen.streams.storage.base import AppendFile
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Sink:
 
     def append(
         self,
-        data: bytes | Spool,
+        data: bytes | Spill,
         *,
         rows: int,
         spans: Sequence[Span] = (),
@@ -246,7 +246,7 @@ class Sink:
         if self._fsync == "flush":
             self._letters.sync()
 
-    def seal(self, *, complete: bool = True, source_size: int | None = None) -> Manifest:
+    def seal(self, *, complete: bool = True, source_size: int | None = None) -> Seal:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
 
         Args:
@@ -266,7 +266,7 @@ class Sink:
             self._file.sync()
             self._sync_letters()
         self._log.close()
-        manifest = Manifest.of(self.position, self._source, complete=complete, source_size=source_size)
+        manifest = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
         self.stream.write_seal(manifest, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
         return manifest

@@ -15,11 +15,11 @@ SPOOL_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1 << 20
 
 
-class SpoolError(DiskError):
+class SpillError(DiskError):
     """A spool could not be written: a failure of the disk, which is no row's fault."""
 
 
-class Spool:
+class Spill:
     """Records, in order. The file has no name, and goes with its process, whatever ends that.
 
     One thread at a time may use it: the worker fills it, then the writer reads it, and closes it: an exception that
@@ -67,7 +67,7 @@ class Spool:
             may_file: whether what is in memory may be put into the file if it is much.
 
         Raises:
-            SpoolError: when the file cannot be written; the records are in the spool all the same.
+            SpillError: when the file cannot be written; the records are in the spool all the same.
         """
         self._lengths.extend(map(len, records))
         piece = lines_of(records)
@@ -101,7 +101,7 @@ class Spool:
             self._file.seek(at)
             piece = self._file.read(min(_READ_BYTES, self._filed - at))
             if not piece:
-                raise SpoolError(None, "the file is shorter than what was written to it", self._folder)
+                raise SpillError(None, "the file is shorter than what was written to it", self._folder)
             at += len(piece)
             yield piece
         yield from self._pieces
@@ -128,6 +128,6 @@ class Spool:
                 while view:
                     view = view[self._file.write(view) :]
         except OSError as error:
-            raise SpoolError(error.errno, error.strerror or str(error), folder) from error
+            raise SpillError(error.errno, error.strerror or str(error), folder) from error
         self._filed += self._held
         self._pieces, self._held = [], 0

@@ -19,11 +19,11 @@ from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.line_numbers import LineCounter
-from llm_datagen.streams.read_limit import Readable, readable
+from llm_datagen.streams.read_limit import ReadLimit, readable
 from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS, NUMBERED, StreamReader, StreamWriter
-from llm_datagen.streams.seal import Manifest
+from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.storage.base import Disk, Place
+from llm_datagen.streams.storage.base import Place, Storage
 
 
 class Stream:
@@ -35,7 +35,7 @@ class Stream:
         codec: its format.
     """
 
-    disk: Disk
+    disk: Storage
     codec: Codec
 
     def __init__(self, uri: str) -> None:
@@ -136,10 +136,10 @@ class Stream:
         """Return whether the stream has ended."""
         return self.disk.size(self.done_path) is not None
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> Seal | None:
         """Return what the seal says; None when there is none, or another program made it."""
         data = self.disk.read_all(self.done_path)
-        return None if data is None else Manifest.parse(data)
+        return None if data is None else Seal.parse(data)
 
     def is_of_engine(self) -> bool:
         """Return whether this package wrote the stream, so that rows have the form that it gives them; else a user."""
@@ -158,7 +158,7 @@ class Stream:
             StreamCorruptError: when it was edited.
         """
         data = self.disk.read_all(self.done_path) or b""
-        if Manifest.parse(data) is not None and not is_unaltered(data):
+        if Seal.parse(data) is not None and not is_unaltered(data):
             raise StreamCorruptError(
                 f"{self.done_path}: the checksum of the seal differs: it was edited; restore it, or start afresh with "
                 "if_exists='overwrite'"
@@ -179,7 +179,7 @@ class Stream:
             raise StreamMissingError(f"{self.path} does not exist, so it cannot be sealed; check the path")
         logged = read_log(self.disk, self.commits_path)
         if logged is None:
-            self.write_seal(Manifest(size=size), sync=True)
+            self.write_seal(Seal(size=size), sync=True)
             return
         sink = self.sink(source=logged[0])  # recovers it: what was never committed is not part of it
         try:
@@ -187,7 +187,7 @@ class Stream:
         finally:
             sink.close()
 
-    def write_seal(self, manifest: Manifest, *, sync: bool) -> None:
+    def write_seal(self, manifest: Seal, *, sync: bool) -> None:
         """Put the seal in place, atomically; the commit log is not needed after that."""
         self.disk.replace(self.done_path, manifest.dump(), sync=sync)
         self.disk.remove(self.commits_path)
@@ -257,7 +257,7 @@ class Stream:
         if self.disk.size(self.path) is not None:
             self.disk.open_append(self.path).close()
 
-    def readable(self, *, follow: bool = True) -> Readable | None:
+    def readable(self, *, follow: bool = True) -> ReadLimit | None:
         """Return how far the stream may be read now; None when there is nothing of it yet.
 
         Args:
@@ -344,7 +344,7 @@ class Stream:
 __all__ = [
     "EOF_RETRIES",
     "EOF_RETRY_SECONDS",
-    "Readable",
+    "ReadLimit",
     "Stream",
     "StreamReader",
     "StreamWriter",

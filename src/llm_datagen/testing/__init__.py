@@ -18,7 +18,7 @@ from llm_datagen.testing.fake_llm.server import FakeLLMServer
 from llm_datagen.testing.faults import ENV, OPERATIONS, Fault, FaultPlan
 from llm_datagen.testing.hooks import RecordingHooks
 from llm_datagen.testing.operators import CallCounter, crash_at
-from llm_datagen.testing.storage import Failpoint, FaultyDisk, inject, inject_from_env, record
+from llm_datagen.testing.storage import Failpoint, FaultyStorage, inject, inject_from_env, record
 
 __all__ = [
     "ENV",
@@ -29,6 +29,7 @@ __all__ = [
     "Fault",
     "FaultPlan",
     "FaultyDisk",
+    "FaultyStorage",
     "LLMFaults",
     "LLMLimits",
     "Latency",
@@ -40,3 +41,6 @@ __all__ = [
     "inject_from_env",
     "record",
 ]
+
+FaultyDisk = FaultyStorage
+"""The name of version 0.1, for one release."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.storage.local import LocalDisk
+from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 from llm_datagen.testing.faults import ENV, Fault, FaultPlan
 
@@ -30,7 +30,7 @@ class Failpoint(NamedTuple):
     """What it is done to."""
 
 
-class FaultyDisk(LocalDisk):
+class FaultyStorage(LocalStorage):
     """The files of this machine, with faults. Any thread may use it.
 
     Args:
@@ -53,55 +53,55 @@ class FaultyDisk(LocalDisk):
         """End all delays, those under way and those to come."""
         self._thawed.set()
 
-    # The steps of LocalDisk.
+    # The steps of LocalStorage.
 
     def make_folder(self, path: str) -> None:
         """Make a folder."""
-        self._step("mkdir", path, lambda: super(FaultyDisk, self).make_folder(path))
+        self._step("mkdir", path, lambda: super(FaultyStorage, self).make_folder(path))
 
     def open_file(self, path: str, mode: str) -> FileIO:
         """Open a file."""
-        return self._step("open", path, lambda: super(FaultyDisk, self).open_file(path, mode))
+        return self._step("open", path, lambda: super(FaultyStorage, self).open_file(path, mode))
 
     def read(self, file: FileIO, offset: int, length: int) -> bytes:
         """Read."""
-        return self._step("read", str(file.name), lambda: super(FaultyDisk, self).read(file, offset, length))
+        return self._step("read", str(file.name), lambda: super(FaultyStorage, self).read(file, offset, length))
 
     def write(self, file: FileIO, data: bytes) -> None:
         """Write, or tear."""
 
         def tear(keep: int) -> None:
-            super(FaultyDisk, self).write(file, data[:keep])
+            super(FaultyStorage, self).write(file, data[:keep])
 
-        self._step("write", str(file.name), lambda: super(FaultyDisk, self).write(file, data), tear)
+        self._step("write", str(file.name), lambda: super(FaultyStorage, self).write(file, data), tear)
 
     def sync_file(self, file: FileIO) -> None:
         """Wait for the medium."""
-        self._step("fsync", str(file.name), lambda: super(FaultyDisk, self).sync_file(file))
+        self._step("fsync", str(file.name), lambda: super(FaultyStorage, self).sync_file(file))
 
     def sync_folder(self, path: str) -> None:
         """Wait for the medium."""
-        self._step("fsync", path, lambda: super(FaultyDisk, self).sync_folder(path))
+        self._step("fsync", path, lambda: super(FaultyStorage, self).sync_folder(path))
 
     def truncate(self, file: FileIO, length: int) -> None:
         """Cut a file."""
-        self._step("truncate", str(file.name), lambda: super(FaultyDisk, self).truncate(file, length))
+        self._step("truncate", str(file.name), lambda: super(FaultyStorage, self).truncate(file, length))
 
     def rename(self, path: str, target: str) -> None:
         """Rename a file."""
-        self._step("rename", target, lambda: super(FaultyDisk, self).rename(path, target))
+        self._step("rename", target, lambda: super(FaultyStorage, self).rename(path, target))
 
     def unlink(self, path: str) -> None:
         """Remove a file."""
-        self._step("remove", path, lambda: super(FaultyDisk, self).unlink(path))
+        self._step("remove", path, lambda: super(FaultyStorage, self).unlink(path))
 
     def lock_file(self, file: FileIO) -> None:
         """Lock an open file."""
-        self._step("lock", str(file.name), lambda: super(FaultyDisk, self).lock_file(file))
+        self._step("lock", str(file.name), lambda: super(FaultyStorage, self).lock_file(file))
 
     def lock_path(self, path: str) -> HeldLock:
         """Lock a file."""
-        return self._step("lock", path, lambda: super(FaultyDisk, self).lock_path(path))
+        return self._step("lock", path, lambda: super(FaultyStorage, self).lock_path(path))
 
     def _step(self, operation: str, path: str, step: Callable[[], T], tear: Callable[[int], None] | None = None) -> T:
         point = Failpoint(operation, path)
@@ -157,7 +157,7 @@ def _strike(fault: Fault, point: Failpoint) -> None:
 
 
 @contextlib.contextmanager
-def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyDisk]:
+def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyStorage]:
     """Let things go wrong as planned: for all file streams and run folders of this process, until the block ends.
 
     Files that were open before stay as they are. Stream classes that have a disk of their own do, too.
@@ -168,7 +168,7 @@ def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyDisk]:
     Yields:
         The disk, with what was hit and what happened.
     """
-    disk = FaultyDisk(plan)
+    disk = FaultyStorage(plan)
     before = FileStream.disk, RunFolder.disk
     FileStream.disk = RunFolder.disk = disk
     try:
@@ -178,12 +178,12 @@ def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyDisk]:
         disk.thaw()
 
 
-def record() -> contextlib.AbstractContextManager[FaultyDisk]:
+def record() -> contextlib.AbstractContextManager[FaultyStorage]:
     """Let nothing go wrong, and record every failpoint that is reached: `disk.hits`."""
     return inject(None)
 
 
-def inject_from_env() -> FaultyDisk | None:
+def inject_from_env() -> FaultyStorage | None:
     """Let things go wrong, to the end of the process, as the environment variable `ENV` says; None when it is not set.
 
     For a process that a test has started: the test hands the plan over with `FaultPlan.as_env()`.
@@ -191,6 +191,6 @@ def inject_from_env() -> FaultyDisk | None:
     text = os.environ.get(ENV)
     if not text:
         return None
-    disk = FaultyDisk(FaultPlan.from_json(text))
+    disk = FaultyStorage(FaultPlan.from_json(text))
     FileStream.disk = RunFolder.disk = disk
     return disk

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.row_input import excerpt
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block, Span
@@ -36,7 +36,7 @@ class _Part(NamedTuple):
     attempts: int = 0
 
 
-class Salvage:
+class CrashIsolation:
     """The way of one block through processes that may die. Used by one thread.
 
     Args:
@@ -50,7 +50,7 @@ class Salvage:
         self._block = block
         self._may_repeat = may_repeat
         self._parts = [_Part(block)]  # the next one last
-        self._dones: list[Done] = []
+        self._dones: list[BlockResult] = []
         self._failure: OperatorFailure | None = None
         self._is_over = False
 
@@ -60,7 +60,7 @@ class Salvage:
             return None
         return self._parts[-1].block
 
-    def came(self, done: Done) -> None:
+    def came(self, done: BlockResult) -> None:
         """Take what came of the rows that `next` has returned."""
         part = self._parts.pop()
         has_died = bool(self._parts or self._dones or part.is_divided or part.attempts)
@@ -114,7 +114,7 @@ class Salvage:
         failure = failure_of(self._kernel, part.block, rows, error, attempts=part.attempts + 1)
         self._is_over, self._failure = True, replace(failure, is_unknown=is_unknown)
 
-    def done(self) -> Done:
+    def done(self) -> BlockResult:
         """Return what became of the block."""
         block, dones = self._block, self._dones
         if len(dones) == 1 and not self._parts and dones[0].failure is self._failure:
@@ -123,7 +123,7 @@ class Salvage:
         head, rest = block.split_at(count)
         firsts = [done.ids[0] for done in dones if done.rows]
         lasts = [done.ids[1] for done in dones if done.rows]
-        return Done(
+        return BlockResult(
             span=head.span,
             rows=sum(done.rows for done in dones),
             data=b"".join(done.data for done in dones if isinstance(done.data, bytes)),
@@ -141,7 +141,7 @@ class Salvage:
         )
 
 
-def _marks(dones: list[Done]) -> dict[str, Any] | None:
+def _marks(dones: list[BlockResult]) -> dict[str, Any] | None:
     """Return the ranges of ids together. Whether they may meet is for the writer to say."""
     known = [done.marks for done in dones if done.marks is not None]
     if not known:

@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.errors import RowFormatError
 from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.process.channel import Channel
-from llm_datagen.executors.process.setup import Equipment
+from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.streams.formats.base import Codec, Encoder
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
@@ -80,7 +80,7 @@ class WorkerContext:
         equipment: says which node this is.
     """
 
-    def __init__(self, engine: Engine, equipment: Equipment) -> None:
+    def __init__(self, engine: Engine, equipment: WorkerSetup) -> None:
         self._engine = engine
         self.node_id = equipment.node_id
         self.pipeline_id = equipment.pipeline_id

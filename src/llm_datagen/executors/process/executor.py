@@ -18,10 +18,10 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.base import Outlet
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.executors.process.crash_isolation import Salvage
+from llm_datagen.executors.process.crash_isolation import CrashIsolation
 from llm_datagen.executors.process.handle import WorkerProcess
-from llm_datagen.executors.process.setup import Equipment
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.thread_pool import WorkerPool
 from llm_datagen.streams import Block
 
@@ -71,7 +71,7 @@ class ProcessExecutor:
         self._kernel = kernel
         self._outlet = outlet
         self._may_repeat = may_repeat
-        self._equipment = Equipment.of(kernel, packed, policy, SLICE_SECONDS)
+        self._equipment = WorkerSetup.of(kernel, packed, policy, SLICE_SECONDS)
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._changed = threading.Condition()
@@ -106,7 +106,7 @@ class ProcessExecutor:
         for worker in surplus:
             self._submit(self._retire, worker)
 
-    def deliver(self, task: int, done: Done) -> None:
+    def deliver(self, task: int, done: BlockResult) -> None:
         """Put a result into the outlet, on a thread of the pool."""
         self._submit(self._outlet.put, task, done)
 
@@ -151,7 +151,7 @@ class ProcessExecutor:
             raise self._error
 
     def _work(self, task: int, block: Block) -> None:
-        salvage = Salvage(self._kernel, block, may_repeat=self._may_repeat)
+        salvage = CrashIsolation(self._kernel, block, may_repeat=self._may_repeat)
         try:
             self._run(salvage)
         except BaseException as error:  # noqa: BLE001 - there is no process to be had; this must not leave the thread
@@ -159,7 +159,7 @@ class ProcessExecutor:
                 salvage.end(error)
         self._outlet.put(task, salvage.done())
 
-    def _run(self, salvage: Salvage) -> None:
+    def _run(self, salvage: CrashIsolation) -> None:
         while True:
             with self._seat():  # before `next`: whoever waits for it may be paused or cancelled meanwhile
                 part = None if self._is_given_up else salvage.next()
@@ -167,7 +167,7 @@ class ProcessExecutor:
                     return
                 self._run_part(salvage, part)
 
-    def _run_part(self, salvage: Salvage, part: Block) -> None:
+    def _run_part(self, salvage: CrashIsolation, part: Block) -> None:
         worker = self._take()
         if self._kernel.is_interrupted():  # it has taken its time to start
             self._give_back(worker)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
-from llm_datagen.executors.allowance import Allowance
+from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.crash_isolation import failed_items
 from llm_datagen.executors.process.pickling import pack_decoder, unpack_error
-from llm_datagen.executors.process.setup import Equipment
+from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.process.worker import SIGNALS
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
 
@@ -42,7 +42,7 @@ class WorkerProcess:
         kernel: whose context and streams it is given.
     """
 
-    def __init__(self, equipment: Equipment, kernel: Kernel) -> None:
+    def __init__(self, equipment: WorkerSetup, kernel: Kernel) -> None:
         self._equipment = equipment
         self._kernel = kernel
         self._decode: Any = None
@@ -67,7 +67,7 @@ class WorkerProcess:
             case "failed", record, packed:
                 raise unpack_error(packed, record)
 
-    def run(self, block: Block) -> Done:
+    def run(self, block: Block) -> BlockResult:
         """Return what becomes of a block.
 
         Raises:
@@ -81,7 +81,7 @@ class WorkerProcess:
         try:
             _, done, is_unfinished, failures = self._answer("in a call")
         except WorkerDiedError:
-            if isinstance(self._kernel.allowance, Allowance):
+            if isinstance(self._kernel.allowance, ErrorAllowance):
                 self._kernel.allowance.give_back(self._failed)
             raise
         return self._completed(done, block, failures, is_unfinished=is_unfinished)
@@ -169,7 +169,9 @@ class WorkerProcess:
         except Exception as error:  # noqa: BLE001 - the source has gone meanwhile
             return f"this is not a row: {text} (and which line it is cannot be said: {error})"
 
-    def _completed(self, done: Done, block: Block, failures: list[tuple[Any, ...]], *, is_unfinished: bool) -> Done:
+    def _completed(
+        self, done: BlockResult, block: Block, failures: list[tuple[Any, ...]], *, is_unfinished: bool
+    ) -> BlockResult:
         """Return a result with what was not sent: the rest, and the items that failed."""
         if is_unfinished:
             done.rest = block.split_at(done.span.end - block.start)[1]
@@ -202,7 +204,7 @@ class WorkerProcess:
 
 def _start(fds: tuple[int, int]) -> subprocess.Popen[bytes]:
     """Start a worker process at the other end of a channel."""
-    code = _START.format(str(Path(__file__).parents[2]))
+    code = _START.format(str(Path(__file__).parents[3]))
     command = [sys.executable, "-c", code, *map(str, fds), str(os.getpid())]
     # A new process inherits the mask: no signal reaches it before it can ignore it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -13,7 +13,7 @@ from llm_datagen.streams.ids import RootNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Equipment:
+class WorkerSetup:
     """What a worker needs to know, sent once.
 
     Attributes:

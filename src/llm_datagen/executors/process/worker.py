@@ -21,8 +21,8 @@ from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.process.pickling import pack_error
-from llm_datagen.executors.process.setup import Equipment
-from llm_datagen.executors.result import Done
+from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call
@@ -55,7 +55,7 @@ def main() -> None:
 
 def _serve(channel: Channel) -> None:
     engine = Engine(channel)
-    equipment: Equipment = channel.receive()
+    equipment: WorkerSetup = channel.receive()
     engine.listen()
     try:
         sys.path[:] = equipment.sys_path
@@ -92,7 +92,7 @@ def _serve(channel: Channel) -> None:
     engine.tell("ended", *failure)
 
 
-def _kernel(engine: Engine, equipment: Equipment, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
+def _kernel(engine: Engine, equipment: WorkerSetup, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
     encoder = FirstRowEncoder(engine, codec)
     source: Any = RemoteSource(engine)
     kernel = Kernel(
@@ -118,7 +118,7 @@ def _call(operator: Any, method: str) -> None:
         found()
 
 
-def _parts(done: Done) -> tuple[Any, ...]:
+def _parts(done: BlockResult) -> tuple[Any, ...]:
     """Return a result without what the engine has itself: the rest, and the items that failed."""
     failures = [*done.survived, *([] if done.failure is None else [done.failure])]
     told = [(_bare(failure), pack_error(failure.error), bool(failure.items)) for failure in failures]

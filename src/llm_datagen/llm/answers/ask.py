@@ -10,10 +10,10 @@ from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.formats import AnswerFormat, Parsed
 from llm_datagen.llm.answers.problems import problem_of
 from llm_datagen.llm.answers.reading import split_thoughts
-from llm_datagen.llm.cache.response_cache import Call, JournaledCaller
+from llm_datagen.llm.cache.response_cache import CachingCaller, Call
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.finish_reasons import Ending
-from llm_datagen.llm.observer import WatchedCaller
+from llm_datagen.llm.observer import ObservingCaller
 from llm_datagen.llm.prompts.messages import repair
 from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
 
@@ -62,10 +62,10 @@ class Asker:
         Raises:
             LLMRequestError: when the endpoint did not answer.
             LLMAnswerError: when the last answer cannot be used. What the journal kept of the row is forgotten then.
-            JournalError: when the answer cannot be kept, or what was kept cannot be read.
+            CacheError: when the answer cannot be kept, or what was kept cannot be read.
         """
         asked: list[Call] = []
-        journal = self._caller if isinstance(self._caller, JournaledCaller | WatchedCaller) else None
+        journal = self._caller if isinstance(self._caller, CachingCaller | ObservingCaller) else None
         try:
             parsed, thoughts = await self._usable(request, asked)
         except LLMAnswerError:

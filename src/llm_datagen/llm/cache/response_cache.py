@@ -19,9 +19,9 @@ from typing import TypeVar
 
 import orjson
 
-from llm_datagen.llm.cache.scope import Sharing
-from llm_datagen.llm.cache.sqlite import JournalFile
-from llm_datagen.llm.errors import JournalError
+from llm_datagen.llm.cache.scope import CacheScope
+from llm_datagen.llm.cache.sqlite import CacheFile
+from llm_datagen.llm.errors import CacheError
 from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
@@ -32,7 +32,7 @@ Call = tuple[ChatRequest, ChatAnswer]
 """What was asked, and what came back."""
 
 
-class JournaledCaller:
+class CachingCaller:
     """Answers from the journal, and asks another caller for what is not in it.
 
     Equal requests that are in flight at once are asked once: the others wait for the first, and ask, one after the
@@ -46,18 +46,18 @@ class JournaledCaller:
 
     def __init__(self, inner: ChatCaller, path: str | Path) -> None:
         self._inner = inner
-        self._file = JournalFile(Path(path))
+        self._file = CacheFile(Path(path))
         self._thread: ThreadPoolExecutor | None = None
         self._asked: dict[bytes, asyncio.Future[None]] = {}
         self._unsaved: dict[bytes, bytes] = {}
         self._is_failing = False
-        self._sharing = Sharing()
+        self._sharing = CacheScope()
 
     async def open(self) -> None:
         """Open the file, then the inner caller.
 
         Raises:
-            JournalError: when the file cannot be used.
+            CacheError: when the file cannot be used.
         """
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-journal")
         try:
@@ -72,7 +72,7 @@ class JournaledCaller:
 
         Raises:
             LLMError: when there is no answer.
-            JournalError: when the journal cannot be read or written. No call is made then until it can be: what
+            CacheError: when the journal cannot be read or written. No call is made then until it can be: what
                 cannot be kept would be paid for twice.
         """
         key = key_of(request)
@@ -99,7 +99,7 @@ class JournaledCaller:
         What another row has got for an equal request meanwhile stays.
 
         Raises:
-            JournalError: when the file cannot be written.
+            CacheError: when the file cannot be written.
         """
         kept = _as_kept(calls)
         earlier = [(key, answer[_CHECK_BYTES:]) for key, answer in kept.items()]
@@ -109,7 +109,7 @@ class JournaledCaller:
         """Keep answers that another row with equal requests may have discarded.
 
         Raises:
-            JournalError: when they cannot be written.
+            CacheError: when they cannot be written.
         """
         self._unsaved.update(_as_kept(calls))
         await self._save()
@@ -121,7 +121,7 @@ class JournaledCaller:
         finally:
             thread, self._thread = self._thread, None
             if thread is not None:
-                with contextlib.suppress(JournalError):  # it has been raised before
+                with contextlib.suppress(CacheError):  # it has been raised before
                     await asyncio.wrap_future(thread.submit(self._write))
                 await asyncio.wrap_future(thread.submit(self._file.close))
                 thread.shutdown(wait=False)
@@ -142,7 +142,7 @@ class JournaledCaller:
     async def _save(self) -> None:
         try:
             await self._in_thread(self._write)
-        except JournalError:
+        except CacheError:
             self._is_failing = True
             raise
         self._is_failing = False
@@ -156,7 +156,7 @@ class JournaledCaller:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._thread is None:
-            raise JournalError(f"the journal {self._file.path} is not open: call open() first")
+            raise CacheError(f"the journal {self._file.path} is not open: call open() first")
         # Shielded: an answer that has come is written, also when the row that asked is cancelled.
         return await asyncio.shield(asyncio.wrap_future(self._thread.submit(work)))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_random
 
-from llm_datagen.llm.errors import JournalError
+from llm_datagen.llm.errors import CacheError
 
 _APPLICATION_ID = 0x4C4C4D4A
 _FORMAT = 2
@@ -22,7 +22,7 @@ _EARLIER = (1,)
 _BUSY_SECONDS = 30.0
 
 
-class JournalFile:
+class CacheFile:
     """Answers by key, in a file that several processes may use at once.
 
     All methods block. `get` may be called from another thread than `put` and `delete`.
@@ -40,7 +40,7 @@ class JournalFile:
         """Open the file, or make it.
 
         Raises:
-            JournalError: when it cannot be opened, or is no journal.
+            CacheError: when it cannot be opened, or is no journal.
         """
         with self._told("cannot be opened"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class JournalFile:
         """Return the answer of `key`, or None.
 
         Raises:
-            JournalError: when the file cannot be read.
+            CacheError: when the file cannot be read.
         """
         assert self._reader is not None
         with self._told("cannot be read"):
@@ -73,7 +73,7 @@ class JournalFile:
         """Store answers in one transaction. A key that has an answer keeps it.
 
         Raises:
-            JournalError: when they cannot be written; none of them is stored then.
+            CacheError: when they cannot be written; none of them is stored then.
         """
         assert self._writer is not None
         with self._told("cannot be written"), self._writer:
@@ -84,7 +84,7 @@ class JournalFile:
         """Forget answers, in one transaction. A key that has another answer meanwhile keeps it.
 
         Raises:
-            JournalError: when the file cannot be written.
+            CacheError: when the file cannot be written.
         """
         assert self._writer is not None
         with self._told("cannot be written"), self._writer:
@@ -117,9 +117,9 @@ class JournalFile:
                 connection.execute(f"PRAGMA user_version = {_FORMAT}")
                 version = _FORMAT
         if application != _APPLICATION_ID:
-            raise JournalError(f"{self.path} is the database of another program: give cache another path")
+            raise CacheError(f"{self.path} is the database of another program: give cache another path")
         if version != _FORMAT:
-            raise JournalError(
+            raise CacheError(
                 f"{self.path} is a journal of format {version}, this version of llm-datagen knows {_FORMAT}: "
                 "give cache another path, or use the version that wrote it"
             )
@@ -129,14 +129,14 @@ class JournalFile:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise JournalError(
+            raise CacheError(
                 f"the journal {self.path} {what}: {error} (check the disk, the rights, and that no other program "
                 "holds the file, then resume)"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise JournalError(
+            raise CacheError(
                 f"{self.path} is no journal, or damaged: {error} (move it away, or give cache another path; the "
                 "answers that it held are paid for again)"
             ) from error
         except OSError as error:
-            raise JournalError(f"the journal {self.path} {what}: {error} (check the path and the rights)") from error
+            raise CacheError(f"the journal {self.path} {what}: {error} (check the path and the rights)") from error

@@ -13,7 +13,7 @@ from llm_datagen.errors import StopRun
 from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.plausibility import believable
 from llm_datagen.llm.cost.prices import PriceList, Prices, known_prices
-from llm_datagen.llm.cost.spend import Ledger
+from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
 from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
@@ -40,7 +40,7 @@ class MeteredCaller:
         self._given = prices
         self._prices = PriceList(endpoint.label, prices)
         self._budget = budget
-        self._ledger: Ledger | None = None
+        self._ledger: Spend | None = None
         self._waits = Waits()
         self._said: set[tuple[str, str]] = set()
 
@@ -153,7 +153,7 @@ class MeteredCaller:
         cost = None if prices is None else prices.cost(usage)
         request.ctx.report_usage(used if cost is None else {**used, "cost": cost})
 
-    async def _reserve(self, ledger: Ledger, need: Amount, budget: Budget, request: ChatRequest) -> int:
+    async def _reserve(self, ledger: Spend, need: Amount, budget: Budget, request: ChatRequest) -> int:
         while True:
             call = await ledger.reserve(need, budget)
             if call is None:
@@ -163,12 +163,12 @@ class MeteredCaller:
             ledger.settle(call, Amount())  # the run was paused while it waited
             await self._waits.while_paused(request)
 
-    def _joined(self, request: ChatRequest) -> Ledger:
+    def _joined(self, request: ChatRequest) -> Spend:
         if self._ledger is None:
             ctx = request.ctx
             folder = None if ctx is None else ctx.folder
             # Without a run's folder, it is the node's own.
-            self._ledger = Ledger.join(folder or ctx or self, folder)
+            self._ledger = Spend.join(folder or ctx or self, folder)
         return self._ledger
 
     def _say(self, request: ChatRequest, topic: str, message: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llm_datagen.llm.cost.budget import Amount, Budget
-from llm_datagen.llm.cost.spend_file import LedgerFile
+from llm_datagen.llm.cost.spend_file import SpendFile
 from llm_datagen.llm.errors import BudgetError
 
 
@@ -32,7 +32,7 @@ class _Waiter:
     error: BudgetError | None = None
 
 
-class Ledger:
+class Spend:
     """What one run spends. Any thread and event loop may use it.
 
     Get it by `join`, so that all nodes of a run have the same one.
@@ -44,11 +44,11 @@ class Ledger:
         BudgetError: when the file cannot be used.
     """
 
-    _joined: ClassVar[dict[Any, Ledger]] = {}
+    _joined: ClassVar[dict[Any, Spend]] = {}
     _joining: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = None if folder is None else LedgerFile(folder)
+        self._file = None if folder is None else SpendFile(folder)
         self._spent = self._lost = self._reserved = Amount()
         self._calls: dict[int, Amount] = {}
         self._next = 0
@@ -62,7 +62,7 @@ class Ledger:
             self._file.rewrite(self._spent, self._lost, {})
 
     @classmethod
-    def join(cls, key: Any, folder: Path | None) -> Ledger:
+    def join(cls, key: Any, folder: Path | None) -> Spend:
         """Return the ledger of `key`, opened if nobody has it yet; `leave` it in the end.
 
         Args:

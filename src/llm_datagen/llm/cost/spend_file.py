@@ -1,4 +1,4 @@
-"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `Chain` of lines.
+"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
 
     {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]
@@ -24,7 +24,7 @@ import orjson
 from llm_datagen.errors import DatagenError
 from llm_datagen.llm.cost.budget import Amount
 from llm_datagen.llm.errors import BudgetError
-from llm_datagen.streams.checksum_chain import Chain
+from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.storage.base import AppendFile
 from llm_datagen.streams.storage.local import LOCAL_DISK
 
@@ -47,7 +47,7 @@ class Spending(NamedTuple):
     in_flight: Amount
 
 
-class LedgerFile:
+class SpendFile:
     """What is on the disk. All methods block; one thread at a time.
 
     Args:
@@ -60,7 +60,7 @@ class LedgerFile:
         self._size = 0
         self._is_torn = False
         self._noted: list[bytes] = []
-        self._last = Chain().last
+        self._last = ChecksumChain().last
 
     def read(self) -> Spending:
         """Return what it says.
@@ -72,7 +72,7 @@ class LedgerFile:
         with self._told(), contextlib.suppress(FileNotFoundError):
             data = self.path.read_bytes()
         lines = data.split(b"\n")[:-1]
-        chain = Chain()
+        chain = ChecksumChain()
         try:
             if not data.startswith(b"{"):  # format 1 did
                 lines = [chain.read(line) for line in lines]
@@ -90,7 +90,7 @@ class LedgerFile:
             BudgetError: when it cannot be written.
         """
         head = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
-        chain = Chain()
+        chain = ChecksumChain()
         entries = (["reserve", call, *need] for call, need in in_flight.items())
         data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
         with self._told():
@@ -117,7 +117,7 @@ class LedgerFile:
             BudgetError: when it cannot be written; the file is as it was then, or mended by the next write. What was
                 noted stays so.
         """
-        chain = Chain(self._last)
+        chain = ChecksumChain(self._last)
         lines = b"".join(map(chain.line, [*self._noted, orjson.dumps(entry)] if entry else self._noted))
         with self._told():
             if self._file is None:

@@ -26,7 +26,7 @@ from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.error_meaning import HINTS, OK, error_in, may_pass
 from llm_datagen.llm.http.network import Proxy, is_local_shortage, proxy_of, trusted_certificates
 from llm_datagen.llm.http.reading import counts_of, other_model
-from llm_datagen.llm.http.redaction import Mask
+from llm_datagen.llm.http.redaction import Redaction
 from llm_datagen.llm.limits.headers import rate_limits, retry_after
 from llm_datagen.llm.limits.token_estimate import max_completion
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -74,7 +74,7 @@ class HttpCaller:
     ) -> None:
         self._endpoint = endpoint
         self._api_key = api_key
-        self._mask = Mask(api_key, endpoint.url)
+        self._mask = Redaction(api_key, endpoint.url)
         self._timeout = timeout
         self._most = max_response_bytes
         self._proxy: Proxy | None = None
@@ -88,7 +88,7 @@ class HttpCaller:
         """
         self._proxy = proxy = proxy_of(self._endpoint)
         if proxy is not None:
-            self._mask = Mask(self._api_key, self._endpoint.url, proxy.password)
+            self._mask = Redaction(self._api_key, self._endpoint.url, proxy.password)
         is_secure = self._endpoint.url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),

@@ -26,7 +26,7 @@ _ESCAPED = re.compile(
 _NAMED = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"'}
 
 
-class Mask:
+class Redaction:
     """Knows the secrets of an endpoint: its key, and what is in the query of its URL.
 
     Args:

@@ -24,7 +24,7 @@ _REST_SECONDS = 1.0
 _MAX_REST_SECONDS = 60.0
 
 
-class Ceiling:
+class AdaptiveConcurrency:
     """The most calls in flight. Not safe for several threads.
 
     Attributes:

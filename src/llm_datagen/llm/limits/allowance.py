@@ -10,7 +10,7 @@ MAX_RESET_SECONDS = 600.0
 """The longest hold: what is there again later is a used-up quota, and the endpoint's own error says so."""
 
 
-class Allowance:
+class HeaderQuota:
     """How much may be sent by what the endpoint has said: of requests, or of tokens. Not safe for several threads.
 
     An answer says what was left when its call was booked. What was sent after that call may have been booked or not;

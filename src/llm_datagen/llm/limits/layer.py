@@ -10,7 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.limits.limiter import Limiter, Limits, Outcome, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
 from llm_datagen.llm.limits.registry import limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.pool.gate import is_probing
@@ -94,12 +94,12 @@ class LimitedCaller:
         ticket = None if is_paused(request) else limiter.enter(tokens)
         if ticket is None:
             ticket = await self._wait(limiter, tokens, request)
-        outcome = Outcome()
+        outcome = CallOutcome()
         try:
             answer = await self._inner.complete(request)
-            outcome = Outcome(used=used_tokens(answer), is_answered=True, left=answer.left)
+            outcome = CallOutcome(used=used_tokens(answer), is_answered=True, left=answer.left)
         except LLMRequestError as error:
-            outcome = Outcome(
+            outcome = CallOutcome(
                 is_turned_away=error.amounts_to == 429 and error.may_pass,
                 retry_after=error.retry_after,
                 left=error.left,

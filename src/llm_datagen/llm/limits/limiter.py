@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from llm_datagen.config import check_count
-from llm_datagen.llm.limits.adaptive_concurrency import Ceiling
-from llm_datagen.llm.limits.allowance import Allowance
+from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
+from llm_datagen.llm.limits.allowance import HeaderQuota
 from llm_datagen.llm.limits.headers import RateLimits
-from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS, Window
+from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS, SlidingWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CallOutcome:
     """How a call ended.
 
     Attributes:
@@ -97,9 +97,9 @@ class Limiter:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, window: float = WINDOW_SECONDS) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._window = Window(window)
-        self._ceiling = Ceiling()
-        self._requests_left, self._tokens_left = Allowance(), Allowance()
+        self._window = SlidingWindow(window)
+        self._ceiling = AdaptiveConcurrency()
+        self._requests_left, self._tokens_left = HeaderQuota(), HeaderQuota()
         self._sent = self._sent_tokens = 0
         self._queue: deque[Waiter] = deque()
         self._given: list[Limits] = []
@@ -175,7 +175,7 @@ class Limiter:
                 if was_first:
                     self._wake_first()
 
-    def leave(self, ticket: Ticket, outcome: Outcome) -> int | None:
+    def leave(self, ticket: Ticket, outcome: CallOutcome) -> int | None:
         """Take note that a call has ended.
 
         Returns:
@@ -192,7 +192,7 @@ class Limiter:
                     self._wake_first()
             return changed
 
-    def _learn(self, ticket: Ticket, outcome: Outcome, now: float) -> int | None:
+    def _learn(self, ticket: Ticket, outcome: CallOutcome, now: float) -> int | None:
         left = outcome.left
         if left is not None and left.requests is not None:
             since = self._sent - ticket.number - 1

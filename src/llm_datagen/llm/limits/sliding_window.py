@@ -15,7 +15,7 @@ WINDOW_SECONDS = 60.1
 """A minute, and a little for clocks that do not run at the same speed."""
 
 
-class Window:
+class SlidingWindow:
     """Counts calls and their tokens. Not safe to use from several threads at once.
 
     Args:

@@ -55,7 +55,7 @@ def _is_quota(error: LLMRequestError) -> bool:
     return error.amounts_to == 429 and (not error.may_pass or (error.retry_after or 0.0) > MAX_RETRY_AFTER_SECONDS)
 
 
-class Health:
+class CircuitBreaker:
     """What is known of an endpoint by how its calls went. Used on one event loop.
 
     It is *up* until somebody says that it is down, after a probe that failed. While it is down, one call at a time may

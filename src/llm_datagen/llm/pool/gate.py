@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.pool.circuit_breaker import Health
+from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker
 from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
 
 _is_probe: ContextVar[bool] = ContextVar("is_probe", default=False)
@@ -36,7 +36,7 @@ class GateCaller:
         health: of the endpoint.
     """
 
-    def __init__(self, inner: ChatCaller, health: Health) -> None:
+    def __init__(self, inner: ChatCaller, health: CircuitBreaker) -> None:
         self._inner = inner
         self._health = health
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.limits.layer import LimitedCaller
-from llm_datagen.llm.pool.circuit_breaker import Health, Kind, kind_of
+from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, Kind, kind_of
 from llm_datagen.llm.pool.gate import probing
 from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
 
@@ -39,14 +39,14 @@ class Member:
         spec: EndpointSpec,
         caller: ChatCaller,
         *,
-        health: Health | None = None,
+        health: CircuitBreaker | None = None,
         limited: LimitedCaller | None = None,
         pings: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.label = f"{spec.model} at {spec.endpoint.label}"
-        self.health = health or Health(clock)
+        self.health = health or CircuitBreaker(clock)
         self._caller = caller
         self._limited = limited
         self._pings = pings

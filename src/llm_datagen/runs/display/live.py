@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from llm_datagen.runs.display.model import Board
+from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.display.tables import node_table
 from llm_datagen.runs.status import Status
@@ -20,7 +20,7 @@ REFRESHES_PER_SECOND = 4
 CANCELING = "canceling: what is in flight ends and is saved; Ctrl+C once more ends the process at once"
 
 
-class LiveTable(Board):
+class LiveTable(DisplayModel):
     """Hooks that draw a table from the start of a run to its end.
 
     Drawing is on a thread of rich's, and handles no signal: the first Ctrl+C is the engine's. The cursor stays

@@ -56,7 +56,7 @@ class _Entry:
         return replace(self.view, seconds=seconds, rate=(self.view.done - was) / max(now - since, 1e-3))
 
 
-class Board(DefaultPipelineHooks):
+class DisplayModel(DefaultPipelineHooks):
     """Hooks that keep what they hear. Hooks are called on one thread; `views` may be called from any.
 
     Args:

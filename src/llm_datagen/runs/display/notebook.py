@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.model import Board
+from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.display.tables import node_table
 
@@ -21,7 +21,7 @@ Publish = Callable[[dict[str, str]], None]
 """Shows data by media type: a cell's output the first time, then in its place."""
 
 
-class NotebookTable(Board):
+class NotebookTable(DisplayModel):
     """Hooks that publish a table from the start of a run to its end.
 
     Args:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from llm_datagen.runs.display.model import Board
+from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.display.tables import label, node_line
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class PlainLines(Board):
+class PlainLines(DisplayModel):
     """Hooks that write lines.
 
     Args:

@@ -1,7 +1,7 @@
 """The disk, as the streams see it: the few operations that everything durable is built of.
 
-All that the engine writes goes through a `Disk`. There are two: the machine's files (`localdisk`), and this process's
-memory (`memorydisk`, for ``memory://``). A third one, that fails on purpose, is how crashes are tested.
+All that the engine writes goes through a `Storage`. There are two: the machine's files (`local`), and this process's
+memory (`memory`, for ``memory://``). A third one, that fails on purpose, is how crashes are tested.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AppendFile(Protocol):
         """Close the file and let other writers have it. May be called more than once."""
 
 
-class Disk(Protocol):
+class Storage(Protocol):
     """Operations on named files. Paths are text; each operation is atomic or says what is not."""
 
     def size(self, path: str) -> int | None:

@@ -16,7 +16,7 @@ from llm_datagen.streams.storage.locks import HeldLock
 _COPY_BYTES = 1 << 20
 
 
-class LocalDisk:
+class LocalStorage:
     """The files of this machine.
 
     The operations are made of *steps*, the second half of the methods: one for each thing that the operating system
@@ -216,12 +216,12 @@ class LocalDisk:
         return locks.lock_path(path)
 
 
-LOCAL_DISK = LocalDisk()
+LOCAL_DISK = LocalStorage()
 """The disk of all file streams and run folders."""
 
 
 class _LocalReadFile:
-    def __init__(self, disk: LocalDisk, file: FileIO) -> None:
+    def __init__(self, disk: LocalStorage, file: FileIO) -> None:
         self._disk = disk
         self._file = file
 
@@ -239,7 +239,7 @@ class _LocalReadFile:
 
 
 class _LocalAppendFile:
-    def __init__(self, disk: LocalDisk, file: FileIO, path: str) -> None:
+    def __init__(self, disk: LocalStorage, file: FileIO, path: str) -> None:
         self._disk = disk
         self._file = file
         self._path = path

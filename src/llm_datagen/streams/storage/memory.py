@@ -8,7 +8,7 @@ from llm_datagen.errors import StreamBusyError
 from llm_datagen.streams.storage.base import AppendFile, ReadFile
 
 
-class MemoryDisk:
+class MemoryStorage:
     """Files in this process's memory, for `memory://` streams: they live as long as the process."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams import fingerprint
 from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import read_log
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 from ..support import Bench, lines, numbered
 
@@ -57,7 +57,7 @@ class Killed:
         program = f"import os, job; os.environ['DIES'] = '1'; job.pipeline({str(folder)!r}, {form!r}).create('a').run()"
         killed = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        found = read_log(LOCAL_DISK, str(self.log))
+        found = read_log(LOCAL_STORAGE, str(self.log))
         assert found is not None
         self.done = found[1].coverage.rows
         assert 450 < self.done <= 590  # behind the first 8 MiB
@@ -131,7 +131,7 @@ def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) 
     """What it covered is done again then, so it may be edited."""
     killed = Killed(tmp_path, "jsonl")
     killed.log.write_bytes(killed.log.read_bytes()[:-5])
-    found = read_log(LOCAL_DISK, str(killed.log))
+    found = read_log(LOCAL_STORAGE, str(killed.log))
     assert found is not None
     done = found[1].coverage.rows
     assert done < killed.done

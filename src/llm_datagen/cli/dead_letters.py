@@ -208,7 +208,7 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
 
 def is_in_memory(stream: Stream) -> bool:
     """Return whether a stream is gone with the process that wrote it."""
-    return isinstance(stream.disk, MemoryStorage)
+    return isinstance(stream.storage, MemoryStorage)
 
 
 def dead_rows(image: dict[str, Any]) -> dict[str, int]:

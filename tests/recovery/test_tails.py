@@ -245,7 +245,7 @@ def test_of_several_inputs_each_is_compared_up_to_its_own_end(tmp_path: Path) ->
     )
     killed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    found = read_log(LOCAL_DISK, str(tmp_path / "out.jsonl.merged.commits"))
+    found = read_log(LOCAL_STORAGE, str(tmp_path / "out.jsonl.merged.commits"))
     assert found is not None
     rows = lines(tmp_path / "out.jsonl.merged")[: found[1].rows]
     ends = {k: 1 + max(row["n"] for row in rows if row["k"] == k) for k in ("one", "two")}

@@ -74,7 +74,7 @@ def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shel
     before = run_state.read_bytes()
     for flag in ("--rerun", "--accept-changes"):
         refused = " ".join(command("resume", "a", flag, code=2).output.split())
-        assert "Edits of the program, such as a prompt, are not read" in refused
+        assert "edits of the program, such as a prompt, are not read" in refused
         assert f"llm-datagen resume a module:pipeline {flag}" in refused
     assert run_state.read_bytes() == before
     told = command("resume", "a").output

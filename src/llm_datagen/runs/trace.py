@@ -160,7 +160,7 @@ class _Family:
     def _copies(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
         yield from self._dead_letters(step, source, origin)
-        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
+        if isinstance(step.stream.storage, MemoryStorage) and not step.is_there:
             return  # it may have gone with its process
         for row_id, item, number in source.rows_named(set(origin.heirs)):
             if row_id in origin.heirs and row_id not in origin.fruitful:
@@ -170,7 +170,7 @@ class _Family:
 
     def _ends(self, step: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
-        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
+        if isinstance(step.stream.storage, MemoryStorage) and not step.is_there:
             return  # it may have gone with its process
         for row_id, number in origin.heirs.items():
             if number is not None and row_id not in origin.fruitful:

@@ -142,13 +142,13 @@ class _Check:
 
     def _explain_nothing(self) -> None:
         """There is neither a seal nor a commit log."""
-        path, disk = self._output.path, self._output.disk
-        size, done = disk.size(path), self._entry.get("rows_in", 0)
+        path, storage = self._output.path, self._output.storage
+        size, done = storage.size(path), self._entry.get("rows_in", 0)
         if self._output.is_sealed() and (size or self._has_begun):
             self.account.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
         elif size:
             self.account.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
-        elif self._has_begun and not isinstance(disk, MemoryStorage):
+        elif self._has_begun and not isinstance(storage, MemoryStorage):
             what = f"{path} is gone, with" if size is None else f"{path} is empty, without"
             self.account.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
@@ -171,7 +171,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if isinstance(self._source.disk, MemoryStorage):
+        if isinstance(self._source.storage, MemoryStorage):
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
@@ -213,7 +213,7 @@ class _Check:
         output = self._output
         output.check_seal()
         if not output.is_sealed():
-            for flaw in flaws_of(output.disk, output.commits_path):
+            for flaw in flaws_of(output.storage, output.commits_path):
                 self.account.find(flaw)
 
     def _dead_letters(self, position: Position) -> set[Id]:
@@ -231,7 +231,7 @@ class _Check:
                 self.account.find(
                     f"{path}, line {number}: row {row_id!r} is not row {dead_letter['source'][0]} of the source"
                 )
-        size = self._output.disk.size(path) or 0
+        size = self._output.storage.size(path) or 0
         if self.account.complete and size != position.errors_bytes:
             self.account.find(f"{path} has {size} bytes, but {position.errors_bytes} when the output was sealed")
         if len(found) != position.dead:

@@ -1,6 +1,6 @@
 """A protocol of one's own: JSON lines in gzip files, ``gzip://rows.jsonl.gz``, as the input and the output of a run.
 
-docs/custom-protocols.md explains it. Run it with ``python custom_protocol.py [DIRECTORY]``; without a directory it
+docs/how-to/add-a-protocol.md explains it. Run it with ``python custom_protocol.py [DIRECTORY]``; without a directory it
 works in a temporary one.
 """
 

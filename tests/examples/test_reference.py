@@ -23,8 +23,8 @@ from llm_datagen.streams import Seal
 
 from .pages import DOCS, names_in, table
 
-REFERENCE = DOCS / "reference.md"
-CONCEPTS = DOCS / "concepts.md"
+REFERENCE = DOCS / "reference"
+EXPLANATION = DOCS / "explanation"
 SOURCE = Path(llm_datagen.__file__).parent
 CHOICES: dict[str, Any] = {"on_error": OnError, "id_scheme": IdScheme, "fsync": Fsync, "delivery": DeliveryMode}
 
@@ -125,7 +125,7 @@ def test_reports_have_these_fields() -> None:
 
 
 def test_every_status_is_explained() -> None:
-    assert _names(table(CONCEPTS, "Failure and cancel", "status")) == [
+    assert _names(table(EXPLANATION, "Failure and cancel", "status")) == [
         *(status.value for status in (Status.PENDING, Status.RUNNING, Status.RESUMING, Status.CANCELING)),
         *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED)),
     ]

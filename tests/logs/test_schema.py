@@ -1,4 +1,4 @@
-"""Every line of a log has exactly the fields that docs/reference.md names for its event (M28)."""
+"""Every line of a log has exactly the fields that docs/reference/log.md names for its event (M28)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llm_datagen.testing import Fault, inject
 from ..examples.pages import DOCS, names_in, table
 from ..support import PATIENCE_SECONDS, QUICK, Bench, eventually, numbered
 
-REFERENCE = DOCS / "reference.md"
+REFERENCE = DOCS / "reference"
 SECTION = "platform.log"
 COMMON = {"event", "level", "timestamp", "run"}
 OPERATORS_OWN = {"mood"}

@@ -102,7 +102,7 @@ def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
     Raises:
         OSError: when it cannot be read.
     """
-    data = other.image_path.read_bytes()
+    data = other.state_path.read_bytes()
     return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
 
 

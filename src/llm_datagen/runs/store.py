@@ -1,4 +1,4 @@
-"""The folder of a run: ``results_dir/<pipeline_id>/`` with its image, its checkpoint and its lock.
+"""The folder of a run: ``results_dir/<pipeline_id>/`` with its run state, its checkpoint and its lock.
 
     runtime.json     topology, settings, status, progress: the first truth of a resume (M6, M27)
     checkpoint.json  each node's position, derived from the streams, for people and tools
@@ -6,14 +6,14 @@
     files            what its operators keep for themselves; there only if they do
     owner.json       who has it: host, process, since when, its control socket; gone when the lock was given back
 
-Files are replaced atomically: whoever reads them sees a whole one. Where the image and the streams differ, the
+Files are replaced atomically: whoever reads them sees a whole one. Where the run state and the streams differ, the
 streams are right (R1).
 
 Two runs of one id at once are refused (M23). The lock is one of the kernel: it ends with its process, whatever ends
 that, and reaches as far as the file system's locks do: over NFS with its locks (the default of v4; v3 with lockd) to
 other machines. `owner.json` is for the message. And where a file system says that it locks, but each machine does so
-for itself (NFS mounted with `nolock` or `local_lock`), it is the second line: what another host has, and whose image
-still moves, is not taken. A file system without locks is refused.
+for itself (NFS mounted with `nolock` or `local_lock`), it is the second line of defence: a run of another host whose
+run state still changes is not taken. A file system without locks is refused.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _TRIES_AT_MOST = 100
 _TRY_SECONDS = 0.02
 
 WATCH_SECONDS = 2.0
-"""How long a run that another host has not given back is watched for signs of life: four times between two images."""
+"""How long to watch a run of another host for signs of life: four times the interval of its saves."""
 
 FRESH_SECONDS = 10.0
-"""A run of another host whose image is not older is shown as running. By the clocks of both."""
+"""A run of another host whose run state is not older is shown as running. By the clocks of both."""
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -69,11 +69,11 @@ _NODE_KEYS = (
 """What every version has written, at least."""
 
 
-def _check_keys(image: dict[str, Any]) -> None:
+def _check_keys(run_state: dict[str, Any]) -> None:
     """Raise a KeyError with the first key that is missing."""
     for key in _KEYS:
-        _ = image[key]
-    for node in image["nodes"]:
+        _ = run_state[key]
+    for node in run_state["nodes"]:
         for key in _NODE_KEYS:
             _ = node[key]
 
@@ -120,7 +120,7 @@ class RunFolder:
         self.pipeline_id = check_pipeline_id(pipeline_id)
         self._results_dir = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
         self.path = Path(results_dir).absolute() / pipeline_id  # the program may change its working directory
-        self.image_path = self.path / "runtime.json"
+        self.state_path = self.path / "runtime.json"
         self.checkpoint_path = self.path / "checkpoint.json"
         self.lock_path = self.path / "lock"
         self.owner_path = self.path / "owner.json"
@@ -129,17 +129,17 @@ class RunFolder:
         self._me: Owner | None = None
 
     def exists(self) -> bool:
-        """Return whether there is an image."""
-        return self.disk.size(str(self.image_path)) is not None
+        """Return whether there is a run state."""
+        return self.disk.size(str(self.state_path)) is not None
 
     def load(self) -> dict[str, Any]:
-        """Return the image.
+        """Return the run state.
 
         Raises:
             PipelineNotFoundError: when there is none; the message names the runs that there are.
             RunStateError: when it cannot be read.
         """
-        data = self.disk.read_all(str(self.image_path))
+        data = self.disk.read_all(str(self.state_path))
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
@@ -147,34 +147,32 @@ class RunFolder:
                 "results_dir, or create() it"
             )
         try:
-            image = loads_exactly(data)
-            if image["format"] not in {1, FORMAT}:
+            run_state = loads_exactly(data)
+            if run_state["format"] not in {1, FORMAT}:
                 raise RunStateError(
-                    f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
+                    f"{self.state_path} has format {run_state['format']}, and this version reads {FORMAT}; use the "
                     "version of llm-datagen that made it"
                 )
-            if (image["format"] > 1 or CHECK_FIELD in image) and not is_unaltered(data):
+            if (run_state["format"] > 1 or CHECK_FIELD in run_state) and not is_unaltered(data):
                 raise RunStateError(
-                    f"{self.image_path} was edited: its checksum differs; restore the file. Settings of a run are "
+                    f"{self.state_path} was edited: its checksum differs; restore the file. Settings of a run are "
                     "changed by create(), resume() and reconfigure, not in this file"
                 )
-            image.pop(CHECK_FIELD, None)
-            _check_keys(image)
+            run_state.pop(CHECK_FIELD, None)
+            _check_keys(run_state)
         except (ValueError, KeyError, TypeError) as error:
-            raise RunStateError(
-                f"{self.image_path} is not an image of a run: {_told(error)}; restore the file"
-            ) from error
-        return dict(image)
+            raise RunStateError(f"{self.state_path} is not a run state: {_told(error)}; restore the file") from error
+        return dict(run_state)
 
-    def save(self, image: dict[str, Any]) -> None:
-        """Replace the image, atomically; `updated_at` is set.
+    def save(self, run_state: dict[str, Any]) -> None:
+        """Replace the run state, atomically; `updated_at` is set.
 
-        A resume needs the image. So unless every node has fsync="never", it is put on the medium, too. Each time: a
+        A resume needs the run state. So unless every node has fsync="never", it is put on the medium, too. Each time: a
         file that was not must not take the place of one that was.
         """
-        image.update(format=FORMAT, updated_at=now_text())
-        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in image["nodes"])
-        self.disk.replace(str(self.image_path), with_check(dumps(image, option=_OPTIONS)), sync=sync)
+        run_state.update(format=FORMAT, updated_at=now_text())
+        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
+        self.disk.replace(str(self.state_path), with_check(dumps(run_state, option=_OPTIONS)), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
@@ -210,9 +208,9 @@ class RunFolder:
         owner = self.owner()
         if owner is not None and owner.is_elsewhere and self._is_moving():
             raise PipelineBusyError(
-                f"run {self.pipeline_id!r} in {self._results_dir} is being run by {owner}: its image moves, though its "
-                f"lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the file "
-                "system with its locks (for NFS: without nolock, local_lock), or two runs are not kept apart"
+                f"run {self.pipeline_id!r} in {self._results_dir} is being run by {owner}: its run state changes, but "
+                f"its lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the "
+                "file system with its locks (for NFS: without nolock, local_lock), or two processes may run it at once"
             )
         self._save_owner(Owner(**whoami(), since=now_text(), token=secrets.token_hex(8)))
 
@@ -235,7 +233,7 @@ class RunFolder:
         self._me = owner
 
     def _is_moving(self) -> bool:
-        """Return whether somebody saves the image of a run that is running, though nobody has its lock."""
+        """Return whether somebody saves the state of a run that is running, though nobody has its lock."""
         before = self._moved_at()
         deadline = time.monotonic() + WATCH_SECONDS
         while before is not None and time.monotonic() < deadline:
@@ -245,12 +243,12 @@ class RunFolder:
         return False
 
     def _moved_at(self) -> str | None:
-        """Return when the image of a run that is running was saved; None when it is not running."""
+        """Return when the state of a running run was saved; None when it is not running."""
         try:
-            image = self.load()
+            run_state = self.load()
         except (PipelineNotFoundError, RunStateError):
             return None
-        return image.get("updated_at") if image["status"] in {Status.RUNNING, Status.CANCELING} else None
+        return run_state.get("updated_at") if run_state["status"] in {Status.RUNNING, Status.CANCELING} else None
 
     def unlock(self) -> None:
         """Let others take the run. May be called more than once."""
@@ -269,7 +267,7 @@ class RunFolder:
             return None
 
     def runs_elsewhere(self) -> Owner | None:
-        """Return who on another host has the run, by its image, where that host's locks cannot be seen from here."""
+        """Return who runs it on another host whose locks cannot be seen from here, by its run state."""
         owner = self.owner()
         moved_at = self._moved_at() if owner is not None and owner.is_elsewhere else None
         if moved_at is None:
@@ -278,12 +276,12 @@ class RunFolder:
         return owner if abs(age.total_seconds()) <= FRESH_SECONDS else None
 
     def forget(self) -> None:
-        """Remove the image and the checkpoint: there is no run of this id any more.
+        """Remove the run state and the checkpoint: there is no run of this id any more.
 
         Raises:
             DiskError: when they cannot be removed.
         """
-        self.disk.remove(str(self.image_path))
+        self.disk.remove(str(self.state_path))
         self.disk.remove(str(self.checkpoint_path))
 
     def remove_files(self) -> None:

@@ -1,4 +1,4 @@
-"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
+"""The file of the spend: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
 
     {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]

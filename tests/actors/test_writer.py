@@ -228,7 +228,7 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
         ({}, (5, 50)),
         ({"rows": 9, "data": b"x" * 90}, (9, 90)),
         ({"rows": 0, "data": b""}, (5, 0)),
-        ({"rows": 1, "data": b"x", "letters": b"y" * 70}, (5, 71)),
+        ({"rows": 1, "data": b"x", "dead_letters": b"y" * 70}, (5, 71)),
         ({"rows": 0, "data": b"", "span": Span(3, 3, 0, 0)}, (0, 0)),
     ],
 )
@@ -239,9 +239,9 @@ def test_a_write_counts_for_the_rows_that_went_in_or_came_out_and_for_its_bytes(
     assert write(0, 5, **{"data": b"x" * 50, **changes}).load == load
 
 
-def test_of_a_spool_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_of_a_spill_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """M29: else a row that became very many would never get into the queue beside others."""
-    monkeypatch.setattr(spill, "SPOOL_BYTES", 1000)
+    monkeypatch.setattr(spill, "SPILL_BYTES", 1000)
     with contextlib.closing(spill.Spill(str(tmp_path))) as records:
         records.append([b"x" * 99] * 30, may_file=True)
         records.append([b"x" * 99] * 2, may_file=True)
@@ -252,7 +252,7 @@ def test_what_has_waited_is_given_free_when_it_is_committed(bench: Bench) -> Non
     """M20: rows and bytes, or the next worker would wait for ever."""
     bench.start(flush_batch_size=7)
     for round_ in range(20):
-        bench.tell(write(3 * round_, 3 * round_ + 3, letters=b"{}\n", dead=0))
+        bench.tell(write(3 * round_, 3 * round_ + 3, dead_letters=b"{}\n", dead=0))
     assert bench.inbox._held == (0, 0)
     bench.ref.stop()
     bench.ended()
@@ -280,9 +280,9 @@ def test_finish_commits_seals_and_ends(bench: Bench) -> None:
     bench.ref.tell(Finish(2, 20))
     bench.let_go()
     assert bench.ended().outcome is StageOutcome.FINISHED
-    manifest = bench.stream.manifest()
-    assert manifest is not None
-    assert manifest.rows == 2
+    seal = bench.stream.read_seal()
+    assert seal is not None
+    assert seal.rows == 2
     assert sealed[-1], "no other writer may have the stream before it is sealed"
 
 

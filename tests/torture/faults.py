@@ -119,10 +119,10 @@ def nothing_unfinished_is_sealed(lab: Lab) -> None:
     """S2: what is sealed is all there."""
     for number, fate in enumerate(lab.fates):
         stream = StreamFactory.create(str(lab.case.stream_path(lab.folder, number)))
-        manifest = stream.manifest()
-        if manifest is not None:
-            assert manifest.complete
-            assert manifest.rows == len(fate.rows), f"{stream.path} is sealed with {manifest.rows} rows"
+        seal = stream.read_seal()
+        if seal is not None:
+            assert seal.complete
+            assert seal.rows == len(fate.rows), f"{stream.path} is sealed with {seal.rows} rows"
             stream.verify()
 
 

@@ -15,8 +15,8 @@ from llm_datagen.streams.rows import NamedLater, item_of
 from llm_datagen.streams.stream import Stream
 
 Naming = Literal["kept", "named", "numbered"]
-"""How the rows of inputs are told apart: they are already; or ``7`` of the input `left` is ``7_left``; or ``7`` of input
-k is ``70000 + k``, as children are under the scheme "numeric"."""
+"""How the rows of inputs are told apart: they are already; or ``7`` of the input `left` is ``7_left``; or ``7`` of
+input k is ``70000 + k``, as children are under the scheme "numeric"."""
 
 
 @dataclass(frozen=True, slots=True)

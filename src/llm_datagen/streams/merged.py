@@ -1,7 +1,7 @@
 """Several streams, read as one: what a node with several inputs begins with.
 
-Each of them is a *merge input*. The rows of input k have the numbers from ``k * 2**48`` on, and so have their bytes. So the
-coverage of a stream that is made of several says of each of them, by itself, which rows are done: commit log, seal,
+Each of them is a *merge input*. The rows of input k have the numbers from ``k * 2**48`` on, and its bytes as well. So
+the coverage of a stream that is made of several says of each of them, by itself, which rows are done: commit log, seal,
 recovery, dead letters and replay are those of a stream with one source.
 
 A merged stream has no file. It has a URI, which says all: ``merge://named?left=jsonl://a.jsonl&right=csv://b.csv``.

@@ -18,7 +18,7 @@ from llm_datagen.errors.tracebacks import trace_of
 from llm_datagen.executors import block_run
 from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.kernel import Kernel
-from llm_datagen.streams import Span
+from llm_datagen.streams import Span, Stream
 from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, dead_letter
 from llm_datagen.streams.line_numbers import LineCounter
 
@@ -321,6 +321,7 @@ def test_an_exception_does_not_hold_the_rows_around_it(shape: str, fails: str) -
 
 
 def _write_source(kernel: Kernel, data: bytes) -> None:
+    assert isinstance(kernel.source, Stream)
     file = kernel.source.storage.open_append(kernel.source.path)
     file.append(data)
     file.close()

@@ -21,7 +21,7 @@ from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
-from llm_datagen.streams import Block, Encoder, Stream
+from llm_datagen.streams import Block, Encoder, Source
 from llm_datagen.streams.ids import RootNames
 
 
@@ -49,7 +49,7 @@ class Kernel:
         self,
         call: Call,
         *,
-        source: Stream,
+        source: Source,
         encoder: Encoder,
         ctx: INodeContext,
         batch_size: int = 1,

@@ -69,7 +69,7 @@ class Settings:
             object.__setattr__(self, "operators", tuple(as_operator(operator) for operator in self.operators))
         for uri in (self.input_uri, self.output_uri):
             if uri is not None:
-                StreamFactory.create(uri)
+                StreamFactory.source(uri)
         check_flag("streaming", self.streaming)
         check_count("parallel_size", self.parallel_size)
         check_count("batch_size", self.batch_size)

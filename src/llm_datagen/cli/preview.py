@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 """A text, and its style."""
 
-_HELD_BACK = "CallHeldBackError"
+_HELD_BACK = "CallSkippedError"
 _INDENT = " " * 14
 
 

@@ -61,11 +61,11 @@ class Trying:
     @contextlib.contextmanager
     def _watched(self) -> Iterator[Observer | None]:
         try:
-            from llm_datagen.llm.observer import Observer, watching
+            from llm_datagen.llm.observer import Observer, observing
         except ModuleNotFoundError:  # without the extra `llm`, no node calls a model
             yield None
             return
-        with watching(Observer(hold_back=self._hold_back)) as watch:
+        with observing(Observer(skip_calls=self._hold_back)) as watch:
             yield watch
 
 

@@ -140,7 +140,7 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
     monkeypatch.setattr("llm_datagen.llm.cost.spend_file._LARGEST_BYTES", 2000)
     largest = 0
 
-    def torn(disk: LocalStorage, file: FileIO, data: bytes) -> None:
+    def torn(storage: LocalStorage, file: FileIO, data: bytes) -> None:
         file.write(data[:3])
         raise OSError(errno.ENOSPC, "the disk is full")
 

@@ -145,7 +145,7 @@ class OneMachine(LocalStorage):
 
 @pytest.fixture
 def unseen_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunFolder, "disk", OneMachine())
+    monkeypatch.setattr(RunFolder, "storage", OneMachine())
 
 
 @pytest.mark.usefixtures("unseen_locks")

@@ -17,7 +17,7 @@ from llm_datagen.streams import Span
 from llm_datagen.streams.seal import Seal
 
 from ..pipeline.chains import Fate
-from ..streams.disks import blocks_of
+from ..streams.storages import blocks_of
 from ..support import Bench, numbered
 from .helpers import double, ledger_of, no_fifths, poisoned, some_children
 

@@ -37,7 +37,7 @@ from llm_datagen.runs.owner import Owner, whoami
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
+from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
 
 FORMAT = 2
@@ -114,7 +114,7 @@ class RunFolder:
         ConfigError: when the id cannot be a folder's name.
     """
 
-    disk: LocalStorage = LOCAL_DISK
+    storage: LocalStorage = LOCAL_STORAGE
 
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
@@ -130,7 +130,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Return whether there is a run state."""
-        return self.disk.size(str(self.state_path)) is not None
+        return self.storage.size(str(self.state_path)) is not None
 
     def load(self) -> dict[str, Any]:
         """Return the run state.
@@ -139,7 +139,7 @@ class RunFolder:
             PipelineNotFoundError: when there is none; the message names the runs that there are.
             RunStateError: when it cannot be read.
         """
-        data = self.disk.read_all(str(self.state_path))
+        data = self.storage.read_all(str(self.state_path))
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
@@ -172,11 +172,11 @@ class RunFolder:
         """
         run_state.update(format=FORMAT, updated_at=now_text())
         sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
-        self.disk.replace(str(self.state_path), with_check(dumps(run_state, option=_OPTIONS)), sync=sync)
+        self.storage.replace(str(self.state_path), with_check(dumps(run_state, option=_OPTIONS)), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
-        self.disk.replace(str(self.checkpoint_path), dumps(checkpoint, option=_OPTIONS), sync=False)
+        self.storage.replace(str(self.checkpoint_path), dumps(checkpoint, option=_OPTIONS), sync=False)
 
     def lock(self) -> None:
         """Take the run for this object. The lock goes with the process, whatever ends it.
@@ -188,7 +188,7 @@ class RunFolder:
         for tries in range(_TRIES_AT_MOST):
             if tries >= _TRIES and self.owner() is not None:
                 break
-            lock = self.disk.take_lock(str(self.lock_path))
+            lock = self.storage.take_lock(str(self.lock_path))
             if lock is not None:
                 try:
                     self._own()
@@ -229,7 +229,7 @@ class RunFolder:
         return "" if self._me is None else self._me.token
 
     def _save_owner(self, owner: Owner) -> None:
-        self.disk.replace(str(self.owner_path), orjson.dumps(asdict(owner), option=_OPTIONS), sync=False)
+        self.storage.replace(str(self.owner_path), orjson.dumps(asdict(owner), option=_OPTIONS), sync=False)
         self._me = owner
 
     def _is_moving(self) -> bool:
@@ -254,14 +254,14 @@ class RunFolder:
         """Let others take the run. May be called more than once."""
         if self._lock is not None:
             with contextlib.suppress(DiskError):  # what is left says who had it last, and keeps nobody out
-                self.disk.remove(str(self.owner_path))
+                self.storage.remove(str(self.owner_path))
             self._lock.release()
             self._lock = None
 
     def owner(self) -> Owner | None:
         """Return who has the run, or had it when its process died; None when it was given back, or never taken."""
         try:
-            data = self.disk.read_all(str(self.owner_path))
+            data = self.storage.read_all(str(self.owner_path))
             return None if data is None else Owner(**orjson.loads(data))
         except (DiskError, ValueError, TypeError):
             return None
@@ -281,8 +281,8 @@ class RunFolder:
         Raises:
             DiskError: when they cannot be removed.
         """
-        self.disk.remove(str(self.state_path))
-        self.disk.remove(str(self.checkpoint_path))
+        self.storage.remove(str(self.state_path))
+        self.storage.remove(str(self.checkpoint_path))
 
     def remove_files(self) -> None:
         """Remove what the operators of the run have kept for themselves.
@@ -300,8 +300,8 @@ class RunFolder:
         """Remove the folder if there is nothing in it but the lock, which nobody has."""
         if self.exists() or self.is_locked():
             return
-        self.disk.remove(str(self.owner_path))
-        self.disk.remove(str(self.lock_path))
+        self.storage.remove(str(self.owner_path))
+        self.storage.remove(str(self.lock_path))
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
@@ -311,7 +311,7 @@ class RunFolder:
             return True
         if not self.path.exists():
             return False
-        lock = self.disk.take_lock(str(self.lock_path))
+        lock = self.storage.take_lock(str(self.lock_path))
         if lock is not None:
             lock.release()
         return lock is None

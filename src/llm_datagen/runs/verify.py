@@ -21,7 +21,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.streams import Fingerprint, Place, StreamFactory
 from llm_datagen.streams.commit_log import Position, flaws_of
 from llm_datagen.streams.coverage import Done
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.scan import rows_of
@@ -142,13 +142,13 @@ class _Check:
 
     def _explain_nothing(self) -> None:
         """There is neither a seal nor a commit log."""
-        path, disk = self._output.path, self._output.disk
-        size, done = disk.size(path), self._entry.get("rows_in", 0)
+        path, storage = self._output.path, self._output.storage
+        size, done = storage.size(path), self._entry.get("rows_in", 0)
         if self._output.is_sealed() and (size or self._has_begun):
             self.account.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
         elif size:
             self.account.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
-        elif self._has_begun and not isinstance(disk, MemoryStorage):
+        elif self._has_begun and not isinstance(storage, MemoryStorage):
             what = f"{path} is gone, with" if size is None else f"{path} is empty, without"
             self.account.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
@@ -171,7 +171,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if isinstance(self._source.disk, MemoryStorage):
+        if isinstance(self._source.storage, MemoryStorage):
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
@@ -181,8 +181,8 @@ class _Check:
         account.covered, account.filtered = position.coverage.rows, position.filtered
         account.skipped, account.dead, account.rows_out = position.skipped, position.dead, position.rows
         with account.finding_errors():
-            manifest = output.manifest()
-            account.complete = manifest is not None and manifest.complete
+            seal = output.read_seal()
+            account.complete = seal is not None and seal.complete
             self._check_papers()
         with account.finding_errors():
             abandoned(output, position)
@@ -200,7 +200,7 @@ class _Check:
             dead_letters = self._dead_letters(position)
         with account.finding_errors():
             self._recount(position, dead_letters)
-        self._check_balance(manifest.source_size if manifest else None)
+        self._check_balance(seal.source_size if seal else None)
         if self._is_over and not account.complete:
             account.find(
                 f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run"
@@ -213,14 +213,14 @@ class _Check:
         output = self._output
         output.check_seal()
         if not output.is_sealed():
-            for flaw in flaws_of(output.disk, output.commits_path):
+            for flaw in flaws_of(output.storage, output.commits_path):
                 self.account.find(flaw)
 
     def _dead_letters(self, position: Position) -> set[Id]:
         """Return the ids of the dead letters, which must be rows of the source that are done."""
         found: set[Id] = set()
         path, done = self._output.errors_path, Done(position.coverage)
-        for number, dead_letter in enumerate(read_letters(self._output, position=position, checked=True), start=1):
+        for number, dead_letter in enumerate(read_dead_letters(self._output, position=position, checked=True), start=1):
             row_id = dead_letter["_i"]
             if row_id in found:
                 self.account.find(f"{path}, line {number}: row {row_id!r} is dead-lettered twice")
@@ -231,7 +231,7 @@ class _Check:
                 self.account.find(
                     f"{path}, line {number}: row {row_id!r} is not row {dead_letter['source'][0]} of the source"
                 )
-        size = self._output.disk.size(path) or 0
+        size = self._output.storage.size(path) or 0
         if self.account.complete and size != position.errors_bytes:
             self.account.find(f"{path} has {size} bytes, but {position.errors_bytes} when the output was sealed")
         if len(found) != position.dead:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llm_datagen.errors import DatagenError, FatalError
 from llm_datagen.errors.deprecation import old_names
-from llm_datagen.llm.limits.headers import RateLimits
+from llm_datagen.llm.types import RateLimits
 
 
 class LLMError(DatagenError):

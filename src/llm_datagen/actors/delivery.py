@@ -210,7 +210,7 @@ def _write(done: BlockResult, ack: Future[None] | None) -> Write:
         filtered=done.filtered,
         skipped=done.skipped,
         dead=done.dead,
-        letters=done.letters,
+        dead_letters=done.dead_letters,
         ids=done.ids,
         marks=done.marks,
         ack=ack,

@@ -39,7 +39,7 @@ def make_kernel(plan: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -
         root=plan.root,
         policy=plan.policy,
         allowance=allowance,
-        spool_folder=plan.sink.stream.spool_folder,
+        spill_folder=plan.sink.stream.spill_folder,
     )
 
 

@@ -323,7 +323,7 @@ class NodeActor(Stage):
         self._times.add(done, self.clock.monotonic())
         if done.survived:
             self._failed.count_survived(done.survived)
-            tell(self._supervisor, RowsFailed(self.node_id, done.survived, self._failed.is_letter))
+            tell(self._supervisor, RowsFailed(self.node_id, done.survived, self._failed.is_dead_letter))
         if done.calls or done.survived:  # else these are rows that failed, and were counted then
             self._failed.count_done(done.rows)
         rest = done.rest
@@ -349,7 +349,7 @@ class NodeActor(Stage):
         if fatal is not None:
             self._give_up(fatal)
             return rest
-        tell(self._supervisor, RowsFailed(self.node_id, (failure,), self._failed.is_letter))
+        tell(self._supervisor, RowsFailed(self.node_id, (failure,), self._failed.is_dead_letter))
         failed, rest = rest.split_at(failure.rows)
         self._tasks.deliver(failed, self._failed.outcome(failed, failure))
         return rest

@@ -256,7 +256,7 @@ class RunState:
     def size(self, plan: OpenedNode) -> None:
         """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
         with contextlib.suppress(OSError):  # who reads it will say so
-            seal = plan.source.manifest()
+            seal = plan.source.read_seal()
             if seal is not None and seal.complete and seal.rows is not None:
                 self.progress[plan.node_id].sized(SourceSized(plan.node_id, seal.rows, is_exact=True))
 

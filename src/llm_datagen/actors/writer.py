@@ -143,7 +143,7 @@ class WriterActor(Stage):
             filtered=sum(write.filtered for write in writes),
             skipped=sum(write.skipped for write in writes),
             dead=sum(write.dead for write in writes),
-            letters=b"".join([write.letters for write in writes if write.letters]),
+            dead_letters=b"".join([write.dead_letters for write in writes if write.dead_letters]),
             ids=(
                 next((write.ids[0] for write in writes if write.rows), None),
                 next((write.ids[1] for write in reversed(writes) if write.rows), None),
@@ -218,7 +218,7 @@ class WriterActor(Stage):
 
 
 def _joined(pieces: list[bytes | Spill]) -> bytes | Spill:
-    """Return what is written at once. A spool is alone: see `_take`."""
+    """Return what is written at once. A spill file is alone: see `_take`."""
     return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 

@@ -49,9 +49,13 @@ def setting(default: Any, check: Check, text: str, unit: str = "") -> Any:
     return field(default=default, metadata={"setting": Setting(default, check, text, unit)})
 
 
-@cache
 def settings_in(table: Any) -> Mapping[str, Setting]:
     """Return the settings of a table by their names: of a TypedDict, or of a `SettingsGroup`."""
+    return _read(table)
+
+
+@cache
+def _read(table: Any) -> Mapping[str, Setting]:
     if is_dataclass(table):
         return {each.name: each.metadata["setting"] for each in fields(table)}
     hints = get_type_hints(table, include_extras=True)

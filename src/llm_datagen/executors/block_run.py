@@ -66,12 +66,12 @@ class BlockRun:
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
-        self._output = RowOutput(kernel.encoder, kernel.id_scheme, kernel.spool_folder)
+        self._output = RowOutput(kernel.encoder, kernel.id_scheme, kernel.spill_folder)
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failure: OperatorFailure | None = None
         self._survived: list[OperatorFailure] = []
-        self._letters: list[bytes] = []
+        self._dead_letters: list[bytes] = []
         self._failed_bytes = 0  # of these: what they hold in memory, about
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
@@ -270,9 +270,9 @@ class BlockRun:
         is_common = isinstance(error, Exception)  # not a call that is cancelled, or an exit
         may_survive = is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
         survives = may_survive and kernel.survives(rows, self._settled)
-        record, begin, letters = FailureRecord.of(error), self._settled, b""
+        record, begin, dead_letters = FailureRecord.of(error), self._settled, b""
         if kernel.policy.on_error == "dead_letter" and not is_fatal and not is_stop:
-            letters = self._input.letters(
+            dead_letters = self._input.dead_letters(
                 range(begin, begin + rows),
                 node_id=kernel.ctx.node_id,
                 error=record,
@@ -284,7 +284,7 @@ class BlockRun:
             items,
             tuple(ids),
             rows,
-            b"" if survives else letters,
+            b"" if survives else dead_letters,
             is_fatal=is_fatal,
             is_stop=is_stop,
             row=self._block.start + begin,
@@ -292,17 +292,17 @@ class BlockRun:
             excerpt="" if survives else self._input.excerpt(begin),
         )
         if survives:
-            self._go_on_without(failure, letters)
+            self._go_on_without(failure, dead_letters)
             return 0.0
         self._failure = failure  # the node decides, or has decided
         return None
 
-    def _go_on_without(self, failure: OperatorFailure, letters: bytes) -> None:
+    def _go_on_without(self, failure: OperatorFailure, dead_letters: bytes) -> None:
         """Be done with rows that failed: the policy of the node lets it go on without them."""
         record = failure.record
         self._survived.append(failure)
-        self._letters.append(letters)
-        self._failed_bytes += len(letters) + len(record.text) + len(record.trace)
+        self._dead_letters.append(dead_letters)
+        self._failed_bytes += len(dead_letters) + len(record.text) + len(record.trace)
         if record.is_cut:  # the exception holds more than that
             self._failed_bytes += FAILED_BYTES
         self._settled += failure.rows
@@ -316,7 +316,7 @@ class BlockRun:
         block, output = self._block, self._output
         survived, self._survived = tuple(self._survived), []  # their tracebacks lead back here
         failed = sum(failure.rows for failure in survived)
-        is_letter = self._kernel.policy.on_error == "dead_letter"
+        is_dead_letter = self._kernel.policy.on_error == "dead_letter"
         end = self._claimed + len(list(self._numbers))
         rest: Block | None = None
         if end < len(block.records):
@@ -332,9 +332,9 @@ class BlockRun:
             marks=None if output.marks is None else output.marks.ranges,
             rest=rest,
             failure=self._failure,
-            skipped=0 if is_letter else failed,
-            dead=failed if is_letter else 0,
-            letters=b"".join(self._letters),
+            skipped=0 if is_dead_letter else failed,
+            dead=failed if is_dead_letter else 0,
+            dead_letters=b"".join(self._dead_letters),
             survived=survived,
             calls=self._calls,
             seconds=time.perf_counter() - self._started,

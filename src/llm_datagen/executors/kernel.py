@@ -40,7 +40,7 @@ class Kernel:
         policy: how often a call that raised is made again.
         allowance: who says whether more rows may fail when `max_errors` bounds them; None: nobody, and each failure
             is handed to the node.
-        spool_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
+        spill_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
         slice_seconds: how long a worker goes on through a block before it hands the rest back; None: `SLICE_SECONDS`.
         calls_a_look: cheap calls between two looks at the time, and whether the run is being cancelled: 1, or 2, 4, 8…
     """
@@ -58,7 +58,7 @@ class Kernel:
         root: RootNames | None = None,
         policy: FailurePolicy | None = None,
         allowance: Allowing | None = None,
-        spool_folder: str | None = None,
+        spill_folder: str | None = None,
         slice_seconds: float | None = None,
         calls_a_look: int = 16,
     ) -> None:
@@ -78,7 +78,7 @@ class Kernel:
         """Whether a call has failed that ends the node: no worker begins another one."""
         self.is_held = False
         """Whether the node is paused: no worker begins another call, and what was not called is handed back."""
-        self.spool_folder = spool_folder
+        self.spill_folder = spill_folder
         self.slice_seconds = slice_seconds
         self.calls_a_look = calls_a_look
 

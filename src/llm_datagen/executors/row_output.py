@@ -33,16 +33,16 @@ class RowOutput:
     Args:
         encoder: how a row becomes a record.
         id_scheme: how children are named.
-        spool_folder: where children go that are too many to be held in memory; None holds them all the same.
+        spill_folder: where children go that are too many to be held in memory; None holds them all the same.
 
     Attributes:
-        records: the last records, without their newlines, which are not yet in the spool.
+        records: the last records, without their newlines, which are not yet in the spill file.
         filtered: source rows that gave no row.
         first, last: ids of the first and the last row.
         marks: what the scheme "numeric" must remember; None for "path".
     """
 
-    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spool_folder: str | None) -> None:
+    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spill_folder: str | None) -> None:
         self._encoder = encoder
         self.records: list[bytes] = []
         self.filtered = 0
@@ -51,7 +51,7 @@ class RowOutput:
         self.marks = IdRanges() if id_scheme == "numeric" else None
         self._id_scheme = id_scheme
         self._child = child_maker(id_scheme)
-        self._spool = Spill(spool_folder)
+        self._spill = Spill(spill_folder)
 
     def encode(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row."""
@@ -63,7 +63,7 @@ class RowOutput:
     @property
     def rows(self) -> int:
         """Rows so far."""
-        return self._spool.rows + len(self.records)
+        return self._spill.rows + len(self.records)
 
     def stow(self, *, may_file: bool = False) -> None:
         """Join the last records, so that they take less memory.
@@ -73,13 +73,13 @@ class RowOutput:
         """
         records = self.records.copy()
         self.records.clear()
-        self._spool.append(records, may_file=may_file)
+        self._spill.append(records, may_file=may_file)
 
     def data(self) -> bytes | Spill:
         """Return all records, in order."""
         if self.records:
             self.stow()
-        return self._spool if self._spool.is_filed else self._spool.read_all()
+        return self._spill if self._spill.is_filed else self._spill.read_all()
 
     def mark(self) -> Mark:
         """Return the present state."""
@@ -88,8 +88,8 @@ class RowOutput:
 
     def back_to(self, mark: Mark) -> None:
         """Forget what came after `mark`: rows of a call that failed half-way."""
-        self._spool.truncate(mark.rows)
-        del self.records[mark.rows - self._spool.rows :]
+        self._spill.truncate(mark.rows)
+        del self.records[mark.rows - self._spill.rows :]
         self.filtered = mark.filtered
         self.first, self.last = mark.ids
         if self.marks is not None and mark.ranges is not None:

@@ -9,7 +9,7 @@ from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissin
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Coverage, Stream
 from llm_datagen.streams.commit_log import CHECK_WHOLE_BYTES, Position
-from llm_datagen.streams.dead_letters import check_letters
+from llm_datagen.streams.dead_letters import check_dead_letters
 from llm_datagen.streams.sink import position_of
 
 
@@ -25,7 +25,7 @@ def check_input(source: Stream) -> None:
             f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
             f"working directory, {Path.cwd()})"
         )
-    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
+    if not source.is_sealed() and source.storage.size(source.commits_path) is not None:
         raise StreamBusyError(
             f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
             "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
@@ -34,7 +34,7 @@ def check_input(source: Stream) -> None:
 
 def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
     """See to it that a sealed output is what its seal says, and was made from this input."""
-    found = output.disk.size(output.path)
+    found = output.storage.size(output.path)
     if found != size:
         what = "is gone" if found is None else f"has {found} bytes"
         raise StreamChangedError(
@@ -49,20 +49,20 @@ def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -
         )
 
 
-def check_letters_of(output: Stream, position: Position) -> None:
+def check_dead_letters_of(output: Stream, position: Position) -> None:
     """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
 
     A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
     another program made says nothing of dead letters, so it does not count.
     """
-    size = output.disk.size(output.errors_path) or 0
-    if output.manifest() is not None and size > position.errors_bytes:
+    size = output.storage.size(output.errors_path) or 0
+    if output.read_seal() is not None and size > position.errors_bytes:
         raise StreamChangedError(
             f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "
             "something was added since; restore it, or start afresh with if_exists='overwrite'"
         )
     if position.errors_bytes <= CHECK_WHOLE_BYTES:
-        check_letters(output)
+        check_dead_letters(output)
 
 
 def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:

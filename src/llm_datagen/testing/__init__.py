@@ -7,7 +7,7 @@
 * `RecordingHooks`: what the hooks were told
 * `ManualClock`: time that moves when it is told to
 
-Nothing of the engine imports this package, and nothing here needs pytest. docs/testing.md shows how it is used.
+Nothing of the engine imports this package, and nothing here needs pytest. docs/how-to/ has a page for each of them.
 """
 
 from llm_datagen.actors.clock import ManualClock

@@ -16,7 +16,7 @@ from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.row_input import excerpt
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block, Span
-from llm_datagen.streams.dead_letters import UNPARSED, letter, row_or_unparsed
+from llm_datagen.streams.dead_letters import UNPARSED, dead_letter, row_or_unparsed
 
 PARTS = 16
 """A task whose process died is divided into so many parts: a death costs a start, a small part hardly anything."""
@@ -134,7 +134,7 @@ class CrashIsolation:
             failure=self._failure,
             skipped=sum(done.skipped for done in dones),
             dead=sum(done.dead for done in dones),
-            letters=b"".join(done.letters for done in dones),
+            dead_letters=b"".join(done.dead_letters for done in dones),
             survived=tuple(failure for done in dones for failure in done.survived),
             calls=sum(done.calls for done in dones),
             seconds=sum(done.seconds for done in dones),
@@ -163,8 +163,8 @@ def failure_of(
     record = FailureRecord.of(error)
     known = [row_or_unparsed(block, number, kernel.source, kernel.root) for number in range(rows)]
     is_kept = kernel.policy.on_error == "dead_letter" and not is_fatal
-    letters = [
-        letter(
+    dead_letters = [
+        dead_letter(
             row_id,
             item,
             record=block.records[number],
@@ -188,7 +188,7 @@ def failure_of(
         items,
         ids,
         rows,
-        b"".join(letters),
+        b"".join(dead_letters),
         is_fatal=is_fatal,
         row=block.start,
         offset=block.offset_after(0),

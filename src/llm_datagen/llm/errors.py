@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_datagen.errors import DatagenError, FatalError
-from llm_datagen.llm.limits.headers import RateLimits
+from llm_datagen.llm.types import RateLimits
 
 
 class LLMError(DatagenError):

@@ -589,7 +589,7 @@ def test_a_key_that_is_missing_in_an_image_is_named(bench: Bench, key: str) -> N
     place, _, name = key.rpartition(".")
     del (image["nodes"][0] if place else image)[name]
     (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
-    with pytest.raises(RunStateError, match=f"runtime.json is not an image of a run: '{name}' is missing; restore"):
+    with pytest.raises(RunStateError, match=f"runtime.json is not a run state: '{name}' is missing; restore"):
         bench.pipeline([same]).resume("a")
 
 

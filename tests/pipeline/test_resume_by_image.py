@@ -226,7 +226,7 @@ def test_the_image_of_an_earlier_version_is_resumed_with_operators_only(bench: B
     for entry in image["nodes"]:
         del entry["operator_ref"]
     bench.put_image("a", image)
-    with pytest.raises(ConfigError, match=r"node_0 \(double\): the image does not say how it was made"):
+    with pytest.raises(ConfigError, match=r"node_0 \(double\): the run state does not say how it was made"):
         UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
     assert bench.pipeline([double, Label("x")]).resume("a").run().status is Status.COMPLETED
 

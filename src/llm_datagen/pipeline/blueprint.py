@@ -24,8 +24,9 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings, as_plain, id_prefix_of, stream_between
 from llm_datagen.runs.export import Exporter, codec_of, with_export
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.runs.state_file import FORMAT, now_text
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.runs.store import FORMAT, check_pipeline_id, now_text
+from llm_datagen.runs.store import check_pipeline_id
 from llm_datagen.streams import MergedStream, StreamFactory
 from llm_datagen.streams.ids import root_names
 

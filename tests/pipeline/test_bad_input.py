@@ -476,7 +476,6 @@ def test_a_second_run_of_an_id_is_refused_in_one_process(bench: Bench) -> None:
     finally:
         go_on.set()
     report = first.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.COMPLETED
     assert len(lines(bench.output)) == 20
     with pytest.raises(PipelineExistsError, match="has ended"):
@@ -669,7 +668,6 @@ def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> No
     fail = False
     first.resume("a").run()
     report = second.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.COMPLETED
     made = lines(bench.output)
     assert bag(lines(target)) == bag({"n": row["n"], "_i": at, "_i_in": row["_i"]} for at, row in enumerate(made))

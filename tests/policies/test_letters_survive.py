@@ -100,7 +100,6 @@ def test_cancels_again_and_again_give_the_same_letters(bench: Bench, ordered: bo
         seen.reach(60 * step)
         pipeline.cancel()
         report = pipeline.wait(30)
-        assert report is not None
         ledger_of(bench)
         pipeline.resume("a")
     report = pipeline.run()

@@ -70,7 +70,7 @@ class Attach:
 class PauseCalls:
     """Supervisor to node: no call of the operator begins from now on. To a reader: a source that rests is not idle."""
 
-    held: Future[None] = field(default_factory=Future, repr=False)
+    paused: Future[None] = field(default_factory=Future, repr=False)
     """Resolved by the node when that is so."""
 
 

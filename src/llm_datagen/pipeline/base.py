@@ -25,7 +25,7 @@ from llm_datagen.pipeline.run_files import kept_paths
 from llm_datagen.pipeline.runners import run_beside, run_during
 from llm_datagen.pipeline.stored import StoredPipeline
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.diagram import DrawingFormat, draw
+from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
@@ -244,7 +244,7 @@ class BasePipeline(StoredPipeline):
             for node in self._image.get("nodes", [])
         ]
 
-    def describe(self, format: DrawingFormat = "text") -> str:
+    def describe(self, format: DiagramFormat = "text") -> str:
         """Return a drawing of the topology: each stream once, and the nodes between them. Opens and changes nothing.
 
         Args:

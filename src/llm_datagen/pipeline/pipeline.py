@@ -27,7 +27,7 @@ from llm_datagen.pipeline.settings import (
     pipeline_settings,
 )
 from llm_datagen.pipeline.warnings import warn
-from llm_datagen.runs.diagram import DrawingFormat, draw
+from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.export import exporters_of
 from llm_datagen.runs.hooks import IPipelineHooks
 
@@ -128,7 +128,7 @@ class UnifiedPipeline(BasePipeline):
 
     def describe(
         self,
-        format: DrawingFormat = "text",
+        format: DiagramFormat = "text",
         *,
         node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
     ) -> str:

@@ -21,7 +21,7 @@ Choose = Callable[[Stream, RootNames | None], Sample]
 """Given an input, and whether its rows are named by their numbers, returns the rows to begin with."""
 
 
-class Trying:
+class PreviewRun:
     """The preview of a pipeline. The streams that it writes lie in a temporary folder, and go with it.
 
     Args:

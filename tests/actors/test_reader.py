@@ -68,9 +68,9 @@ class Bench:
 
     def write_bytes(self, data: bytes) -> None:
         """Let another program write at the end, which asks nobody."""
-        disk = self.source.disk
-        assert isinstance(disk, MemoryStorage)
-        disk._files.setdefault("in.jsonl", bytearray()).extend(data)
+        storage = self.source.storage
+        assert isinstance(storage, MemoryStorage)
+        storage._files.setdefault("in.jsonl", bytearray()).extend(data)
 
     def sent(self) -> list[Any]:
         """Return the rows that the node was sent, decoded."""
@@ -357,7 +357,7 @@ def test_a_source_that_was_shortened_fails_the_reader(bench: Bench) -> None:
     """M22, H7: by a report, not by silence."""
     bench.write(*range(5))
     bench.start([Segment(3, 6)])
-    bench.source.disk.replace("in.jsonl", b"0\n", sync=False)
+    bench.source.storage.replace("in.jsonl", b"0\n", sync=False)
     bench.ref.tell(Demand(1))
     ended = bench.ended()
     assert ended.outcome is StageOutcome.FAILED

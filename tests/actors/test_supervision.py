@@ -22,7 +22,7 @@ from llm_datagen.runs.status import PipelineStatus, RunReport, Status
 
 from ..executors.helpers import threads_of
 from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
-from .helpers import Desk, DiskFullError, FailingDisk, Log, aside, error_of, result_of, stream_on
+from .helpers import Desk, DiskFullError, FailingStorage, Log, aside, error_of, result_of, stream_on
 
 
 def alive(role: str) -> list[threading.Thread]:
@@ -64,20 +64,20 @@ class Ready(BaseOperator):
 
 def test_a_disk_that_fails_is_the_cause_even_when_its_writer_reports_last() -> None:
     """F1: workers find the writer dead, so the node stops, and says so first; that is a consequence, no cause."""
-    disk = FailingDisk()
-    source, output = stream_on(disk, "in.jsonl"), stream_on(disk)
-    disk.replace("in.jsonl", b'{"n":1}\n' * 50, sync=False)
+    storage = FailingStorage()
+    source, output = stream_on(storage, "in.jsonl"), stream_on(storage)
+    storage.replace("in.jsonl", b'{"n":1}\n' * 50, sync=False)
     node = UnifiedNode("n", 2, follow_input=False, writer_config={"fsync": "never"})
     plan = node.bind_io(source, output).set_operator(Ready()).plan()
-    disk.on_close = lambda: eventually(lambda: not alive("node-n")) and None
-    disk.is_full = True
+    storage.on_close = lambda: eventually(lambda: not alive("node-n")) and None
+    storage.is_full = True
     run = Run([plan], pipeline_id="", streaming=True, folder=None, image={}, hooks=None, log=Log())
     run.start()
     assert run.wait(PATIENCE_SECONDS)
     with pytest.raises(NodeFailedError) as caught:
         run.raise_failure()
     assert isinstance(caught.value.__cause__, DiskFullError)
-    disk.on_close = None
+    storage.on_close = None
 
 
 @pytest.mark.parametrize("role", ["reader", "node", "writer"])

@@ -35,7 +35,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.streams import Span, spill
 
 from ..support import PATIENCE_SECONDS
-from .helpers import Desk, DiskFullError, FailingDisk, Log, SteppingClock, aside, error_of, result_of, stream_on
+from .helpers import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
 
 
 def write(start: int, end: int | None = None, **changes: Any) -> Write:
@@ -56,8 +56,8 @@ class Bench:
 
     def __init__(self, clock: SteppingClock | None) -> None:
         self.clock = clock
-        self.disk = FailingDisk()
-        self.stream = stream_on(self.disk)
+        self.storage = FailingStorage()
+        self.stream = stream_on(self.storage)
         self.boss, self.log = Desk(), Log()
         self.ref: pykka.ActorRef[WriterActor]
 
@@ -83,18 +83,18 @@ class Bench:
 
     def hold(self) -> None:
         """Hold the writer in the flush of row 0, so that what comes next waits in the mailbox."""
-        self.disk.gate = threading.Event()
+        self.storage.gate = threading.Event()
         self.ref.tell(write(0))
-        assert self.disk.at_gate.wait(PATIENCE_SECONDS)
+        assert self.storage.at_gate.wait(PATIENCE_SECONDS)
 
     def let_go(self) -> None:
         """Let the writer go on."""
-        assert self.disk.gate is not None
-        self.disk.gate.set()
+        assert self.storage.gate is not None
+        self.storage.gate.set()
 
     def flushes(self) -> int:
         """Return how many flushes there were: each appends data, and a commit."""
-        return self.disk.appended // 2
+        return self.storage.appended // 2
 
     def ended(self) -> StageEnded:
         """Wait for the end."""
@@ -203,12 +203,12 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
     seen: list[bool] = []
     bench.start()
     bench.tell(write(0))
-    size = bench.disk.size("out.jsonl")
+    size = bench.storage.size("out.jsonl")
     bench.tell(Attach(reader))
     place = bench.stream.place
     assert reader.messages == [Committed(size or 0, place)]
     bench.tell(write(1))
-    assert reader.messages[1:] == [Committed(bench.disk.size("out.jsonl") or 0, place)]
+    assert reader.messages[1:] == [Committed(bench.storage.size("out.jsonl") or 0, place)]
 
     class Looking(Desk):
         def tell(self, message: Any) -> None:
@@ -273,7 +273,7 @@ def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:
 def test_finish_commits_seals_and_ends(bench: Bench) -> None:
     """S2: data, then commit, then seal, then the report."""
     sealed: list[bool] = []
-    bench.disk.on_close = lambda: sealed.append(bench.stream.is_sealed())
+    bench.storage.on_close = lambda: sealed.append(bench.stream.is_sealed())
     bench.start()
     bench.hold()
     bench.ref.tell(write(1))
@@ -366,11 +366,11 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
     """S2, H3, H4: a dead background writer that loses rows, and seals, is what this engine must never have."""
     bench.start(queue_size=1)
     bench.tell(write(0))
-    bench.disk.is_full = True
-    bench.disk.gate = threading.Event()
+    bench.storage.is_full = True
+    bench.storage.gate = threading.Event()
     acks: list[Future[None] | None] = [Future() if is_waited_for else None for _ in range(5)]
     bench.ref.tell(write(1, ack=acks[0]))
-    assert bench.disk.at_gate.wait(PATIENCE_SECONDS)
+    assert bench.storage.at_gate.wait(PATIENCE_SECONDS)
     workers = [aside(bench.ref.tell, write(2 + number, ack=ack)) for number, ack in enumerate(acks[1:])]
     bench.ref.tell(Finish(6, 60))
     bench.let_go()
@@ -385,7 +385,7 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
         assert isinstance(error_of(acks[0]), pykka.ActorDeadError)
     assert not bench.stream.is_sealed()
     assert bench.boss.of(RowsCommitted)[-1].done == 1, "what is told is what is committed"
-    bench.disk.is_full = False
+    bench.storage.is_full = False
     assert bench.rows() == 1
 
 
@@ -452,10 +452,10 @@ def test_waits_that_follow_one_another_are_told_once_a_second(bench: Bench) -> N
     row = 0
     assert bench.clock is not None
     for _ in range(30):
-        bench.disk.gate = threading.Event()
-        bench.disk.at_gate.clear()
+        bench.storage.gate = threading.Event()
+        bench.storage.at_gate.clear()
         bench.ref.tell(write(row))
-        assert bench.disk.at_gate.wait(PATIENCE_SECONDS)
+        assert bench.storage.at_gate.wait(PATIENCE_SECONDS)
         worker = aside(bench.ref.tell, write(row + 1))
         while not bench.inbox._blocked:
             pass
@@ -486,7 +486,7 @@ def test_progress_is_told_ten_times_a_second_at_most_and_at_the_end(bench: Bench
     bench.ended()
     last = bench.boss.of(RowsCommitted)[-1]
     assert (last.done, last.rows_out, last.resume_row, last.resume_offset, last.holes) == (11, 11, 10, 100, 2)
-    assert last.bytes_out == bench.disk.size("out.jsonl")
+    assert last.bytes_out == bench.storage.size("out.jsonl")
 
 
 # --- at random -----------------------------------------------------------------------------------------------------
@@ -520,7 +520,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
             case "stop":
                 bench.ref.stop(block=False)
             case "fail":
-                bench.disk.is_full = True
+                bench.storage.is_full = True
             case "drain":
                 tell(bench.ref, Drain())
 
@@ -533,7 +533,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
     assert sorted(one.task for one in told) == list(range(count))
     promised = {one.task for one in told if not one.lost}
     assert bench.inbox.held >= 0
-    bench.disk.is_full = False
+    bench.storage.is_full = False
     if how == "finish":
         assert ended.outcome is StageOutcome.FINISHED
         assert promised == set(range(count))

@@ -137,14 +137,14 @@ def test_millions_of_dead_letters_take_no_memory(tmp_path: Path, monkeypatch: py
     sink = stream.sink(source="x")
     text = "x" * 2000
     for n in range(0, 8000, 1000):
-        letters = [
+        dead_letters = [
             b'{"_i":%d,"error":{"kind":"K","text":"%s"},"source":[%d,0,0]}\n' % (i, text.encode(), i)
             for i in range(n, n + 1000)
         ]
-        sink.append(b"", rows=0, spans=[Span(n, n + 1000, n, n + 1000)], dead=1000, letters=b"".join(letters))
+        sink.append(b"", rows=0, spans=[Span(n, n + 1000, n, n + 1000)], dead=1000, letters=b"".join(dead_letters))
     sink.close()
     tracemalloc.start()
-    assert [letter["_i"] for letter in read_letters(stream)] == list(range(8000))
+    assert [dead_letter["_i"] for dead_letter in read_letters(stream)] == list(range(8000))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6_000_000, "of 16 MB"

@@ -26,9 +26,9 @@ from .shell import Shell
 def test_status_lists_the_runs_that_there_are(shell: Shell, command: Command) -> None:
     assert command("status").stdout == "no runs in tmp/results\n"
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
-    letters = [{"use": "ops:picky", "on_error": "dead_letter"}, {"use": "ops:no_seven", "on_error": "skip"}]
+    dead_letters = [{"use": "ops:picky", "on_error": "dead_letter"}, {"use": "ops:no_seven", "on_error": "skip"}]
     command("run", shell.yaml(["ops:no_seven"], output_uri="jsonl://b.jsonl"), "--id", "b", code=1)
-    command("run", shell.yaml(letters, output_uri="jsonl://d.jsonl"), "--id", "d")
+    command("run", shell.yaml(dead_letters, output_uri="jsonl://d.jsonl"), "--id", "d")
     (shell.folder / "tmp/results/c").mkdir()
     (shell.folder / "tmp/results/c/runtime.json").write_text("{")
     listed = command("status").stdout
@@ -152,7 +152,7 @@ def test_cancel_does_not_wait_when_told_so(shell: Shell, command: Command) -> No
 
 
 def held(shell: Shell, command: Command, **changes: object) -> RunFolder:
-    """Return a folder whose lock is held by this process, and whose image says what it is told to."""
+    """Return a folder whose lock is held by this process, and whose run state says what it is told to."""
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     folder = RunFolder("tmp/results", "a")
     folder.lock()
@@ -165,7 +165,7 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
         folder = held(shell, command, pid=bystander.pid)
         try:
-            with pytest.raises(CannotCancelError, match=f"not by process {bystander.pid}"):
+            with pytest.raises(CannotCancelError, match=f"not in process {bystander.pid}"):
                 send_cancel(folder)
         finally:
             folder.unlock()
@@ -176,7 +176,7 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
 def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=None, status="pending")
     assert look_at(folder).is_live
-    with pytest.raises(CannotCancelError, match="about to start"):
+    with pytest.raises(CannotCancelError, match="it may be starting"):
         send_cancel(folder)
     folder.unlock()
     assert not look_at(folder).is_live

@@ -49,8 +49,8 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
 
         changed = command("reconfigure", "a", "--node", "0", "--parallel-size", "3", "--rate", "900").stdout
         assert changed == "run a: node_0 has parallel_size 3, batch_size 1, 900 rows a second at most\n"
-        image = folder.path / "runtime.json"
-        eventually(lambda: json.loads(image.read_bytes())["nodes"][0]["parallel_size"] == 3)
+        run_state = folder.path / "runtime.json"
+        eventually(lambda: json.loads(run_state.read_bytes())["nodes"][0]["parallel_size"] == 3)
 
         assert "parallel_size" in command("reconfigure", "a", "--parallel-size", "0", code=2).stderr
         assert "no node 'x'" in command("reconfigure", "a", "--node", "x", "--batch-size", "2", code=2).stderr

@@ -319,7 +319,7 @@ def test_an_exception_does_not_hold_the_rows_around_it(shape: str, fails: str) -
 
 
 def _write_source(kernel: Kernel, data: bytes) -> None:
-    file = kernel.source.disk.open_append(kernel.source.path)
+    file = kernel.source.storage.open_append(kernel.source.path)
     file.append(data)
     file.close()
 

@@ -526,7 +526,7 @@ def test_a_line_that_is_no_row_is_named_with_its_place_by_the_one_who_has_the_st
     block = block_of(numbered(3))
     block.records[1] = b"{]"
     with running(lambda item: item) as bench:
-        bench.kernel.source.disk.open_append("in.jsonl").append(b'{"n":0}\n{]\n')
+        bench.kernel.source.storage.open_append("in.jsonl").append(b'{"n":0}\n{]\n')
         done = bench.done_of(block)
     assert done.rows == 1
     assert done.failure is not None

@@ -412,7 +412,7 @@ def test_a_line_that_is_not_json_is_an_error_with_its_place(shape: str) -> None:
     block = block_of([{"n": 0}, {"n": 1}, {"n": 2}])
     block.records[1] = b"{nonsense"
     kernel = kernel_of(operator_of(shape, lambda item: item), batch_size=1)
-    kernel.source.disk.replace("in.jsonl", b'{"n":0}\n{nonsense\n{"n":2}\n', sync=False)
+    kernel.source.storage.replace("in.jsonl", b'{"n":0}\n{nonsense\n{"n":2}\n', sync=False)
     block = Block(block.records, 0, 0, 25, None, block.decode)
     done = run(kernel, block)
     assert done.failure is not None

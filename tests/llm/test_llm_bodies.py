@@ -21,7 +21,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError
 from llm_datagen.llm.errors import LocalResourceError
 from llm_datagen.llm.pool.circuit_breaker import Kind, kind_of
-from llm_datagen.llm.pool.retry import RetryingCaller
+from llm_datagen.llm.pool.retry import RetryLayer
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .. import programs
@@ -211,7 +211,7 @@ def test_a_shortage_of_files_that_lasts_fails_the_run_and_no_row() -> None:
     async def sleep(seconds: float, request: ChatRequest) -> None: ...
 
     short = Short()
-    caller = RetryingCaller(short, max_retries=0, retry_wait=1.0, sleep=sleep)
+    caller = RetryLayer(short, max_retries=0, retry_wait=1.0, sleep=sleep)
     with pytest.raises(LocalResourceError, match="no files left") as caught:
         asyncio.run(caller.complete(ChatRequest(messages=[], params={}, model="m")))
     assert short.calls == 21

@@ -278,9 +278,9 @@ def test_each_node_has_its_own_delivery(bench: Bench) -> None:
     """M4: only the node that asks for it pays for it."""
     bench.give(numbered(5))
     configs = [{}, {"delivery": "at_most_once"}]
-    with record() as disk:
+    with record() as storage:
         bench.pipeline([double, double]).create("a", node_configs=configs).run()
-    written = {Path(point.path).name for point in disk.hits if point.operation == "write"}
+    written = {Path(point.path).name for point in storage.hits if point.operation == "write"}
     assert {name for name in written if name.endswith(".dispatched")} == {"out.jsonl.dispatched"}
     assert [node["delivery"] for node in bench.image("a")["nodes"]] == ["exactly_once", "at_most_once"]
 

@@ -50,12 +50,12 @@ def test_a_disk_that_is_full_for_good_at_any_file_fails_the_run_and_a_resume_fin
     )
     fault = Fault(operation=operation, path=path, hit=hit, action="raise", error="ENOSPC", times=None)
     raised: DatagenError | None = None
-    with nothing_left(), inject(fault) as disk:
+    with nothing_left(), inject(fault) as storage:
         try:
             pipeline.create("a").run()
         except DatagenError as error:
             raised = error
-    if disk.fired:
+    if storage.fired:
         assert raised is not None
         assert "No space left" in str(raised)
     elif raised is not None:

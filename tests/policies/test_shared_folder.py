@@ -145,12 +145,12 @@ class OneMachine(LocalStorage):
 
 @pytest.fixture
 def unseen_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunFolder, "disk", OneMachine())
+    monkeypatch.setattr(RunFolder, "storage", OneMachine())
 
 
 @pytest.mark.usefixtures("unseen_locks")
-def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_image(bench: Bench) -> None:
-    """M23: while its image moves it is not taken, nor shown as dead; its process id is not looked for here."""
+def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_run_state(bench: Bench) -> None:
+    """M23: while its run state moves it is not taken, nor shown as dead; its process id is not looked for here."""
     bench.give(numbered(5))
     with job(bench, host="far-away") as process:
         began(bench)

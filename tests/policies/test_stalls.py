@@ -435,12 +435,12 @@ def test_a_writer_that_is_frozen_is_noticed(bench: Bench, settings: dict[str, An
             await asyncio.sleep(0.02)
         return double(row)
 
-    with inject(Fault(operation="write", path="*out.jsonl", hit=3, action="delay", seconds=600)) as disk:
+    with inject(Fault(operation="write", path="*out.jsonl", hit=3, action="delay", seconds=600)) as storage:
         watch = Watch(bench, [later if is_async else slow], **settings)
         (stall,) = watch.stalls("writer")
         assert stall["in_flight"] >= 1
         assert "waits on writer" in eventually(watch.is_shown)
-        disk.thaw()
+        storage.thaw()
         watch.clears()
         slow.hurry.set()
         report = watch.end()

@@ -17,7 +17,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams import fingerprint
 from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import read_log
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 from ..support import Bench, lines, numbered
 
@@ -66,7 +66,7 @@ class Killed:
         program = f"import os, job; os.environ['DIES'] = '1'; job.pipeline({str(folder)!r}, {form!r}).create('a').run()"
         killed = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        found = read_log(LOCAL_DISK, str(self.log))
+        found = read_log(LOCAL_STORAGE, str(self.log))
         assert found is not None
         self.done = found[1].coverage.rows
         assert 450 < self.done <= 590  # behind the first 8 MiB
@@ -136,7 +136,7 @@ def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) 
     """What it covered is done again then, so it may be edited."""
     killed = Killed(tmp_path, "jsonl")
     killed.log.write_bytes(killed.log.read_bytes()[:-5])
-    found = read_log(LOCAL_DISK, str(killed.log))
+    found = read_log(LOCAL_STORAGE, str(killed.log))
     assert found is not None
     done = found[1].coverage.rows
     assert done < killed.done
@@ -245,7 +245,7 @@ def test_of_several_inputs_each_is_compared_up_to_its_own_end(tmp_path: Path) ->
     )
     killed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    found = read_log(LOCAL_DISK, str(tmp_path / "out.jsonl.merged.commits"))
+    found = read_log(LOCAL_STORAGE, str(tmp_path / "out.jsonl.merged.commits"))
     assert found is not None
     rows = lines(tmp_path / "out.jsonl.merged")[: found[1].rows]
     ends = {k: 1 + max(row["n"] for row in rows if row["k"] == k) for k in ("one", "two")}

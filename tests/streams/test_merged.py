@@ -83,7 +83,7 @@ def test_rows_are_named_by_their_lane_or_by_themselves(tmp_path: Path) -> None:
 def test_lanes_are_read_in_turn(tmp_path: Path) -> None:
     """M31: a long one keeps no other waiting; one that is written is read up to where its writer says."""
     stream = merged(tmp_path, [1] * 9, [2] * 9, [3] * 2)
-    stream.lanes[2].stream.disk.remove(stream.lanes[2].stream.done_path)
+    stream.lanes[2].stream.storage.remove(stream.lanes[2].stream.done_path)
     cursor = stream.cursor()
     lanes = [block.start // LANE for _ in range(9) if (block := cursor.read(3))]
     assert sorted(lanes[:3]) == [0, 1, 2]

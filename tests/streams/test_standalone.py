@@ -23,7 +23,7 @@ from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.testing import Fault, inject
 
-from .disks import blocks_of, contents, grow, put, stream_of, stream_on
+from .storages import blocks_of, contents, grow, put, stream_of, stream_on
 
 KINDS: dict[str, Callable[[Path], Stream]] = {
     "jsonl": lambda folder: JsonlStream(f"jsonl://{folder}/out.jsonl"),

@@ -90,8 +90,8 @@ class Lab:
         self.journal.write_bytes(b"")  # it may be killed before its first step
 
         def work() -> None:
-            with journaled(self.journal) if journal else inject(plan) as disk:
-                self._go(disk, fail=fail, replay=replay)
+            with journaled(self.journal) if journal else inject(plan) as storage:
+                self._go(storage, fail=fail, replay=replay)
 
         return fork(work, self.scratch, kill_after=kill_after, kill_with=kill_with)
 
@@ -101,14 +101,14 @@ class Lab:
         found.unlink(missing_ok=True)
 
         def work() -> None:
-            with inject(None) as disk:
-                self._go(disk)
-                found.write_text(json.dumps(disk.hits))
+            with inject(None) as storage:
+                self._go(storage)
+                found.write_text(json.dumps(storage.hits))
 
         death = fork(work, self.scratch)
         return death, [tuple(point) for point in json.loads(found.read_text())] if found.exists() else []
 
-    def _go(self, disk: FaultyStorage, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
+    def _go(self, storage: FaultyStorage, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
         refusal = ""
         status = "completed"
         with nothing_left():
@@ -119,7 +119,9 @@ class Lab:
                     pipeline = self.case.create(self.folder, fail=fail)
                 status = str(pipeline.run().status)
             except DatagenError as error:
-                if isinstance(error.__cause__, PlannedFailure) or (disk.fired and FULL in f"{error} {error.__cause__}"):
+                if isinstance(error.__cause__, PlannedFailure) or (
+                    storage.fired and FULL in f"{error} {error.__cause__}"
+                ):
                     raise PlannedFailure from None
                 refusal = f"{error} {error.__cause__ or ''}"
                 if isinstance(error, NodeFailedError) and not isinstance(error.__cause__, DatagenError):

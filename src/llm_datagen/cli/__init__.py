@@ -10,7 +10,7 @@ Layout:
     problems.py   what is wrong with a YAML file, and where
     loading.py    from ``module:attr`` to what it names, and from YAML to operators
     target.py     from a file or ``module:attr`` to a pipeline
-    origin.py     where a run came from, kept beside its image for ``resume``
+    origin.py     where a run came from, kept beside its run state for ``resume``
     execute.py    run or resume a pipeline, watched
     trying.py     some rows through a pipeline, in a folder of its own
     preview.py    show prompts and answers of some rows
@@ -21,7 +21,7 @@ Layout:
     runs.py       the runs that there are, and how they really are
     status.py     show runs, once or again and again
     letters.py    show dead letters
-    ledger.py     recount a run
+    account.py     recount a run
     tracing.py    show what became of a row
     cancel.py     cancel a run of another process
     failing.py    from an exception to a message and an exit code

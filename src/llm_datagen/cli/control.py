@@ -41,7 +41,7 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
     name = f"run {folder.pipeline_id!r}"
     if not folder.is_locked() and not run.is_live:
         raise CannotCancelError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
-    host, pid = run.image.get("host"), run.image.get("pid")
+    host, pid = run.state.get("host"), run.state.get("pid")
     if host != socket.gethostname():
         raise CannotCancelError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
     owner = folder.owner()
@@ -50,8 +50,7 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
         return owner.pid
     if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.path / "lock"):
         raise CannotCancelError(
-            f"{name} is being run, but not by process {pid}, of which its image tells; it may be about to start: try "
-            "again"
+            f"{name} is running, but not in process {pid}, which its run state names. Try again: it may be starting"
         )
     if not _takes_sigterm(pid):
         raise CannotCancelError(

@@ -70,7 +70,7 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
     """
     replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
     run = enter_run(results_dir, pipeline_id)
-    entries = _chosen(run.image["nodes"], node)
+    entries = _chosen(run.state["nodes"], node)
     if as_rows:
         for row in _rows(entries):
             if as_json:
@@ -105,8 +105,8 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
     for entry in entries:
         stream = StreamFactory.of_node(entry, "output_uri")
         groups: dict[tuple[str, str], DeadLetterGroup] = {}
-        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
-            kind, text = letter["error"]["kind"], reason_of(letter["error"])
+        for dead_letter in read_letters(stream, position=committed(stream, entry) or Position()):
+            kind, text = dead_letter["error"]["kind"], reason_of(dead_letter["error"])
             cause = (kind, shape_of(text))
             if cause not in groups and len(groups) >= _GROUPS:
                 text = f"{_OTHERS} {text}"
@@ -117,8 +117,8 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
                     operator=entry["operator"],
                     kind=kind,
                     text=text,
-                    row_id=letter["_i"],
-                    input=letter.get("raw", letter.get("input")),
+                    row_id=dead_letter["_i"],
+                    input=dead_letter.get("raw", dead_letter.get("input")),
                     file=str(Path(stream.errors_path).absolute()),
                 )
             groups[cause].count += 1
@@ -130,17 +130,17 @@ def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for entry in entries:
         stream = StreamFactory.of_node(entry, "output_uri")
         source = StreamFactory.of_node(entry, "input_uri")
-        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
+        for dead_letter in read_letters(stream, position=committed(stream, entry) or Position()):
             where = ""
             with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
-                where = source.line_place(letter["source"][1])
+                where = source.line_place(dead_letter["source"][1])
             yield {
                 "node_id": entry["node_id"],
-                "row_id": letter["_i"],
+                "row_id": dead_letter["_i"],
                 "where": where,
-                "kind": letter["error"]["kind"],
-                "text": reason_of(letter["error"]),
-                "input": letter.get("raw", letter.get("input")),
+                "kind": dead_letter["error"]["kind"],
+                "text": reason_of(dead_letter["error"]),
+                "input": dead_letter.get("raw", dead_letter.get("input")),
             }
 
 
@@ -180,9 +180,9 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
     if skipped:
         yield f"  {rows_in_words(skipped)} skipped (on_error: skip); of these, nothing is kept"
     if run.status == Status.FAILED:
-        yield _foreign("  it failed: ", str(run.image.get("error")))
-        if run.image.get("failed_row"):
-            yield _foreign("  at ", run.image["failed_row"])
+        yield _foreign("  it failed: ", str(run.state.get("error")))
+        if run.state.get("failed_row"):
+            yield _foreign("  at ", run.state["failed_row"])
         may_fail = any(entry.get("kept") or entry.get("filtered") for entry in entries)  # else perhaps all rows do
         yield (
             f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
@@ -192,7 +192,7 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
 
 
 def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
-    """Return the position of the stream that a node of an image writes; None when it has not begun.
+    """Return the position of the stream that a node of a run state writes; None when it has not begun.
 
     Raises:
         StreamMissingError: when it has begun, and nothing of it is to be found.
@@ -208,13 +208,13 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
 
 def is_in_memory(stream: Stream) -> bool:
     """Return whether a stream is gone with the process that wrote it."""
-    return isinstance(stream.disk, MemoryStorage)
+    return isinstance(stream.storage, MemoryStorage)
 
 
-def dead_rows(image: dict[str, Any]) -> dict[str, int]:
-    """Return how many rows are dead-lettered now, for each node of an image that has any, by its label."""
+def dead_rows(run_state: dict[str, Any]) -> dict[str, int]:
+    """Return how many rows are dead-lettered now, for each node of a run state that has any, by its label."""
     counts = {}
-    for entry in image["nodes"]:
+    for entry in run_state["nodes"]:
         position = committed(StreamFactory.of_node(entry, "output_uri"), entry)
         if position is not None and position.dead:
             counts[f"{entry['node_id']} {entry['operator']}"] = position.dead

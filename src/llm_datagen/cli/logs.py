@@ -42,7 +42,7 @@ def show_events(
     Args:
         results_dir: where runs are kept.
         pipeline_id: only events of this run; None for all.
-        log_file: the log; None for that of the run's image, or the default one.
+        log_file: the log; None for that of the run state, or the default one.
         since: only events from then on.
         events: only these events, by name; empty for all.
         node: the id of a node, or its number; None for all.
@@ -105,10 +105,10 @@ def show_summary(
 def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> Path:
     if log_file is not None or pipeline_id is None:
         return log_file or Path(DEFAULT_LOG)
-    image = look_at(RunFolder(results_dir, pipeline_id)).image
-    if "log_file" in image and image["log_file"] is None:
+    run_state = look_at(RunFolder(results_dir, pipeline_id)).state
+    if "log_file" in run_state and run_state["log_file"] is None:
         raise ConfigError(f"run {pipeline_id} keeps no log (log_file: null)")
-    return Path(image.get("log_file", DEFAULT_LOG))
+    return Path(run_state.get("log_file", DEFAULT_LOG))
 
 
 def _time(text: str | None) -> datetime | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 """A text, and its style."""
 
-_HELD_BACK = "CallHeldBackError"
+_HELD_BACK = "CallSkippedError"
 _INDENT = " " * 14
 
 
@@ -94,7 +94,7 @@ def _closing(sums: Mapping[str, Any], failed: int, make_calls: bool) -> str:
     if not make_calls:
         return f"{_in_words(sums['held_back'], 'call')} not made, nothing spent and nothing written"
     cost = "" if not sums["calls"] else ", cost unknown" if sums["cost"] is None else f", ${sums['cost']:.6f}"
-    cached = f", {number(sums['cached'])} answered by the journal" if sums["cached"] else ""
+    cached = f", {number(sums['cached'])} answered by the cache" if sums["cached"] else ""
     tokens = f"{number(sums['prompt_tokens'])} + {number(sums['completion_tokens'])} tokens"
     lost = f"; {rows_in_words(failed)} failed" if failed else ""
     return f"{_in_words(sums['calls'], 'call')} made{cached}: {tokens}{cost}; no output was written{lost}"
@@ -122,7 +122,7 @@ def _stage_lines(
         yield f"    batches   {text}", "yellow"
     rows = _by_row(calls)
     known = stage.made_of()
-    failed = {letter["_i"]: letter for letter in stage.failed}
+    failed = {dead_letter["_i"]: dead_letter for dead_letter in stage.failed}
     before: Sequence[Mapping[str, Any]] = ()
     for row_id, item in stage.given:
         yield _one_line(f"  row {row_id}  ", item), "cyan"
@@ -179,7 +179,7 @@ def _call_lines(call: ObservedCall, before: Sequence[Mapping[str, Any]]) -> Iter
     if answer is not None:
         used = f"{answer.usage.get('prompt_tokens', 0)} + {answer.usage.get('completion_tokens', 0)} tokens"
         cost = "" if answer.cost is None or answer.is_cached else f", ${answer.cost:.6f}"
-        time = "from the journal" if answer.is_cached else f"{answer.seconds:.2f} s{cost}"
+        time = "from the cache" if answer.is_cached else f"{answer.seconds:.2f} s{cost}"
         tries = f", {answer.attempts} tries" if answer.attempts > 1 else ""
         yield f"    answer    {_indented(answer.text or '(no text)')}", "green"
         yield f"{_INDENT}({answer.finish_reason}, {used}, {time}{tries})", "dim"
@@ -218,9 +218,9 @@ def _stage_data(stage: NodePreview, calls: Sequence[ObservedCall]) -> dict[str, 
         "given": [_row(row_id, item) for row_id, item in stage.given],
         "made": [_row(row_id, item) for row_id, item in stage.made],
         "failed": [
-            {"row": letter["_i"], "kind": letter["error"]["kind"], "text": letter["error"]["text"]}
-            for letter in stage.failed
-            if letter["error"]["kind"] != _HELD_BACK
+            {"row": dead_letter["_i"], "kind": dead_letter["error"]["kind"], "text": dead_letter["error"]["text"]}
+            for dead_letter in stage.failed
+            if dead_letter["error"]["kind"] != _HELD_BACK
         ],
         "calls": [
             {

@@ -22,7 +22,7 @@ Choose = Callable[[Stream, RootNames | None], Sample]
 
 
 class Trying:
-    """The trial of a pipeline. The streams that it writes lie in a temporary folder, and go with it.
+    """The preview of a pipeline. The streams that it writes lie in a temporary folder, and go with it.
 
     Args:
         target: the pipeline.
@@ -31,7 +31,7 @@ class Trying:
         hold_back: whether the calls of models are only noted, not made.
 
     Attributes:
-        image: the nodes, as an image has them.
+        run_state: the nodes, as a run state has them.
         samples: the chosen rows and the input they are of, by the input's place.
 
     Raises:
@@ -40,10 +40,12 @@ class Trying:
     """
 
     def __init__(self, target: Target, choose: Choose, *, rows: int, hold_back: bool = False) -> None:
-        self.image, self._operators = target.blueprint()
+        self.run_state, self._operators = target.blueprint()
         self._rows = rows
         self._hold_back = hold_back
-        self.samples = {stream.place: (stream, choose(stream, root)) for stream, root in external_inputs(self.image)}
+        self.samples = {
+            stream.place: (stream, choose(stream, root)) for stream, root in external_inputs(self.run_state)
+        }
 
     def stages(self) -> Iterator[tuple[NodePreview, list[ObservedCall]]]:
         """Run the nodes, and yield each when it has ended, with the calls of models that it made.
@@ -53,22 +55,22 @@ class Trying:
         """
         samples = {place: sample for place, (_, sample) in self.samples.items()}
         with tempfile.TemporaryDirectory(prefix="llm-datagen-") as folder, self._watched() as watch:
-            for stage in run_trial(self.image, self._operators, samples, rows=self._rows, folder=Path(folder)):
+            for stage in run_trial(self.run_state, self._operators, samples, rows=self._rows, folder=Path(folder)):
                 yield stage, watch.of(stage.node_id) if watch else []
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[Observer | None]:
         try:
-            from llm_datagen.llm.observer import Observer, watching
+            from llm_datagen.llm.observer import Observer, observing
         except ModuleNotFoundError:  # without the extra `llm`, no node calls a model
             yield None
             return
-        with watching(Observer(hold_back=self._hold_back)) as watch:
+        with observing(Observer(skip_calls=self._hold_back)) as watch:
             yield watch
 
 
 class Spent(NamedTuple):
-    """What trials have used: every call that was served, whatever became of its answer, and none from a journal.
+    """What previews have used: every call that was served, whatever became of its answer, and none from a cache.
 
     Attributes:
         prompt_tokens: of all prompts.
@@ -82,7 +84,7 @@ class Spent(NamedTuple):
 
 
 def spent_in(stages: Iterable[NodePreview]) -> Spent:
-    """Return what trials have used."""
+    """Return what previews have used."""
     usage = [entry for stage in stages for entry in stage.report.usage]
     is_unknown = any("requests" in entry and "cost" not in entry for entry in usage)
     return Spent(
@@ -93,5 +95,5 @@ def spent_in(stages: Iterable[NodePreview]) -> Spent:
 
 
 def made_of(calls: Iterable[ObservedCall]) -> int:
-    """Return how many calls were made: a call that the journal answers is none, one that fails is one."""
+    """Return how many calls were made: a call that the cache answers is none, one that fails is one."""
     return sum(1 for call in calls if not (call.answer and call.answer.is_cached))

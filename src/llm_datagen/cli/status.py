@@ -18,7 +18,7 @@ from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import live
 
 WATCH_SECONDS = 0.5
-"""How often runs are looked at while they are watched. Their images are saved about as often."""
+"""How often runs are looked at while they are watched. Their run states are saved about as often."""
 
 
 def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_json: bool) -> None:

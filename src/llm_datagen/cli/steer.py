@@ -33,7 +33,7 @@ def reconfigure_run(
     batch_size: int | None = None,
     rate: float | None = None,
 ) -> None:
-    """Change a node of a run, and its image.
+    """Change a node of a run, and its run state.
 
     Args:
         folder: the run's folder.

@@ -78,7 +78,7 @@ class Target:
         return pipeline.create(chosen, if_exists=if_exists or "error", on_change=on_change)
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
-        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+        """Return the nodes as a run state has them, and their operators. Opens and changes nothing.
 
         Raises:
             ConfigError: when a setting is wrong, or cannot be set for this pipeline.

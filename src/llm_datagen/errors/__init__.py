@@ -14,7 +14,7 @@ KEPT_CHARS = 64 * 1024
 """Characters that are kept of an exception's text, and of its traceback, in a dead letter."""
 
 SHOWN_CHARS = 2_000
-"""Characters of it that a message, the image of a run and the log show."""
+"""Characters of it that a message, the run state and the log show."""
 
 
 class DatagenError(Exception):
@@ -34,11 +34,11 @@ class PipelineExistsError(DatagenError):
 
 
 class ResumeWarning(UserWarning):
-    """Warns that a resume uses what the run's image says, and not what the code gives."""
+    """Warns that a resume uses what the run state says, and not what the code gives."""
 
 
 class PipelineNotFoundError(DatagenError):
-    """Raised by `resume()` when no image of that pipeline id can be found."""
+    """Raised by `resume()` when no run state of that pipeline id can be found."""
 
 
 class PipelineBusyError(DatagenError):
@@ -58,7 +58,7 @@ class UnknownMessageError(DatagenError, TypeError):
 
 
 class OperatorMismatchError(DatagenError):
-    """Raised by `resume()` when the operators in the code are not those that the image was made with."""
+    """Raised by `resume()` when the operators in the code are not those that the run state was made with."""
 
 
 class OperatorChangedError(OperatorMismatchError):
@@ -76,9 +76,10 @@ class OperatorChangedError(OperatorMismatchError):
 class OperatorWarning(UserWarning):
     """Warns that rows of a run may not be those of one operator, called anew for each.
 
-    Given by `resume()` and `replay()` when the image, of an older version, does not say whether an operator was edited;
-    at the end of a run whose operator keeps something from one call to the next. And by `create()`, when rows of the
-    input have the column that `id_column` names, so that they fail unless an operator takes it out.
+    `resume()` and `replay()` give it when the run state comes from an older version and does not say whether an
+    operator was edited. A run gives it at its end when an operator keeps something from one call to the next.
+    `create()` gives it when rows of the input have the column that `id_column` names: they fail unless an operator
+    takes the column out.
     """
 
 

@@ -6,7 +6,7 @@ Layout:
     answers/      asks, reads the answer, has it repaired; schemas; the column _meta
     chat.py       what a call is, and what makes one: the protocol of callers
     callers.py    an operator's caller, put together of these layers:
-    kept/         the journal (and cassettes, for tests)
+    kept/         the cache (and cassettes, for tests)
     pools/        tries again; which endpoint is asked; outages
     limits/       holds calls back until the endpoint's limits have room
     money/        what each try costs, and whether the run may spend that

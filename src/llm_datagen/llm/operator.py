@@ -16,7 +16,7 @@ from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
-from llm_datagen.llm.cache.response_cache import CachingCaller
+from llm_datagen.llm.cache.response_cache import CacheLayer
 from llm_datagen.llm.cache.scope import CacheBy, row_key
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
@@ -24,14 +24,14 @@ from llm_datagen.llm.fingerprint import identity_parts
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.structured import checked_mode
 from llm_datagen.llm.http.structured_modes import Mode
-from llm_datagen.llm.observer import is_watched, watched
+from llm_datagen.llm.observer import is_observed, observed
 from llm_datagen.llm.pool.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompts.images import checked_image_root
 from llm_datagen.llm.prompts.messages import Conversation
 from llm_datagen.llm.prompts.template import fields_of, row_label
 from llm_datagen.llm.prompts.values import Null
-from llm_datagen.llm.stack import build_caller
-from llm_datagen.llm.types import ChatCaller, ChatRequest
+from llm_datagen.llm.stack import build_stack
+from llm_datagen.llm.types import ChatRequest, Transport
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 from llm_datagen.operators.fingerprint import parts_of
 
@@ -92,7 +92,7 @@ class LLMOperator(BaseOperator):
         lenient: whether JSON is read out of what a model puts around it, such as prose and fences. Nothing is guessed.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
-        cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
+        cache: the path of a cache: a file that keeps every answer before the row goes on, so that an equal request
             is never paid for again, in this run or in another. Nodes and processes may share it.
         cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
             its id and fields, has its own, as generation wants it.
@@ -172,7 +172,7 @@ class LLMOperator(BaseOperator):
         self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         self.cache = cache
-        self._journal = None if cache is None else Path(check_path("cache", cache)).absolute()
+        self._cache_path = None if cache is None else Path(check_path("cache", cache)).absolute()
         self._cache_by: CacheBy = check_choice("cache_by", cache_by, CacheBy)
         self._overwrites = check_flag("overwrite_columns", overwrite_columns)
         self._has_meta = check_flag("meta", meta)
@@ -197,7 +197,7 @@ class LLMOperator(BaseOperator):
             has_tools="tools" in self._fields,
         )
         self.budget = budget_of(self.endpoints, budget, self._fields)
-        self._caller: ChatCaller | None = None
+        self._caller: Transport | None = None
         self._asker: Asker | None = None
         said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
         self._identity = identity_parts(
@@ -224,7 +224,10 @@ class LLMOperator(BaseOperator):
     def kept_files(self) -> dict[str, str]:
         """Return where the answers are kept, and the cassette that the environment names, if it does."""
         tape = os.environ.get(CASSETTE_VARIABLE)
-        return {**({"cache": str(self._journal)} if self._journal else {}), **({"cassette": tape} if tape else {})}
+        return {
+            **({"cache": str(self._cache_path)} if self._cache_path else {}),
+            **({"cassette": tape} if tape else {}),
+        }
 
     async def setup(self) -> None:
         """Open the caller. Called on the event loop of the node.
@@ -236,18 +239,18 @@ class LLMOperator(BaseOperator):
         """
         if self._caller is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        caller: ChatCaller = build_caller(
+        caller: Transport = build_stack(
             self.endpoints,
             strategy=self._strategy,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
-            outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
+            outage_after=0.0 if is_observed() else self._outage_after,  # who observes waits for it
             budget=self.budget,
             structured=self._structured,
         )
-        if self._journal is not None:
-            caller = CachingCaller(caller, self._journal)
-        self._caller = caller = watched(caller)
+        if self._cache_path is not None:
+            caller = CacheLayer(caller, self._cache_path)
+        self._caller = caller = observed(caller)
         try:
             await caller.open()
         except BaseException:
@@ -310,7 +313,7 @@ class LLMOperator(BaseOperator):
             messages=await self._conversation.messages(item),
             params=self._fields,
             model=self.model,
-            kept_by=row_key(fields_of(item)) if self._cache_by == "row" else "",
+            cache_scope=row_key(fields_of(item)) if self._cache_by == "row" else "",
             row=row_label(item),
             ctx=ctx,
         )

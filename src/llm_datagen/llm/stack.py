@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from llm_datagen.llm.cache.cassette import plays_only, taped
 from llm_datagen.llm.cost.budget import Budget
-from llm_datagen.llm.cost.layer import MeteredCaller
+from llm_datagen.llm.cost.layer import CostLayer
 from llm_datagen.llm.cost.prices import given_prices
 from llm_datagen.llm.endpoints import EndpointSpec, identity_of
-from llm_datagen.llm.http.client import HttpCaller
-from llm_datagen.llm.http.structured import StructuredCaller
+from llm_datagen.llm.http.client import HttpTransport
+from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
-from llm_datagen.llm.limits.layer import LimitedCaller
+from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.limits.limiter import checked_limits
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker
-from llm_datagen.llm.pool.gate import GateCaller
+from llm_datagen.llm.pool.gate import CircuitBreakerLayer
 from llm_datagen.llm.pool.member import Member
-from llm_datagen.llm.pool.pool import PoolCaller, Strategy
-from llm_datagen.llm.pool.retry import RetryingCaller
-from llm_datagen.llm.types import ChatCaller
+from llm_datagen.llm.pool.pool import Pool, Strategy
+from llm_datagen.llm.pool.retry import RetryLayer
+from llm_datagen.llm.types import Transport
 
 
-def build_caller(
+def build_stack(
     endpoints: Sequence[EndpointSpec],
     *,
     strategy: Strategy = "weighted",
@@ -31,7 +31,7 @@ def build_caller(
     outage_after: float,
     budget: Budget | None = None,
     structured: Mode | None = None,
-) -> ChatCaller:
+) -> Transport:
     """Return the caller of an operator, not yet opened.
 
     Args:
@@ -47,8 +47,8 @@ def build_caller(
         ConfigError: when a key cannot be had.
     """
     members = [_member(spec, budget, endpoints, structured) for spec in endpoints]
-    pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
-    return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
+    pool = Pool(members, strategy=strategy, outage_after=outage_after)
+    return RetryLayer(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
 
 
 def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec], structured: Mode | None) -> Member:
@@ -56,15 +56,15 @@ def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSp
     key = None if plays_only() else spec.key()
     # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
     own = {name for each in pool for name in each.params}
-    http = HttpCaller(spec.endpoint, key, spec.timeout, max_response_bytes=spec.max_response_bytes)
+    http = HttpTransport(spec.endpoint, key, spec.timeout, max_response_bytes=spec.max_response_bytes)
     # Below the cassette: a request is found there whatever way it took.
-    asking = StructuredCaller(http, spec.endpoint.adapter, label=spec.endpoint.label, mode=structured)
+    asking = StructuredLayer(http, spec.endpoint.adapter, label=spec.endpoint.label, mode=structured)
     caller = taped(asking, pool=identity_of(pool), own=own)
     health = CircuitBreaker()
-    caller = GateCaller(caller, health)
-    caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
+    caller = CircuitBreakerLayer(caller, health)
+    caller = CostLayer(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
     if plays_only():
         return Member(spec, caller, health=health, pings=False)
     limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
-    limited = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
+    limited = LimitLayer(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
     return Member(spec, limited, health=health, limited=limited)

@@ -1,7 +1,7 @@
 """What a call to a model is, and who makes one: the protocol that everything between operator and network implements.
 
 A *caller* takes a request and returns an answer. Callers are put around one another, each with one concern: answers
-that were paid for already (the journal), tries again, limits, and at the bottom HTTP.
+that were paid for already (the cache), tries again, limits, and at the bottom HTTP.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ChatRequest:
         params: the other fields of the request, without ``model`` and ``messages``.
         model: the model's name; a pool puts another one in its place when it asks another.
         sample: the number of this answer among those that are wanted of the same messages, from 0.
-        kept_by: what its answer is kept by beside all this, such as a row; empty: equal requests have one answer.
+        cache_scope: what its answer is kept by beside all this, such as a row; empty: equal requests have one answer.
         row: how errors name the row.
         ctx: the context of the node, for usage and log lines.
     """
@@ -33,7 +33,7 @@ class ChatRequest:
     params: Mapping[str, Any]
     model: str
     sample: int = 0
-    kept_by: str = field(default="", repr=False)
+    cache_scope: str = field(default="", repr=False)
     row: str = ""
     ctx: INodeContext | None = field(default=None, repr=False)
 
@@ -61,9 +61,9 @@ class ChatAnswer:
         seconds: from the request to the last byte, of the try that succeeded.
         attempts: tries, with the one that succeeded.
         cost: US dollars; None when no price is known.
-        left: what the endpoint said is left of its limits; None when it said nothing, and above `LimitedCaller`.
-        is_cached: whether it comes from the journal, and cost nothing now.
-        saved: US dollars that it cost when it was made, if it comes from the journal; None when that is not known.
+        left: what the endpoint said is left of its limits; None when it said nothing, and above `LimitLayer`.
+        is_cached: whether it comes from the cache, and cost nothing now.
+        saved: US dollars that it cost when it was made, if it comes from the cache; None when that is not known.
         response_model: the model that answered, in the word of the endpoint, where that is not `model`: a dated
             version of it, or what a router chose; else None.
     """
@@ -89,7 +89,7 @@ class ChatAnswer:
         return ending_of(self.finish_reason) if self.ending is None else Ending(self.ending)
 
 
-class ChatCaller(Protocol):
+class Transport(Protocol):
     """Makes calls. All methods run on the event loop of the node."""
 
     async def open(self) -> None:

@@ -70,7 +70,7 @@ class IOperator(Protocol):
 
     @property
     def name(self) -> str:
-        """The operator's identity: a resume is refused when it differs from the image's."""
+        """The operator's identity: a resume is refused when it differs from the run state's."""
 
 
 class _SignatureOfInit:
@@ -93,8 +93,8 @@ class BaseOperator:
     call, on a thread (or event loop) of the node; with ``executor="process"``, once in each worker process.
 
     Attributes:
-        name: what the operator is called in the image, in reports and messages; the class's name unless set. A step of
-            the same name in the code and in the image of a run is the same step.
+        name: the operator's name in the run state, in reports and in messages; the class's name unless set. A step of
+            the same name in the code and in the run state is the same step.
         bisect: whether a batch that fails may be called again in halves, to find the row at fault; False makes the
             whole batch fail.
         batch_by: which rows share a call of `process_batch`: "position", those that lie together; "parent", children of
@@ -112,7 +112,7 @@ class BaseOperator:
     if not TYPE_CHECKING:  # a constructor's own signature is what counts
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-            """Take note of the arguments, so that the image can say how to make the operator again."""
+            """Note the arguments, so that the run state can say how to make the operator again."""
             if cls.__init__ is object.__init__ and (args or kwargs):
                 raise TypeError(f"{cls.__name__}() takes no arguments")
             self = super().__new__(cls)
@@ -155,8 +155,8 @@ class BaseOperator:
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what the results depend on, by the name of each part. Override it to say that better.
 
-        It is kept in the image; a resume is refused that finds other parts. A text of up to 64 characters is kept as it
-        is, so it must not be a secret; of a longer one, a digest is. None is a part of which nothing can be told.
+        The run state stores it, and a resume that finds other parts is refused. A text of up to 64 characters is stored
+        as it is, so it must not be a secret; a longer one as a digest. None means that the part cannot be compared.
 
         Unless overridden: the code of the class, of the functions and classes of yours that it uses, with the globals
         that they name; and the attributes, plain data by its value, anything else by its type.
@@ -230,7 +230,7 @@ def made_with(operator: Any) -> dict[str, Any] | str | None:
 
 
 def operator_name(operator: Any) -> str:
-    """Return the identity of an operator, as stored in the image."""
+    """Return the identity of an operator, as stored in the run state."""
     return str(getattr(operator, "name", "") or type(operator).__qualname__)
 
 

@@ -291,8 +291,8 @@ class UnifiedNode(Binding):
         packed: bytes | None = None
         dispatched: DispatchLog | None = None
         if manifest is not None and self.is_finished():
-            output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
-            output.disk.remove(output.dispatched_path)
+            output.storage.remove(output.commits_path)  # there still after a kill between the seal and its removal
+            output.storage.remove(output.dispatched_path)
             position = manifest.position()
         else:
             if self.executor == "process":

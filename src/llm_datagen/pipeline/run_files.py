@@ -90,7 +90,7 @@ def inputs_of(joints: list[Joint]) -> list[Stream]:
 
 
 def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]:
-    is_local = isinstance(stream.disk, LocalStorage)
+    is_local = isinstance(stream.storage, LocalStorage)
 
     def use(path: str, what: str) -> Use:
         return Use(path if is_local else "\0".join(stream.place_of(path)), what, is_local)

@@ -25,7 +25,7 @@ def check_input(source: Stream) -> None:
             f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
             f"working directory, {Path.cwd()})"
         )
-    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
+    if not source.is_sealed() and source.storage.size(source.commits_path) is not None:
         raise StreamBusyError(
             f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
             "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
@@ -34,7 +34,7 @@ def check_input(source: Stream) -> None:
 
 def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
     """See to it that a sealed output is what its seal says, and was made from this input."""
-    found = output.disk.size(output.path)
+    found = output.storage.size(output.path)
     if found != size:
         what = "is gone" if found is None else f"has {found} bytes"
         raise StreamChangedError(
@@ -55,7 +55,7 @@ def check_letters_of(output: Stream, position: Position) -> None:
     A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
     another program made says nothing of dead letters, so it does not count.
     """
-    size = output.disk.size(output.errors_path) or 0
+    size = output.storage.size(output.errors_path) or 0
     if output.manifest() is not None and size > position.errors_bytes:
         raise StreamChangedError(
             f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "

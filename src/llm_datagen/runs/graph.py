@@ -1,4 +1,4 @@
-"""The streams of a run, each with what it is made from, as its image tells; and the rows in them, for who looks."""
+"""The streams of a run, each with what it is made from, as its run state tells; and the rows in them, for who looks."""
 
 from __future__ import annotations
 
@@ -76,29 +76,29 @@ class StreamNode:
         return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
 
 
-def unsettled(image: Mapping[str, Any]) -> frozenset[str]:
+def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
     """Return the ids of the nodes whose streams a `rerun` that was cut short has still to delete or to move.
 
     Until a resume has done so, what lies there is of no node, and nothing of it is read. So with nodes that read it.
     """
-    mark = image.get("reset")
+    mark = run_state.get("reset")
     if mark is None:
         return frozenset()
     uris = [*mark["delete"], *(uri for pair in mark["move"] for uri in pair)]
     places = {StreamFactory.create(uri).place for uri in uris}
     found = set()
-    for entry in image["nodes"]:
+    for entry in run_state["nodes"]:
         source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
         if places.intersection([*source.places, output.place]):
             found.add(entry["node_id"])
     return frozenset(found)
 
 
-def steps_of(image: dict[str, Any]) -> list[StreamNode]:
+def steps_of(run_state: dict[str, Any]) -> list[StreamNode]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
     steps: dict[Place, StreamNode] = {}
-    left_out = unsettled(image)
-    waiting = [entry for entry in image["nodes"] if entry["node_id"] not in left_out]
+    left_out = unsettled(run_state)
+    waiting = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
     while waiting:
         entry = waiting.pop(0)

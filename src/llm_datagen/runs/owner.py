@@ -47,5 +47,5 @@ class Owner:
 
 
 def whoami() -> dict[str, Any]:
-    """Return what an image says of the process that runs it."""
+    """Return what a run state says of the process that runs it."""
     return {"pid": os.getpid(), "host": socket.gethostname()}

@@ -1,4 +1,4 @@
-"""The folder of a run: ``results_dir/<pipeline_id>/`` with its image, its checkpoint and its lock.
+"""The folder of a run: ``results_dir/<pipeline_id>/`` with its run state, its checkpoint and its lock.
 
     runtime.json     topology, settings, status, progress: the first truth of a resume (M6, M27)
     checkpoint.json  each node's position, derived from the streams, for people and tools
@@ -6,14 +6,14 @@
     files            what its operators keep for themselves; there only if they do
     owner.json       who has it: host, process, since when, its control socket; gone when the lock was given back
 
-Files are replaced atomically: whoever reads them sees a whole one. Where the image and the streams differ, the
+Files are replaced atomically: whoever reads them sees a whole one. Where the run state and the streams differ, the
 streams are right (R1).
 
 Two runs of one id at once are refused (M23). The lock is one of the kernel: it ends with its process, whatever ends
 that, and reaches as far as the file system's locks do: over NFS with its locks (the default of v4; v3 with lockd) to
 other machines. `owner.json` is for the message. And where a file system says that it locks, but each machine does so
-for itself (NFS mounted with `nolock` or `local_lock`), it is the second line: what another host has, and whose image
-still moves, is not taken. A file system without locks is refused.
+for itself (NFS mounted with `nolock` or `local_lock`), it is the second line of defence: a run of another host whose
+run state still changes is not taken. A file system without locks is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from llm_datagen.runs.owner import Owner, whoami
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
+from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
 
 FORMAT = 2
@@ -52,10 +52,10 @@ _TRIES_AT_MOST = 100
 _TRY_SECONDS = 0.02
 
 WATCH_SECONDS = 2.0
-"""How long a run that another host has not given back is watched for signs of life: four times between two images."""
+"""How long to watch a run of another host for signs of life: four times the interval of its saves."""
 
 FRESH_SECONDS = 10.0
-"""A run of another host whose image is not older is shown as running. By the clocks of both."""
+"""A run of another host whose run state is not older is shown as running. By the clocks of both."""
 
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -69,11 +69,11 @@ _NODE_KEYS = (
 """What every version has written, at least."""
 
 
-def _check_keys(image: dict[str, Any]) -> None:
+def _check_keys(run_state: dict[str, Any]) -> None:
     """Raise a KeyError with the first key that is missing."""
     for key in _KEYS:
-        _ = image[key]
-    for node in image["nodes"]:
+        _ = run_state[key]
+    for node in run_state["nodes"]:
         for key in _NODE_KEYS:
             _ = node[key]
 
@@ -114,13 +114,13 @@ class RunFolder:
         ConfigError: when the id cannot be a folder's name.
     """
 
-    disk: LocalStorage = LOCAL_DISK
+    storage: LocalStorage = LOCAL_STORAGE
 
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
         self._results_dir = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
         self.path = Path(results_dir).absolute() / pipeline_id  # the program may change its working directory
-        self.image_path = self.path / "runtime.json"
+        self.state_path = self.path / "runtime.json"
         self.checkpoint_path = self.path / "checkpoint.json"
         self.lock_path = self.path / "lock"
         self.owner_path = self.path / "owner.json"
@@ -129,17 +129,17 @@ class RunFolder:
         self._me: Owner | None = None
 
     def exists(self) -> bool:
-        """Return whether there is an image."""
-        return self.disk.size(str(self.image_path)) is not None
+        """Return whether there is a run state."""
+        return self.storage.size(str(self.state_path)) is not None
 
     def load(self) -> dict[str, Any]:
-        """Return the image.
+        """Return the run state.
 
         Raises:
             PipelineNotFoundError: when there is none; the message names the runs that there are.
             RunStateError: when it cannot be read.
         """
-        data = self.disk.read_all(str(self.image_path))
+        data = self.storage.read_all(str(self.state_path))
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
@@ -147,38 +147,36 @@ class RunFolder:
                 "results_dir, or create() it"
             )
         try:
-            image = loads_exactly(data)
-            if image["format"] not in {1, FORMAT}:
+            run_state = loads_exactly(data)
+            if run_state["format"] not in {1, FORMAT}:
                 raise RunStateError(
-                    f"{self.image_path} has format {image['format']}, and this version reads {FORMAT}; use the "
+                    f"{self.state_path} has format {run_state['format']}, and this version reads {FORMAT}; use the "
                     "version of llm-datagen that made it"
                 )
-            if (image["format"] > 1 or CHECK_FIELD in image) and not is_unaltered(data):
+            if (run_state["format"] > 1 or CHECK_FIELD in run_state) and not is_unaltered(data):
                 raise RunStateError(
-                    f"{self.image_path} was edited: its checksum differs; restore the file. Settings of a run are "
+                    f"{self.state_path} was edited: its checksum differs; restore the file. Settings of a run are "
                     "changed by create(), resume() and reconfigure, not in this file"
                 )
-            image.pop(CHECK_FIELD, None)
-            _check_keys(image)
+            run_state.pop(CHECK_FIELD, None)
+            _check_keys(run_state)
         except (ValueError, KeyError, TypeError) as error:
-            raise RunStateError(
-                f"{self.image_path} is not an image of a run: {_told(error)}; restore the file"
-            ) from error
-        return dict(image)
+            raise RunStateError(f"{self.state_path} is not a run state: {_told(error)}; restore the file") from error
+        return dict(run_state)
 
-    def save(self, image: dict[str, Any]) -> None:
-        """Replace the image, atomically; `updated_at` is set.
+    def save(self, run_state: dict[str, Any]) -> None:
+        """Replace the run state, atomically; `updated_at` is set.
 
-        A resume needs the image. So unless every node has fsync="never", it is put on the medium, too. Each time: a
+        A resume needs the run state. So unless every node has fsync="never", it is put on the medium, too. Each time: a
         file that was not must not take the place of one that was.
         """
-        image.update(format=FORMAT, updated_at=now_text())
-        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in image["nodes"])
-        self.disk.replace(str(self.image_path), with_check(dumps(image, option=_OPTIONS)), sync=sync)
+        run_state.update(format=FORMAT, updated_at=now_text())
+        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
+        self.storage.replace(str(self.state_path), with_check(dumps(run_state, option=_OPTIONS)), sync=sync)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
-        self.disk.replace(str(self.checkpoint_path), dumps(checkpoint, option=_OPTIONS), sync=False)
+        self.storage.replace(str(self.checkpoint_path), dumps(checkpoint, option=_OPTIONS), sync=False)
 
     def lock(self) -> None:
         """Take the run for this object. The lock goes with the process, whatever ends it.
@@ -190,7 +188,7 @@ class RunFolder:
         for tries in range(_TRIES_AT_MOST):
             if tries >= _TRIES and self.owner() is not None:
                 break
-            lock = self.disk.take_lock(str(self.lock_path))
+            lock = self.storage.take_lock(str(self.lock_path))
             if lock is not None:
                 try:
                     self._own()
@@ -210,9 +208,9 @@ class RunFolder:
         owner = self.owner()
         if owner is not None and owner.is_elsewhere and self._is_moving():
             raise PipelineBusyError(
-                f"run {self.pipeline_id!r} in {self._results_dir} is being run by {owner}: its image moves, though its "
-                f"lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the file "
-                "system with its locks (for NFS: without nolock, local_lock), or two runs are not kept apart"
+                f"run {self.pipeline_id!r} in {self._results_dir} is being run by {owner}: its run state changes, but "
+                f"its lock cannot be seen from {socket.gethostname()}. Wait for it, or cancel it there; and mount the "
+                "file system with its locks (for NFS: without nolock, local_lock), or two processes may run it at once"
             )
         self._save_owner(Owner(**whoami(), since=now_text(), token=secrets.token_hex(8)))
 
@@ -231,11 +229,11 @@ class RunFolder:
         return "" if self._me is None else self._me.token
 
     def _save_owner(self, owner: Owner) -> None:
-        self.disk.replace(str(self.owner_path), orjson.dumps(asdict(owner), option=_OPTIONS), sync=False)
+        self.storage.replace(str(self.owner_path), orjson.dumps(asdict(owner), option=_OPTIONS), sync=False)
         self._me = owner
 
     def _is_moving(self) -> bool:
-        """Return whether somebody saves the image of a run that is running, though nobody has its lock."""
+        """Return whether somebody saves the state of a run that is running, though nobody has its lock."""
         before = self._moved_at()
         deadline = time.monotonic() + WATCH_SECONDS
         while before is not None and time.monotonic() < deadline:
@@ -245,31 +243,31 @@ class RunFolder:
         return False
 
     def _moved_at(self) -> str | None:
-        """Return when the image of a run that is running was saved; None when it is not running."""
+        """Return when the state of a running run was saved; None when it is not running."""
         try:
-            image = self.load()
+            run_state = self.load()
         except (PipelineNotFoundError, RunStateError):
             return None
-        return image.get("updated_at") if image["status"] in {Status.RUNNING, Status.CANCELING} else None
+        return run_state.get("updated_at") if run_state["status"] in {Status.RUNNING, Status.CANCELING} else None
 
     def unlock(self) -> None:
         """Let others take the run. May be called more than once."""
         if self._lock is not None:
             with contextlib.suppress(DiskError):  # what is left says who had it last, and keeps nobody out
-                self.disk.remove(str(self.owner_path))
+                self.storage.remove(str(self.owner_path))
             self._lock.release()
             self._lock = None
 
     def owner(self) -> Owner | None:
         """Return who has the run, or had it when its process died; None when it was given back, or never taken."""
         try:
-            data = self.disk.read_all(str(self.owner_path))
+            data = self.storage.read_all(str(self.owner_path))
             return None if data is None else Owner(**orjson.loads(data))
         except (DiskError, ValueError, TypeError):
             return None
 
     def runs_elsewhere(self) -> Owner | None:
-        """Return who on another host has the run, by its image, where that host's locks cannot be seen from here."""
+        """Return who runs it on another host whose locks cannot be seen from here, by its run state."""
         owner = self.owner()
         moved_at = self._moved_at() if owner is not None and owner.is_elsewhere else None
         if moved_at is None:
@@ -278,13 +276,13 @@ class RunFolder:
         return owner if abs(age.total_seconds()) <= FRESH_SECONDS else None
 
     def forget(self) -> None:
-        """Remove the image and the checkpoint: there is no run of this id any more.
+        """Remove the run state and the checkpoint: there is no run of this id any more.
 
         Raises:
             DiskError: when they cannot be removed.
         """
-        self.disk.remove(str(self.image_path))
-        self.disk.remove(str(self.checkpoint_path))
+        self.storage.remove(str(self.state_path))
+        self.storage.remove(str(self.checkpoint_path))
 
     def remove_files(self) -> None:
         """Remove what the operators of the run have kept for themselves.
@@ -302,8 +300,8 @@ class RunFolder:
         """Remove the folder if there is nothing in it but the lock, which nobody has."""
         if self.exists() or self.is_locked():
             return
-        self.disk.remove(str(self.owner_path))
-        self.disk.remove(str(self.lock_path))
+        self.storage.remove(str(self.owner_path))
+        self.storage.remove(str(self.lock_path))
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
@@ -313,7 +311,7 @@ class RunFolder:
             return True
         if not self.path.exists():
             return False
-        lock = self.disk.take_lock(str(self.lock_path))
+        lock = self.storage.take_lock(str(self.lock_path))
         if lock is not None:
             lock.release()
         return lock is None

@@ -1,4 +1,4 @@
-"""Lineage: what a row comes from, and what became of it: what `llm-datagen trace` says.
+"""Trace: what a row comes from, and what became of it: what `llm-datagen trace` says.
 
 Ids say most of it (see `ids`). What they do not say is in the streams: under the scheme "numeric", which ids a node
 has made and which it has kept; which rows were in a batch whose results are named ``first~last_k``; and which rows are
@@ -48,20 +48,20 @@ class Trace:
     item: Any = field(repr=False)
 
 
-def trace(image: dict[str, Any], row_id: Id) -> Iterator[Trace]:
+def trace(run_state: dict[str, Any], row_id: Id) -> Iterator[Trace]:
     """Yield a row's ancestors, itself and its descendants, through every stream of a run in order, and where they end.
 
     Nothing comes when the row is in no stream of the run. Under the scheme "numeric", rows of different streams can
     have the same id; then the kin of all of them come.
 
     Args:
-        image: the run's image.
+        run_state: the run state.
         row_id: an id from any of its streams.
 
     Raises:
         StreamError: when a stream cannot be read.
     """
-    family = _Family(steps_of(image), row_id)
+    family = _Family(steps_of(run_state), row_id)
     if family.is_known():
         yield from family.members()
 
@@ -93,7 +93,7 @@ class _Family:
         return bool(self._holders or self._buriers)
 
     def _is_buried(self, step: StreamNode) -> bool:
-        return any(letter["_i"] == self._asked for letter in read_letters(step.stream))
+        return any(dead_letter["_i"] == self._asked for dead_letter in read_letters(step.stream))
 
     def _holds(self, step: StreamNode) -> bool:
         may_hold = not step.lanes and not step.is_export
@@ -138,7 +138,7 @@ class _Family:
                 if relation:
                     yield Trace(step.where, step.stream.uri, row_id, relation, "row", item)
             if origin is not None and step.source is not None:
-                yield from self._letters(step, step.source, origin)
+                yield from self._dead_letters(step, step.source, origin)
                 yield from self._ends(step, origin)
 
     def _relation(self, step: StreamNode, row_id: Id, *, is_heir: bool) -> str:
@@ -148,19 +148,19 @@ class _Family:
             return "ancestor"
         return "descendant" if is_heir else ""
 
-    def _letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
-        for letter in read_letters(step.stream):
-            row_id = letter["_i"]
+    def _dead_letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
+        for dead_letter in read_letters(step.stream):
+            row_id = dead_letter["_i"]
             relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
             if relation:
                 origin.fruitful.add(row_id)
-                item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
+                item = {"input": dead_letter.get("input", dead_letter.get("raw")), "error": dead_letter["error"]}
                 yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
 
     def _copies(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
-        yield from self._letters(step, source, origin)
-        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
+        yield from self._dead_letters(step, source, origin)
+        if isinstance(step.stream.storage, MemoryStorage) and not step.is_there:
             return  # it may have gone with its process
         for row_id, item, number in source.rows_named(set(origin.heirs)):
             if row_id in origin.heirs and row_id not in origin.fruitful:
@@ -170,7 +170,7 @@ class _Family:
 
     def _ends(self, step: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
-        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
+        if isinstance(step.stream.storage, MemoryStorage) and not step.is_there:
             return  # it may have gone with its process
         for row_id, number in origin.heirs.items():
             if number is not None and row_id not in origin.fruitful:

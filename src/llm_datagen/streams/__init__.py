@@ -1,6 +1,6 @@
 """Durable streams of rows: no threads, no actors. Usable by themselves.
 
-The layers, from the bottom: `disk`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`,
+The layers, from the bottom: `storage`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`,
 `jsonl`, `csv` (formats) · `commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) ·
 `standalone`, `stream`, `files`, `merged`, `factory` (faces).
 """

@@ -112,14 +112,14 @@ class CommitLog:
     """The commit log of one stream, open for writing.
 
     Args:
-        disk: where it lies.
+        storage: where it lies.
         path: its path.
         source: the URI of what the stream is made from.
         sync: whether every commit is put on the medium.
     """
 
-    def __init__(self, disk: Storage, path: str, source: str, *, sync: bool) -> None:
-        self._disk = disk
+    def __init__(self, storage: Storage, path: str, source: str, *, sync: bool) -> None:
+        self._storage = storage
         self._path = path
         self._source = source
         self._sync = sync
@@ -134,7 +134,7 @@ class CommitLog:
         record = {"start": True, **position.as_record(position.coverage)}
         self._chain = ChecksumChain()
         data = self._chain.line(dumps(header)) + self._chain.line(dumps(record))
-        self._disk.replace(self._path, data, sync=self._sync)
+        self._storage.replace(self._path, data, sync=self._sync)
         self._grown = 0
 
     def append(self, position: Position, spans: Iterable[Span]) -> None:
@@ -143,7 +143,7 @@ class CommitLog:
             self.start(position)  # says it all
             return
         if self._file is None:
-            self._file = self._disk.open_append(self._path)
+            self._file = self._storage.open_append(self._path)
         line = self._chain.line(dumps(position.as_record(spans)))
         self._file.append(line)
         if self._sync:
@@ -157,7 +157,7 @@ class CommitLog:
             self._file = None
 
 
-def read_log(disk: Storage, path: str) -> tuple[str, Position] | None:
+def read_log(storage: Storage, path: str) -> tuple[str, Position] | None:
     """Return the source URI and the position that the log at `path` holds; None when there is no log.
 
     A torn last line is passed over; the log itself is not changed. The first commit need not be a start record: logs
@@ -167,7 +167,7 @@ def read_log(disk: Storage, path: str) -> tuple[str, Position] | None:
         StreamCorruptError: when any other line is not valid, the first two are not there, or a start record is there
             twice.
     """
-    data = disk.read_all(path)
+    data = storage.read_all(path)
     if data is None:
         return None
     lines = data.split(b"\n")
@@ -220,9 +220,9 @@ def _check_follows(record: dict[str, Any], before: Position) -> None:
         )
 
 
-def flaws_of(disk: Storage, path: str) -> list[str]:
+def flaws_of(storage: Storage, path: str) -> list[str]:
     """Return what is wrong with a log that `read_log` can read: a sentence each, with the place."""
-    lines = (disk.read_all(path) or b"").split(b"\n")[:-1]
+    lines = (storage.read_all(path) or b"").split(b"\n")[:-1]
     flaws: list[str] = []
     if not lines:
         return flaws
@@ -244,11 +244,11 @@ def flaws_of(disk: Storage, path: str) -> list[str]:
     return flaws
 
 
-def check_data(disk: Storage, path: str, position: Position, *, whole: bool) -> None:
+def check_data(storage: Storage, path: str, position: Position, *, whole: bool) -> None:
     """Compare the bytes of a stream with the checksums of its position (S3, M22).
 
     Args:
-        disk: where it lies.
+        storage: where it lies.
         path: its path.
         position: what was committed.
         whole: whether to read a long stream from its first byte, too, and not only what the last flush added.
@@ -257,14 +257,14 @@ def check_data(disk: Storage, path: str, position: Position, *, whole: bool) -> 
         StreamChangedError: when the stream is too short.
         StreamCorruptError: when a checksum differs; the message says where.
     """
-    if disk.size(path) is None:
+    if storage.size(path) is None:
         if not position.bytes:
             return
         raise StreamChangedError(
             f"{path} is gone, but {position.bytes} bytes of it were committed; restore it, or start afresh with "
             "if_exists='overwrite'"
         )
-    file = disk.open_read(path)
+    file = storage.open_read(path)
     try:
         if file.size() < position.bytes:
             raise StreamChangedError(

@@ -164,7 +164,7 @@ class Cursor:
     def _read_block(self, end: int) -> Block | None:
         """Read whole records between the current offset and `end`; None when there is none."""
         if self._file is None:
-            self._file = self.stream.disk.open_read(self.stream.path)
+            self._file = self.stream.storage.open_read(self.stream.path)
         if self._decode is None:
             self._decode = self._read_preamble()
             if self._decode is None:

@@ -85,10 +85,10 @@ def _lines(stream: Stream, size: int) -> Iterator[bytes]:
     """Yield the lines, newlines included, of the first `size` bytes of the dead letters."""
     if not size:
         return
-    found = stream.disk.size(stream.errors_path) or 0
+    found = stream.storage.size(stream.errors_path) or 0
     if found < size:
         raise StreamCorruptError(f"{stream.errors_path} has {found} bytes, but {size} were committed; restore the file")
-    file = stream.disk.open_read(stream.errors_path)
+    file = stream.storage.open_read(stream.errors_path)
     try:
         begun: list[bytes] = []
         for at in range(0, size, _CHUNK_BYTES):
@@ -174,7 +174,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
                 sink.append(b"", rows=0, spans=[place], dead=1, letters=line)
         finally:
             cursor.close()
-    stream.disk.remove(stream.dispatched_path)
+    stream.storage.remove(stream.dispatched_path)
     return sum(span.end - span.start for span in spans)
 
 
@@ -208,15 +208,15 @@ def release_letters(stream: Stream) -> int:
     if found is None or not found[1].dead:
         return 0
     source, position = found
-    file = stream.disk.open_append(stream.path)  # nobody else may write meanwhile
+    file = stream.storage.open_append(stream.path)  # nobody else may write meanwhile
     try:
         released, coverage = _released(stream, position)
         # First: else, when the process dies in between, they would count as abandoned.
         forget(stream, released)
         position.coverage = coverage
         position.dead = position.errors_bytes = 0
-        CommitLog(stream.disk, stream.commits_path, source, sync=True).start(position)
-        stream.disk.remove(stream.done_path)
+        CommitLog(stream.storage, stream.commits_path, source, sync=True).start(position)
+        stream.storage.remove(stream.done_path)
         return len(released)
     finally:
         file.close()

@@ -29,7 +29,7 @@ class DispatchLog:
     """
 
     def __init__(self, stream: Stream, *, sync: bool) -> None:
-        self._file: AppendFile = stream.disk.open_append(stream.dispatched_path)
+        self._file: AppendFile = stream.storage.open_append(stream.dispatched_path)
         self._sync = sync
         self._chain = ChecksumChain()
 
@@ -62,7 +62,7 @@ def abandoned(stream: Stream, position: Position) -> list[Span]:
 
 def forget(stream: Stream, spans: Iterable[Span]) -> None:
     """Take note that rows may be handed out again."""
-    if stream.disk.size(stream.dispatched_path) is None:
+    if stream.storage.size(stream.dispatched_path) is None:
         return
     out = _handed_out(stream)
     for span in spans:
@@ -70,7 +70,7 @@ def forget(stream: Stream, spans: Iterable[Span]) -> None:
             out.remove(span)
     chain = ChecksumChain()
     lines = b"".join(chain.line(_text("+", span)) for span in out)
-    stream.disk.replace(stream.dispatched_path, lines, sync=True)
+    stream.storage.replace(stream.dispatched_path, lines, sync=True)
 
 
 def _text(sign: str, span: Span) -> bytes:
@@ -79,7 +79,7 @@ def _text(sign: str, span: Span) -> bytes:
 
 def _handed_out(stream: Stream) -> Coverage:
     """Return the rows that were handed out, and did not come back."""
-    lines = (stream.disk.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
+    lines = (stream.storage.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
     is_chained = not lines or lines[0][:1] not in {b"+", b"-"}
     chain, out = ChecksumChain(), Coverage()
     for number, line in enumerate(lines, start=1):

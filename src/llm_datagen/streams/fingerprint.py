@@ -111,7 +111,7 @@ class Fingerprint:
 
 
 def _crcs(stream: Stream, part: int, length: int) -> list[int]:
-    file = stream.disk.open_read(stream.path)
+    file = stream.storage.open_read(stream.path)
     try:
         head = memoryview(file.read_at(0, length))
         return [zlib.crc32(head[at : at + part]) for at in range(0, len(head), part)]
@@ -126,7 +126,7 @@ def _known_crcs(crcs: str | list[int]) -> list[int]:
 
 
 def _crc(stream: Stream, begin: int, end: int) -> int:
-    file = stream.disk.open_read(stream.path)
+    file = stream.storage.open_read(stream.path)
     try:
         return zlib.crc32(file.read_at(begin, end - begin))
     finally:

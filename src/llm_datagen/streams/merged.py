@@ -65,8 +65,11 @@ class MergedStream(Stream):
             for number, (name, lane) in enumerate(named)
         )
         streams = [lane.stream for lane in self.lanes]
-        in_memory = [stream for stream in streams if isinstance(stream.disk, MemoryStorage)]
-        self.disk, self.codec = (*in_memory, *streams)[0].disk, streams[0].codec  # what goes with its process decides
+        in_memory = [stream for stream in streams if isinstance(stream.storage, MemoryStorage)]
+        self.storage, self.codec = (
+            (*in_memory, *streams)[0].storage,
+            streams[0].codec,
+        )  # what goes with its process decides
 
     @staticmethod
     def uri_of(naming: Naming, lanes: Mapping[str, str], static: Sequence[str] = ()) -> str:

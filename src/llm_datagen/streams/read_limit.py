@@ -32,10 +32,10 @@ class ReadLimit(NamedTuple):
 def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
     """Return how far a stream may be read now, as `Stream.readable`."""
     # The seal is looked for before the size is taken: after it, the size cannot change.
-    done = stream.disk.read_all(stream.done_path)
+    done = stream.storage.read_all(stream.done_path)
     manifest = None if done is None else Seal.parse(done)
-    logged = None if manifest is not None else read_log(stream.disk, stream.commits_path)
-    size = stream.disk.size(stream.path)
+    logged = None if manifest is not None else read_log(stream.storage, stream.commits_path)
+    size = stream.storage.size(stream.path)
     if size is None:
         if done is None and logged is None:
             return None

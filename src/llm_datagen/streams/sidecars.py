@@ -23,13 +23,13 @@ WHAT_LIES_BESIDE = {
 """What the files are, by what is added to the stream's path."""
 
 
-def stream_at(disk: Storage, path: str) -> tuple[str, str] | None:
+def stream_at(storage: Storage, path: str) -> tuple[str, str] | None:
     """Return the stream that a file is, or belongs to, and what it is; None when it is of none."""
-    if _is_stream(disk, path):
+    if _is_stream(storage, path):
         return path, "output"
     for ending, what in WHAT_LIES_BESIDE.items():
         owner = path.removesuffix(ending)
-        if owner != path and _is_stream(disk, owner):
+        if owner != path and _is_stream(storage, owner):
             return owner, what
     return None
 
@@ -42,7 +42,7 @@ def check_neighbours(stream: Stream) -> None:
     """
     for ending, what in WHAT_LIES_BESIDE.items():
         owner = stream.path.removesuffix(ending)
-        if owner != stream.path and _is_stream(stream.disk, owner):
+        if owner != stream.path and _is_stream(stream.storage, owner):
             raise StreamExistsError(
                 f"{stream.path} is where the {what} of {owner} lie, a stream of another run; choose another path"
             )
@@ -55,11 +55,11 @@ def check_beside(stream: Stream, path: str, what: str) -> None:
     Raises:
         StreamExistsError: when it is one.
     """
-    if _is_stream(stream.disk, path):
+    if _is_stream(stream.storage, path):
         raise StreamExistsError(
             f"{path}, where the {what} of {stream.path} would lie, is a stream of another run; choose another output"
         )
 
 
-def _is_stream(disk: Storage, path: str) -> bool:
-    return any(disk.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))
+def _is_stream(storage: Storage, path: str) -> bool:
+    return any(storage.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))

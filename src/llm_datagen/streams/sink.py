@@ -36,7 +36,7 @@ def position_of(stream: Stream) -> tuple[str, Position] | None:
     manifest = stream.manifest()
     if manifest is not None and manifest.rows is not None:
         return manifest.source, manifest.position()
-    return read_log(stream.disk, stream.commits_path)
+    return read_log(stream.storage, stream.commits_path)
 
 
 def check_recoverable(stream: Stream, source: str) -> Position:
@@ -49,11 +49,11 @@ def check_recoverable(stream: Stream, source: str) -> Position:
     Raises:
         StreamError: when it cannot be; see `Sink`.
     """
-    disk, path = stream.disk, stream.path
+    storage, path = stream.storage, stream.path
     found = position_of(stream)
     if found is None:
         for there in (path, stream.errors_path):
-            if size := disk.size(there):
+            if size := storage.size(there):
                 raise StreamExistsError(
                     f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
                     "choose another path, or move or delete the file"
@@ -65,8 +65,8 @@ def check_recoverable(stream: Stream, source: str) -> Position:
             f"{path} was made from {made_from!r}, and is now to be continued from {source!r}; "
             "bind the same input, or choose another output"
         )
-    check_data(disk, path, position, whole=False)
-    letters = disk.size(stream.errors_path) or 0
+    check_data(storage, path, position, whole=False)
+    letters = storage.size(stream.errors_path) or 0
     if letters < position.errors_bytes:
         raise StreamChangedError(
             f"{stream.errors_path} has {letters} bytes, but {position.errors_bytes} bytes of dead letters were "
@@ -106,14 +106,14 @@ class Sink:
         self._letters: AppendFile | None = None
         self.tails: Tails | None = None
         """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
-        if stream.disk.size(stream.path) is None:  # what is refused makes no file
+        if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
-        self._file: AppendFile | None = stream.disk.open_append(stream.path)
+        self._file: AppendFile | None = stream.storage.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
             self.position = self._recover(source)
             self._begun = self.position.bytes
-            self._log = CommitLog(stream.disk, stream.commits_path, source, sync=fsync == "flush")
+            self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
             self._log.start(self.position)
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:
@@ -129,19 +129,21 @@ class Sink:
         stream = self.stream
         assert self._file is not None
         position = check_recoverable(stream, source)
-        if (stream.disk.size(stream.path) or 0) > position.bytes:  # the torn tail of a flush that was never committed
+        if (
+            stream.storage.size(stream.path) or 0
+        ) > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
         self._cut_letters(position.errors_bytes)
         return position
 
     def _cut_letters(self, length: int) -> None:
         """Cut the dead letters to what was committed."""
-        disk, path = self.stream.disk, self.stream.errors_path
-        size = disk.size(path)
+        storage, path = self.stream.storage, self.stream.errors_path
+        size = storage.size(path)
         if size is not None and not length:
-            disk.remove(path)
+            storage.remove(path)
         elif size is not None and size > length:
-            letters = disk.open_append(path)
+            letters = storage.open_append(path)
             try:
                 letters.truncate(length)
             finally:
@@ -150,7 +152,7 @@ class Sink:
     def _head(self) -> bytes:
         if not self.position.bytes:
             return b""
-        file = self.stream.disk.open_read(self.stream.path)
+        file = self.stream.storage.open_read(self.stream.path)
         try:
             return file.read_at(0, min(_HEAD_BYTES, self.position.bytes))
         finally:
@@ -241,7 +243,7 @@ class Sink:
     def _append_letters(self, letters: bytes) -> None:
         if self._letters is None:
             check_beside(self.stream, self.stream.errors_path, "dead letters")
-            self._letters = self.stream.disk.open_append(self.stream.errors_path)
+            self._letters = self.stream.storage.open_append(self.stream.errors_path)
         self._letters.append(letters)
         if self._fsync == "flush":
             self._letters.sync()
@@ -255,7 +257,7 @@ class Sink:
         """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
-        found = self.stream.disk.size(self.stream.path)
+        found = self.stream.storage.size(self.stream.path)
         if found != self.position.bytes:
             what = "is gone" if found is None else f"has {found} bytes"
             raise StreamChangedError(
@@ -275,7 +277,7 @@ class Sink:
         """Put the dead letters on the medium, also those of a process before this one."""
         if self.position.errors_bytes:
             if self._letters is None:
-                self._letters = self.stream.disk.open_append(self.stream.errors_path)
+                self._letters = self.stream.storage.open_append(self.stream.errors_path)
             self._letters.sync()
 
     def close(self) -> None:

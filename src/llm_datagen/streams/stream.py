@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Self
+from typing import Any, Self
+from warnings import warn
 
 from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import RowFormatError, StreamCorruptError, StreamMissingError
@@ -27,20 +28,26 @@ from llm_datagen.streams.storage.base import Place, Storage
 
 
 class Stream:
-    """A stream. Subclasses say where it lies (`path`, `disk`) and how it is written (`codec`).
+    """A stream. Subclasses say where it lies (`path`, `storage`) and how it is written (`codec`).
 
     Attributes:
         uri: its URI, as given.
-        disk: the files it is made of.
+        storage: the files it is made of.
         codec: its format.
     """
 
-    disk: Storage
+    storage: Storage
     codec: Codec
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._lines = LineCounter()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "disk" in cls.__dict__:
+            warn(f"{cls.__name__}.disk is called `storage` now; rename it", DeprecationWarning, stacklevel=2)
+            cls.storage = cls.__dict__["disk"]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
@@ -92,11 +99,11 @@ class Stream:
 
     def size(self) -> int | None:
         """Return the bytes that there are; None when it does not exist."""
-        return self.disk.size(self.path)
+        return self.storage.size(self.path)
 
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
-        return type(self.disk).__name__, path
+        return type(self.storage).__name__, path
 
     @property
     def spool_folder(self) -> str | None:
@@ -130,21 +137,21 @@ class Stream:
 
     def exists(self) -> bool:
         """Return whether there is anything of this stream: data, a commit log or a seal."""
-        return any(self.disk.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
+        return any(self.storage.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
 
     def is_sealed(self) -> bool:
         """Return whether the stream has ended."""
-        return self.disk.size(self.done_path) is not None
+        return self.storage.size(self.done_path) is not None
 
     def manifest(self) -> Seal | None:
         """Return what the seal says; None when there is none, or another program made it."""
-        data = self.disk.read_all(self.done_path)
+        data = self.storage.read_all(self.done_path)
         return None if data is None else Seal.parse(data)
 
     def is_of_engine(self) -> bool:
         """Return whether this package wrote the stream, so that rows have the form that it gives them; else a user."""
         manifest = self.manifest()
-        return (manifest is not None and manifest.rows is not None) or self.disk.size(self.commits_path) is not None
+        return (manifest is not None and manifest.rows is not None) or self.storage.size(self.commits_path) is not None
 
     def is_numbered(self) -> bool:
         """Return whether the ids in a sealed stream are those that a writer gave to rows which had none."""
@@ -157,7 +164,7 @@ class Stream:
         Raises:
             StreamCorruptError: when it was edited.
         """
-        data = self.disk.read_all(self.done_path) or b""
+        data = self.storage.read_all(self.done_path) or b""
         if Seal.parse(data) is not None and not is_unaltered(data):
             raise StreamCorruptError(
                 f"{self.done_path}: the checksum of the seal differs: it was edited; restore it, or start afresh with "
@@ -174,10 +181,10 @@ class Stream:
         """
         if self.is_sealed():
             return
-        size = self.disk.size(self.path)
+        size = self.storage.size(self.path)
         if size is None:
             raise StreamMissingError(f"{self.path} does not exist, so it cannot be sealed; check the path")
-        logged = read_log(self.disk, self.commits_path)
+        logged = read_log(self.storage, self.commits_path)
         if logged is None:
             self.write_seal(Seal(size=size), sync=True)
             return
@@ -189,9 +196,9 @@ class Stream:
 
     def write_seal(self, manifest: Seal, *, sync: bool) -> None:
         """Put the seal in place, atomically; the commit log is not needed after that."""
-        self.disk.replace(self.done_path, manifest.dump(), sync=sync)
-        self.disk.remove(self.commits_path)
-        self.disk.remove(self.dispatched_path)
+        self.storage.replace(self.done_path, manifest.dump(), sync=sync)
+        self.storage.remove(self.commits_path)
+        self.storage.remove(self.dispatched_path)
 
     def unseal(self) -> None:
         """Take the seal away, so that the stream can be continued.
@@ -203,11 +210,11 @@ class Stream:
         if (
             manifest is not None
             and manifest.rows is not None
-            and manifest.size == self.disk.size(self.path)
-            and self.disk.size(self.commits_path) is None
+            and manifest.size == self.storage.size(self.path)
+            and self.storage.size(self.commits_path) is None
         ):
-            CommitLog(self.disk, self.commits_path, manifest.source, sync=True).start(manifest.position())
-        self.disk.remove(self.done_path)
+            CommitLog(self.storage, self.commits_path, manifest.source, sync=True).start(manifest.position())
+        self.storage.remove(self.done_path)
 
     def verify(self, *, whole: bool = True) -> None:
         """Compare what was committed or sealed with its checksum (S3, M22).
@@ -227,10 +234,10 @@ class Stream:
         if manifest is not None:
             position = manifest.position() if manifest.rows is not None else None
         else:
-            logged = read_log(self.disk, self.commits_path)
+            logged = read_log(self.storage, self.commits_path)
             position = None if logged is None else logged[1]
         if readable is not None and position is not None:
-            check_data(self.disk, self.path, position, whole=whole)
+            check_data(self.storage, self.path, position, whole=whole)
 
     def delete(self) -> None:
         """Remove the stream with all that belongs to it. The seal goes first, the data last.
@@ -240,7 +247,7 @@ class Stream:
         """
         self.check_free()
         for path in self.files:
-            self.disk.remove(path)
+            self.storage.remove(path)
 
     def check_path(self) -> None:
         """See to it that the stream can be written where it lies."""
@@ -254,8 +261,8 @@ class Stream:
         Raises:
             StreamBusyError: when it is being written.
         """
-        if self.disk.size(self.path) is not None:
-            self.disk.open_append(self.path).close()
+        if self.storage.size(self.path) is not None:
+            self.storage.open_append(self.path).close()
 
     def readable(self, *, follow: bool = True) -> ReadLimit | None:
         """Return how far the stream may be read now; None when there is nothing of it yet.
@@ -285,7 +292,7 @@ class Stream:
         """
         if offset == 0:
             return True
-        file = self.disk.open_read(self.path)
+        file = self.storage.open_read(self.path)
         try:
             return file.read_at(offset - 1, 1) == b"\n" or file.read_at(offset, 1) in (b"", b"\n", b"\r")
         finally:
@@ -296,7 +303,7 @@ class Stream:
         known = self._lines.known(offset)
         if known is not None:
             return known
-        file = self.disk.open_read(self.path)
+        file = self.storage.open_read(self.path)
         try:
             return self._lines.number(file, offset)
         finally:

@@ -145,7 +145,7 @@ def logs(
     log_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The log: this, or that of the run's image, or logs/platform.log.", show_default=False
+            metavar="FILE", help="The log: this, or that of the run state, or logs/platform.log.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -10,12 +10,12 @@ from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.formats import AnswerFormat, Parsed
 from llm_datagen.llm.answers.problems import problem_of
 from llm_datagen.llm.answers.reading import split_thoughts
-from llm_datagen.llm.cache.response_cache import CachingCaller, Call
+from llm_datagen.llm.cache.response_cache import CacheLayer, Call
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.finish_reasons import Ending
-from llm_datagen.llm.observer import ObservingCaller
+from llm_datagen.llm.observer import ObserverLayer
 from llm_datagen.llm.prompts.messages import repair
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Asker:
 
     def __init__(
         self,
-        caller: ChatCaller,
+        caller: Transport,
         answers: AnswerFormat,
         *,
         max_repairs: int,
@@ -61,21 +61,21 @@ class Asker:
 
         Raises:
             LLMRequestError: when the endpoint did not answer.
-            LLMAnswerError: when the last answer cannot be used. What the journal kept of the row is forgotten then.
+            LLMAnswerError: when the last answer cannot be used. What the cache kept of the row is forgotten then.
             CacheError: when the answer cannot be kept, or what was kept cannot be read.
         """
         asked: list[Call] = []
-        journal = self._caller if isinstance(self._caller, CachingCaller | ObservingCaller) else None
+        cache = self._caller if isinstance(self._caller, CacheLayer | ObserverLayer) else None
         try:
             parsed, thoughts = await self._usable(request, asked)
         except LLMAnswerError:
-            if journal is not None:  # else every later try of the row would get these again
-                await journal.discard(asked)
+            if cache is not None:  # else every later try of the row would get these again
+                await cache.discard(asked)
             raise
         answers = [answer for _, answer in asked]
-        if journal is not None and len(asked) > 1 and not answers[-1].is_cached:
+        if cache is not None and len(asked) > 1 and not answers[-1].is_cached:
             # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.
-            await journal.keep(asked[:-1])
+            await cache.keep(asked[:-1])
         if thoughts is not None:
             last = answers[-1]
             both = [part for part in (last.extras.get("reasoning"), thoughts) if part]
@@ -111,7 +111,7 @@ class Asker:
 
 
 def _report(request: ChatRequest, answer: ChatAnswer) -> None:
-    """Report that an answer came from the journal, under the provider and the model that answered."""
+    """Report that an answer came from the cache, under the provider and the model that answered."""
     if request.ctx is not None:
         request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, "cached": 1})
 

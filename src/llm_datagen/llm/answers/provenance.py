@@ -31,7 +31,7 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
         ``model`` (that was asked), ``response_model`` (the endpoint's word for what answered, where it is another; else
         None) and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
         ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
-        the journal; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
+        the cache; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
         ``rows``: how many rows the answer became; ``prompt_hash``.
     """
     last, costs = answers[-1], [answer.cost for answer in answers]

@@ -1,7 +1,7 @@
-"""What is kept of calls: the journal, cassettes, and a watch for previews.
+"""What is kept of calls: the cache, cassettes, and a watch for previews.
 
 Layout:
-    journal.py      answers that were paid for are kept
+    cache.py      answers that were paid for are kept
     journalfile.py  the file that they are kept in
     sharing.py      which rows share an answer
     cassette.py     calls recorded and played again, for tests

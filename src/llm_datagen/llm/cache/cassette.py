@@ -17,7 +17,7 @@ from typing import cast
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cache.cassette_file import RECORD_MODES, Cassette, RecordMode
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 
 CASSETTE_VARIABLE = "LLM_DATAGEN_CASSETTE"
 MODE_VARIABLE = "LLM_DATAGEN_RECORD_MODE"
@@ -26,7 +26,7 @@ _cassettes: dict[str, Cassette] = {}
 _lock = threading.Lock()
 
 
-class CassetteCaller:
+class CassetteLayer:
     """Answers from the cassette; makes and records the calls that are not on it, if they may be recorded.
 
     Args:
@@ -37,9 +37,7 @@ class CassetteCaller:
         own: the params that an endpoint of the pool has for itself; nothing is found by them.
     """
 
-    def __init__(
-        self, inner: ChatCaller, path: Path, mode: RecordMode, *, pool: str, own: Collection[str] = ()
-    ) -> None:
+    def __init__(self, inner: Transport, path: Path, mode: RecordMode, *, pool: str, own: Collection[str] = ()) -> None:
         self._inner = inner
         self._path = path
         self._mode: RecordMode = mode
@@ -90,12 +88,12 @@ class CassetteCaller:
         return replace(request, model=self._pool, params=params)
 
 
-def taped(caller: ChatCaller, *, pool: str, own: Collection[str] = ()) -> ChatCaller:
+def taped(caller: Transport, *, pool: str, own: Collection[str] = ()) -> Transport:
     """Return `caller`; with the cassette that the environment names around it, if it names one.
 
     Args:
         caller: makes one try.
-        pool: see `CassetteCaller`, also for the next one.
+        pool: see `CassetteLayer`, also for the next one.
         own: names of params.
 
     Raises:
@@ -105,7 +103,7 @@ def taped(caller: ChatCaller, *, pool: str, own: Collection[str] = ()) -> ChatCa
     if not path:
         return caller
     mode = checked_mode(os.environ.get(MODE_VARIABLE) or "none")
-    return CassetteCaller(caller, Path(path).absolute(), mode, pool=pool, own=own)
+    return CassetteLayer(caller, Path(path).absolute(), mode, pool=pool, own=own)
 
 
 def plays_only() -> bool:

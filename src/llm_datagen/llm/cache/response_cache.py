@@ -1,4 +1,4 @@
-"""The journal: answers that were paid for are kept, and never asked for again.
+"""The cache: answers that were paid for are kept, and never asked for again.
 
 An answer is stored **before** anyone sees it. So a row whose process died, a rerun, and a pipeline whose later nodes
 were changed make no call for what was answered. Only successes are kept: what was cut off, withheld or empty is not.
@@ -23,7 +23,7 @@ from llm_datagen.llm.cache.scope import CacheScope
 from llm_datagen.llm.cache.sqlite import CacheFile
 from llm_datagen.llm.errors import CacheError
 from llm_datagen.llm.finish_reasons import Ending
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 T = TypeVar("T")
@@ -32,19 +32,19 @@ Call = tuple[ChatRequest, ChatAnswer]
 """What was asked, and what came back."""
 
 
-class CachingCaller:
-    """Answers from the journal, and asks another caller for what is not in it.
+class CacheLayer:
+    """Answers from the cache, and asks another caller for what is not in it.
 
     Equal requests that are in flight at once are asked once: the others wait for the first, and ask, one after the
-    other, only when it failed. Writes are done by a thread of the journal's own, many in one transaction when they
+    other, only when it failed. Writes are done by a thread of the cache's own, many in one transaction when they
     come fast; the event loop reads, and never waits for a disk to sync.
 
     Args:
         inner: who makes the calls.
-        path: the journal's file, on a local disk. Several operators and processes may share it.
+        path: the cache's file, on a local disk. Several operators and processes may share it.
     """
 
-    def __init__(self, inner: ChatCaller, path: str | Path) -> None:
+    def __init__(self, inner: Transport, path: str | Path) -> None:
         self._inner = inner
         self._file = CacheFile(Path(path))
         self._thread: ThreadPoolExecutor | None = None
@@ -59,7 +59,7 @@ class CachingCaller:
         Raises:
             CacheError: when the file cannot be used.
         """
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-journal")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-cache")
         try:
             await self._in_thread(self._file.open)
             await self._inner.open()
@@ -72,7 +72,7 @@ class CachingCaller:
 
         Raises:
             LLMError: when there is no answer.
-            CacheError: when the journal cannot be read or written. No call is made then until it can be: what
+            CacheError: when the cache cannot be read or written. No call is made then until it can be: what
                 cannot be kept would be paid for twice.
         """
         key = key_of(request)
@@ -83,7 +83,7 @@ class CachingCaller:
             kept = self._file.get(key)
             if kept is not None:
                 answer = _read(key, kept)
-                if answer is not None and _is_kept(request, answer):
+                if answer is not None and _is_cacheable(request, answer):
                     self._sharing.given(key, request)
                     return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
                 # It was changed in the file; or an earlier version kept what was cut off, by an end unknown to it.
@@ -101,7 +101,7 @@ class CachingCaller:
         Raises:
             CacheError: when the file cannot be written.
         """
-        kept = _as_kept(calls)
+        kept = _as_cached(calls)
         earlier = [(key, answer[_CHECK_BYTES:]) for key, answer in kept.items()]
         await self._in_thread(lambda: self._file.delete([*kept.items(), *earlier]))
 
@@ -111,7 +111,7 @@ class CachingCaller:
         Raises:
             CacheError: when they cannot be written.
         """
-        self._unsaved.update(_as_kept(calls))
+        self._unsaved.update(_as_cached(calls))
         await self._save()
 
     async def close(self) -> None:
@@ -130,7 +130,7 @@ class CachingCaller:
         done = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._inner.complete(request)
-            if _is_kept(request, answer):
+            if _is_cacheable(request, answer):
                 self._sharing.given(key, request)
                 self._unsaved[key] = _written(key, answer)
                 await self._save()
@@ -156,12 +156,12 @@ class CachingCaller:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._thread is None:
-            raise CacheError(f"the journal {self._file.path} is not open: call open() first")
+            raise CacheError(f"the cache {self._file.path} is not open: call open() first")
         # Shielded: an answer that has come is written, also when the row that asked is cancelled.
         return await asyncio.shield(asyncio.wrap_future(self._thread.submit(work)))
 
 
-def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
+def _as_cached(calls: Sequence[Call]) -> dict[bytes, bytes]:
     """Return what is in the file for calls: answers that came from there are as they were when they were made."""
     return {
         (key := key_of(request)): _written(
@@ -191,15 +191,15 @@ def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
         return None
 
 
-def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:
+def _is_cacheable(request: ChatRequest, answer: ChatAnswer) -> bool:
     """Return whether an answer is one to keep: it is there, and whole."""
     has_text = answer.text is not None and answer.ends is Ending.FINISHED
     return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
 
 
 def key_of(request: ChatRequest) -> bytes:
-    """Return what an answer is kept under: the SHA-256 of model, params, messages, sample number and `kept_by`."""
+    """Return what an answer is kept under: the SHA-256 of model, params, messages, sample number and `cache_scope`."""
     asked = [request.model, request.params, request.messages, request.sample]
-    if request.kept_by:
-        asked.append(request.kept_by)
+    if request.cache_scope:
+        asked.append(request.cache_scope)
     return hashlib.sha256(dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -29,7 +29,7 @@ class CacheScope:
 
         Nothing is said where the model has no choice (``temperature`` 0).
         """
-        if self._is_told or request.ctx is None or request.kept_by or request.params.get("temperature") == 0:
+        if self._is_told or request.ctx is None or request.cache_scope or request.params.get("temperature") == 0:
             return
         first = self._first.get(key)
         if first is None:

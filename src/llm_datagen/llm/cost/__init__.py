@@ -5,6 +5,6 @@ Layout:
     metered.py    what each try costs, and whether the run may spend that
     believing.py  which counts of tokens are believed
     budget.py     what a run may spend, and the most that a call can cost
-    ledger.py     what a run has spent, and what calls in flight may
+    spend.py     what a run has spent, and what calls in flight may
     ledgerfile.py the file of that
 """

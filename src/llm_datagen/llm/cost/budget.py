@@ -19,7 +19,7 @@ IMAGE_TOKENS = 50_000
 _HIDDEN_TOKENS = 100
 """For what endpoints put around the messages."""
 _LARGEST = 1 << 62
-"""What the ledger's file can hold of a call; no budget has room for that much."""
+"""What the spend's file can hold of a call; no budget has room for that much."""
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
 

@@ -16,11 +16,11 @@ from llm_datagen.llm.cost.prices import PriceList, Prices, known_prices
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
 from llm_datagen.llm.http.endpoint import Endpoint
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 from llm_datagen.llm.waits import Waits, is_paused
 
 
-class MeteredCaller:
+class CostLayer:
     """Says of every answer what it cost, and reports what every call that was served has used.
 
     With a budget, it makes no try that could cost more than what is left of it.
@@ -33,14 +33,14 @@ class MeteredCaller:
     """
 
     def __init__(
-        self, inner: ChatCaller, endpoint: Endpoint, *, prices: Prices | None = None, budget: Budget | None = None
+        self, inner: Transport, endpoint: Endpoint, *, prices: Prices | None = None, budget: Budget | None = None
     ) -> None:
         self._inner = inner
         self._endpoint = endpoint
         self._given = prices
         self._prices = PriceList(endpoint.label, prices)
         self._budget = budget
-        self._ledger: Spend | None = None
+        self._spend: Spend | None = None
         self._waits = Waits()
         self._said: set[tuple[str, str]] = set()
 
@@ -80,22 +80,22 @@ class MeteredCaller:
         return answer if prices is None else replace(answer, cost=prices.cost(answer.usage))
 
     async def close(self) -> None:
-        """Close the inner caller, and let go of the ledger. May be called more than once."""
+        """Close the inner caller, and let go of the spend. May be called more than once."""
         try:
             await self._inner.close()
         finally:
-            ledger, self._ledger = self._ledger, None
-            if ledger is not None:
-                ledger.leave()
+            spend, self._spend = self._spend, None
+            if spend is not None:
+                spend.leave()
 
     async def _within(self, budget: Budget, request: ChatRequest, prices: Prices | None) -> ChatAnswer:
         if prices is None and budget.picodollars is not None:
             raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
-        ledger, need = self._joined(request), budget.most(request, prices)
+        spend, need = self._joined(request), budget.most(request, prices)
         was_cancelled = _is_cancelled(request)
-        call = await self._reserve(ledger, need, budget, request)
+        call = await self._reserve(spend, need, budget, request)
         if _is_cancelled(request) and not was_cancelled:  # while it waited: after a cancel, no call begins
-            ledger.settle(call, Amount())
+            spend.settle(call, Amount())
             raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
         spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
         try:
@@ -109,9 +109,9 @@ class MeteredCaller:
             raise
         finally:
             if spent is None:
-                ledger.lose(call)
+                spend.lose(call)
             else:
-                ledger.settle(call, spent)
+                spend.settle(call, spent)
         if spent is not None and (spent.tokens > need.tokens or spent.picodollars > need.picodollars):
             self._say(
                 request,
@@ -153,23 +153,23 @@ class MeteredCaller:
         cost = None if prices is None else prices.cost(usage)
         request.ctx.report_usage(used if cost is None else {**used, "cost": cost})
 
-    async def _reserve(self, ledger: Spend, need: Amount, budget: Budget, request: ChatRequest) -> int:
+    async def _reserve(self, spend: Spend, need: Amount, budget: Budget, request: ChatRequest) -> int:
         while True:
-            call = await ledger.reserve(need, budget)
+            call = await spend.reserve(need, budget)
             if call is None:
-                raise StopRun(budget.reason(ledger.spent, ledger.lost, need))
+                raise StopRun(budget.reason(spend.spent, spend.lost, need))
             if not is_paused(request):
                 return call
-            ledger.settle(call, Amount())  # the run was paused while it waited
+            spend.settle(call, Amount())  # the run was paused while it waited
             await self._waits.while_paused(request)
 
     def _joined(self, request: ChatRequest) -> Spend:
-        if self._ledger is None:
+        if self._spend is None:
             ctx = request.ctx
             folder = None if ctx is None else ctx.folder
             # Without a run's folder, it is the node's own.
-            self._ledger = Spend.join(folder or ctx or self, folder)
-        return self._ledger
+            self._spend = Spend.join(folder or ctx or self, folder)
+        return self._spend
 
     def _say(self, request: ChatRequest, topic: str, message: str) -> None:
         """Write it to the log, once for each topic and model."""

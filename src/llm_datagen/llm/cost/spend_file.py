@@ -1,4 +1,4 @@
-"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
+"""The file of the spend: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
 
     {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]
@@ -26,7 +26,7 @@ from llm_datagen.llm.cost.budget import Amount
 from llm_datagen.llm.errors import BudgetError
 from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.storage.base import AppendFile
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 FILE_NAME = "budget.jsonl"
 _FORMAT = 2
@@ -95,10 +95,10 @@ class SpendFile:
         data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            LOCAL_DISK.replace(str(self.path), data, sync=False)
+            LOCAL_STORAGE.replace(str(self.path), data, sync=False)
             self._noted.clear()
             self.close()
-            self._file = LOCAL_DISK.open_append(str(self.path))
+            self._file = LOCAL_STORAGE.open_append(str(self.path))
         self._size, self._is_torn, self._last = len(data), False, chain.last
 
     @property

@@ -54,7 +54,7 @@ class _Response:
     is_cut: bool
 
 
-class HttpCaller:
+class HttpTransport:
     """Makes every call by one HTTP request, tried once.
 
     Args:
@@ -74,7 +74,7 @@ class HttpCaller:
     ) -> None:
         self._endpoint = endpoint
         self._api_key = api_key
-        self._mask = Redaction(api_key, endpoint.url)
+        self._redaction = Redaction(api_key, endpoint.url)
         self._timeout = timeout
         self._most = max_response_bytes
         self._proxy: Proxy | None = None
@@ -88,7 +88,7 @@ class HttpCaller:
         """
         self._proxy = proxy = proxy_of(self._endpoint)
         if proxy is not None:
-            self._mask = Redaction(self._api_key, self._endpoint.url, proxy.password)
+            self._redaction = Redaction(self._api_key, self._endpoint.url, proxy.password)
         is_secure = self._endpoint.url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),
@@ -196,7 +196,7 @@ class HttpCaller:
                 is_served=status == OK,
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise self._unconnected(error, where, is_served=status == OK) from self._mask.cause(error)
+            raise self._unconnected(error, where, is_served=status == OK) from self._redaction.cause(error)
 
     def _unconnected(self, error: Exception, where: str, *, is_served: bool) -> LLMRequestError:
         detail = self._safe(str(error)) or type(error).__name__
@@ -297,5 +297,5 @@ class HttpCaller:
         return self._safe(response.content[:_ERROR_BYTES].decode(errors="replace"))
 
     def _safe(self, text: str, most: int = _BODY_CHARS) -> str:
-        text = " ".join(self._mask.hidden(text).split())
+        text = " ".join(self._redaction.redacted(text).split())
         return text if len(text) <= most else text[:most] + "…"

@@ -9,10 +9,10 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.adapters import ChatAdapter
 from llm_datagen.llm.http.structured_modes import MODES, Mode, asks_for_json, is_refused, put, read
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 
 
-class StructuredCaller:
+class StructuredLayer:
     """Puts requests with a schema in one of the `MODES`.
 
     Without a mode, it begins with the first that the adapter speaks. When the endpoint refuses that by name, the same
@@ -26,7 +26,7 @@ class StructuredCaller:
         mode: the only mode; None: found out.
     """
 
-    def __init__(self, inner: ChatCaller, adapter: ChatAdapter, *, label: str, mode: Mode | None = None) -> None:
+    def __init__(self, inner: Transport, adapter: ChatAdapter, *, label: str, mode: Mode | None = None) -> None:
         self._inner = inner
         self._label = label
         self._modes = [cast(Mode, each) for each in adapter.structured_modes] if mode is None else [mode]

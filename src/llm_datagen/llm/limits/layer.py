@@ -14,7 +14,7 @@ from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket,
 from llm_datagen.llm.limits.registry import limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.pool.gate import is_probing
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 from llm_datagen.llm.waits import Waits, is_paused
 
 _SILENCE_SECONDS = 10.0
@@ -22,7 +22,7 @@ _LONG_SECONDS = 10.0
 _LONG_SILENCE_SECONDS = 60.0
 
 
-class LimitedCaller:
+class LimitLayer:
     """Makes calls to one model of one endpoint, within its limits.
 
     All callers of this process with the same endpoint, key and model share the limits, whichever pipelines, nodes and
@@ -41,7 +41,7 @@ class LimitedCaller:
 
     def __init__(
         self,
-        inner: ChatCaller,
+        inner: Transport,
         *,
         endpoint: str,
         api_key: SecretStr | None,

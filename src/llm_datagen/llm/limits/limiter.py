@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llm_datagen.config import check_count
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
-from llm_datagen.llm.limits.allowance import HeaderQuota
+from llm_datagen.llm.limits.header_quota import HeaderQuota
 from llm_datagen.llm.limits.headers import RateLimits
 from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS, SlidingWindow
 
@@ -98,7 +98,7 @@ class Limiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._window = SlidingWindow(window)
-        self._ceiling = AdaptiveConcurrency()
+        self._concurrency = AdaptiveConcurrency()
         self._requests_left, self._tokens_left = HeaderQuota(), HeaderQuota()
         self._sent = self._sent_tokens = 0
         self._queue: deque[Waiter] = deque()
@@ -201,11 +201,11 @@ class Limiter:
             since = self._sent_tokens - ticket.tokens_before
             self._tokens_left.hear(left.tokens, call=ticket.number, sent_since=since, now=now)
         if outcome.is_answered:
-            return 0 if self._ceiling.answered(now - ticket.sent_at) else None
-        if outcome.is_turned_away and self._ceiling.turned_away(
+            return 0 if self._concurrency.answered(now - ticket.sent_at) else None
+        if outcome.is_turned_away and self._concurrency.turned_away(
             in_flight=self._window.in_flight, sent_at=ticket.sent_at, now=now, retry_after=outcome.retry_after
         ):
-            return int(self._ceiling.at_once)
+            return int(self._concurrency.at_once)
         return None
 
     def _merge(self) -> None:
@@ -216,7 +216,7 @@ class Limiter:
 
     def _admit(self, tokens: int, now: float) -> Ticket:
         self._window.start(tokens)
-        self._ceiling.peak = max(self._ceiling.peak, self._window.in_flight)
+        self._concurrency.peak = max(self._concurrency.peak, self._window.in_flight)
         self._requests_left.spend(1)
         self._tokens_left.spend(tokens)
         self._sent_tokens += tokens
@@ -232,7 +232,7 @@ class Limiter:
             said_at = max(_known(self._requests_left.room_at(1, now)), _known(self._tokens_left.room_at(tokens, now)))
         else:
             said_at = max(self._requests_left.room_at(1, now), self._tokens_left.room_at(tokens, now))
-        return max(room_at, said_at, self._ceiling.room_at(self._window.in_flight, now))
+        return max(room_at, said_at, self._concurrency.room_at(self._window.in_flight, now))
 
     def _wake_first(self) -> None:
         while self._queue:

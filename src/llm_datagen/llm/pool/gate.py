@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 
 _is_probe: ContextVar[bool] = ContextVar("is_probe", default=False)
 
@@ -28,7 +28,7 @@ def is_probing() -> bool:
     return _is_probe.get()
 
 
-class GateCaller:
+class CircuitBreakerLayer:
     """Sends nothing but probes while the endpoint is down: also not what had waited for a limit, or for the budget.
 
     Args:
@@ -36,7 +36,7 @@ class GateCaller:
         health: of the endpoint.
     """
 
-    def __init__(self, inner: ChatCaller, health: CircuitBreaker) -> None:
+    def __init__(self, inner: Transport, health: CircuitBreaker) -> None:
         self._inner = inner
         self._health = health
 

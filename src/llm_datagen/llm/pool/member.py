@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from llm_datagen.llm.endpoints import EndpointSpec
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.limits.layer import LimitedCaller
+from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, Kind, kind_of
 from llm_datagen.llm.pool.gate import probing
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 
 PING = ({"role": "user", "content": "ping"},)
 """What an endpoint is asked to find out whether a failure is its own, or due to what a row asked for."""
@@ -37,10 +37,10 @@ class Member:
     def __init__(
         self,
         spec: EndpointSpec,
-        caller: ChatCaller,
+        caller: Transport,
         *,
         health: CircuitBreaker | None = None,
-        limited: LimitedCaller | None = None,
+        limited: LimitLayer | None = None,
         pings: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

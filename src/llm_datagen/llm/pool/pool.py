@@ -22,7 +22,7 @@ _ROOM_SECONDS = 0.02
 _LOOK_SECONDS = 0.001
 
 
-class PoolCaller:
+class Pool:
     """Makes one try of a call, at one member after the other until one answers. A single endpoint is a pool of one.
 
     A member that is down gets no call but probes. While all are down, calls wait; also while the limits of all have no

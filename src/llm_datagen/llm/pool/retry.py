@@ -9,7 +9,7 @@ from dataclasses import replace
 from llm_datagen.errors import FatalError
 from llm_datagen.executors.backoff import Backoff
 from llm_datagen.llm.errors import LLMRequestError, LocalResourceError
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
 from llm_datagen.llm.waits import Waits
 
 MAX_RETRY_AFTER_SECONDS = 600.0
@@ -19,7 +19,7 @@ _MAX_SHORTAGES = 20
 """Tries in a row that found no file or port free: with pauses of up to a minute, for some ten minutes."""
 
 
-class RetryingCaller:
+class RetryLayer:
     """Makes a call again when it failed in passing.
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
@@ -38,7 +38,7 @@ class RetryingCaller:
 
     def __init__(
         self,
-        inner: ChatCaller,
+        inner: Transport,
         *,
         max_retries: int,
         retry_wait: float,

@@ -1,6 +1,6 @@
 """The fingerprint of an operator: what its answers depend on, as named parts with a short digest each.
 
-It is kept in the image, so that a resume tells by name what was changed since: "code", "global PROMPT", "attribute
+It is kept in the run state, so that a resume tells by name what was changed since: "code", "global PROMPT", "attribute
 limit". The same program has the same fingerprint in every process: there are no addresses in it, no order of sets, no
 paths of source files, no line numbers.
 

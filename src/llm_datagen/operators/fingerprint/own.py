@@ -1,6 +1,6 @@
 """What operators have changed themselves, in this process: that is no setting, and no reason to refuse a resume.
 
-What is kept is the value before the run: that is what another process starts with, so that is what an image gets.
+What is kept is the value before the run: that is what another process starts with, so that is what a run state gets.
 
 An object is known by itself, and a function, or a class with the globals that its methods use, by its name and its
 code: the next run may well get a new one that shares what the last one has changed.
@@ -34,7 +34,7 @@ def subject_of(operator: Any) -> Any:
 
 
 def note_own_state(operator: Any, changed: Before) -> None:
-    """Take note, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
+    """Note, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
     holder = _holder(operator)
     for name, before in changed.items():
         if name.startswith(_ATTRIBUTE):

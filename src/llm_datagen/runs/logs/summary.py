@@ -56,7 +56,7 @@ class _Run:
         self._seconds: float | None = None
 
     def note(self, event: LogEvent) -> None:
-        """Take note of a line."""
+        """Note a line."""
         self.last = max(self.last, event.at)
         if event.event == events.RUN_STARTED:
             self._nodes = {str(name): _Node(str(name)) for name in event.fields.get("nodes", [])}
@@ -100,7 +100,7 @@ class _Node:
         return self._first is not None
 
     def note(self, event: LogEvent) -> None:
-        """Take note of a line of the node's."""
+        """Note a line of the node's."""
         self._first = self._first or event.at
         given = event.fields
         match event.event:

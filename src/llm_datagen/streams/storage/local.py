@@ -216,18 +216,18 @@ class LocalStorage:
         return locks.lock_path(path)
 
 
-LOCAL_DISK = LocalStorage()
-"""The disk of all file streams and run folders."""
+LOCAL_STORAGE = LocalStorage()
+"""The storage of all file streams and run folders."""
 
 
 class _LocalReadFile:
-    def __init__(self, disk: LocalStorage, file: FileIO) -> None:
-        self._disk = disk
+    def __init__(self, storage: LocalStorage, file: FileIO) -> None:
+        self._storage = storage
         self._file = file
 
     def read_at(self, offset: int, length: int) -> bytes:
         try:
-            return self._disk.read(self._file, offset, length)
+            return self._storage.read(self._file, offset, length)
         except OSError as error:
             raise _named(error, str(self._file.name)) from error
 
@@ -239,15 +239,15 @@ class _LocalReadFile:
 
 
 class _LocalAppendFile:
-    def __init__(self, disk: LocalStorage, file: FileIO, path: str) -> None:
-        self._disk = disk
+    def __init__(self, storage: LocalStorage, file: FileIO, path: str) -> None:
+        self._storage = storage
         self._file = file
         self._path = path
         self._is_entered = False  # the file may be new, or made by a process that died before it said so
 
     def append(self, data: bytes) -> None:
         try:
-            self._disk.write(self._file, data)
+            self._storage.write(self._file, data)
             self._check_place()
         except OSError as error:
             raise _named(error, self._path) from error
@@ -259,15 +259,15 @@ class _LocalAppendFile:
 
     def truncate(self, length: int) -> None:
         try:
-            self._disk.truncate(self._file, length)
+            self._storage.truncate(self._file, length)
         except OSError as error:
             raise _named(error, self._path) from error
 
     def sync(self) -> None:
         try:
-            self._disk.sync_file(self._file)
+            self._storage.sync_file(self._file)
             if not self._is_entered:
-                self._disk.sync_folder(str(Path(self._path).parent))
+                self._storage.sync_folder(str(Path(self._path).parent))
                 self._is_entered = True
         except OSError as error:
             raise _named(error, self._path) from error

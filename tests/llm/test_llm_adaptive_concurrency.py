@@ -11,7 +11,7 @@ import pytest
 from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.limits import adaptive_concurrency, registry
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
-from llm_datagen.llm.limits.allowance import HeaderQuota
+from llm_datagen.llm.limits.header_quota import HeaderQuota
 from llm_datagen.llm.limits.headers import Left, RateLimits, rate_limits
 from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits
 from llm_datagen.testing import FakeLLMServer, LLMLimits
@@ -40,7 +40,7 @@ def test_single_429s_and_bursts_of_them_change_nothing() -> None:
     assert few.at_once == burst.at_once == math.inf
 
 
-def test_sustained_429s_lower_the_ceiling_to_one_at_last_and_answers_raise_it_until_it_is_none() -> None:
+def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_it_until_it_is_none() -> None:
     it = AdaptiveConcurrency()
     it.peak = 10
     falls = []

@@ -21,7 +21,7 @@ class Crash(OSError):
     """The disk does nothing from now on."""
 
 
-class CrashDisk:
+class CrashStorage:
     """A disk that dies once `budget` is spent: a byte appended costs one, and so does any other change."""
 
     def __init__(self, budget: int, inner: MemoryStorage | None = None) -> None:
@@ -42,9 +42,9 @@ class CrashDisk:
 
     def survivor(self) -> MemoryStorage:
         """Return what is found after the crash: the same files, and nobody has them open."""
-        disk = MemoryStorage()
-        disk._files = {path: bytearray(data) for path, data in self.inner._files.items()}
-        return disk
+        storage = MemoryStorage()
+        storage._files = {path: bytearray(data) for path, data in self.inner._files.items()}
+        return storage
 
     def size(self, path: str) -> int | None:
         return self.inner.size(path)
@@ -69,22 +69,22 @@ class CrashDisk:
 
 
 class _CrashFile:
-    def __init__(self, disk: CrashDisk, file: AppendFile) -> None:
-        self._disk = disk
+    def __init__(self, storage: CrashStorage, file: AppendFile) -> None:
+        self._storage = storage
         self._file = file
 
     def append(self, data: bytes) -> None:
-        done = self._disk.spend(len(data))
+        done = self._storage.spend(len(data))
         self._file.append(data[:done])
         if done < len(data):
             raise Crash("no space left on the device")
 
     def truncate(self, length: int) -> None:
-        self._disk.change()
+        self._storage.change()
         self._file.truncate(length)
 
     def sync(self) -> None:
-        self._disk.change()
+        self._storage.change()
 
     def begin_sync(self, offset: int, length: int) -> None:
         self._file.begin_sync(offset, length)
@@ -93,7 +93,7 @@ class _CrashFile:
         self._file.close()
 
 
-class RecordingDisk:
+class RecordingStorage:
     """A disk that writes down every change: (what, path)."""
 
     def __init__(self, inner: Storage | None = None) -> None:
@@ -122,64 +122,64 @@ class RecordingDisk:
 
 
 class _RecordingFile:
-    def __init__(self, disk: RecordingDisk, path: str, file: AppendFile) -> None:
-        self._disk = disk
+    def __init__(self, storage: RecordingStorage, path: str, file: AppendFile) -> None:
+        self._storage = storage
         self._path = path
         self._file = file
 
     def append(self, data: bytes) -> None:
-        self._disk.done.append(("append", self._path))
+        self._storage.done.append(("append", self._path))
         self._file.append(data)
 
     def truncate(self, length: int) -> None:
-        self._disk.done.append(("truncate", self._path))
+        self._storage.done.append(("truncate", self._path))
         self._file.truncate(length)
 
     def sync(self) -> None:
-        self._disk.done.append(("sync", self._path))
+        self._storage.done.append(("sync", self._path))
         self._file.sync()
 
     def begin_sync(self, offset: int, length: int) -> None:
         self._file.begin_sync(offset, length)
 
     def close(self) -> None:
-        self._disk.done.append(("close", self._path))
+        self._storage.done.append(("close", self._path))
         self._file.close()
 
 
 CODECS: dict[str, Codec] = {"jsonl": JsonlCodec(), "csv": CsvCodec()}
 
 
-def stream_on(disk: Storage, kind: str = "jsonl") -> Stream:
-    """Return the stream `out.<kind>` on `disk`."""
+def stream_on(storage: Storage, kind: str = "jsonl") -> Stream:
+    """Return the stream `out.<kind>` on `storage`."""
     stream = Stream(f"out.{kind}")
-    stream.disk = disk
+    stream.storage = storage
     stream.codec = CODECS[kind]
     return stream
 
 
 def stream_of(data: bytes, kind: str = "jsonl") -> Stream:
     """Return a stream that another program has written: `data`, and nothing beside it."""
-    disk = MemoryStorage()
-    disk.replace(f"out.{kind}", data, sync=False)
-    return stream_on(disk, kind)
+    storage = MemoryStorage()
+    storage.replace(f"out.{kind}", data, sync=False)
+    return stream_on(storage, kind)
 
 
 def put(stream: Stream, data: bytes) -> None:
     """Write the stream's file anew."""
-    stream.disk.replace(stream.path, data, sync=False)
+    stream.storage.replace(stream.path, data, sync=False)
 
 
 def grow(stream: Stream, data: bytes) -> None:
     """Append to the stream's file, as another program does."""
-    file = stream.disk.open_append(stream.path)
+    file = stream.storage.open_append(stream.path)
     file.append(data)
     file.close()
 
 
 def contents(stream: Stream) -> bytes:
     """Return the stream's file."""
-    data = stream.disk.read_all(stream.path)
+    data = stream.storage.read_all(stream.path)
     assert data is not None
     return data
 

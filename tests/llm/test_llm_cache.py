@@ -1,4 +1,4 @@
-"""The journal: what was answered is never asked again."""
+"""The cache: what was answered is never asked again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from llm_datagen.llm import CacheError, LLMAnswerError, LLMRequestError
 from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.formats import answer_format
-from llm_datagen.llm.cache.response_cache import CachingCaller, key_of
+from llm_datagen.llm.cache.response_cache import CacheLayer, key_of
 from llm_datagen.llm.cache.sqlite import CacheFile
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
@@ -30,9 +30,9 @@ ANSWER = ChatAnswer(
 
 @pytest.mark.parametrize("edit", ["a bit", "another's", "cut"])
 def test_an_answer_that_was_changed_in_the_file_is_not_given_but_asked_for_again(tmp_path: Path, edit: str) -> None:
-    path, other = tmp_path / "kept", replace(REQUEST, messages=[{"role": "user", "content": "?"}])
+    path, other = tmp_path / "cache", replace(REQUEST, messages=[{"role": "user", "content": "?"}])
 
-    async def both(caller: CachingCaller) -> list[str | None]:
+    async def both(caller: CacheLayer) -> list[str | None]:
         return [(await caller.complete(request)).text for request in (REQUEST, other)]
 
     assert run(path, Asked(ANSWER, replace(ANSWER, text="nein")), both) == ["ja", "nein"]
@@ -74,24 +74,24 @@ class Asked:
         pass
 
 
-def run(path: Path, asked: Asked, body: Callable[[CachingCaller], Awaitable[Any]]) -> Any:
-    """Run `body` with a journal that was opened, and close it."""
+def run(path: Path, asked: Asked, body: Callable[[CacheLayer], Awaitable[Any]]) -> Any:
+    """Run `body` with a cache that was opened, and close it."""
 
     async def main() -> Any:
-        journal = CachingCaller(asked, path)
-        await journal.open()
+        cache = CacheLayer(asked, path)
+        await cache.open()
         try:
-            return await body(journal)
+            return await body(cache)
         finally:
-            await journal.close()
-            await journal.close()
+            await cache.close()
+            await cache.close()
 
     return asyncio.run(main())
 
 
 def complete(path: Path, asked: Asked, *requests: ChatRequest) -> list[ChatAnswer]:
-    async def body(journal: CachingCaller) -> list[ChatAnswer]:
-        return [await journal.complete(request) for request in requests or [REQUEST]]
+    async def body(cache: CacheLayer) -> list[ChatAnswer]:
+        return [await cache.complete(request) for request in requests or [REQUEST]]
 
     answers: list[ChatAnswer] = run(path, asked, body)
     return answers
@@ -152,9 +152,9 @@ def test_a_failure_is_not_kept(tmp_path: Path, failure: ChatAnswer | Exception) 
 def test_equal_requests_in_flight_are_asked_once_and_a_failed_one_is_passed_on(tmp_path: Path) -> None:
     asked = Asked(LLMRequestError("HTTP 500"), ANSWER)
 
-    async def body(journal: CachingCaller) -> list[Any]:
+    async def body(cache: CacheLayer) -> list[Any]:
         asked.go = asyncio.Event()
-        calls = [asyncio.ensure_future(journal.complete(REQUEST)) for _ in range(5)]
+        calls = [asyncio.ensure_future(cache.complete(REQUEST)) for _ in range(5)]
         await asyncio.sleep(0)
         asked.go.set()
         return await asyncio.gather(*calls, return_exceptions=True)
@@ -168,15 +168,15 @@ def test_equal_requests_in_flight_are_asked_once_and_a_failed_one_is_passed_on(t
 def test_the_answer_of_a_row_that_is_cancelled_is_kept_and_the_loop_goes_on(tmp_path: Path) -> None:
     asked = Asked()
 
-    async def body(journal: CachingCaller) -> ChatAnswer:
+    async def body(cache: CacheLayer) -> ChatAnswer:
         with locked(tmp_path / "answers"):
-            call = asyncio.ensure_future(journal.complete(REQUEST))
+            call = asyncio.ensure_future(cache.complete(REQUEST))
             while not asked.count:
                 await asyncio.sleep(0)
             await asyncio.sleep(0.01)  # the loop turns, though the file is locked
             assert not call.done(), "seen before it was stored"
             call.cancel()
-            again = asyncio.ensure_future(journal.complete(REQUEST))
+            again = asyncio.ensure_future(cache.complete(REQUEST))
             await asyncio.sleep(0.01)
         return await again
 
@@ -187,12 +187,12 @@ def test_the_answer_of_a_row_that_is_cancelled_is_kept_and_the_loop_goes_on(tmp_
 def test_an_answer_that_nobody_can_use_is_discarded(tmp_path: Path) -> None:
     asked = Asked(replace(ANSWER, text="no JSON"), ANSWER)
 
-    async def body(journal: CachingCaller) -> ChatAnswer:
-        bad = await journal.complete(REQUEST)
-        again = await journal.complete(REQUEST)
-        await journal.discard([(REQUEST, again)])
-        await journal.discard([(REQUEST, bad)])
-        return await journal.complete(REQUEST)
+    async def body(cache: CacheLayer) -> ChatAnswer:
+        bad = await cache.complete(REQUEST)
+        again = await cache.complete(REQUEST)
+        await cache.discard([(REQUEST, again)])
+        await cache.discard([(REQUEST, bad)])
+        return await cache.complete(REQUEST)
 
     assert run(tmp_path / "answers", asked, body) == ANSWER
 
@@ -202,10 +202,10 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
     asked = Asked(broken, replace(ANSWER, finish_reason="length"), repaired)
     schema = answer_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
 
-    async def body(journal: CachingCaller) -> list[Any]:
-        await journal.complete(REQUEST)
+    async def body(cache: CacheLayer) -> list[Any]:
+        await cache.complete(REQUEST)
         asked.go.clear()
-        asker = Asker(journal, schema, max_repairs=1)
+        asker = Asker(cache, schema, max_repairs=1)
         both = [asyncio.create_task(asker.ask(REQUEST)) for _ in range(2)]
         await asyncio.sleep(0.02)  # both have the first answer; one asks for the repair, the other one waits for that
         asked.go.set()
@@ -220,14 +220,14 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
 def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_is_not_lost(tmp_path: Path) -> None:
     path, asked = tmp_path / "answers", Asked()
 
-    async def body(journal: CachingCaller) -> ChatAnswer:
+    async def body(cache: CacheLayer) -> ChatAnswer:
         execute(path, FULL)
         for _ in range(2):
             with pytest.raises(CacheError, match="disk is full"):
-                await journal.complete(REQUEST)
+                await cache.complete(REQUEST)
         assert asked.count == 1
         execute(path, "DROP TRIGGER full")
-        return await journal.complete(REQUEST)
+        return await cache.complete(REQUEST)
 
     assert run(path, asked, body).is_cached
     assert asked.count == 1
@@ -236,10 +236,10 @@ def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_
 def test_an_answer_that_could_not_be_kept_is_kept_in_the_end_when_it_can_be(tmp_path: Path) -> None:
     path, asked = tmp_path / "answers", Asked()
 
-    async def body(journal: CachingCaller) -> None:
+    async def body(cache: CacheLayer) -> None:
         execute(path, FULL)
         with pytest.raises(CacheError, match="disk is full"):
-            await journal.complete(REQUEST)
+            await cache.complete(REQUEST)
         execute(path, "DROP TRIGGER full")
 
     run(path, asked, body)
@@ -247,7 +247,7 @@ def test_an_answer_that_could_not_be_kept_is_kept_in_the_end_when_it_can_be(tmp_
     assert asked.count == 1
 
 
-def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_is_no_cache_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     text, foreign, newer, damaged = (tmp_path / name for name in ("text", "foreign", "newer", "damaged"))
     text.write_text("not a database, but long enough to be looked at" * 20)
     with closing(sqlite3.connect(foreign)) as other:
@@ -260,10 +260,10 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) 
         file.seek(4096)
         file.write(b"\xff" * 8192)
     for path, message in (
-        (text, "is no journal, or damaged.*move it away"),
+        (text, "is no cache, or damaged.*move it away"),
         (foreign, "the database of another program: give cache another path"),
-        (newer, "a journal of format 7"),
-        (damaged, "is no journal, or damaged.*paid for again"),
+        (newer, "a cache of format 7"),
+        (damaged, "is no cache, or damaged.*paid for again"),
         (tmp_path, "cannot be opened: unable to open"),
     ):
         before = path.read_bytes() if path.is_file() else b""

@@ -60,7 +60,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["{}", 'key="{}", go away', "Bearer {}\nand {} again"])
 def test_a_key_is_masked_in_every_form_and_the_rest_is_as_it_was(form: str, text: str) -> None:
-    shown = MASK.hidden(text.replace("{}", FORMS[form](KEY)))
+    shown = MASK.redacted(text.replace("{}", FORMS[form](KEY)))
     assert "***" in shown
     plain = "".join(part for part in shown.split("***"))
     for size in (8, 12):
@@ -77,12 +77,12 @@ def test_a_key_is_masked_in_every_form_and_the_rest_is_as_it_was(form: str, text
     ["", "no secret here", "100% of \\n it, %41 &amp; \\u0041", "sk-can", "***", "the canary sings of many marks"],
 )
 def test_what_holds_no_key_is_as_it_was(text: str) -> None:
-    assert MASK.hidden(text) == text
+    assert MASK.redacted(text) == text
 
 
 def test_a_short_key_is_masked_as_a_whole_only() -> None:
     mask = Redaction(SecretStr("EMPTY"), URL("https://h/v1?version=7"))
-    assert mask.hidden("the key EMPTY is an EMPT key of version 7") == "the key *** is an EMPT key of version 7"
+    assert mask.redacted("the key EMPTY is an EMPT key of version 7") == "the key *** is an EMPT key of version 7"
 
 
 def test_the_mask_itself_holds_no_secret() -> None:
@@ -115,7 +115,7 @@ def test_an_error_shows_no_form_of_the_key_wherever_it_was_echoed(server: ChatSe
         with pytest.raises(LLMError) as caught:
             asyncio.run(run_rows(server.operator(api_key=key), [{"_i": 0, "q": "x"}], ctx))
         shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + "".join(ctx.lines)
-        hidden = Redaction(SecretStr(key), URL("https://h")).hidden(shown)
+        hidden = Redaction(SecretStr(key), URL("https://h")).redacted(shown)
         assert hidden == shown, reply
 
 

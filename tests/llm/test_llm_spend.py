@@ -1,4 +1,4 @@
-"""The ledger of a budget: calls wait for room, and the file tells what was spent whatever happened to it."""
+"""The spend of a budget: calls wait for room, and the file tells what was spent whatever happened to it."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ def tokens(count: int) -> Amount:
     return Amount(count * 10**12, count)
 
 
-async def reserved(ledger: Spend, count: int) -> int:
-    call = await ledger.reserve(tokens(count), TEN)
+async def reserved(spend: Spend, count: int) -> int:
+    call = await spend.reserve(tokens(count), TEN)
     assert call is not None
     return call
 
 
 def test_calls_wait_for_room_in_their_order_and_give_up_when_there_will_be_none() -> None:
     async def main() -> None:
-        ledger = Spend(None)
-        first, second = await reserved(ledger, 4), await reserved(ledger, 4)
-        waiting = [asyncio.create_task(ledger.reserve(tokens(count), TEN)) for count in (6, 1, 9, 1)]
+        spend = Spend(None)
+        first, second = await reserved(spend, 4), await reserved(spend, 4)
+        waiting = [asyncio.create_task(spend.reserve(tokens(count), TEN)) for count in (6, 1, 9, 1)]
         await asyncio.sleep(0)
-        assert await ledger.reserve(tokens(11), TEN) is None, "it could never fit"
-        ledger.settle(first, tokens(1))
+        assert await spend.reserve(tokens(11), TEN) is None, "it could never fit"
+        spend.settle(first, tokens(1))
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting), "a small one does not overtake"
         waiting[1].cancel()
-        ledger.settle(second, tokens(2))
+        spend.settle(second, tokens(2))
         third = await waiting[0]
         assert third is not None
-        ledger.lose(third)
+        spend.lose(third)
         assert await waiting[2] is None
         assert await waiting[3] is not None
-        assert (ledger.spent, ledger.lost) == (tokens(9), tokens(6))
+        assert (spend.spent, spend.lost) == (tokens(9), tokens(6))
 
     asyncio.run(main())
 
 
 def test_a_call_that_is_cancelled_after_it_got_room_gives_it_back() -> None:
     async def main() -> None:
-        ledger = Spend(None)
-        first = await reserved(ledger, 10)
-        cancelled = asyncio.create_task(ledger.reserve(tokens(10), TEN))
+        spend = Spend(None)
+        first = await reserved(spend, 10)
+        cancelled = asyncio.create_task(spend.reserve(tokens(10), TEN))
         await asyncio.sleep(0)
-        ledger.settle(first, Amount())  # decided, but the task has not run yet
+        spend.settle(first, Amount())  # decided, but the task has not run yet
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-        await reserved(ledger, 10)
+        await reserved(spend, 10)
 
     asyncio.run(main())
 
@@ -76,15 +76,15 @@ def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothin
     assert spending(run) == ""
 
     async def main() -> None:
-        ledger = Spend.join("key", path.parent)
-        ledger.settle(await reserved(ledger, 4), tokens(1))
-        ledger.lose(await reserved(ledger, 2))
-        await reserved(ledger, 3)  # its process dies here
+        spend = Spend.join("key", path.parent)
+        spend.settle(await reserved(spend, 4), tokens(1))
+        spend.lose(await reserved(spend, 2))
+        await reserved(spend, 3)  # its process dies here
         assert spending(run) == (
             "$3.00 and 3 tokens spent, $2.00 and 2 tokens of it for calls whose answer never came, "
             "up to $3.00 and 3 tokens for calls in flight"
         )
-        ledger.leave()
+        spend.leave()
 
     asyncio.run(main())
     with path.open("ab") as file:
@@ -102,12 +102,12 @@ def test_every_line_of_the_file_that_is_changed_removed_doubled_or_moved_is_refu
     """What was spent is never less than it was, unless the end of the file is gone."""
 
     async def main() -> None:
-        ledger, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
+        spend, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
         for _ in range(5):
-            call = await ledger.reserve(tokens(7), budget)
+            call = await spend.reserve(tokens(7), budget)
             assert call is not None
-            ledger.settle(call, tokens(3))
-        ledger.leave()
+            spend.settle(call, tokens(3))
+        spend.leave()
 
     asyncio.run(main())
     path = tmp_path / "budget.jsonl"
@@ -129,9 +129,9 @@ def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:
     lines = [{"format": 1, "spent": tokens(40), "lost": tokens(5)}, ["reserve", 1, *tokens(9)]]
     lines += [["settle", 1, *tokens(2)], ["reserve", 2, *tokens(8)]]
     (tmp_path / "budget.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    ledger = Spend.join("key", tmp_path)
-    assert (ledger.spent, ledger.lost) == (tokens(50), tokens(13))
-    ledger.leave()
+    spend = Spend.join("key", tmp_path)
+    assert (spend.spent, spend.lost) == (tokens(50), tokens(13))
+    spend.leave()
 
 
 def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
@@ -140,27 +140,27 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
     monkeypatch.setattr("llm_datagen.llm.cost.spend_file._LARGEST_BYTES", 2000)
     largest = 0
 
-    def torn(disk: LocalStorage, file: FileIO, data: bytes) -> None:
+    def torn(storage: LocalStorage, file: FileIO, data: bytes) -> None:
         file.write(data[:3])
         raise OSError(errno.ENOSPC, "the disk is full")
 
     async def main() -> None:
         nonlocal largest
-        ledger, budget = Spend.join("key", tmp_path), Budget(tokens=10**6)
-        assert Spend.join("key", tmp_path) is ledger
-        await ledger.reserve(tokens(5), budget)
+        spend, budget = Spend.join("key", tmp_path), Budget(tokens=10**6)
+        assert Spend.join("key", tmp_path) is spend
+        await spend.reserve(tokens(5), budget)
         for _ in range(300):
-            call = await ledger.reserve(tokens(2), budget)
+            call = await spend.reserve(tokens(2), budget)
             assert call is not None
-            ledger.settle(call, tokens(1))
+            spend.settle(call, tokens(1))
             largest = max(largest, (tmp_path / "budget.jsonl").stat().st_size)
         with monkeypatch.context() as patch:
             patch.setattr(LocalStorage, "write", torn)
             with pytest.raises(BudgetError, match="the disk is full"):
-                await ledger.reserve(tokens(1), budget)
-        assert await ledger.reserve(tokens(1), budget) is not None
+                await spend.reserve(tokens(1), budget)
+        assert await spend.reserve(tokens(1), budget) is not None
         for _ in range(2):
-            ledger.leave()
+            spend.leave()
 
     asyncio.run(main())
     assert 1900 < largest < 2100
@@ -170,38 +170,38 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
 
 
 def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
-    ledger, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
+    spend, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
     granted: list[int] = []
 
-    async def spend() -> None:
+    async def use() -> None:
         async def one() -> None:
-            while (call := await ledger.reserve(tokens(100), budget)) is not None:
+            while (call := await spend.reserve(tokens(100), budget)) is not None:
                 await asyncio.sleep(0)
                 granted.append(call)
-                ledger.settle(call, tokens(10))
+                spend.settle(call, tokens(10))
 
         await asyncio.gather(*(one() for _ in range(10)))
 
-    threads = [threading.Thread(target=asyncio.run, args=(spend(),)) for _ in range(4)]
+    threads = [threading.Thread(target=asyncio.run, args=(use(),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(set(granted)) == len(granted) == 91, "until a hundred more would be too many"
-    ledger.leave()
+    spend.leave()
     again = Spend.join("key", tmp_path)
     assert again.spent == tokens(910)
     again.leave()
 
 
-def test_a_ledger_that_was_removed_lets_no_call_go(tmp_path: Path) -> None:
+def test_a_spend_file_that_was_removed_lets_no_call_go(tmp_path: Path) -> None:
     async def main() -> None:
-        ledger, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
-        await ledger.reserve(tokens(1), budget)
+        spend, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
+        await spend.reserve(tokens(1), budget)
         (tmp_path / "budget.jsonl").unlink()
         with pytest.raises(BudgetError, match="The file was removed while it was being written"):
-            await ledger.reserve(tokens(1), budget)
-        ledger.leave()
+            await spend.reserve(tokens(1), budget)
+        spend.leave()
 
     asyncio.run(main())
 

@@ -1,4 +1,4 @@
-"""What the site needs beyond the pages: links to files outside of docs/, and code blocks whose info string is for the tests."""
+"""What the site needs beyond the pages: links that leave docs/, and code blocks with notes for the tests."""
 
 from __future__ import annotations
 

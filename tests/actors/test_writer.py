@@ -58,14 +58,14 @@ class Bench:
         self.clock = clock
         self.storage = FailingStorage()
         self.stream = stream_on(self.storage)
-        self.boss, self.log = Desk(), Log()
+        self.supervisor, self.log = Desk(), Log()
         self.ref: pykka.ActorRef[WriterActor]
 
     def start(self, *, seal: bool = True, **config: Any) -> None:
         """Start the writer."""
         sink = self.stream.sink(source="memory://in", fsync="never")
         settings = WriterConfig(**{"fsync": "never", **config})
-        self.ref = WriterActor.start("n", self.boss, sink, settings, seal=seal, log=self.log)
+        self.ref = WriterActor.start("n", self.supervisor, sink, settings, seal=seal, log=self.log)
 
     @property
     def inbox(self) -> Mailbox:
@@ -98,7 +98,7 @@ class Bench:
 
     def ended(self) -> StageEnded:
         """Wait for the end."""
-        (ended,) = self.boss.wait_for(StageEnded)
+        (ended,) = self.supervisor.wait_for(StageEnded)
         assert join(self.ref, PATIENCE_SECONDS)
         return ended
 
@@ -123,7 +123,7 @@ def test_an_idle_writer_commits_at_once(bench: Bench) -> None:
     for row in range(3):
         bench.tell(write(row))
         assert bench.flushes() == row + 1
-        assert bench.inbox.held == 0
+        assert bench.inbox.outstanding == 0
     bench.ref.stop()
     bench.ended()
 
@@ -137,7 +137,7 @@ def test_rows_that_come_fast_share_a_flush(bench: Bench) -> None:
     bench.let_go()
     bench.tell()
     assert bench.flushes() == 1 + 2
-    assert bench.inbox.held == 0
+    assert bench.inbox.outstanding == 0
     bench.ref.stop()
     bench.ended()
 
@@ -166,7 +166,7 @@ def test_a_queue_that_is_smaller_than_a_flush_does_not_stop_the_writer(bench: Be
     for worker in workers:
         result_of(worker)
     bench.tell()
-    assert bench.inbox.held == 0
+    assert bench.inbox.outstanding == 0
     bench.ref.tell(Finish(20, 200))
     assert bench.ended().outcome is StageOutcome.FINISHED
 
@@ -228,7 +228,7 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
         ({}, (5, 50)),
         ({"rows": 9, "data": b"x" * 90}, (9, 90)),
         ({"rows": 0, "data": b""}, (5, 0)),
-        ({"rows": 1, "data": b"x", "letters": b"y" * 70}, (5, 71)),
+        ({"rows": 1, "data": b"x", "dead_letters": b"y" * 70}, (5, 71)),
         ({"rows": 0, "data": b"", "span": Span(3, 3, 0, 0)}, (0, 0)),
     ],
 )
@@ -239,9 +239,9 @@ def test_a_write_counts_for_the_rows_that_went_in_or_came_out_and_for_its_bytes(
     assert write(0, 5, **{"data": b"x" * 50, **changes}).load == load
 
 
-def test_of_a_spool_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_of_a_spill_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """M29: else a row that became very many would never get into the queue beside others."""
-    monkeypatch.setattr(spill, "SPOOL_BYTES", 1000)
+    monkeypatch.setattr(spill, "SPILL_BYTES", 1000)
     with contextlib.closing(spill.Spill(str(tmp_path))) as records:
         records.append([b"x" * 99] * 30, may_file=True)
         records.append([b"x" * 99] * 2, may_file=True)
@@ -252,8 +252,8 @@ def test_what_has_waited_is_given_free_when_it_is_committed(bench: Bench) -> Non
     """M20: rows and bytes, or the next worker would wait for ever."""
     bench.start(flush_batch_size=7)
     for round_ in range(20):
-        bench.tell(write(3 * round_, 3 * round_ + 3, letters=b"{}\n", dead=0))
-    assert bench.inbox._held == (0, 0)
+        bench.tell(write(3 * round_, 3 * round_ + 3, dead_letters=b"{}\n", dead=0))
+    assert bench.inbox._outstanding == (0, 0)
     bench.ref.stop()
     bench.ended()
 
@@ -264,7 +264,7 @@ def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:
     bench.tell(write(0, 5, rows=0, data=b"", filtered=5, ids=(None, None)))
     bench.ref.tell(Finish(5, 50))
     assert bench.ended().outcome is StageOutcome.FINISHED
-    assert (bench.boss.of(RowsCommitted)[-1].done, bench.boss.of(RowsCommitted)[-1].filtered) == (5, 5)
+    assert (bench.supervisor.of(RowsCommitted)[-1].done, bench.supervisor.of(RowsCommitted)[-1].filtered) == (5, 5)
 
 
 # --- the end -------------------------------------------------------------------------------------------------------
@@ -280,9 +280,9 @@ def test_finish_commits_seals_and_ends(bench: Bench) -> None:
     bench.ref.tell(Finish(2, 20))
     bench.let_go()
     assert bench.ended().outcome is StageOutcome.FINISHED
-    manifest = bench.stream.manifest()
-    assert manifest is not None
-    assert manifest.rows == 2
+    seal = bench.stream.read_seal()
+    assert seal is not None
+    assert seal.rows == 2
     assert sealed[-1], "no other writer may have the stream before it is sealed"
 
 
@@ -384,7 +384,7 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
     if acks[0] is not None:
         assert isinstance(error_of(acks[0]), pykka.ActorDeadError)
     assert not bench.stream.is_sealed()
-    assert bench.boss.of(RowsCommitted)[-1].done == 1, "what is told is what is committed"
+    assert bench.supervisor.of(RowsCommitted)[-1].done == 1, "what is told is what is committed"
     bench.storage.is_full = False
     assert bench.rows() == 1
 
@@ -477,14 +477,14 @@ def test_progress_is_told_ten_times_a_second_at_most_and_at_the_end(bench: Bench
     bench.start()
     for row in range(10):
         bench.tell(write(row))
-    assert [told.done for told in bench.boss.of(RowsCommitted)] == [1]
+    assert [told.done for told in bench.supervisor.of(RowsCommitted)] == [1]
     assert bench.clock is not None
     bench.clock.step(bench.ref, REPORT_SECONDS)
-    assert [told.done for told in bench.boss.of(RowsCommitted)] == [1, 10]
+    assert [told.done for told in bench.supervisor.of(RowsCommitted)] == [1, 10]
     bench.tell(write(12))
     bench.ref.stop()
     bench.ended()
-    last = bench.boss.of(RowsCommitted)[-1]
+    last = bench.supervisor.of(RowsCommitted)[-1]
     assert (last.done, last.rows_out, last.resume_row, last.resume_offset, last.holes) == (11, 11, 10, 100, 2)
     assert last.bytes_out == bench.storage.size("out.jsonl")
 
@@ -532,7 +532,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
     told = node.wait_for(TaskDone, count)
     assert sorted(one.task for one in told) == list(range(count))
     promised = {one.task for one in told if not one.lost}
-    assert bench.inbox.held >= 0
+    assert bench.inbox.outstanding >= 0
     bench.storage.is_full = False
     if how == "finish":
         assert ended.outcome is StageOutcome.FINISHED

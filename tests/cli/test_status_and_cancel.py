@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import FunctionOperator, UnifiedPipeline
-from llm_datagen.cli.control import CannotCancelError, send_cancel
+from llm_datagen.cli.control import send_cancel
 from llm_datagen.cli.run_view import look_at
+from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
 
 from ..support import PATIENCE_SECONDS, eventually, write_jsonl
@@ -165,7 +166,7 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
         folder = held(shell, command, pid=bystander.pid)
         try:
-            with pytest.raises(CannotCancelError, match=f"not in process {bystander.pid}"):
+            with pytest.raises(ControlError, match=f"not in process {bystander.pid}"):
                 send_cancel(folder)
         finally:
             folder.unlock()
@@ -176,7 +177,7 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
 def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=None, status="pending")
     assert look_at(folder).is_live
-    with pytest.raises(CannotCancelError, match="it may be starting"):
+    with pytest.raises(ControlError, match="it may be starting"):
         send_cancel(folder)
     folder.unlock()
     assert not look_at(folder).is_live
@@ -184,7 +185,7 @@ def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(she
 
 def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=os.getpid(), host="elsewhere")
-    with pytest.raises(CannotCancelError, match="runs on elsewhere"):
+    with pytest.raises(ControlError, match="runs on elsewhere"):
         send_cancel(folder)
     folder.unlock()
 
@@ -195,7 +196,7 @@ def test_a_process_that_would_die_of_sigterm_is_not_sent_one(shell: Shell, comma
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = held(shell, command, pid=os.getpid())
     try:
-        with pytest.raises(CannotCancelError, match="would not save"):
+        with pytest.raises(ControlError, match="would not save"):
             send_cancel(folder)
     finally:
         folder.unlock()

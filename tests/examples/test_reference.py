@@ -253,12 +253,16 @@ def test_a_dead_letter_holds_these_keys(tmp_path: Path, monkeypatch: pytest.Monk
         raise ValueError(number)
 
     llm_datagen.UnifiedPipeline([refuse], "in.jsonl", "out.jsonl", on_error="dead_letter", log_file=None).run()
-    letters = [json.loads(line) for line in Path("out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()]
+    dead_letters = [
+        json.loads(line) for line in Path("out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = table(REFERENCE, "Files on disk", "key of a dead letter")
     of_long_records = {"raw_bytes"}
-    assert sorted(_names(rows)) == sorted({key for letter in letters for key in letter} | of_long_records)
-    assert names_in(rows["`error`"][0])[:3] == list(letters[0]["error"])
-    assert [letter["attempts"] for letter in letters] == [1, 0]
+    assert sorted(_names(rows)) == sorted(
+        {key for dead_letter in dead_letters for key in dead_letter} | of_long_records
+    )
+    assert names_in(rows["`error`"][0])[:3] == list(dead_letters[0]["error"])
+    assert [dead_letter["attempts"] for dead_letter in dead_letters] == [1, 0]
 
 
 def test_every_key_of_an_operator_in_yaml_is_there() -> None:

@@ -80,7 +80,7 @@ def kernel_of(
     is_root: bool = True,
     policy: FailurePolicy | None = None,
     allowance: ErrorAllowance | None = None,
-    spool_folder: str | None = None,
+    spill_folder: str | None = None,
 ) -> Kernel:
     """Return a kernel for an operator, or for a function of one item."""
     operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
@@ -95,7 +95,7 @@ def kernel_of(
         root=RootNames() if is_root else None,
         policy=policy,
         allowance=allowance,
-        spool_folder=spool_folder,
+        spill_folder=spill_folder,
     )
 
 

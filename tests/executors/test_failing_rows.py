@@ -19,7 +19,7 @@ from llm_datagen.executors import block_run
 from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.kernel import Kernel
 from llm_datagen.streams import Span
-from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, letter
+from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, dead_letter
 from llm_datagen.streams.line_numbers import LineCounter
 
 from ..actors.helpers import block_of
@@ -55,16 +55,16 @@ def test_a_worker_goes_on_after_rows_that_fail(shape: str, policy: FailurePolicy
     assert (done.dead, done.skipped) == ((20, 0) if is_dead else (0, 20))
     assert [failure.ids for failure in done.survived] == [(n,) for n in range(1, 40, 2)]
     assert [failure.record.text for failure in done.survived] == [f"row {n}" for n in range(1, 40, 2)]
-    letters = [orjson.loads(line) for line in done.letters.splitlines()]
-    assert [found["input"]["n"] for found in letters] == (list(range(1, 40, 2)) if is_dead else [])
-    assert all(found["source"][0] == found["_i"] for found in letters)
+    dead_letters = [orjson.loads(line) for line in done.dead_letters.splitlines()]
+    assert [found["input"]["n"] for found in dead_letters] == (list(range(1, 40, 2)) if is_dead else [])
+    assert all(found["source"][0] == found["_i"] for found in dead_letters)
 
 
 def test_so_does_a_worker_process() -> None:
     """M24: with the user's exceptions and items."""
     with running(odd_fails, policy=DEAD) as bench:
         done = bench.done_of([{"n": n} for n in range(8)])
-    assert (done.rest, done.failure, done.dead, len(done.letters.splitlines())) == (None, None, 4, 4)
+    assert (done.rest, done.failure, done.dead, len(done.dead_letters.splitlines())) == (None, None, 4, 4)
     assert [(failure.ids, failure.items) for failure in done.survived] == [
         ((n,), [{"n": n, "_i": n}]) for n in (1, 3, 5, 7)
     ]
@@ -90,7 +90,7 @@ def test_what_the_node_must_decide_ends_the_pass(policy: FailurePolicy, error: B
 
     done = run(kernel_of(operator_of("item", act), policy=policy), block_of([{"n": 0}, {"n": 1}]))
     assert done.failure is not None
-    assert (done.failure.error, done.failure.letters, done.survived) == (error, b"", ())
+    assert (done.failure.error, done.failure.dead_letters, done.survived) == (error, b"", ())
     assert done.rest is not None
     assert len(done.rest.records) == 2
 
@@ -137,7 +137,7 @@ def test_a_long_text_is_kept_up_to_a_bound_and_says_so() -> None:
 def test_a_damaged_record_does_not_become_many_times_its_size() -> None:
     """A record of NULs takes six times its size as JSON."""
     failed = FailureRecord("ValueError", "damaged", "")
-    make: Callable[[bytes], bytes] = lambda record: letter(  # noqa: E731 - one call, two records
+    make: Callable[[bytes], bytes] = lambda record: dead_letter(  # noqa: E731 - one call, two records
         7, UNPARSED, record=record, node_id="n", error=failed, attempts=0, source=Span(7, 8, 0, 9)
     )
     short, long = orjson.loads(make(b"\0\xff" * 10)), orjson.loads(make(b"\0" * (3 * RAW_BYTES)))
@@ -259,7 +259,9 @@ def test_rows_before_one_that_cannot_be_parsed_are_decoded_once() -> None:
         kernel_of(operator_of("batch", lambda item: item), batch_size=7, policy=DEAD), replace(block, decode=decode)
     )
     assert [row["n"] for row in rows_of(done)] == [0, 1, 3, 6]
-    assert [orjson.loads(line)["raw"] for line in done.letters.splitlines()] == [f'{{"n":{n}]' for n in sorted(bad)]
+    assert [orjson.loads(line)["raw"] for line in done.dead_letters.splitlines()] == [
+        f'{{"n":{n}]' for n in sorted(bad)
+    ]
     assert sorted(decoded) == [0, 1, 2, 2, 3, 4, 4, 5, 6]
 
 
@@ -335,4 +337,4 @@ def test_the_policy_of_retries_holds_within_a_pass() -> None:
     policy = replace(DEAD, retries=2, retry_wait=0.001)
     done = run(kernel_of(operator_of("item", act), policy=policy), block_of([{"n": n} for n in range(4)]))
     assert calls == [0, 1, 1, 1, 2, 3, 3, 3]
-    assert [orjson.loads(line)["attempts"] for line in done.letters.splitlines()] == [3, 3]
+    assert [orjson.loads(line)["attempts"] for line in done.dead_letters.splitlines()] == [3, 3]

@@ -160,7 +160,7 @@ def test_a_task_ends_at_the_row_that_fails_with_the_users_exception_and_its_trac
     assert "in fail" in failure.record.trace
     assert "in fail" in "".join(failure.error.__notes__)
     assert "on purpose" in failure.record.text
-    assert failure.letters == b""  # nobody wants them
+    assert failure.dead_letters == b""  # nobody wants them
 
 
 class NeverBack(Exception):
@@ -310,7 +310,7 @@ def test_a_death_is_the_failure_of_its_row(die: Callable[[], None]) -> None:
     assert isinstance(failure.error, WorkerDiedError)
     assert f"the worker process of n {DEATHS[die]}" in failure.record.text
     assert (failure.ids, failure.items, failure.rows) == ((0,), [{"n": 7, "_i": 0}], 1)
-    assert b'"kind":"WorkerDiedError"' in failure.letters
+    assert b'"kind":"WorkerDiedError"' in failure.dead_letters
 
 
 def test_of_many_rows_in_one_task_those_that_kill_their_process_are_found_and_all_others_come_out() -> None:
@@ -342,7 +342,7 @@ def test_a_row_that_kills_its_process_is_tried_again_as_often_as_one_that_raises
         failure = bench.done_of([{"n": 2, "deaths": 9}]).failure
     assert calls.all() == {"1": 2, "2": 2}
     assert failure is not None
-    assert b'"attempts":2' in failure.letters
+    assert b'"attempts":2' in failure.dead_letters
 
 
 @pytest.mark.parametrize("bisect", [True, False])

@@ -12,8 +12,9 @@ from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.limits import adaptive_concurrency, registry
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from llm_datagen.llm.limits.header_quota import HeaderQuota
-from llm_datagen.llm.limits.headers import Left, RateLimits, rate_limits
+from llm_datagen.llm.limits.headers import rate_limits
 from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits
+from llm_datagen.llm.types import Quota, RateLimits
 from llm_datagen.testing import FakeLLMServer, LLMLimits
 
 from ..support import Bench
@@ -24,7 +25,7 @@ ANSWERED = CallOutcome(is_answered=True)
 
 def _turned_away(which: AdaptiveConcurrency, in_flight: int, sent_at: float, now: float | None = None) -> bool:
     now = sent_at if now is None else now
-    return which.turned_away(in_flight=in_flight, sent_at=sent_at, now=now, retry_after=None)
+    return which.record_429(in_flight=in_flight, sent_at=sent_at, now=now, retry_after=None)
 
 
 def test_single_429s_and_bursts_of_them_change_nothing() -> None:
@@ -34,10 +35,10 @@ def test_single_429s_and_bursts_of_them_change_nothing() -> None:
         if random.random() < 0.02:
             assert not _turned_away(few, 50, float(second))
         else:
-            few.answered(1.0)
+            few.record_answer(1.0)
     burst = AdaptiveConcurrency()
     assert not any(_turned_away(burst, 50, 0.0, now=k / 50) for k in range(50))
-    assert few.at_once == burst.at_once == math.inf
+    assert few.limit == burst.limit == math.inf
 
 
 def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_it_until_it_is_none() -> None:
@@ -45,8 +46,8 @@ def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_i
     it.peak = 10
     falls = []
     for k in range(400):
-        if _turned_away(it, min(10, int(min(it.at_once, 10))), k / 4):
-            falls.append(it.at_once)
+        if _turned_away(it, min(10, int(min(it.limit, 10))), k / 4):
+            falls.append(it.limit)
             assert not _turned_away(it, 10, k / 4 - 0.1, k / 4), "sent before it fell"
     assert falls[:4] == [7, 4, 2, 1]
     assert set(falls[4:]) == {1}
@@ -54,11 +55,11 @@ def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_i
     assert it.room_at(0, 101.0) == 101.0
     assert it.room_at(1, 101.0) == math.inf
     answers = 0
-    while math.isfinite(it.at_once):
-        before = it.at_once
-        is_lifted = it.answered(0.1)
+    while math.isfinite(it.limit):
+        before = it.limit
+        is_lifted = it.record_answer(0.1)
         answers += 1
-        assert it.at_once in (before, before + 1) or is_lifted
+        assert it.limit in (before, before + 1) or is_lifted
     assert answers == 3 * sum(range(1, 10))
     assert it.room_at(1000, 0.0) == 0.0
 
@@ -102,9 +103,9 @@ def test_what_is_left_is_spent_and_then_waited_for(tmp_path: Path, monkeypatch: 
 def test_an_allowance_is_what_the_latest_call_heard_less_what_was_sent_since() -> None:
     it = HeaderQuota()
     assert it.room_at(1000, 0.0) == 0.0
-    it.hear(Left(remaining=5, limit=8, reset=10.0), call=3, sent_since=2, now=0.0)
-    it.hear(Left(remaining=100, limit=100, reset=10.0), call=2, sent_since=0, now=0.0)
-    it.hear(Left(remaining=0, limit=8, reset=86400.0), call=4, sent_since=0, now=0.0)  # a quota, not a limit
+    it.update(Quota(remaining=5, limit=8, reset=10.0), call=3, sent_since=2, now=0.0)
+    it.update(Quota(remaining=100, limit=100, reset=10.0), call=2, sent_since=0, now=0.0)
+    it.update(Quota(remaining=0, limit=8, reset=86400.0), call=4, sent_since=0, now=0.0)  # a quota, not a limit
     assert it.room_at(3, 1.0) == 1.0
     it.spend(3)
     assert it.room_at(1, 1.0) == 10.0
@@ -121,7 +122,7 @@ def test_calls_wait_for_a_reset_and_never_for_an_answer_that_nobody_awaits() -> 
     assert ticket is not None
     assert not limiter.counts_tokens
     left = RateLimits(
-        requests=Left(remaining=1, limit=2, reset=30.0), tokens=Left(remaining=900, limit=1000, reset=60.0)
+        requests=Quota(remaining=1, limit=2, reset=30.0), tokens=Quota(remaining=900, limit=1000, reset=60.0)
     )
     limiter.leave(ticket, CallOutcome(is_answered=True, left=left))
     assert limiter.counts_tokens

@@ -205,7 +205,7 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
     async def body(cache: CacheLayer) -> list[Any]:
         await cache.complete(REQUEST)
         asked.go.clear()
-        asker = Asker(cache, schema, max_repairs=1)
+        asker = Asker(cache, schema, max_repairs=1, cache=cache)
         both = [asyncio.create_task(asker.ask(REQUEST)) for _ in range(2)]
         await asyncio.sleep(0.02)  # both have the first answer; one asks for the repair, the other one waits for that
         asked.go.set()

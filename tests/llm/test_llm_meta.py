@@ -14,10 +14,9 @@ import pytest
 
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.llm import PromptError
-from llm_datagen.llm.answers.formats import Parsed
 from llm_datagen.llm.answers.provenance import prompt_hash, provenance
-from llm_datagen.llm.cache.response_cache import _as_cached
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.cache.response_cache import _as_stored
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Parsed
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
@@ -128,7 +127,7 @@ def test_an_answer_that_an_earlier_version_kept_can_be_discarded() -> None:
     request = ChatRequest(messages=[], params={}, model="m")
     answer = ChatAnswer(text="é", model="m", usage={"total_tokens": 2})
     fields = {name: value for name, value in dataclasses.asdict(answer).items() if name != "response_model"}
-    (written,) = _as_cached([(request, answer)]).values()
+    (written,) = _as_stored([(request, answer)]).values()
     assert written[8:] == orjson.dumps(fields)
-    (other,) = _as_cached([(request, dataclasses.replace(answer, response_model="n"))]).values()
+    (other,) = _as_stored([(request, dataclasses.replace(answer, response_model="n"))]).values()
     assert orjson.loads(other[8:])["response_model"] == "n"

@@ -71,7 +71,7 @@ def test_the_pause_is_never_shorter_than_the_endpoint_asks(server: ChatServer) -
     async def ask() -> None:
         operator = server.operator(max_retries=1, retry_wait=0.001)
         await operator.setup()
-        caller = operator._caller
+        caller = operator._transport
         assert isinstance(caller, RetryLayer)
 
         async def sleep(seconds: float, request: ChatRequest) -> None:
@@ -101,7 +101,7 @@ def test_after_a_cut_connection_or_a_damaged_body_the_first_new_try_is_made_at_o
     async def ask() -> None:
         operator = server.operator(max_retries=2)
         await operator.setup()
-        caller = operator._caller
+        caller = operator._transport
         assert isinstance(caller, RetryLayer)
 
         async def sleep(seconds: float, _request: ChatRequest) -> None:

@@ -1,4 +1,4 @@
-"""Which rows share a kept answer, and that no column of a row is overwritten unseen."""
+"""Which rows share a cached answer, and that no column of a row is overwritten unseen."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_rows_of_one_prompt_share_an_answer_and_the_log_says_so_once(server: Cha
     ctx = Context()
     rows = asyncio.run(run_rows(numbered(server).operator(cache=str(tmp_path / "cache")), ROWS, ctx))
     assert {row["answer"] for row in rows} == {"joke 0"}
-    (line,) = [line for line in ctx.lines if "kept answer" in line]
-    assert "row 1 got the kept answer of row 0" in line
+    (line,) = [line for line in ctx.lines if "cached answer" in line]
+    assert "row 1 got the cached answer of row 0" in line
     assert "cache_by='row'" in line
 
 
@@ -45,7 +45,7 @@ def test_nothing_is_said_where_nobody_wants_another_answer(
 ) -> None:
     ctx = Context()
     asyncio.run(run_rows(server.operator(cache=str(tmp_path / "cache"), **options), rows, ctx))
-    assert not [line for line in ctx.lines if "kept answer" in line]
+    assert not [line for line in ctx.lines if "cached answer" in line]
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -476,7 +476,6 @@ def test_a_second_run_of_an_id_is_refused_in_one_process(bench: Bench) -> None:
     finally:
         go_on.set()
     report = first.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.COMPLETED
     assert len(lines(bench.output)) == 20
     with pytest.raises(PipelineExistsError, match="has ended"):
@@ -669,7 +668,6 @@ def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> No
     fail = False
     first.resume("a").run()
     report = second.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.COMPLETED
     made = lines(bench.output)
     assert bag(lines(target)) == bag({"n": row["n"], "_i": at, "_i_in": row["_i"]} for at, row in enumerate(made))
@@ -684,7 +682,9 @@ def test_what_of_the_data_is_refused_is_a_setting_that_is_kept(bench: Bench) -> 
     assert [node["data_config"]["max_record_bytes"] for node in nodes] == [100, None]
     bench.pipeline([same, same]).resume("a").run()
     assert lines(bench.output) == [{"a": None, "_i": 0}, {"a": 12345678901234567890123, "_i": 1}]
-    told = [letter["error"]["text"] for letter in lines(bench.between("a").with_name("node_0.jsonl.errors.jsonl"))]
+    told = [
+        dead_letter["error"]["text"] for dead_letter in lines(bench.between("a").with_name("node_0.jsonl.errors.jsonl"))
+    ]
     assert ["line 3" in text and "max_record_bytes" in text for text in told] == [True, False]
     assert "line 4" in told[1]
     with pytest.raises(ConfigError, match=r"DataConfig\.nan must be one of"):
@@ -700,7 +700,10 @@ def test_nan_in_a_result_is_its_rows_failure(bench: Bench, executor: Any) -> Non
     operator = FunctionOperator(_odd, name="odd")
     report = bench.pipeline([operator], on_error="dead_letter", executor=executor).create("a").run()
     assert (report.rows_out, report.failed) == (2, 3)
-    told = {letter["_i"]: letter["error"]["text"] for letter in lines(bench.output.with_name("out.jsonl.errors.jsonl"))}
+    told = {
+        dead_letter["_i"]: dead_letter["error"]["text"]
+        for dead_letter in lines(bench.output.with_name("out.jsonl.errors.jsonl"))
+    }
     assert "row 1 cannot be written: column 'x'[0] holds nan" in told[1]
     assert "line 4" in told[3] and "nan='null'" in told[3]  # noqa: PT018
     assert "line 5" in told[4] and "half a surrogate pair" in told[4]  # noqa: PT018

@@ -140,7 +140,6 @@ def test_a_run_that_was_cancelled_accounts_for_what_it_has_read(bench: Bench, st
         eventually(lambda wanted=wanted: len(calls) >= wanted)  # type: ignore[misc]
         pipeline.cancel()
         report = pipeline.wait(30)
-        assert report is not None
         for number, node in enumerate(report.nodes):
             assert parts(node) == of_image(bench, number)
         ledger_of(bench)
@@ -161,5 +160,4 @@ def test_a_streaming_node_whose_source_is_followed_knows_nothing_of_what_is_to_c
         file.write('{"n": 11}\n')
     Path(f"{bench.input}.done").touch()
     report = pipeline.wait(30)
-    assert report is not None
     assert parts(report.nodes[0]) == of_image(bench) == (9, 2, 0, 0, 0)

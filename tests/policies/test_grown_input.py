@@ -19,7 +19,7 @@ from llm_datagen.streams import fingerprint as fingerprint_module
 
 from ..pipeline.chains import operator
 from ..support import Bench, bag, lines, numbered
-from .helpers import Seen, check_counts, double, failing_when, ledger_of, letters_of, some_children
+from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of, some_children
 
 
 def row(n: int) -> str:
@@ -82,7 +82,7 @@ def test_dead_letters_stay_when_the_input_grows(bench: Bench) -> None:
     pipeline.run()
     bench.give(numbered(40))
     report = pipeline.resume("a").run()
-    assert [letter["_i"] for letter in letters_of(bench.between("a"))] == [3, 33]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.between("a"))] == [3, 33]
     check_counts(bench, report)
 
 

@@ -100,7 +100,6 @@ def test_a_cancelled_run_does_not_wait_longer_than_its_grace(
     eventually(lambda: hang.hanging)
     pipeline.cancel("enough")
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert (report.status, report.reason, report.failed) == (Status.CANCELED, "enough", 0)
     assert 7 not in [row["n"] for row in lines(bench.between("a"))]
     assert not list(bench.folder.rglob("*.done"))
@@ -150,7 +149,6 @@ def test_a_call_that_ends_within_the_grace_is_saved(bench: Bench, hang: Hang) ->
     time.sleep(0.05)
     hang.gate.set()
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.CANCELED
     assert [row["n"] for row in lines(bench.output)] == list(range(8))
     assert "[Grace Over]" not in bench.log.read_text()
@@ -332,7 +330,6 @@ class Watch:
     def end(self) -> RunReport:
         """Wait for the end."""
         report = self.pipeline.wait(PATIENCE_SECONDS)
-        assert report is not None
         assert all(node.stalled is None for node in report.nodes)
         return report
 

@@ -11,7 +11,7 @@ from llm_datagen import NodeFailedError
 from llm_datagen.testing import FaultyStorage, record
 
 from ..support import Bench, numbered
-from .helpers import letters_of, poisoned
+from .helpers import dead_letters_of, poisoned
 
 
 def steps(storage: FaultyStorage, name: str) -> list[str]:
@@ -49,9 +49,9 @@ def test_new_files_are_in_their_folder_for_good(bench: Bench) -> None:
     replaced = {"out.jsonl.commits", "out.jsonl.done"}
     assert all("fsync" in steps(storage, name) for name in appended)
     assert steps(storage, "made").count("fsync") == len(appended) + len(replaced)
-    letters = place(storage, "fsync", "out.jsonl.errors.jsonl")
-    entered = place(storage, "fsync", "made", after=letters)
-    assert entered < place(storage, "write", "out.jsonl.commits", after=letters), (
+    dead_letters = place(storage, "fsync", "out.jsonl.errors.jsonl")
+    entered = place(storage, "fsync", "made", after=dead_letters)
+    assert entered < place(storage, "write", "out.jsonl.commits", after=dead_letters), (
         "before the commit that speaks of them"
     )
 
@@ -92,6 +92,6 @@ def test_letters_of_an_earlier_process_are_on_the_medium_before_the_seal(bench: 
     pipeline.resume("a", max_errors=9)
     with record() as storage:
         pipeline.run()
-    assert len(letters_of(bench.folder / "made" / "out.jsonl")) == 1
+    assert len(dead_letters_of(bench.folder / "made" / "out.jsonl")) == 1
     assert "write" not in steps(storage, "out.jsonl.errors.jsonl")
     assert place(storage, "fsync", "out.jsonl.errors.jsonl") < place(storage, "rename", "out.jsonl.done")

@@ -289,8 +289,8 @@ def kill_rerun() -> Iterator[Callable[[Bench, str, int], int]]:
     assert job.stdout is not None
     stdin, stdout = job.stdin, job.stdout
 
-    def kill(bench: Bench, letters: str, at: int) -> int:
-        stdin.write(json.dumps([str(bench.folder), letters, at]) + "\n")
+    def kill(bench: Bench, dead_letters: str, at: int) -> int:
+        stdin.write(json.dumps([str(bench.folder), dead_letters, at]) + "\n")
         stdin.flush()
         return int(stdout.readline())
 

@@ -169,10 +169,10 @@ def test_a_replay_whose_letters_cannot_be_read_releases_none(bench: Bench) -> No
     scene.bench, scene.is_mended = bench, True
     pipeline = scene.pipeline().create("a", max_errors=None)
     pipeline.run()
-    letters = Path(f"{bench.output}.errors.jsonl")
-    letters.write_bytes(letters.read_bytes().replace(b'"source"', b'"sauce!"'))
+    dead_letters = Path(f"{bench.output}.errors.jsonl")
+    dead_letters.write_bytes(dead_letters.read_bytes().replace(b'"source"', b'"sauce!"'))
     before = contents(bench.folder)
-    with pytest.raises(DatagenError, match=str(letters)):
+    with pytest.raises(DatagenError, match=str(dead_letters)):
         pipeline.replay("a")
     assert contents(bench.folder) == before
 
@@ -194,12 +194,12 @@ def test_a_node_by_itself_that_is_refused_changes_no_file(bench: Bench) -> None:
 def test_dead_letters_that_nobody_accounts_for_are_neither_deleted_nor_added_to(bench: Bench) -> None:
     """M4, M24: whoever removed the output by hand has not said what is to become of them."""
     bench.give(numbered(5))
-    letters = Path(f"{bench.output}.errors.jsonl")
-    letters.write_text("kept\n")
+    dead_letters = Path(f"{bench.output}.errors.jsonl")
+    dead_letters.write_text("kept\n")
     pipeline = bench.pipeline([lambda item: 1 / item["n"]], on_error="dead_letter").create("a")
-    with pytest.raises(StreamError, match=f"{letters} has 5 bytes that no commit log accounts for"):
+    with pytest.raises(StreamError, match=f"{dead_letters} has 5 bytes that no commit log accounts for"):
         pipeline.run()
-    assert letters.read_text() == "kept\n"
+    assert dead_letters.read_text() == "kept\n"
     assert not bench.output.exists()
 
 

@@ -146,6 +146,6 @@ def test_a_class_that_still_calls_its_storage_disk_is_warned_and_keeps_it() -> N
     with pytest.warns(DeprecationWarning, match=r"Older\.disk is called `storage` now"):
 
         class Older(JsonlStream):
-            storage = storage
+            disk = storage
 
     assert Older("older://rows").storage is storage

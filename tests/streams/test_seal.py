@@ -34,12 +34,12 @@ def test_a_seal_says_what_the_stream_is() -> None:
     stream = stream_on(MemoryStorage())
     sink = stream.sink(source="jsonl://in.jsonl")
     sink.append(b"1\n2\n", rows=2, spans=[Span(0, 3, 0, 30)], filtered=1, ids=("0_1", 2), marks={"m": [1]})
-    manifest = sink.seal()
-    assert manifest == stream.manifest()
-    assert manifest.sealed_at
-    assert (manifest.rows, manifest.size, manifest.filtered, manifest.ids) == (2, 4, 1, ("0_1", 2))
-    assert (manifest.source, manifest.cover, manifest.marks) == ("jsonl://in.jsonl", (Span(0, 3, 0, 30),), {"m": [1]})
-    assert manifest.complete
+    seal = sink.seal()
+    assert seal == stream.read_seal()
+    assert seal.sealed_at
+    assert (seal.rows, seal.size, seal.filtered, seal.ids) == (2, 4, 1, ("0_1", 2))
+    assert (seal.source, seal.cover, seal.marks) == ("jsonl://in.jsonl", (Span(0, 3, 0, 30),), {"m": [1]})
+    assert seal.complete
     assert stream.storage.read_all(stream.commits_path) is None
     assert orjson.loads(stream.storage.read_all(stream.done_path) or b"")["rows"] == 2
 
@@ -53,7 +53,7 @@ def test_a_seal_that_another_program_made_counts(text: bytes) -> None:
     stream = stream_of(b"1\n2")
     stream.storage.replace(stream.done_path, text, sync=False)
     assert stream.is_sealed()
-    assert stream.manifest() is None
+    assert stream.read_seal() is None
     assert list(stream.get_reader().read(9)) == [([1, 2], [0, 1])]
     stream.unseal()
     assert not stream.is_sealed()
@@ -67,10 +67,10 @@ def test_a_file_of_another_program_can_be_sealed() -> None:
     stream.seal()
     stream.seal()
     assert list(stream.get_reader().read(9)) == [([1, 2], [0, 1])]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert not manifest.complete
-    assert manifest.rows is None
+    seal = stream.read_seal()
+    assert seal is not None
+    assert not seal.complete
+    assert seal.rows is None
     stream.verify()
     stream.unseal()
     stream.unseal()
@@ -94,9 +94,9 @@ def test_an_unfinished_stream_sealed_by_hand_ends_with_its_last_commit() -> None
     put(stream, contents(stream) + b'{"_i":2,"da')
     stream.seal()
     assert list(stream.get_reader().read(9)) == [([1, 2], [0, 1])]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert (manifest.rows, manifest.complete) == (2, False)
+    seal = stream.read_seal()
+    assert seal is not None
+    assert (seal.rows, seal.complete) == (2, False)
 
 
 def test_an_unfinished_stream_that_was_changed_is_not_sealed_by_hand() -> None:
@@ -120,9 +120,9 @@ def test_an_unsealed_stream_is_continued_where_it_ended() -> None:
         with stream.get_writer() as writer:
             writer.write([number])
     assert list(stream.get_reader().read(9)) == [(["a", 0, 1, 2], [0, 1, 2, 3])]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert (manifest.rows, manifest.ids) == (4, (0, 3))
+    seal = stream.read_seal()
+    assert seal is not None
+    assert (seal.rows, seal.ids) == (4, (0, 3))
     stream.verify()
 
 
@@ -196,9 +196,9 @@ def test_an_empty_stream_can_be_sealed_and_continued() -> None:
 
 def test_a_seal_survives_being_written_and_read() -> None:
     """M17: the manifest is JSON that comes back whole."""
-    manifest = Seal(size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True)
-    assert Seal.parse(manifest.dump()) == manifest
-    assert Seal.parse(manifest.dump()[:-3]) is None
+    seal = Seal(size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True)
+    assert Seal.parse(seal.dump()) == seal
+    assert Seal.parse(seal.dump()[:-3]) is None
 
 
 # The order of things.

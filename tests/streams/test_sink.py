@@ -347,19 +347,19 @@ def run_on(storage: Storage, rows: int, step: int, seed: int) -> None:
 def check_run(storage: Storage, rows: int, *, may_keep_log: bool = False) -> None:
     """Every source row is covered once, and its result is in the file once or, filtered, not at all."""
     stream = stream_on(storage)
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert manifest.complete
-    assert manifest.cover == (span(0, rows),)
+    seal = stream.read_seal()
+    assert seal is not None
+    assert seal.complete
+    assert seal.cover == (span(0, rows),)
     left = commit_log.read_log(storage, stream.commits_path)
     assert left is None or may_keep_log, "the log goes with the seal"
     if left is not None:  # a crash between the two: then it says the same
-        assert said(left[1]) == said(manifest.position())
+        assert said(left[1]) == said(seal.position())
     found = Counter(row["_i"] for row in values_now(stream))
     assert set(found.values()) <= {1}
-    assert manifest.rows == len(found)
-    assert manifest.rows + manifest.filtered == rows
-    assert (manifest.size, manifest.crc) == (len(contents(stream)), zlib.crc32(contents(stream)))
+    assert seal.rows == len(found)
+    assert seal.rows + seal.filtered == rows
+    assert (seal.size, seal.crc) == (len(contents(stream)), zlib.crc32(contents(stream)))
     stream.verify()
 
 

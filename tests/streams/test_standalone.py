@@ -95,9 +95,9 @@ def test_rows_keep_the_ids_they_have(stream: Stream) -> None:
         writer.write(given)
     assert given[1] == {"a": "q", "_i": None}  # what the user gave is not changed
     assert [ids for _, ids in read_all(stream)] == [["0_1"], [1], [77], [3]]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert manifest.ids == ("0_1", 3)
+    seal = stream.read_seal()
+    assert seal is not None
+    assert seal.ids == ("0_1", 3)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "memory"])

@@ -52,7 +52,7 @@ def test_a_few_cases_of_each_kind_find_nothing(arguments: str) -> None:
     assert tally["runs"] > 0
     if what in {"kills", "graphs"}:
         assert tally["kills"] > 0
-        assert tally["letters"] > 0
+        assert tally["dead_letters"] > 0
     if what == "kills":
         assert tally["cuts"] + tally["fills"] > 0  # which of them, the moment of a kill decides
 
@@ -70,7 +70,7 @@ def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() ->
     """M21, M24, S1, S2, R2, C1: random pipelines, with rows that fail; calls are repeated within `bounds.py`."""
     tally = torture("--seed", "40", "--kills", "40", "--jobs", "2", "--seconds", "90")
     assert tally["kills"] >= 40
-    assert min(tally[name] for name in ("cuts", "fills", "replays", "letters", "again", "abandoned")) > 0
+    assert min(tally[name] for name in ("cuts", "fills", "replays", "dead_letters", "again", "abandoned")) > 0
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
     tally = torture("graphs", "--seed", "1", "--kills", "20")
     assert tally["runs"] >= 3
     assert tally["replays"] == tally["runs"]
-    assert tally["letters"] > 0
+    assert tally["dead_letters"] > 0
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_long_llm() -> None:
     """M21: the same, three hundred cases."""
     tally = torture("llm", "--seed", "1000", "--seeds", "300", timeout=3500)
     assert tally["runs"] == 300
-    assert min(tally[name] for name in ("kills", "fills", "ends", "letters")) > 0
+    assert min(tally[name] for name in ("kills", "fills", "ends", "dead_letters")) > 0
 
 
 @pytest.mark.torture

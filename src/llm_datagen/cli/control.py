@@ -14,15 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llm_datagen.cli.run_view import RunView, look_at
-from llm_datagen.errors import DatagenError
+from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 
 _LOOK_SECONDS = 0.1
-
-
-class CannotCancelError(DatagenError):
-    """Raised when a run cannot be cancelled from here; says why, and what to do."""
 
 
 def send_cancel(folder: RunFolder, reason: str = "") -> int:
@@ -34,35 +30,35 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        CannotCancelError: when nobody runs it, or nobody whom a signal from here would reach.
-        ControlError: when it has a control socket, and does not answer there.
+        ControlError: when nobody runs it, nobody whom a signal from here would reach, or its control socket does not
+            answer.
     """
     run = look_at(folder)
     name = f"run {folder.pipeline_id!r}"
     if not folder.is_locked() and not run.is_live:
-        raise CannotCancelError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
+        raise ControlError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
     host, pid = run.state.get("host"), run.state.get("pid")
     if host != socket.gethostname():
-        raise CannotCancelError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
+        raise ControlError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
     owner = folder.owner()
     if owner is not None and owner.control and not owner.is_elsewhere:
         ask(folder, "cancel", reason=reason)
         return owner.pid
     if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.path / "lock"):
-        raise CannotCancelError(
+        raise ControlError(
             f"{name} is running, but not in process {pid}, which its run state names. Try again: it may be starting"
         )
     if not _takes_sigterm(pid):
-        raise CannotCancelError(
+        raise ControlError(
             f"{name} is run by process {pid}, which would not save at a SIGTERM, but die of it (the run was not "
             "started by run() in its main thread); let that program call cancel()"
         )
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
-        raise CannotCancelError(f"{name}: process {pid} has ended just now") from None
+        raise ControlError(f"{name}: process {pid} has ended just now") from None
     except PermissionError:
-        raise CannotCancelError(f"{name} is run by process {pid} of another user: cancel it as that user") from None
+        raise ControlError(f"{name} is run by process {pid} of another user: cancel it as that user") from None
     return pid
 
 

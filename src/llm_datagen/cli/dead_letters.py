@@ -18,7 +18,7 @@ from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commit_log import Position
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
@@ -105,7 +105,7 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
     for entry in entries:
         stream = StreamFactory.of_node(entry, "output_uri")
         groups: dict[tuple[str, str], DeadLetterGroup] = {}
-        for dead_letter in read_letters(stream, position=committed(stream, entry) or Position()):
+        for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             kind, text = dead_letter["error"]["kind"], reason_of(dead_letter["error"])
             cause = (kind, shape_of(text))
             if cause not in groups and len(groups) >= _GROUPS:
@@ -130,7 +130,7 @@ def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for entry in entries:
         stream = StreamFactory.of_node(entry, "output_uri")
         source = StreamFactory.of_node(entry, "input_uri")
-        for dead_letter in read_letters(stream, position=committed(stream, entry) or Position()):
+        for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             where = ""
             with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
                 where = source.line_place(dead_letter["source"][1])

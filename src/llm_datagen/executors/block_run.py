@@ -32,7 +32,7 @@ _NOTHING = object()
 _SETTLED = object()
 
 
-def _let_go(error: BaseException) -> None:
+def _release_frame(error: BaseException) -> None:
     """Let an exception, which hooks may hold for long, not hold the block that its row was in."""
     trace = error.__traceback__
     while trace is not None:
@@ -66,22 +66,22 @@ class BlockRun:
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
-        self._output = RowOutput(kernel.encoder, kernel.id_scheme, kernel.spool_folder)
+        self._output = RowOutput(kernel.encoder, kernel.id_scheme, kernel.spill_folder)
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failure: OperatorFailure | None = None
         self._survived: list[OperatorFailure] = []
-        self._letters: list[bytes] = []
+        self._dead_letters: list[bytes] = []
         self._failed_bytes = 0  # of these: what they hold in memory, about
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
         self._started, self._cpu_started = time.perf_counter(), time.thread_time()
         self._deadline = self._started + (SLICE_SECONDS if kernel.slice_seconds is None else kernel.slice_seconds)
 
-    def _goes_on(self) -> bool:
+    def _may_call(self) -> bool:
         """Return whether another call may be made: time is left, nothing has failed, nobody paused or cancelled."""
         kernel = self._kernel
-        if self._failure or kernel.is_halted or kernel.is_held or kernel.ctx.is_cancelled():
+        if self._failure or kernel.is_halted or kernel.is_paused or kernel.ctx.is_cancelled():
             return False
         is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
         if self._failed_bytes > FAILED_BYTES and not is_begun:
@@ -95,11 +95,11 @@ class BlockRun:
 
         It does what `take_item` and `settle_item` do, with the common case (an object in, an object out) inline.
         """
-        if not self._goes_on():
+        if not self._may_call():
             return
         records, decode, start = self._block.records, self._block.decode, self._block.start
         func, takes_ctx, is_batch = call.func, call.takes_ctx, call.batch
-        ctx, root, look = self._kernel.ctx, self._kernel.root, self._kernel.calls_a_look - 1
+        ctx, root, check_mask = self._kernel.ctx, self._kernel.root, self._kernel.calls_per_check - 1
         output = self._output
         settle, made, add, encode = output.settle, output.records, output.records.append, self._kernel.encoder.encode
         is_plain, first, last = output.marks is None, output.first, output.last
@@ -155,9 +155,9 @@ class BlockRun:
                     output.last = last
                     settle(row_id, item, result)
                     first, last = output.first, output.last
-                if not number & look:
+                if not number & check_mask:
                     self._settled, self._attempts = number + 1, 0
-                    if not self._goes_on():
+                    if not self._may_call():
                         break
                     if len(made) >= STOW_ROWS:
                         output.stow()
@@ -209,10 +209,10 @@ class BlockRun:
         return self._given[1].copy()  # the list is the operator's own
 
     def _rows_of_next_call(self) -> int:
-        siblings, begin = self._kernel.siblings, self._claimed
-        if siblings is None or begin >= len(self._block.records):
+        parent_batches, begin = self._kernel.parent_batches, self._claimed
+        if parent_batches is None or begin >= len(self._block.records):
             return self._kernel.step
-        return siblings.end(self._block, begin) - begin
+        return parent_batches.end(self._block, begin) - begin
 
     def settle_batch(self, results: Any) -> None:
         """Take what the operator returned for a batch."""
@@ -233,7 +233,7 @@ class BlockRun:
 
     def _begin(self, count: int) -> bool:
         """Claim the next rows, unless some that were claimed are left; return whether there is a call to be made."""
-        if not self._goes_on():
+        if not self._may_call():
             return False
         if self._claimed == self._settled:
             self._claimed += len(list(islice(self._numbers, count)))
@@ -247,7 +247,7 @@ class BlockRun:
             the next rows when the policy lets the node go on without these. None when no more calls are made: then
             `failure` says why.
         """
-        _let_go(error)
+        _release_frame(error)
         ids, items = self._given
         if not items:  # the row could not be parsed
             ids = [self._input.unparsed_id(self._settled)]
@@ -270,9 +270,9 @@ class BlockRun:
         is_common = isinstance(error, Exception)  # not a call that is cancelled, or an exit
         may_survive = is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
         survives = may_survive and kernel.survives(rows, self._settled)
-        record, begin, letters = FailureRecord.of(error), self._settled, b""
+        record, begin, dead_letters = FailureRecord.of(error), self._settled, b""
         if kernel.policy.on_error == "dead_letter" and not is_fatal and not is_stop:
-            letters = self._input.letters(
+            dead_letters = self._input.dead_letters(
                 range(begin, begin + rows),
                 node_id=kernel.ctx.node_id,
                 error=record,
@@ -284,7 +284,7 @@ class BlockRun:
             items,
             tuple(ids),
             rows,
-            b"" if survives else letters,
+            b"" if survives else dead_letters,
             is_fatal=is_fatal,
             is_stop=is_stop,
             row=self._block.start + begin,
@@ -292,17 +292,17 @@ class BlockRun:
             excerpt="" if survives else self._input.excerpt(begin),
         )
         if survives:
-            self._go_on_without(failure, letters)
+            self._settle_failed(failure, dead_letters)
             return 0.0
         self._failure = failure  # the node decides, or has decided
         return None
 
-    def _go_on_without(self, failure: OperatorFailure, letters: bytes) -> None:
+    def _settle_failed(self, failure: OperatorFailure, dead_letters: bytes) -> None:
         """Be done with rows that failed: the policy of the node lets it go on without them."""
         record = failure.record
         self._survived.append(failure)
-        self._letters.append(letters)
-        self._failed_bytes += len(letters) + len(record.text) + len(record.trace)
+        self._dead_letters.append(dead_letters)
+        self._failed_bytes += len(dead_letters) + len(record.text) + len(record.trace)
         if record.is_cut:  # the exception holds more than that
             self._failed_bytes += FAILED_BYTES
         self._settled += failure.rows
@@ -311,12 +311,12 @@ class BlockRun:
         if len(self._output.records) >= STOW_ROWS:
             self._output.stow()
 
-    def done(self) -> BlockResult:
+    def result(self) -> BlockResult:
         """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
         block, output = self._block, self._output
         survived, self._survived = tuple(self._survived), []  # their tracebacks lead back here
         failed = sum(failure.rows for failure in survived)
-        is_letter = self._kernel.policy.on_error == "dead_letter"
+        is_dead_lettered = self._kernel.policy.on_error == "dead_letter"
         end = self._claimed + len(list(self._numbers))
         rest: Block | None = None
         if end < len(block.records):
@@ -332,9 +332,9 @@ class BlockRun:
             marks=None if output.marks is None else output.marks.ranges,
             rest=rest,
             failure=self._failure,
-            skipped=0 if is_letter else failed,
-            dead=failed if is_letter else 0,
-            letters=b"".join(self._letters),
+            skipped=0 if is_dead_lettered else failed,
+            dead=failed if is_dead_lettered else 0,
+            dead_letters=b"".join(self._dead_letters),
             survived=survived,
             calls=self._calls,
             seconds=time.perf_counter() - self._started,

@@ -85,9 +85,9 @@ class EventLoopExecutor(ClaimedTasks):
         self._workers = workers
         self._loop.call_soon_threadsafe(self._begin)
 
-    def deliver(self, task: int, done: BlockResult) -> None:
+    def deliver(self, task: int, result: BlockResult) -> None:
         """Put a result into the outlet, on a thread that may wait."""
-        self._waiting_room.submit(self._outlet.put, task, done)
+        self._waiting_room.submit(self._outlet.put, task, result)
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, or cancel it; call `teardown` on the loop, and join the threads.
@@ -158,17 +158,17 @@ class EventLoopExecutor(ClaimedTasks):
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self, number: int, block: Block, claims: Claims) -> None:
-        done = await self._kernel.run_async(block, claims)
+        result = await self._kernel.run_async(block, claims)
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
         self._end_claims(number)
-        if self._outlet.try_put(number, done):
+        if self._outlet.try_put(number, result):
             self._delivered()
         else:
-            self._waiting_room.submit(self._put, number, done)
+            self._waiting_room.submit(self._put, number, result)
 
-    def _put(self, number: int, done: BlockResult) -> None:
+    def _put(self, number: int, result: BlockResult) -> None:
         """Wait in place of the loop."""
-        self._outlet.put(number, done)
+        self._outlet.put(number, result)
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: that was the last one
             self._loop.call_soon_threadsafe(self._delivered)
 

@@ -40,9 +40,9 @@ class Kernel:
         policy: how often a call that raised is made again.
         allowance: who says whether more rows may fail when `max_errors` bounds them; None: nobody, and each failure
             is handed to the node.
-        spool_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
+        spill_folder: where children of a row go that are too many to be held in memory; None holds them all the same.
         slice_seconds: how long a worker goes on through a block before it hands the rest back; None: `SLICE_SECONDS`.
-        calls_a_look: cheap calls between two looks at the time, and whether the run is being cancelled: 1, or 2, 4, 8…
+        calls_per_check: cheap calls between two checks of the time and of a cancel: 1, or 2, 4, 8…
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Kernel:
         root: RootNames | None = None,
         policy: FailurePolicy | None = None,
         allowance: Allowing | None = None,
-        spool_folder: str | None = None,
+        spill_folder: str | None = None,
         slice_seconds: float | None = None,
-        calls_a_look: int = 16,
+        calls_per_check: int = 16,
     ) -> None:
         self.call = call
         self.source = source
@@ -68,7 +68,7 @@ class Kernel:
         self.ctx = ctx
         self.step = batch_size if call.batch else 1
         self.batch_by = batch_by
-        self.siblings = ParentBatches(batch_size) if batch_by == "parent" and call.batch else None
+        self.parent_batches = ParentBatches(batch_size) if batch_by == "parent" and call.batch else None
         self.id_scheme = id_scheme
         self.root = root
         self.policy = policy or FailurePolicy()
@@ -76,11 +76,11 @@ class Kernel:
         self.allowance = allowance
         self.is_halted = False
         """Whether a call has failed that ends the node: no worker begins another one."""
-        self.is_held = False
+        self.is_paused = False
         """Whether the node is paused: no worker begins another call, and what was not called is handed back."""
-        self.spool_folder = spool_folder
+        self.spill_folder = spill_folder
         self.slice_seconds = slice_seconds
-        self.calls_a_look = calls_a_look
+        self.calls_per_check = calls_per_check
 
     def survives(self, rows: int, settled: int) -> bool:
         """Return whether a worker goes on after rows that failed; else it hands the rest back, and the node decides.
@@ -97,53 +97,53 @@ class Kernel:
 
     def is_interrupted(self) -> bool:
         """Return whether no call is to be made now: the run is paused, or being cancelled."""
-        return self.is_held or self.ctx.is_cancelled()
+        return self.is_paused or self.ctx.is_cancelled()
 
     def run(self, block: Block, claims: Claims | None = None) -> BlockResult:
         """Process `block`, as far as its rows can be claimed, in this thread."""
-        work = BlockRun(self, block, claims or Claims(len(block.records)))
+        block_run = BlockRun(self, block, claims or Claims(len(block.records)))
         call, ctx = self.call, self.ctx
         while True:
             try:
                 if call.batch and self.step > 1:
-                    while (items := work.take_batch()) is not None:
-                        work.settle_batch(call(items, ctx))
+                    while (items := block_run.take_batch()) is not None:
+                        block_run.settle_batch(call(items, ctx))
                 else:
-                    work.run_items(self.call)
+                    block_run.run_items(self.call)
                 break
             except BaseException as error:  # noqa: BLE001 - not even SystemExit may leave a worker (H9)
-                pause = work.fail(error)
+                pause = block_run.fail(error)
                 if pause is None:
                     break
                 if pause:
                     self.retries.sleep(pause, self.is_interrupted)
-        done = work.done()
-        del block, work  # the tracebacks of what failed lead here
-        return done
+        result = block_run.result()
+        del block, block_run  # the tracebacks of what failed lead here
+        return result
 
     async def run_async(self, block: Block, claims: Claims | None = None) -> BlockResult:
         """Process `block`, as far as its rows can be claimed, with an async operator, on the event loop."""
         import asyncio
 
-        work = BlockRun(self, block, claims or Claims(len(block.records)))
+        block_run = BlockRun(self, block, claims or Claims(len(block.records)))
         call, ctx = self.call, self.ctx
         while True:
             try:
                 if self.call.batch:
-                    while (items := work.take_batch()) is not None:
-                        work.settle_batch(await call(items, ctx))
+                    while (items := block_run.take_batch()) is not None:
+                        block_run.settle_batch(await call(items, ctx))
                 else:
-                    while (given := work.take_item()) is not None:
+                    while (given := block_run.take_item()) is not None:
                         row_id, item = given
-                        work.settle_item(row_id, item, await call(item, ctx))
+                        block_run.settle_item(row_id, item, await call(item, ctx))
                 break
             except BaseException as error:  # noqa: BLE001
-                pause = work.fail(error)
+                pause = block_run.fail(error)
                 if pause is None:
                     break
                 if pause:
                     with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
                         await self.retries.sleep_async(pause, self.is_interrupted)
-        done = work.done()
-        del block, work  # the tracebacks of what failed lead here
-        return done
+        result = block_run.result()
+        del block, block_run  # the tracebacks of what failed lead here
+        return result

@@ -60,14 +60,14 @@ class ThreadExecutor(ClaimedTasks):
         self.spare_tasks = spare_tasks_of(workers)
         self._pool.resize(workers)
 
-    def deliver(self, task: int, done: BlockResult) -> None:
+    def deliver(self, task: int, result: BlockResult) -> None:
         """Put a result into the outlet, on a thread of the pool."""
-        self._pool.submit(self._outlet.put, task, done)
+        self._pool.submit(self._outlet.put, task, result)
 
     def _work(self, task: int, block: Block, claims: Claims) -> None:
-        done = self._kernel.run(block, claims)
+        result = self._kernel.run(block, claims)
         self._end_claims(task)
-        self._outlet.put(task, done)
+        self._outlet.put(task, result)
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, call `teardown`, and join the threads; or leave behind those that are stuck."""

@@ -7,13 +7,13 @@ know nothing of who asked: in a process that previews, nothing else should run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from llm_datagen.llm.cache.response_cache import CacheLayer, Call
 from llm_datagen.llm.errors import LLMError
-from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 
 class CallSkippedError(LLMError):
@@ -74,7 +74,7 @@ def observing(observer: Observer) -> Iterator[Observer]:
         _observers.remove(observer)
 
 
-class ObserverLayer:
+class ObserverLayer(Layer):
     """Notes every call.
 
     Args:
@@ -83,13 +83,13 @@ class ObserverLayer:
     """
 
     def __init__(self, inner: Transport, observer: Observer) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._observer = observer
 
     async def open(self) -> None:
-        """Open who makes the calls, if any is to be made."""
+        """Open the inner transport, if any call is to be made."""
         if not self._observer.skip_calls:
-            await self._inner.open()
+            await super().open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make the call.
@@ -115,20 +115,10 @@ class ObserverLayer:
             self._observer.calls.append(ObservedCall(request=request, answer=answer, error=error, seconds=seconds))
         return answer
 
-    async def discard(self, calls: Sequence[Call]) -> None:
-        """Have the cache forget answers, if there is a cache."""
-        if isinstance(self._inner, CacheLayer):
-            await self._inner.discard(calls)
-
-    async def keep(self, calls: Sequence[Call]) -> None:
-        """Have the cache keep answers, if there is a cache."""
-        if isinstance(self._inner, CacheLayer):
-            await self._inner.keep(calls)
-
     async def close(self) -> None:
-        """Close who makes the calls."""
+        """Close the inner transport, if it was opened."""
         if not self._observer.skip_calls:
-            await self._inner.close()
+            await super().close()
 
 
 def is_observed() -> bool:
@@ -136,6 +126,6 @@ def is_observed() -> bool:
     return bool(_observers)
 
 
-def observed(caller: Transport) -> Transport:
-    """Return `caller`, with an observer around it when there is one."""
-    return ObserverLayer(caller, _observers[-1]) if _observers else caller
+def with_observer(inner: Transport) -> Transport:
+    """Return `inner`, with an observer around it when there is one."""
+    return ObserverLayer(inner, _observers[-1]) if _observers else inner

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
-from llm_datagen.llm.answers.ask import Asked, Asker
+from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.columns import check_free, with_columns
 from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
-from llm_datagen.llm.cache.response_cache import CacheLayer
 from llm_datagen.llm.cache.scope import CacheBy, row_key
 from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
 from llm_datagen.llm.errors import LLMError
@@ -24,14 +21,14 @@ from llm_datagen.llm.fingerprint import identity_parts
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.structured import checked_mode
 from llm_datagen.llm.http.structured_modes import Mode
-from llm_datagen.llm.observer import is_observed, observed
 from llm_datagen.llm.pool.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompts.images import checked_image_root
 from llm_datagen.llm.prompts.messages import Conversation
 from llm_datagen.llm.prompts.template import fields_of, row_label
 from llm_datagen.llm.prompts.values import Null
 from llm_datagen.llm.stack import build_stack
-from llm_datagen.llm.types import ChatRequest, Transport
+from llm_datagen.llm.transport import Transport
+from llm_datagen.llm.types import ChatRequest
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 from llm_datagen.operators.fingerprint import parts_of
 
@@ -104,7 +101,7 @@ class LLMOperator(BaseOperator):
             of a run that have a budget count together.
         meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
             endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
-        name: the operator's identity in the image.
+        name: the operator's identity in the run state.
 
     Raises:
         ConfigError: at construction, on a wrong argument.
@@ -197,7 +194,7 @@ class LLMOperator(BaseOperator):
             has_tools="tools" in self._fields,
         )
         self.budget = budget_of(self.endpoints, budget, self._fields)
-        self._caller: Transport | None = None
+        self._transport: Transport | None = None
         self._asker: Asker | None = None
         said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
         self._identity = identity_parts(
@@ -222,7 +219,7 @@ class LLMOperator(BaseOperator):
         return {**self._identity, **self._conversation.files(), **parts_of(self, above=LLMOperator, without=self._own)}
 
     def kept_files(self) -> dict[str, str]:
-        """Return where the answers are kept, and the cassette that the environment names, if it does."""
+        """Return the file of the cache, and the cassette that the environment names, if it does."""
         tape = os.environ.get(CASSETTE_VARIABLE)
         return {
             **({"cache": str(self._cache_path)} if self._cache_path else {}),
@@ -230,40 +227,39 @@ class LLMOperator(BaseOperator):
         }
 
     async def setup(self) -> None:
-        """Open the caller. Called on the event loop of the node.
+        """Open the layers of a call. Called on the event loop of the node.
 
         Raises:
             LLMError: when another node is using this instance.
             ConfigError: when the environment variable of `api_key_env` is not set.
             CacheError: when the file of `cache` cannot be used.
         """
-        if self._caller is not None:
+        if self._transport is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        caller: Transport = build_stack(
+        transport, cache = build_stack(
             self.endpoints,
             strategy=self._strategy,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
-            outage_after=0.0 if is_observed() else self._outage_after,  # who observes waits for it
+            outage_after=self._outage_after,
             budget=self.budget,
             structured=self._structured,
+            cache=self._cache_path,
         )
-        if self._cache_path is not None:
-            caller = CacheLayer(caller, self._cache_path)
-        self._caller = caller = observed(caller)
+        self._transport = transport
         try:
-            await caller.open()
+            await transport.open()
         except BaseException:
-            self._caller = None
+            self._transport = None
             raise
-        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs, extras=self._extras)
+        self._asker = Asker(transport, self._format, max_repairs=self._max_repairs, extras=self._extras, cache=cache)
 
     async def teardown(self) -> None:
-        """Close the caller and its connections."""
-        caller, self._caller = self._caller, None
+        """Close the layers of a call, with their connections and files."""
+        transport, self._transport = self._transport, None
         self._asker = None
-        if caller is not None:
-            await caller.close()
+        if transport is not None:
+            await transport.close()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
         """Return the row with the answer's columns added.
@@ -278,7 +274,7 @@ class LLMOperator(BaseOperator):
             OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
             LLMAnswerError: when the answer cannot be used.
-            CacheError: when the answer cannot be kept, or what was kept cannot be read.
+            CacheError: when the answer cannot be stored, or a stored one cannot be read.
             StopRun: when the budget has no room for the call.
             BudgetError: when what is spent cannot be written down.
         """
@@ -289,19 +285,11 @@ class LLMOperator(BaseOperator):
             check_free((*self._format.columns, *self._extras.columns), fields)
         meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
-        found: list[Asked | BaseException]
-        if self._n == 1:
-            found = [await asker.ask(request)]
-        else:  # all are waited for when one fails: what is in flight is paid for, and its usage counts
-            requests = [replace(request, sample=number) for number in range(self._n)]
-            found = await asyncio.gather(*map(asker.ask, requests), return_exceptions=True)
         rows = []
-        for asked in found:
-            if isinstance(asked, BaseException):
-                raise asked
-            own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
-            for answer in asked.parsed.rows:
-                columns = {**answer, **self._extras.of(asked.answers[-1])}  # also what the schema does not name
+        for answered in await asker.ask_samples(request, self._n):
+            own = provenance(request, answered.answers, answered.parsed) if self._has_meta else None
+            for answer in answered.parsed.rows:
+                columns = {**answer, **self._extras.of(answered.answers[-1])}  # also what the schema does not name
                 row = with_columns(fields, columns, overwrites=self._overwrites)
                 if own is not None:
                     row[META_FIELD] = {**meta, ctx.node_id: own}

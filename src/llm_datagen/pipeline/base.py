@@ -125,23 +125,26 @@ class BasePipeline(StoredPipeline):
         """
         return await run_beside(self._prepare())
 
-    def wait(self, timeout: float | None = None) -> RunReport | None:
+    def wait(self, timeout: float | None = None) -> RunReport:
         """Wait for the end of what `start()` began.
 
         Args:
             timeout: seconds; None waits as long as it takes.
 
         Returns:
-            The report; None when the time is over first.
+            The report.
 
         Raises:
+            TimeoutError: when the run still goes on after `timeout` seconds. It is not cancelled.
             NodeFailedError: when a node failed.
             ConfigError: when nothing was started.
         """
         if self._run is None:
             raise ConfigError("nothing was started: call start() first")
         if not self._run.wait(timeout):
-            return None
+            raise TimeoutError(
+                f"run {self.pipeline_id!r} still goes on after {timeout:g} s; wait again, or cancel() it"
+            )
         self._run.raise_failure()
         return self._run.report()
 

@@ -24,12 +24,12 @@ def settle_merges(nodes: Sequence[UnifiedNode]) -> None:
     wires = _Wires(nodes)
     for node in nodes:
         if isinstance(node.input, MergedStream):
-            lanes = {lane.name: lane.stream for lane in node.input.lanes}
+            inputs = {merge_input.name: merge_input.stream for merge_input in node.input.inputs}
             places = node.input.places
             is_apart = all(wires.are_apart(a, b) for at, a in enumerate(places) for b in places[:at])
             naming = "kept" if is_apart else node.input.naming
-            static = [name for name, stream in lanes.items() if not node.follow_input and stream.place not in wires]
-            uris = {name: stream.uri for name, stream in lanes.items()}
+            static = [name for name, stream in inputs.items() if not node.follow_input and stream.place not in wires]
+            uris = {name: stream.uri for name, stream in inputs.items()}
             node.bind_io(MergedStream.uri_of(naming, uris, static), node.output)
             node.follow_input = True  # what is not followed is static
 

@@ -32,7 +32,7 @@ from llm_datagen.pipeline.given_settings import noting_given
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
 from llm_datagen.pipeline.run import Run, run_in_foreground
-from llm_datagen.pipeline.stream_checks import check_finished, check_input, check_letters_of, check_source
+from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input, check_source
 from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
 from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget, check_log, open_log
@@ -210,18 +210,18 @@ class UnifiedNode(Binding):
 
     def is_finished(self) -> bool:
         """Return whether the output was sealed by its writer, and the input has not grown since."""
-        manifest = self.output.manifest()
-        if manifest is None or not manifest.complete:
+        seal = self.output.read_seal()
+        if seal is None or not seal.complete:
             return False
         if self.input.size() is None:  # what is finished needs no input
             return True
         if not self.input.has_ended(follow=self.follow_input):
             return False
-        if manifest.source_size is None:
+        if seal.source_size is None:
             return True
         # Of several, one may have grown while another one was shortened: this one counts as what was read of it.
-        parts = self.input.parts(manifest.position().coverage)
-        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= manifest.source_size
+        parts = self.input.parts(seal.position().coverage)
+        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= seal.source_size
 
     def reopen(self) -> None:
         """Take the seal off an output that is not finished.
@@ -249,10 +249,10 @@ class UnifiedNode(Binding):
         """
         source, output = self.input, self.output
         output.check_seal()
-        manifest = output.manifest()
-        if manifest is not None and self.is_finished():
-            check_finished(output, manifest.size, manifest.source, source.uri)
-            check_letters_of(output, manifest.position())
+        seal = output.read_seal()
+        if seal is not None and self.is_finished():
+            check_finished(output, seal.size, seal.source, source.uri)
+            check_dead_letters_of(output, seal.position())
             return
         if self.executor == "process":
             self._packed = self._pack()
@@ -262,7 +262,7 @@ class UnifiedNode(Binding):
         if output.is_sealed():
             output.verify(whole=False)
         position = check_recoverable(output, source.uri)
-        check_letters_of(output, position)
+        check_dead_letters_of(output, position)
         as_is = {stream.place for stream in source.read_as_is(follow=self.follow_input)}
         for stream, coverage in source.parts(position.coverage):
             check_source(stream, coverage)
@@ -286,14 +286,14 @@ class UnifiedNode(Binding):
         """
         source, output = self.input, self.output
         call = Call(self.operator)
-        manifest = output.manifest()
+        old_seal = output.read_seal()
         sink: Sink | None = None
         packed: bytes | None = None
         dispatched: DispatchLog | None = None
-        if manifest is not None and self.is_finished():
+        if old_seal is not None and self.is_finished():
             output.storage.remove(output.commits_path)  # there still after a kill between the seal and its removal
             output.storage.remove(output.dispatched_path)
-            position = manifest.position()
+            position = old_seal.position()
         else:
             if self.executor == "process":
                 packed, self._packed = self._packed or self._pack(), None

@@ -21,7 +21,7 @@ from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.formats.unreadable import explained
@@ -109,7 +109,7 @@ class _Known:
 def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
     """Return the streams that a node of an image reads: its input, or all that it merges."""
     stream = StreamFactory.of_node(entry, "input_uri")
-    return [lane.stream for lane in stream.lanes] if isinstance(stream, MergedStream) else [stream]
+    return [merge_input.stream for merge_input in stream.inputs] if isinstance(stream, MergedStream) else [stream]
 
 
 def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:
@@ -160,8 +160,8 @@ def _given(entry: Mapping[str, Any], there: Sequence[_Known], most: int, *, is_p
     # Of each input as large a share as it has of the rows of the run; of none nothing.
     scale = min(most / max(sum(one.count for one in there), 1.0), 1 / max(one.each for one in there))
     return [
-        (lane.named(row_id), item)
-        for lane, one in zip(stream.lanes, there, strict=True)
+        (merge_input.named(row_id), item)
+        for merge_input, one in zip(stream.inputs, there, strict=True)
         for row_id, item in _spread(one.rows, max(1, math.floor(one.count * scale + 1e-9)))
     ]
 
@@ -194,9 +194,9 @@ def _run_node(
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
     made = [(row_id, item) for row_id, item, _ in rows_of(node.output)]
-    failed = list(read_letters(node.output))
+    failed = list(read_dead_letters(node.output))
     if is_export(entry):  # these have no ids
-        lost = {letter["_i"] for letter in failed}
+        lost = {dead_letter["_i"] for dead_letter in failed}
         ids = (row_id for row_id, _ in given if row_id not in lost)
         made = [(row_id, _without_id(item)) for row_id, (_, item) in zip(ids, made, strict=True)]
     return NodePreview(

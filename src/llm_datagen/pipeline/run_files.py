@@ -73,9 +73,9 @@ def places_written(joints: Iterable[Joint], log_file: Any) -> dict[Place, str]:
 def of_streams(joints: list[Joint]) -> Iterator[Use]:
     """Yield the files of the streams that are written, and of those that are read."""
     for joint in joints:
-        yield from _files_of(joint.output, f"the output of {joint.node_id}", with_letters=True)
+        yield from _files_of(joint.output, f"the output of {joint.node_id}", with_dead_letters=True)
     for stream in inputs_of(joints):
-        yield from _files_of(stream, "the input", with_letters=False)
+        yield from _files_of(stream, "the input", with_dead_letters=False)
 
 
 def inputs_of(joints: list[Joint]) -> list[Stream]:
@@ -89,7 +89,7 @@ def inputs_of(joints: list[Joint]) -> list[Stream]:
     return list(found.values())
 
 
-def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]:
+def _files_of(stream: Stream, what: str, *, with_dead_letters: bool) -> Iterator[Use]:
     is_local = isinstance(stream.storage, LocalStorage)
 
     def use(path: str, what: str) -> Use:
@@ -97,9 +97,9 @@ def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]
 
     yield use(stream.path, what)
     for ending, beside in WHAT_LIES_BESIDE.items():
-        if with_letters or ending in {".done", ".commits"}:
+        if with_dead_letters or ending in {".done", ".commits"}:
             yield use(f"{stream.path}{ending}", f"the {beside} of {what}")
-            if with_letters:
+            if with_dead_letters:
                 yield use(f"{stream.path}{ending}.tmp", f"the {beside} of {what}, half written")
 
 

@@ -44,7 +44,7 @@ from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.dead_letters import check_letters, has_letters, release_letters
+from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
 
 
 class StoredPipeline:
@@ -230,7 +230,7 @@ class StoredPipeline:
         """
         with self._held(pipeline_id) as (folder, image):
             for entry in image["nodes"]:
-                check_letters(StreamFactory.create(entry["output_uri"]))
+                check_dead_letters(StreamFactory.create(entry["output_uri"]))
             self._resume(folder, image, on_change=on_change, is_replay=True)
         return self
 
@@ -288,13 +288,15 @@ class StoredPipeline:
             image["status"], image["reset"] = str(Status.RESUMING), reset.mark()
             folder.save(image)
             finish(folder, image)
-        letters = [node.output for node in nodes if is_replay and has_letters(node.output)]
-        self._save_state(folder, image, nodes, is_complete=not letters)  # before a stream is less than the image says
+        dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
+        self._save_state(
+            folder, image, nodes, is_complete=not dead_letters
+        )  # before a stream is less than the image says
         for node in nodes:
             node.reopen()
-        for output in letters:
-            release_letters(output)
-        if letters:
+        for output in dead_letters:
+            release_dead_letters(output)
+        if dead_letters:
             self._save_state(folder, image, nodes)
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         self._is_default = False

@@ -9,7 +9,7 @@ from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissin
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Coverage, Stream
 from llm_datagen.streams.commit_log import CHECK_WHOLE_BYTES, Position
-from llm_datagen.streams.dead_letters import check_letters
+from llm_datagen.streams.dead_letters import check_dead_letters
 from llm_datagen.streams.sink import position_of
 
 
@@ -49,20 +49,20 @@ def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -
         )
 
 
-def check_letters_of(output: Stream, position: Position) -> None:
+def check_dead_letters_of(output: Stream, position: Position) -> None:
     """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
 
     A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
     another program made says nothing of dead letters, so it does not count.
     """
     size = output.storage.size(output.errors_path) or 0
-    if output.manifest() is not None and size > position.errors_bytes:
+    if output.read_seal() is not None and size > position.errors_bytes:
         raise StreamChangedError(
             f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "
             "something was added since; restore it, or start afresh with if_exists='overwrite'"
         )
     if position.errors_bytes <= CHECK_WHOLE_BYTES:
-        check_letters(output)
+        check_dead_letters(output)
 
 
 def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:

@@ -34,11 +34,11 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     Raises:
         IdError: when two have; naming both.
     """
-    manifest = source.manifest()
-    if manifest is None:
+    seal = source.read_seal()
+    if seal is None:
         if (follow and not source.is_sealed()) or source.size() is None:
             return
-    elif manifest.source or manifest.position().marks.get(NUMBERED):
+    elif seal.source or seal.position().marks.get(NUMBERED):
         return
     last = -1
     for _, row_id, _ in _ids_of(source):

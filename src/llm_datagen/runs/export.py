@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.streams import FileStream, StreamFactory
-from llm_datagen.streams.formats.without_ids import KeepingCodec, UnnamedCodec
+from llm_datagen.streams.formats.without_ids import CodecWithoutIds, KeepingCodec
 
 EXPORT_ID = "export"
 """The id of the node that copies, and the identity of its operator."""
@@ -92,6 +92,6 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
 def codec_of(entry: Mapping[str, Any], codec: Any) -> Any:
     """Return the codec that a node of a run state writes its output with, given that of the stream."""
     if is_export(entry):
-        return UnnamedCodec(codec, entry["id_column"])
+        return CodecWithoutIds(codec, entry["id_column"])
     kept_free = entry.get("kept_free")
     return codec if kept_free is None else KeepingCodec(codec, kept_free)

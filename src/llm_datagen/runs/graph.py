@@ -26,7 +26,7 @@ class StreamNode:
         where: "input", or the id of the node that writes it.
         stream: the stream.
         source: the step that it is made from; None for an input, and for several streams that are read as one.
-        lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
+        inputs: the inputs of such, each with its step. It is no stream on disk, and has no rows but theirs.
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
         is_export: whether its rows are copies of those of the source, without their ids.
@@ -37,7 +37,7 @@ class StreamNode:
     where: str
     stream: Stream
     source: StreamNode | None = None
-    lanes: tuple[tuple[MergeInput, StreamNode], ...] = ()
+    inputs: tuple[tuple[MergeInput, StreamNode], ...] = ()
     root: RootNames | None = None
     is_numeric: bool = False
     is_export: bool = False
@@ -124,7 +124,9 @@ def steps_of(run_state: dict[str, Any]) -> list[StreamNode]:
 
 
 def _merged(source: MergedStream, steps: Mapping[Place, StreamNode]) -> StreamNode:
-    return StreamNode("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
+    return StreamNode(
+        "", source, inputs=tuple((merge_input, steps[merge_input.stream.place]) for merge_input in source.inputs)
+    )
 
 
 def _is_numbered(source: Stream) -> bool:

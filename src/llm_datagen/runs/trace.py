@@ -20,7 +20,7 @@ from llm_datagen.errors import IdError
 from llm_datagen.runs.graph import StreamNode, steps_of
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Done
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
 from llm_datagen.streams.storage.memory import MemoryStorage
 
@@ -85,7 +85,7 @@ class _Family:
             self._climb(holder, {asked})
         self._buriers = [step for step in steps if step.source and self._is_buried(step)]
         for step in self._buriers:
-            if step.source is not None and step.source.lanes:  # only there has it this name
+            if step.source is not None and step.source.inputs:  # only there has it this name
                 self._climb(step.source, {asked})
 
     def is_known(self) -> bool:
@@ -93,10 +93,10 @@ class _Family:
         return bool(self._holders or self._buriers)
 
     def _is_buried(self, step: StreamNode) -> bool:
-        return any(dead_letter["_i"] == self._asked for dead_letter in read_letters(step.stream))
+        return any(dead_letter["_i"] == self._asked for dead_letter in read_dead_letters(step.stream))
 
     def _holds(self, step: StreamNode) -> bool:
-        may_hold = not step.lanes and not step.is_export
+        may_hold = not step.inputs and not step.is_export
         return may_hold and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
 
     # Up.
@@ -105,8 +105,8 @@ class _Family:
         above: list[tuple[StreamNode, set[Id]]] = []
         if step.source is not None:
             above = [(step.source, _parents(step, step.source, names))]
-        for lane, source in step.lanes:
-            originals = (lane.original(name) for name in names)
+        for merge_input, source in step.inputs:
+            originals = (merge_input.original(name) for name in names)
             above.append((source, {name for name in originals if name is not None}))
         for source, found in above:
             if found:
@@ -118,7 +118,7 @@ class _Family:
     def members(self) -> Iterator[Trace]:
         """Yield all kin, and where they end."""
         for step in self._steps:
-            if step.lanes:
+            if step.inputs:
                 self._heirs[step] = _named_heirs(step, self._heirs)
                 continue
             origin = _Origin(step, self._heirs[step.source]) if step.source else None
@@ -149,7 +149,7 @@ class _Family:
         return "descendant" if is_heir else ""
 
     def _dead_letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
-        for dead_letter in read_letters(step.stream):
+        for dead_letter in read_dead_letters(step.stream):
             row_id = dead_letter["_i"]
             relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
             if relation:
@@ -181,10 +181,10 @@ class _Family:
 def _named_heirs(step: StreamNode, heirs: Mapping[StreamNode, Mapping[Id, int | None]]) -> dict[Id, int | None]:
     """Return the heirs in several streams under the names and numbers that they have where these are read as one."""
     named: dict[Id, int | None] = {}
-    for lane, source in step.lanes:
+    for merge_input, source in step.inputs:
         for row_id, number in heirs[source].items():
             with contextlib.suppress(IdError):
-                named[lane.named(row_id)] = None if number is None else number + lane.base
+                named[merge_input.named(row_id)] = None if number is None else number + merge_input.base
     return named
 
 

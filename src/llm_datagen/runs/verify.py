@@ -21,7 +21,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.streams import Fingerprint, Place, StreamFactory
 from llm_datagen.streams.commit_log import Position, flaws_of
 from llm_datagen.streams.coverage import Done
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.scan import rows_of
@@ -181,8 +181,8 @@ class _Check:
         account.covered, account.filtered = position.coverage.rows, position.filtered
         account.skipped, account.dead, account.rows_out = position.skipped, position.dead, position.rows
         with account.finding_errors():
-            manifest = output.manifest()
-            account.complete = manifest is not None and manifest.complete
+            seal = output.read_seal()
+            account.complete = seal is not None and seal.complete
             self._check_papers()
         with account.finding_errors():
             abandoned(output, position)
@@ -200,7 +200,7 @@ class _Check:
             dead_letters = self._dead_letters(position)
         with account.finding_errors():
             self._recount(position, dead_letters)
-        self._check_balance(manifest.source_size if manifest else None)
+        self._check_balance(seal.source_size if seal else None)
         if self._is_over and not account.complete:
             account.find(
                 f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run"
@@ -220,7 +220,7 @@ class _Check:
         """Return the ids of the dead letters, which must be rows of the source that are done."""
         found: set[Id] = set()
         path, done = self._output.errors_path, Done(position.coverage)
-        for number, dead_letter in enumerate(read_letters(self._output, position=position, checked=True), start=1):
+        for number, dead_letter in enumerate(read_dead_letters(self._output, position=position, checked=True), start=1):
             row_id = dead_letter["_i"]
             if row_id in found:
                 self.account.find(f"{path}, line {number}: row {row_id!r} is dead-lettered twice")

@@ -1,7 +1,7 @@
 """Durable streams of rows: no threads, no actors. Usable by themselves.
 
 The layers, from the bottom: `storage`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`,
-`jsonl`, `csv` (formats) · `commits`, `manifest` (what is durable) · `cursor`, `sink` (reading, writing) ·
+`jsonl`, `csv` (formats) · `commits`, `seal` (what is durable) · `cursor`, `sink` (reading, writing) ·
 `standalone`, `stream`, `files`, `merged`, `factory` (faces).
 """
 

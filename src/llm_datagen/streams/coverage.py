@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-LANE = 2**48
-"""Where several streams are read as one, the rows of stream k have the numbers from ``k * LANE`` on, and so have its
-bytes; see `merged`. No stream is so long."""
+INPUT_STRIDE = 2**48
+"""Where several streams are read as one, the rows of stream k have the numbers from ``k * INPUT_STRIDE`` on, and its
+bytes as well; see `merged`. No stream is so long."""
 
 
 class Span(NamedTuple):
@@ -101,13 +101,13 @@ class Coverage:
         self.rows -= span.end - span.start
 
     def is_prefix(self) -> bool:
-        """Return whether the rows covered are the first rows of the stream (of each lane), without a hole."""
-        return not any(span.start % LANE for span in self._spans)
+        """Return whether the rows covered are the first rows of the stream (of each input), without a hole."""
+        return not any(span.start % INPUT_STRIDE for span in self._spans)
 
     @property
     def holes(self) -> int:
         """Rows that are not covered, and lie before some that are: the rows in flight when a run was cut off."""
-        ends = {span.end // LANE: span.end % LANE for span in self._spans}  # of each lane, the last
+        ends = {span.end // INPUT_STRIDE: span.end % INPUT_STRIDE for span in self._spans}  # of each input, the last
         return sum(ends.values()) - self.rows
 
     def end(self) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def unparsed_id(ordinal: int, source: Stream, root: RootNames | None) -> Id:
     return root.name(ordinal) if root else source.unparsed_id(ordinal)
 
 
-def read_letters(
+def read_dead_letters(
     stream: Stream, *, position: Position | None = None, checked: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield the dead letters beside a stream that are committed, one after the other: no more than one is in memory.
@@ -109,7 +109,7 @@ def _time_text(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def letter(
+def dead_letter(
     row_id: Id, item: Any, *, record: bytes, node_id: str, error: FailureRecord, attempts: int, source: Span
 ) -> bytes:
     """Return a dead letter as a line.
@@ -162,7 +162,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
             while (block := cursor.read(1)) is not None:
                 row_id, item = row_or_unparsed(block, 0, source, root)
                 place = block.span
-                line = letter(
+                line = dead_letter(
                     row_id,
                     item,
                     record=block.records[0],
@@ -171,14 +171,14 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
                     attempts=1,
                     source=place,
                 )
-                sink.append(b"", rows=0, spans=[place], dead=1, letters=line)
+                sink.append(b"", rows=0, spans=[place], dead=1, dead_letters=line)
         finally:
             cursor.close()
     stream.storage.remove(stream.dispatched_path)
     return sum(span.end - span.start for span in spans)
 
 
-def check_letters(stream: Stream) -> None:
+def check_dead_letters(stream: Stream) -> None:
     """See to it that the dead letters of a stream can be released. Only reads.
 
     Raises:
@@ -189,13 +189,13 @@ def check_letters(stream: Stream) -> None:
         _released(stream, found[1])
 
 
-def has_letters(stream: Stream) -> bool:
+def has_dead_letters(stream: Stream) -> bool:
     """Return whether the output of a node has dead letters."""
     found = position_of(stream)
     return found is not None and found[1].dead > 0
 
 
-def release_letters(stream: Stream) -> int:
+def release_dead_letters(stream: Stream) -> int:
     """Let the rows of all dead letters be done again by the node that is resumed next; return how many.
 
     The stream is unsealed. When the process dies half-way, either all or none of them are released.
@@ -226,7 +226,7 @@ def _released(stream: Stream, position: Position) -> tuple[list[Span], Coverage]
     """Return the source rows of all dead letters, and what is covered without them."""
     coverage = Coverage(position.coverage)
     released: list[Span] = []
-    for found in read_letters(stream, checked=True):
+    for found in read_dead_letters(stream, checked=True):
         row, offset, offset_end = found["source"]
         released.append(Span(row, row + 1, offset, offset_end))
         try:

@@ -56,7 +56,7 @@ class FileStream(Stream):
         self._path = str(Path(self._path).absolute())
 
     @property
-    def spool_folder(self) -> str | None:
+    def spill_folder(self) -> str | None:
         """The folder that it lies in."""
         return str(Path(self.path).parent)
 

@@ -33,8 +33,8 @@ def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
     """Return how far a stream may be read now, as `Stream.readable`."""
     # The seal is looked for before the size is taken: after it, the size cannot change.
     done = stream.storage.read_all(stream.done_path)
-    manifest = None if done is None else Seal.parse(done)
-    logged = None if manifest is not None else read_log(stream.storage, stream.commits_path)
+    seal = None if done is None else Seal.parse(done)
+    logged = None if seal is not None else read_log(stream.storage, stream.commits_path)
     size = stream.storage.size(stream.path)
     if size is None:
         if done is None and logged is None:
@@ -43,10 +43,10 @@ def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
             f"{stream.path} is gone, though {stream.commits_path if done is None else stream.done_path} is there; "
             "restore it, or start afresh with if_exists='overwrite'"
         )
-    if manifest is not None:
-        if manifest.size != size:
+    if seal is not None:
+        if seal.size != size:
             raise StreamChangedError(
-                f"{stream.path} has {size} bytes, but {manifest.size} when it was sealed: it was changed since; "
+                f"{stream.path} has {size} bytes, but {seal.size} when it was sealed: it was changed since; "
                 f"restore it, or unseal() it (remove {stream.done_path}) if the change is meant"
             )
         return ReadLimit(size, ended=True)

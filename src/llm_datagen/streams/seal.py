@@ -56,7 +56,7 @@ class Seal:
 
     @classmethod
     def of(cls, position: Position, source: str, *, complete: bool, source_size: int | None = None) -> Self:
-        """Return the manifest of a stream that ends at `position`."""
+        """Return the seal of a stream that ends at `position`."""
         return cls(
             size=position.bytes,
             rows=position.rows,
@@ -91,7 +91,7 @@ class Seal:
             return None
 
     def dump(self) -> bytes:
-        """Return the manifest as the text of a `.done` file."""
+        """Return the seal as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
         return with_check(dumps({**value, LEDGER_FIELD: self.ledger()}))
 

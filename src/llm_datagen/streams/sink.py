@@ -33,9 +33,9 @@ _AHEAD_BYTES = 8 << 20
 
 def position_of(stream: Stream) -> tuple[str, Position] | None:
     """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
-    manifest = stream.manifest()
-    if manifest is not None and manifest.rows is not None:
-        return manifest.source, manifest.position()
+    seal = stream.read_seal()
+    if seal is not None and seal.rows is not None:
+        return seal.source, seal.position()
     return read_log(stream.storage, stream.commits_path)
 
 
@@ -66,10 +66,10 @@ def check_recoverable(stream: Stream, source: str) -> Position:
             "bind the same input, or choose another output"
         )
     check_data(storage, path, position, whole=False)
-    letters = storage.size(stream.errors_path) or 0
-    if letters < position.errors_bytes:
+    dead_letters = storage.size(stream.errors_path) or 0
+    if dead_letters < position.errors_bytes:
         raise StreamChangedError(
-            f"{stream.errors_path} has {letters} bytes, but {position.errors_bytes} bytes of dead letters were "
+            f"{stream.errors_path} has {dead_letters} bytes, but {position.errors_bytes} bytes of dead letters were "
             "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
         )
     return position
@@ -103,7 +103,7 @@ class Sink:
         self._fsync = fsync
         self._broken = False
         self._begun = 0  # bytes that are on the medium, or on their way to it
-        self._letters: AppendFile | None = None
+        self._dead_letters: AppendFile | None = None
         self.tails: Tails | None = None
         """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
@@ -133,21 +133,21 @@ class Sink:
             stream.storage.size(stream.path) or 0
         ) > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
-        self._cut_letters(position.errors_bytes)
+        self._cut_dead_letters(position.errors_bytes)
         return position
 
-    def _cut_letters(self, length: int) -> None:
+    def _cut_dead_letters(self, length: int) -> None:
         """Cut the dead letters to what was committed."""
         storage, path = self.stream.storage, self.stream.errors_path
         size = storage.size(path)
         if size is not None and not length:
             storage.remove(path)
         elif size is not None and size > length:
-            letters = storage.open_append(path)
+            dead_letters = storage.open_append(path)
             try:
-                letters.truncate(length)
+                dead_letters.truncate(length)
             finally:
-                letters.close()
+                dead_letters.close()
 
     def _head(self) -> bytes:
         if not self.position.bytes:
@@ -167,20 +167,20 @@ class Sink:
         filtered: int = 0,
         skipped: int = 0,
         dead: int = 0,
-        letters: bytes = b"",
+        dead_letters: bytes = b"",
         ids: tuple[Id | None, Id | None] = (None, None),
         marks: dict[str, Any] | None = None,
     ) -> None:
         """Write `data`, then commit it.
 
         Args:
-            data: encoded rows; a spool is written piece by piece, so that it is never all in memory.
+            data: encoded rows; a spill file is written piece by piece, so that it is never all in memory.
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.
             skipped: how many of them failed and are left out.
             dead: how many of them failed and are dead-lettered.
-            letters: their dead letters, encoded.
+            dead_letters: their dead letters, encoded.
             ids: the ids of the first and the last row in `data`.
             marks: what to remember, in place of what was remembered before.
 
@@ -203,7 +203,7 @@ class Sink:
             filtered=before.filtered + filtered,
             skipped=before.skipped + skipped,
             dead=before.dead + dead,
-            errors_bytes=before.errors_bytes + len(letters),
+            errors_bytes=before.errors_bytes + len(dead_letters),
             first_id=ids[0] if before.first_id is None else before.first_id,
             last_id=before.last_id if ids[1] is None else ids[1],
             marks=before.marks if marks is None else marks,
@@ -220,8 +220,8 @@ class Sink:
                 self._write(piece, position)
             if self._fsync == "flush":
                 self._file.sync()
-        if letters:
-            self._append_letters(letters)
+        if dead_letters:
+            self._append_dead_letters(dead_letters)
         self._log.append(position, spans)
         self.position = position  # what is said of the stream is never more than what is committed
         self._broken = False
@@ -240,13 +240,13 @@ class Sink:
             self._file.begin_sync(self._begun, size - self._begun)
             self._begun = size
 
-    def _append_letters(self, letters: bytes) -> None:
-        if self._letters is None:
+    def _append_dead_letters(self, dead_letters: bytes) -> None:
+        if self._dead_letters is None:
             check_beside(self.stream, self.stream.errors_path, "dead letters")
-            self._letters = self.stream.storage.open_append(self.stream.errors_path)
-        self._letters.append(letters)
+            self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+        self._dead_letters.append(dead_letters)
         if self._fsync == "flush":
-            self._letters.sync()
+            self._dead_letters.sync()
 
     def seal(self, *, complete: bool = True, source_size: int | None = None) -> Seal:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
@@ -266,28 +266,28 @@ class Sink:
             )
         if self._fsync != "never":
             self._file.sync()
-            self._sync_letters()
+            self._sync_dead_letters()
         self._log.close()
-        manifest = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
-        self.stream.write_seal(manifest, sync=self._fsync != "never")
+        seal = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
+        self.stream.write_seal(seal, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
-        return manifest
+        return seal
 
-    def _sync_letters(self) -> None:
+    def _sync_dead_letters(self) -> None:
         """Put the dead letters on the medium, also those of a process before this one."""
         if self.position.errors_bytes:
-            if self._letters is None:
-                self._letters = self.stream.storage.open_append(self.stream.errors_path)
-            self._letters.sync()
+            if self._dead_letters is None:
+                self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+            self._dead_letters.sync()
 
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""
         self._log.close()
         if self.tails is not None:
             self.tails.close()
-        if self._letters is not None:
-            self._letters.close()
-            self._letters = None
+        if self._dead_letters is not None:
+            self._dead_letters.close()
+            self._dead_letters = None
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,7 +1,7 @@
 """Streams: durable, append-only logs of rows with a seal.
 
 Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (see `commits`), and
-``out.jsonl.done`` once it has ended (see `manifest`). How far it may be read, `readable` says.
+``out.jsonl.done`` once it has ended (see `seal`). How far it may be read, `readable` says.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Stream:
         return type(self.storage).__name__, path
 
     @property
-    def spool_folder(self) -> str | None:
+    def spill_folder(self) -> str | None:
         """Where to put what is too much for memory, before it is written; None: nowhere but in memory."""
         return None
 
@@ -143,20 +143,20 @@ class Stream:
         """Return whether the stream has ended."""
         return self.storage.size(self.done_path) is not None
 
-    def manifest(self) -> Seal | None:
+    def read_seal(self) -> Seal | None:
         """Return what the seal says; None when there is none, or another program made it."""
         data = self.storage.read_all(self.done_path)
         return None if data is None else Seal.parse(data)
 
     def is_of_engine(self) -> bool:
         """Return whether this package wrote the stream, so that rows have the form that it gives them; else a user."""
-        manifest = self.manifest()
-        return (manifest is not None and manifest.rows is not None) or self.storage.size(self.commits_path) is not None
+        seal = self.read_seal()
+        return (seal is not None and seal.rows is not None) or self.storage.size(self.commits_path) is not None
 
     def is_numbered(self) -> bool:
         """Return whether the ids in a sealed stream are those that a writer gave to rows which had none."""
-        manifest = self.manifest()
-        return manifest is not None and bool((manifest.marks or {}).get(NUMBERED))
+        seal = self.read_seal()
+        return seal is not None and bool((seal.marks or {}).get(NUMBERED))
 
     def check_seal(self) -> None:
         """See to it that a seal that this package wrote is as it was written.
@@ -194,9 +194,9 @@ class Stream:
         finally:
             sink.close()
 
-    def write_seal(self, manifest: Seal, *, sync: bool) -> None:
+    def write_seal(self, seal: Seal, *, sync: bool) -> None:
         """Put the seal in place, atomically; the commit log is not needed after that."""
-        self.storage.replace(self.done_path, manifest.dump(), sync=sync)
+        self.storage.replace(self.done_path, seal.dump(), sync=sync)
         self.storage.remove(self.commits_path)
         self.storage.remove(self.dispatched_path)
 
@@ -206,14 +206,14 @@ class Stream:
         What was committed stays accounted for; but when the data was changed after it was sealed, it no longer is,
         and the stream is as one that another program writes.
         """
-        manifest = self.manifest()
+        seal = self.read_seal()
         if (
-            manifest is not None
-            and manifest.rows is not None
-            and manifest.size == self.storage.size(self.path)
+            seal is not None
+            and seal.rows is not None
+            and seal.size == self.storage.size(self.path)
             and self.storage.size(self.commits_path) is None
         ):
-            CommitLog(self.storage, self.commits_path, manifest.source, sync=True).start(manifest.position())
+            CommitLog(self.storage, self.commits_path, seal.source, sync=True).start(seal.position())
         self.storage.remove(self.done_path)
 
     def verify(self, *, whole: bool = True) -> None:
@@ -230,9 +230,9 @@ class Stream:
             StreamCorruptError: when it is not what it was.
         """
         readable = self.readable()
-        manifest = self.manifest()
-        if manifest is not None:
-            position = manifest.position() if manifest.rows is not None else None
+        seal = self.read_seal()
+        if seal is not None:
+            position = seal.position() if seal.rows is not None else None
         else:
             logged = read_log(self.storage, self.commits_path)
             position = None if logged is None else logged[1]

@@ -16,7 +16,7 @@ from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.row_input import excerpt
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block, Span
-from llm_datagen.streams.dead_letters import UNPARSED, letter, row_or_unparsed
+from llm_datagen.streams.dead_letters import UNPARSED, dead_letter, row_or_unparsed
 
 PARTS = 16
 """A task whose process died is divided into so many parts: a death costs a start, a small part hardly anything."""
@@ -50,7 +50,7 @@ class CrashIsolation:
         self._block = block
         self._may_repeat = may_repeat
         self._parts = [_Part(block)]  # the next one last
-        self._dones: list[BlockResult] = []
+        self._results: list[BlockResult] = []
         self._failure: OperatorFailure | None = None
         self._is_over = False
 
@@ -60,16 +60,16 @@ class CrashIsolation:
             return None
         return self._parts[-1].block
 
-    def came(self, done: BlockResult) -> None:
+    def came(self, result: BlockResult) -> None:
         """Take what came of the rows that `next` has returned."""
         part = self._parts.pop()
-        has_died = bool(self._parts or self._dones or part.is_divided or part.attempts)
-        self._dones.append(done)
-        if done.failure is not None:
-            self._is_over, self._failure = True, done.failure
-        elif done.rest is not None:
+        has_died = bool(self._parts or self._results or part.is_divided or part.attempts)
+        self._results.append(result)
+        if result.failure is not None:
+            self._is_over, self._failure = True, result.failure
+        elif result.rest is not None:
             if has_died:  # go on here, where the parts are small
-                self._parts.append(_Part(done.rest, part.is_divided))
+                self._parts.append(_Part(result.rest, part.is_divided))
             else:
                 self._is_over = True
 
@@ -102,9 +102,9 @@ class CrashIsolation:
     def _divide(self, part: _Part, size: int) -> None:
         parts = []
         rest = part.block
-        siblings = self._kernel.siblings
+        parent_batches = self._kernel.parent_batches
         while len(rest.records) > size:
-            end = size if siblings is None or part.is_divided else siblings.boundary(rest, size)
+            end = size if parent_batches is None or part.is_divided else parent_batches.boundary(rest, size)
             head, rest = rest.split_at(end)
             parts.append(_Part(head, part.is_divided))
         self._parts += reversed([*parts, _Part(rest, part.is_divided)])
@@ -114,36 +114,36 @@ class CrashIsolation:
         failure = failure_of(self._kernel, part.block, rows, error, attempts=part.attempts + 1)
         self._is_over, self._failure = True, replace(failure, is_unknown=is_unknown)
 
-    def done(self) -> BlockResult:
+    def result(self) -> BlockResult:
         """Return what became of the block."""
-        block, dones = self._block, self._dones
-        if len(dones) == 1 and not self._parts and dones[0].failure is self._failure:
-            return dones[0]
-        count = sum(done.span.end - done.span.start for done in dones)
+        block, results = self._block, self._results
+        if len(results) == 1 and not self._parts and results[0].failure is self._failure:
+            return results[0]
+        count = sum(result.span.end - result.span.start for result in results)
         head, rest = block.split_at(count)
-        firsts = [done.ids[0] for done in dones if done.rows]
-        lasts = [done.ids[1] for done in dones if done.rows]
+        firsts = [result.ids[0] for result in results if result.rows]
+        lasts = [result.ids[1] for result in results if result.rows]
         return BlockResult(
             span=head.span,
-            rows=sum(done.rows for done in dones),
-            data=b"".join(done.data for done in dones if isinstance(done.data, bytes)),
-            filtered=sum(done.filtered for done in dones),
+            rows=sum(result.rows for result in results),
+            data=b"".join(result.data for result in results if isinstance(result.data, bytes)),
+            filtered=sum(result.filtered for result in results),
             ids=(firsts[0], lasts[-1]) if firsts else (None, None),
-            marks=_marks(dones),
+            marks=_marks(results),
             rest=rest if rest.records else None,
             failure=self._failure,
-            skipped=sum(done.skipped for done in dones),
-            dead=sum(done.dead for done in dones),
-            letters=b"".join(done.letters for done in dones),
-            survived=tuple(failure for done in dones for failure in done.survived),
-            calls=sum(done.calls for done in dones),
-            seconds=sum(done.seconds for done in dones),
+            skipped=sum(result.skipped for result in results),
+            dead=sum(result.dead for result in results),
+            dead_letters=b"".join(result.dead_letters for result in results),
+            survived=tuple(failure for result in results for failure in result.survived),
+            calls=sum(result.calls for result in results),
+            seconds=sum(result.seconds for result in results),
         )
 
 
-def _marks(dones: list[BlockResult]) -> dict[str, Any] | None:
+def _marks(results: list[BlockResult]) -> dict[str, Any] | None:
     """Return the ranges of ids together. Whether they may meet is for the writer to say."""
-    known = [done.marks for done in dones if done.marks is not None]
+    known = [result.marks for result in results if result.marks is not None]
     if not known:
         return None
     ranges = {kind: [marks[kind] for marks in known if kind in marks] for kind in ("kept", "made")}
@@ -163,8 +163,8 @@ def failure_of(
     record = FailureRecord.of(error)
     known = [row_or_unparsed(block, number, kernel.source, kernel.root) for number in range(rows)]
     is_kept = kernel.policy.on_error == "dead_letter" and not is_fatal
-    letters = [
-        letter(
+    dead_letters = [
+        dead_letter(
             row_id,
             item,
             record=block.records[number],
@@ -188,7 +188,7 @@ def failure_of(
         items,
         ids,
         rows,
-        b"".join(letters),
+        b"".join(dead_letters),
         is_fatal=is_fatal,
         row=block.start,
         offset=block.offset_after(0),

@@ -23,7 +23,7 @@ from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 """How often somebody who waits for a process looks whether the run is being cancelled, and the process alive."""
 
 PATIENCE_SECONDS = 5.0
@@ -38,12 +38,12 @@ class WorkerProcess:
     It is killed by the system when the thread that made it ends: that thread must outlive it.
 
     Args:
-        equipment: what it needs to know.
+        setup: what it needs to know.
         kernel: whose context and streams it is given.
     """
 
-    def __init__(self, equipment: WorkerSetup, kernel: Kernel) -> None:
-        self._equipment = equipment
+    def __init__(self, setup: WorkerSetup, kernel: Kernel) -> None:
+        self._setup = setup
         self._kernel = kernel
         self._decode: Any = None
         self._is_told = False
@@ -62,7 +62,7 @@ class WorkerProcess:
             WorkerDiedError: when it has died of that.
             BaseException: what that raised.
         """
-        self._send(self._equipment)
+        self._send(self._setup)
         match self._answer("while the operator was loaded, or in its setup"):
             case "failed", record, packed:
                 raise unpack_error(packed, record)
@@ -79,12 +79,12 @@ class WorkerProcess:
         self._send(("task", bare, pack_decoder(block.decode) if is_new else None))
         self._failed = 0
         try:
-            _, done, is_unfinished, failures = self._answer("in a call")
+            _, result, is_unfinished, failures = self._answer("in a call")
         except WorkerDiedError:
             if isinstance(self._kernel.allowance, ErrorAllowance):
                 self._kernel.allowance.give_back(self._failed)
             raise
-        return self._completed(done, block, failures, is_unfinished=is_unfinished)
+        return self._completed(result, block, failures, is_unfinished=is_unfinished)
 
     def end(self) -> None:
         """Tell it that there is nothing more to do; its `teardown` runs."""
@@ -124,15 +124,15 @@ class WorkerProcess:
     def _answer(self, when: str) -> Any:
         """Return the next answer; do meanwhile what the process asks for."""
         ctx = self._kernel.ctx
-        is_held = False
+        is_paused = False
         while True:
             if not self._is_told and ctx.is_cancelled():
                 self._is_told = True
                 self._send(("cancel",))
-            if is_held != self._kernel.is_held:
-                is_held = not is_held
-                self._send(("hold", is_held))  # with the next task it goes on anyway
-            if not self._channel.is_readable(LOOK_SECONDS):
+            if is_paused != self._kernel.is_paused:
+                is_paused = not is_paused
+                self._send(("pause", is_paused))  # with the next task it goes on anyway
+            if not self._channel.is_readable(POLL_SECONDS):
                 # Not left to the end of the pipe: a process that the operator has forked may hold it open.
                 if self.is_alive() or self._channel.is_readable(0):
                     continue
@@ -170,16 +170,16 @@ class WorkerProcess:
             return f"this is not a row: {text} (and which line it is cannot be said: {error})"
 
     def _completed(
-        self, done: BlockResult, block: Block, failures: list[tuple[Any, ...]], *, is_unfinished: bool
+        self, result: BlockResult, block: Block, failures: list[tuple[Any, ...]], *, is_unfinished: bool
     ) -> BlockResult:
         """Return a result with what was not sent: the rest, and the items that failed."""
         if is_unfinished:
-            done.rest = block.split_at(done.span.end - block.start)[1]
+            result.rest = block.split_at(result.span.end - block.start)[1]
         known = [self._failure(block, *failure) for failure in failures]
-        if done.failure is not None:
-            done.failure = known.pop()
-        done.survived = tuple(known)
-        return done
+        if result.failure is not None:
+            result.failure = known.pop()
+        result.survived = tuple(known)
+        return result
 
     def _failure(self, block: Block, told: OperatorFailure, packed: bytes | None, is_called: bool) -> OperatorFailure:
         first = told.row - block.start

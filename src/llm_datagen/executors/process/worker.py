@@ -55,12 +55,12 @@ def main() -> None:
 
 def _serve(channel: Channel) -> None:
     engine = Engine(channel)
-    equipment: WorkerSetup = channel.receive()
+    setup: WorkerSetup = channel.receive()
     engine.listen()
     try:
-        sys.path[:] = equipment.sys_path
-        operator, codec = pickle.loads(equipment.packed)
-        kernel, encoder = _kernel(engine, equipment, operator, codec)
+        sys.path[:] = setup.sys_path
+        operator, codec = pickle.loads(setup.packed)
+        kernel, encoder = _kernel(engine, setup, operator, codec)
         engine.kernel = kernel
         _call(operator, "setup")
         watch = StateWatch(operator, kernel.ctx)
@@ -75,11 +75,11 @@ def _serve(channel: Channel) -> None:
         if message[2] is not None:
             decode = pickle.loads(message[2])
         block.decode = decode
-        done = kernel.run(block)
-        engine.tell("done", *_parts(done))
+        result = kernel.run(block)
+        engine.tell("done", *_parts(result))
         if kernel.encoder is encoder and encoder.settled is not None:
             kernel.encoder = encoder.settled
-        del message, block, done
+        del message, block, result
     failure: tuple[Any, ...] = (None, None)
     try:
         watch.end()
@@ -92,22 +92,22 @@ def _serve(channel: Channel) -> None:
     engine.tell("ended", *failure)
 
 
-def _kernel(engine: Engine, equipment: WorkerSetup, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
+def _kernel(engine: Engine, setup: WorkerSetup, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
     encoder = FirstRowEncoder(engine, codec)
     source: Any = RemoteSource(engine)
     kernel = Kernel(
         Call(operator),
         source=source,
         encoder=encoder,
-        ctx=WorkerContext(engine, equipment),
-        batch_size=equipment.batch_size,
-        batch_by=equipment.batch_by,
-        id_scheme=equipment.id_scheme,
-        root=equipment.root,
-        policy=equipment.policy,
+        ctx=WorkerContext(engine, setup),
+        batch_size=setup.batch_size,
+        batch_by=setup.batch_by,
+        id_scheme=setup.id_scheme,
+        root=setup.root,
+        policy=setup.policy,
         allowance=RemoteAllowance(engine),
-        slice_seconds=equipment.slice_seconds,
-        calls_a_look=4,  # nobody can take rows away from here
+        slice_seconds=setup.slice_seconds,
+        calls_per_check=4,  # nobody can take rows away from here
     )
     return kernel, encoder
 
@@ -118,12 +118,12 @@ def _call(operator: Any, method: str) -> None:
         found()
 
 
-def _parts(done: BlockResult) -> tuple[Any, ...]:
+def _parts(result: BlockResult) -> tuple[Any, ...]:
     """Return a result without what the engine has itself: the rest, and the items that failed."""
-    failures = [*done.survived, *([] if done.failure is None else [done.failure])]
+    failures = [*result.survived, *([] if result.failure is None else [result.failure])]
     told = [(_bare(failure), pack_error(failure.error), bool(failure.items)) for failure in failures]
-    bare = replace(done, rest=None, failure=None if done.failure is None else _bare(done.failure), survived=())
-    return bare, done.rest is not None, told
+    bare = replace(result, rest=None, failure=None if result.failure is None else _bare(result.failure), survived=())
+    return bare, result.rest is not None, told
 
 
 def _bare(failure: OperatorFailure) -> OperatorFailure:

@@ -9,10 +9,9 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.llm.answers.formats import Parsed
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompts.template import row_label
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Parsed
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 META_FIELD = "_meta"

@@ -1,4 +1,4 @@
-"""The meter: what each try of a call costs, and whether the run may spend that."""
+"""What each try of a call costs, and whether the run may spend that."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from llm_datagen.llm.cost.prices import PriceList, Prices, known_prices
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
 from llm_datagen.llm.http.endpoint import Endpoint
-from llm_datagen.llm.types import ChatAnswer, ChatRequest, Transport
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.llm.waits import Waits, is_paused
 
 
-class CostLayer:
+class CostLayer(Layer):
     """Says of every answer what it cost, and reports what every call that was served has used.
 
     With a budget, it makes no try that could cost more than what is left of it.
@@ -35,20 +36,20 @@ class CostLayer:
     def __init__(
         self, inner: Transport, endpoint: Endpoint, *, prices: Prices | None = None, budget: Budget | None = None
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._endpoint = endpoint
         self._given = prices
         self._prices = PriceList(endpoint.label, prices)
         self._budget = budget
         self._spend: Spend | None = None
         self._waits = Waits()
-        self._said: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Get the prices ready, then open the inner caller."""
+        """Get the prices ready, then open the inner transport."""
         if self._given is None:
             await asyncio.to_thread(known_prices, "", self._endpoint.label)  # an import that takes a moment
-        await self._inner.open()
+        await super().open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make the call, and say what it cost. Waits while calls in flight may leave room for it in the budget.
@@ -61,7 +62,7 @@ class CostLayer:
         """
         prices = self._prices.of(request.model, request.params.get("service_tier"))
         if prices is None:
-            self._say(
+            self._log_once(
                 request,
                 "price",
                 f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not "
@@ -80,9 +81,9 @@ class CostLayer:
         return answer if prices is None else replace(answer, cost=prices.cost(answer.usage))
 
     async def close(self) -> None:
-        """Close the inner caller, and let go of the spend. May be called more than once."""
+        """Close the inner transport, and leave the spend of the run. May be called more than once."""
         try:
-            await self._inner.close()
+            await super().close()
         finally:
             spend, self._spend = self._spend, None
             if spend is not None:
@@ -113,7 +114,7 @@ class CostLayer:
             else:
                 spend.settle(call, spent)
         if spent is not None and (spent.tokens > need.tokens or spent.picodollars > need.picodollars):
-            self._say(
+            self._log_once(
                 request,
                 "limit",
                 f"a call of model {request.model!r} used {spent.tokens:,} tokens, and {need.tokens:,} were taken for "
@@ -134,7 +135,7 @@ class CostLayer:
     def _believed(self, request: ChatRequest, usage: Mapping[str, int]) -> Mapping[str, int]:
         believed, nonsense = believable(usage, request)
         if nonsense:
-            self._say(
+            self._log_once(
                 request,
                 "nonsense",
                 f"{self._endpoint.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
@@ -171,10 +172,10 @@ class CostLayer:
             self._spend = Spend.join(folder or ctx or self, folder)
         return self._spend
 
-    def _say(self, request: ChatRequest, topic: str, message: str) -> None:
+    def _log_once(self, request: ChatRequest, topic: str, message: str) -> None:
         """Write it to the log, once for each topic and model."""
-        if request.ctx is not None and (topic, request.model) not in self._said:
-            self._said.add((topic, request.model))
+        if request.ctx is not None and (topic, request.model) not in self._logged:
+            self._logged.add((topic, request.model))
             request.ctx.log(message)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from llm_datagen.llm.limits.headers import Left
+from llm_datagen.llm.types import Quota
 
 MAX_RESET_SECONDS = 600.0
 """The longest hold: what is there again later is a used-up quota, and the endpoint's own error says so."""
@@ -19,40 +19,40 @@ class HeaderQuota:
     """
 
     def __init__(self) -> None:
-        self._heard_of = -1
-        self._left = math.inf
+        self._latest_call = -1
+        self._remaining = math.inf
         self._limit = math.inf
         self._reset_at = math.inf
 
     @property
     def is_known(self) -> bool:
         """Whether the endpoint has said anything."""
-        return self._heard_of >= 0
+        return self._latest_call >= 0
 
-    def hear(self, left: Left, *, call: int, sent_since: int, now: float) -> None:
-        """Take note of what the endpoint said.
+    def update(self, quota: Quota, *, call: int, sent_since: int, now: float) -> None:
+        """Take what the endpoint has said.
 
         Args:
-            left: what it said.
-            call: the number of the call whose answer said so; news of earlier calls than the latest is no news.
+            quota: what it said.
+            call: the number of the call whose answer said so; what earlier calls than the latest say does not count.
             sent_since: what was sent after that call.
             now: the moment.
         """
-        if call <= self._heard_of or left.reset > MAX_RESET_SECONDS:
+        if call <= self._latest_call or quota.reset > MAX_RESET_SECONDS:
             return
-        self._heard_of = call
-        self._left = left.remaining - sent_since
-        self._limit = math.inf if left.limit is None else left.limit
-        self._reset_at = now + left.reset
+        self._latest_call = call
+        self._remaining = quota.remaining - sent_since
+        self._limit = math.inf if quota.limit is None else quota.limit
+        self._reset_at = now + quota.reset
 
     def spend(self, amount: int) -> None:
-        """Take note that so much is sent now."""
-        self._left -= amount
+        """Take off what is sent now."""
+        self._remaining -= amount
 
     def room_at(self, amount: int, now: float) -> float:
         """Return when so much may be sent: now, or at the reset."""
         if now >= self._reset_at:  # all of it is there again
-            self._left, self._reset_at = self._limit, math.inf
-        if min(amount, self._limit) <= self._left:
+            self._remaining, self._reset_at = self._limit, math.inf
+        if min(amount, self._limit) <= self._remaining:
             return now
         return self._reset_at

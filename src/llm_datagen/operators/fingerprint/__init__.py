@@ -11,6 +11,7 @@ Of plain data the value counts, of any other object only the type. What cannot b
 Layout:
     code.py     digests of code
     data.py     digests of plain data
+    user_code.py which modules' code counts
     imports.py  what code names: globals, attributes, imports
     kinds.py    what kind of thing something is
     walk.py     the parts of a function or an object

@@ -14,9 +14,9 @@ from types import MethodType
 from typing import Any
 
 from llm_datagen.operators.fingerprint.code import is_code_part
+from llm_datagen.operators.fingerprint.user_code import PACKAGE
 from llm_datagen.operators.fingerprint.walk import Parts, parts_of
 
-_PACKAGE = __name__.partition(".")[0]
 _ATTRIBUTE = "attribute "
 
 Before = dict[str, tuple[str | None, ...]]
@@ -29,7 +29,7 @@ _named: dict[tuple[str, str], dict[tuple[str, ...], Before]] = {}  # by the name
 def subject_of(operator: Any) -> Any:
     """Return what the user gave: the function or the object within the engine's wrappers."""
     inner = getattr(operator, "operator", None) or getattr(operator, "func", None)
-    is_wrapper = type(operator).__module__.partition(".")[0] == _PACKAGE and inner is not None
+    is_wrapper = type(operator).__module__.partition(".")[0] == PACKAGE and inner is not None
     return subject_of(inner) if is_wrapper else operator
 
 

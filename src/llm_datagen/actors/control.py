@@ -48,14 +48,14 @@ class PauseControl:
     """Whether a run is paused, and how its nodes are changed.
 
     Args:
-        plans: all nodes.
-        image: the image; what is changed is written into it, to be saved by the supervisor.
+        opened_nodes: all nodes.
+        saved_state: the image; what is changed is written into it, to be saved by the supervisor.
         log: the platform log.
     """
 
-    def __init__(self, plans: list[OpenedNode], image: dict[str, Any], log: PlatformLog) -> None:
-        self._plans = {plan.node_id: plan for plan in plans}
-        self._entries = {entry["node_id"]: entry for entry in image.get("nodes", [])}
+    def __init__(self, opened_nodes: list[OpenedNode], saved_state: dict[str, Any], log: PlatformLog) -> None:
+        self._opened_nodes = {opened.node_id: opened for opened in opened_nodes}
+        self._entries = {entry["node_id"]: entry for entry in saved_state.get("nodes", [])}
         self._log = log
         self.is_paused = False
 
@@ -70,13 +70,13 @@ class PauseControl:
         if not self.is_paused:
             self._log.info(events.PAUSED)
         self.is_paused = True
-        held: list[Future[None]] = []
+        paused: list[Future[None]] = []
         for node, reader in stages:
             tell(reader, PauseCalls())
-            order = PauseCalls()
-            if tell(node, order):
-                held.append(order.held)
-        when_all(held, PauseAnswer(answer, status).give)
+            command = PauseCalls()
+            if tell(node, command):
+                paused.append(command.paused)
+        when_all(paused, PauseAnswer(answer, status).give)
 
     def unpause(self, stages: Stages) -> None:
         """Let calls begin again."""
@@ -87,46 +87,46 @@ class PauseControl:
             tell(node, UnpauseCalls())
             tell(reader, UnpauseCalls())
 
-    def reconfigure(self, order: Reconfigure, node: Recipient | None, *, is_over: bool) -> Reconfigured:
+    def reconfigure(self, command: Reconfigure, node: Recipient | None, *, is_over: bool) -> Reconfigured:
         """Change a node, and tell it if it has begun.
 
         Raises:
             ConfigError: when that cannot be; nothing is changed then.
         """
         try:
-            plan = self._checked(order, is_over=is_over)
+            opened = self._checked(command, is_over=is_over)
         except ConfigError as error:
-            self._log.warning(events.REFUSED, node_id=order.node_id, error=str(error))
+            self._log.warning(events.REFUSED, node_id=command.node_id, error=str(error))
             raise
-        plan.parallel_size = order.parallel_size or plan.parallel_size
-        plan.batch_size = order.batch_size or plan.batch_size
-        if order.rate is not None:
-            plan.rate = order.rate or None
-        changed = {"parallel_size": plan.parallel_size, "batch_size": plan.batch_size, "rate": plan.rate}
-        plan.config = {**plan.config, **changed}
-        if order.node_id in self._entries:
-            self._entries[order.node_id].update(changed)
-        self._log.info(events.RECONFIGURED, node_id=order.node_id, **changed)
+        opened.parallel_size = command.parallel_size or opened.parallel_size
+        opened.batch_size = command.batch_size or opened.batch_size
+        if command.rate is not None:
+            opened.rate = command.rate or None
+        changed = {"parallel_size": opened.parallel_size, "batch_size": opened.batch_size, "rate": opened.rate}
+        opened.config = {**opened.config, **changed}
+        if command.node_id in self._entries:
+            self._entries[command.node_id].update(changed)
+        self._log.info(events.RECONFIGURED, node_id=command.node_id, **changed)
         tell(node, Resize())
-        return Reconfigured(order.node_id, plan.parallel_size, plan.batch_size, plan.rate)
+        return Reconfigured(command.node_id, opened.parallel_size, opened.batch_size, opened.rate)
 
-    def _checked(self, order: Reconfigure, *, is_over: bool) -> OpenedNode:
-        plan = self._plans.get(order.node_id)
-        if plan is None:
-            raise ConfigError(f"there is no node {order.node_id!r}; the nodes are {', '.join(self._plans)}")
-        if order.parallel_size is None and order.batch_size is None and order.rate is None:
+    def _checked(self, command: Reconfigure, *, is_over: bool) -> OpenedNode:
+        opened = self._opened_nodes.get(command.node_id)
+        if opened is None:
+            raise ConfigError(f"there is no node {command.node_id!r}; the nodes are {', '.join(self._opened_nodes)}")
+        if command.parallel_size is None and command.batch_size is None and command.rate is None:
             raise ConfigError("nothing to change: say parallel_size, batch_size or rate")
-        if order.parallel_size is not None:
-            check_count("parallel_size", order.parallel_size)
-        if order.rate:
-            check_rate("rate", order.rate)
-        if order.batch_size is not None:
-            check_count("batch_size", order.batch_size)
-            if plan.call.batch and order.batch_size != plan.batch_size:
+        if command.parallel_size is not None:
+            check_count("parallel_size", command.parallel_size)
+        if command.rate:
+            check_rate("rate", command.rate)
+        if command.batch_size is not None:
+            check_count("batch_size", command.batch_size)
+            if opened.call.batch and command.batch_size != opened.batch_size:
                 raise ConfigError(
-                    f"the operator of {order.node_id} takes batches: which rows share a call, and the ids of what it "
-                    f"makes of them, depend on batch_size={plan.batch_size}, which stays as it is for the whole run"
+                    f"the operator of {command.node_id} takes batches: which rows share a call, and the ids of what it "
+                    f"makes of them, depend on batch_size={opened.batch_size}, which stays as it is for the whole run"
                 )
-        if is_over or plan.sink is None:
-            raise ConfigError(f"{order.node_id} does not run any more: there is nothing to change")
-        return plan
+        if is_over or opened.sink is None:
+            raise ConfigError(f"{command.node_id} does not run any more: there is nothing to change")
+        return opened

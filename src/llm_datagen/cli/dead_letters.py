@@ -13,7 +13,7 @@ from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write, write_json, write_json_line
 from llm_datagen.cli.run_view import RunView, enter_run
 from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
-from llm_datagen.operators.import_path import did_you_mean
+from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream, StreamFactory

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from llm_datagen.config import DataConfig, ExecutorKind
+from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
 from llm_datagen.operators import FunctionOperator, as_operator
 from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
+from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import Stream, StreamFactory
 
 
@@ -20,26 +21,14 @@ class Binding:
 
     Args:
         node_id: the node's id.
-        executor: where its operator will be called.
-        follow_input: whether inputs are followed until they are sealed.
-        idle_timeout: seconds without a new row after which an unsealed input is an error.
-        data: what of the data is refused, in all of them.
+        settings: those of the node.
     """
 
-    def __init__(
-        self,
-        node_id: str,
-        executor: ExecutorKind,
-        *,
-        follow_input: bool,
-        idle_timeout: float | None,
-        data: DataConfig,
-    ) -> None:
+    def __init__(self, node_id: str, settings: NodeAloneSettings) -> None:
         self.node_id = node_id
-        self.executor = executor
-        self.follow_input, self.idle_timeout = follow_input, idle_timeout
-        self.data_config = data
-        self._patience = follow_input, idle_timeout  # for the inputs, where there are several
+        self.settings = settings
+        self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
+        self._patience = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._operator: Any = None
         self._input: Stream | None = None
         self._named_inputs: dict[str, Stream] = {}
@@ -77,7 +66,9 @@ class Binding:
         if isinstance(output_bus, Mapping):
             check_outputs(self.node_id, output_bus, route)
             self._named_outputs = {name: self._stream(f"output {name}", bus) for name, bus in output_bus.items()}
-            self._output = _routed(next(iter(self._named_outputs.values()))).with_data(self.data_config)
+            self._output = _routed(next(iter(self._named_outputs.values()))).with_data(
+                DataConfig.of(self.settings["data_config"])
+            )
         elif route is not None:
             raise ConfigError(
                 f"node {self.node_id}: route is for several outputs: give their names, with a stream each"
@@ -92,7 +83,7 @@ class Binding:
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
             self._named_inputs = {name: self._stream(f"input {name}", bus) for name, bus in named.items()}
             check_inputs(self.node_id, self._named_inputs)
-            self._input = merged_beside(outputs[0]).with_data(self.data_config)
+            self._input = merged_beside(outputs[0]).with_data(DataConfig.of(self.settings["data_config"]))
         else:
             self._input = self._stream("input_bus", input_bus)
         for stream in (self._input, *self._named_inputs.values()):
@@ -105,7 +96,7 @@ class Binding:
         return self
 
     def _stream(self, name: str, value: Any) -> Stream:
-        return _as_stream(name, value).with_data(self.data_config)
+        return _as_stream(name, value).with_data(DataConfig.of(self.settings["data_config"]))
 
     def set_processor(self, func: Any) -> Self:
         """Say what the node does: ``func(items, ctx) -> list``, or an operator.
@@ -123,7 +114,7 @@ class Binding:
             ConfigError: when it is neither, or the node's `executor` cannot run it.
         """
         operator = as_operator(operator)
-        if self.executor == "process":
+        if self.settings["executor"] == "process":
             check_operator(operator, self.node_id)
         self._operator = operator
         return self

@@ -19,7 +19,7 @@ from llm_datagen.executors import failures
 from llm_datagen.executors import processing as processing_module
 from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.processing import Processing
-from llm_datagen.streams import Span
+from llm_datagen.streams import Span, Stream
 from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, dead_letter
 from llm_datagen.streams.line_numbers import LineCounter
 
@@ -322,6 +322,7 @@ def test_an_exception_does_not_hold_the_rows_around_it(shape: str, fails: str) -
 
 
 def _write_source(processing: Processing, data: bytes) -> None:
+    assert isinstance(processing.source, Stream)
     file = processing.source.storage.open_append(processing.source.path)
     file.append(data)
     file.close()

@@ -23,7 +23,7 @@ from llm_datagen.executors.process.executor import ProcessExecutor
 from llm_datagen.executors.process.pickling import check_operator, pack
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import FunctionOperator
-from llm_datagen.streams import Block
+from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 
@@ -526,6 +526,7 @@ def test_a_line_that_is_no_row_is_named_with_its_place_by_the_one_who_has_the_st
     block = block_of(numbered(3))
     block.records[1] = b"{]"
     with running(lambda item: item) as bench:
+        assert isinstance(bench.processing.source, Stream)
         bench.processing.source.storage.open_append("in.jsonl").append(b'{"n":0}\n{]\n')
         done = bench.done_of(block)
     assert done.rows == 1

@@ -20,7 +20,7 @@ from llm_datagen.executors import processing as work
 from llm_datagen.executors.id_ranges import merged_marks
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.operators import FunctionOperator
-from llm_datagen.streams import Block
+from llm_datagen.streams import Block, Stream
 
 from ..actors.helpers import aside, block_of, result_of
 from .helpers import SHAPES, Ctx, data_of, done_of, left, operator_of, processing_of, rows_of, run
@@ -413,6 +413,7 @@ def test_a_line_that_is_not_json_is_an_error_with_its_place(shape: str) -> None:
     block = block_of([{"n": 0}, {"n": 1}, {"n": 2}])
     block.records[1] = b"{nonsense"
     processing = processing_of(operator_of(shape, lambda item: item), batch_size=1)
+    assert isinstance(processing.source, Stream)
     processing.source.storage.replace("in.jsonl", b'{"n":0}\n{nonsense\n{"n":2}\n', sync=False)
     block = Block(block.records, 0, 0, 25, None, block.decode)
     done = run(processing, block)

@@ -17,6 +17,7 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedPipeline,
 )
+from llm_datagen.config import NodeConfigOptions, settings_in
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
 from llm_datagen.runs.logs.reader import EVENTS
 from llm_datagen.testing import Fault, inject
@@ -37,6 +38,7 @@ def documented() -> dict[str, set[str]]:
         fields[cell.strip("`")] = set(names_in(shown.replace("[`NodeReport`]", ""))) | COMMON
     of_report = {name for cell in table(REFERENCE, "Reports", "field of NodeReport") for name in names_in(cell)}
     fields["[Node Ended]"] = {"node_id", *COMMON, *of_report} - {"usage", "error"}
+    fields["[Node Started]"] |= {"operator", *settings_in(NodeConfigOptions)}
     fields["[Operator]"] |= OPERATORS_OWN
     return fields
 

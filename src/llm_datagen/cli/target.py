@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from llm_datagen.cli.modules import make_importable
-from llm_datagen.cli.yaml_spec import PipelinePart, read_spec
+from llm_datagen.cli.yaml_spec import PIPELINE, PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.operators.import_path import did_you_mean, load, looking_up
+from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.operators.import_path import load, looking_up
 from llm_datagen.operators.references import build_operator
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
@@ -115,7 +116,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: when it says nothing, or nothing that is known.
     """
-    known = [key for key in PipelinePart.model_fields if key not in {"operators", "pipeline_id"}]
+    known = [key for key in PIPELINE.model_fields if key not in {"operators", "pipeline_id"}]
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -9,7 +9,7 @@ from llm_datagen.executors.allowance import Allowing
 from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
-from llm_datagen.streams import Encoder, Stream
+from llm_datagen.streams import Encoder, Source
 from llm_datagen.streams.ids import RootNames
 
 SLICE_SECONDS = 0.02
@@ -54,7 +54,7 @@ class Processing:
     """
 
     call: Call
-    source: Stream
+    source: Source
     encoder: Encoder
     ctx: INodeContext
     batch_size: int = 1

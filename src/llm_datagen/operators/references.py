@@ -11,9 +11,10 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import advice
+from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, kept_arguments
-from llm_datagen.operators.import_path import did_you_mean, load, name_of
+from llm_datagen.operators.import_path import load, name_of
 
 _USED = "_used_as"
 """Where an operator that is an object of a module keeps the name by which it was loaded."""

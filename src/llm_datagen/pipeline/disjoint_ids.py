@@ -68,7 +68,7 @@ class _Wires:
             return True
         if isinstance(node.input, MergedStream) and node.input.naming != "kept":
             return False  # what is renamed here may meet a row that has such a name of its own
-        if node.id_scheme == "numeric":
+        if node.settings["id_scheme"] == "numeric":
             return False  # a child of row 7 may meet row 70000
         return all(self.are_apart(place, b) for place in node.input.places)
 

@@ -17,12 +17,12 @@ from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 
 
 @dataclass(slots=True, kw_only=True)

@@ -39,7 +39,7 @@ from llm_datagen.streams.dead_letters import bury_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
-from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.streams.recovery import check_recoverable, position_of
 from llm_datagen.streams.source import has_ended
 from llm_datagen.streams.tails import Tails
 

@@ -25,7 +25,7 @@ from llm_datagen.runs.export import is_export
 from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.recovery import position_of
 
 PARTS_SHOWN = 8
 

@@ -9,9 +9,9 @@ from typing import Any
 from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Coverage, Stream
-from llm_datagen.streams.commit_log import CHECK_WHOLE_BYTES, Position
 from llm_datagen.streams.dead_letters import check_dead_letters
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 
 
 def check_input(source: Stream) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 from llm_datagen.errors import IdError
 from llm_datagen.runs.graph import StreamNode, stream_nodes_of
 from llm_datagen.streams import Stream
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
+from llm_datagen.streams.position import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A protocol of one's own: JSON lines in gzip files, ``gzip://rows.jsonl.gz``, as the input and the output of a run.
 
-docs/custom-protocols.md explains it. Run it with ``python custom_protocol.py [DIRECTORY]``; without a directory it
+docs/how-to/add-a-protocol.md explains it. Run it with ``python custom_protocol.py [DIRECTORY]``; without a directory it
 works in a temporary one.
 """
 
@@ -42,7 +42,7 @@ class Ends(NamedTuple):
     text: list[int]
 
 
-class GzipDisk(LocalStorage):
+class GzipStorage(LocalStorage):
     """The files of this machine, those that end with ``.gz`` packed. All offsets and sizes are those of the text."""
 
     def __init__(self) -> None:
@@ -119,8 +119,8 @@ def unpack(inflate: Any, data: bytes, length: int, file: FileIO) -> bytes:
 class GzipReadFile:
     """Reads at offsets of the text: from the beginning of a member, or on from where it was."""
 
-    def __init__(self, disk: GzipDisk, path: str) -> None:
-        self._disk, self._path, self._file = disk, path, disk.open_file(path, "rb")
+    def __init__(self, storage: GzipStorage, path: str) -> None:
+        self._storage, self._path, self._file = storage, path, storage.open_file(path, "rb")
         self._at = self._end = 0  # in the text: the place, and the end of the member that it is in
         self._packed = 0
         self._inflate: Any = None
@@ -138,7 +138,7 @@ class GzipReadFile:
         return bytes(found)
 
     def _begin_member(self, offset: int) -> None:
-        ends = self._disk.ends(self._path)
+        ends = self._storage.ends(self._path)
         number = bisect.bisect_right(ends.text, offset) - 1
         self._packed, self._at, self._end = ends.packed[number], ends.text[number], ends.text[number + 1]
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS + 16)
@@ -148,7 +148,7 @@ class GzipReadFile:
         while len(found) < length or (self._at + len(found) == self._end and not self._inflate.eof):
             data = self._inflate.unconsumed_tail
             if not data:
-                data = self._disk.read(self._file, self._packed, 1 << 16)
+                data = self._storage.read(self._file, self._packed, 1 << 16)
                 self._packed += len(data)
             if not data or self._inflate.eof:
                 raise StreamCorruptError(f"{self._path} was changed while it was read")
@@ -157,7 +157,7 @@ class GzipReadFile:
         return bytes(found)
 
     def size(self) -> int:
-        return self._disk.ends(self._path).text[-1]
+        return self._storage.ends(self._path).text[-1]
 
     def close(self) -> None:
         self._file.close()
@@ -166,20 +166,20 @@ class GzipReadFile:
 class GzipAppendFile:
     """Appends whole members. It is cut at their ends only: the engine cuts where an append has ended."""
 
-    def __init__(self, disk: GzipDisk, path: str, file: AppendFile) -> None:
-        self._disk, self._path, self._file = disk, path, file
+    def __init__(self, storage: GzipStorage, path: str, file: AppendFile) -> None:
+        self._storage, self._path, self._file = storage, path, file
         self._is_whole = False  # a process that died may have left a part of a member
 
     def append(self, data: bytes) -> None:
         if not self._is_whole:
-            self._file.truncate(self._disk.ends(self._path).packed[-1])
+            self._file.truncate(self._storage.ends(self._path).packed[-1])
         self._is_whole = False
         pieces = (data[at : at + MEMBER_BYTES] for at in range(0, len(data), MEMBER_BYTES))
         self._file.append(b"".join(map(pack, pieces)))
         self._is_whole = True
 
     def truncate(self, length: int) -> None:
-        ends = self._disk.ends(self._path)
+        ends = self._storage.ends(self._path)
         if length not in ends.text:
             raise StreamCorruptError(f"{self._path} has no member that ends at byte {length} of the text")
         self._file.truncate(ends.packed[ends.text.index(length)])
@@ -197,7 +197,7 @@ class GzipAppendFile:
 class GzipJsonlStream(JsonlStream):
     """JSON lines in a gzip file; commits and seal beside it are plain."""
 
-    disk = GzipDisk()
+    storage = GzipStorage()
     extension = "jsonl.gz"  # of streams between nodes, with default_protocol="gzip://"
 
     def __init__(self, uri: str) -> None:

@@ -42,10 +42,13 @@ def main() -> None:
     report = first.create("prices", if_exists="overwrite").run()
     assert (report.status, report.rows_out, report.failed) == ("completed", 495, 5)
 
-    letters = [json.loads(line) for line in Path("prices.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()]
-    for letter in letters:
-        print(f"row {letter['_i']}, {letter['input']}: {letter['error']['kind']}: {letter['error']['text']}")
-    assert sorted(letter["_i"] for letter in letters) == [0, 100, 200, 300, 400]
+    dead_letters = [
+        json.loads(line) for line in Path("prices.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    for dead_letter in dead_letters:
+        error = dead_letter["error"]
+        print(f"row {dead_letter['_i']}, {dead_letter['input']}: {error['kind']}: {error['text']}")
+    assert sorted(dead_letter["_i"] for dead_letter in dead_letters) == [0, 100, 200, 300, 400]
 
     mended = pipeline_with(FunctionOperator(per_unit_mended, name="per_unit"))  # the same name: the same operator
     report = mended.replay("prices", on_change="accept").run()  # the edit is meant: what is done stays as it is

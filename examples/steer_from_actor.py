@@ -103,7 +103,6 @@ def main() -> None:
     ref.stop()
 
     report = pipeline.wait()
-    assert report is not None
     (usage,) = report.usage
     print(f"{report.status}: {report.rows_out} rows, {usage['tokens']} tokens in all")
     assert report.rows_out == ROWS

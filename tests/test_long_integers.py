@@ -22,12 +22,12 @@ from llm_datagen.llm.answers.provenance import prompt_hash
 from llm_datagen.llm.cache.cassette_file import Cassette
 from llm_datagen.llm.cache.response_cache import key_of
 from llm_datagen.llm.cost.budget import most_prompt_tokens
-from llm_datagen.llm.endpoints import EndpointSpec, identity_of
+from llm_datagen.llm.endpoints import Endpoint, identity_of
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.operators.references import operators_of
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.streams import Span, StreamFactory
-from llm_datagen.streams.dead_letters import letter, read_letters
+from llm_datagen.streams.dead_letters import dead_letter, read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 from .llm.chat_server import ChatServer, Reply, completion, run_rows, serve
@@ -88,10 +88,10 @@ def test_dead_letters_hold_them(tmp_path: Path) -> None:
     pipeline.create("p").run()
     (found,) = lines(tmp_path / "out.jsonl.errors.jsonl")
     assert found["input"] == {**VALUE, "_i": 0}
-    assert [each["input"] for each in read_letters(StreamFactory.create(f"jsonl://{out}"), checked=True)] == [
+    assert [each["input"] for each in read_dead_letters(StreamFactory.create(f"jsonl://{out}"), checked=True)] == [
         found["input"]
     ]
-    line = letter(
+    line = dead_letter(
         2**70,
         [2**80],
         record=b"",
@@ -141,7 +141,7 @@ def test_keys_of_requests_stay_and_tell_long_integers_apart() -> None:
     assert (
         len({key_of(_request(seed=seed)) for seed in seeds}) == len({prompt_hash(_request(seed=s)) for s in seeds}) == 3
     )
-    assert len({identity_of([EndpointSpec(model="m", params={"seed": seed})]) for seed in seeds}) == 3
+    assert len({identity_of([Endpoint(model="m", params={"seed": seed})]) for seed in seeds}) == 3
     assert most_prompt_tokens(_request(seed=2**70)) - most_prompt_tokens(_request(seed=1)) == len(str(2**70)) - 1
 
 

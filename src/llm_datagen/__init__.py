@@ -1,23 +1,22 @@
 """llm-datagen: LLM data-generation and data-cleaning pipelines as actors. No row is lost or written twice.
 
-Layers, from what users hold to what it stands on:
+Packages, from what users hold to what it stands on:
 
-* `UnifiedPipeline`, `UnifiedNodePipeline`, `UnifiedNode`: faces
-* `llm_datagen.actors`, `llm_datagen.messages`: the engine, for those who steer or extend it
-* `llm_datagen.streams`: durable streams, usable by themselves
-* `llm_datagen.operators`, `hooks`, `config`, `errors`: what users write, watch, set and catch
+* `pipeline`: `UnifiedPipeline`, `UnifiedNodePipeline`, `UnifiedNode`
+* `llm`: operators that call models
+* `actors`, `messages`, `executors`: the engine, for those who control or extend it
+* `runs`: a run seen from outside: its status, hooks and logs
+* `operators`, `streams`, `config`, `errors`: what users write, read, set and catch
+* `cli`, `testing`: the command line; fakes and faults for tests
 """
 
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from llm_datagen.errors.deprecation import MovedModules, deprecated
 
 if TYPE_CHECKING:
     from llm_datagen import actors, messages
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
         FailureRecord,
         FatalError,
         IdError,
-        ImageError,
-        ImageMismatchError,
         InputWarning,
         NodeFailedError,
         OperatorChangedError,
+        OperatorError,
         OperatorMismatchError,
         OperatorWarning,
         PipelineBusyError,
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
         RowFormatError,
         RowValueError,
         RunEndedError,
+        RunError,
         RunStateError,
         StopRun,
         StreamBusyError,
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
         UnknownProtocolError,
         WorkerDiedError,
     )
-    from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator
+    from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator, Operator, Result, Row
     from llm_datagen.pipeline.fan_out import Route
     from llm_datagen.pipeline.node import UnifiedNode
     from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
@@ -92,8 +91,6 @@ __all__ = [
     "IOperator",
     "IPipelineHooks",
     "IdError",
-    "ImageError",
-    "ImageMismatchError",
     "InputWarning",
     "JsonlStream",
     "LogFile",
@@ -101,7 +98,9 @@ __all__ = [
     "NodeConfig",
     "NodeFailedError",
     "NodeReport",
+    "Operator",
     "OperatorChangedError",
+    "OperatorError",
     "OperatorMismatchError",
     "OperatorWarning",
     "PipelineBusyError",
@@ -109,11 +108,14 @@ __all__ = [
     "PipelineNotFoundError",
     "PipelineStatus",
     "RemoteError",
+    "Result",
     "ResumeWarning",
     "Route",
+    "Row",
     "RowFormatError",
     "RowValueError",
     "RunEndedError",
+    "RunError",
     "RunReport",
     "RunStateError",
     "Status",
@@ -141,59 +143,44 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("DataConfig", "FailurePolicy", "NodeConfig", "WriterConfig"),
-    "errors": (
-        "ColumnError",
-        "ConfigError",
-        "ControlError",
-        "DatagenError",
-        "DiskError",
-        "FailureRecord",
-        "FatalError",
-        "IdError",
-        "ImageError",
-        "ImageMismatchError",
-        "RunStateError",
-        "OperatorMismatchError",
-        "NodeFailedError",
-        "OperatorChangedError",
-        "OperatorWarning",
-        "PipelineBusyError",
-        "PipelineExistsError",
-        "PipelineNotFoundError",
-        "RemoteError",
-        "InputWarning",
-        "ResumeWarning",
-        "RowFormatError",
-        "RowValueError",
-        "RunEndedError",
-        "StopRun",
-        "StreamBusyError",
-        "StreamChangedError",
-        "StreamCorruptError",
-        "StreamError",
-        "StreamExistsError",
-        "StreamIdleError",
-        "StreamMissingError",
-        "StreamSealedError",
-        "TooManyErrorsError",
-        "UnknownMessageError",
-        "UnknownProtocolError",
-        "WorkerDiedError",
-    ),
-    "runs.hooks": ("CompositePipelineHooks", "DefaultPipelineHooks", "IPipelineHooks"),
-    "runs.logs.rotation": ("LogFile",),
-    "pipeline.node": ("UnifiedNode",),
-    "operators": ("BaseOperator", "FunctionOperator", "INodeContext", "IOperator"),
-    "pipeline.node_pipeline": ("UnifiedNodePipeline",),
-    "pipeline.pipeline": ("UnifiedPipeline",),
-    "runs.status": ("NodeReport", "PipelineStatus", "RunReport", "Status"),
-    "pipeline.fan_out": ("Route",),
-    "streams": ("CsvStream", "FileStream", "JsonlStream", "MemoryStream", "StreamFactory"),
+    "config": "DataConfig FailurePolicy NodeConfig WriterConfig",
+    "errors": """
+        ColumnError ConfigError ControlError DatagenError DiskError FailureRecord FatalError IdError
+        InputWarning NodeFailedError OperatorChangedError OperatorError OperatorMismatchError
+        OperatorWarning PipelineBusyError PipelineExistsError PipelineNotFoundError RemoteError
+        ResumeWarning RowFormatError RowValueError RunEndedError RunError RunStateError StopRun
+        StreamBusyError StreamChangedError StreamCorruptError StreamError StreamExistsError StreamIdleError
+        StreamMissingError StreamSealedError TooManyErrorsError UnknownMessageError UnknownProtocolError
+        WorkerDiedError
+    """,
+    "operators": "BaseOperator FunctionOperator INodeContext IOperator Operator Result Row",
+    "pipeline.fan_out": "Route",
+    "pipeline.node": "UnifiedNode",
+    "pipeline.node_pipeline": "UnifiedNodePipeline",
+    "pipeline.pipeline": "UnifiedPipeline",
+    "runs.hooks": "CompositePipelineHooks DefaultPipelineHooks IPipelineHooks",
+    "runs.logs.rotation": "LogFile",
+    "runs.status": "NodeReport PipelineStatus RunReport Status",
+    "streams": "CsvStream FileStream JsonlStream MemoryStream StreamFactory",
 }
 """Where each name is defined. A module is imported when one of its names is asked for: workers need few of them."""
 
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+_PACKAGES = {"actors", "config", "errors", "messages", "operators", "pipeline", "runs", "streams"}
+
+_RENAMED = {"ImageError": "RunStateError", "ImageMismatchError": "OperatorMismatchError"}
+_MOVED = {
+    "audit": "runs.verify",
+    "hooks": "runs.hooks",
+    "log": "runs.logs.writer",
+    "logs": "runs.logs",
+    "report": "runs.status",
+    "routing": "pipeline.fan_out",
+}
+"""What the documentation of 0.1 named, and the names of today. The old ones go with the next release."""
+
+sys.meta_path.append(MovedModules({f"{__name__}.{old}": f"{__name__}.{new}" for old, new in _MOVED.items()}))
 
 
 def __getattr__(name: str) -> Any:
@@ -203,42 +190,13 @@ def __getattr__(name: str) -> Any:
         return value
     if name == "logs":
         return import_module(f"{__name__}.runs.logs")
-    if name in {"actors", "messages", *_HOMES} or f"{__name__}.{name}" in _MOVED:
+    if name in _PACKAGES or name in _MOVED:
         return import_module(f"{__name__}.{name}")
+    if name in _RENAMED:
+        deprecated(f"{__name__}.{name} is {_RENAMED[name]} now")
+        return __getattr__(_RENAMED[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-_MOVED = {
-    "llm_datagen.audit": "llm_datagen.runs.verify",
-    "llm_datagen.hooks": "llm_datagen.runs.hooks",
-    "llm_datagen.log": "llm_datagen.runs.logs.writer",
-    "llm_datagen.logs": "llm_datagen.runs.logs",
-    "llm_datagen.report": "llm_datagen.runs.status",
-    "llm_datagen.routing": "llm_datagen.pipeline.fan_out",
-}
-"""Modules that the documentation of 0.1 named, and where they are now. The old names go with the next release."""
-
-
-class _MovedModules(MetaPathFinder, Loader):
-    """Lets programs import `_MOVED` by their old names, with a warning."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in _MOVED else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        moved = import_module(_MOVED[module.__name__])
-        module.__dict__.update({name: value for name, value in vars(moved).items() if not name.startswith("__")})
-        warnings.warn(
-            f"{module.__name__} is {moved.__name__} now; the old name goes with the next release",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-
-
-sys.meta_path.append(_MovedModules())

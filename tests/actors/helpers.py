@@ -260,10 +260,10 @@ def block_of(values: Iterable[Any], start: int = 0, offset: int = 0) -> Block:
     return Block(records, start, offset, offset + sum(map(len, records)) + len(records), None, orjson.loads)
 
 
-def stream_on(disk: Storage, path: str = "out.jsonl") -> Stream:
-    """Return the stream of JSON lines at `path` on `disk`."""
+def stream_on(storage: Storage, path: str = "out.jsonl") -> Stream:
+    """Return the stream of JSON lines at `path` on `storage`."""
     stream = Stream(path)
-    stream.disk = disk
+    stream.storage = storage
     stream.codec = JsonlCodec()
     return stream
 
@@ -276,7 +276,7 @@ class DiskFullError(OSError):
 
 
 @dataclass
-class FailingDisk:
+class FailingStorage:
     """A disk in memory whose appends can be made to fail, or to wait; and closes, too."""
 
     inner: MemoryStorage = field(default_factory=MemoryStorage)
@@ -307,17 +307,17 @@ class FailingDisk:
 
 
 class _FailingFile:
-    def __init__(self, disk: FailingDisk, file: AppendFile) -> None:
-        self._disk = disk
+    def __init__(self, storage: FailingStorage, file: AppendFile) -> None:
+        self._storage = storage
         self._file = file
 
     def append(self, data: bytes) -> None:
-        if self._disk.gate is not None:
-            self._disk.at_gate.set()
-            assert self._disk.gate.wait(PATIENCE_SECONDS)
-        if self._disk.is_full:
+        if self._storage.gate is not None:
+            self._storage.at_gate.set()
+            assert self._storage.gate.wait(PATIENCE_SECONDS)
+        if self._storage.is_full:
             raise DiskFullError("no space left on the device")
-        self._disk.appended += 1
+        self._storage.appended += 1
         self._file.append(data)
 
     def truncate(self, length: int) -> None:
@@ -331,5 +331,5 @@ class _FailingFile:
 
     def close(self) -> None:
         self._file.close()
-        if self._disk.on_close is not None:
-            self._disk.on_close()
+        if self._storage.on_close is not None:
+            self._storage.on_close()

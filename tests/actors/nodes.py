@@ -53,7 +53,7 @@ class Bench:
     """
 
     def __init__(self, capacity: int = 1_000_000) -> None:
-        self.boss, self.reader, self.log = Desk(), Desk(), Log()
+        self.supervisor, self.reader, self.log = Desk(), Desk(), Log()
         self.writer = FakeWriter(capacity)
         self.sink = stream_on(MemoryStorage()).sink()
         self.ref: pykka.ActorRef[NodeActor]
@@ -73,7 +73,7 @@ class Bench:
             root=RootNames(),
             **settings,
         )
-        self.ref = NodeActor.start(plan, "p", self.boss, self.writer, self.log)
+        self.ref = NodeActor.start(plan, "p", self.supervisor, self.writer, self.log)
 
     def feed(self) -> Demand:
         """Give the node its reader; return what it demands."""
@@ -87,7 +87,7 @@ class Bench:
 
     def ended(self) -> StageEnded:
         """Wait for the end."""
-        (ended,) = self.boss.wait_for(StageEnded)
+        (ended,) = self.supervisor.wait_for(StageEnded)
         assert join(self.ref, PATIENCE_SECONDS)
         return ended
 

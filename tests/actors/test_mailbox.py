@@ -29,11 +29,11 @@ class Waits:
         self.began: queue.Queue[int] = queue.Queue()
         self.ended: queue.Queue[tuple[float, int]] = queue.Queue()
 
-    def __call__(self, waited: float | None, held: int) -> None:
+    def __call__(self, waited: float | None, outstanding: int) -> None:
         if waited is None:
-            self.began.put(held)
+            self.began.put(outstanding)
         else:
-            self.ended.put((waited, held))
+            self.ended.put((waited, outstanding))
 
     def one_waits(self) -> int:
         """Wait until one more put is blocked; return the rows that were held then."""
@@ -92,7 +92,7 @@ def test_the_end_of_data_is_never_blocked(mailbox: Mailbox, waits: Waits) -> Non
     put(mailbox, Load(10))
     put(mailbox, Drain())
 
-    assert mailbox.held == 10
+    assert mailbox.outstanding == 10
     assert waits.began.empty()
 
 
@@ -102,7 +102,7 @@ def test_a_mailbox_without_a_bound_takes_everything() -> None:
     for _ in range(100):
         put(mailbox, Load(1_000_000))
 
-    assert mailbox.held == 100_000_000
+    assert mailbox.outstanding == 100_000_000
     assert not mailbox.empty()
     assert mailbox.has_data
 
@@ -116,13 +116,13 @@ def test_rows_count_as_held_until_they_are_released(mailbox: Mailbox, waits: Wai
     blocked = blocked_put(mailbox, waits, Load(1))
     got(mailbox)
     assert not blocked.done()
-    assert mailbox.held == 10
+    assert mailbox.outstanding == 10
 
     mailbox.release(9)
     result_of(blocked)
-    assert mailbox.held == 2
+    assert mailbox.outstanding == 2
     mailbox.release(2)
-    assert mailbox.held == 0
+    assert mailbox.outstanding == 0
 
 
 def test_a_message_that_is_larger_than_the_bound_is_admitted_alone(mailbox: Mailbox, waits: Waits) -> None:
@@ -131,12 +131,12 @@ def test_a_message_that_is_larger_than_the_bound_is_admitted_alone(mailbox: Mail
     large = blocked_put(mailbox, waits, Load(50, "large"))
     mailbox.release(1)
     result_of(large)
-    assert mailbox.held == 50
+    assert mailbox.outstanding == 50
 
     small = blocked_put(mailbox, waits, Load(1, "small"))
     mailbox.release(50)
     result_of(small)
-    assert mailbox.held == 1
+    assert mailbox.outstanding == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def test_bytes_are_bounded_however_few_rows_they_are(waits: Waits) -> None:
     result_of(blocked)
     assert box.offer(Envelope(Heavy(59)))
     assert not box.offer(Envelope(Heavy(1)))
-    assert box.held == 3
+    assert box.outstanding == 3
 
 
 def test_a_row_of_more_bytes_than_the_bound_is_admitted_alone(waits: Waits) -> None:
@@ -194,7 +194,7 @@ def test_whoever_waits_longest_goes_first_and_a_large_one_is_not_starved(mailbox
     mailbox.release(5)  # room enough for the small ones
     assert not mailbox.offer(Envelope(Load(1, "pushy")))
     pushy = blocked_put(mailbox, waits, Load(1, "pushy"))
-    assert mailbox.held == 5
+    assert mailbox.outstanding == 5
     assert not any(future.done() for future in (large, small, late, pushy))
 
     mailbox.release(3)
@@ -217,7 +217,7 @@ def test_offer_takes_what_there_is_room_for_and_refuses_the_rest_without_waiting
     assert mailbox.offer(Envelope(Load(9, "first")))
     assert not mailbox.offer(Envelope(Load(2, "too much")))
     assert mailbox.offer(Envelope(Load(1, "last")))
-    assert mailbox.held == 10
+    assert mailbox.outstanding == 10
     mailbox.release(10)
     assert mailbox.offer(Envelope(Load(11, "large")))
 
@@ -253,8 +253,8 @@ def test_a_wait_is_told_when_it_begins_and_when_it_is_over() -> None:
     mailbox.clock = clock
     began = threading.Event()
 
-    def on_wait(waited: float | None, held: int) -> None:
-        told.append((waited, held))
+    def on_wait(waited: float | None, outstanding: int) -> None:
+        told.append((waited, outstanding))
         began.set()
 
     mailbox.bound(2, on_wait)
@@ -273,10 +273,10 @@ def test_a_wait_is_told_outside_of_the_lock() -> None:
     mailbox = Mailbox()
     seen: list[int] = []
 
-    def on_wait(waited: float | None, held: int) -> None:
+    def on_wait(waited: float | None, outstanding: int) -> None:
         put(mailbox, "from the listener")  # would deadlock with the lock held
         assert not mailbox.offer(Envelope(Load(1))) or waited is not None
-        seen.append(held)
+        seen.append(outstanding)
         if waited is None:
             mailbox.release(1)
 
@@ -291,7 +291,7 @@ def test_a_listener_that_fails_blocks_nobody_else() -> None:
     mailbox = Mailbox()
     fails = [True]
 
-    def on_wait(waited: float | None, held: int) -> None:
+    def on_wait(waited: float | None, outstanding: int) -> None:
         if fails[0]:
             fails[0] = False
             raise OSError("the log's disk is full")
@@ -315,7 +315,7 @@ def test_closing_frees_everyone_who_is_blocked(mailbox: Mailbox, waits: Waits) -
     mailbox.close()
 
     assert [type(error_of(future)) for future in blocked] == [ActorEndedError] * 8
-    assert mailbox.held == 10
+    assert mailbox.outstanding == 10
     got(mailbox)
     assert mailbox.empty()
 
@@ -349,7 +349,7 @@ def test_a_closed_mailbox_refuses_a_tell_and_answers_an_ask(mailbox: Mailbox) ->
     with pytest.raises(pykka.ActorDeadError):
         offered.get(timeout=0)
     assert mailbox.empty()
-    assert mailbox.held == 0
+    assert mailbox.outstanding == 0
 
 
 def test_what_is_in_a_closed_mailbox_can_still_be_got(mailbox: Mailbox) -> None:

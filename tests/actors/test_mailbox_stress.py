@@ -56,7 +56,7 @@ def consume(mailbox: Mailbox, seed: int, messages: int, capacity: int) -> list[A
     unreleased = 0
     for _ in range(messages):
         message = mailbox.get().message
-        assert mailbox.held <= max(capacity, LARGEST)
+        assert mailbox.outstanding <= max(capacity, LARGEST)
         found.append(message)
         unreleased += message.rows
         if rng.random() < 0.4 or not mailbox.has_data:
@@ -89,7 +89,7 @@ def test_everything_that_was_put_is_got_once_in_the_order_of_its_producer(seed: 
     found = result_of(consumer)
     assert [len(messages) for messages in accepted] == [count] * PRODUCERS
     check_order(found, accepted)
-    assert mailbox.held == 0
+    assert mailbox.outstanding == 0
     assert mailbox.empty()
 
 

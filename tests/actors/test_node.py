@@ -10,10 +10,10 @@ import pytest
 
 from llm_datagen.actors import chunking
 from llm_datagen.actors.chunking import FIRST_WORKERS
-from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
+from llm_datagen.actors.dispatcher import PATIENCE_SECONDS as SLOW_SECONDS
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import TooManyErrorsError
-from llm_datagen.executors import block_run as work
+from llm_datagen.executors import processing
 from llm_datagen.messages import (
     Cancel,
     Demand,
@@ -49,7 +49,7 @@ def test_rows_go_through_and_the_writer_is_told_when_all_were_delivered(bench: B
     eventually(lambda: len(gates.begun) == 3)
     gates.let_through(2, 1)
     eventually(lambda: len(bench.writer.actor_inbox._data) == 2)
-    assert bench.boss.of(StageEnded) == []
+    assert bench.supervisor.of(StageEnded) == []
     gates.let_through(0)
     assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
@@ -176,14 +176,14 @@ def test_a_failing_operator_is_reported_and_what_others_do_is_delivered(bench: B
     bench.send(0, 10)
     eventually(lambda: len(gates.begun) == 2)
     gates.let_through(0)
-    (failed,) = bench.boss.wait_for(OperatorFailed)
+    (failed,) = bench.supervisor.wait_for(OperatorFailed)
     assert isinstance(failed.failure.error, ValueError)
     assert failed.failure.items == [{"n": 0, "_i": 0}]
     gates.let_through(*range(10))
     assert bench.ended().outcome is StageOutcome.STOPPED
     assert bench.written() == [1]
-    assert bench.boss.messages[-1].role == "node"
-    assert len(bench.boss.of(OperatorFailed)) == 1
+    assert bench.supervisor.messages[-1].role == "node"
+    assert len(bench.supervisor.of(OperatorFailed)) == 1
 
 
 def test_a_node_whose_writer_is_dead_stops(bench: Bench) -> None:
@@ -198,7 +198,7 @@ def test_a_node_whose_writer_is_dead_stops(bench: Bench) -> None:
 
 def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """R2, M10: each of them once, by whoever is free."""
-    monkeypatch.setattr(work, "SLICE_SECONDS", 0.0)  # every task ends after one call
+    monkeypatch.setattr(processing, "SLICE_SECONDS", 0.0)  # every task ends after one call
     calls: list[int] = []
 
     def act(item: Any) -> Any:
@@ -245,7 +245,7 @@ def test_a_stop_from_outside_waits_for_the_workers_and_delivers_nothing_more_tha
     eventually(lambda: len(gates.begun) == 2)
     bench.ref.stop(block=False)
     eventually(lambda: not bench.ref.is_alive())
-    assert bench.boss.of(StageEnded) == []
+    assert bench.supervisor.of(StageEnded) == []
     gates.let_through(*range(10))
     assert bench.ended().outcome is StageOutcome.STOPPED
     assert sorted(bench.written()) == [0, 1]
@@ -282,7 +282,7 @@ def test_calls_that_do_not_come_back_are_given_up_after_a_grace(clock: SteppingC
     bench.ref.tell(Cancel())
     clock.settle(bench.ref)
     clock.step(bench.ref, 59.9)
-    assert bench.boss.of(StageEnded) == []
+    assert bench.supervisor.of(StageEnded) == []
     gates.let_through(1)
     eventually(lambda: len(bench.writer.actor_inbox._data) == 1)
     clock.settle(bench.ref)
@@ -325,9 +325,9 @@ def test_a_node_in_which_nothing_moves_says_so_once(clock: SteppingClock, bench:
     clock.settle(bench.ref)
     for _ in range(8):
         clock.step(bench.ref, 1)
-    said = [(one.waits_on, one.ids) for one in bench.boss.of(Stalled)]
+    said = [(one.waits_on, one.ids) for one in bench.supervisor.of(Stalled)]
     assert said == [("upstream", ()), ("operator", (0,))]
-    assert len(bench.boss.of(Moved)) == 1
+    assert len(bench.supervisor.of(Moved)) == 1
     gates.let_through(0)
     bench.ref.tell(Cancel())
     bench.ended()
@@ -358,7 +358,7 @@ def test_too_many_rows_that_fail_are_a_failure_with_the_last_one_as_its_cause(be
     bench.start(lambda item: 1 / 0, policy=FailurePolicy(on_error="skip", max_errors=3))
     bench.feed()
     bench.send(0, 20)
-    (failed,) = bench.boss.wait_for(OperatorFailed)
+    (failed,) = bench.supervisor.wait_for(OperatorFailed)
     assert isinstance(failed.failure.error, TooManyErrorsError)
     assert isinstance(failed.failure.error.__cause__, ZeroDivisionError)
     assert bench.ended().outcome is StageOutcome.STOPPED

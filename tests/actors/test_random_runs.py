@@ -36,7 +36,7 @@ from llm_datagen.messages import Cancel, Pause, Reconfigure, Subscribe, Unpause
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs.status import RunReport, Status
 from llm_datagen.streams.commit_log import CommitLog
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 
 from ..support import bag, eventually, nothing_left, stored, write_jsonl
 from .helpers import DiskFullError
@@ -441,8 +441,11 @@ class Trial:
             assert progress.rows_out == len(self.rows_of(node))
             assert progress.skipped == (len(failed) if self.on_error == "skip" else 0)
             assert progress.dead_letters == (len(failed) if self.on_error == "dead_letter" else 0)
-            letters = [{"_i": letter["_i"], "v": letter["input"]["v"]} for letter in read_letters(node.output)]
-            assert bag(letters) == bag(failed if self.on_error == "dead_letter" else [])
+            dead_letters = [
+                {"_i": dead_letter["_i"], "v": dead_letter["input"]["v"]}
+                for dead_letter in read_dead_letters(node.output)
+            ]
+            assert bag(dead_letters) == bag(failed if self.on_error == "dead_letter" else [])
             if self.ordered:
                 assert stored(node.output.uri) == self.rows_of(node)
 
@@ -469,9 +472,9 @@ class Trial:
         except NodeFailedError as error:
             self.check_cause(error.__cause__)
             return None
-        if report is None:
+        except TimeoutError:
             faulthandler.dump_traceback(all_threads=True)
-            raise AssertionError(f"the run has not ended within {END_SECONDS} s; it was struck by {self.chaos.what!r}")
+            raise AssertionError(f"the run has not ended; it was struck by {self.chaos.what!r}") from None
         return report
 
     def check_cause(self, cause: BaseException | None) -> None:

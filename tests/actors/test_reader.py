@@ -42,14 +42,14 @@ class Bench:
     def __init__(self, clock: SteppingClock) -> None:
         self.clock = clock
         self.source = stream_on(MemoryStorage(), "in.jsonl")
-        self.boss, self.node, self.log = Desk(), Desk(), Log()
+        self.supervisor, self.node, self.log = Desk(), Desk(), Log()
         self.ref: pykka.ActorRef[ReaderActor]
 
     def start(self, segments: list[Segment] | None = None, *, idle_timeout: float | None = None) -> None:
         """Start the reader."""
         self.ref = ReaderActor.start(
             "n",
-            self.boss,
+            self.supervisor,
             self.node,
             self.source.cursor(segments or [Segment(0, 0)]),
             retry_interval=RETRY,
@@ -68,9 +68,9 @@ class Bench:
 
     def write_bytes(self, data: bytes) -> None:
         """Let another program write at the end, which asks nobody."""
-        disk = self.source.disk
-        assert isinstance(disk, MemoryStorage)
-        disk._files.setdefault("in.jsonl", bytearray()).extend(data)
+        storage = self.source.storage
+        assert isinstance(storage, MemoryStorage)
+        storage._files.setdefault("in.jsonl", bytearray()).extend(data)
 
     def sent(self) -> list[Any]:
         """Return the rows that the node was sent, decoded."""
@@ -78,7 +78,7 @@ class Bench:
 
     def ended(self) -> StageEnded:
         """Wait for the reader's end."""
-        (ended,) = self.boss.wait_for(StageEnded)
+        (ended,) = self.supervisor.wait_for(StageEnded)
         assert join(self.ref, PATIENCE_SECONDS)
         return ended
 
@@ -140,7 +140,7 @@ def test_a_source_that_has_ended_is_told_once_behind_its_rows(bench: Bench) -> N
     assert bench.ended().outcome is StageOutcome.FINISHED
     assert bench.sent() == ["a", "b"]
     assert bench.node.messages[1:] == [EndOfSource(2, len(b'"a"\n"b"\n'))]
-    assert SourceSized("n", 2, is_exact=True) in bench.boss.messages
+    assert SourceSized("n", 2, is_exact=True) in bench.supervisor.messages
 
 
 def test_an_empty_source_has_an_end_too(bench: Bench) -> None:
@@ -205,7 +205,7 @@ def test_a_file_that_nobody_seals_is_told_of_once_unless_a_node_feeds_it(
         bench.write(row)
         bench.clock.step(bench.ref, RETRY)
     assert bench.sent() == [0, 1]
-    quiet = bench.boss.of(SourceQuiet)
+    quiet = bench.supervisor.of(SourceQuiet)
     assert [(news.node_id, news.text) for news in quiet] == [("n", record.getMessage()) for record in caplog.records]
     assert len(quiet) == (0 if is_fed else 1)
     for news in quiet:
@@ -306,7 +306,7 @@ def test_a_source_that_gives_nothing_for_too_long_is_an_error(bench: Bench, time
     while (due := bench.clock.settle(bench.ref) or 0) < began + timeout - 1e-9:
         bench.clock.step(bench.ref, due - bench.clock.monotonic())
     assert due == pytest.approx(began + timeout)
-    assert bench.boss.of(StageEnded) == []
+    assert bench.supervisor.of(StageEnded) == []
     bench.clock.advance(due - bench.clock.monotonic())
     ended = bench.ended()
     assert isinstance(ended.error, StreamIdleError)
@@ -338,7 +338,7 @@ def test_a_source_is_not_idle_while_the_run_is_paused(bench: Bench) -> None:
         bench.clock.step(bench.ref, 0.5)
     bench.tell(UnpauseCalls())
     bench.clock.step(bench.ref, 0.9)
-    assert bench.boss.of(StageEnded) == []
+    assert bench.supervisor.of(StageEnded) == []
     bench.ref.tell(Demand(1))
     bench.clock.advance(0.2)
     assert isinstance(bench.ended().error, StreamIdleError)
@@ -357,7 +357,7 @@ def test_a_source_that_was_shortened_fails_the_reader(bench: Bench) -> None:
     """M22, H7: by a report, not by silence."""
     bench.write(*range(5))
     bench.start([Segment(3, 6)])
-    bench.source.disk.replace("in.jsonl", b"0\n", sync=False)
+    bench.source.storage.replace("in.jsonl", b"0\n", sync=False)
     bench.ref.tell(Demand(1))
     ended = bench.ended()
     assert ended.outcome is StageOutcome.FAILED
@@ -381,5 +381,5 @@ def test_the_size_of_a_sealed_source_is_estimated_once_a_second(bench: Bench) ->
     for _ in range(4):
         bench.tell(Demand(10))
         bench.clock.step(bench.ref, 0.4)
-    assert bench.boss.of(SourceSized) == [SourceSized("n", 100, is_exact=False)] * 2
+    assert bench.supervisor.of(SourceSized) == [SourceSized("n", 100, is_exact=False)] * 2
     bench.end()

@@ -43,12 +43,12 @@ class Probe(Stage):
 
     def __init__(
         self,
-        boss: Any,
+        supervisor: Any,
         begin: Callable[[], None] | None = None,
         release: Callable[[], None] | None = None,
         drop: Callable[[Any], None] | None = None,
     ) -> None:
-        super().__init__("probe", "node_7", boss)
+        super().__init__("probe", "node_7", supervisor)
         self._on_begin = begin
         self._on_release = release
         self._on_drop = drop
@@ -427,8 +427,8 @@ def test_a_stage_whose_thread_cannot_start_is_dead_and_not_registered(
     refs: list[pykka.ActorRef[Any]] = []
 
     class Early(Probe):
-        def __init__(self, boss: Any) -> None:
-            super().__init__(boss)
+        def __init__(self, supervisor: Any) -> None:
+            super().__init__(supervisor)
             refs.append(self.actor_ref)
 
     def cannot(_: threading.Thread) -> None:

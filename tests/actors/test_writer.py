@@ -35,7 +35,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.streams import Span, spill
 
 from ..support import PATIENCE_SECONDS
-from .helpers import Desk, DiskFullError, FailingDisk, Log, SteppingClock, aside, error_of, result_of, stream_on
+from .helpers import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
 
 
 def write(start: int, end: int | None = None, **changes: Any) -> Write:
@@ -56,16 +56,16 @@ class Bench:
 
     def __init__(self, clock: SteppingClock | None) -> None:
         self.clock = clock
-        self.disk = FailingDisk()
-        self.stream = stream_on(self.disk)
-        self.boss, self.log = Desk(), Log()
+        self.storage = FailingStorage()
+        self.stream = stream_on(self.storage)
+        self.supervisor, self.log = Desk(), Log()
         self.ref: pykka.ActorRef[WriterActor]
 
     def start(self, *, seal: bool = True, **config: Any) -> None:
         """Start the writer."""
         sink = self.stream.sink(source="memory://in", fsync="never")
         settings = WriterConfig(**{"fsync": "never", **config})
-        self.ref = WriterActor.start("n", self.boss, sink, settings, seal=seal, log=self.log)
+        self.ref = WriterActor.start("n", self.supervisor, sink, settings, seal=seal, log=self.log)
 
     @property
     def inbox(self) -> Mailbox:
@@ -83,22 +83,22 @@ class Bench:
 
     def hold(self) -> None:
         """Hold the writer in the flush of row 0, so that what comes next waits in the mailbox."""
-        self.disk.gate = threading.Event()
+        self.storage.gate = threading.Event()
         self.ref.tell(write(0))
-        assert self.disk.at_gate.wait(PATIENCE_SECONDS)
+        assert self.storage.at_gate.wait(PATIENCE_SECONDS)
 
     def let_go(self) -> None:
         """Let the writer go on."""
-        assert self.disk.gate is not None
-        self.disk.gate.set()
+        assert self.storage.gate is not None
+        self.storage.gate.set()
 
     def flushes(self) -> int:
         """Return how many flushes there were: each appends data, and a commit."""
-        return self.disk.appended // 2
+        return self.storage.appended // 2
 
     def ended(self) -> StageEnded:
         """Wait for the end."""
-        (ended,) = self.boss.wait_for(StageEnded)
+        (ended,) = self.supervisor.wait_for(StageEnded)
         assert join(self.ref, PATIENCE_SECONDS)
         return ended
 
@@ -123,7 +123,7 @@ def test_an_idle_writer_commits_at_once(bench: Bench) -> None:
     for row in range(3):
         bench.tell(write(row))
         assert bench.flushes() == row + 1
-        assert bench.inbox.held == 0
+        assert bench.inbox.outstanding == 0
     bench.ref.stop()
     bench.ended()
 
@@ -137,7 +137,7 @@ def test_rows_that_come_fast_share_a_flush(bench: Bench) -> None:
     bench.let_go()
     bench.tell()
     assert bench.flushes() == 1 + 2
-    assert bench.inbox.held == 0
+    assert bench.inbox.outstanding == 0
     bench.ref.stop()
     bench.ended()
 
@@ -166,7 +166,7 @@ def test_a_queue_that_is_smaller_than_a_flush_does_not_stop_the_writer(bench: Be
     for worker in workers:
         result_of(worker)
     bench.tell()
-    assert bench.inbox.held == 0
+    assert bench.inbox.outstanding == 0
     bench.ref.tell(Finish(20, 200))
     assert bench.ended().outcome is StageOutcome.FINISHED
 
@@ -203,12 +203,12 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
     seen: list[bool] = []
     bench.start()
     bench.tell(write(0))
-    size = bench.disk.size("out.jsonl")
+    size = bench.storage.size("out.jsonl")
     bench.tell(Attach(reader))
     place = bench.stream.place
     assert reader.messages == [Committed(size or 0, place)]
     bench.tell(write(1))
-    assert reader.messages[1:] == [Committed(bench.disk.size("out.jsonl") or 0, place)]
+    assert reader.messages[1:] == [Committed(bench.storage.size("out.jsonl") or 0, place)]
 
     class Looking(Desk):
         def tell(self, message: Any) -> None:
@@ -228,7 +228,7 @@ def test_readers_hear_of_what_is_committed_and_of_nothing_else(bench: Bench) -> 
         ({}, (5, 50)),
         ({"rows": 9, "data": b"x" * 90}, (9, 90)),
         ({"rows": 0, "data": b""}, (5, 0)),
-        ({"rows": 1, "data": b"x", "letters": b"y" * 70}, (5, 71)),
+        ({"rows": 1, "data": b"x", "dead_letters": b"y" * 70}, (5, 71)),
         ({"rows": 0, "data": b"", "span": Span(3, 3, 0, 0)}, (0, 0)),
     ],
 )
@@ -239,9 +239,9 @@ def test_a_write_counts_for_the_rows_that_went_in_or_came_out_and_for_its_bytes(
     assert write(0, 5, **{"data": b"x" * 50, **changes}).load == load
 
 
-def test_of_a_spool_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_of_a_spill_only_what_is_in_memory_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """M29: else a row that became very many would never get into the queue beside others."""
-    monkeypatch.setattr(spill, "SPOOL_BYTES", 1000)
+    monkeypatch.setattr(spill, "SPILL_BYTES", 1000)
     with contextlib.closing(spill.Spill(str(tmp_path))) as records:
         records.append([b"x" * 99] * 30, may_file=True)
         records.append([b"x" * 99] * 2, may_file=True)
@@ -252,8 +252,8 @@ def test_what_has_waited_is_given_free_when_it_is_committed(bench: Bench) -> Non
     """M20: rows and bytes, or the next worker would wait for ever."""
     bench.start(flush_batch_size=7)
     for round_ in range(20):
-        bench.tell(write(3 * round_, 3 * round_ + 3, letters=b"{}\n", dead=0))
-    assert bench.inbox._held == (0, 0)
+        bench.tell(write(3 * round_, 3 * round_ + 3, dead_letters=b"{}\n", dead=0))
+    assert bench.inbox._outstanding == (0, 0)
     bench.ref.stop()
     bench.ended()
 
@@ -264,7 +264,7 @@ def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:
     bench.tell(write(0, 5, rows=0, data=b"", filtered=5, ids=(None, None)))
     bench.ref.tell(Finish(5, 50))
     assert bench.ended().outcome is StageOutcome.FINISHED
-    assert (bench.boss.of(RowsCommitted)[-1].done, bench.boss.of(RowsCommitted)[-1].filtered) == (5, 5)
+    assert (bench.supervisor.of(RowsCommitted)[-1].done, bench.supervisor.of(RowsCommitted)[-1].filtered) == (5, 5)
 
 
 # --- the end -------------------------------------------------------------------------------------------------------
@@ -273,16 +273,16 @@ def test_rows_that_were_all_filtered_are_committed(bench: Bench) -> None:
 def test_finish_commits_seals_and_ends(bench: Bench) -> None:
     """S2: data, then commit, then seal, then the report."""
     sealed: list[bool] = []
-    bench.disk.on_close = lambda: sealed.append(bench.stream.is_sealed())
+    bench.storage.on_close = lambda: sealed.append(bench.stream.is_sealed())
     bench.start()
     bench.hold()
     bench.ref.tell(write(1))
     bench.ref.tell(Finish(2, 20))
     bench.let_go()
     assert bench.ended().outcome is StageOutcome.FINISHED
-    manifest = bench.stream.manifest()
-    assert manifest is not None
-    assert manifest.rows == 2
+    seal = bench.stream.read_seal()
+    assert seal is not None
+    assert seal.rows == 2
     assert sealed[-1], "no other writer may have the stream before it is sealed"
 
 
@@ -366,11 +366,11 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
     """S2, H3, H4: a dead background writer that loses rows, and seals, is what this engine must never have."""
     bench.start(queue_size=1)
     bench.tell(write(0))
-    bench.disk.is_full = True
-    bench.disk.gate = threading.Event()
+    bench.storage.is_full = True
+    bench.storage.gate = threading.Event()
     acks: list[Future[None] | None] = [Future() if is_waited_for else None for _ in range(5)]
     bench.ref.tell(write(1, ack=acks[0]))
-    assert bench.disk.at_gate.wait(PATIENCE_SECONDS)
+    assert bench.storage.at_gate.wait(PATIENCE_SECONDS)
     workers = [aside(bench.ref.tell, write(2 + number, ack=ack)) for number, ack in enumerate(acks[1:])]
     bench.ref.tell(Finish(6, 60))
     bench.let_go()
@@ -384,8 +384,8 @@ def test_a_disk_that_fails_is_reported_and_everyone_is_freed(bench: Bench, is_wa
     if acks[0] is not None:
         assert isinstance(error_of(acks[0]), pykka.ActorDeadError)
     assert not bench.stream.is_sealed()
-    assert bench.boss.of(RowsCommitted)[-1].done == 1, "what is told is what is committed"
-    bench.disk.is_full = False
+    assert bench.supervisor.of(RowsCommitted)[-1].done == 1, "what is told is what is committed"
+    bench.storage.is_full = False
     assert bench.rows() == 1
 
 
@@ -452,10 +452,10 @@ def test_waits_that_follow_one_another_are_told_once_a_second(bench: Bench) -> N
     row = 0
     assert bench.clock is not None
     for _ in range(30):
-        bench.disk.gate = threading.Event()
-        bench.disk.at_gate.clear()
+        bench.storage.gate = threading.Event()
+        bench.storage.at_gate.clear()
         bench.ref.tell(write(row))
-        assert bench.disk.at_gate.wait(PATIENCE_SECONDS)
+        assert bench.storage.at_gate.wait(PATIENCE_SECONDS)
         worker = aside(bench.ref.tell, write(row + 1))
         while not bench.inbox._blocked:
             pass
@@ -477,16 +477,16 @@ def test_progress_is_told_ten_times_a_second_at_most_and_at_the_end(bench: Bench
     bench.start()
     for row in range(10):
         bench.tell(write(row))
-    assert [told.done for told in bench.boss.of(RowsCommitted)] == [1]
+    assert [told.done for told in bench.supervisor.of(RowsCommitted)] == [1]
     assert bench.clock is not None
     bench.clock.step(bench.ref, REPORT_SECONDS)
-    assert [told.done for told in bench.boss.of(RowsCommitted)] == [1, 10]
+    assert [told.done for told in bench.supervisor.of(RowsCommitted)] == [1, 10]
     bench.tell(write(12))
     bench.ref.stop()
     bench.ended()
-    last = bench.boss.of(RowsCommitted)[-1]
+    last = bench.supervisor.of(RowsCommitted)[-1]
     assert (last.done, last.rows_out, last.resume_row, last.resume_offset, last.holes) == (11, 11, 10, 100, 2)
-    assert last.bytes_out == bench.disk.size("out.jsonl")
+    assert last.bytes_out == bench.storage.size("out.jsonl")
 
 
 # --- at random -----------------------------------------------------------------------------------------------------
@@ -520,7 +520,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
             case "stop":
                 bench.ref.stop(block=False)
             case "fail":
-                bench.disk.is_full = True
+                bench.storage.is_full = True
             case "drain":
                 tell(bench.ref, Drain())
 
@@ -532,8 +532,8 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
     told = node.wait_for(TaskDone, count)
     assert sorted(one.task for one in told) == list(range(count))
     promised = {one.task for one in told if not one.lost}
-    assert bench.inbox.held >= 0
-    bench.disk.is_full = False
+    assert bench.inbox.outstanding >= 0
+    bench.storage.is_full = False
     if how == "finish":
         assert ended.outcome is StageOutcome.FINISHED
         assert promised == set(range(count))

@@ -96,8 +96,8 @@ class Data:
 def _texts(size: int) -> list[str]:
     """Return texts as one finds them: some capitals, spaces too many, signs that do not belong there."""
     chance = random.Random(_SEED)
-    letters = "eeeeeeaaaaiiioooottttnnnnssssrrrrhhllddccuummffppggwwyybbvkxjqz"
-    words = ["".join(chance.choices(letters, k=chance.randint(2, 10))) for _ in range(800)]
+    dead_letters = "eeeeeeaaaaiiioooottttnnnnssssrrrrhhllddccuummffppggwwyybbvkxjqz"
+    words = ["".join(chance.choices(dead_letters, k=chance.randint(2, 10))) for _ in range(800)]
     words += [word.capitalize() for word in words[:150]] + [word + "," for word in words[150:220]]
     words += [f'"{word}"' for word in words[:20]] + ["naïve", "café", "数据", "#x!", "***", "", "", "3.14", "e-mail"]
     texts = []

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.llm_clients``: the CPU of a call by HttpCaller and by the SDK (``pip install openai``).
+"""``python -m tests.bench.llm_clients``: the CPU of a call by HttpTransport and by the SDK (``pip install openai``).
 
 Both ask the fake server, a process of its own, 100 ms a call, 50 at once; they take turns.
 """
@@ -14,8 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from llm_datagen.llm.http.client import HttpCaller
-from llm_datagen.llm.http.endpoint import Endpoint, checked_key
+from llm_datagen.llm.http.address import Address, checked_key
+from llm_datagen.llm.http.client import HttpTransport
 from llm_datagen.llm.types import ChatRequest
 
 from .llm_sides import served
@@ -36,8 +36,8 @@ async def all_rows(call: Callable[[list[Any]], Awaitable[str | None]]) -> None:
 
 
 async def ours(base_url: str) -> None:
-    """Ask by HttpCaller."""
-    caller = HttpCaller(Endpoint(base_url), checked_key("none"), 60)
+    """Ask by HttpTransport."""
+    caller = HttpTransport(Address(base_url), checked_key("none"), 60)
     await caller.open()
 
     async def call(messages: list[Any]) -> str | None:

@@ -255,9 +255,9 @@ class Terminal:
 
 
 def forget_operators(folder: Path) -> None:
-    """Make of a run's image one of an earlier version, which does not say how its operators are made."""
+    """Make of a run state one of an earlier version, which does not say how its operators are made."""
     run = RunFolder(folder.parent, folder.name)
-    image = run.load()
-    for entry in image["nodes"]:
+    run_state = run.load()
+    for entry in run_state["nodes"]:
         del entry["operator_ref"]
-    run.save(image)
+    run.save(run_state)

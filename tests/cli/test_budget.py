@@ -41,8 +41,8 @@ def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
         assert "cost $0.0" in said
         assert " tokens spent\n" in said.partition("  budget  $0.0")[2]
         assert "budget: $0.0" in status
-        image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
-        assert f"${image['nodes'][0]['usage'][0]['cost']:.4f}" in status
+        run_state = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
+        assert f"${run_state['nodes'][0]['usage'][0]['cost']:.4f}" in status
         assert reason in command("resume", "a", code=3).stdout + command("status", "a").stdout
         before = server.tokens
         said = command("resume", "a", "--budget-usd", "1.5", "--budget-tokens", "100000").stdout

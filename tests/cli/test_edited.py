@@ -52,7 +52,7 @@ def test_both_choices_at_once_are_refused(command: Command, begun: str) -> None:
 
 
 def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shell: Shell, command: Command) -> None:
-    """A prompt, say, or any other argument: the image has that of the run."""
+    """A prompt, say, or any other argument: the run state has that of the run."""
 
     def program(much: int) -> None:
         shell.text(
@@ -70,15 +70,15 @@ def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shel
     assert begun.returncode == 1
     (shell.folder / "mended").touch()
     program(100)
-    image = RunFolder(default_results(), "a").path / "runtime.json"
-    before = image.read_bytes()
+    run_state = RunFolder(default_results(), "a").path / "runtime.json"
+    before = run_state.read_bytes()
     for flag in ("--rerun", "--accept-changes"):
         refused = " ".join(command("resume", "a", flag, code=2).output.split())
         assert "edits of the program, such as a prompt, are not read" in refused
         assert f"llm-datagen resume a module:pipeline {flag}" in refused
-    assert image.read_bytes() == before
+    assert run_state.read_bytes() == before
     told = command("resume", "a").output
-    assert "edits of the program, such as a prompt, are not read" in told
+    assert "Edits of the program, such as a prompt, are not read" in told
     assert "llm-datagen resume a module:pipeline" in told
     assert [row["n"] for row in shell.rows()] == list(range(50))
     command("resume", "a", "prog:pipeline", "--rerun")

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from llm_datagen.cli.target import find_target
 from llm_datagen.streams import Span, StreamFactory
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 
 from ..support import bag, eventually
 from .conftest import Command
@@ -137,19 +137,19 @@ def test_millions_of_dead_letters_take_no_memory(tmp_path: Path, monkeypatch: py
     sink = stream.sink(source="x")
     text = "x" * 2000
     for n in range(0, 8000, 1000):
-        letters = [
+        dead_letters = [
             b'{"_i":%d,"error":{"kind":"K","text":"%s"},"source":[%d,0,0]}\n' % (i, text.encode(), i)
             for i in range(n, n + 1000)
         ]
-        sink.append(b"", rows=0, spans=[Span(n, n + 1000, n, n + 1000)], dead=1000, letters=b"".join(letters))
+        sink.append(b"", rows=0, spans=[Span(n, n + 1000, n, n + 1000)], dead=1000, dead_letters=b"".join(dead_letters))
     sink.close()
     tracemalloc.start()
-    assert [letter["_i"] for letter in read_letters(stream)] == list(range(8000))
+    assert [dead_letter["_i"] for dead_letter in read_dead_letters(stream)] == list(range(8000))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6_000_000, "of 16 MB"
     monkeypatch.setattr("llm_datagen.streams.dead_letters._CHUNK_BYTES", 777)
-    assert sum(1 for _ in read_letters(stream)) == 8000
+    assert sum(1 for _ in read_dead_letters(stream)) == 8000
 
 
 def test_dead_letters_are_tried_again_as_often_as_one_likes(shell: Shell, command: Command) -> None:

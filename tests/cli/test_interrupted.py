@@ -46,8 +46,8 @@ def test_a_second_ctrl_c_ends_the_process_at_once_and_nothing_is_lost(shell: She
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
         run.send_signal(signal.SIGINT)
-        image = shell.folder / "tmp/results/a/runtime.json"
-        eventually(lambda: json.loads(image.read_text())["status"] == "canceling")
+        run_state = shell.folder / "tmp/results/a/runtime.json"
+        eventually(lambda: json.loads(run_state.read_text())["status"] == "canceling")
         run.send_signal(signal.SIGINT)
         run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == -signal.SIGINT
@@ -112,7 +112,7 @@ def test_a_run_that_was_not_started_here_is_resumed_when_it_is_said_from_what(sh
     command("run", file, "--id", "a", code=1)
     (shell.folder / "kept/a/origin.json").unlink()
     assert "seven is [not] wanted" in command("resume", "a", "--results-dir", "kept", code=1).stderr, (
-        "its image names them"
+        "its run state names them"
     )
     assert not (shell.folder / "kept/a/origin.json").exists()
     forget_operators(shell.folder / "kept/a")

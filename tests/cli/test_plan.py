@@ -28,8 +28,8 @@ def _repeat(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def _used(shell: Shell, node: int) -> dict[str, int]:
     (run,) = (shell.folder / "tmp" / "results").iterdir()
-    image = json.loads((run / "runtime.json").read_text())
-    return {key: value for key, value in image["nodes"][node]["usage"][0].items() if isinstance(value, int)}
+    run_state = json.loads((run / "runtime.json").read_text())
+    return {key: value for key, value in run_state["nodes"][node]["usage"][0].items() if isinstance(value, int)}
 
 
 def test_a_plan_projects_what_the_run_then_uses_and_pays_for_its_sample_only(
@@ -49,7 +49,7 @@ def test_a_plan_projects_what_the_run_then_uses_and_pays_for_its_sample_only(
         assert server.calls - first < first  # the same rows, whose first answers are kept
         for name in ("calls", "prompt_tokens", "completion_tokens"):
             assert again["total"][name] == plan["total"][name]
-        assert "the journal answered" in " ".join(again["notes"])
+        assert "the cache answered" in " ".join(again["notes"])
         command("run", pipeline)
     assert plan["rows"] == 60
     assert tried["error"] > 0  # whether a row is odd is known of 24 of them only

@@ -79,7 +79,7 @@ def test_preview_spends_the_calls_of_its_rows_and_the_run_need_not_pay_for_them_
         assert part in shown.stdout, part
     assert CANARY not in shown.stdout + shown.stderr
     made = {path.name for path in shell.folder.iterdir()} - before - {"__pycache__"}
-    assert made == {"temporary", "kept", "out.jsonl", "out.jsonl.done", "tmp", "logs"}  # all but the journal by the run
+    assert made == {"temporary", "kept", "out.jsonl", "out.jsonl.done", "tmp", "logs"}  # all but the cache by the run
 
 
 def _files(shell: Shell) -> dict[Path, bytes]:
@@ -126,7 +126,7 @@ def test_chosen_rows_as_json_and_a_row_that_fails(
         assert server.calls == 4  # answers that cannot be used are not kept
     (node,) = found["nodes"]
     assert [given["id"] for given in node["given"]] == [8, 9]
-    assert [letter["row"] for letter in node["failed"]] == [8, 9]
+    assert [dead_letter["row"] for dead_letter in node["failed"]] == [8, 9]
     assert "uses an undefined name" in node["failed"][1]["text"]
     assert [call["answer"]["text"] for call in node["calls"]] == ["no JSON", "no JSON"]
     assert "cannot be used" in node["calls"][1]["messages"][-1]["content"]

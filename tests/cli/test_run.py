@@ -32,8 +32,8 @@ def test_a_pipeline_in_yaml_runs_to_its_end_and_says_how_it_went(shell: Shell) -
         "  usage   p/m: prompt_tokens 25, completion_tokens 50",
         "  output  out.jsonl",
     ]
-    image = json.loads((shell.folder / "tmp/results/mine/runtime.json").read_text())
-    assert [node["parallel_size"] for node in image["nodes"]] == [1, 3]
+    run_state = json.loads((shell.folder / "tmp/results/mine/runtime.json").read_text())
+    assert [node["parallel_size"] for node in run_state["nodes"]] == [1, 3]
 
 
 def test_functions_take_further_arguments_and_batches_from_yaml(shell: Shell, command: Command) -> None:
@@ -45,8 +45,8 @@ def test_functions_take_further_arguments_and_batches_from_yaml(shell: Shell, co
     ]
     command("run", shell.yaml(operators), "--id", "a")
     assert shell.rows()[0] == {"n": 100, "of": 10, "size": 1, "_i": 0}
-    image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
-    assert [node["operator"] for node in image["nodes"]] == ["add", "grouped", "needy", "Needy"]
+    run_state = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
+    assert [node["operator"] for node in run_state["nodes"]] == ["add", "grouped", "needy", "Needy"]
 
 
 def test_operators_are_found_beside_the_file_and_paths_from_where_it_is_run(shell: Shell, command: Command) -> None:
@@ -82,8 +82,8 @@ def test_a_pipeline_in_code_runs(shell: Shell, command: Command, name: str) -> N
         (["ops:make_created", "--id", "other"], "is created already, as 'mine'"),
         (["p.yaml", "--set", "streamin=1"], "'streamin' is not a setting; did you mean 'streaming'?"),
         (["p.yaml", "--set", "streaming"], "must be key=value"),
-        (["p.yaml", "--set", "streaming=5"], "streaming: must be true or false, not 5"),
-        (["p.yaml", "--set", "max_errors=lots"], "max_errors: must be a number of rows (such as 100), or a share"),
+        (["p.yaml", "--set", "streaming=5"], "streaming: must be True or False, not 5"),
+        (["p.yaml", "--set", "max_errors=lots"], "max_errors: must be a number of rows (such as 100), a share"),
         (["ops:pipeline", "--set", "max_errors=1.5"], "max_errors must be a number of rows (such as 100), a share"),
         (["p.yaml", "--set", "operators=[]"], "'operators' is not a setting"),
         (["p.yaml", "--id", "a/b"], "pipeline_id must be a name"),
@@ -103,9 +103,9 @@ def test_settings_are_overridden_from_the_command_line(shell: Shell, command: Co
         failing = ["--set", "on_error=dead_letter", "--set", "max_errors=0.5", "--set", "retries=2"]
         command("run", name, "--set", "output_uri=csv://other.csv", "--set", "batch_size=7", "--id", "a", *failing)
         assert (shell.folder / "other.csv.done").exists()
-        image = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
-        assert image["nodes"][0]["batch_size"] == 7
-        assert [image["nodes"][0][key] for key in ("on_error", "max_errors", "retries")] == ["dead_letter", 0.5, 2]
+        run_state = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
+        assert run_state["nodes"][0]["batch_size"] == 7
+        assert [run_state["nodes"][0][key] for key in ("on_error", "max_errors", "retries")] == ["dead_letter", 0.5, 2]
         (shell.folder / "tmp/results/a/runtime.json").unlink()
         for path in shell.folder.glob("*other.csv*"):
             path.unlink()

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import FunctionOperator, UnifiedPipeline
-from llm_datagen.cli.control import CannotCancelError, send_cancel
-from llm_datagen.cli.run_view import look_at
+from llm_datagen.cli.control import send_cancel
+from llm_datagen.cli.run_view import read_run
+from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
 
 from ..support import PATIENCE_SECONDS, eventually, write_jsonl
@@ -26,9 +27,9 @@ from .shell import Shell
 def test_status_lists_the_runs_that_there_are(shell: Shell, command: Command) -> None:
     assert command("status").stdout == "no runs in tmp/results\n"
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
-    letters = [{"use": "ops:picky", "on_error": "dead_letter"}, {"use": "ops:no_seven", "on_error": "skip"}]
+    dead_letters = [{"use": "ops:picky", "on_error": "dead_letter"}, {"use": "ops:no_seven", "on_error": "skip"}]
     command("run", shell.yaml(["ops:no_seven"], output_uri="jsonl://b.jsonl"), "--id", "b", code=1)
-    command("run", shell.yaml(letters, output_uri="jsonl://d.jsonl"), "--id", "d")
+    command("run", shell.yaml(dead_letters, output_uri="jsonl://d.jsonl"), "--id", "d")
     (shell.folder / "tmp/results/c").mkdir()
     (shell.folder / "tmp/results/c/runtime.json").write_text("{")
     listed = command("status").stdout
@@ -152,10 +153,10 @@ def test_cancel_does_not_wait_when_told_so(shell: Shell, command: Command) -> No
 
 
 def held(shell: Shell, command: Command, **changes: object) -> RunFolder:
-    """Return a folder whose lock is held by this process, and whose image says what it is told to."""
+    """Return a folder whose lock is held by this process, and whose run state says what it is told to."""
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     folder = RunFolder("tmp/results", "a")
-    folder.lock()
+    folder.lock.acquire()
     folder.save({**folder.load(), "status": "running", "host": socket.gethostname(), **changes})
     return folder
 
@@ -165,28 +166,28 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
         folder = held(shell, command, pid=bystander.pid)
         try:
-            with pytest.raises(CannotCancelError, match=f"not by process {bystander.pid}"):
+            with pytest.raises(ControlError, match=f"not in process {bystander.pid}"):
                 send_cancel(folder)
         finally:
-            folder.unlock()
+            folder.lock.release()
             bystander.communicate(b"\n")
     assert bystander.returncode == 0
 
 
 def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=None, status="pending")
-    assert look_at(folder).is_live
-    with pytest.raises(CannotCancelError, match="about to start"):
+    assert read_run(folder).is_live
+    with pytest.raises(ControlError, match="it may be starting"):
         send_cancel(folder)
-    folder.unlock()
-    assert not look_at(folder).is_live
+    folder.lock.release()
+    assert not read_run(folder).is_live
 
 
 def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=os.getpid(), host="elsewhere")
-    with pytest.raises(CannotCancelError, match="runs on elsewhere"):
+    with pytest.raises(ControlError, match="runs on elsewhere"):
         send_cancel(folder)
-    folder.unlock()
+    folder.lock.release()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells")
@@ -195,8 +196,8 @@ def test_a_process_that_would_die_of_sigterm_is_not_sent_one(shell: Shell, comma
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = held(shell, command, pid=os.getpid())
     try:
-        with pytest.raises(CannotCancelError, match="would not save"):
+        with pytest.raises(ControlError, match="would not save"):
             send_cancel(folder)
     finally:
-        folder.unlock()
+        folder.lock.release()
         signal.signal(signal.SIGTERM, before)

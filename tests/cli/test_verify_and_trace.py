@@ -32,7 +32,7 @@ def run_all_fates(shell: Shell, command: Command) -> None:
 
 def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> None:
     run_all_fates(shell, command)
-    ledger = {
+    account = {
         "node_0 odd": (50, 25, 25, 0, 0, 0, 25),
         "node_1 no_seven": (25, 24, 0, 1, 0, 0, 24),
         "node_2 twice": (24, 24, 0, 0, 0, 0, 48),
@@ -40,7 +40,7 @@ def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> 
     }
     text = "{}: {} rows in = {} kept + {} filtered + {} skipped + {} dead-lettered + {} pending; {} rows out, sealed"
     assert command("verify", "a").stdout.splitlines() == [
-        *(text.format(node, *counts) for node, counts in ledger.items()),
+        *(text.format(node, *counts) for node, counts in account.items()),
         "run a (completed): nothing is wrong",
     ]
     told = json.loads(command("verify", "a", "--json").stdout)
@@ -61,7 +61,7 @@ def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> 
     }
 
 
-def test_at_a_terminal_the_ledger_is_a_table(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_a_terminal_the_account_is_a_table(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     run_all_fates(shell, command)
     monkeypatch.setattr("llm_datagen.cli.verify.is_terminal", lambda: True)
     shown = [line.split() for line in command("verify", "a").stdout.splitlines()]
@@ -96,11 +96,11 @@ def test_what_is_wrong_is_said_and_ends_with_1(
     assert "run a (completed): 1 finding\n  node_3: out.jsonl, bytes 0 to " in told
     assert "the checksum is " in told
     shell.output.write_bytes(content)
-    letters = Path(f"{shell.output}.errors.jsonl")
-    kept = letters.read_bytes()
-    letters.unlink()
+    dead_letters = Path(f"{shell.output}.errors.jsonl")
+    kept = dead_letters.read_bytes()
+    dead_letters.unlink()
     assert json.loads(command("verify", "a", "--json", code=1).stdout)["findings"] > 0
-    letters.write_bytes(kept)
+    dead_letters.write_bytes(kept)
     assert "nothing is wrong" in command("verify", "a").stdout
     for path in shell.folder.glob("out.jsonl*"):
         path.unlink()
@@ -265,12 +265,12 @@ def test_of_a_rerun_that_was_cut_short_nothing_wrong_is_found(shell: Shell, comm
     file = shell.yaml([{"use": "ops:add", "with": {"much": 100}}, "ops:twice", "ops:odd"])
     command("run", file, "--id", "a")
     folder = RunFolder(Path("tmp/results"), "a")
-    image = folder.load()
-    streams = [node["output_uri"] for node in image["nodes"]]
-    for node in image["nodes"][1:]:  # as `resume --rerun` writes it before it takes the streams away
+    run_state = folder.load()
+    streams = [node["output_uri"] for node in run_state["nodes"]]
+    for node in run_state["nodes"][1:]:  # as `resume --rerun` writes it before it takes the streams away
         node.update(status="pending", rows_in=0, rows_out=0)
-    image.update(status="resuming", reset={"delete": streams[1:], "move": []})
-    folder.save(image)
+    run_state.update(status="resuming", reset={"delete": streams[1:], "move": []})
+    folder.save(run_state)
     told = command("verify", "a").stdout.splitlines()
     assert told[0].startswith("node_0 add: 50 rows in = 50 kept + ")
     assert told[1].startswith("node_1 twice: ? rows in = ? kept + ")

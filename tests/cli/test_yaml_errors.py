@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, NodeConfig, UnifiedPipeline, WriterConfig
-from llm_datagen.cli.yaml_spec import OperatorPart, PipelinePart, WriterPart, read_spec
+from llm_datagen import ConfigError, NodeConfig, UnifiedPipeline
+from llm_datagen.cli.yaml_spec import OPERATOR, PIPELINE, read_spec
 
 from .conftest import Command
 from .shell import Shell
@@ -29,16 +29,19 @@ ENTRIES: list[tuple[Any, str]] = [
     ({"use": 5}, "operators[0].use: must be text, not 5"),
     ({"use": "ops:odd", "wiht": {}}, "operators[0].wiht: this key is not known; did you mean 'with'?"),
     ({"use": "ops:odd", "with_": {}}, "operators[0].with_: this key is not known; did you mean 'with'?"),
-    ({"use": "ops:odd", "batch_size": 0}, "operators[0].batch_size: must be greater than or equal to 1, not 0"),
-    ({"use": "ops:odd", "parallel_size": "4"}, "operators[0].parallel_size: must be a whole number, not '4'"),
-    ({"use": "ops:odd", "retries": -1}, "operators[0].retries: must be greater than or equal to 0, not -1"),
-    ({"use": "ops:odd", "grace": 0}, "operators[0].grace: must be greater than 0, not 0"),
+    ({"use": "ops:odd", "batch_size": 0}, "operators[0].batch_size: must be a whole number of at least 1, not 0"),
+    (
+        {"use": "ops:odd", "parallel_size": "4"},
+        "operators[0].parallel_size: must be a whole number of at least 1, not '4'",
+    ),
+    ({"use": "ops:odd", "retries": -1}, "operators[0].retries: must be a whole number of at least 0, not -1"),
+    ({"use": "ops:odd", "grace": 0}, "operators[0].grace: must be a positive number of seconds, not 0"),
     (
         {"use": "ops:odd", "max_errors": 1.5},
-        "max_errors: must be a number of rows (such as 100), or a share of the rows (such as 0.01), not 1.5",
+        "max_errors: must be a number of rows (such as 100), a share of the rows (such as 0.01) or None, not 1.5",
     ),
     ({"use": "ops:odd", "max_error": 1}, "operators[0].max_error: this key is not known; did you mean 'max_errors'?"),
-    ({"use": "ops:odd", "idle_timeout": -1}, "operators[0].idle_timeout: must be greater than 0, not -1"),
+    ({"use": "ops:odd", "idle_timeout": -1}, "operators[0].idle_timeout: must be a positive number of seconds, not -1"),
     (
         {"use": "ops:odd", "writer_config": {"fsink": 1}},
         "operators[0].writer_config.fsink: this key is not known; did you mean 'fsync'?",
@@ -72,15 +75,15 @@ def test_what_is_wrong_with_an_operator_is_said_with_its_key(
 
 SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"input": "x"}, "input: this key is not known; did you mean 'input_uri'?"),
-    ({"streaming": "yes please"}, "streaming: must be true or false, not 'yes please'"),
-    ({"on_error": "shrug"}, "on_error: must be 'fail', 'skip' or 'dead_letter', not 'shrug'"),
-    ({"max_errors": -1}, "max_errors: must be a number of rows (such as 100), or a share of the rows"),
-    ({"retries": 1.5}, "retries: must be a whole number, not 1.5"),
-    ({"retry_wait": "long"}, "retry_wait: must be a number, not 'long'"),
-    ({"delivery": "once"}, "delivery: must be 'exactly_once' or 'at_most_once', not 'once'"),
-    ({"stall_after": 0}, "stall_after: must be greater than 0, not 0"),
-    ({"id_scheme": "uuid"}, "id_scheme: must be 'path', 'numeric' or 'text', not 'uuid'"),
-    ({"writer_config": {"queue_size": 0}}, "writer_config.queue_size: must be greater than or equal to 1, not 0"),
+    ({"streaming": "yes please"}, "streaming: must be True or False, not 'yes please'"),
+    ({"on_error": "shrug"}, "on_error: must be one of 'fail', 'skip', 'dead_letter', not 'shrug'"),
+    ({"max_errors": -1}, "max_errors: must be a number of rows (such as 100), a share of the rows"),
+    ({"retries": 1.5}, "retries: must be a whole number of at least 0, not 1.5"),
+    ({"retry_wait": "long"}, "retry_wait: must be a positive number of seconds, not 'long'"),
+    ({"delivery": "once"}, "delivery: must be one of 'exactly_once', 'at_most_once', not 'once'"),
+    ({"stall_after": 0}, "stall_after: must be a positive number of seconds, not 0"),
+    ({"id_scheme": "uuid"}, "id_scheme: must be one of 'path', 'numeric', 'text', not 'uuid'"),
+    ({"writer_config": {"queue_size": 0}}, "writer_config.queue_size: must be a whole number of at least 1, not 0"),
     ({"writer_config": []}, "writer_config: must hold keys and values, not []"),
     ({"input_uri": None}, "input_uri: must be text, not None"),
     ({"input_uri": "s3://x"}, "input_uri: 's3://x': the protocol s3:// is not known"),
@@ -123,7 +126,7 @@ def test_all_that_is_wrong_is_said_at_once(shell: Shell, command: Command) -> No
     output = command("run", file, code=2).stderr
     assert "2 things are wrong" in output
     assert "  operators[1].parallel: this key is not known; did you mean 'parallel_size'?" in output
-    assert "  batch_size: must be a whole number, not 'many'" in output
+    assert "  batch_size: must be a whole number of at least 1, not 'many'" in output
 
 
 def test_an_import_that_fails_shows_the_users_frames(shell: Shell, command: Command) -> None:
@@ -152,14 +155,13 @@ def test_a_wrong_file_touches_nothing_on_disk(shell: Shell, command: Command) ->
 
 def test_the_keys_are_the_arguments_of_the_pipeline_and_the_fields_of_its_settings() -> None:
     arguments = set(inspect.signature(UnifiedPipeline).parameters)
-    assert set(PipelinePart.model_fields) == arguments - {"hooks", "node_configs"} | {"pipeline_id"}
-    assert set(OperatorPart.model_fields) == {field.name for field in fields(NodeConfig)} | {
+    assert set(PIPELINE.model_fields) == arguments - {"hooks", "node_configs"} | {"pipeline_id"}
+    assert set(OPERATOR.model_fields) == {field.name for field in fields(NodeConfig)} | {
         "use",
         "with_",
         "name",
         "batch",
     }
-    assert set(WriterPart.model_fields) == {field.name for field in fields(WriterConfig)}
 
 
 def test_aliases_of_aliases_end_with_an_error_at_once(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_aliases_serve_as_before(tmp_path: Path) -> None:
         "operators:\n  - &one {use: 'ops:odd', retries: 2}\n  - <<: *one\n    retries: 3\n  - *one\n"
         "input_uri: a.jsonl\noutput_uri: b.jsonl\n"
     )
-    assert [operator.retries for operator in read_spec(path, {}).operators] == [2, 3, 2]
+    assert [operator.node_config()["retries"] for operator in read_spec(path, {}).operators] == [2, 3, 2]
 
 
 def test_a_key_that_is_there_twice_on_one_line_is_refused(shell: Shell, command: Command) -> None:

@@ -48,19 +48,15 @@ def table(page: Path, section: str, first_heading: str) -> dict[str, list[str]]:
     """Return a table as a dict from the first cell of a row to the others; backquotes of a first cell are taken off.
 
     Args:
-        page: the page.
-        section: the heading of the section, without the ``##``.
+        page: the page, or a folder of pages.
+        section: the heading of the page or of the section, without the ``#``.
         first_heading: the heading of the table's first column.
 
     Raises:
         LookupError: when there is no such table.
     """
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
-    _, found, rest = text.partition(f"\n## {section}\n")
-    if not found:
-        raise LookupError(f"{page.name} has no section {section!r}")
-    rest = rest.partition("\n## ")[0]
-    for part in re.split(r"\n\s*\n", rest):
+    texts = [_section(one, section) for one in (sorted(page.glob("*.md")) if page.is_dir() else [page])]
+    for part in re.split(r"\n\s*\n", "\n\n".join(texts)):
         rows = [_cells(row) for row in _ROW.findall(part)]
         if rows and rows[0][0].replace("`", "") == first_heading:
             return {row[0]: row[1:] for row in rows[2:]}
@@ -70,6 +66,14 @@ def table(page: Path, section: str, first_heading: str) -> dict[str, list[str]]:
 def names_in(cell: str) -> list[str]:
     """Return what is in backquotes in a cell."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+def _section(page: Path, section: str) -> str:
+    """Return a section of a page, or all of a page with that heading; empty when there is none."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    if text.startswith(f"# {section}\n"):
+        return text
+    return text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
 
 
 def _cells(row: str) -> list[str]:

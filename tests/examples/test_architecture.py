@@ -1,4 +1,4 @@
-"""docs/architecture.md names every module at the root of the package."""
+"""docs/internals/architecture.md names every module at the root of the package."""
 
 from __future__ import annotations
 
@@ -20,5 +20,6 @@ MODULES = [
 
 @pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("_")))
 def test_a_module_is_in_the_map(name: str) -> None:
-    layers = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## Layers")[2].partition("\n## ")[0]
+    page = DOCS / "internals" / "architecture.md"
+    layers = page.read_text(encoding="utf-8").partition("## Layers")[2].partition("\n## ")[0]
     assert re.search(rf"`{name}/?`", layers)

@@ -92,7 +92,7 @@ def test_the_memory_of_self_instruct_leaves_out_near_duplicates_and_knows_after_
 
 
 def test_every_recipe_is_on_the_page() -> None:
-    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    page = (DOCS / "how-to" / "start-from-a-recipe.md").read_text(encoding="utf-8")
     for name in RECIPES:
         assert f"recipes/{name}.py)" in page
         assert f"recipes/{name}.yaml)" in page

@@ -15,16 +15,17 @@ import pytest
 
 import llm_datagen
 from llm_datagen import errors, llm, messages
-from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError, WriterConfig
+from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError
 from llm_datagen.runs import hooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams import Seal
 
 from .pages import DOCS, names_in, table
+from .settings_tables import TABLES, Table
 
-REFERENCE = DOCS / "reference.md"
-CONCEPTS = DOCS / "concepts.md"
+REFERENCE = DOCS / "reference"
+EXPLANATION = DOCS / "explanation"
 SOURCE = Path(llm_datagen.__file__).parent
 CHOICES: dict[str, Any] = {"on_error": OnError, "id_scheme": IdScheme, "fsync": Fsync, "delivery": DeliveryMode}
 
@@ -42,35 +43,30 @@ def _fields(cls: Any) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(cls)}
 
 
-def _llm_operator() -> dict[str, Any]:
-    return _parameters(pytest.importorskip("llm_datagen.llm").LLMOperator)
+@pytest.mark.parametrize("shown", TABLES, ids=lambda shown: str(shown.heading))
+def test_settings_are_those_of_the_code(shown: Table) -> None:
+    """``python -m tests.examples.settings_tables`` writes them."""
+    assert shown.shown() == shown.of_code()
 
 
-@pytest.mark.parametrize(
-    ("section", "of_code"),
-    [
-        ("UnifiedPipeline", lambda: _parameters(llm_datagen.UnifiedPipeline)),
-        ("UnifiedNodePipeline", lambda: _parameters(llm_datagen.UnifiedNodePipeline)),
-        ("NodeConfig", lambda: _fields(NodeConfig)),
-        ("WriterConfig", lambda: _fields(WriterConfig)),
-        ("UnifiedNode", lambda: _parameters(llm_datagen.UnifiedNode)),
-        ("LLMOperator", _llm_operator),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_settings_and_defaults_are_those_of_the_code(section: str, of_code: Callable[[], dict[str, Any]]) -> None:
-    settings = of_code()
-    rows = table(REFERENCE, section, "setting")
+def test_settings_of_an_llm_operator_and_defaults_are_those_of_the_code() -> None:
+    settings = _parameters(pytest.importorskip("llm_datagen.llm").LLMOperator)
+    rows = table(REFERENCE, "LLMOperator", "setting")
     assert _names(rows) == list(settings)
-    for (name, default), (shown, unit, meaning) in zip(settings.items(), rows.values(), strict=True):
+    for (name, default), (shown, unit, _) in zip(settings.items(), rows.values(), strict=True):
         if default is inspect.Parameter.empty:
             assert shown == "required", name
         else:
             assert ast.literal_eval(shown.strip("`")) == default, name
         if name.endswith(("_interval", "timeout", "_wait", "_after", "grace")):
             assert unit == "seconds", name
-        for choice in typing.get_args(CHOICES.get(name)):
-            assert f'`"{choice}"`' in meaning, f"{name} may be {choice!r}"
+
+
+def test_all_choices_of_a_setting_are_told() -> None:
+    for table_ in TABLES:
+        for name, (_, _, meaning) in table(table_.path, table_.heading.strip("# "), "setting").items():
+            for choice in typing.get_args(CHOICES.get(name.strip("`"))):
+                assert f'`"{choice}"`' in meaning, f"{name} may be {choice!r}"
 
 
 def test_a_call_with_positions_is_described_rightly() -> None:
@@ -125,7 +121,7 @@ def test_reports_have_these_fields() -> None:
 
 
 def test_every_status_is_explained() -> None:
-    assert _names(table(CONCEPTS, "Failure and cancel", "status")) == [
+    assert _names(table(EXPLANATION, "Failure and cancel", "status")) == [
         *(status.value for status in (Status.PENDING, Status.RUNNING, Status.RESUMING, Status.CANCELING)),
         *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED)),
     ]
@@ -253,21 +249,25 @@ def test_a_dead_letter_holds_these_keys(tmp_path: Path, monkeypatch: pytest.Monk
         raise ValueError(number)
 
     llm_datagen.UnifiedPipeline([refuse], "in.jsonl", "out.jsonl", on_error="dead_letter", log_file=None).run()
-    letters = [json.loads(line) for line in Path("out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()]
+    dead_letters = [
+        json.loads(line) for line in Path("out.jsonl.errors.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = table(REFERENCE, "Files on disk", "key of a dead letter")
     of_long_records = {"raw_bytes"}
-    assert sorted(_names(rows)) == sorted({key for letter in letters for key in letter} | of_long_records)
-    assert names_in(rows["`error`"][0])[:3] == list(letters[0]["error"])
-    assert [letter["attempts"] for letter in letters] == [1, 0]
+    assert sorted(_names(rows)) == sorted(
+        {key for dead_letter in dead_letters for key in dead_letter} | of_long_records
+    )
+    assert names_in(rows["`error`"][0])[:3] == list(dead_letters[0]["error"])
+    assert [dead_letter["attempts"] for dead_letter in dead_letters] == [1, 0]
 
 
 def test_every_key_of_an_operator_in_yaml_is_there() -> None:
     spec = pytest.importorskip("llm_datagen.cli.yaml_spec")
-    keys = [field.alias or name for name, field in spec.OperatorPart.model_fields.items()]
+    keys = [field.alias or name for name, field in spec.OPERATOR.model_fields.items()]
     shown = _names(table(REFERENCE, "Pipelines in YAML", "key of an operator"))
     assert sorted(keys) == sorted([*shown, *_fields(NodeConfig)])
     settings = [name for name in _parameters(llm_datagen.UnifiedPipeline) if name not in {"hooks", "node_configs"}]
-    assert sorted(spec.PipelinePart.model_fields) == sorted([*settings, "pipeline_id"])
+    assert sorted(spec.PIPELINE.model_fields) == sorted([*settings, "pipeline_id"])
 
 
 def test_every_command_and_option_is_in_the_tables() -> None:

@@ -1,4 +1,4 @@
-"""The walk of a row in docs/architecture.md goes through the code as it is: each function that it names is called."""
+"""The walk of a row in docs/internals/walk.md goes through the code as it is: each function that it names is called."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ROW = re.compile(r"^\| `([a-z_/]+\.py)` \| (`[^|]+`) \|", re.MULTILINE)
 
 def walked() -> list[tuple[str, str]]:
     """Return the files and functions of the walk, in order."""
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("\n## The walk of a row")[2]
-    return [(file, name) for file, names in ROW.findall(text.partition("\n## ")[0]) for name in names_in(names)]
+    text = (DOCS / "internals" / "walk.md").read_text(encoding="utf-8")
+    return [(file, name) for file, names in ROW.findall(text) for name in names_in(names)]
 
 
 def test_each_function_of_the_walk_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Two stages of calls, streaming, of which the second keeps a journal. To be killed, and started again.
+"""Two stages of calls, streaming, of which the second keeps a cache. To be killed, and started again.
 
 Arguments: the endpoint, and the calls at once of each stage. Run in the folder of the test.
 """

@@ -52,15 +52,15 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
             stop_at = math.inf
             go.set()
             eventually(lambda: server.calls == server.answered.total() + server.abandoned, "the server is told")
-            with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as journal:
-                [(kept,)] = journal.execute("SELECT count(*) FROM answers")
+            with closing(sqlite3.connect(tmp_path / "answers.sqlite")) as cache:
+                [(kept,)] = cache.execute("SELECT count(*) FROM answers")
             lost_calls = calls("check") - kept
             assert lost_calls <= kills * AT_ONCE
             lost_answers = paid("check") - kept
         programs.run(command, cwd=tmp_path, check=True)
 
     assert sorted(row["q"] for row in lines(tmp_path / "out.jsonl")) == sorted(f"q{k}" for k in range(ROWS))
-    # With the journal: what had an answer is not asked for again, and nothing else is paid for twice.
+    # With the cache: what had an answer is not asked for again, and nothing else is paid for twice.
     assert calls("check") == ROWS + lost_calls
     assert paid("check") == ROWS + lost_answers
     # Without: what was with a worker, or in the writer's hands.

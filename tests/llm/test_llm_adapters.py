@@ -147,7 +147,7 @@ class Shouting(ChatAdapter):
 @pytest.mark.parametrize("adapter", [Shouting, Shouting(), f"{__name__}:Shouting"], ids=["class", "instance", "path"])
 def test_an_adapter_of_ones_own_speaks_to_its_provider(server: ChatServer, adapter: Any, tmp_path: Path) -> None:
     server.always({"shout": "HEY"})
-    operator = server.operator(adapter=adapter, api_key="k", params={"loud": True}, cache=str(tmp_path / "kept"))
+    operator = server.operator(adapter=adapter, api_key="k", params={"loud": True}, cache=str(tmp_path / "cache"))
     row = {"_i": 0, "q": "hey"}
     assert run(operator, row, row) == [{**row, "answer": "HEY"}] * 2
     (seen,) = server.seen

@@ -20,8 +20,8 @@ import pytest
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError
 from llm_datagen.llm.errors import LocalResourceError
-from llm_datagen.llm.pool.circuit_breaker import Kind, kind_of
-from llm_datagen.llm.pool.retry import RetryingCaller
+from llm_datagen.llm.pool.circuit_breaker import FailureKind, failure_kind
+from llm_datagen.llm.pool.retry import RetryLayer
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .. import programs
@@ -186,7 +186,7 @@ async def ask():
             while files:
                 os.close(files.pop())
 
-    operator._caller._sleep = sleep
+    operator._transport._sleep = sleep
     ctx = Context()
     print(await operator.process_item({{"_i": 5}}, ctx), len(pauses), ctx.lines)
     await operator.teardown()
@@ -211,8 +211,8 @@ def test_a_shortage_of_files_that_lasts_fails_the_run_and_no_row() -> None:
     async def sleep(seconds: float, request: ChatRequest) -> None: ...
 
     short = Short()
-    caller = RetryingCaller(short, max_retries=0, retry_wait=1.0, sleep=sleep)
+    caller = RetryLayer(short, max_retries=0, retry_wait=1.0, sleep=sleep)
     with pytest.raises(LocalResourceError, match="no files left") as caught:
         asyncio.run(caller.complete(ChatRequest(messages=[], params={}, model="m")))
     assert short.calls == 21
-    assert kind_of(caught.value) is Kind.UNASKED
+    assert failure_kind(caught.value) is FailureKind.NOT_REACHED

@@ -43,7 +43,7 @@ def test_costs_are_summed_per_node_and_run_and_over_resumes(
     asked = next(entry["requests"] for entry in report.nodes[0].usage)
     assert asked in (20, 21)
     assert report.nodes[0].cost == pytest.approx(asked * A_CALL, abs=1e-15)
-    assert report.nodes[1].cost == pytest.approx(10 * A_CALL, abs=1e-15), "what is in the journal costs nothing"
+    assert report.nodes[1].cost == pytest.approx(10 * A_CALL, abs=1e-15), "what is in the cache costs nothing"
     assert report.cost == pytest.approx((asked + 10) * A_CALL, abs=1e-15)
     assert {entry["model"]: entry["cost"] for entry in report.usage} == {
         "tiny": report.nodes[0].cost,

@@ -1,4 +1,4 @@
-"""Only an answer that came to its own end is data: in rows, in the journal, and from cassettes."""
+"""Only an answer that came to its own end is data: in rows, in the cache, and from cassettes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(operator: LLMOperator, *rows: Any, ctx: Context | None = None) -> list[A
 def test_an_answer_that_came_to_its_end_is_data_and_kept(server: ChatServer, tmp_path: Path, word: Any) -> None:
     server.always(completion("whole", finish_reason=word))
     for _ in range(2):
-        assert run(server.operator(cache=str(tmp_path / "kept"))) == [{**ROW, "answer": "whole"}]
+        assert run(server.operator(cache=str(tmp_path / "cache"))) == [{**ROW, "answer": "whole"}]
     assert len(server.seen) == 1
 
 
@@ -56,7 +56,7 @@ def test_any_other_ending_is_a_failure_that_names_it_and_is_not_kept(
     ctx = Context()
     for calls in (1, 2):
         with pytest.raises(LLMAnswerError, match=message) as caught:
-            run(server.operator(cache=str(tmp_path / "kept")), ctx=ctx)
+            run(server.operator(cache=str(tmp_path / "cache")), ctx=ctx)
         assert (caught.value.finish_reason, caught.value.answer) == (str(word), "half of")
         assert "row 4" in str(caught.value)
         assert len(server.seen) == calls
@@ -79,7 +79,7 @@ def test_an_answer_that_broke_off_is_asked_for_again_and_both_count(
     replies = [Reply(broken), Reply(completion("whole"))]
     server.reply = lambda seen: replies[len(server.seen) - 1]
     ctx = Context()
-    operator = server.operator(max_retries=1, retry_wait=0.001, cache=str(tmp_path / "kept"))
+    operator = server.operator(max_retries=1, retry_wait=0.001, cache=str(tmp_path / "cache"))
     assert run(operator, ctx=ctx) == [{**ROW, "answer": "whole"}]
     assert ctx.usage == [{"provider": "127.0.0.1", "model": "tiny", "requests": 1, **USED}] * 2
 
@@ -108,7 +108,7 @@ def test_without_a_word_an_answer_as_long_as_it_may_be_counts_as_cut_off(server:
 
 @pytest.mark.parametrize("word", ["max_tokens", "error", "OTHER", "tool_calls"])
 def test_an_answer_that_an_earlier_version_kept_is_judged_anew(server: ChatServer, tmp_path: Path, word: str) -> None:
-    path = tmp_path / "kept"
+    path = tmp_path / "cache"
     run(server.operator(cache=str(path)))
     with sqlite3.connect(path) as file:
         (kept,) = file.execute("SELECT answer FROM answers").fetchone()
@@ -127,12 +127,12 @@ def test_an_answer_that_an_earlier_version_kept_is_judged_anew(server: ChatServe
     assert run(server.operator(cache=str(path))) == [{**ROW, "answer": "good"}], "what came to its end stays"
 
 
-def test_a_journal_of_a_later_format_is_refused(server: ChatServer, tmp_path: Path) -> None:
-    run(server.operator(cache=str(tmp_path / "kept")))
-    with sqlite3.connect(tmp_path / "kept") as file:
+def test_a_cache_of_a_later_format_is_refused(server: ChatServer, tmp_path: Path) -> None:
+    run(server.operator(cache=str(tmp_path / "cache")))
+    with sqlite3.connect(tmp_path / "cache") as file:
         file.execute("PRAGMA user_version = 3")
     with pytest.raises(CacheError, match="format 3, this version of llm-datagen knows 2"):
-        run(server.operator(cache=str(tmp_path / "kept")))
+        run(server.operator(cache=str(tmp_path / "cache")))
 
 
 def test_a_cassette_of_an_earlier_version_is_judged_anew(server: ChatServer, tmp_path: Path) -> None:

@@ -43,13 +43,13 @@ def run(operator: LLMOperator) -> Any:
         },
     ],
 )
-def test_reasoning_and_logprobs_become_columns_also_from_the_journal(
+def test_reasoning_and_logprobs_become_columns_also_from_the_cache(
     server: ChatServer, tmp_path: Path, message: dict[str, Any]
 ) -> None:
     server.always(body(logprobs={"content": [{"token": "a", "logprob": -0.5}]}, **message))
     columns = {"reasoning": "thoughts", "logprobs": "how_sure", "tool_calls": "calls"}
     for _ in range(2):
-        row = run(server.operator(extra_columns=columns, cache=str(tmp_path / "kept")))
+        row = run(server.operator(extra_columns=columns, cache=str(tmp_path / "cache")))
         assert row == {
             **ROW,
             "answer": "a",
@@ -63,7 +63,7 @@ def test_reasoning_and_logprobs_become_columns_also_from_the_journal(
 def test_an_answer_that_calls_tools_is_data_where_they_have_a_column(server: ChatServer, tmp_path: Path) -> None:
     server.always(body("tool_calls", content=None, tool_calls=CALLS))
     for _ in range(2):
-        row = run(server.operator(extra_columns={"tool_calls": "calls"}, params=TOOLS, cache=str(tmp_path / "kept")))
+        row = run(server.operator(extra_columns={"tool_calls": "calls"}, params=TOOLS, cache=str(tmp_path / "cache")))
         assert row == {**ROW, "answer": None, "calls": CALLS}
     assert len(server.seen) == 1
     with pytest.raises(LLMAnswerError, match=r"has no text \(finish_reason 'tool_calls'\): name a column"):

@@ -17,7 +17,7 @@ import pytest
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError
 from llm_datagen.llm.limits import registry
-from llm_datagen.llm.limits.layer import LimitedCaller
+from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.llm.limits.token_estimate import TokenEstimate
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -148,9 +148,7 @@ def test_calls_that_are_given_up_free_their_place(server: ChatServer) -> None:
     """Tasks are cancelled where they stand, as when `grace` is over: in the queue and in flight."""
     inner = Quick()
     its = Limiter(window=0.0)
-    caller = LimitedCaller(
-        inner, endpoint="e", api_key=None, model="m", limits=Limits(requests_per_minute=2), limiter=its
-    )
+    caller = LimitLayer(inner, endpoint="e", api_key=None, model="m", limits=Limits(requests_per_minute=2), limiter=its)
     random = Random(7)
 
     async def run() -> None:

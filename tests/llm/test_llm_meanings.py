@@ -9,7 +9,8 @@ import pytest
 
 from llm_datagen.llm import EndpointRefusedError, LLMRequestError, OutageError
 from llm_datagen.llm.http.error_meaning import amounts_to
-from llm_datagen.llm.limits.headers import Left, rate_limits, retry_after
+from llm_datagen.llm.limits.headers import rate_limits, retry_after
+from llm_datagen.llm.types import Quota
 
 from .chat_server import ChatServer, Reply, completion, run_rows
 
@@ -131,17 +132,17 @@ def test_a_pause_is_read_in_every_form_and_nonsense_is_not_said(headers: dict[st
 @pytest.mark.parametrize(
     ("remaining", "reset", "left"),
     [
-        ("3", "2s", Left(remaining=3, reset=2.0)),
+        ("3", "2s", Quota(remaining=3, reset=2.0)),
         ("9" * 5000, "2s", None),
         ("3", "9" * 5000, None),
         ("-3", "2s", None),
         ("²", "2s", None),
-        ("9" * 30, "2s", Left(remaining=10**15, reset=2.0)),
+        ("9" * 30, "2s", Quota(remaining=10**15, reset=2.0)),
         ("3", "-2", None),
         ("3", "1e999", None),
     ],
 )
-def test_what_headers_say_of_limits_is_bounded(remaining: str, reset: str, left: Left | None) -> None:
+def test_what_headers_say_of_limits_is_bounded(remaining: str, reset: str, left: Quota | None) -> None:
     said = rate_limits({"x-ratelimit-remaining-requests": remaining, "x-ratelimit-reset-requests": reset})
     assert (said and said.requests) == left
 

@@ -14,10 +14,9 @@ import pytest
 
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.llm import PromptError
-from llm_datagen.llm.answers.formats import Parsed
 from llm_datagen.llm.answers.provenance import prompt_hash, provenance
-from llm_datagen.llm.cache.response_cache import _as_kept
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.cache.response_cache import _as_stored
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Parsed
 
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
@@ -63,8 +62,8 @@ def test_each_node_says_where_its_answer_comes_from_also_through_csv(server: Cha
     assert first["prompt_hash"] != second["prompt_hash"]
 
 
-def test_what_came_from_the_journal_says_so_and_every_sample_has_its_own(server: ChatServer, tmp_path: Path) -> None:
-    operator = server.operator(meta=True, n=2, cache=str(tmp_path / "kept"))
+def test_what_came_from_the_cache_says_so_and_every_sample_has_its_own(server: ChatServer, tmp_path: Path) -> None:
+    operator = server.operator(meta=True, n=2, cache=str(tmp_path / "cache"))
     row = {"_i": 0, "q": "x", "_meta": {"earlier": {"model": "other"}}}
     (fresh, kept) = asyncio.run(run_rows(operator, [row, row]))
     for found, is_cached in ((fresh, False), (kept, True)):
@@ -97,11 +96,11 @@ def test_a_column_meta_of_the_user_is_not_overwritten(server: ChatServer, meta: 
     ("said", "known"),
     [("tiny-2026-01-31", "tiny-2026-01-31"), ("tiny", None), ("", None), (None, None), (7, None), ("a\n b" * 200, ...)],
 )
-def test_the_model_that_answered_is_told_where_it_is_another_also_from_the_journal(
+def test_the_model_that_answered_is_told_where_it_is_another_also_from_the_cache(
     server: ChatServer, tmp_path: Path, said: Any, known: Any
 ) -> None:
     server.always({**completion("yes"), "model": said})
-    operator = server.operator(meta=True, cache=str(tmp_path / "kept"))
+    operator = server.operator(meta=True, cache=str(tmp_path / "cache"))
     for _ in range(2):
         (row,) = asyncio.run(run_rows(operator, [{"_i": 0, "q": "x"}]))
         found = row["_meta"]["node_0"]
@@ -128,7 +127,7 @@ def test_an_answer_that_an_earlier_version_kept_can_be_discarded() -> None:
     request = ChatRequest(messages=[], params={}, model="m")
     answer = ChatAnswer(text="é", model="m", usage={"total_tokens": 2})
     fields = {name: value for name, value in dataclasses.asdict(answer).items() if name != "response_model"}
-    (written,) = _as_kept([(request, answer)]).values()
+    (written,) = _as_stored([(request, answer)]).values()
     assert written[8:] == orjson.dumps(fields)
-    (other,) = _as_kept([(request, dataclasses.replace(answer, response_model="n"))]).values()
+    (other,) = _as_stored([(request, dataclasses.replace(answer, response_model="n"))]).values()
     assert orjson.loads(other[8:])["response_model"] == "n"

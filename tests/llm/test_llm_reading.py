@@ -186,7 +186,7 @@ def test_a_think_block_becomes_the_column_of_the_reasoning(
     server: ChatServer, output: Any, text: str, columns: Any, tmp_path: Path
 ) -> None:
     server.always(completion(text))
-    operator = server.operator(output=output, extra_columns={"reasoning": "why"}, cache=str(tmp_path / "kept"))
+    operator = server.operator(output=output, extra_columns={"reasoning": "why"}, cache=str(tmp_path / "cache"))
     assert asyncio.run(run_rows(operator, [ROW, ROW])) == [{**ROW, **columns}] * 2
     assert len(server.seen) == 1
 

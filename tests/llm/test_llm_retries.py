@@ -11,7 +11,7 @@ import pytest
 from llm_datagen.errors import FatalError
 from llm_datagen.llm import LLMRequestError
 from llm_datagen.llm.limits.headers import retry_after
-from llm_datagen.llm.pool.retry import RetryingCaller
+from llm_datagen.llm.pool.retry import RetryLayer
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .chat_server import ChatServer, Reply, Seen, completion, run_rows
@@ -71,8 +71,8 @@ def test_the_pause_is_never_shorter_than_the_endpoint_asks(server: ChatServer) -
     async def ask() -> None:
         operator = server.operator(max_retries=1, retry_wait=0.001)
         await operator.setup()
-        caller = operator._caller
-        assert isinstance(caller, RetryingCaller)
+        caller = operator._transport
+        assert isinstance(caller, RetryLayer)
 
         async def sleep(seconds: float, request: ChatRequest) -> None:
             pauses.append(seconds)
@@ -101,8 +101,8 @@ def test_after_a_cut_connection_or_a_damaged_body_the_first_new_try_is_made_at_o
     async def ask() -> None:
         operator = server.operator(max_retries=2)
         await operator.setup()
-        caller = operator._caller
-        assert isinstance(caller, RetryingCaller)
+        caller = operator._transport
+        assert isinstance(caller, RetryLayer)
 
         async def sleep(seconds: float, _request: ChatRequest) -> None:
             slept.append(seconds)
@@ -128,7 +128,7 @@ def test_pauses_grow_with_each_try_up_to_a_minute() -> None:
         pauses.append(seconds)
 
     async def ask() -> None:
-        caller = RetryingCaller(Down(), max_retries=200, retry_wait=1.0, sleep=sleep)
+        caller = RetryLayer(Down(), max_retries=200, retry_wait=1.0, sleep=sleep)
         with pytest.raises(LLMRequestError):
             await caller.complete(ChatRequest(messages=[], params={}, model="m"))
 

@@ -1,4 +1,4 @@
-"""Which rows share a kept answer, and that no column of a row is overwritten unseen."""
+"""Which rows share a cached answer, and that no column of a row is overwritten unseen."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def numbered(server: ChatServer) -> ChatServer:
 
 def test_rows_of_one_prompt_share_an_answer_and_the_log_says_so_once(server: ChatServer, tmp_path: Path) -> None:
     ctx = Context()
-    rows = asyncio.run(run_rows(numbered(server).operator(cache=str(tmp_path / "kept")), ROWS, ctx))
+    rows = asyncio.run(run_rows(numbered(server).operator(cache=str(tmp_path / "cache")), ROWS, ctx))
     assert {row["answer"] for row in rows} == {"joke 0"}
-    (line,) = [line for line in ctx.lines if "kept answer" in line]
-    assert "row 1 got the kept answer of row 0" in line
+    (line,) = [line for line in ctx.lines if "cached answer" in line]
+    assert "row 1 got the cached answer of row 0" in line
     assert "cache_by='row'" in line
 
 
@@ -44,15 +44,15 @@ def test_nothing_is_said_where_nobody_wants_another_answer(
     server: ChatServer, tmp_path: Path, options: Any, rows: Any
 ) -> None:
     ctx = Context()
-    asyncio.run(run_rows(server.operator(cache=str(tmp_path / "kept"), **options), rows, ctx))
-    assert not [line for line in ctx.lines if "kept answer" in line]
+    asyncio.run(run_rows(server.operator(cache=str(tmp_path / "cache"), **options), rows, ctx))
+    assert not [line for line in ctx.lines if "cached answer" in line]
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_by_the_row_every_row_and_sample_has_its_own_answer_and_gets_it_again(
     server: ChatServer, tmp_path: Path, n: int
 ) -> None:
-    operator = numbered(server).operator(cache=str(tmp_path / "kept"), cache_by="row", n=n)
+    operator = numbered(server).operator(cache=str(tmp_path / "cache"), cache_by="row", n=n)
     first = asyncio.run(run_rows(operator, ROWS))
     with_meta = [{**row, "_meta": {"a": {"seconds": 1.5}}} for row in reversed(ROWS)]
     again = asyncio.run(run_rows(operator, with_meta))
@@ -63,7 +63,7 @@ def test_by_the_row_every_row_and_sample_has_its_own_answer_and_gets_it_again(
 
 
 def test_by_the_row_another_input_with_the_same_ids_has_its_own_answers(server: ChatServer, tmp_path: Path) -> None:
-    operator = numbered(server).operator(cache=str(tmp_path / "kept"), cache_by="row")
+    operator = numbered(server).operator(cache=str(tmp_path / "cache"), cache_by="row")
     rows = asyncio.run(run_rows(operator, [*ROWS, *({**row, "shard": 2} for row in ROWS)]))
     assert len({row["answer"] for row in rows}) == 10
 
@@ -73,7 +73,7 @@ def test_by_the_row_a_second_run_over_the_same_input_pays_for_nothing(server: Ch
     source.write_text('{"q": "a joke"}\n' * 20, encoding="utf-8")
     found = []
     for name in ("one", "two"):
-        operator = numbered(server).operator(cache=str(tmp_path / "kept"), cache_by="row")
+        operator = numbered(server).operator(cache=str(tmp_path / "cache"), cache_by="row")
         output = tmp_path / f"{name}.jsonl"
         pipeline = UnifiedPipeline([operator], f"jsonl://{source}", f"jsonl://{output}", log_file=None)
         pipeline.create(name, results_dir=str(tmp_path / "results")).run()

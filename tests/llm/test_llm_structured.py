@@ -175,7 +175,7 @@ def test_a_tool_that_was_cut_off_is_no_answer(server: ChatServer) -> None:
 def test_a_kept_answer_counts_for_every_mode(server: ChatServer, tmp_path: Path) -> None:
     refusing(server, {})
     for mode in MODES:
-        operator = server.operator(output=SCHEMA, structured=mode, cache=str(tmp_path / "kept"))
+        operator = server.operator(output=SCHEMA, structured=mode, cache=str(tmp_path / "cache"))
         assert asyncio.run(run_rows(operator, [ROW])) == [{**ROW, "n": 7}]
     assert len(server.seen) == 1
 

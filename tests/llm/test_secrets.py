@@ -157,4 +157,4 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
         mask = Redaction(SecretStr(canary), URL("http://h"))
         for text in [*(path.read_bytes().decode(errors="replace") for path in files), "".join(said)]:
-            assert mask.hidden(text) == text
+            assert mask.redacted(text) == text

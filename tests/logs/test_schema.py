@@ -1,4 +1,4 @@
-"""Every line of a log has exactly the fields that docs/reference.md names for its event (M28)."""
+"""Every line of a log has exactly the fields that docs/reference/log.md names for its event (M28)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedPipeline,
 )
+from llm_datagen.config import NodeConfigOptions, settings_in
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
 from llm_datagen.runs.logs.reader import EVENTS
 from llm_datagen.testing import Fault, inject
@@ -24,7 +25,7 @@ from llm_datagen.testing import Fault, inject
 from ..examples.pages import DOCS, names_in, table
 from ..support import PATIENCE_SECONDS, QUICK, Bench, eventually, numbered
 
-REFERENCE = DOCS / "reference.md"
+REFERENCE = DOCS / "reference"
 SECTION = "platform.log"
 COMMON = {"event", "level", "timestamp", "run"}
 OPERATORS_OWN = {"mood"}
@@ -37,6 +38,7 @@ def documented() -> dict[str, set[str]]:
         fields[cell.strip("`")] = set(names_in(shown.replace("[`NodeReport`]", ""))) | COMMON
     of_report = {name for cell in table(REFERENCE, "Reports", "field of NodeReport") for name in names_in(cell)}
     fields["[Node Ended]"] = {"node_id", *COMMON, *of_report} - {"usage", "error"}
+    fields["[Node Started]"] |= {"operator", *settings_in(NodeConfigOptions)}
     fields["[Operator]"] |= OPERATORS_OWN
     return fields
 

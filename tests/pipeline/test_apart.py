@@ -35,7 +35,11 @@ def test_no_id_is_in_a_merged_stream_twice(data: st.DataObject) -> None:
     routes: dict[tuple[str, str], dict[Any, str]] = {}
     for node in pipeline._given:
         if isinstance(node.input, MergedStream):
-            made = [lane.named(row_id) for lane in node.input.lanes for row_id in ids[lane.stream.place]]
+            made = [
+                merge_input.named(row_id)
+                for merge_input in node.input.inputs
+                for row_id in ids[merge_input.stream.place]
+            ]
             assert len(set(made)) == len(made), (pipeline.describe(), made)
         elif "." in node.node_id:  # it copies what a router sent to one of its outputs
             routed = routes.setdefault(node.input.place, {})

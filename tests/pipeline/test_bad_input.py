@@ -108,7 +108,7 @@ WRONG: list[Any] = [
     ({"writer_config": {"retry_interval": "fast"}}, "retry_interval"),
     ({"writer_config": {"fsync": "always"}}, "fsync .*'never', 'close', 'flush'"),
     ({"writer_config": {"async_mode": "yes"}}, "async_mode"),
-    ({"writer_config": {"queue": 1}}, "no setting 'queue'; the settings are async_mode"),
+    ({"writer_config": {"queue": 1}}, "no setting 'queue'; did you mean 'queue_size'"),
     ({"writer_config": 5}, "writer_config"),
 ]
 
@@ -146,7 +146,7 @@ def test_a_wrong_value_is_named_at_construction_or_at_create_and_nothing_is_touc
     ("configs", "names"),
     [
         ([{}, {}, {}], "3 entries for 2 operators"),
-        ([{"batch": 3}], "no setting 'batch'; the settings are input_uri"),
+        ([{"batch": 3}], "no setting 'batch'; did you mean 'batch_by'"),
         ([{"batch_size": -3}], "batch_size"),
         ([{"parallel_size": "x"}], "parallel_size"),
         ([{"output_uri": "nope://x"}], "nope://"),
@@ -183,8 +183,8 @@ def test_an_unknown_override_is_named_with_the_known_ones(bench: Bench) -> None:
     """M4: create() takes what the constructor takes, and says so of anything else."""
     bench.give(numbered(3))
     before = bench.files()
-    with pytest.raises(ConfigError, match=r"no setting 'paralel_size'; the settings are .*parallel_size"):
-        construct(bench).create("a", paralel_size=3)
+    with pytest.raises(ConfigError, match=r"no setting 'paralel_size'; did you mean 'parallel_size'"):
+        construct(bench).create("a", paralel_size=3)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"if_exists .*'error', 'resume', 'overwrite'.* 'replace'"):
         construct(bench).create("a", if_exists="replace")  # type: ignore[arg-type]
     assert bench.files() == before
@@ -476,7 +476,6 @@ def test_a_second_run_of_an_id_is_refused_in_one_process(bench: Bench) -> None:
     finally:
         go_on.set()
     report = first.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.COMPLETED
     assert len(lines(bench.output)) == 20
     with pytest.raises(PipelineExistsError, match="has ended"):
@@ -589,7 +588,7 @@ def test_a_key_that_is_missing_in_an_image_is_named(bench: Bench, key: str) -> N
     place, _, name = key.rpartition(".")
     del (image["nodes"][0] if place else image)[name]
     (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
-    with pytest.raises(RunStateError, match=f"runtime.json is not an image of a run: '{name}' is missing; restore"):
+    with pytest.raises(RunStateError, match=f"runtime.json is not a run state: '{name}' is missing; restore"):
         bench.pipeline([same]).resume("a")
 
 
@@ -628,14 +627,14 @@ def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
 
 
 def test_who_looks_whether_a_run_is_going_on_does_not_keep_it_from_beginning(bench: Bench) -> None:
-    """M23: `is_locked()` (of a dashboard, say) takes the lock for a moment; that is no second run."""
+    """M23: `is_held()` (of a dashboard, say) takes the lock for a moment; that is no second run."""
     bench.give(numbered(1))
     is_over = threading.Event()
 
     def look() -> None:
         folder = RunFolder(bench.results, "a")
         while not is_over.is_set():
-            folder.is_locked()
+            folder.lock.is_held()
 
     looker = threading.Thread(target=look)
     looker.start()
@@ -669,7 +668,6 @@ def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> No
     fail = False
     first.resume("a").run()
     report = second.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.COMPLETED
     made = lines(bench.output)
     assert bag(lines(target)) == bag({"n": row["n"], "_i": at, "_i_in": row["_i"]} for at, row in enumerate(made))
@@ -684,7 +682,9 @@ def test_what_of_the_data_is_refused_is_a_setting_that_is_kept(bench: Bench) -> 
     assert [node["data_config"]["max_record_bytes"] for node in nodes] == [100, None]
     bench.pipeline([same, same]).resume("a").run()
     assert lines(bench.output) == [{"a": None, "_i": 0}, {"a": 12345678901234567890123, "_i": 1}]
-    told = [letter["error"]["text"] for letter in lines(bench.between("a").with_name("node_0.jsonl.errors.jsonl"))]
+    told = [
+        dead_letter["error"]["text"] for dead_letter in lines(bench.between("a").with_name("node_0.jsonl.errors.jsonl"))
+    ]
     assert ["line 3" in text and "max_record_bytes" in text for text in told] == [True, False]
     assert "line 4" in told[1]
     with pytest.raises(ConfigError, match=r"DataConfig\.nan must be one of"):
@@ -700,7 +700,10 @@ def test_nan_in_a_result_is_its_rows_failure(bench: Bench, executor: Any) -> Non
     operator = FunctionOperator(_odd, name="odd")
     report = bench.pipeline([operator], on_error="dead_letter", executor=executor).create("a").run()
     assert (report.rows_out, report.failed) == (2, 3)
-    told = {letter["_i"]: letter["error"]["text"] for letter in lines(bench.output.with_name("out.jsonl.errors.jsonl"))}
+    told = {
+        dead_letter["_i"]: dead_letter["error"]["text"]
+        for dead_letter in lines(bench.output.with_name("out.jsonl.errors.jsonl"))
+    }
     assert "row 1 cannot be written: column 'x'[0] holds nan" in told[1]
     assert "line 4" in told[3] and "nan='null'" in told[3]  # noqa: PT018
     assert "line 5" in told[4] and "half a surrogate pair" in told[4]  # noqa: PT018

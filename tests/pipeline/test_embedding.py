@@ -47,7 +47,6 @@ def test_a_run_lasts_as_long_as_its_block_and_what_is_left_of_it(bench: Bench) -
     with nothing_left(), pipeline.running() as ref:
         assert ref.ask(GetStatus(), timeout=PATIENCE_SECONDS).pipeline_id == "a"  # type: ignore[union-attr]
     report = pipeline.wait()
-    assert report is not None
     assert (report.status, report.rows_out) == (Status.COMPLETED, 100)
 
 

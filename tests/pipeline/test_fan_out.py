@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import DiskError, FunctionOperator, NodeFailedError
-from llm_datagen.streams import spill as spool_module
+from llm_datagen.streams import spill as spill_module
 from llm_datagen.streams.spill import SpillError
 
 from ..programs import Program
@@ -83,7 +83,7 @@ def test_a_disk_without_room_for_the_children_is_no_fault_of_their_row(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, on_error: Any
 ) -> None:
     """M24: whatever the policy says, the node fails and nothing is skipped; a resume does the row."""
-    monkeypatch.setattr(spool_module, "SPOOL_BYTES", 1 << 20)
+    monkeypatch.setattr(spill_module, "SPILL_BYTES", 1 << 20)
     bench.give(numbered(4))
     pipeline = bench.pipeline([explode()], on_error=on_error).create("a")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

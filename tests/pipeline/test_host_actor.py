@@ -271,7 +271,6 @@ def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: p
             assert "hunter2" not in str(caught.value) + caplog.text
     operator.go_on.set()
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status is Status.COMPLETED
     ref.stop()
     for kind in (RunEndedError, pykka.ActorDeadError):

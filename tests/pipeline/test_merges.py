@@ -153,7 +153,6 @@ def test_a_slow_input_holds_up_no_other(bench: Bench) -> None:
     finally:
         go_on.set()
     report = diamond.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.nodes[-1].rows_out == 2000
 
 
@@ -288,10 +287,10 @@ def test_dead_letters_of_any_input_are_replayed(bench: Bench) -> None:
     with pytest.raises(NodeFailedError, match=r"more.jsonl, line 2"):
         pipeline(bench, node(bench, "x", ["in", "more"], follow_input=False)).create("x").run()
     assert make(2).create("a").run().nodes[-1].dead_letters == 1
-    (letter,) = lines(bench.folder / "both.jsonl.merged.errors.jsonl")
-    assert "more.jsonl, line 2" in letter["error"]["text"]
-    assert letter["raw"] == "nonsense" if "raw" in letter else letter["input"]
-    assert letter["_i"] == "1_in1"  # the name that it would have had
+    (dead_letter,) = lines(bench.folder / "both.jsonl.merged.errors.jsonl")
+    assert "more.jsonl, line 2" in dead_letter["error"]["text"]
+    assert dead_letter["raw"] == "nonsense" if "raw" in dead_letter else dead_letter["input"]
+    assert dead_letter["_i"] == "1_in1"  # the name that it would have had
     no_findings(bench)
     found = [(row.where, row.row_id, row.state) for row in trace(bench.image("a"), "1_in1")]
     assert found == [("input", 1, "row"), ("both.merge", "1_in1", "dead letter")]

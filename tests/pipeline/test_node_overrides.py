@@ -52,7 +52,10 @@ def test_what_create_is_given_counts(bench: Bench, streaming: bool) -> None:
         ({"log_file": 5}, "log_file"),
         ({"results_dir": ""}, "results_dir"),
         ({"results_dir": 5}, "results_dir .* 5"),
-        ({"nodes": []}, "no setting 'nodes'; the settings are .*streaming, .*results_dir, hooks, log_file"),
+        (
+            {"nodes": []},
+            "no setting 'nodes'; known are .*streaming, .*results_dir, hooks, .*log_file",
+        ),
     ],
     ids=str,
 )

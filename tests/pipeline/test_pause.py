@@ -217,7 +217,6 @@ def test_a_call_sees_that_the_run_is_paused_and_that_it_goes_on(bench: Bench, ex
     eventually(lambda: calls.all()["paused"])
     asked(ref, Unpause())
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.nodes[0].rows_out == 1
 
 
@@ -298,7 +297,6 @@ def test_a_wait_before_a_retry_ends_with_a_pause(
     assert calls.all()["2"] == 1
     ref.tell(Unpause())
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status is Status.COMPLETED
     assert calls.all()["2"] == 2
 

@@ -160,8 +160,8 @@ def test_rows_that_kill_their_process_are_left_out_and_the_run_goes_on(bench: Be
     assert (report.rows_out, report.failed) == (148, 2)
     assert {row["n"] for row in lines(bench.output)} == set(range(150)) - {30, 120}
     if on_error == "dead_letter":
-        letters = lines(Path(f"{bench.output}.errors.jsonl"))
-        assert sorted((letter["_i"], letter["error"]["kind"]) for letter in letters) == [
+        dead_letters = lines(Path(f"{bench.output}.errors.jsonl"))
+        assert sorted((dead_letter["_i"], dead_letter["error"]["kind"]) for dead_letter in dead_letters) == [
             (30, "WorkerDiedError"),
             (120, "WorkerDiedError"),
         ]
@@ -195,8 +195,10 @@ def test_with_at_most_once_no_row_of_a_dead_process_is_called_again(bench: Bench
         pipeline.run()
     assert set(count.counts().values()) == {1}
     assert count.total() == 20
-    letters = lines(Path(f"{bench.output}.errors.jsonl"))
-    assert [letter["error"]["kind"] for letter in letters] == ["Abandoned" if on_error == "fail" else "WorkerDiedError"]
+    dead_letters = lines(Path(f"{bench.output}.errors.jsonl"))
+    assert [dead_letter["error"]["kind"] for dead_letter in dead_letters] == [
+        "Abandoned" if on_error == "fail" else "WorkerDiedError"
+    ]
     assert len(lines(bench.output)) == 19
 
 
@@ -230,7 +232,6 @@ def test_a_cancel_ends_calls_that_ask_and_kills_those_that_do_not_after_grace(be
     eventually(lambda: bench.log.exists() and "begun" in bench.log.read_text())
     pipeline.cancel()
     report = pipeline.wait(30)
-    assert report is not None
     assert report.status == "canceled"
     eventually(lambda: not worker_processes())
     assert "[Grace Over]" in bench.log.read_text()

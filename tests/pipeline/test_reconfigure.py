@@ -130,7 +130,6 @@ def test_the_number_of_calls_at_once_follows(bench: Bench, kind: str) -> None:
     changed(ref, parallel_size=more)
     operator.nap = 0.0  # enough is seen (a worker process has its own copy, and naps on)
     report = pipeline.wait(PATIENCE_SECONDS * 4)
-    assert report is not None
     assert report.status is Status.COMPLETED
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(3000))
     said = [line for line in bench.log_lines() if line["event"] == "[Reconfigured]"]
@@ -221,6 +220,5 @@ def test_a_rate_holds_is_changed_and_taken_off_while_it_runs_and_is_kept_over_a_
     assert time.monotonic() - began >= (12 - 2) / 20
     assert changed(ref, rate=0).rate is None
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status is Status.COMPLETED
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(3000))

@@ -226,7 +226,7 @@ def test_the_image_of_an_earlier_version_is_resumed_with_operators_only(bench: B
     for entry in image["nodes"]:
         del entry["operator_ref"]
     bench.put_image("a", image)
-    with pytest.raises(ConfigError, match=r"node_0 \(double\): the image does not say how it was made"):
+    with pytest.raises(ConfigError, match=r"node_0 \(double\): the run state does not say how it was made"):
         UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
     assert bench.pipeline([double, Label("x")]).resume("a").run().status is Status.COMPLETED
 
@@ -466,7 +466,7 @@ def test_a_step_that_was_added_has_the_settings_of_its_own_config(bench: Bench) 
     interrupted(bench, double)
     steps = [double, Scale(2), Label("x")]
     again = bench.pipeline(steps, node_configs=[None, {"batch_size": 4}, None]).resume("a", on_change="rerun")
-    assert [node.batch_size for node in again.nodes] == [1, 4, 1]
+    assert [node.settings["batch_size"] for node in again.nodes] == [1, 4, 1]
     again.run()
     assert [row["scaled"] for row in lines(bench.output)] == [n * 4 for n in range(9)]
 
@@ -479,9 +479,15 @@ def test_a_resume_may_change_how_many_calls_each_node_makes(bench: Bench) -> Non
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             pipeline.resume("a", **wrong)
     pipeline.resume("a", parallel_size=8)
-    assert [(node.parallel_size, node.rate) for node in pipeline.nodes] == [(8, 5000), (8, 5000)]
+    assert [(node.settings["parallel_size"], node.settings["rate"]) for node in pipeline.nodes] == [
+        (8, 5000),
+        (8, 5000),
+    ]
     pipeline.resume("a", rate=0)
-    assert [(node.parallel_size, node.rate) for node in pipeline.nodes] == [(8, None), (8, None)]
+    assert [(node.settings["parallel_size"], node.settings["rate"]) for node in pipeline.nodes] == [
+        (8, None),
+        (8, None),
+    ]
     pipeline.run()
     assert [(node["parallel_size"], node["rate"]) for node in RunFolder(bench.results, "a").load()["nodes"]] == [
         (8, None),

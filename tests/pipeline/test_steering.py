@@ -175,7 +175,6 @@ def test_a_cancel_message_stops_the_run_and_its_reason_is_kept(bench: Bench) -> 
     assert status_of(ref).reason == "budget is spent"
     operator.go_on.set()
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert (report.status, report.reason) == (Status.CANCELED, "budget is spent")
     assert bench.image("a")["reason"] == "budget is spent"
     (line,) = [line for line in bench.log_lines() if line["event"] == "[Cancel]"]
@@ -214,7 +213,6 @@ def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:
     accountant = Accountant.start(ref)
     ref.tell(Subscribe(accountant))
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert (report.status, report.reason) == (Status.CANCELED, "500 tokens")
     assert report.rows_in < 20_000
 
@@ -284,7 +282,6 @@ def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: p
     assert status_of(ref) == before
     operator.go_on.set()
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status is Status.COMPLETED
     assert len(lines(bench.output)) == 50
     for message in (Cancel(), Pause(), Resume("a"), Run(), GetStatus(), "what"):

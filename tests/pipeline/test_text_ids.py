@@ -64,8 +64,8 @@ def test_runs_with_text_ids_are_traced_and_verified(bench: Bench, batch_size: in
         ("node_1", "r1_0", "itself"),
     ]
     assert [one.state for one in trace(image, "r3")] == ["row", "dead letter"]
-    letter = json.loads(bench.between("a").with_name("node_0.jsonl.errors.jsonl").read_text())
-    assert letter["_i"] == "r3"
+    dead_letter = json.loads(bench.between("a").with_name("node_0.jsonl.errors.jsonl").read_text())
+    assert dead_letter["_i"] == "r3"
 
 
 def test_rows_of_a_whole_batch_are_traced_to_its_rows(bench: Bench) -> None:
@@ -82,7 +82,7 @@ def test_a_line_that_is_no_row_has_a_text_id_too(bench: Bench) -> None:
         file.write("{torn\n")
     bench.pipeline([lambda row: row], id_scheme="text", on_error="dead_letter").create("a").run()
     assert [row["_i"] for row in lines(bench.output)] == ["r0", "r1", "r2"]
-    assert [letter["_i"] for letter in lines(Path(f"{bench.output}.errors.jsonl"))] == ["r3"]
+    assert [dead_letter["_i"] for dead_letter in lines(Path(f"{bench.output}.errors.jsonl"))] == ["r3"]
 
 
 @pytest.mark.parametrize("prefix", ["", "3x", "a_", "a~", "s1", "é", "a b", 5, "x" * 65, "-a"])

@@ -96,9 +96,9 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     assert [one.state for one in trace(image, "3_0")] == ["row", "row", "dead letter"]
     assert [one.state for one in trace(image, 4)] == ["row", "skipped"]
     assert [ledger.findings for ledger in verify(image)] == [[], []]
-    (letter,) = lines(Path(f"{out}.errors.jsonl"))
-    assert letter["_i"] == "3_0"
-    assert "has the column 'odd', which the header lacks" in letter["error"]["text"]
+    (dead_letter,) = lines(Path(f"{out}.errors.jsonl"))
+    assert dead_letter["_i"] == "3_0"
+    assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
 
 
 @pytest.mark.parametrize("executor", ["thread", "process"])
@@ -122,8 +122,8 @@ def test_a_row_with_the_column_is_dead_lettered_by_the_node_that_made_it(bench: 
     bench.give([{"n": 0}, {"n": 1, "row_id": "mine"}])
     bench.pipeline([same], id_column="row_id", on_error="dead_letter").create("a").run()
     assert lines(bench.output) == [{"n": 0, "row_id": 0}]
-    (letter,) = lines(Path(f"{rows_of(bench)}.errors.jsonl"))
-    assert (letter["_i"], letter["input"]) == (1, {"n": 1, "row_id": "mine", "_i": 1})
+    (dead_letter,) = lines(Path(f"{rows_of(bench)}.errors.jsonl"))
+    assert (dead_letter["_i"], dead_letter["input"]) == (1, {"n": 1, "row_id": "mine", "_i": 1})
 
 
 def test_a_run_of_an_older_version_notices_it_when_rows_are_copied(bench: Bench) -> None:

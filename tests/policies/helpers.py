@@ -45,14 +45,14 @@ def poisoned(bad: Collection[int], fate: Fate = double) -> Fate:
     return act
 
 
-Letter = tuple[Any, Any]
+DeadLetter = tuple[Any, Any]
 """The id and the item of a row that failed."""
 
 
-def modelled(rows: Sequence[Any], fates: Sequence[Fate]) -> tuple[list[dict[str, Any]], list[list[Letter]]]:
+def modelled(rows: Sequence[Any], fates: Sequence[Fate]) -> tuple[list[dict[str, Any]], list[list[DeadLetter]]]:
     """Return the rows that must come out with their ids (scheme "path"), and each node's failed rows."""
     current: list[tuple[Any, Any]] = list(enumerate(rows))
-    failed: list[list[Letter]] = []
+    failed: list[list[DeadLetter]] = []
     for fate in fates:
         following: list[tuple[Any, Any]] = []
         failed.append([])
@@ -70,18 +70,18 @@ def modelled(rows: Sequence[Any], fates: Sequence[Fate]) -> tuple[list[dict[str,
     return [{**row, "_i": row_id} for row_id, row in current], failed
 
 
-def letters_of(output: Path | str) -> list[dict[str, Any]]:
+def dead_letters_of(output: Path | str) -> list[dict[str, Any]]:
     """Return the dead letters beside an output; a torn one is an error."""
     path = Path(f"{output}.errors.jsonl")
     return lines(path) if path.exists() else []
 
 
-def brief(letters: Sequence[dict[str, Any]]) -> list[str]:
+def brief(dead_letters: Sequence[dict[str, Any]]) -> list[str]:
     """Return what a letter's row was, in an order that does not depend on time. CSV makes text of everything."""
-    return sorted(f"{letter['_i']}: {_text(bare(letter['input']))}" for letter in letters)
+    return sorted(f"{dead_letter['_i']}: {_text(bare(dead_letter['input']))}" for dead_letter in dead_letters)
 
 
-def brief_model(failed: Sequence[Letter]) -> list[str]:
+def brief_model(failed: Sequence[DeadLetter]) -> list[str]:
     """Return the same of what the model says."""
     return sorted(f"{row_id}: {_text(row)}" for row_id, row in failed)
 
@@ -90,9 +90,9 @@ def _text(row: Any) -> str:
     return json.dumps({key: str(value) for key, value in row.items()} if isinstance(row, dict) else row)
 
 
-def at_source(letter: dict[str, Any], source: Path) -> Any:
+def at_source(dead_letter: dict[str, Any], source: Path) -> Any:
     """Return the row that lies where a letter says that its own lay."""
-    _, begin, end = letter["source"]
+    _, begin, end = dead_letter["source"]
     record = source.read_bytes()[begin:end].decode()
     if source.suffix == ".jsonl":
         return json.loads(record)
@@ -130,11 +130,11 @@ def check_counts(bench: Bench, report: RunReport, pipeline_id: str = "a") -> Non
         assert tuple(entry[name] for name in COUNTS) == counts
         assert (ledger.covered, ledger.rows_out, ledger.filtered, ledger.skipped, ledger.dead) == counts
         assert node.failed == entry["failed"] == node.skipped + node.dead_letters
-        manifest = StreamFactory.create(entry["output_uri"]).manifest()
-        assert manifest is not None
-        assert manifest.complete
-        covered = sum(span.end - span.start for span in manifest.cover)
-        assert (covered, manifest.rows, manifest.filtered, *manifest.failed[:2]) == counts
+        seal = StreamFactory.create(entry["output_uri"]).read_seal()
+        assert seal is not None
+        assert seal.complete
+        covered = sum(span.end - span.start for span in seal.cover)
+        assert (covered, seal.rows, seal.filtered, *seal.failed[:2]) == counts
 
 
 class Seen:

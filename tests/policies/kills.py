@@ -17,7 +17,7 @@ from typing import Any
 from llm_datagen.runs.verify import NodeAccount, verify
 
 from ..support import bag, eventually, lines, numbered, write_jsonl
-from .helpers import letters_of
+from .helpers import dead_letters_of
 from .job import expected
 
 SERVER = Path(__file__).with_name("job.py")
@@ -142,8 +142,11 @@ class Work:
         rows, dead = expected(self.rows, mended=mended)
         assert bag(lines(self.output)) == bag(rows)
         for path, ids in zip((self.between, self.output), dead, strict=True):
-            assert sorted(letter["_i"] for letter in letters_of(path)) == ids
-            assert all(letter["error"]["text"] == f"row {letter['_i']} is bad" for letter in letters_of(path))
+            assert sorted(dead_letter["_i"] for dead_letter in dead_letters_of(path)) == ids
+            assert all(
+                dead_letter["error"]["text"] == f"row {dead_letter['_i']} is bad"
+                for dead_letter in dead_letters_of(path)
+            )
             assert not Path(f"{path}.commits").exists()
             assert not Path(f"{path}.dispatched").exists()
         assert [ledger.dead for ledger in self.ledger()] == [len(ids) for ids in dead]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_datagen import NodeFailedError, StreamFactory
 from llm_datagen.runs.verify import verify
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.recovery import position_of
 
 from ..pipeline.chains import Fate
 from ..support import Bench, numbered
@@ -134,7 +134,7 @@ def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObjec
         if changed == whole[:size] or is_tail:
             return
         path.write_bytes(changed + whole[size:])
-        findings = [finding for ledger in verify(bench.image("a")) for finding in ledger.findings]
+        findings = [finding for account in verify(bench.image("a")) for finding in account.findings]
         named = [finding for finding in findings if path.name in finding]
         assert named, (path.name, change.kind, findings)
         if not path.name.endswith(".done"):
@@ -144,7 +144,7 @@ def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObjec
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_every_changed_byte_of_an_input_that_was_read_is_named(draw: st.DataObject) -> None:
-    """C1, M22: by the fingerprint that the image holds."""
+    """C1, M22: by the fingerprint that the run state holds."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         bench.give(numbered(draw.draw(st.integers(1, 60), "rows")))
@@ -152,8 +152,8 @@ def test_every_changed_byte_of_an_input_that_was_read_is_named(draw: st.DataObje
         data = bytearray(bench.input.read_bytes())  # the same every time
         data[draw.draw(st.integers(0, len(data) - 1))] ^= draw.draw(st.integers(1, 255))
         bench.input.write_bytes(data)
-        (ledger,) = verify(bench.image("a"))
-        assert any(re.search(r"in\.jsonl, bytes \d+ to \d+", finding) for finding in ledger.findings), ledger.findings
+        (account,) = verify(bench.image("a"))
+        assert any(re.search(r"in\.jsonl, bytes \d+ to \d+", finding) for finding in account.findings), account.findings
 
 
 def test_a_commit_log_whose_last_line_was_changed_is_named(bench: Bench) -> None:

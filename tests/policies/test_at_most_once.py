@@ -13,13 +13,13 @@ from llm_datagen import ConfigError, NodeFailedError, Status
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams import JsonlStream, Span
 from llm_datagen.streams.checksum_chain import ChecksumChain
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned, forget
+from llm_datagen.streams.position import Position
 from llm_datagen.testing import record
 
 from ..support import Bench, bag, eventually, lines, numbered
-from .helpers import Seen, check_counts, double, failing_when, ledger_of, letters_of
+from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of
 from .job import expected
 from .kills import Forks, Work
 
@@ -53,12 +53,12 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     first, second = work.ledger()
     assert max(work.calls().values()) == 1
 
-    lost = {letter["_i"] for letter in letters_of(work.between)}
-    lost_behind = {letter["_i"] for letter in letters_of(work.output)}
-    for letter in [*letters_of(work.between), *letters_of(work.output)]:
-        assert letter["error"]["kind"] == "Abandoned"
-        assert letter["attempts"] == 1
-        assert letter["input"] == {"n": letter["_i"], "_i": letter["_i"]}
+    lost = {dead_letter["_i"] for dead_letter in dead_letters_of(work.between)}
+    lost_behind = {dead_letter["_i"] for dead_letter in dead_letters_of(work.output)}
+    for dead_letter in [*dead_letters_of(work.between), *dead_letters_of(work.output)]:
+        assert dead_letter["error"]["kind"] == "Abandoned"
+        assert dead_letter["attempts"] == 1
+        assert dead_letter["input"] == {"n": dead_letter["_i"], "_i": dead_letter["_i"]}
     out = {row["_i"].rpartition("_")[0] for row in lines(work.output)}
     for n in range(work.rows):
         if n in lost or n % 4 == 0:
@@ -99,7 +99,7 @@ def test_abandoned_rows_can_be_replayed(tmp_path: Path, forks: Forks) -> None:
     work = Work(forks, tmp_path, 80, nap=0.02, mended=True, settings={**ONCE, "parallel_size": 4})
     assert work.kill_after(20)
     work.finish()
-    assert letters_of(work.between) or letters_of(work.output)
+    assert dead_letters_of(work.between) or dead_letters_of(work.output)
     for _ in range(2):  # what was abandoned in the first node is new to the second
         work.finish(do="replay")
     work.check(mended=True)
@@ -130,7 +130,7 @@ def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) ->
         pipeline.start()
         seen.reach(60 * step)
         pipeline.cancel()
-        assert pipeline.wait(30) is not None
+        pipeline.wait(30)
         ledger_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
@@ -157,11 +157,12 @@ def test_calls_that_are_given_up_are_abandoned(bench: Bench, monkeypatch: pytest
     eventually(lambda: len(seen.calls) == 10)
     pipeline.cancel()
     report = pipeline.wait(30)
-    assert report is not None
     assert report.status == Status.CANCELED
     report = pipeline.resume("a").run()
     assert seen.by("work") == list(range(10))
-    assert [(letter["_i"], letter["error"]["kind"]) for letter in letters_of(bench.output)] == [(3, "Abandoned")]
+    assert [(dead_letter["_i"], dead_letter["error"]["kind"]) for dead_letter in dead_letters_of(bench.output)] == [
+        (3, "Abandoned")
+    ]
     assert report.rows_out == 9
     check_counts(bench, report)
 
@@ -179,7 +180,7 @@ def test_rows_that_failed_before_are_not_abandoned_by_a_replay(bench: Bench) -> 
 
     pipeline = bench.pipeline([work], on_error="dead_letter", **ONCE).create("a")
     assert pipeline.run().status == Status.CANCELED
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [3, 4]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [3, 4]
     bad.clear()
     report = pipeline.replay("a").run()
     assert bag(lines(bench.output)) == bag({"n": 2 * n, "_i": n} for n in range(100))
@@ -208,7 +209,7 @@ def test_poisoned_rows_and_lost_ones_are_told_apart(tmp_path: Path, forks: Forks
     work.kill_after(30)
     work.finish()
     first, _ = work.ledger()
-    kinds = Counter(letter["error"]["kind"] for letter in letters_of(work.between))
+    kinds = Counter(dead_letter["error"]["kind"] for dead_letter in dead_letters_of(work.between))
     assert kinds["ValueError"] <= len([n for n in range(100) if n % 7 == 3])
     assert kinds.total() == first.dead
     assert first.covered == 100
@@ -278,9 +279,9 @@ def test_each_node_has_its_own_delivery(bench: Bench) -> None:
     """M4: only the node that asks for it pays for it."""
     bench.give(numbered(5))
     configs = [{}, {"delivery": "at_most_once"}]
-    with record() as disk:
+    with record() as storage:
         bench.pipeline([double, double]).create("a", node_configs=configs).run()
-    written = {Path(point.path).name for point in disk.hits if point.operation == "write"}
+    written = {Path(point.path).name for point in storage.hits if point.operation == "write"}
     assert {name for name in written if name.endswith(".dispatched")} == {"out.jsonl.dispatched"}
     assert [node["delivery"] for node in bench.image("a")["nodes"]] == ["exactly_once", "at_most_once"]
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import Call
 from llm_datagen.streams.ids import RootNames
@@ -23,7 +24,7 @@ from llm_datagen.streams.storage.memory import MemoryStorage
 from ..actors.helpers import block_of, stream_on
 from ..executors.helpers import Ctx, rows_of
 from ..support import Bench, eventually, lines, numbered
-from .helpers import PoisonError, brief, check_counts, letters_of
+from .helpers import PoisonError, brief, check_counts, dead_letters_of
 
 
 class Batches(BaseOperator):
@@ -58,7 +59,7 @@ def test_one_bad_row_in_a_batch_costs_at_most_twelve_further_calls(
     operator = make({bad})
     report = bench.pipeline([operator], batch_size=64, on_error="dead_letter").create("a").run()
     assert [row["n"] for row in lines(bench.output)] == [n for n in range(64) if n != bad]
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [bad]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [bad]
     assert operator.calls[0] == list(range(64))
     assert len(operator.calls) <= 1 + 12
     check_counts(bench, report)
@@ -67,8 +68,8 @@ def test_one_bad_row_in_a_batch_costs_at_most_twelve_further_calls(
 def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[int], list[int], BlockResult]:
     """Work through rows as a node does with on_error="dead_letter"; return what came out, what failed, and the last."""
     stream = stream_on(MemoryStorage(), "in.jsonl")
-    kernel = Kernel(
-        Call(operator),
+    processing = Processing(
+        call=Call(operator),
         source=stream,
         encoder=stream.codec.encoder(b""),
         ctx=Ctx(),
@@ -80,10 +81,10 @@ def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[i
     failed: list[int] = []
     rest = block_of([{"n": n} for n in range(count)])
     while True:
-        done = kernel.run(rest)
+        done = run_block(processing, rest)
         out += [row["n"] for row in rows_of(done)]
         failed += [row_id for failure in done.survived for row_id in failure.ids]  # type: ignore[misc]
-        assert len(done.letters.splitlines()) == done.dead == sum(failure.rows for failure in done.survived)
+        assert len(done.dead_letters.splitlines()) == done.dead == sum(failure.rows for failure in done.survived)
         if done.rest is None:
             return out, failed, done
         rest = done.rest
@@ -110,7 +111,7 @@ def test_two_bad_rows_are_both_found(bench: Bench) -> None:
     operator = Batches({7, 40})
     report = bench.pipeline([operator], batch_size=64, on_error="dead_letter").create("a").run()
     assert [row["n"] for row in lines(bench.output)] == [n for n in range(64) if n not in {7, 40}]
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [7, 40]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [7, 40]
     assert len(operator.calls) <= 1 + 2 * 12
     check_counts(bench, report)
 
@@ -150,10 +151,10 @@ def test_an_operator_whose_batches_must_stay_whole_loses_the_whole_batch(bench: 
     assert [row["n"] for row in lines(bench.output)] == [n for n in range(30) if not 10 <= n < 20]
     assert operator.calls == [list(range(at, at + 10)) for at in (0, 10, 20)]
     if on_error == "dead_letter":
-        letters = letters_of(bench.output)
-        assert brief(letters) == sorted(f'{n}: {{"n": "{n}"}}' for n in range(10, 20))
-        assert [letter["source"][0] for letter in letters] == list(range(10, 20))
-        begin, end = letters[0]["source"][1], letters[-1]["source"][2]
+        dead_letters = dead_letters_of(bench.output)
+        assert brief(dead_letters) == sorted(f'{n}: {{"n": "{n}"}}' for n in range(10, 20))
+        assert [dead_letter["source"][0] for dead_letter in dead_letters] == list(range(10, 20))
+        begin, end = dead_letters[0]["source"][1], dead_letters[-1]["source"][2]
         assert bench.input.read_bytes()[begin:end] == b"".join(b'{"n": %d}\n' % n for n in range(10, 20))
     assert report.failed == 10
     check_counts(bench, report)
@@ -195,9 +196,8 @@ def test_a_cancel_in_the_middle_of_halving_saves_what_came_out(bench: Bench) -> 
     assert reached.wait(30)
     pipeline.cancel()
     report = pipeline.wait(30)
-    assert report is not None
     assert str(report.status) == "canceled"
     pipeline.resume("a").run()
     assert [row["n"] for row in lines(bench.output)] == [n for n in range(16) if n != 13]
     assert sorted(came_out) == [n for n in range(16) if n != 13]
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [13]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [13]

@@ -10,7 +10,7 @@ from llm_datagen import DatagenError
 from llm_datagen.testing import Fault, inject
 
 from ..support import Bench, bag, lines, nothing_left, numbered, pairwise
-from .helpers import ledger_of, letters_of, poisoned
+from .helpers import dead_letters_of, ledger_of, poisoned
 
 BAD = {3, 10, 11, 24, 38}
 
@@ -50,12 +50,12 @@ def test_a_disk_that_is_full_for_good_at_any_file_fails_the_run_and_a_resume_fin
     )
     fault = Fault(operation=operation, path=path, hit=hit, action="raise", error="ENOSPC", times=None)
     raised: DatagenError | None = None
-    with nothing_left(), inject(fault) as disk:
+    with nothing_left(), inject(fault) as storage:
         try:
             pipeline.create("a").run()
         except DatagenError as error:
             raised = error
-    if disk.fired:
+    if storage.fired:
         assert raised is not None
         assert "No space left" in str(raised)
     elif raised is not None:
@@ -69,9 +69,9 @@ def test_a_disk_that_is_full_for_good_at_any_file_fails_the_run_and_a_resume_fin
     assert report.status == "completed"
     (ledger,) = ledger_of(bench)
     assert (ledger.pending, ledger.rows_in) == (0, 40)
-    rows, letters = lines(bench.output), letters_of(bench.output)
-    lost = [letter["_i"] for letter in letters if letter["error"]["kind"] == "Abandoned"]
+    rows, dead_letters = lines(bench.output), dead_letters_of(bench.output)
+    lost = [dead_letter["_i"] for dead_letter in dead_letters if dead_letter["error"]["kind"] == "Abandoned"]
     if delivery == "exactly_once":
         assert lost == []
     assert bag(rows) == bag({"n": 2 * n, "_i": n} for n in range(40) if n not in BAD and n not in lost)
-    assert {letter["_i"] for letter in letters} == BAD | set(lost)
+    assert {dead_letter["_i"] for dead_letter in dead_letters} == BAD | set(lost)

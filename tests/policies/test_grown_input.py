@@ -19,7 +19,7 @@ from llm_datagen.streams import fingerprint as fingerprint_module
 
 from ..pipeline.chains import operator
 from ..support import Bench, bag, lines, numbered
-from .helpers import Seen, check_counts, double, failing_when, ledger_of, letters_of, some_children
+from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of, some_children
 
 
 def row(n: int) -> str:
@@ -82,7 +82,7 @@ def test_dead_letters_stay_when_the_input_grows(bench: Bench) -> None:
     pipeline.run()
     bench.give(numbered(40))
     report = pipeline.resume("a").run()
-    assert [letter["_i"] for letter in letters_of(bench.between("a"))] == [3, 33]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.between("a"))] == [3, 33]
     check_counts(bench, report)
 
 
@@ -342,7 +342,7 @@ def test_every_part_that_is_covered_is_compared_and_no_other(
     before = fingerprint_module._SMALLEST_PART, fingerprint_module.HEAD_BYTES
     fingerprint_module._SMALLEST_PART, fingerprint_module.HEAD_BYTES = smallest, head
     try:
-        stream.disk.replace(stream.path, data, sync=False)
+        stream.storage.replace(stream.path, data, sync=False)
         known = Fingerprint.of(stream)
         assert known is not None
         assert len(known["crcs"]) <= 8 * max(fingerprint_module.PARTS, 1)
@@ -351,7 +351,7 @@ def test_every_part_that_is_covered_is_compared_and_no_other(
         at = draw.draw(st.integers(0, len(data) - 1))
         edited = bytearray(data)
         edited[at] ^= 1
-        stream.disk.replace(stream.path, bytes(edited) + b"more", sync=False)
+        stream.storage.replace(stream.path, bytes(edited) + b"more", sync=False)
         begin = at // known["part"] * known["part"]
         end = min(begin + known["part"], len(data), head)
         if at < head and first <= begin and end <= last:
@@ -359,7 +359,7 @@ def test_every_part_that_is_covered_is_compared_and_no_other(
                 Fingerprint.check(stream, known, done)
         else:
             Fingerprint.check(stream, known, done)
-        stream.disk.replace(stream.path, data + b"more", sync=False)
+        stream.storage.replace(stream.path, data + b"more", sync=False)
         Fingerprint.check(stream, known, done)
         Fingerprint.check(stream, None, done)
         Fingerprint.check(stream, known, [])

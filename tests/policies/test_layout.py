@@ -289,21 +289,21 @@ def test_a_stream_that_comes_to_lie_there_while_a_run_goes_on_is_not_written_int
     """Two runs that start at the same moment see nothing of each other yet: who comes second is refused."""
     bench.give(numbered(4))
     second = beside(bench, ".errors.jsonl").create("b")
-    letters = Path(f"{bench.output}.errors.jsonl")
+    dead_letters = Path(f"{bench.output}.errors.jsonl")
 
     class Slow(Keeps):
         def process_item(self, item: Any, ctx: object) -> Any:
             if item["n"] == 1:
                 with pytest.raises(StreamExistsError, match="is where the dead letters"):
                     second.run()
-                letters.write_text("data of somebody else\n")
-                Path(f"{letters}.done").touch()
+                dead_letters.write_text("data of somebody else\n")
+                Path(f"{dead_letters}.done").touch()
                 raise ValueError("a dead letter")
             return item
 
     with pytest.raises(NodeFailedError, match="where the dead letters of"):
         bench.pipeline([Slow()], on_error="dead_letter").create("a").run()
-    assert letters.read_text() == "data of somebody else\n"
+    assert dead_letters.read_text() == "data of somebody else\n"
 
 
 @pytest.mark.parametrize("make", [Path.symlink_to, Path.hardlink_to])

@@ -1,4 +1,4 @@
-"""The ledger of a run, recounted from its files, finds nothing after honest runs, and every lie (C1)."""
+"""The account of a run, recounted from its files, finds nothing after honest runs, and every lie (C1)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_after_whatever_happened_everything_is_accounted_for(bench: Bench, seed:
     report = pipeline.run()
     assert report.status == Status.COMPLETED
     check_counts(bench, report)
-    assert all(ledger.pending == 0 and ledger.complete for ledger in ledger_of(bench))
+    assert all(account.pending == 0 and account.complete for account in ledger_of(bench))
 
 
 def _has_come(pipeline: UnifiedPipeline, seen: Seen, calls: int) -> bool:
@@ -80,14 +80,17 @@ def _has_come(pipeline: UnifiedPipeline, seen: Seen, calls: int) -> bool:
 
 def _is_over(pipeline: UnifiedPipeline) -> bool:
     try:
-        return pipeline.wait(0) is not None
+        pipeline.wait(0)
+    except TimeoutError:
+        return False
     except NodeFailedError:
         return True
+    return True
 
 
 def _wait(pipeline: UnifiedPipeline) -> None:
     with contextlib.suppress(NodeFailedError):
-        assert pipeline.wait(30) is not None
+        pipeline.wait(30)
 
 
 def test_a_run_that_has_not_begun_has_an_empty_ledger(bench: Bench) -> None:
@@ -150,9 +153,9 @@ def replace(name: str, data: bytes) -> Callable[[Bench], None]:
 
 def edit_image(**changes: Any) -> Callable[[Bench], None]:
     def edit(bench: Bench) -> None:
-        image = bench.image("a")
-        image["nodes"][0].update(changes)
-        bench.put_image("a", image)
+        run_state = bench.image("a")
+        run_state["nodes"][0].update(changes)
+        bench.put_image("a", run_state)
 
     return edit
 
@@ -194,7 +197,10 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
     ),
     "the source has grown": (lambda bench: bench.give(numbered(32)), "2 rows are pending: .*in.jsonl has grown since"),
     "all of it removed": (remove_all, "out.jsonl is gone, with its commit log and its seal, and 30 source rows"),
-    "the rows of the image": (edit_image(rows_out=24), "runtime.json says of node_0: rows_out 24; its files say 25"),
+    "the rows of the run state": (
+        edit_image(rows_out=24),
+        "runtime.json says of node_0: rows_out 24; its files say 25",
+    ),
     "a seal by hand": (replace("out.jsonl.done", b""), "out.jsonl.done is no seal .* nothing accounts for"),
     "no seal": (lambda bench: Path(f"{bench.output}.done").unlink(), "nothing accounts for it"),
     "the output removed": (lambda bench: bench.output.unlink(), "out.jsonl is gone"),
@@ -212,58 +218,58 @@ def test_every_lie_is_found_and_named(bench: Bench, lie: str) -> None:
     ledger_of(bench)
     act, says = LIES[lie]
     act(bench)
-    (ledger,) = verify(bench.image("a"))
-    assert any(re.search(says, finding) for finding in ledger.findings), ledger.findings
+    (account,) = verify(bench.image("a"))
+    assert any(re.search(says, finding) for finding in account.findings), account.findings
 
 
-def forged(letter: bytes, **changes: Any) -> bytes:
+def forged(dead_letter: bytes, **changes: Any) -> bytes:
     """Return a letter that says something else, with the right checksum."""
-    value = {**json.loads(letter), **changes}
+    value = {**json.loads(dead_letter), **changes}
     del value["check"]
     return with_check(orjson.dumps(value))
 
 
-LETTER_LIES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
-    "deleted": (lambda letters: letters[:-1], r"errors.jsonl has \d+ bytes, but \d+ were committed"),
-    "all deleted": (lambda letters: [], r"errors.jsonl has 0 bytes"),
-    "torn": (lambda letters: [*letters[:-1], letters[-1][:40]], "were committed"),
+DEAD_LETTER_LIES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "deleted": (lambda dead_letters: dead_letters[:-1], r"errors.jsonl has \d+ bytes, but \d+ were committed"),
+    "all deleted": (lambda dead_letters: [], r"errors.jsonl has 0 bytes"),
+    "torn": (lambda dead_letters: [*dead_letters[:-1], dead_letters[-1][:40]], "were committed"),
     "blanked": (
-        lambda letters: [letters[0][:-1] + b" " * len(letters[1]) + b"\n", *letters[2:]],
+        lambda dead_letters: [dead_letters[0][:-1] + b" " * len(dead_letters[1]) + b"\n", *dead_letters[2:]],
         "errors.jsonl, line 1: not a dead letter .*checksum",
     ),
     "twice": (
-        lambda letters: [letters[0], letters[0], letters[2]],
+        lambda dead_letters: [dead_letters[0], dead_letters[0], dead_letters[2]],
         "errors.jsonl, line 2: row 4 is dead-lettered twice",
     ),
     "one byte": (
-        lambda letters: [*letters[:2], letters[2].replace(b"is bad", b"is mad")],
+        lambda dead_letters: [*dead_letters[:2], dead_letters[2].replace(b"is bad", b"is mad")],
         "errors.jsonl, line 3: not a dead letter .*checksum",
     ),
     "of another row": (
-        lambda letters: [*letters[:2], forged(letters[2], _i=18)],
+        lambda dead_letters: [*dead_letters[:2], forged(dead_letters[2], _i=18)],
         "errors.jsonl, line 3: row 18 is not row 19 of the source",
     ),
     "not a letter": (
-        lambda letters: [b"{" + b" " * (len(letters[0]) - 3) + b"}\n", *letters[1:]],
+        lambda dead_letters: [b"{" + b" " * (len(dead_letters[0]) - 3) + b"}\n", *dead_letters[1:]],
         "errors.jsonl, line 1: not a dead letter",
     ),
     "of a row that came out": (
-        lambda letters: [forged(letters[0], _i=5), *letters[1:]],
+        lambda dead_letters: [forged(dead_letters[0], _i=5), *dead_letters[1:]],
         "row 5 is dead-lettered, and in the output too",
     ),
 }
 
 
-@pytest.mark.parametrize("lie", LETTER_LIES)
+@pytest.mark.parametrize("lie", DEAD_LETTER_LIES)
 def test_a_letter_that_is_not_what_it_was_is_named(bench: Bench, lie: str) -> None:
     """C1, S3: dead letters are accounted for like rows."""
     bench.give(numbered(30))
     bench.pipeline([poisoned({4, 7, 19})], on_error="dead_letter").create("a").run()
     ledger_of(bench)
-    change, says = LETTER_LIES[lie]
+    change, says = DEAD_LETTER_LIES[lie]
     edit_rows(change, of=".errors.jsonl")(bench)
-    (ledger,) = verify(bench.image("a"))
-    assert any(re.search(says, finding) for finding in ledger.findings), ledger.findings
+    (account,) = verify(bench.image("a"))
+    assert any(re.search(says, finding) for finding in account.findings), account.findings
 
 
 def test_a_stream_in_the_middle_that_was_changed_is_named_by_both_its_nodes(bench: Bench) -> None:
@@ -285,30 +291,30 @@ def test_an_unfinished_run_is_checked_up_to_its_last_commit(bench: Bench) -> Non
         bench.pipeline([poisoned({30})]).create("a").run()
     with bench.output.open("ab") as file:
         file.write(b'{"n": 1, "_i": 3')
-    (ledger,) = ledger_of(bench)
-    assert (ledger.covered, ledger.pending, ledger.rows_out, ledger.complete) == (30, 10, 30, False)
+    (account,) = ledger_of(bench)
+    assert (account.covered, account.pending, account.rows_out, account.complete) == (30, 10, 30, False)
     edit_rows(flip)(bench)
-    (ledger,) = verify(bench.image("a"))
-    assert "the checksum is" in ledger.findings[0]
+    (account,) = verify(bench.image("a"))
+    assert "the checksum is" in account.findings[0]
     Path(f"{bench.output}.commits").unlink()
-    (ledger,) = verify(bench.image("a"))
-    assert "nothing accounts for it" in ledger.findings[0]
+    (account,) = verify(bench.image("a"))
+    assert "nothing accounts for it" in account.findings[0]
 
 
 def test_no_more_findings_are_kept_than_can_be_read(bench: Bench) -> None:
     """C1: a damaged file gives one for each row; twenty of a node are told."""
     bench.give(numbered(200))
     bench.pipeline([double]).create("a").run()
-    seal = Path(f"{bench.output}.done")
-    manifest = json.loads(seal.read_bytes())
+    done = Path(f"{bench.output}.done")
+    seal = json.loads(done.read_bytes())
     rows = [row.replace(b'"_i":', b'"_i":9') for row in bench.output.read_bytes().splitlines(keepends=True)]
     data = b"".join(rows)
     bench.output.write_bytes(data)
-    seal.write_text(json.dumps({**manifest, "size": len(data), "crc": zlib.crc32(data), "last": [0, 0]}))
-    (ledger,) = verify(bench.image("a"))
-    assert len(ledger.findings) == FINDINGS_SHOWN
-    assert "the checksum of the seal differs" in ledger.findings[0]
-    assert all("comes from no row of the source" in finding for finding in ledger.findings[1:])
+    done.write_text(json.dumps({**seal, "size": len(data), "crc": zlib.crc32(data), "last": [0, 0]}))
+    (account,) = verify(bench.image("a"))
+    assert len(account.findings) == FINDINGS_SHOWN
+    assert "the checksum of the seal differs" in account.findings[0]
+    assert all("comes from no row of the source" in finding for finding in account.findings[1:])
 
 
 @pytest.mark.parametrize("style", ["item", "batch", "async item"])
@@ -333,5 +339,5 @@ def test_a_large_ledger_is_quick(bench: Bench) -> None:
     """C1: the time grows with the rows, not with their square."""
     bench.give(numbered(30_000))
     bench.pipeline([lambda row: [row, row]]).create("a").run()
-    (ledger,) = ledger_of(bench)
-    assert (ledger.kept, ledger.rows_out) == (30_000, 60_000)
+    (account,) = ledger_of(bench)
+    assert (account.kept, account.rows_out) == (30_000, 60_000)

@@ -12,7 +12,7 @@ from llm_datagen import NodeFailedError, Status
 from llm_datagen.errors import StreamChangedError, StreamError
 
 from ..support import Bench, bag, lines, numbered
-from .helpers import PoisonError, Seen, check_counts, double, ledger_of, letters_of, poisoned
+from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
 from .kills import Forks, Work
 
 KINDS = [
@@ -100,12 +100,11 @@ def test_cancels_again_and_again_give_the_same_letters(bench: Bench, ordered: bo
         seen.reach(60 * step)
         pipeline.cancel()
         report = pipeline.wait(30)
-        assert report is not None
         ledger_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
     assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(300) if n not in bad)
-    assert sorted(letter["_i"] for letter in letters_of(bench.between("a"))) == list(bad)
+    assert sorted(dead_letter["_i"] for dead_letter in dead_letters_of(bench.between("a"))) == list(bad)
     again = Counter(seen.by("work")) - Counter(range(300))
     assert set(again) <= set(bad), "what came out was called again"
     assert again.total() <= cancels * 3
@@ -127,12 +126,12 @@ def test_a_failure_leaves_the_letters_of_other_nodes_as_they_are(bench: Bench) -
     )
     with pytest.raises(NodeFailedError, match="node_1 failed: PoisonError: down"):
         pipeline.run()
-    before = letters_of(bench.between("a"))
+    before = dead_letters_of(bench.between("a"))
     hurt.clear()
     report = pipeline.resume("a").run()
-    after = letters_of(bench.between("a"))
+    after = dead_letters_of(bench.between("a"))
     assert after[: len(before)] == before
-    assert [letter["_i"] for letter in after] == list(range(0, 100, 9))
+    assert [dead_letter["_i"] for dead_letter in after] == list(range(0, 100, 9))
     check_counts(bench, report)
 
 
@@ -184,6 +183,6 @@ def test_what_stands_behind_the_committed_letters_is_cut_off(bench: Bench) -> No
     with Path(f"{bench.output}.errors.jsonl").open("a") as file:
         file.write('{"_i": 4, "node_id": "node_0", "inp')
     report = pipeline.resume("a", max_errors=10).run()
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [3, 9]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [3, 9]
     assert report.status == Status.COMPLETED
     check_counts(bench, report)

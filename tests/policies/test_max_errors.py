@@ -14,7 +14,7 @@ from llm_datagen.config import FailurePolicy
 
 from ..pipeline.chains import operator
 from ..support import Bench, lines, numbered, pairwise
-from .helpers import PoisonError, Seen, check_counts, double, ledger_of, letters_of, poisoned
+from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,9 @@ def test_one_row_too_many_ends_the_run(bench: Bench, limit: int, style: str, on_
     assert bench.image("a")["error"] == f"TooManyErrorsError: {error}"
     (ledger,) = ledger_of(bench)
     assert ledger.skipped + ledger.dead == limit
-    assert [letter["_i"] for letter in letters_of(bench.output)] == (list(bad[:limit]) if on_error != "skip" else [])
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == (
+        list(bad[:limit]) if on_error != "skip" else []
+    )
 
 
 @pytest.mark.parametrize("limit", [11, 0.11, None])
@@ -78,7 +80,7 @@ def test_a_share_of_the_rows_may_fail(bench: Bench, share: float, every: int, en
     (ledger,) = ledger_of(bench)
     # It is noticed at the hundredth row, or soon after: a few tasks may be on their way.
     assert 99 <= ledger.covered <= 250
-    assert len(letters_of(bench.output)) == ledger.dead <= 251 // every + 1
+    assert len(dead_letters_of(bench.output)) == ledger.dead <= 251 // every + 1
 
 
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
@@ -103,7 +105,9 @@ def test_with_a_higher_limit_the_run_goes_on_and_calls_nothing_again(bench: Benc
     check_counts(bench, report)
     again = {n: count for n, count in Counter(seen.by("work")).items() if count > 1}
     assert again == {bad[2]: 2, bad[5]: 2}
-    assert [letter["_i"] for letter in letters_of(bench.output)] == (bad if on_error == "dead_letter" else [])
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == (
+        bad if on_error == "dead_letter" else []
+    )
 
 
 def test_a_resume_may_change_the_policy_and_the_limit_together(bench: Bench) -> None:
@@ -118,7 +122,7 @@ def test_a_resume_may_change_the_policy_and_the_limit_together(bench: Bench) -> 
     assert (entry["on_error"], entry["max_errors"]) == ("dead_letter", 1)
     assert pipeline.resume("a", on_error="skip").run().failed == 3
     assert bench.image("a")["nodes"][0]["max_errors"] is None
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [3], "what was lettered stays so"
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [3], "what was lettered stays so"
 
 
 WRONG: list[dict[str, Any]] = [

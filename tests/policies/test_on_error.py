@@ -21,9 +21,9 @@ from .helpers import (
     brief,
     brief_model,
     check_counts,
+    dead_letters_of,
     double,
     ledger_of,
-    letters_of,
     modelled,
     poisoned,
     some_children,
@@ -75,16 +75,16 @@ def test_the_others_come_out_and_the_failed_are_accounted_for(
     is_dead = on_error == "dead_letter"
     assert [node.skipped for node in report.nodes] == [0 if is_dead else len(one) for one in failed]
     for number, (out, one) in enumerate(zip([bench.between("a", 0, protocol), output], failed, strict=True)):
-        letters = letters_of(out)
-        assert brief(letters) == (brief_model(one) if is_dead else [])
-        for letter in letters:
-            assert (letter["node_id"], letter["error"]["kind"]) == (f"node_{number}", "PoisonError")
-            assert letter["error"]["text"] == f"row {letter['input']['n']} is bad"
-            assert "PoisonError" in letter["error"]["trace"]
-            at = at_source(letter, source_of(bench, "a", number))
-            assert str(at["n"]) == str(letter["input"]["n"])
+        dead_letters = dead_letters_of(out)
+        assert brief(dead_letters) == (brief_model(one) if is_dead else [])
+        for dead_letter in dead_letters:
+            assert (dead_letter["node_id"], dead_letter["error"]["kind"]) == (f"node_{number}", "PoisonError")
+            assert dead_letter["error"]["text"] == f"row {dead_letter['input']['n']} is bad"
+            assert "PoisonError" in dead_letter["error"]["trace"]
+            at = at_source(dead_letter, source_of(bench, "a", number))
+            assert str(at["n"]) == str(dead_letter["input"]["n"])
             if number == 0:
-                assert letter["source"][0] == letter["_i"]
+                assert dead_letter["source"][0] == dead_letter["_i"]
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_a_run_that_failed_goes_on_with_another_policy(
         pipeline.run()
     assert isinstance(caught.value.__cause__, PoisonError)
     assert bench.image("a")["status"] == "failed"
-    assert not letters_of(bench.between("a", 0, protocol))
-    assert not letters_of(output)
+    assert not dead_letters_of(bench.between("a", 0, protocol))
+    assert not dead_letters_of(output)
     ledger_of(bench)  # what is pending is counted, too
 
     report = pipeline.resume("a", on_error="dead_letter").run()
@@ -123,8 +123,8 @@ def test_a_run_that_failed_goes_on_with_another_policy(
     assert bag(map(text_of, found)) == bag(map(text_of, wanted))
     if ordered:
         assert [row["_i"] for row in found] == [row["_i"] for row in wanted]
-    assert brief(letters_of(bench.between("a", 0, protocol))) == brief_model(failed[0])
-    assert brief(letters_of(output)) == brief_model(failed[1])
+    assert brief(dead_letters_of(bench.between("a", 0, protocol))) == brief_model(failed[0])
+    assert brief(dead_letters_of(output)) == brief_model(failed[1])
     check_counts(bench, report)
 
 
@@ -155,18 +155,18 @@ def test_a_line_that_cannot_be_parsed_is_dealt_with_like_a_row_that_fails(
     check_counts(bench, report)
     assert report.nodes[0].failed == 5
     if on_error == "skip":
-        assert not letters_of(bench.output)
+        assert not dead_letters_of(bench.output)
         return
-    letters = {letter["_i"]: letter for letter in letters_of(bench.output)}
-    assert sorted(letters) == [0, 4, 5, 16, 29]
-    for number, letter in letters.items():
+    dead_letters = {dead_letter["_i"]: dead_letter for dead_letter in dead_letters_of(bench.output)}
+    assert sorted(dead_letters) == [0, 4, 5, 16, 29]
+    for number, dead_letter in dead_letters.items():
         line = number + 1 + (2 if number >= 10 else 0)
-        assert letter["error"]["kind"] == "RowFormatError"
-        assert f"{bench.input}, line {line}:" in letter["error"]["text"]
-        assert letter["raw"] == texts[number]
-        assert "input" not in letter
-        assert letter["attempts"] == 0, "the operator never saw it"
-        begin, end = letter["source"][1:]
+        assert dead_letter["error"]["kind"] == "RowFormatError"
+        assert f"{bench.input}, line {line}:" in dead_letter["error"]["text"]
+        assert dead_letter["raw"] == texts[number]
+        assert "input" not in dead_letter
+        assert dead_letter["attempts"] == 0, "the operator never saw it"
+        begin, end = dead_letter["source"][1:]
         assert bench.input.read_bytes()[begin:end].decode().strip("\n") == texts[number]
 
 
@@ -176,7 +176,10 @@ def test_a_record_of_csv_that_cannot_be_parsed_is_dealt_with_like_a_row_that_fai
     source.write_bytes(b'id,text\n0,"two\nlines"\n1\n2,fine\n3,"caf\xff"\n4,fine\n5,a,b\n')
     report = bench.pipeline([lambda row: row], input_uri=f"csv://{source}", on_error="dead_letter").create("a").run()
     assert [row["id"] for row in lines(bench.output)] == ["0", "2", "4"]
-    texts = {letter["_i"]: (letter["error"]["text"], letter["raw"]) for letter in letters_of(bench.output)}
+    texts = {
+        dead_letter["_i"]: (dead_letter["error"]["text"], dead_letter["raw"])
+        for dead_letter in dead_letters_of(bench.output)
+    }
     assert texts.keys() == {1, 3, 5}
     assert f"{source}, line 4: " in texts[1][0]
     assert f"{source}, line 6: " in texts[3][0]
@@ -204,8 +207,8 @@ def test_a_result_that_cannot_be_written_is_a_row_that_fails(bench: Bench, style
     ids = [[f"{n}_0", f"{n}_1"] if id_scheme == "path" else [n * 10_000, n * 10_000 + 1] for n in range(20)]
     wanted = [{"n": s * n, "_i": ids[n][k]} for n in range(20) if n not in {5, 9} for k, s in enumerate((1, -1))]
     assert bag(lines(bench.output)) == bag(wanted)
-    assert brief(letters_of(bench.output)) == brief_model([(5, {"n": 5}), (9, {"n": 9})])
-    assert {letter["error"]["kind"] for letter in letters_of(bench.output)} == {"RowValueError"}
+    assert brief(dead_letters_of(bench.output)) == brief_model([(5, {"n": 5}), (9, {"n": 9})])
+    assert {dead_letter["error"]["kind"] for dead_letter in dead_letters_of(bench.output)} == {"RowValueError"}
     check_counts(bench, report)
 
 
@@ -220,8 +223,8 @@ def test_a_result_with_a_column_too_many_is_a_row_that_fails(bench: Bench) -> No
     )
     report = pipeline.create("a").run()
     assert [row["n"] for row in stored(f"csv://{output}")] == [str(n) for n in range(10) if n != 7]
-    (letter,) = letters_of(output)
-    assert (letter["_i"], letter["error"]["kind"]) == (7, ColumnError.__name__)
+    (dead_letter,) = dead_letters_of(output)
+    assert (dead_letter["_i"], dead_letter["error"]["kind"]) == (7, ColumnError.__name__)
     check_counts(bench, report)
 
 
@@ -231,8 +234,8 @@ def test_a_row_that_can_be_read_and_not_be_written_is_dead_lettered_as_it_lies(b
     bench.input.write_text(f'{{"n": 0}}\n{deep}\n{{"n": 2}}\n')
     report = bench.pipeline([lambda row: row], on_error="dead_letter").create("a").run()
     assert [row["n"] for row in lines(bench.output)] == [0, 2]
-    (letter,) = letters_of(bench.output)
-    assert (letter["_i"], letter["raw"]) == (1, deep)
+    (dead_letter,) = dead_letters_of(bench.output)
+    assert (dead_letter["_i"], dead_letter["raw"]) == (1, deep)
     check_counts(bench, report)
 
 
@@ -247,7 +250,7 @@ def test_the_letter_holds_what_the_operator_was_given_and_not_what_it_made_of_it
         raise PoisonError("always")
 
     bench.pipeline([work], on_error="dead_letter").create("a").run()
-    assert [letter["input"] for letter in letters_of(bench.output)] == [
+    assert [dead_letter["input"] for dead_letter in dead_letters_of(bench.output)] == [
         {"n": 0, "tags": ["a"], "_i": 0},
         {"n": 1, "tags": ["b"], "_i": 1},
         "bare",
@@ -276,8 +279,8 @@ def test_numeric_ids_are_those_of_a_run_without_failures(bench: Bench, style: st
     report = pipeline.run()
     kept = [(n, k) for n in range(30) if n not in {0, 11} for k in (0, 1) if (n, k) != (7, 1)]
     assert bag(lines(bench.output)) == bag({"n": (n * 10 + k) * 2, "_i": n * 10_000 + k} for n, k in kept)
-    assert sorted(letter["_i"] for letter in letters_of(bench.between("a"))) == [0, 11]
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [70_001]
+    assert sorted(dead_letter["_i"] for dead_letter in dead_letters_of(bench.between("a"))) == [0, 11]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [70_001]
     check_counts(bench, report)
 
 
@@ -285,7 +288,10 @@ def test_a_user_s_own_i_does_not_name_a_letter(bench: Bench) -> None:
     """M14: rows of the input are named by their number, also those that fail."""
     bench.give([{"_i": "mine", "n": 0}, {"_i": [1], "n": 1}])
     bench.pipeline([poisoned({0, 1})], on_error="dead_letter").create("a").run()
-    assert [(letter["_i"], letter["input"]["_i"]) for letter in letters_of(bench.output)] == [(0, 0), (1, 1)]
+    assert [(dead_letter["_i"], dead_letter["input"]["_i"]) for dead_letter in dead_letters_of(bench.output)] == [
+        (0, 0),
+        (1, 1),
+    ]
 
 
 class Fragile(BaseOperator):
@@ -303,7 +309,7 @@ def test_a_setup_that_fails_is_no_row_that_fails(bench: Bench, on_error: str) ->
     with pytest.raises(NodeFailedError, match="no model") as caught:
         bench.pipeline([Fragile()], on_error=on_error).create("a").run()
     assert isinstance(caught.value.__cause__, PoisonError)
-    assert not letters_of(bench.output)
+    assert not dead_letters_of(bench.output)
     assert not bench.is_sealed()
 
 
@@ -314,8 +320,8 @@ def test_all_rows_may_fail(bench: Bench) -> None:
     report = pipeline.create("a").run()
     assert report.status == Status.COMPLETED
     assert lines(bench.output) == []
-    letters = letters_of(bench.between("a"))
-    assert Counter(letter["_i"] for letter in letters) == Counter(range(1000))
+    dead_letters = dead_letters_of(bench.between("a"))
+    assert Counter(dead_letter["_i"] for dead_letter in dead_letters) == Counter(range(1000))
     check_counts(bench, report)
 
 
@@ -360,7 +366,7 @@ def test_an_exit_that_an_operator_asks_for_is_a_row_that_fails(bench: Bench) -> 
 
     report = bench.pipeline([work], on_error="dead_letter", retries=2, retry_wait=0.001).create("a").run()
     assert [row["n"] for row in lines(bench.output)] == [0, 1, 3, 4, 5]
-    assert [letter["error"]["kind"] for letter in letters_of(bench.output)] == ["SystemExit"]
+    assert [dead_letter["error"]["kind"] for dead_letter in dead_letters_of(bench.output)] == ["SystemExit"]
     check_counts(bench, report)
 
 
@@ -384,7 +390,7 @@ def test_rows_made_of_a_whole_batch_keep_their_names(bench: Bench) -> None:
         assert row["sum"] == sum(batch)
         covered += batch
     assert sorted(covered) == [n for n in range(20) if n != 13]
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [13]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [13]
     (ledger,) = ledger_of(bench)
     assert ledger.kept is None
     assert (ledger.covered, ledger.dead) == (20, 1)
@@ -405,7 +411,7 @@ def test_a_bad_line_in_a_batch_that_must_stay_whole_fails_alone(bench: Bench) ->
     bench.input.write_text("\n".join(texts))
     report = bench.pipeline([Whole()], batch_size=16, on_error="dead_letter").create("a").run()
     assert [row["n"] for row in lines(bench.output)] == [n for n in range(16) if n != 5]
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [5]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [5]
     check_counts(bench, report)
 
 
@@ -415,7 +421,7 @@ def test_with_fail_a_bad_line_ends_the_run_with_its_place(bench: Bench) -> None:
     with pytest.raises(NodeFailedError, match=f"{bench.input}, line 3: this is not a row") as caught:
         bench.pipeline([double], retries=5).create("a").run()
     assert isinstance(caught.value.__cause__, RowFormatError)
-    assert not letters_of(bench.output)
+    assert not dead_letters_of(bench.output)
 
 
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
@@ -433,7 +439,10 @@ def test_an_exception_with_a_text_of_megabytes_fills_neither_messages_nor_files(
         assert len(str(caught.value)) < 10_000
     else:
         assert pipeline.run().nodes[0].dead_letters == 3
-        assert all(len(json.dumps(letter)) < 150_000 for letter in letters_of(bench.output))
-        assert all("(cut: it has 5000000 characters)" in letter["error"]["text"] for letter in letters_of(bench.output))
+        assert all(len(json.dumps(dead_letter)) < 150_000 for dead_letter in dead_letters_of(bench.output))
+        assert all(
+            "(cut: it has 5000000 characters)" in dead_letter["error"]["text"]
+            for dead_letter in dead_letters_of(bench.output)
+        )
     others = [path for path in bench.folder.rglob("*") if path.is_file() and not path.name.endswith(".errors.jsonl")]
     assert sum(path.stat().st_size for path in others) < 100_000

@@ -14,7 +14,7 @@ from llm_datagen import BaseOperator, DatagenError, FatalError, INodeContext, No
 
 from ..pipeline.chains import STYLES, operator
 from ..support import Bench, Calls, bag, lines, nothing_left, numbered
-from .helpers import check_counts, letters_of, modelled
+from .helpers import check_counts, dead_letters_of, modelled
 
 ROWS = 60
 POLICIES: list[dict[str, Any]] = [
@@ -55,7 +55,7 @@ def test_fatal(bench: Bench, style: str, policy: dict[str, Any]) -> None:
         pipeline.run()
     assert type(caught.value.__cause__) is FatalError
     assert calls.all()["20"] == 1  # neither retries nor halves
-    assert letters_of(bench.output) == []
+    assert dead_letters_of(bench.output) == []
     assert not bench.is_sealed()
     mended.touch()
     report = pipeline.resume("a").run()
@@ -77,7 +77,7 @@ def test_stop(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     pipeline = bench.pipeline([first, second], **settings, **kind, **policy).create("a")
     report = pipeline.run()
     assert (report.status, report.reason, report.error) == ("stopped", "the cap of $5", None)
-    assert letters_of(bench.output) == []
+    assert dead_letters_of(bench.output) == []
     assert not bench.is_sealed()
     assert "20" not in {str(row["n"]) for row in lines(bench.output)}
     mended.touch()

@@ -23,7 +23,7 @@ from llm_datagen.errors import StreamBusyError, StreamError
 
 from ..programs import Program
 from ..support import Bench, lines, numbered
-from .helpers import double, letters_of, poisoned
+from .helpers import dead_letters_of, double, poisoned
 
 Spelling = Callable[[Path], str]
 
@@ -95,16 +95,16 @@ def test_dead_letters_are_not_deleted_when_the_new_run_reads_them(bench: Bench) 
     """M4, M24: they belong to the output that is to be overwritten."""
     bench.give(numbered(5))
     bench.pipeline([poisoned({1, 2})], on_error="dead_letter").create("a").run()
-    letters = f"{bench.output}.errors.jsonl"
-    new = bench.pipeline([lambda letter: letter["input"]], input_uri=f"jsonl://{letters}")
+    dead_letters = f"{bench.output}.errors.jsonl"
+    new = bench.pipeline([lambda dead_letter: dead_letter["input"]], input_uri=f"jsonl://{dead_letters}")
     before = contents(bench.folder)
     for pipeline_id in ("a", "b"):
         with pytest.raises(
-            ConfigError, match=f"{letters} would be the dead letters of the output of node_0, and the in"
+            ConfigError, match=f"{dead_letters} would be the dead letters of the output of node_0, and the in"
         ):
             new.create(pipeline_id, if_exists="overwrite")
     assert contents(bench.folder) == before
-    assert len(letters_of(bench.output)) == 2
+    assert len(dead_letters_of(bench.output)) == 2
 
 
 HOLD = """

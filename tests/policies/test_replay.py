@@ -16,10 +16,10 @@ from ..support import Bench, bag, eventually, lines, numbered, pairwise, stored
 from .helpers import (
     Seen,
     check_counts,
+    dead_letters_of,
     double,
     failing_when,
     ledger_of,
-    letters_of,
     modelled,
     some_children,
 )
@@ -54,9 +54,9 @@ def test_mended_rows_come_out_as_if_they_had_never_failed(
     ).create("a")
     pipeline.run()
     between = bench.between("a", 0, protocol)
-    assert sorted(letter["_i"] for letter in letters_of(between)) == sorted(bad)
-    lettered_behind = [letter["_i"] for letter in letters_of(output)]
-    assert len(lettered_behind) > 0
+    assert sorted(dead_letter["_i"] for dead_letter in dead_letters_of(between)) == sorted(bad)
+    dead_lettered_behind = [dead_letter["_i"] for dead_letter in dead_letters_of(output)]
+    assert len(dead_lettered_behind) > 0
     already_out = stored(f"{protocol}://{output}")
 
     hurt.clear()
@@ -71,7 +71,7 @@ def test_mended_rows_come_out_as_if_they_had_never_failed(
     assert not Path(f"{output}.errors.jsonl").exists()
     assert seen.by("first") == sorted(bad)
     children = sorted(n + k for n in bad for k in range(n % 4))
-    dead_children = [int(row["n"]) for row in stored(f"{protocol}://{between}") if row["_i"] in lettered_behind]
+    dead_children = [int(row["n"]) for row in stored(f"{protocol}://{between}") if row["_i"] in dead_lettered_behind]
     assert seen.by("second") == sorted(children + dead_children)
     assert report.failed == 0
     check_counts(bench, report)
@@ -85,9 +85,9 @@ def test_rows_that_fail_again_are_lettered_again(bench: Bench) -> None:
     pipeline.run()
     for mended in (3, 20, 2):
         bad.discard(mended)
-        before = {letter["_i"]: letter["at"] for letter in letters_of(bench.between("a"))}
+        before = {dead_letter["_i"]: dead_letter["at"] for dead_letter in dead_letters_of(bench.between("a"))}
         report = pipeline.replay("a").run()
-        after = {letter["_i"]: letter["at"] for letter in letters_of(bench.between("a"))}
+        after = {dead_letter["_i"]: dead_letter["at"] for dead_letter in dead_letters_of(bench.between("a"))}
         assert after.keys() == bad
         assert all(after[row] >= before[row] for row in after)
         assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(30) if n not in bad)
@@ -136,7 +136,7 @@ def test_a_run_that_was_cancelled_may_be_replayed(bench: Bench) -> None:
     bad.clear()
     report = pipeline.replay("a").run()
     assert bag(lines(bench.output)) == bag({"n": 2 * n, "_i": n} for n in range(50))
-    assert not letters_of(bench.output)
+    assert not dead_letters_of(bench.output)
     check_counts(bench, report)
 
 
@@ -178,7 +178,7 @@ def test_dead_letters_of_the_second_replay_are_those_of_the_second_replay(bench:
     pipeline.replay("a").run()
     bad.add(1)  # too late: it came out
     report = pipeline.replay("a").run()
-    assert [letter["_i"] for letter in letters_of(bench.output)] == [2]
+    assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [2]
     assert report.rows_out == 39
 
 

@@ -14,12 +14,11 @@ import pytest
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors import block_run as work_module
-from llm_datagen.executors.backoff import MAX_WAIT_SECONDS
-from llm_datagen.executors.retry import Retries
+from llm_datagen.executors import processing as work_module
+from llm_datagen.executors.retry import MAX_WAIT_SECONDS, Retries
 
 from ..support import Bench, bag, eventually, lines, numbered
-from .helpers import PoisonError, check_counts, letters_of, poisoned
+from .helpers import PoisonError, check_counts, dead_letters_of, poisoned
 
 SOON: dict[str, Any] = {"retry_wait": 0.0001}
 """A wait before a retry that no test notices."""
@@ -92,11 +91,11 @@ def test_a_call_may_succeed_at_any_attempt(
         {"n": n, "attempt": attempts.fails.get(n, 0) + 1, "_i": n} for n in range(30) if n not in {6, 20}
     )
     assert attempts.made == {n: min(attempts.fails.get(n, 0) + 1, 4) for n in range(30)}
-    letters = {letter["_i"]: letter for letter in letters_of(bench.output)}
-    assert letters.keys() == {6, 20}
-    for number, letter in letters.items():
-        assert letter["attempts"] == 4
-        assert letter["error"]["text"] == f"attempt 4 at {number}", "the last error is told"
+    dead_letters = {dead_letter["_i"]: dead_letter for dead_letter in dead_letters_of(bench.output)}
+    assert dead_letters.keys() == {6, 20}
+    for number, dead_letter in dead_letters.items():
+        assert dead_letter["attempts"] == 4
+        assert dead_letter["error"]["text"] == f"attempt 4 at {number}", "the last error is told"
     check_counts(bench, report)
 
 
@@ -129,8 +128,8 @@ def test_a_batch_is_tried_again_whole_before_it_is_divided(
     # The whole, thrice; then 0-3, 4-7 once, 4-5 once, 4 once, and 5 alone thrice.
     assert attempts.made[5] == 3 + 2 + 3
     assert attempts.made[0] == 3 + 1
-    (letter,) = letters_of(bench.output)
-    assert (letter["_i"], letter["attempts"]) == (5, 3)
+    (dead_letter,) = dead_letters_of(bench.output)
+    assert (dead_letter["_i"], dead_letter["attempts"]) == (5, 3)
     check_counts(bench, report)
 
 
@@ -157,7 +156,9 @@ def test_every_attempt_gets_fresh_items(bench: Bench, make: Callable[[Attempts],
     pipeline.create("a").run()
     assert all(item == {"n": item["n"], "tags": ["new"], "_i": item["n"]} for item in seen)
     assert bag(lines(bench.output)) == bag({"n": n, "tags": ["new", "spoilt"], "_i": n} for n in range(6) if n != 4)
-    assert [letter["input"] for letter in letters_of(bench.output)] == [{"n": 4, "tags": ["new"], "_i": 4}]
+    assert [dead_letter["input"] for dead_letter in dead_letters_of(bench.output)] == [
+        {"n": 4, "tags": ["new"], "_i": 4}
+    ]
 
 
 def test_a_line_that_cannot_be_parsed_is_not_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,10 +234,9 @@ def test_a_cancel_during_a_wait_ends_soon(
     eventually(lambda: attempts.made[5] == 1)
     pipeline.cancel()
     report = pipeline.wait(30)
-    assert report is not None
     assert report.status == Status.CANCELED
     assert report.failed == 0
-    assert not letters_of(bench.output)
+    assert not dead_letters_of(bench.output)
     assert not bench.is_sealed()
     report = pipeline.resume("a").run()
     assert bag(row["n"] for row in lines(bench.output)) == bag(range(8))
@@ -254,7 +254,6 @@ def test_a_row_that_waits_holds_up_no_other(bench: Bench) -> None:
     eventually(lambda: len(attempts.made) == 200)
     pipeline.cancel()
     report = pipeline.wait(30)
-    assert report is not None
     assert report.rows_out == 199
 
 

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPipeline
-from llm_datagen.cli.control import CannotCancelError, send_cancel
-from llm_datagen.cli.run_view import look_at
-from llm_datagen.runs import RunFolder, store
+from llm_datagen.cli.control import send_cancel
+from llm_datagen.cli.run_view import read_run
+from llm_datagen.errors import ControlError
+from llm_datagen.runs import RunFolder, lock
+from llm_datagen.runs.lock import RunLock
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 
@@ -125,13 +127,13 @@ def test_a_second_run_is_told_who_has_it_and_gets_it_when_that_process_is_dead(
             here(bench).resume("a")
         with pytest.raises(PipelineBusyError, match=who):
             here(bench).create("a", if_exists="overwrite")
-        assert look_at(RunFolder(bench.results, "a")).is_live
+        assert read_run(RunFolder(bench.results, "a")).is_live
         process.kill()
         process.wait()
         (bench.folder / "go").touch()
-        monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
-        monkeypatch.setattr(store, "WATCH_SECONDS", 0.2)
-        assert look_at(RunFolder(bench.results, "a")).status == "interrupted"
+        monkeypatch.setattr(lock, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
+        monkeypatch.setattr(lock, "WATCH_SECONDS", 0.2)
+        assert read_run(RunFolder(bench.results, "a")).status == "interrupted"
         assert here(bench).resume("a").run().rows_out == 5
     assert not (bench.results / "a" / "owner.json").exists()
 
@@ -145,12 +147,12 @@ class OneMachine(LocalStorage):
 
 @pytest.fixture
 def unseen_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunFolder, "disk", OneMachine())
+    monkeypatch.setattr(RunLock, "storage", OneMachine())
 
 
 @pytest.mark.usefixtures("unseen_locks")
-def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_image(bench: Bench) -> None:
-    """M23: while its image moves it is not taken, nor shown as dead; its process id is not looked for here."""
+def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_run_state(bench: Bench) -> None:
+    """M23: while its run state moves it is not taken, nor shown as dead; its process id is not looked for here."""
     bench.give(numbered(5))
     with job(bench, host="far-away") as process:
         began(bench)
@@ -158,10 +160,10 @@ def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_imag
             here(bench).resume("a")
         assert f"by process {process.pid} on far-away, since" in str(refused.value)
         assert "nolock" in str(refused.value)
-        shown = look_at(RunFolder(bench.results, "a"))
+        shown = read_run(RunFolder(bench.results, "a"))
         assert (shown.status, shown.is_live) == ("running", True)
         assert f"process {process.pid} on far-away" in shown.note
-        with pytest.raises(CannotCancelError, match="runs on far-away"):
+        with pytest.raises(ControlError, match="runs on far-away"):
             send_cancel(RunFolder(bench.results, "a"))
         (bench.folder / "go").touch()
         assert process.wait(30) == 0
@@ -180,11 +182,11 @@ def test_a_run_that_another_machine_has_left_dead_is_taken(bench: Bench, monkeyp
     assert json.loads(owner.read_bytes())["host"] == "far-away"
     # A process of that number is alive here: this one. That says nothing.
     owner.write_text(json.dumps({**json.loads(owner.read_bytes()), "pid": os.getpid()}))
-    monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)
-    shown = look_at(RunFolder(bench.results, "a"))
+    monkeypatch.setattr(lock, "FRESH_SECONDS", 0.0)
+    shown = read_run(RunFolder(bench.results, "a"))
     assert (shown.status, shown.is_live) == ("interrupted", False)
     assert f"process {os.getpid()} on far-away is gone" in shown.note
-    monkeypatch.setattr(store, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "WATCH_SECONDS", 0.2)
     assert here(bench).resume("a").run().rows_out == 5
 
 

@@ -101,7 +101,6 @@ def test_a_cancelled_run_does_not_wait_longer_than_its_grace(
     eventually(lambda: hang.hanging)
     pipeline.cancel("enough")
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert (report.status, report.reason, report.failed) == (Status.CANCELED, "enough", 0)
     assert 7 not in [row["n"] for row in lines(bench.between("a"))]
     assert not list(bench.folder.rglob("*.done"))
@@ -151,7 +150,6 @@ def test_a_call_that_ends_within_the_grace_is_saved(bench: Bench, hang: Hang) ->
     time.sleep(0.05)
     hang.gate.set()
     report = pipeline.wait(PATIENCE_SECONDS)
-    assert report is not None
     assert report.status == Status.CANCELED
     assert [row["n"] for row in lines(bench.output)] == list(range(8))
     assert "[Grace Over]" not in bench.log.read_text()
@@ -348,13 +346,12 @@ class Watch:
     def end(self) -> RunReport:
         """Wait for the end."""
         report = self.pipeline.wait(PATIENCE_SECONDS)
-        assert report is not None
         assert all(node.stalled is None for node in report.nodes)
         return report
 
 
 class Naps:
-    """Goes on slowly, and stands still at row 100, until it is told to hurry. Calls that take so long have a task each."""
+    """Goes on slowly, and stops at row 100 until it is told to hurry. Calls that take so long have a task each."""
 
     def __init__(self, act: Any) -> None:
         self.act = act
@@ -425,7 +422,8 @@ def test_at_most_ten_rows_in_flight_are_named(bench: Bench, hours: Hours) -> Non
     hang = Hang(*range(50))
     watch = Watch(bench, [hang.plain], parallel_size=16, stall_after=3600)
     try:
-        eventually(lambda: hours.pass_by(0.1) or len(hang.hanging) == 16)
+        while len(hang.hanging) < 16:  # rows that were given to one worker are given to others when it is late
+            hours.pass_by(0.1)
         hours.pass_by(3600)
         (stall,) = watch.stalls("operator")
         assert (stall["ids"], stall["in_flight"]) == (tuple(range(10)), 16)

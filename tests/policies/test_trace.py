@@ -17,7 +17,7 @@ from llm_datagen.streams import Span
 from llm_datagen.streams.seal import Seal
 
 from ..pipeline.chains import Fate
-from ..streams.disks import blocks_of
+from ..streams.storages import blocks_of
 from ..support import Bench, numbered
 from .helpers import double, ledger_of, no_fifths, poisoned, some_children
 
@@ -79,10 +79,10 @@ def test_a_traced_row_is_shown_with_its_content_and_place(bench: Bench) -> None:
     given, made = trace(bench.image("a"), 0)
     assert (given.where, given.uri, given.row_id) == ("input", f"jsonl://{bench.input}", 0)
     assert (made.where, made.uri, made.item) == ("node_0", f"jsonl://{bench.output}", {"n": 2, "_i": 0})
-    _, letter = trace(bench.image("a"), 1)
-    assert (letter.state, letter.uri) == ("dead letter", f"{bench.output}.errors.jsonl")
-    assert letter.item["input"] == {"n": 2, "_i": 1}
-    assert letter.item["error"]["kind"] == "PoisonError"
+    _, dead_letter = trace(bench.image("a"), 1)
+    assert (dead_letter.state, dead_letter.uri) == ("dead letter", f"{bench.output}.errors.jsonl")
+    assert dead_letter.item["input"] == {"n": 2, "_i": 1}
+    assert dead_letter.item["error"]["kind"] == "PoisonError"
 
 
 def test_dead_letters_are_kin(bench: Bench) -> None:
@@ -100,8 +100,8 @@ def test_dead_letters_are_kin(bench: Bench) -> None:
         rows("node_1", "descendant", "3_0", "3_2"),
         dead("node_1", "descendant", "3_1"),
     )
-    (line, letter) = trace(bench.image("a"), 5)
-    assert (line.item, letter.item["input"]) == ("oops", "oops")
+    (line, dead_letter) = trace(bench.image("a"), 5)
+    assert (line.item, dead_letter.item["input"]) == ("oops", "oops")
 
 
 def test_numeric_ids_are_traced_by_what_each_node_has_made(bench: Bench) -> None:
@@ -278,7 +278,7 @@ def test_a_row_that_should_be_there_and_is_not_is_missing(bench: Bench) -> None:
 @pytest.mark.parametrize("id_scheme", ["path", "numeric"])
 @pytest.mark.parametrize("seed", range(6))
 def test_the_ends_of_all_rows_are_the_ledger(bench: Bench, seed: int, id_scheme: Any) -> None:
-    """C1: traced one by one, the rows of the input end in as many ways as the ledger counts."""
+    """C1: traced one by one, the rows of the input end in as many ways as the account counts."""
     chance = random.Random(seed)
     bench.give(numbered(40))
     fates = [poisoned({n for n in range(80) if chance.random() < 0.05}, chance.choice(FATES)) for _ in range(3)]
@@ -294,16 +294,16 @@ def test_the_ends_of_all_rows_are_the_ledger(bench: Bench, seed: int, id_scheme:
     ).create("a")
     with contextlib.suppress(NodeFailedError):
         pipeline.run()
-    image = bench.image("a")
+    run_state = bench.image("a")
     found: set[tuple[str, Any, str]] = set()
     for n in range(40):
-        found.update((one.where, one.row_id, one.state) for one in trace(image, n) if one.relation != "ancestor")
-    for ledger in ledger_of(bench):
-        count = Counter(state for where, _, state in found if where == ledger.node_id)
-        assert count["row"] == ledger.rows_out
-        assert count["dead letter"] == ledger.dead
-        assert count["filtered"] + count["skipped"] + count["filtered or skipped"] == ledger.filtered + ledger.skipped
-        assert count["pending"] == (ledger.pending or 0)
+        found.update((one.where, one.row_id, one.state) for one in trace(run_state, n) if one.relation != "ancestor")
+    for account in ledger_of(bench):
+        count = Counter(state for where, _, state in found if where == account.node_id)
+        assert count["row"] == account.rows_out
+        assert count["dead letter"] == account.dead
+        assert count["filtered"] + count["skipped"] + count["filtered or skipped"] == account.filtered + account.skipped
+        assert count["pending"] == (account.pending or 0)
         assert not count["missing"]
 
 
@@ -328,7 +328,7 @@ def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: st
     operators = [Sums(2) if kind == "batches" else lambda row: [row, row], lambda row: None if row["n"] % 7 else row]
     scheme: Any = "numeric" if kind == "numeric" else "path"
     bench.pipeline(operators, batch_size=4, id_scheme=scheme, log_file=None).create("a").run()
-    image = bench.image("a")
+    run_state = bench.image("a")
     last: dict[str, Any] = {
         "children": f"{count - 1}_1",
         "batches": f"{count - 4}~{count - 1}_1",
@@ -337,7 +337,7 @@ def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: st
     for asked in (count - 1, last[kind]):
         tracemalloc.start()
         with blocks_of(1 << 16):
-            found = list(trace(image, asked))
+            found = list(trace(run_state, asked))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert {one.where for one in found} == {"input", "node_0", "node_1"}

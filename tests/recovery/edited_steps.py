@@ -55,6 +55,6 @@ def line(bench: Bench, steps: Sequence[Any], **settings: Any) -> UnifiedPipeline
     return UnifiedPipeline(list(steps), **given)
 
 
-def steps(letters: str) -> list[Step]:
+def steps(dead_letters: str) -> list[Step]:
     """Return a step for each letter; a small one is the step of the capital one, edited."""
-    return [Step(letter.upper(), letter) for letter in letters]
+    return [Step(dead_letter.upper(), dead_letter) for dead_letter in dead_letters]

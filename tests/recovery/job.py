@@ -130,17 +130,17 @@ class Dying:
             def __getattr__(self, name: str) -> Any:
                 return getattr(self._file, name)
 
-        def dying_append(disk: LocalStorage, path: str) -> Any:
+        def dying_append(storage: LocalStorage, path: str) -> Any:
             dying.change()
-            return File(append(disk, path))
+            return File(append(storage, path))
 
-        def dying_replace(disk: LocalStorage, path: str, data: bytes, *, sync: bool) -> None:
+        def dying_replace(storage: LocalStorage, path: str, data: bytes, *, sync: bool) -> None:
             dying.change(lambda: Path(f"{path}.tmp").write_bytes(data[: len(data) // 2]))
-            replace(disk, path, data, sync=sync)
+            replace(storage, path, data, sync=sync)
 
-        def dying_remove(disk: LocalStorage, path: str) -> None:
+        def dying_remove(storage: LocalStorage, path: str) -> None:
             dying.change()
-            remove(disk, path)
+            remove(storage, path)
 
         for name, method in (("open_append", dying_append), ("replace", dying_replace), ("remove", dying_remove)):
             setattr(LocalStorage, name, method)

@@ -41,12 +41,12 @@ def main() -> None:
     """Take a job from each line of the standard input, and answer with its exit status."""
     gc.freeze()
     for request in sys.stdin:
-        folder, letters, at = json.loads(request)
+        folder, dead_letters, at = json.loads(request)
         pid = os.fork()
         if pid == 0:
             try:
                 kill_at(at)
-                line(Bench(Path(folder)), steps(letters)).resume("a", on_change="rerun").run()
+                line(Bench(Path(folder)), steps(dead_letters)).resume("a", on_change="rerun").run()
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -304,7 +304,7 @@ def test_the_image_wins_over_the_code(bench: Bench) -> None:
         pipeline.resume("a")
     assert [str(warning.message).count("wrong") for warning in told] == [1, 1, 1]  # two ends, and base_path
     assert [node.node_id for node in pipeline.nodes] == ["node_0", "node_1"]
-    assert {node.parallel_size for node in pipeline.nodes} == {2}
+    assert {node.settings["parallel_size"] for node in pipeline.nodes} == {2}
     assert pipeline.streaming is True
     pipeline.run()
     assert not wrong.exists()

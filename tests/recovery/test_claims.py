@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from .. import programs
+from ..support import PATIENCE_SECONDS
 from .claims_job import CASES
 
 JOB = "tests.recovery.claims_job"
@@ -25,7 +26,7 @@ def test_after_any_kill_verify_finds_nothing_wrong(tmp_path: Path, case: str, st
     The long form kills before each change of the disk, the other before every third of a kind.
     """
     code = f"import sys; from {JOB} import main; main(*sys.argv[1:])"
-    done = programs.run(["-c", code, case, tmp_path, step], cwd=ROOT, timeout=110.0)  # a process a step
+    done = programs.run(["-c", code, case, tmp_path, step], cwd=ROOT, timeout=3 * PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) >= 2

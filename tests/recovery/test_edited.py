@@ -28,7 +28,7 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.runs.verify import verify
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
+from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 
 from ..pipeline import parts
 from ..support import Bench, lines, numbered, write_jsonl
@@ -239,7 +239,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     def step(self: LocalStorage, *args: Any) -> Any:
         if "owner.json" in str(args[0]):  # when it lets go of the run
             return plain(self, *args)
-        if self is LOCAL_DISK and left[0] == 0:
+        if self is LOCAL_STORAGE and left[0] == 0:
             if at % 2:
                 with contextlib.suppress(FileNotFoundError):
                     plain(self, *args)
@@ -289,8 +289,8 @@ def kill_rerun() -> Iterator[Callable[[Bench, str, int], int]]:
     assert job.stdout is not None
     stdin, stdout = job.stdin, job.stdout
 
-    def kill(bench: Bench, letters: str, at: int) -> int:
-        stdin.write(json.dumps([str(bench.folder), letters, at]) + "\n")
+    def kill(bench: Bench, dead_letters: str, at: int) -> int:
+        stdin.write(json.dumps([str(bench.folder), dead_letters, at]) + "\n")
         stdin.flush()
         return int(stdout.readline())
 

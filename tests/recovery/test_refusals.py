@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import DatagenError, JsonlStream, NodeFailedError, Status, StreamError, UnifiedNode, UnifiedPipeline
-from llm_datagen.runs import RunFolder
+from llm_datagen.runs.lock import RunLock
 
 from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered
 
@@ -169,10 +169,10 @@ def test_a_replay_whose_letters_cannot_be_read_releases_none(bench: Bench) -> No
     scene.bench, scene.is_mended = bench, True
     pipeline = scene.pipeline().create("a", max_errors=None)
     pipeline.run()
-    letters = Path(f"{bench.output}.errors.jsonl")
-    letters.write_bytes(letters.read_bytes().replace(b'"source"', b'"sauce!"'))
+    dead_letters = Path(f"{bench.output}.errors.jsonl")
+    dead_letters.write_bytes(dead_letters.read_bytes().replace(b'"source"', b'"sauce!"'))
     before = contents(bench.folder)
-    with pytest.raises(DatagenError, match=str(letters)):
+    with pytest.raises(DatagenError, match=str(dead_letters)):
         pipeline.replay("a")
     assert contents(bench.folder) == before
 
@@ -194,12 +194,12 @@ def test_a_node_by_itself_that_is_refused_changes_no_file(bench: Bench) -> None:
 def test_dead_letters_that_nobody_accounts_for_are_neither_deleted_nor_added_to(bench: Bench) -> None:
     """M4, M24: whoever removed the output by hand has not said what is to become of them."""
     bench.give(numbered(5))
-    letters = Path(f"{bench.output}.errors.jsonl")
-    letters.write_text("kept\n")
+    dead_letters = Path(f"{bench.output}.errors.jsonl")
+    dead_letters.write_text("kept\n")
     pipeline = bench.pipeline([lambda item: 1 / item["n"]], on_error="dead_letter").create("a")
-    with pytest.raises(StreamError, match=f"{letters} has 5 bytes that no commit log accounts for"):
+    with pytest.raises(StreamError, match=f"{dead_letters} has 5 bytes that no commit log accounts for"):
         pipeline.run()
-    assert letters.read_text() == "kept\n"
+    assert dead_letters.read_text() == "kept\n"
     assert not bench.output.exists()
 
 
@@ -235,14 +235,14 @@ def test_a_resume_takes_the_image_as_it_is_when_nobody_else_has_it(
     bench.give(numbered(10))
     mine, other = bench.pipeline([counted]), bench.pipeline([counted])
     other.create("a")
-    lock = RunFolder.lock
+    acquire = RunLock.acquire
 
-    def late(folder: RunFolder) -> None:
-        monkeypatch.setattr(RunFolder, "lock", lock)
+    def late(lock: RunLock) -> None:
+        monkeypatch.setattr(RunLock, "acquire", acquire)
         other.run()
-        lock(folder)
+        acquire(lock)
 
-    monkeypatch.setattr(RunFolder, "lock", late)
+    monkeypatch.setattr(RunLock, "acquire", late)
     mine.resume("a")
     known = calls_in(bench)
     assert known

@@ -17,7 +17,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams import fingerprint
 from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import read_log
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 from ..support import Bench, lines, numbered
 
@@ -39,6 +39,15 @@ def pipeline(folder, form):
 """
 
 
+def _imported(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("job", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Killed:
     """A run of 12 MB of rows that was killed in row 590, some time after its image was saved.
 
@@ -57,15 +66,11 @@ class Killed:
         program = f"import os, job; os.environ['DIES'] = '1'; job.pipeline({str(folder)!r}, {form!r}).create('a').run()"
         killed = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        found = read_log(LOCAL_DISK, str(self.log))
+        found = read_log(LOCAL_STORAGE, str(self.log))
         assert found is not None
         self.done = found[1].coverage.rows
         assert 450 < self.done <= 590  # behind the first 8 MiB
-        spec = importlib.util.spec_from_file_location("job", path)
-        assert spec is not None
-        assert spec.loader is not None
-        self.job = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.job)
+        self.job = _imported(path)
 
     def edit(self, row: int = -1) -> None:
         """Write the input, with one row edited, or none."""
@@ -131,7 +136,7 @@ def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) 
     """What it covered is done again then, so it may be edited."""
     killed = Killed(tmp_path, "jsonl")
     killed.log.write_bytes(killed.log.read_bytes()[:-5])
-    found = read_log(LOCAL_DISK, str(killed.log))
+    found = read_log(LOCAL_STORAGE, str(killed.log))
     assert found is not None
     done = found[1].coverage.rows
     assert done < killed.done
@@ -201,3 +206,55 @@ def test_the_checksum_is_of_twice_what_it_must_be_of_at_most(bench: Bench, monke
             elif behind <= 0 or behind > 400 + size:
                 pipeline.resume("a")
         bench.give(given)
+
+
+SEVERAL = """
+import os, signal
+from llm_datagen import UnifiedNode, UnifiedNodePipeline
+from llm_datagen.streams.storage.local import LocalStorage
+
+write, written = LocalStorage.write, [0]
+
+def kill_near_the_end(self, file, data):
+    write(self, file, data)
+    written[0] += len(data)
+    if written[0] > 22_000_000:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def pipeline(folder):
+    sources = {k: f"jsonl://{folder}/{k}.jsonl" for k in ("one", "two")}
+    node = UnifiedNode("merge", follow_input=False, writer_config={"async_mode": False, "queue_size": 20})
+    node.bind_io(sources, f"jsonl://{folder}/out.jsonl").set_operator(lambda row: {"k": row["k"], "n": row["n"]})
+    return UnifiedNodePipeline([node], results_dir=f"{folder}/results", log_file=None)
+"""
+
+
+def test_of_several_inputs_each_is_compared_up_to_its_own_end(tmp_path: Path) -> None:
+    """They are killed as they are merged: each is read up to a place of its own."""
+
+    def write(k: str, edited: int = -1) -> None:
+        texts = [("y" if n == edited else "x") * LONG for n in range(ROWS)]
+        rows = [json.dumps({"k": k, "n": n, "text": text}) for n, text in enumerate(texts)]
+        (tmp_path / f"{k}.jsonl").write_text("".join(f"{row}\n" for row in rows))
+
+    write("one")
+    write("two")
+    (tmp_path / "job.py").write_text(SEVERAL)
+    program = (
+        f"import job; job.LocalStorage.write = job.kill_near_the_end; job.pipeline({str(tmp_path)!r}).create('a').run()"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    found = read_log(LOCAL_STORAGE, str(tmp_path / "out.jsonl.merged.commits"))
+    assert found is not None
+    rows = lines(tmp_path / "out.jsonl.merged")[: found[1].rows]
+    ends = {k: 1 + max(row["n"] for row in rows if row["k"] == k) for k in ("one", "two")}
+    assert all(450 < end < ROWS for end in ends.values())  # behind the first 8 MiB
+    job = _imported(tmp_path / "job.py")
+    for k, end in ends.items():
+        write(k, end - 1)
+        with pytest.raises(StreamChangedError, match=f"{k}.jsonl.*was edited"):
+            job.pipeline(tmp_path).resume("a")
+        write(k, end)
+        job.pipeline(tmp_path).resume("a")
+        write(k)

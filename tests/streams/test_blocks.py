@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.streams import Block
 
-from .disks import blocks_of, stream_of
+from .storages import blocks_of, stream_of
 
 many = settings(max_examples=150, deadline=None)
 

@@ -19,7 +19,7 @@ from llm_datagen.streams.cursor import READ_BYTES
 from llm_datagen.streams.formats.csv import CsvCodec, CsvDecoder, CsvEncoder
 from llm_datagen.streams.formats.jsonl import JsonlCodec, JsonlEncoder
 
-from .disks import blocks_of, drain, grow, stream_of, stream_on, values_now
+from .storages import blocks_of, drain, grow, stream_of, stream_on, values_now
 
 BOM = b"\xef\xbb\xbf"
 many = settings(max_examples=60, deadline=None)
@@ -172,7 +172,7 @@ def test_a_file_that_grows_byte_by_byte_gives_each_row_once(kind: str) -> None:
 def test_a_record_may_be_larger_than_a_block(kind: str) -> None:
     """M19, S3: also with blank lines before it, which fill no block of their own."""
     big = 'x",\n' * (READ_BYTES // 2)
-    stream = stream_on(stream_of(b"").disk, kind)
+    stream = stream_on(stream_of(b"").storage, kind)
     stream.codec = type(stream.codec)(DataConfig(max_record_bytes=4 * READ_BYTES))  # type: ignore[call-arg]
     with stream.get_writer() as writer:
         writer.write([{"a": "first"}, {"a": big}, {"a": "last"}])

@@ -12,7 +12,7 @@ from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams import Block, Coverage, Segment, Span, Stream
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from .disks import blocks_of, contents, drain, grow, put, read_now, stream_of, stream_on, values_now
+from .storages import blocks_of, contents, drain, grow, put, read_now, stream_of, stream_on, values_now
 
 many = settings(max_examples=150, deadline=None)
 texts = st.text('ab",\n\ré漢', max_size=8)
@@ -29,7 +29,7 @@ def written(kind: str, state: str, cells: list[str], tail: bytes = b"") -> Strea
         return stream
     writer._sink.close()
     if state == "plain":
-        stream.disk.remove(stream.commits_path)
+        stream.storage.remove(stream.commits_path)
         put(stream, contents(stream) + tail)
     else:
         put(stream, contents(stream) + b'{"a":"uncommitted, but whole","b":""}\n"torn')
@@ -133,7 +133,7 @@ def test_a_reader_takes_its_writers_word_for_what_is_committed() -> None:
     sink.append(b"1\n2\n", rows=2)
     reader.extend(sink.position.bytes)
     assert reader.limit == 4
-    stream.disk.remove(stream.commits_path)  # to be seen: it was not looked at
+    stream.storage.remove(stream.commits_path)  # to be seen: it was not looked at
     assert drain(reader, 1) == [(0, 1), (1, 2)]
     assert (reader.start, reader.offset) == (2, 4)
     sink.close()
@@ -200,7 +200,7 @@ def test_a_seal_made_with_touch_ends_a_stream(kind: str) -> None:
     reader = stream.cursor()
     before = drain(reader)
     assert not reader.ended()
-    stream.disk.replace(stream.done_path, b"", sync=False)
+    stream.storage.replace(stream.done_path, b"", sync=False)
     assert len(before + drain(reader)) == (3 if kind == "jsonl" else 2)
     assert reader.ended()
 
@@ -208,7 +208,7 @@ def test_a_seal_made_with_touch_ends_a_stream(kind: str) -> None:
 def test_a_seal_made_with_touch_does_not_make_rows_of_what_was_never_committed() -> None:
     """M17, S1: a stream of ours that was cut short ends with its last commit."""
     stream = written("jsonl", "committed", ["x", "y"])
-    stream.disk.replace(stream.done_path, b"", sync=False)
+    stream.storage.replace(stream.done_path, b"", sync=False)
     assert [row["a"] for row in values_now(stream)] == ["x", "y"]
 
 
@@ -234,8 +234,8 @@ def test_a_file_that_is_gone_is_not_waited_for(beside: str) -> None:
     else:
         writer.close()
     if beside == "touched":
-        stream.disk.replace(stream.done_path, b"", sync=False)
-    stream.disk.remove(stream.path)
+        stream.storage.replace(stream.done_path, b"", sync=False)
+    stream.storage.remove(stream.path)
     with pytest.raises(StreamMissingError, match=r"out.jsonl is gone, though out.jsonl.(done|commits) is there"):
         stream.cursor().read(1)
 

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from llm_datagen import FunctionOperator, OperatorWarning, StreamCorruptError, StreamFactory, UnifiedPipeline
+from llm_datagen.streams import JsonlStream
+from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..programs import Program
 from ..support import PATIENCE_SECONDS, eventually, numbered
@@ -98,13 +100,13 @@ def test_packed_bytes_are_read_at_every_offset_and_a_torn_end_is_not_there(examp
     path = tmp_path / "a.gz"
     chance = random.Random(7)
     text = chance.randbytes(3 << 20)
-    disk = example.GzipDisk()
+    storage = example.GzipStorage()
     path.write_bytes(gzip.compress(text[:100_000]))
-    file = disk.open_append(str(path))
+    file = storage.open_append(str(path))
     for begin, end in ((100_000, 100_007), (100_007, len(text))):
         file.append(text[begin:end])
-        assert disk.size(str(path)) == end
-    reading = disk.open_read(str(path))
+        assert storage.size(str(path)) == end
+    reading = storage.open_read(str(path))
     for _ in range(60):
         offset, length = chance.randrange(len(text)), chance.choice([1, 70_000, 1 << 20])
         assert reading.read_at(offset, length) == text[offset : offset + length]
@@ -120,8 +122,8 @@ def test_packed_bytes_are_read_at_every_offset_and_a_torn_end_is_not_there(examp
     data = path.read_bytes()
     for cut in range(whole, len(data)):
         path.write_bytes(data[:cut])
-        assert disk.size(str(path)) == 100_007
-    file = disk.open_append(str(path))
+        assert storage.size(str(path)) == 100_007
+    file = storage.open_append(str(path))
     file.append(b"again")
     file.close()
     assert gzip.decompress(path.read_bytes()) == text[:100_007] + b"again"
@@ -136,3 +138,14 @@ def test_what_is_not_a_whole_gzip_file_is_refused(example: ModuleType, tmp_path:
         path.write_bytes(wrong)
         with pytest.raises(StreamCorruptError, match=message):
             list(StreamFactory.create(f"gzip://{path}").get_reader(follow=False).read(10))
+
+
+def test_a_class_that_still_calls_its_storage_disk_is_warned_and_keeps_it() -> None:
+    """The name of version 0.1, for one release: rows never go elsewhere because a name has changed."""
+    storage = MemoryStorage()
+    with pytest.warns(DeprecationWarning, match=r"Older\.disk is called `storage` now"):
+
+        class Older(JsonlStream):
+            disk = storage
+
+    assert Older("older://rows").storage is storage

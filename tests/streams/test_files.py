@@ -17,7 +17,7 @@ from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..programs import Program
-from .disks import drain, stream_on, values_now
+from .storages import drain, stream_on, values_now
 
 CHILD = """
 import sys
@@ -101,8 +101,8 @@ def test_a_reader_beside_a_writer_sees_every_row_once(
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R1: the old one stays until the new one is complete."""
-    disk, path = LocalStorage(), str(tmp_path / "deep" / "file")
-    disk.replace(path, b"old", sync=True)
+    storage, path = LocalStorage(), str(tmp_path / "deep" / "file")
+    storage.replace(path, b"old", sync=True)
 
     def fail(fd: int, data: bytes) -> int:
         os.write = real
@@ -112,10 +112,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     real = os.write
     monkeypatch.setattr(os, "write", fail)
     with pytest.raises(OSError, match="no space"):
-        disk.replace(path, b"new", sync=False)
-    assert disk.read_all(path) == b"old"
-    disk.replace(path, b"new", sync=False)
-    assert disk.read_all(path) == b"new"
+        storage.replace(path, b"new", sync=False)
+    assert storage.read_all(path) == b"old"
+    storage.replace(path, b"new", sync=False)
+    assert storage.read_all(path) == b"new"
     assert [entry.name for entry in Path(path).parent.iterdir()] == ["file"]
 
 
@@ -132,25 +132,25 @@ def test_writes_that_the_system_takes_in_pieces_are_written_whole(
 
 
 @pytest.mark.parametrize("where", ["disk", "memory"])
-def test_the_two_disks_do_the_same(where: str, tmp_path: Path) -> None:
+def test_the_two_storages_do_the_same(where: str, tmp_path: Path) -> None:
     """M16: what is tried in memory holds on files."""
-    disk = LocalStorage() if where == "disk" else MemoryStorage()
+    storage = LocalStorage() if where == "disk" else MemoryStorage()
     path = str(tmp_path / "a" / "file")
-    assert disk.size(path) is None
-    assert disk.read_all(path) is None
-    disk.remove(path)
+    assert storage.size(path) is None
+    assert storage.read_all(path) is None
+    storage.remove(path)
     with pytest.raises(FileNotFoundError):
-        disk.open_read(path)
-    file = disk.open_append(path)
-    assert disk.size(path) == 0
+        storage.open_read(path)
+    file = storage.open_append(path)
+    assert storage.size(path) == 0
     file.append(b"abcdef")
     file.truncate(4)
     file.append(b"XY")
     file.sync()
     with pytest.raises(StreamBusyError):
-        disk.open_append(path)
-    reader = disk.open_read(path)
-    assert (reader.size(), disk.size(path)) == (6, 6)
+        storage.open_append(path)
+    reader = storage.open_read(path)
+    assert (reader.size(), storage.size(path)) == (6, 6)
     assert (reader.read_at(2, 3), reader.read_at(4, 100), reader.read_at(6, 1)) == (b"cdX", b"XY", b"")
     file.append(b"!")
     assert reader.read_at(6, 5) == b"!"
@@ -158,11 +158,11 @@ def test_the_two_disks_do_the_same(where: str, tmp_path: Path) -> None:
     reader.close()
     file.close()
     file.close()
-    disk.open_append(path).close()
-    disk.replace(path, b"new", sync=True)
-    assert disk.read_all(path) == b"new"
-    disk.remove(path)
-    assert disk.size(path) is None
+    storage.open_append(path).close()
+    storage.replace(path, b"new", sync=True)
+    assert storage.read_all(path) == b"new"
+    storage.remove(path)
+    assert storage.size(path) is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at the open files of this process")
@@ -206,16 +206,16 @@ def test_what_lies_in_the_place_of_a_temporary_file_is_not_written_to(
     else:
         source = tmp_path / "source"
         source.write_text("moved")
-        disk = LocalStorage()
-        rename = disk.rename
+        storage = LocalStorage()
+        rename = storage.rename
 
         def other_medium(old: str, new: str) -> None:
             if old == str(source):
                 raise OSError(errno.EXDEV, "another medium", old)
             rename(old, new)
 
-        monkeypatch.setattr(disk, "rename", other_medium)
-        disk.move(str(source), str(path))
+        monkeypatch.setattr(storage, "rename", other_medium)
+        storage.move(str(source), str(path))
         assert path.read_text() == "moved"
     assert kept.read_text() == "mine"
     assert not path.is_symlink()

@@ -24,7 +24,7 @@ from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.csv import CsvCodec, CsvDecoder, CsvEncoder
 from llm_datagen.streams.formats.jsonl import JsonlCodec, JsonlEncoder
 
-from .disks import blocks_of, contents, drain, grow, stream_of, values_now
+from .storages import blocks_of, contents, drain, grow, stream_of, values_now
 
 many = settings(max_examples=100, deadline=None)
 NULLS = DataConfig(nan="null")

@@ -19,7 +19,7 @@ from llm_datagen.errors import (
 from llm_datagen.streams import JsonlStream, Seal, Span, Stream
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from .disks import CrashDisk, RecordingDisk, contents, put, read_now, stream_of, stream_on, values_now
+from .storages import CrashStorage, RecordingStorage, contents, put, read_now, stream_of, stream_on, values_now
 
 
 def written(rows: list[Any]) -> Stream:
@@ -34,14 +34,14 @@ def test_a_seal_says_what_the_stream_is() -> None:
     stream = stream_on(MemoryStorage())
     sink = stream.sink(source="jsonl://in.jsonl")
     sink.append(b"1\n2\n", rows=2, spans=[Span(0, 3, 0, 30)], filtered=1, ids=("0_1", 2), marks={"m": [1]})
-    manifest = sink.seal()
-    assert manifest == stream.manifest()
-    assert manifest.sealed_at
-    assert (manifest.rows, manifest.size, manifest.filtered, manifest.ids) == (2, 4, 1, ("0_1", 2))
-    assert (manifest.source, manifest.cover, manifest.marks) == ("jsonl://in.jsonl", (Span(0, 3, 0, 30),), {"m": [1]})
-    assert manifest.complete
-    assert stream.disk.read_all(stream.commits_path) is None
-    assert orjson.loads(stream.disk.read_all(stream.done_path) or b"")["rows"] == 2
+    seal = sink.seal()
+    assert seal == stream.read_seal()
+    assert seal.sealed_at
+    assert (seal.rows, seal.size, seal.filtered, seal.ids) == (2, 4, 1, ("0_1", 2))
+    assert (seal.source, seal.cover, seal.marks) == ("jsonl://in.jsonl", (Span(0, 3, 0, 30),), {"m": [1]})
+    assert seal.complete
+    assert stream.storage.read_all(stream.commits_path) is None
+    assert orjson.loads(stream.storage.read_all(stream.done_path) or b"")["rows"] == 2
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_a_seal_says_what_the_stream_is() -> None:
 def test_a_seal_that_another_program_made_counts(text: bytes) -> None:
     """M17: whatever it holds."""
     stream = stream_of(b"1\n2")
-    stream.disk.replace(stream.done_path, text, sync=False)
+    stream.storage.replace(stream.done_path, text, sync=False)
     assert stream.is_sealed()
-    assert stream.manifest() is None
+    assert stream.read_seal() is None
     assert list(stream.get_reader().read(9)) == [([1, 2], [0, 1])]
     stream.unseal()
     assert not stream.is_sealed()
@@ -67,14 +67,14 @@ def test_a_file_of_another_program_can_be_sealed() -> None:
     stream.seal()
     stream.seal()
     assert list(stream.get_reader().read(9)) == [([1, 2], [0, 1])]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert not manifest.complete
-    assert manifest.rows is None
+    seal = stream.read_seal()
+    assert seal is not None
+    assert not seal.complete
+    assert seal.rows is None
     stream.verify()
     stream.unseal()
     stream.unseal()
-    assert stream.disk.size(stream.commits_path) is None
+    assert stream.storage.size(stream.commits_path) is None
 
 
 def test_what_does_not_exist_cannot_be_sealed() -> None:
@@ -94,9 +94,9 @@ def test_an_unfinished_stream_sealed_by_hand_ends_with_its_last_commit() -> None
     put(stream, contents(stream) + b'{"_i":2,"da')
     stream.seal()
     assert list(stream.get_reader().read(9)) == [([1, 2], [0, 1])]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert (manifest.rows, manifest.complete) == (2, False)
+    seal = stream.read_seal()
+    assert seal is not None
+    assert (seal.rows, seal.complete) == (2, False)
 
 
 def test_an_unfinished_stream_that_was_changed_is_not_sealed_by_hand() -> None:
@@ -120,9 +120,9 @@ def test_an_unsealed_stream_is_continued_where_it_ended() -> None:
         with stream.get_writer() as writer:
             writer.write([number])
     assert list(stream.get_reader().read(9)) == [(["a", 0, 1, 2], [0, 1, 2, 3])]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert (manifest.rows, manifest.ids) == (4, (0, 3))
+    seal = stream.read_seal()
+    assert seal is not None
+    assert (seal.rows, seal.ids) == (4, (0, 3))
     stream.verify()
 
 
@@ -130,14 +130,14 @@ def test_an_unsealed_stream_is_continued_where_it_ended() -> None:
 def test_unsealing_and_sealing_may_be_interrupted_anywhere(at: int) -> None:
     """M21: with both a seal and a log, the stream is sealed; the next unseal takes it up."""
     stream = written(["a"])
-    disk = CrashDisk(at, stream.disk if isinstance(stream.disk, MemoryStorage) else None)
-    crashing = stream_on(disk)
+    storage = CrashStorage(at, stream.storage if isinstance(stream.storage, MemoryStorage) else None)
+    crashing = stream_on(storage)
     try:
         crashing.unseal()
         crashing.get_writer().close()
     except OSError:
         pass
-    survivor = stream_on(disk.survivor())
+    survivor = stream_on(storage.survivor())
     survivor.unseal()
     with survivor.get_writer() as writer:
         writer.write(["b"])
@@ -176,7 +176,7 @@ def test_verify_asks_nothing_of_what_nobody_accounts_for() -> None:
     stream_of(b"1\n").verify()
     stream_on(MemoryStorage()).verify()
     stream = written([1])
-    stream.disk.remove(stream.path)
+    stream.storage.remove(stream.path)
     with pytest.raises(StreamMissingError):
         stream.verify()
 
@@ -196,15 +196,15 @@ def test_an_empty_stream_can_be_sealed_and_continued() -> None:
 
 def test_a_seal_survives_being_written_and_read() -> None:
     """M17: the manifest is JSON that comes back whole."""
-    manifest = Seal(size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True)
-    assert Seal.parse(manifest.dump()) == manifest
-    assert Seal.parse(manifest.dump()[:-3]) is None
+    seal = Seal(size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True)
+    assert Seal.parse(seal.dump()) == seal
+    assert Seal.parse(seal.dump()[:-3]) is None
 
 
 # The order of things.
 
 
-class LateDisk(RecordingDisk):
+class LateStorage(RecordingStorage):
     """A disk on which somebody tries to take the stream at the moment it is sealed."""
 
     def __init__(self) -> None:
@@ -221,10 +221,10 @@ class LateDisk(RecordingDisk):
 
 def test_nobody_else_gets_the_stream_between_its_last_row_and_its_seal() -> None:
     """M17, M23: else two writers would end it."""
-    disk = LateDisk()
-    with stream_on(disk).get_writer() as writer:
+    storage = LateStorage()
+    with stream_on(storage).get_writer() as writer:
         writer.write([1])
-    assert disk.refused == 1
+    assert storage.refused == 1
 
 
 EXPECTED: dict[str, list[str]] = {
@@ -249,8 +249,8 @@ def test_data_reaches_the_medium_before_its_commit_and_the_commit_before_the_sea
     fsync: Literal["never", "close", "flush"],
 ) -> None:
     """M20, S2: data → (fsync) → record → `.done`."""
-    disk = RecordingDisk()
-    writer = stream_on(disk).get_writer(fsync=fsync)
+    storage = RecordingStorage()
+    writer = stream_on(storage).get_writer(fsync=fsync)
     writer.write([1])
     writer.write([2])
     writer.close()
@@ -260,7 +260,7 @@ def test_data_reaches_the_medium_before_its_commit_and_the_commit_before_the_sea
         "out.jsonl.done": "seal",
         "out.jsonl.dispatched": "dispatch log",
     }
-    done = [f"{what} {names[path]}" for what, path in disk.done if what != "close"]
+    done = [f"{what} {names[path]}" for what, path in storage.done if what != "close"]
     assert done == EXPECTED[fsync]
 
 
@@ -275,23 +275,23 @@ def test_a_wrong_fsync_is_an_error_before_anything_is_touched() -> None:
 
 def test_a_commit_without_rows_syncs_no_data() -> None:
     """M20: but its record is put on the medium."""
-    disk = RecordingDisk()
-    sink = stream_on(disk).sink(fsync="flush")
-    disk.done.clear()
+    storage = RecordingStorage()
+    sink = stream_on(storage).sink(fsync="flush")
+    storage.done.clear()
     sink.append(b"", rows=0, spans=[Span(0, 1, 0, 5)], filtered=1)
-    assert disk.done == [("append", "out.jsonl.commits"), ("sync", "out.jsonl.commits")]
+    assert storage.done == [("append", "out.jsonl.commits"), ("sync", "out.jsonl.commits")]
     sink.close()
 
 
 def test_a_compacted_log_is_put_on_the_medium_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """M20: a commit survives the loss of power with fsync="flush", whichever way it is written."""
     monkeypatch.setattr("llm_datagen.streams.commit_log.COMPACT_BYTES", 1)
-    disk = RecordingDisk()
-    sink = stream_on(disk).sink(fsync="flush")
+    storage = RecordingStorage()
+    sink = stream_on(storage).sink(fsync="flush")
     for _ in range(3):
         sink.append(b"1\n", rows=1)
     sink.close()
-    log = [what for what, path in disk.done if path.endswith(".commits") and what != "close"]
+    log = [what for what, path in storage.done if path.endswith(".commits") and what != "close"]
     assert log == ["replace+sync", "append", "sync", "replace+sync", "append", "sync"]
 
 

@@ -26,10 +26,11 @@ from llm_datagen.errors import (
 )
 from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commit_log
 from llm_datagen.streams.checksum_chain import ChecksumChain
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.storage.base import Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from .disks import Crash, CrashDisk, contents, put, read_now, stream_on, values_now
+from .storages import Crash, CrashStorage, contents, put, read_now, stream_on, values_now
 
 SOURCE = "jsonl://in.jsonl"
 WIDTH = 10
@@ -81,15 +82,15 @@ def state_of(sink: Sink) -> State:
     )  # fmt: skip
 
 
-def build(disk: Storage, steps: list[tuple[int, int, bool]]) -> tuple[Stream, list[State], list[int]]:
+def build(storage: Storage, steps: list[tuple[int, int, bool]]) -> tuple[Stream, list[State], list[int]]:
     """Commit steps; return the stream, its state after each commit, and the log's length then."""
-    stream = stream_on(disk)
+    stream = stream_on(storage)
     sink = stream.sink(source=SOURCE)
-    states, lengths = [state_of(sink)], [disk.size(stream.commits_path) or 0]
+    states, lengths = [state_of(sink)], [storage.size(stream.commits_path) or 0]
     for number, (start, end, empty) in enumerate(steps):
         commit(sink, start, end, empty=empty, marks={"n": number} if number % 2 else None)
         states.append(state_of(sink))
-        lengths.append(disk.size(stream.commits_path) or 0)
+        lengths.append(storage.size(stream.commits_path) or 0)
     sink.close()
     return stream, states, lengths
 
@@ -101,19 +102,19 @@ def copied(stream: Stream, **changed: bytes) -> Stream:
     """Return a copy of the stream on another disk, with some files (data, commits, done) changed."""
     copy = stream_on(MemoryStorage())
     for name, path in (("data", stream.path), ("commits", stream.commits_path), ("done", stream.done_path)):
-        data = changed.get(name, stream.disk.read_all(path))
+        data = changed.get(name, stream.storage.read_all(path))
         if data is not None:
-            copy.disk.replace(path, data, sync=False)
+            copy.storage.replace(path, data, sync=False)
     return copy
 
 
 def log_of(stream: Stream) -> bytes:
-    data = stream.disk.read_all(stream.commits_path)
+    data = stream.storage.read_all(stream.commits_path)
     assert data is not None
     return data
 
 
-def said(position: commit_log.Position) -> dict[str, Any]:
+def said(position: Position) -> dict[str, Any]:
     """Return a position as plain data."""
     return position.as_record(position.coverage)
 
@@ -324,9 +325,9 @@ def test_a_line_that_was_removed_from_a_log_of_the_version_before_shows_in_the_b
 # Crashes: at every byte that a run writes.
 
 
-def run_on(disk: Storage, rows: int, step: int, seed: int) -> None:
+def run_on(storage: Storage, rows: int, step: int, seed: int) -> None:
     """Do what is left of a run: cover all source rows in any order, and seal."""
-    stream = stream_on(disk)
+    stream = stream_on(storage)
     if stream.is_sealed():
         return
     sink = stream.sink(source=SOURCE)
@@ -344,32 +345,32 @@ def run_on(disk: Storage, rows: int, step: int, seed: int) -> None:
         sink.close()
 
 
-def check_run(disk: Storage, rows: int, *, may_keep_log: bool = False) -> None:
+def check_run(storage: Storage, rows: int, *, may_keep_log: bool = False) -> None:
     """Every source row is covered once, and its result is in the file once or, filtered, not at all."""
-    stream = stream_on(disk)
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert manifest.complete
-    assert manifest.cover == (span(0, rows),)
-    left = commit_log.read_log(disk, stream.commits_path)
+    stream = stream_on(storage)
+    seal = stream.read_seal()
+    assert seal is not None
+    assert seal.complete
+    assert seal.cover == (span(0, rows),)
+    left = commit_log.read_log(storage, stream.commits_path)
     assert left is None or may_keep_log, "the log goes with the seal"
     if left is not None:  # a crash between the two: then it says the same
-        assert said(left[1]) == said(manifest.position())
+        assert said(left[1]) == said(seal.position())
     found = Counter(row["_i"] for row in values_now(stream))
     assert set(found.values()) <= {1}
-    assert manifest.rows == len(found)
-    assert manifest.rows + manifest.filtered == rows
-    assert (manifest.size, manifest.crc) == (len(contents(stream)), zlib.crc32(contents(stream)))
+    assert seal.rows == len(found)
+    assert seal.rows + seal.filtered == rows
+    assert (seal.size, seal.crc) == (len(contents(stream)), zlib.crc32(contents(stream)))
     stream.verify()
 
 
-def check_crashed(disk: Storage) -> None:
+def check_crashed(storage: Storage) -> None:
     """What can be read of an interrupted stream is whole rows, each of them covered."""
-    stream = stream_on(disk)
+    stream = stream_on(storage)
     readable = stream.readable()
     if readable is None or readable.ended:
         return
-    logged = commit_log.read_log(disk, stream.commits_path)
+    logged = commit_log.read_log(storage, stream.commits_path)
     covered = {row for part in (logged[1].coverage if logged else ()) for row in range(part.start, part.end)}
     found = [row["_i"] for _, row in read_now(stream)]
     assert len(found) == len(set(found)) == (logged[1].rows if logged else 0)
@@ -380,14 +381,14 @@ def check_crashed(disk: Storage) -> None:
 def test_a_crash_at_any_byte_loses_nothing_and_repeats_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """M21, S1, S2: with commits in any order, compaction, filtered rows, and the seal."""
     monkeypatch.setattr(commit_log, "COMPACT_BYTES", 300)
-    whole = CrashDisk(1 << 30)
+    whole = CrashStorage(1 << 30)
     run_on(whole, ROWS, 2, seed=1)
     check_run(whole.inner, ROWS)
     for budget in range(whole.spent):
-        disk = CrashDisk(budget)
+        storage = CrashStorage(budget)
         with pytest.raises(Crash):
-            run_on(disk, ROWS, 2, seed=1)
-        survivor = disk.survivor()
+            run_on(storage, ROWS, 2, seed=1)
+        survivor = storage.survivor()
         check_crashed(survivor)
         is_sealed = stream_on(survivor).is_sealed()
         run_on(survivor, ROWS, 2, seed=2)
@@ -404,34 +405,34 @@ def test_crashes_upon_crashes_lose_nothing_and_repeat_nothing(
     """M21: also when recovery itself is interrupted, again and again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commit_log, "COMPACT_BYTES", compact)
-        disk = MemoryStorage()
+        storage = MemoryStorage()
         for number, budget in enumerate(budgets):
-            crashing = CrashDisk(budget, disk)
+            crashing = CrashStorage(budget, storage)
             try:
                 run_on(crashing, 25, step, seed + number)
             except Crash:
-                disk = crashing.survivor()
-                check_crashed(disk)
-        is_sealed = stream_on(disk).is_sealed()
-        run_on(disk, 25, step, seed)
-        check_run(disk, 25, may_keep_log=is_sealed)
+                storage = crashing.survivor()
+                check_crashed(storage)
+        is_sealed = stream_on(storage).is_sealed()
+        run_on(storage, 25, step, seed)
+        check_run(storage, 25, may_keep_log=is_sealed)
 
 
-def write_csv(disk: Storage, rows: int) -> None:
-    with stream_on(disk, "csv").get_writer() as writer:
+def write_csv(storage: Storage, rows: int) -> None:
+    with stream_on(storage, "csv").get_writer() as writer:
         for number in range(writer._sink.position.rows, rows):
             writer.write([{"a": f'"{number}",\n', "b": None}])
 
 
 def test_a_crash_at_any_byte_leaves_one_header_and_whole_records() -> None:
     """M21, M19: also when it hits the header."""
-    whole = CrashDisk(1 << 30)
+    whole = CrashStorage(1 << 30)
     write_csv(whole, 3)
     for budget in range(whole.spent):
-        disk = CrashDisk(budget)
+        storage = CrashStorage(budget)
         with pytest.raises(Crash):
-            write_csv(disk, 3)
-        survivor = disk.survivor()
+            write_csv(storage, 3)
+        survivor = storage.survivor()
         stream = stream_on(survivor, "csv")
         if not stream.is_sealed():
             write_csv(survivor, 3)
@@ -442,17 +443,17 @@ def test_a_crash_at_any_byte_leaves_one_header_and_whole_records() -> None:
 @pytest.mark.parametrize("where", ["data", "commit"])
 def test_a_disk_that_fails_midway_leaves_what_was_committed(where: str) -> None:
     """S1, M26: the writer stops, says no more than is committed, and the stream recovers."""
-    disk = CrashDisk(1 << 30)
-    stream = stream_on(disk)
+    storage = CrashStorage(1 << 30)
+    stream = stream_on(storage)
     sink = stream.sink(source=SOURCE)
     commit(sink, 0, 2)
     before = state_of(sink)
-    disk.budget = disk.spent + (5 if where == "data" else len(record(5)) + 20)
+    storage.budget = storage.spent + (5 if where == "data" else len(record(5)) + 20)
     with pytest.raises(Crash):
         commit(sink, 5, 6)
     assert sink.position.coverage.rows == 2
     assert (sink.position.rows, sink.position.bytes) == (2, len(before.data))
-    disk.budget = 1 << 30
+    storage.budget = 1 << 30
     for attempt in (lambda: commit(sink, 5, 6), sink.seal):
         with pytest.raises(StreamSealedError, match="closed, or failed before"):
             attempt()
@@ -501,20 +502,20 @@ def test_only_one_writer_at_a_time_has_a_stream(stream: Stream) -> None:
 
 def test_closing_twice_does_not_take_the_stream_from_the_next_writer() -> None:
     """M23: an old handle has no say any more."""
-    disk = MemoryStorage()
-    first = disk.open_append("x")
+    storage = MemoryStorage()
+    first = storage.open_append("x")
     first.close()
-    second = disk.open_append("x")
+    second = storage.open_append("x")
     first.close()
     with pytest.raises(StreamBusyError):
-        disk.open_append("x")
+        storage.open_append("x")
     second.close()
 
 
 def test_a_file_of_somebody_else_is_not_written_to(stream: Stream) -> None:
     """M4: nothing that a user paid for is lost silently."""
     stream.sink().close()
-    stream.disk.remove(stream.commits_path)
+    stream.storage.remove(stream.commits_path)
     put(stream, b"1\n2\n")
     with pytest.raises(StreamExistsError, match=r"has 4 bytes that no commit log accounts for"):
         stream.sink()
@@ -545,7 +546,7 @@ def test_a_stream_that_has_ended_is_not_written_to(stream: Stream) -> None:
     with pytest.raises(StreamSealedError, match=r"has ended \(.*\.done is there\)"):
         stream.sink()
     stream.unseal()
-    stream.disk.replace(stream.done_path, b"", sync=False)
+    stream.storage.replace(stream.done_path, b"", sync=False)
     with pytest.raises(StreamSealedError):
         stream.get_writer()
 
@@ -553,10 +554,10 @@ def test_a_stream_that_has_ended_is_not_written_to(stream: Stream) -> None:
 def test_a_stray_seal_does_not_make_a_file() -> None:
     """M17: a writer that is refused touches nothing."""
     stream = stream_on(MemoryStorage())
-    stream.disk.replace(stream.done_path, b"", sync=False)
+    stream.storage.replace(stream.done_path, b"", sync=False)
     with pytest.raises(StreamSealedError):
         stream.sink()
-    assert stream.disk.size(stream.path) is None
+    assert stream.storage.size(stream.path) is None
 
 
 # Compaction.
@@ -574,7 +575,7 @@ def test_the_commit_log_is_kept_short_and_right(monkeypatch: pytest.MonkeyPatch)
     for row in order:
         commit(sink, row, row + 1, empty=row % 3 == 0, marks={"row": row})
         longest = max(longest, len(log_of(stream)))
-        logged = commit_log.read_log(stream.disk, stream.commits_path)
+        logged = commit_log.read_log(stream.storage, stream.commits_path)
         assert logged is not None
         assert logged[0] == SOURCE
         assert said(logged[1]) == said(sink.position)

@@ -23,7 +23,7 @@ from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.testing import Fault, inject
 
-from .disks import blocks_of, contents, grow, put, stream_of, stream_on
+from .storages import blocks_of, contents, grow, put, stream_of, stream_on
 
 KINDS: dict[str, Callable[[Path], Stream]] = {
     "jsonl": lambda folder: JsonlStream(f"jsonl://{folder}/out.jsonl"),
@@ -95,9 +95,9 @@ def test_rows_keep_the_ids_they_have(stream: Stream) -> None:
         writer.write(given)
     assert given[1] == {"a": "q", "_i": None}  # what the user gave is not changed
     assert [ids for _, ids in read_all(stream)] == [["0_1"], [1], [77], [3]]
-    manifest = stream.manifest()
-    assert manifest is not None
-    assert manifest.ids == ("0_1", 3)
+    seal = stream.read_seal()
+    assert seal is not None
+    assert seal.ids == ("0_1", 3)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "memory"])

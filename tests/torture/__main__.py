@@ -47,7 +47,7 @@ def main() -> int:
         "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; "
         "tampering, tampering-llm: --edits edits of any file; "
-        "table: the one of docs/guarantees.md, measured with --kills accidents a cell",
+        "table: the one of docs/explanation/guarantees.md, measured with --kills accidents a cell",
     )
     parser.add_argument("--share", type=float, default=1.0, help="of all faults or changes, how many to try (0 to 1)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed; a seed is a pipeline and its kills")

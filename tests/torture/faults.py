@@ -100,12 +100,12 @@ def _fail_and_mend(lab: Lab, fault: Fault) -> None:
     """Run with a fault, then without. In a child."""
     case, folder = lab.case, lab.folder
     raised: Exception | None = None
-    with nothing_left(), inject(fault) as disk:
+    with nothing_left(), inject(fault) as storage:
         try:
             case.create(folder).run()
         except DatagenError as error:
             raised = error
-    points = [point for _, point in disk.fired]
+    points = [point for _, point in storage.fired]
     if raised is not None:
         assert any(Path(p.path).name.removesuffix(".tmp") in str(raised) for p in points), (
             f"the error does not name the file {points[0].path}: {raised}"
@@ -119,10 +119,10 @@ def nothing_unfinished_is_sealed(lab: Lab) -> None:
     """S2: what is sealed is all there."""
     for number, fate in enumerate(lab.fates):
         stream = StreamFactory.create(str(lab.case.stream_path(lab.folder, number)))
-        manifest = stream.manifest()
-        if manifest is not None:
-            assert manifest.complete
-            assert manifest.rows == len(fate.rows), f"{stream.path} is sealed with {manifest.rows} rows"
+        seal = stream.read_seal()
+        if seal is not None:
+            assert seal.complete
+            assert seal.rows == len(fate.rows), f"{stream.path} is sealed with {seal.rows} rows"
             stream.verify()
 
 
@@ -153,10 +153,10 @@ def frozen(folder: Path, *, share: float, seed: int) -> Tally:
 
 
 def _freeze(lab: Lab, fault: Fault, cancel: bool) -> None:
-    with nothing_left(), inject(fault) as disk:
+    with nothing_left(), inject(fault) as storage:
         pipeline = lab.case.create(lab.folder, log=True)
         ref = pipeline.start()
-        eventually(lambda: disk.fired, "the disk is frozen")
+        eventually(lambda: storage.fired, "the disk is frozen")
         for _ in range(5):
             began = time.perf_counter()
             status: Any = ref.ask(GetStatus(), timeout=ANSWER_SECONDS)
@@ -167,9 +167,8 @@ def _freeze(lab: Lab, fault: Fault, cancel: bool) -> None:
         if cancel:
             ref.tell(Cancel("frozen"))
             ref.ask(GetStatus(), timeout=ANSWER_SECONDS)
-        disk.thaw()
+        storage.thaw()
         report = pipeline.wait(20)
-        assert report is not None
         assert str(report.status) in ({"canceled", "completed"} if cancel else {"completed"})
     nothing_unfinished_is_sealed(lab)
     with nothing_left():
@@ -249,18 +248,20 @@ def _vanish(lab: Lab, place: Path, *, move: bool, fails: bool = True) -> None:
     """Take a folder away while a node writes to it; when it is gone for good, the run must say so."""
     away = lab.folder / "away"
     raised: DatagenError | None = None
-    with nothing_left(), inject(Fault(operation="write", path="*/node_0.*", hit=7, action="delay", seconds=60)) as disk:
+    with (
+        nothing_left(),
+        inject(Fault(operation="write", path="*/node_0.*", hit=7, action="delay", seconds=60)) as storage,
+    ):
         pipeline = lab.case.create(lab.folder)
         pipeline.start()
-        eventually(lambda: disk.fired, "something is written")
+        eventually(lambda: storage.fired, "something is written")
         if move:
             place.rename(away)
         else:
             shutil.rmtree(place)
-        disk.thaw()
+        storage.thaw()
         try:
-            report = pipeline.wait(20)
-            assert report is not None, "the run does not end"
+            pipeline.wait(20)
         except DatagenError as error:
             raised = error
     if not fails and raised is None:

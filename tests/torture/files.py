@@ -21,7 +21,7 @@ def image_problems(image: dict[str, Any], wanted: list[Fate]) -> list[str]:
         found.append(f"runtime.json says {image['status']}")
     for node, fate in zip(image["nodes"], wanted, strict=True):
         there = tuple(node[name] for name in EXPECTED_OF)
-        right = (fate.rows_in, len(fate.rows), fate.skipped, fate.letters.total())
+        right = (fate.rows_in, len(fate.rows), fate.skipped, fate.dead_letters.total())
         if there != right:
             found.append(f"runtime.json: {node['node_id']} has in, out, skipped, dead {there}, not {right}")
     return found

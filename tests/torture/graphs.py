@@ -75,7 +75,7 @@ class _Graph:
         chance = random.Random(seed)
         streams, vertices = ["in"], []
         for number in range(chance.randint(2, 6)):
-            outputs = tuple(f"s{number}{letter}" for letter in "abc"[: chance.choice([1, 1, 2, 3])])
+            outputs = tuple(f"s{number}{dead_letter}" for dead_letter in "abc"[: chance.choice([1, 1, 2, 3])])
             settings = {
                 "parallel_size": chance.choice([1, 3]),
                 "ordered": chance.random() < 0.2,
@@ -136,7 +136,7 @@ class _Graph:
                 if keys != {row["k"]} or not {self.uri("in"), self.uri(name)} <= places:
                     yield f"{name}: the kin of {row} are in {places}, and of {keys}"
 
-    def letters(self) -> int:
+    def dead_letters(self) -> int:
         """Return how many rows have failed."""
         return sum(ledger.dead for ledger in verify(RunFolder(self.folder / "results", "a").load()))
 
@@ -185,7 +185,7 @@ def graphs(folder: Path, *, seed: int, kills: int) -> Tally:
             death = fork(act, work / "said")
             if death.how != "done":
                 break
-            tally.letters += graph.letters() if act == graph.run else 0
+            tally.dead_letters += graph.dead_letters() if act == graph.run else 0
             tally.replays += act == graph.replay
         wrong = list(graph.findings()) if death.how == "done" else [f"{death.how}: {death.text}"]
         tally.runs += 1

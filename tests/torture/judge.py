@@ -109,7 +109,7 @@ class Judge:
             self.note(problem)
         if self.tally.findings:
             return
-        self.tally.letters += sum(len(self.lab.letters(number)) for number in range(len(self.case.nodes)))
+        self.tally.dead_letters += sum(len(self.lab.dead_letters(number)) for number in range(len(self.case.nodes)))
         if mended:
             return
         twice = self.lab.called_twice()

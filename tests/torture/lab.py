@@ -12,7 +12,7 @@ from llm_datagen import DatagenError, NodeFailedError, StreamError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
 from llm_datagen.testing.storage import FaultyStorage
 
@@ -21,7 +21,7 @@ from .bounds import bound
 from .cases import PIPELINE_ID, Case
 from .files import image_problems, key_of, rows_in, whole_lines
 from .forks import REFUSED_CODE, Death, PlannedFailure, fork
-from .model import Fate, Letter, fates, text
+from .model import DeadLetter, Fate, fates, text
 from .power import journaled
 
 FULL = "No space left"
@@ -90,8 +90,8 @@ class Lab:
         self.journal.write_bytes(b"")  # it may be killed before its first step
 
         def work() -> None:
-            with journaled(self.journal) if journal else inject(plan) as disk:
-                self._go(disk, fail=fail, replay=replay)
+            with journaled(self.journal) if journal else inject(plan) as storage:
+                self._go(storage, fail=fail, replay=replay)
 
         return fork(work, self.scratch, kill_after=kill_after, kill_with=kill_with)
 
@@ -101,14 +101,14 @@ class Lab:
         found.unlink(missing_ok=True)
 
         def work() -> None:
-            with inject(None) as disk:
-                self._go(disk)
-                found.write_text(json.dumps(disk.hits))
+            with inject(None) as storage:
+                self._go(storage)
+                found.write_text(json.dumps(storage.hits))
 
         death = fork(work, self.scratch)
         return death, [tuple(point) for point in json.loads(found.read_text())] if found.exists() else []
 
-    def _go(self, disk: FaultyStorage, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
+    def _go(self, storage: FaultyStorage, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
         refusal = ""
         status = "completed"
         with nothing_left():
@@ -119,7 +119,9 @@ class Lab:
                     pipeline = self.case.create(self.folder, fail=fail)
                 status = str(pipeline.run().status)
             except DatagenError as error:
-                if isinstance(error.__cause__, PlannedFailure) or (disk.fired and FULL in f"{error} {error.__cause__}"):
+                if isinstance(error.__cause__, PlannedFailure) or (
+                    storage.fired and FULL in f"{error} {error.__cause__}"
+                ):
                     raise PlannedFailure from None
                 refusal = f"{error} {error.__cause__ or ''}"
                 if isinstance(error, NodeFailedError) and not isinstance(error.__cause__, DatagenError):
@@ -136,18 +138,18 @@ class Lab:
         """Return what node `number` writes."""
         return StreamFactory.create(str(self.case.stream_path(self.folder, number)))
 
-    def letters(self, number: int) -> list[Letter]:
+    def dead_letters(self, number: int) -> list[DeadLetter]:
         """Return the dead letters of a node that are committed; they are read without the engine."""
         stream = self.stream(number)
         found = position_of(stream)
         path = Path(stream.errors_path)
         size = found[1].errors_bytes if found else 0
-        letters: list[Letter] = []
+        dead_letters: list[DeadLetter] = []
         for line in (path.read_bytes()[:size] if size and path.exists() else b"").splitlines():
             value = json.loads(line)
             row = value["raw"] if "raw" in value else {k: v for k, v in value["input"].items() if k != "_i"}
-            letters.append((str(value["_i"]), value["error"]["kind"], value["attempts"], text(row)))
-        return letters
+            dead_letters.append((str(value["_i"]), value["error"]["kind"], value["attempts"], text(row)))
+        return dead_letters
 
     def problems(self, *, mended: bool = False) -> list[str]:
         """Return what is wrong with the files of a run that has ended: nothing lost, repeated, torn or left over.
@@ -156,7 +158,9 @@ class Lab:
             mended: whether the dead letters were replayed by operators that fail no more.
         """
         try:
-            lost = [{row[0] for row in self.letters(n) if row[1] == "Abandoned"} for n in range(len(self.case.nodes))]
+            lost = [
+                {row[0] for row in self.dead_letters(n) if row[1] == "Abandoned"} for n in range(len(self.case.nodes))
+            ]
         except (OSError, ValueError, KeyError, StreamError) as error:
             return [f"dead letters cannot be read: {error!r}"]
         wanted = fates(self.case, lost, mended=mended) if mended or any(lost) else self.fates
@@ -180,7 +184,7 @@ class Lab:
         path = self.case.stream_path(self.folder, number)
         try:
             found = self._differences(number, fate, may_be_disordered=mended)
-            there, wanted = Counter(self.letters(number)), fate.letters
+            there, wanted = Counter(self.dead_letters(number)), fate.dead_letters
             if there != wanted:
                 lost, more = wanted - there, there - wanted
                 found.append(f"{lost.total()} dead letters lost {[*lost][:2]}, {more.total()} too many {[*more][:2]}")
@@ -209,11 +213,11 @@ class Lab:
         if not found and self.case.is_ordered and not may_be_disordered and rows != expected:
             found.append("the order is not that of the input")
         stream = self.stream(number)
-        manifest = stream.manifest()
-        if manifest is None or not manifest.complete or manifest.rows != len(expected):
-            found.append(f"the seal is {manifest}")
-        elif manifest.failed[:2] != (fate.skipped, fate.letters.total()):
-            found.append(f"the seal counts {manifest.failed}, not {fate.skipped} and {fate.letters.total()}")
+        seal = stream.read_seal()
+        if seal is None or not seal.complete or seal.rows != len(expected):
+            found.append(f"the seal is {seal}")
+        elif seal.failed[:2] != (fate.skipped, fate.dead_letters.total()):
+            found.append(f"the seal counts {seal.failed}, not {fate.skipped} and {fate.dead_letters.total()}")
         stream.verify()
         return found
 
@@ -226,8 +230,8 @@ class Lab:
         """Return the nodes whose output is sealed now, and complete."""
         found = []
         for number in range(len(self.case.nodes)):
-            manifest = self.stream(number).manifest()
-            if manifest is not None and manifest.complete:
+            seal = self.stream(number).read_seal()
+            if seal is not None and seal.complete:
                 found.append(number)
         return found
 
@@ -242,7 +246,7 @@ class Lab:
             spans = [] if place is None else [(span.start, span.end) for span in place[1].coverage]
             if node.delivery == "at_most_once":
                 done = {n for first, end in spans for n in range(first, end)}
-                buried = sum(letter[1] == "Abandoned" for letter in self.letters(number))
+                buried = sum(dead_letter[1] == "Abandoned" for dead_letter in self.dead_letters(number))
                 found.append(buried + len(self._handed_out(number) - done))
                 continue
             bad = self.case.is_bad_line if number == 0 else lambda _: False

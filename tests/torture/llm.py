@@ -112,8 +112,8 @@ class LLMTorture:
             return
         found = list(judge.findings(self.kills, ends=self.ends, losses=self.losses))
         yield from found
-        self.tally.letters += judge.letters
-        if judge.letters and not found and self.dice.random() < 0.5:
+        self.tally.dead_letters += judge.dead_letters
+        if judge.dead_letters and not found and self.dice.random() < 0.5:
             yield from self._replay(judge)
 
     def _replay(self, judge: LLMJudge) -> Iterator[str]:

@@ -36,14 +36,14 @@ class LLMJudge:
         tills: its endpoints.
 
     Attributes:
-        letters: dead letters that were compared.
+        dead_letters: dead letters that were compared.
     """
 
     def __init__(self, case: LLMCase, folder: Path, tills: list[TillProcess]) -> None:
         self.case = case
         self.folder = folder
         self.tills = tills
-        self.letters = 0
+        self.dead_letters = 0
 
     # After each round.
 
@@ -54,7 +54,7 @@ class LLMJudge:
         spent, lost, in_flight = SpendFile(self.folder / "results" / "a" / "files").read()
         sold = [till.sold() for till in self.tills]
         charged = Amount(*(sum(one[name] for one in sold) for name in Amount._fields))
-        if not Budget(round(budget.get("usd", 1e6) * PICO), int(budget.get("tokens", 1e12))).holds(charged):
+        if not Budget(usd=budget.get("usd", 1e6), tokens=int(budget.get("tokens", 1e12))).holds(charged):
             yield f"{charged} was charged, and the cap is {budget}"
         noted, known = spent.plus(in_flight), spent.minus(lost)
         if charged.tokens > noted.tokens or charged.picodollars > noted.picodollars:
@@ -115,14 +115,16 @@ class LLMJudge:
             str(row.get("_i", at)): row for at, row in enumerate(_lines(self.folder / f"s{stage.number - 1}.jsonl"))
         }
         made = _lines(self.folder / f"s{stage.number}.jsonl")
-        letters = _lines(self.folder / f"s{stage.number}.jsonl.errors.jsonl")
-        self.letters += len(letters)
+        dead_letters = _lines(self.folder / f"s{stage.number}.jsonl.errors.jsonl")
+        self.dead_letters += len(dead_letters)
         by_id: dict[str, list[dict[str, Any]]] = {}
         for row in made:
             row_id = str(row["_i"])
             by_id.setdefault(row_id.rpartition("_")[0] if stage.samples > 1 else row_id, []).append(row)
-        buried = Counter(str(letter["_i"]) for letter in letters)
-        abandoned = {str(letter["_i"]) for letter in letters if letter["error"]["kind"] == "Abandoned"}
+        buried = Counter(str(dead_letter["_i"]) for dead_letter in dead_letters)
+        abandoned = {
+            str(dead_letter["_i"]) for dead_letter in dead_letters if dead_letter["error"]["kind"] == "Abandoned"
+        }
         if abandoned and not (deaths and stage.node["delivery"] == "at_most_once"):
             yield f"{len(abandoned)} rows are abandoned"
         strangers = (by_id.keys() | buried.keys()) - given.keys()
@@ -139,7 +141,7 @@ class LLMJudge:
             if (rows and buried[row_id]) or buried[row_id] > 1:
                 yield f"row {row_id} is there {len(rows)} times, and {buried[row_id]} times among the dead letters"
             if not rows and row_id not in abandoned and not _may_fail(prompt, of, stage):
-                why = [letter["error"]["text"] for letter in letters if str(letter["_i"]) == row_id]
+                why = [dead_letter["error"]["text"] for dead_letter in dead_letters if str(dead_letter["_i"]) == row_id]
                 yield f"row {row_id} failed, and its calls did not: {why}, {of.get(f'1 {prompt}')}"
             for one in rows:
                 yield from self._answer(stage, row, one, kept)
@@ -147,14 +149,15 @@ class LLMJudge:
             if len(set(bys)) != len(bys):
                 yield f"row {row_id} has the same answer twice: {bys}"
         if missing != (node["skipped"] if stage.on_error == "skip" else 0) or (
-            len(letters) > len(abandoned) and stage.on_error != "dead_letter"
+            len(dead_letters) > len(abandoned) and stage.on_error != "dead_letter"
         ):
-            yield f"{missing} rows are gone, {len(letters)} dead letters, {node['skipped']} skipped by {stage.on_error}"
-        for letter in letters:
-            if letter["error"]["kind"] not in ("LLMAnswerError", "LLMRequestError", "Abandoned"):
-                yield f"a dead letter for {letter['error']}"
-            elif "outage" in letter["error"]["text"] or "budget" in letter["error"]["text"]:
-                yield f"a dead letter for {letter['error']['text']}"
+            gone, skipped = f"{missing} rows are gone", f"{node['skipped']} skipped by {stage.on_error}"
+            yield f"{gone}, {len(dead_letters)} dead letters, {skipped}"
+        for dead_letter in dead_letters:
+            if dead_letter["error"]["kind"] not in ("LLMAnswerError", "LLMRequestError", "Abandoned"):
+                yield f"a dead letter for {dead_letter['error']}"
+            elif "outage" in dead_letter["error"]["text"] or "budget" in dead_letter["error"]["text"]:
+                yield f"a dead letter for {dead_letter['error']['text']}"
         if stage.node["ordered"] and not is_replayed:
             order = [row_id for row_id in given for _ in by_id.get(row_id, [])]
             found = [str(row["_i"]) for row in made]

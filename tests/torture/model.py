@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Row = tuple[str, dict[str, Any]]
 """A row with its id, as text."""
 
-Letter = tuple[str, str, int, str]
+DeadLetter = tuple[str, str, int, str]
 """A dead letter: the row's id as text, the kind of the error, the attempts, and the row (or the line) as text."""
 
 
@@ -27,23 +27,23 @@ class Fate:
     Attributes:
         rows_in: rows of its source.
         rows: what it writes; the order counts where the case's `is_ordered`.
-        letters: its dead letters.
+        dead_letters: its dead letters.
         skipped: rows that are left out.
         filtered: rows that give none; None where rows of whole batches make that uncertain.
     """
 
     rows_in: int
     rows: list[Row] = field(default_factory=list)
-    letters: Counter[Letter] = field(default_factory=Counter)
+    dead_letters: Counter[DeadLetter] = field(default_factory=Counter)
     skipped: int = 0
     filtered: int = 0
 
-    def fail(self, node: Node, what: Letter) -> None:
+    def fail(self, node: Node, what: DeadLetter) -> None:
         """Do with a row that failed what the node's policy says."""
         if node.on_error == "skip":
             self.skipped += 1
         else:
-            self.letters[what] += 1
+            self.dead_letters[what] += 1
 
 
 def fates(case: Case, abandoned: Sequence[set[str]] = (), *, mended: bool = False) -> list[Fate]:
@@ -100,7 +100,7 @@ def _take(
         else:
             for row_id, row in part:
                 if row_id in lost:
-                    fate.letters[row_id, "Abandoned", 1, text(row)] += 1
+                    fate.dead_letters[row_id, "Abandoned", 1, text(row)] += 1
                 elif isinstance(row, str):
                     fate.fail(node, (row_id, "RowFormatError", 0, row))
                 else:
@@ -112,7 +112,7 @@ def _take(
 def _settle(case: Case, node: Node, seed: int, part: list[Row], lost: set[str], fate: Fate) -> None:
     for row_id, row in part:
         if row_id in lost:
-            fate.letters[row_id, "Abandoned", 1, text(row)] += 1
+            fate.dead_letters[row_id, "Abandoned", 1, text(row)] += 1
     part = [(row_id, row) for row_id, row in part if row_id not in lost]
     if node.kind == "fold":
         if part:

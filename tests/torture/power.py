@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.runs import RunFolder
-from llm_datagen.streams import FileStream
-from llm_datagen.testing.storage import FaultyStorage
+from llm_datagen.testing.storage import FaultyStorage, install
 
 from . import operators
 
@@ -21,7 +20,7 @@ Event = tuple[Any, ...]
 """A step: its name, and what it was done with."""
 
 
-class JournalDisk(FaultyStorage):
+class JournalStorage(FaultyStorage):
     """The files of this machine, with a journal of all that changes them. Any thread may use it.
 
     Args:
@@ -86,18 +85,18 @@ class JournalDisk(FaultyStorage):
 
 
 @contextlib.contextmanager
-def journaled(path: Path) -> Iterator[JournalDisk]:
+def journaled(path: Path) -> Iterator[JournalStorage]:
     """Keep a journal of what is done to the disk, in this process, until the block ends."""
-    disk = JournalDisk(path)
-    before = FileStream.disk, RunFolder.disk
-    FileStream.disk = RunFolder.disk = disk
+    storage = JournalStorage(path)
+    before = RunFolder.storage
+    install(storage)
     os.environ[operators.JOURNAL] = str(path)
     try:
-        yield disk
+        yield storage
     finally:
-        FileStream.disk, RunFolder.disk = before
+        install(before)
         del os.environ[operators.JOURNAL]
-        disk.close()
+        storage.close()
 
 
 def read_journal(path: Path) -> list[Event]:

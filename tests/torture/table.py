@@ -1,4 +1,4 @@
-"""The table of docs/guarantees.md, "All six together": measured, cell by cell.
+"""The table of docs/explanation/guarantees.md, "All six together": measured, cell by cell.
 
 A cell is a delivery, a kind of fsync and an accident. Its claim follows from what the torture of random pipelines with
 these settings has found; the page says nothing that was not measured.

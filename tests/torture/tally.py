@@ -17,7 +17,7 @@ class Tally:
         ends: runs that ended early in order: cancelled by SIGTERM, or failed by an operator.
         replays: replays of dead letters that were brought to their end, or killed.
         runs: runs that were brought to their end and compared.
-        letters: dead letters that were compared.
+        dead_letters: dead letters that were compared.
         again: rows that operators with exactly_once were given again.
         abandoned: rows that nodes with at_most_once gave up.
         refused: resumes that were refused.
@@ -35,7 +35,7 @@ class Tally:
     ends: int = 0
     replays: int = 0
     runs: int = 0
-    letters: int = 0
+    dead_letters: int = 0
     again: int = 0
     abandoned: int = 0
     refused: int = 0
@@ -54,7 +54,8 @@ class Tally:
     def __str__(self) -> str:
         text = (
             f"{self.kills} kills, {self.cuts} power cuts, {self.fills} full disks, {self.ends} early ends, "
-            f"{self.refused} refusals, {self.replays} replays, {self.runs} runs compared, {self.letters} dead letters"
+            f"{self.refused} refusals, {self.replays} replays, {self.runs} runs compared, "
+            f"{self.dead_letters} dead letters"
         )
         if self.again or self.abandoned:
             text += (

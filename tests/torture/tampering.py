@@ -105,8 +105,8 @@ class Scene:
     def rows(self) -> Counter[str]:
         """Return the rows of the output, and those that are dead-lettered."""
         found = [repr(row) for row in stored(f"jsonl://{self.folder}/out.jsonl")]
-        letters = [line for path in self.folder.rglob("*.errors.jsonl") for line in path.read_text().splitlines()]
-        return Counter(found + [f"letter {line.partition(',')[0]}" for line in letters])
+        dead_letters = [line for path in self.folder.rglob("*.errors.jsonl") for line in path.read_text().splitlines()]
+        return Counter(found + [f"letter {line.partition(',')[0]}" for line in dead_letters])
 
     def is_right(self) -> bool:
         """Return whether the rows are those of a run that nobody has edited."""
@@ -115,9 +115,9 @@ class Scene:
             return rows == self.expected
         # What a commit log had said that was cut is not known to be done: it is never done again, but lettered.
         too_many, missing = rows - self.expected, self.expected - rows
-        lettered = {text.rpartition(":")[2] for text in too_many}
+        dead_lettered = {text.rpartition(":")[2] for text in too_many}
         owners = {text.partition("'_i': '")[2].partition("_")[0] for text in missing}
-        return owners <= lettered and all(text.startswith("letter") for text in too_many)
+        return owners <= dead_lettered and all(text.startswith("letter") for text in too_many)
 
     def restore(self) -> None:
         """Put back everything as it was when the run had stopped."""

@@ -19,7 +19,7 @@ import pytest
 from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.testing import (
     ENV,
     CallCounter,
@@ -73,17 +73,17 @@ def test_a_plan_survives_json_and_the_environment(monkeypatch: pytest.MonkeyPatc
         )
     )
     assert FaultPlan.from_json(plan.to_json()) == plan
-    before = FileStream.disk
+    before = FileStream.storage
     monkeypatch.delenv(ENV, raising=False)
     assert inject_from_env() is None
-    assert FileStream.disk is before
+    assert FileStream.storage is before
     monkeypatch.setenv(ENV, plan.as_env()[ENV])
     with inject(None):  # which puts the disk back
-        disk = inject_from_env()
-        assert disk is FileStream.disk
-        assert disk is not None
-        assert disk.plan == plan
-    assert FileStream.disk is before
+        storage = inject_from_env()
+        assert storage is FileStream.storage
+        assert storage is not None
+        assert storage.plan == plan
+    assert FileStream.storage is before
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_wrong_fault_is_refused_by_name(wrong: dict[str, Any], named: str) -> 
 
 def test_an_error_comes_at_the_hit_that_was_asked_for_and_names_the_file(tmp_path: Path) -> None:
     stream = JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}")
-    with inject(Fault(operation="write", path="*/out.jsonl", hit=2, action="raise", error="ENOSPC")) as disk:
+    with inject(Fault(operation="write", path="*/out.jsonl", hit=2, action="raise", error="ENOSPC")) as storage:
         writer = stream.get_writer()
         writer.write([{"n": 0}])
         with pytest.raises(DiskError, match=r"No space left on device .*out\.jsonl") as caught:
@@ -116,7 +116,7 @@ def test_an_error_comes_at_the_hit_that_was_asked_for_and_names_the_file(tmp_pat
         assert caught.value.errno == errno.ENOSPC
         with pytest.raises(Exception, match="failed before"):
             writer.close()
-    assert [(fault.hit, Path(point.path).name) for fault, point in disk.fired] == [(2, "out.jsonl")]
+    assert [(fault.hit, Path(point.path).name) for fault, point in storage.fired] == [(2, "out.jsonl")]
     writer._sink.close()
     with stream.get_writer() as writer:
         writer.write([{"n": 1}])
@@ -134,8 +134,8 @@ def test_a_torn_write_leaves_its_first_bytes(tmp_path: Path) -> None:
 
 
 def test_a_delay_ends_when_the_disk_thaws(tmp_path: Path) -> None:
-    with inject(Fault(operation="rename", action="delay", seconds=600)) as disk:
-        threading.Timer(0.05, disk.thaw).start()
+    with inject(Fault(operation="rename", action="delay", seconds=600)) as storage:
+        threading.Timer(0.05, storage.thaw).start()
         with JsonlStream(f"jsonl://{tmp_path / 'out.jsonl'}").get_writer() as writer:
             writer.write([{"n": 0}])
     assert len(lines(tmp_path / "out.jsonl")) == 1
@@ -143,9 +143,9 @@ def test_a_delay_ends_when_the_disk_thaws(tmp_path: Path) -> None:
 
 def test_every_failpoint_of_a_run_is_recorded(bench: Bench) -> None:
     bench.give(numbered(3))
-    with record() as disk:
+    with record() as storage:
         bench.pipeline([Copy()], writer_config={"fsync": "flush"}).create("a").run()
-    found = {(point.operation, Path(point.path).name) for point in disk.hits}
+    found = {(point.operation, Path(point.path).name) for point in storage.hits}
     assert {
         ("open", "in.jsonl"), ("read", "in.jsonl"), ("lock", "out.jsonl"), ("lock", "lock"), ("write", "out.jsonl"),
         ("fsync", "out.jsonl"), ("write", "out.jsonl.commits"), ("fsync", "out.jsonl.commits"),
@@ -174,9 +174,9 @@ def test_what_recovery_cuts_off_is_cut_at_failpoints(bench: Bench) -> None:
         with Path(name).open("a") as file:
             file.write("torn")
     pipeline.resume("a")
-    with record() as disk:
+    with record() as storage:
         pipeline.run()
-    found = [Path(point.path).name for point in disk.hits if point.operation == "truncate"]
+    found = [Path(point.path).name for point in storage.hits if point.operation == "truncate"]
     assert found == ["out.jsonl", "out.jsonl.errors.jsonl"]
 
 
@@ -185,10 +185,10 @@ import sys
 from llm_datagen import UnifiedPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
+from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 UnifiedPipeline([lambda row: row], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None).create("a").run()
 assert not [name for name in sys.modules if name.startswith("llm_datagen.testing")]
-assert FileStream.disk is RunFolder.disk is LOCAL_DISK and type(LOCAL_DISK) is LocalStorage
+assert FileStream.storage is RunFolder.storage is LOCAL_STORAGE and type(LOCAL_STORAGE) is LocalStorage
 """
 
 
@@ -203,7 +203,7 @@ def test_faults_that_are_off_cost_nothing(bench: Bench) -> None:
 def test_the_plain_disk_is_back_whatever_happened(tmp_path: Path) -> None:
     with pytest.raises(DiskError), inject(Fault(operation="open", action="raise", error="EIO")):
         JsonlStream(str(tmp_path / "out.jsonl")).get_writer()
-    assert FileStream.disk is RunFolder.disk is LOCAL_DISK
+    assert FileStream.storage is RunFolder.storage is LOCAL_STORAGE
 
 
 KILLED = """

@@ -52,7 +52,7 @@ def test_a_few_cases_of_each_kind_find_nothing(arguments: str) -> None:
     assert tally["runs"] > 0
     if what in {"kills", "graphs"}:
         assert tally["kills"] > 0
-        assert tally["letters"] > 0
+        assert tally["dead_letters"] > 0
     if what == "kills":
         assert tally["cuts"] + tally["fills"] > 0  # which of them, the moment of a kill decides
 
@@ -70,13 +70,13 @@ def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() ->
     """M21, M24, S1, S2, R2, C1: random pipelines, with rows that fail; calls are repeated within `bounds.py`."""
     tally = torture("--seed", "40", "--kills", "40", "--jobs", "2", "--seconds", "90")
     assert tally["kills"] >= 40
-    assert min(tally[name] for name in ("cuts", "fills", "replays", "letters", "again", "abandoned")) > 0
+    assert min(tally[name] for name in ("cuts", "fills", "replays", "dead_letters", "again", "abandoned")) > 0
 
 
 @pytest.mark.slow
 def test_the_page_of_guarantees_promises_what_is_measured() -> None:
     """M21, M24: every combination of delivery, fsync and accident, once or more each."""
-    tally = torture("table", "--seed", "60", "--kills", "1", "--jobs", "2", "--check", "docs/guarantees.md")
+    tally = torture("table", "--seed", "60", "--kills", "1", "--jobs", "2", "--check", "docs/explanation/guarantees.md")
     assert tally["kills"] + tally["cuts"] + tally["fills"] >= 18
 
 
@@ -86,7 +86,7 @@ def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
     tally = torture("graphs", "--seed", "1", "--kills", "20")
     assert tally["runs"] >= 3
     assert tally["replays"] == tally["runs"]
-    assert tally["letters"] > 0
+    assert tally["dead_letters"] > 0
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_long_llm() -> None:
     """M21: the same, three hundred cases."""
     tally = torture("llm", "--seed", "1000", "--seeds", "300", timeout=3500)
     assert tally["runs"] == 300
-    assert min(tally[name] for name in ("kills", "fills", "ends", "letters")) > 0
+    assert min(tally[name] for name in ("kills", "fills", "ends", "dead_letters")) > 0
 
 
 @pytest.mark.torture
@@ -165,7 +165,8 @@ def test_long_every_failpoint(seed: int) -> None:
 @pytest.mark.timeout(1200)
 def test_long_table() -> None:
     """M21, M24: every combination of delivery, fsync and accident; the page promises no more than is found."""
-    torture("table", "--seed", "500", "--kills", "60", "--jobs", "2", "--check", "docs/guarantees.md", timeout=1200)
+    options = ("--seed", "500", "--kills", "60", "--jobs", "2", "--check", "docs/explanation/guarantees.md")
+    torture("table", *options, timeout=1200)
 
 
 @pytest.mark.torture

@@ -226,7 +226,7 @@ class Torture(Judge):
         finished = self.lab.finished()
         if is_all and len(finished) < len(self.case.nodes):
             self.note(f"the run had ended, and only the nodes {finished} are still finished")
-        lost = [{row[0] for row in self.lab.letters(n) if row[1] == "Abandoned"} for n in finished]
+        lost = [{row[0] for row in self.lab.dead_letters(n) if row[1] == "Abandoned"} for n in finished]
         wanted = fates(self.case, [*lost, *[set()] * len(self.case.nodes)])
         for number in finished:
             for problem in self.lab.node_problems(number, wanted[number]):

@@ -21,12 +21,12 @@ class Backlog:
 
     Args:
         step: rows a batch; 0 when the operator takes items.
-        siblings: where batches end, when they do not lie on a grid.
+        parent_batches: where batches end, when they do not lie on a grid.
     """
 
-    def __init__(self, step: int, siblings: ParentBatches | None = None) -> None:
+    def __init__(self, step: int, parent_batches: ParentBatches | None = None) -> None:
         self._step = step
-        self._siblings = siblings
+        self._parent_batches = parent_batches
         self._blocks: deque[Block] = deque()
         self._is_closed = False
         self.rows = 0
@@ -56,8 +56,8 @@ class Backlog:
         """Return the next rows, about `rows` of them; None when there are none, or not yet a whole batch."""
         if not self._blocks:
             return None
-        if self._siblings is not None:
-            return self._take_siblings(rows, self._siblings)
+        if self._parent_batches is not None:
+            return self._take_parent_batches(rows, self._parent_batches)
         if self._step:
             return self._take_batches(rows)
         return self._pop(rows)
@@ -93,14 +93,14 @@ class Backlog:
             have = 0 if to_grid else have // self._step * self._step
         return self._pop(have) if have else None
 
-    def _take_siblings(self, rows: int, siblings: ParentBatches) -> Block | None:
+    def _take_parent_batches(self, rows: int, parent_batches: ParentBatches) -> Block | None:
         """Take one batch, or about so many rows, but no part of a batch of which more may come."""
         block = self._joined_up_to(rows + self._step)
         is_all = self._is_closed or bool(self._blocks)
-        have = len(block.records) if is_all else siblings.start(block)
+        have = len(block.records) if is_all else parent_batches.start(block)
         self._blocks.appendleft(block)
         least = 1 if rows <= self._step else min(rows, have)
-        have = min(siblings.boundary(block, least), have)
+        have = min(parent_batches.boundary(block, least), have)
         return self._pop(have) if have else None
 
     def _count(self, block: Block, sign: int) -> None:

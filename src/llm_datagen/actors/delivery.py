@@ -50,48 +50,48 @@ class Delivery:
         self.waiting = 0
         """Threads that are in a put now. Changed without a lock: good enough to say what a stalled node waits for."""
 
-    def try_put(self, task: int, done: BlockResult) -> bool:
+    def try_put(self, task: int, result: BlockResult) -> bool:
         """Deliver without blocking, if that is possible now."""
         if self._sync:
             return False
         lost = False
-        if done.span.start < done.span.end:
+        if result.span.start < result.span.end:
             inbox = self._writer.actor_inbox
             assert isinstance(inbox, Mailbox)
             try:
-                if not inbox.offer(Envelope(_write(done, None))):
+                if not inbox.offer(Envelope(_write(result, None))):
                     return False
             except pykka.ActorDeadError:
-                _let_go(done)
+                _close_spill(result)
                 self._on_lost()
                 lost = True
-        tell(self._node, _task_done(task, done, lost=lost))
+        tell(self._node, _task_ended(task, result, lost=lost))
         return True
 
-    def put(self, task: int, done: BlockResult) -> None:
+    def put(self, task: int, result: BlockResult) -> None:
         """Deliver; blocks while the writer is full."""
         self.waiting += 1
-        waited = self._write(done)
+        waited = self._write(result)
         if waited is None:
             self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_done(task, done, lost=waited is None, held_back=waited or 0.0))
+        tell(self._node, _task_ended(task, result, lost=waited is None, held_back=waited or 0.0))
 
     def close(self) -> None:
         """Let go of what will not be delivered any more. Called when the workers have ended."""
 
-    def _write(self, done: BlockResult) -> float | None:
+    def _write(self, result: BlockResult) -> float | None:
         """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
-        if done.span.start == done.span.end:
+        if result.span.start == result.span.end:
             return 0.0
         ack: Future[None] | None = Future() if self._sync else None
-        write = _write(done, ack)
+        write = _write(result, ack)
         started = time.perf_counter()
         if self._has_taken(write):
             if ack is None:
                 return 0.0
         elif not tell(self._writer, write):  # which blocks while it is full
-            _let_go(done)
+            _close_spill(result)
             return None
         while ack is not None:
             try:
@@ -144,18 +144,18 @@ class OrderedDelivery(Delivery):
         self.next_row = self._segments[0].start if self._segments else 0
         """The ordinal of the first row that was not delivered."""
 
-    def try_put(self, task: int, done: BlockResult) -> bool:
+    def try_put(self, task: int, result: BlockResult) -> bool:
         """Refuse: putting in order needs a lock, which the caller must not wait for."""
         return False
 
-    def put(self, task: int, done: BlockResult) -> None:
-        """Deliver `done`, and all that has waited for it; or let it wait."""
+    def put(self, task: int, result: BlockResult) -> None:
+        """Deliver `result`, and all that has waited for it; or let it wait."""
         lost = False
         self.waiting += 1
         held_back = self._enter()
         try:
-            if done.span.start < done.span.end:
-                self._early[done.span.start] = done
+            if result.span.start < result.span.end:
+                self._early[result.span.start] = result
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
                 waited = self._write(due)
                 lost, held_back = waited is None, held_back + (waited or 0.0)
@@ -165,7 +165,7 @@ class OrderedDelivery(Delivery):
         if lost:
             self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_done(task, done, lost=lost, held_back=held_back))
+        tell(self._node, _task_ended(task, result, lost=lost, held_back=held_back))
 
     def _enter(self) -> float:
         """Take the lock; return the seconds waited: another worker has it as long as it waits for the writer."""
@@ -178,8 +178,8 @@ class OrderedDelivery(Delivery):
     def close(self) -> None:
         """Let go of what has waited for rows that will not come."""
         with self._lock:
-            for done in self._early.values():
-                _let_go(done)
+            for result in self._early.values():
+                _close_spill(result)
             self._early.clear()
 
     def _advance(self, row: int) -> None:
@@ -189,29 +189,38 @@ class OrderedDelivery(Delivery):
         self.next_row = row
 
 
-def _let_go(done: BlockResult) -> None:
+def _close_spill(result: BlockResult) -> None:
     """Close the file of a result that has one."""
-    if isinstance(done.data, Spill):
-        done.data.close()
+    if isinstance(result.data, Spill):
+        result.data.close()
 
 
-def _task_done(task: int, done: BlockResult, *, lost: bool, held_back: float = 0.0) -> TaskDone:
-    rows = done.span.end - done.span.start
+def _task_ended(task: int, result: BlockResult, *, lost: bool, held_back: float = 0.0) -> TaskDone:
+    rows = result.span.end - result.span.start
     return TaskDone(
-        task, rows, done.calls, done.seconds, done.cpu_seconds, done.rest, done.failure, done.survived, lost, held_back
+        task,
+        rows,
+        result.calls,
+        result.seconds,
+        result.cpu_seconds,
+        result.rest,
+        result.failure,
+        result.survived,
+        lost,
+        held_back,
     )
 
 
-def _write(done: BlockResult, ack: Future[None] | None) -> Write:
+def _write(result: BlockResult, ack: Future[None] | None) -> Write:
     return Write(
-        rows=done.rows,
-        data=done.data,
-        span=done.span,
-        filtered=done.filtered,
-        skipped=done.skipped,
-        dead=done.dead,
-        letters=done.letters,
-        ids=done.ids,
-        marks=done.marks,
+        rows=result.rows,
+        data=result.data,
+        span=result.span,
+        filtered=result.filtered,
+        skipped=result.skipped,
+        dead=result.dead,
+        dead_letters=result.dead_letters,
+        ids=result.ids,
+        marks=result.marks,
         ack=ack,
     )

@@ -54,7 +54,7 @@ class ErrorBudget:
         return replace(failure, record=FailureRecord.of(error), error=error)
 
     @property
-    def is_letter(self) -> bool:
+    def is_dead_lettered(self) -> bool:
         """Whether they are dead-lettered; else they are skipped."""
         return self._policy.on_error == "dead_letter"
 
@@ -62,7 +62,7 @@ class ErrorBudget:
         """Return the outcome of rows that failed, and are done with all the same."""
         return BlockResult.without_rows(
             block.span,
-            skipped=0 if self.is_letter else failure.rows,
-            dead=failure.rows if self.is_letter else 0,
-            letters=failure.letters,
+            skipped=0 if self.is_dead_lettered else failure.rows,
+            dead=failure.rows if self.is_dead_lettered else 0,
+            dead_letters=failure.dead_letters,
         )

@@ -13,49 +13,49 @@ from llm_datagen.actors.stage import Recipient
 from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.event_loop import EventLoopExecutor
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.threads import ThreadExecutor
 
 
-def make_delivery(plan: OpenedNode, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
+def make_delivery(opened: OpenedNode, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
     """Return how results get to the writer, and the word of it to the node."""
-    sync = not plan.writer.async_mode
-    if plan.ordered:
-        return OrderedDelivery(writer, node, sync=sync, segments=plan.segments, on_lost=ctx.cancel)
+    sync = not opened.writer.async_mode
+    if opened.ordered:
+        return OrderedDelivery(writer, node, sync=sync, segments=opened.segments, on_lost=ctx.cancel)
     return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
 
 
-def make_kernel(plan: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -> Kernel:
+def make_processing(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -> Processing:
     """Return how the node's rows are processed."""
-    assert plan.sink is not None
-    return Kernel(
-        plan.call,
-        source=plan.source,
-        encoder=plan.sink.encoder,
+    assert opened.sink is not None
+    return Processing(
+        call=opened.call,
+        source=opened.source,
+        encoder=opened.sink.encoder,
         ctx=ctx,
-        batch_size=plan.batch_size,
-        batch_by=plan.batch_by,
-        id_scheme=plan.id_scheme,
-        root=plan.root,
-        policy=plan.policy,
+        batch_size=opened.batch_size,
+        batch_by=opened.batch_by,
+        id_scheme=opened.id_scheme,
+        root=opened.root,
+        policy=opened.policy,
         allowance=allowance,
-        spool_folder=plan.sink.stream.spool_folder,
+        spill_folder=opened.sink.stream.spill_folder,
     )
 
 
-def make_executor(plan: OpenedNode, kernel: Kernel, delivery: Delivery) -> Executor:
+def make_executor(opened: OpenedNode, processing: Processing, delivery: Delivery) -> Executor:
     """Return the executor for the node's operator; not yet started."""
-    if plan.packed is not None:
+    if opened.packed is not None:
         from llm_datagen.executors.process.executor import ProcessExecutor
 
         return ProcessExecutor(
-            plan.node_id,
-            plan.packed,
-            kernel,
+            opened.node_id,
+            opened.packed,
+            processing,
             delivery,
-            plan.concurrency,
-            policy=plan.policy,
-            may_repeat=plan.dispatched is None,
+            opened.concurrency,
+            policy=opened.policy,
+            may_repeat=opened.dispatched is None,
         )
-    make = EventLoopExecutor if plan.call.is_async else ThreadExecutor
-    return make(plan.node_id, plan.operator, kernel, delivery, plan.concurrency)
+    make = EventLoopExecutor if opened.call.is_async else ThreadExecutor
+    return make(opened.node_id, opened.operator, processing, delivery, opened.concurrency)

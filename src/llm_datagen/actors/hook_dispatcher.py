@@ -50,7 +50,7 @@ class HookDispatcher:
 
     def __init__(self, hooks: IPipelineHooks, pipeline_id: str, log: PlatformLog) -> None:
         self._hooks = hooks
-        self._cid = pipeline_id
+        self._pipeline_id = pipeline_id
         self._log = log
         self._events: deque[Any] = deque()
         self._changed = threading.Condition()
@@ -85,22 +85,24 @@ class HookDispatcher:
 
     def _conflate(self) -> None:
         """Make room: what can be told as one is made one, at the place of the last of them."""
-        kept: dict[Any, Any] = {}
+        conflated: dict[Any, Any] = {}
         for number, event in enumerate(self._events):
             match event:
                 case NodeProgressed(node_id=node_id):
-                    kept.pop(node_id, None)
-                    kept[node_id] = event
-                case UsageReported(pipeline_id=cid, node_id=node_id, provider=provider, model=model, metrics=metrics):
-                    key = cid, node_id, provider, model
-                    before = kept.pop(key).metrics if key in kept else {}
+                    conflated.pop(node_id, None)
+                    conflated[node_id] = event
+                case UsageReported(
+                    pipeline_id=pipeline_id, node_id=node_id, provider=provider, model=model, metrics=metrics
+                ):
+                    key = pipeline_id, node_id, provider, model
+                    before = conflated.pop(key).metrics if key in conflated else {}
                     sums = {name: before.get(name, 0) + metrics.get(name, 0) for name in {**before, **metrics}}
-                    kept[key] = UsageReported(*key, sums)
+                    conflated[key] = UsageReported(*key, sums)
                 case CheckpointSaved() | OperatorLogged() | RowDeadLettered():
                     pass
                 case _:
-                    kept[number] = event
-        self._events = deque(kept.values())
+                    conflated[number] = event
+        self._events = deque(conflated.values())
 
     def _run(self) -> None:
         while True:
@@ -117,32 +119,32 @@ class HookDispatcher:
                 self._log.error(events.HOOK_FAILED, event_kind=type(event).__name__, error=repr(error))
 
     def _call(self, event: Any) -> None:
-        hooks, cid = self._hooks, self._cid
+        hooks, pipeline_id = self._hooks, self._pipeline_id
         match event:
             case PipelineStarted(config=config):
-                hooks.on_pipeline_start(cid, config)
+                hooks.on_pipeline_start(pipeline_id, config)
             case PipelineFinished(status=status, error=error):
-                hooks.on_pipeline_end(cid, status == "completed", error)
-            case NodeStarted(node_id=nid, config=config):
-                hooks.on_node_start(cid, nid, config)
-            case NodeProgressed(node_id=nid, done=done, total=total, meta=meta):
-                hooks.on_node_progress(cid, nid, done, total, meta)
-            case NodeFailed(node_id=nid, error=error, items=items):
-                hooks.on_node_error(cid, nid, error, items)
-            case RowDeadLettered(node_id=nid, error=error, items=items):
-                hooks.on_node_error(cid, nid, error, items)
-            case NodeFinished(node_id=nid, success=success, error=error):
+                hooks.on_pipeline_end(pipeline_id, status == "completed", error)
+            case NodeStarted(node_id=node_id, config=config):
+                hooks.on_node_start(pipeline_id, node_id, config)
+            case NodeProgressed(node_id=node_id, done=done, total=total, meta=meta):
+                hooks.on_node_progress(pipeline_id, node_id, done, total, meta)
+            case NodeFailed(node_id=node_id, error=error, items=items):
+                hooks.on_node_error(pipeline_id, node_id, error, items)
+            case RowDeadLettered(node_id=node_id, error=error, items=items):
+                hooks.on_node_error(pipeline_id, node_id, error, items)
+            case NodeFinished(node_id=node_id, success=success, error=error):
                 if success:
-                    hooks.on_node_finish(cid, nid)
-                hooks.on_node_end(cid, nid, success, error)
-            case UsageReported(node_id=nid, provider=provider, model=model, metrics=metrics):
-                hooks.on_usage(cid, nid, provider, model, metrics)
-            case Stalled(node_id=nid):
-                hooks.on_stall(cid, nid, {name: getattr(event, name) for name in STALL_FIELDS})
-            case CheckpointSaved(node_id=nid, checkpoint=checkpoint):
-                hooks.on_checkpoint(cid, nid, checkpoint)
-            case OperatorLogged(node_id=nid, level=level, message=message):
-                hooks.on_log(cid, nid, level, message)
+                    hooks.on_node_finish(pipeline_id, node_id)
+                hooks.on_node_end(pipeline_id, node_id, success, error)
+            case UsageReported(node_id=node_id, provider=provider, model=model, metrics=metrics):
+                hooks.on_usage(pipeline_id, node_id, provider, model, metrics)
+            case Stalled(node_id=node_id):
+                hooks.on_stall(pipeline_id, node_id, {name: getattr(event, name) for name in STALL_FIELDS})
+            case CheckpointSaved(node_id=node_id, checkpoint=checkpoint):
+                hooks.on_checkpoint(pipeline_id, node_id, checkpoint)
+            case OperatorLogged(node_id=node_id, level=level, message=message):
+                hooks.on_log(pipeline_id, node_id, level, message)
 
 
 def _is_large(event: Any) -> bool:

@@ -55,7 +55,7 @@ Launch = Callable[[Run | Resume, Recipient], HostedRun]
 class _Launched:
     """From the thread that launches: the run goes, or why not."""
 
-    order: Run | Resume
+    command: Run | Resume
     run: HostedRun | None
     error: BaseException | None
 
@@ -130,7 +130,7 @@ class PipelineHost(Stage):
                 if self._run is not None:
                     self._run.cancel(reason)
             case Pause() | Unpause() | Reconfigure():
-                self._steer(message)
+                self._control_request(message)
             case Subscribe(ref=ref, kinds=kinds):
                 self._subscribers.add(ref, kinds)
             case _Heard(number=number, message=heard):
@@ -166,7 +166,7 @@ class PipelineHost(Stage):
         if not self._answer.done():
             self._answer.set_exception(ActorEndedError("the pipeline's host was stopped"))
 
-    def _begin(self, order: Run | Resume) -> None:
+    def _begin(self, command: Run | Resume) -> None:
         if self._is_under_way:
             raise Refusal(
                 PipelineBusyError(
@@ -177,19 +177,19 @@ class PipelineHost(Stage):
         self._answer, self._is_under_way = self._inbox.answer(), True
         self._number += 1
         ear = _Ear(self.actor_ref, self._number)
-        launcher = threading.Thread(target=self._do_launch, args=(order, ear), name="datagen-launcher")
+        launcher = threading.Thread(target=self._do_launch, args=(command, ear), name="datagen-launcher")
         launcher.start()
         self._launcher = launcher
 
-    def _do_launch(self, order: Run | Resume, ear: _Ear) -> None:
+    def _do_launch(self, command: Run | Resume, ear: _Ear) -> None:
         run: HostedRun | None = None
         error: BaseException | None = None
         try:
-            self._run = run = self._launch(order, ear)
+            self._run = run = self._launch(command, ear)
         except BaseException as caught:  # noqa: BLE001 - whoever has asked gets it
             error = caught
         try:
-            self.actor_ref.tell(_Launched(order, run, error))
+            self.actor_ref.tell(_Launched(command, run, error))
         except pykka.ActorDeadError:  # it was stopped meanwhile, and ends the run itself
             return
 
@@ -197,7 +197,9 @@ class PipelineHost(Stage):
         self._launcher = None
         if launched.error is not None:
             self._is_under_way = False
-            pipeline_id = launched.order.pipeline_id if isinstance(launched.order, Resume) else self._status.pipeline_id
+            pipeline_id = (
+                launched.command.pipeline_id if isinstance(launched.command, Resume) else self._status.pipeline_id
+            )
             failure = FailureRecord.of(launched.error)
             self._subscribers.publish(PipelineFinished(pipeline_id, "failed", failure, launched.error))
             if not self._answer.done():
@@ -214,11 +216,11 @@ class PipelineHost(Stage):
         if not self._answer.done():
             self._answer.set_result(status)
 
-    def _steer(self, order: Pause | Unpause | Reconfigure) -> None:
+    def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
         ref = None if self._run is None else self._run.ref
         if ref is not None and ref.is_alive():
             self._inbox.forward(ref)
         else:
             self._inbox.answer().set_exception(
-                ConfigError(f"no run is under way, so there is nothing to {type(order).__name__.lower()}")
+                ConfigError(f"no run is under way, so there is nothing to {type(command).__name__.lower()}")
             )

@@ -21,7 +21,7 @@ class _Task:
     """Rows that were handed out."""
 
     block: Block
-    held: int
+    size: int
     """Bytes that count as in flight."""
     left: int = -1
     """Rows that were not begun when it was last looked at; -1: it was not, or waits for a worker."""
@@ -61,21 +61,21 @@ class InFlight:
         """Give rows to the workers."""
         self._executor.submit(self._add(block, block.size), block)
 
-    def deliver(self, block: Block, done: BlockResult) -> None:
+    def deliver(self, block: Block, result: BlockResult) -> None:
         """Have a result delivered that took no call."""
-        self._executor.deliver(self._add(block, 0), done)
+        self._executor.deliver(self._add(block, 0), result)
 
-    def _add(self, block: Block, held: int) -> int:
+    def _add(self, block: Block, size: int) -> int:
         self.made += 1
-        self._running[self.made] = _Task(block, held)
-        self.bytes += held
+        self._running[self.made] = _Task(block, size)
+        self.bytes += size
         return self.made
 
     def take(self, number: int) -> None:
         """Take note that a task has come back."""
         task = self._running.pop(number, None)  # not there: it was given up
         if task is not None:
-            self.bytes -= task.held
+            self.bytes -= task.size
 
     def give_up(self) -> None:
         """Forget all of them."""
@@ -104,12 +104,12 @@ class InFlight:
     def cut(self, number: int) -> Block | None:
         """Take from a task the rows that were not begun; return them, None when there are none."""
         task = self._running[number]
-        self.bytes -= task.held
-        task.held = 0
-        kept = self._executor.cut(number)
-        if kept is None:
+        self.bytes -= task.size
+        task.size = 0
+        left_over = self._executor.cut(number)
+        if left_over is None:
             return None
-        task.block, rest = task.block.split_at(kept)
+        task.block, rest = task.block.split_at(left_over)
         return rest
 
     def cut_all(self) -> list[Block]:

@@ -56,7 +56,7 @@ class Mailbox:
         self._blocked: deque[object] = deque()
         self._timers: dict[str, tuple[float, Any]] = {}
         self._capacity: Load | None = None
-        self._held = _NOTHING
+        self._outstanding = _NOTHING
         self._closed = False
         self._on_wait: WaitListener | None = None
         self.thread: threading.Thread | None = None
@@ -70,9 +70,9 @@ class Mailbox:
         self._on_wait = on_wait
 
     @property
-    def held(self) -> int:
+    def outstanding(self) -> int:
         """Rows put and not yet released."""
-        return self._held.rows
+        return self._outstanding.rows
 
     @property
     def has_data(self) -> bool:
@@ -96,12 +96,12 @@ class Mailbox:
                 if load is None:
                     self._control.append(envelope)
                 else:
-                    self._hold(load)
+                    self._count_in(load)
                     self._data.append(envelope)
                 self._readable.notify()
-            held = self._held.rows
+            outstanding = self._outstanding.rows
         if waited is not None and self._on_wait is not None:
-            self._on_wait(waited, held)
+            self._on_wait(waited, outstanding)
         if is_closed:
             refuse(envelope)
 
@@ -116,23 +116,23 @@ class Mailbox:
             if not self._closed:
                 if not self._has_room(load):
                     return False
-                self._hold(load)
+                self._count_in(load)
                 self._data.append(envelope)
                 self._readable.notify()
                 return True
         refuse(envelope)
         return True
 
-    def _hold(self, load: Load) -> None:
-        self._held = Load(self._held.rows + load.rows, self._held.bytes + load.bytes)
+    def _count_in(self, load: Load) -> None:
+        self._outstanding = Load(self._outstanding.rows + load.rows, self._outstanding.bytes + load.bytes)
 
     def _has_room(self, load: Load) -> bool:
         return self._closed or self._capacity is None or (not self._blocked and self._fits(load, self._capacity))
 
     def _fits(self, load: Load, capacity: Load) -> bool:
-        held = self._held
-        is_within = held.rows + load.rows <= capacity.rows and held.bytes + load.bytes <= capacity.bytes
-        return held == _NOTHING or is_within
+        outstanding = self._outstanding
+        is_within = outstanding.rows + load.rows <= capacity.rows and outstanding.bytes + load.bytes <= capacity.bytes
+        return outstanding == _NOTHING or is_within
 
     def _wait_for_room(self, load: Load) -> float:
         """Wait, holding the lock, behind those who wait already; return the seconds waited."""
@@ -142,10 +142,10 @@ class Mailbox:
         self._blocked.append(ticket)
         try:
             if self._on_wait is not None:
-                held = self._held.rows
+                outstanding = self._outstanding.rows
                 self._lock.release()
                 try:
-                    self._on_wait(None, held)
+                    self._on_wait(None, outstanding)
                 finally:
                     self._lock.acquire()
             while not self._closed:
@@ -167,7 +167,7 @@ class Mailbox:
         """Count rows and bytes as no longer held: there is room for others."""
         if rows or size:
             with self._lock:
-                self._held = Load(self._held.rows - rows, self._held.bytes - size)
+                self._outstanding = Load(self._outstanding.rows - rows, self._outstanding.bytes - size)
                 self._writable.notify_all()
 
     def wake_after(self, seconds: float, message: Any, key: str = "") -> None:

@@ -21,13 +21,13 @@ class NodeStages:
     """The stages of a node. Used by the supervisor's thread.
 
     Attributes:
-        plan: the node.
+        opened: the node.
         reader, node, writer: the stages. No row moves before the node is told to `Feed` on the reader.
         ended: how those of them that have ended did, by their roles.
         is_over: whether all have ended, and the supervisor has drawn its conclusions.
     """
 
-    plan: OpenedNode
+    opened: OpenedNode
     reader: pykka.ActorRef[Any]
     node: pykka.ActorRef[Any]
     writer: pykka.ActorRef[Any]
@@ -36,39 +36,46 @@ class NodeStages:
 
     @classmethod
     def start(
-        cls, plan: OpenedNode, pipeline_id: str, boss: Recipient, crew: list[pykka.ActorRef[Any]], log: PlatformLog
+        cls,
+        opened: OpenedNode,
+        pipeline_id: str,
+        supervisor: Recipient,
+        refs: list[pykka.ActorRef[Any]],
+        log: PlatformLog,
     ) -> Self:
         """Start the stages of a node that is not finished; all of them, or none.
 
         Args:
-            plan: the node.
+            opened: the node.
             pipeline_id: the pipeline's id.
-            boss: the supervisor.
-            crew: every stage that is started is added to it.
+            supervisor: the supervisor.
+            refs: every stage that is started is added to it.
             log: the platform log.
         """
-        assert plan.sink is not None
-        started = len(crew)
+        assert opened.sink is not None
+        started = len(refs)
         try:
-            writer = WriterActor.start(plan.node_id, boss, plan.sink, plan.writer, seal=plan.seal, log=log)
-            crew.append(writer)
-            node = NodeActor.start(plan, pipeline_id, boss, writer, log)
-            crew.append(node)
+            writer = WriterActor.start(
+                opened.node_id, supervisor, opened.sink, opened.writer, seal=opened.seal, log=log
+            )
+            refs.append(writer)
+            node = NodeActor.start(opened, pipeline_id, supervisor, writer, log)
+            refs.append(node)
             reader = ReaderActor.start(
-                plan.node_id,
-                boss,
+                opened.node_id,
+                supervisor,
                 node,
-                plan.source.cursor(plan.segments, follow=plan.follow),
-                retry_interval=plan.writer.retry_interval,
-                idle_timeout=plan.idle_timeout,
+                opened.source.cursor(opened.segments, follow=opened.follow),
+                retry_interval=opened.writer.retry_interval,
+                idle_timeout=opened.idle_timeout,
                 log=log,
             )
-            crew.append(reader)
+            refs.append(reader)
         except BaseException:  # such as: no thread can be started
-            for ref in crew[started:]:
+            for ref in refs[started:]:
                 ref.stop(block=False)
             raise
-        return cls(plan, reader, node, writer)
+        return cls(opened, reader, node, writer)
 
     def cancel(self) -> None:
         """Have it begin nothing new, and end. Its writer is then told to `Drain`."""

@@ -9,7 +9,7 @@ from typing import Any
 from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageReported
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
-from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.position import Position
 
 RATE_SECONDS = 5.0
 """Rates are over so many of the last seconds."""
@@ -20,10 +20,10 @@ class NodeState:
 
     Args:
         node_id: its id.
-        image: what the image knew of it (totals and usage of earlier runs).
+        saved: what the image knew of it (totals and usage of earlier runs).
     """
 
-    def __init__(self, node_id: str, image: dict[str, Any]) -> None:
+    def __init__(self, node_id: str, saved: dict[str, Any]) -> None:
         self.node_id = node_id
         self.status = Status.PENDING
         self.error: str | None = None
@@ -32,13 +32,13 @@ class NodeState:
         self.source_total: int | None = None
         self.source_is_exact = False
         self.last: RowsCommitted | None = None
-        self._rows_in = int(image.get("rows_in", 0))
-        self._rows_out = int(image.get("rows_out", 0))
-        self._filtered = int(image.get("filtered", 0))
-        self._skipped = int(image.get("skipped", 0))
-        self._dead = int(image.get("dead_letters", 0))
-        self._usage = UsageSums(image.get("usage") or [])
-        self._times: dict[str, Any] = {}
+        self._rows_in = int(saved.get("rows_in", 0))
+        self._rows_out = int(saved.get("rows_out", 0))
+        self._filtered = int(saved.get("filtered", 0))
+        self._skipped = int(saved.get("skipped", 0))
+        self._dead = int(saved.get("dead_letters", 0))
+        self._usage = UsageSums(saved.get("usage") or [])
+        self._time_spent: dict[str, Any] = {}
         self._rows_before = self._rows_in  # when this run began
         self._started: float | None = None
         self._ended: float | None = None
@@ -90,7 +90,7 @@ class NodeState:
 
     def spent(self, message: TimeSpent) -> None:
         """The node's time went so, until now."""
-        self._times.update(message.figures)
+        self._time_spent.update(message.figures)
 
     def expected_rows_out(self) -> float | None:
         """Return about how many rows the node will have written in the end."""
@@ -123,7 +123,7 @@ class NodeState:
             total_is_exact=self.source_is_exact,
             rows_per_second=round(rate, 3),
             seconds=round(seconds, 3),
-            **self._times,
+            **self._time_spent,
             usage=self._usage.as_list(),
             stalled=self.stalled,
             error=self.error,

@@ -17,6 +17,7 @@ from llm_datagen.errors import DatagenError, FailureRecord, PipelineBusyError, U
 from llm_datagen.messages import (
     Cancel,
     CheckpointSaved,
+    ControlRequest,
     Event,
     GetStatus,
     NodeFailed,
@@ -38,7 +39,6 @@ from llm_datagen.messages import (
     StageOutcome,
     Stalled,
     StatusChanged,
-    Steer,
     Subscribe,
     Unpause,
     UsageReported,
@@ -105,7 +105,7 @@ class PipelineActor(Stage):
             case Cancel():
                 self._cancel(message)
             case Pause() | Unpause() | Reconfigure():
-                self._steer(message)
+                self._control_request(message)
             case Subscribe(ref=ref, kinds=kinds):
                 self._subscribers.add(ref, kinds)
             case StatusChanged(status=status):
@@ -164,14 +164,14 @@ class PipelineActor(Stage):
             self._run()
         tell(self._supervisor, cancel)
 
-    def _steer(self, order: Pause | Unpause | Reconfigure) -> None:
+    def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
         """Pass an order on; the supervisor answers it, so that this actor always answers."""
         if self._supervisor is None:
             self._run()
         inbox = self.mailbox
         assert isinstance(inbox, AnsweringMailbox)
         answer = inbox.answer()
-        if not tell(self._supervisor, Steer(order, answer)):
+        if not tell(self._supervisor, ControlRequest(command, answer)):
             answer.set_exception(ActorEndedError("the run has ended"))
 
     def _supervisor_ended(self, ended: StageEnded) -> None:

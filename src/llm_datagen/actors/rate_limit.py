@@ -9,7 +9,7 @@ from llm_datagen.actors.clock import Clock
 BURST_SECONDS = 0.05
 """Rows that were not handed out for so long may be handed out at once. (A token bucket of that depth.)"""
 
-_LOOK_SECONDS = 0.01
+_POLL_SECONDS = 0.01
 
 
 class RateLimit:
@@ -54,7 +54,7 @@ class RateLimit:
 
     def wait(self) -> float:
         """Return the seconds after which to look again, when no row may be handed out."""
-        return max((1.0 - self._left) / self._rate, _LOOK_SECONDS) if self._rate else 0.0
+        return max((1.0 - self._left) / self._rate, _POLL_SECONDS) if self._rate else 0.0
 
     def _refill(self) -> None:
         now = self._clock.monotonic()

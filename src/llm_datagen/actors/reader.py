@@ -25,7 +25,7 @@ from llm_datagen.messages import (
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Cursor
-from llm_datagen.streams.stream import EOF_RETRIES, EOF_RETRY_SECONDS
+from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS
 
 LOG_AGAIN_SECONDS = 5.0
 """A reader that starves again and again says so at most once in this time."""
@@ -34,7 +34,7 @@ ESTIMATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _LookAgain:
+class _Retry:
     """Timer: look whether the source has grown."""
 
 
@@ -43,7 +43,7 @@ class ReaderActor(Stage):
 
     Args:
         node_id: the node's id.
-        boss: the supervisor.
+        supervisor: the supervisor.
         node: the node that is fed.
         cursor: the source, at the place where reading goes on; the reader closes it.
         retry_interval: seconds between two looks at a source that has nothing new.
@@ -54,7 +54,7 @@ class ReaderActor(Stage):
     def __init__(
         self,
         node_id: str,
-        boss: Recipient,
+        supervisor: Recipient,
         node: Recipient,
         cursor: Cursor,
         *,
@@ -62,25 +62,25 @@ class ReaderActor(Stage):
         idle_timeout: float | None,
         log: PlatformLog,
     ) -> None:
-        super().__init__("reader", node_id, boss)
+        super().__init__("reader", node_id, supervisor)
         self._node = node
         self._cursor = cursor
         self._retry_interval = retry_interval
         self._idle_timeout = idle_timeout
         self._log = log.bind(node_id=node_id, stream=cursor.stream.uri)
-        self._supervisor = boss
+        self._supervisor = supervisor
         self._wanted = 0
         self._waiting_since: float | None = None
-        self._times = SourceMetrics(node_id, boss)
+        self._metrics = SourceMetrics(node_id, supervisor)
         self._tries = 0
-        self._last_said = float("-inf")
-        self._said = False
+        self._last_logged = float("-inf")
+        self._is_logged = False
         self._last_sized = float("-inf")
-        self._is_held = False
+        self._is_paused = False
         self._is_fed = False  # by a node of the run, which seals its output itself
         self._has_warned = False
 
-    def handle(self, message: ReaderMessage | _LookAgain) -> None:
+    def handle(self, message: ReaderMessage | _Retry) -> None:
         """Handle a message."""
         match message:
             case Demand(rows=rows):
@@ -90,12 +90,12 @@ class ReaderActor(Stage):
                 self._is_fed = True
                 self._cursor.extend(limit, place)
                 self._serve()
-            case Sealed() | _LookAgain():
+            case Sealed() | _Retry():
                 self._serve()
             case PauseCalls():
-                self._is_held = True
+                self._is_paused = True
             case UnpauseCalls():
-                self._is_held = False
+                self._is_paused = False
                 if self._waiting_since is not None:
                     self._waiting_since = self.clock.monotonic()
             case Cancel():
@@ -106,7 +106,7 @@ class ReaderActor(Stage):
     def release(self) -> None:
         """Close the source."""
         self._stop_waiting()
-        self._times.tell()
+        self._metrics.tell()
         self._cursor.close()
 
     def _serve(self) -> None:
@@ -139,10 +139,10 @@ class ReaderActor(Stage):
 
     def _wait(self) -> None:
         now = self.clock.monotonic()
-        if self._waiting_since is None or self._is_held:  # while the run is paused, who feeds the source may be, too
+        if self._waiting_since is None or self._is_paused:  # while the run is paused, who feeds the source may be, too
             self._waiting_since = now
             self._tries = 0
-            self._said = now - self._last_said >= LOG_AGAIN_SECONDS
+            self._is_logged = now - self._last_logged >= LOG_AGAIN_SECONDS
         waited = now - self._waiting_since
         if self._idle_timeout is not None and waited >= self._idle_timeout:
             raise StreamIdleError(
@@ -151,17 +151,17 @@ class ReaderActor(Stage):
             )
         due = self._waiting_since + self._tries * EOF_RETRY_SECONDS
         if self._tries <= EOF_RETRIES and now >= due:
-            self._look_said(waited)
+            self._log_retry(waited)
             self._tries += 1
         pause = EOF_RETRY_SECONDS if self._tries <= EOF_RETRIES else self._retry_interval
         if self._idle_timeout is not None:
             pause = min(pause, self._idle_timeout - waited)
-        self.mailbox.wake_after(pause, _LookAgain())
+        self.mailbox.wake_after(pause, _Retry())
 
-    def _look_said(self, waited: float) -> None:
-        if not self._said or self._tries == 0:
+    def _log_retry(self, waited: float) -> None:
+        if not self._is_logged or self._tries == 0:
             return
-        self._last_said = self.clock.monotonic()
+        self._last_logged = self.clock.monotonic()
         self._log.info(events.EOF_RETRY, attempt=self._tries, waited_s=round(waited, 3), offset=self._cursor.offset)
         if self._tries == EOF_RETRIES:
             self._log.warning(
@@ -189,6 +189,6 @@ class ReaderActor(Stage):
     def _stop_waiting(self) -> None:
         if self._waiting_since is not None:
             now = self.clock.monotonic()
-            self._times.add(now - self._waiting_since, now)
+            self._metrics.add(now - self._waiting_since, now)
         self._waiting_since = None
         self.mailbox.cancel_wake()

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
+from llm_datagen.actors.control import PauseControl
 from llm_datagen.actors.failed_row import failed_row
 from llm_datagen.actors.failure_log import FailureLog, ids_shown
 from llm_datagen.actors.node_state import NodeState
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.actors.steering import PauseControl
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.messages import (
     CheckpointSaved,
@@ -33,8 +33,8 @@ from llm_datagen.messages import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import PipelineStatus, Status, why_empty
-from llm_datagen.runs.store import now_text
 
 SAVE_SECONDS = 0.5
 """How often the image is saved while rows move; a change of status is saved at once."""
@@ -44,17 +44,17 @@ class RunState:
     """What is known of a run.
 
     Args:
-        plans: the nodes.
+        opened_nodes: the nodes.
         pipeline_id: the pipeline's id.
         folder: where the image is kept; None for nodes that run without one.
-        image: the image.
+        saved_state: the image.
         pipeline: who hears of everything.
-        steering: says whether the run is paused.
+        control: says whether the run is paused.
         log: the platform log.
         clock: what times go by.
 
     Attributes:
-        progress: each node's, by its id.
+        node_states: each node's, by its id.
         status: the run's.
         reason: why it was cancelled, if somebody said so.
         first_failure: the cause of its failure: the node, what happened, and the exception.
@@ -62,26 +62,28 @@ class RunState:
 
     def __init__(
         self,
-        plans: list[OpenedNode],
+        opened_nodes: list[OpenedNode],
         *,
         pipeline_id: str,
         folder: RunFolder | None,
-        image: dict[str, Any],
+        saved_state: dict[str, Any],
         pipeline: Recipient,
-        steering: PauseControl,
+        control: PauseControl,
         log: PlatformLog,
         clock: Clock,
     ) -> None:
-        self._plans = plans
+        self._opened_nodes = opened_nodes
         self._pipeline_id = pipeline_id
         self._folder = folder
-        self._image = image
+        self._saved_state = saved_state
         self._pipeline = pipeline
-        self._steering = steering
+        self._control = control
         self._log = log
         self._clock = clock
-        known = {node["node_id"]: node for node in image.get("nodes", [])}
-        self.progress = {plan.node_id: NodeState(plan.node_id, known.get(plan.node_id, {})) for plan in plans}
+        known = {node["node_id"]: node for node in saved_state.get("nodes", [])}
+        self.node_states = {
+            opened.node_id: NodeState(opened.node_id, known.get(opened.node_id, {})) for opened in opened_nodes
+        }
         self.status = Status.RUNNING
         self.reason = ""
         self._end = Status.CANCELED
@@ -94,41 +96,41 @@ class RunState:
 
     def begin(self) -> None:
         """Take note of what is known of the nodes before they run."""
-        for plan in self._plans:
-            self.size(plan)
-            if plan.sink is None:
-                self.progress[plan.node_id].finished_before(plan.position)
-                self.tell_progress(self.progress[plan.node_id])
+        for opened in self._opened_nodes:
+            self.size(opened)
+            if opened.sink is None:
+                self.node_states[opened.node_id].finished_before(opened.position)
+                self.tell_progress(self.node_states[opened.node_id])
 
-    def node_started(self, plan: OpenedNode) -> None:
+    def node_started(self, opened: OpenedNode) -> None:
         """Take note that a node begins, and say so."""
-        self.progress[plan.node_id].start(plan.position)
-        self._log.info(events.NODE_STARTED, node_id=plan.node_id, **plan.config)
-        tell(self._pipeline, NodeStarted(self._pipeline_id, plan.node_id, plan.config))
+        self.node_states[opened.node_id].start(opened.position)
+        self._log.info(events.NODE_STARTED, node_id=opened.node_id, **opened.config)
+        tell(self._pipeline, NodeStarted(self._pipeline_id, opened.node_id, opened.config))
 
     def committed(self, message: RowsCommitted) -> None:
         """Take note that rows of a node were committed, and say so."""
-        progress = self.progress[message.node_id]
-        progress.committed(message)
-        self.tell_progress(progress)
+        state = self.node_states[message.node_id]
+        state.committed(message)
+        self.tell_progress(state)
 
-    def node_ended(self, plan: OpenedNode, *, success: bool) -> None:
+    def node_ended(self, opened: OpenedNode, *, success: bool) -> None:
         """Take note that a node has ended, and say so. What it has sealed is the size of those that read it."""
-        cause = self.first_failure if self.first_failure and self.first_failure[0] == plan.node_id else None
-        progress = self.progress[plan.node_id]
-        progress.end(Status.COMPLETED if success else Status.FAILED if cause else self._end)
+        cause = self.first_failure if self.first_failure and self.first_failure[0] == opened.node_id else None
+        state = self.node_states[opened.node_id]
+        state.end(Status.COMPLETED if success else Status.FAILED if cause else self._end)
         if success:
-            for other in self._plans:
-                if other.reads(plan):
+            for other in self._opened_nodes:
+                if other.reads(opened):
                     self.size(other)
-        report = progress.report()
+        report = state.report()
         fields = report.as_dict()
         self._log.info(events.NODE_ENDED, **{key: fields[key] for key in fields if key not in {"usage", "error"}})
-        self.tell_progress(progress)
+        self.tell_progress(state)
         if why := why_empty(report):
-            self._log.warning(events.NO_ROWS, node_id=plan.node_id, message=why)
-            tell(self._pipeline, OperatorLogged(self._pipeline_id, plan.node_id, "warning", why))
-        tell(self._pipeline, NodeFinished(self._pipeline_id, plan.node_id, success, cause[2] if cause else None))
+            self._log.warning(events.NO_ROWS, node_id=opened.node_id, message=why)
+            tell(self._pipeline, OperatorLogged(self._pipeline_id, opened.node_id, "warning", why))
+        tell(self._pipeline, NodeFinished(self._pipeline_id, opened.node_id, success, cause[2] if cause else None))
 
     def rows_failed(self, message: RowsFailed) -> None:
         """Say that rows failed, and that the node goes on without them."""
@@ -141,7 +143,7 @@ class RunState:
         """Take note that a call has ended its node. While the run ends already, it is a consequence (F1)."""
         node_id, failure = message.node_id, message.failure
         if not failure.is_fatal:  # else its row has no part in it
-            self.progress[node_id].failed += 1
+            self.node_states[node_id].failed += 1
         if self.status is Status.RUNNING:
             self._ended_by = self._ended_by or failure
             self.failed(node_id, failure.record, failure.error, failure.items, ids=ids_shown(failure))
@@ -162,7 +164,7 @@ class RunState:
         self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, ids=ids, while_canceling=False)
         if self.first_failure is None:
             self.first_failure = (node_id, failure, error)
-            self.progress[node_id].error = str(failure)
+            self.node_states[node_id].error = str(failure)
             error = error or DatagenError(str(failure))
             tell(self._pipeline, NodeFailed(self._pipeline_id, node_id, failure, error, list(items)))
 
@@ -173,19 +175,19 @@ class RunState:
 
     def settle(self) -> Settled:
         """Draw the conclusion when nothing runs any more, and save it; return it for the pipeline."""
-        ends = {progress.status for progress in self.progress.values()}
+        ends = {state.status for state in self.node_states.values()}
         if self.first_failure is not None:
             self.status = Status.FAILED
             if self._ended_by is not None:  # only now, as it may take a while: lines are counted
-                plan = next(plan for plan in self._plans if plan.node_id == self.first_failure[0])
-                self._failed_row = failed_row(plan.source, self._ended_by)
+                opened = next(opened for opened in self._opened_nodes if opened.node_id == self.first_failure[0])
+                self._failed_row = failed_row(opened.source, self._ended_by)
         elif ends == {Status.COMPLETED}:
             self.status = Status.COMPLETED
         else:
             self.status = self._end
-            for progress in self.progress.values():
-                if progress.status is Status.PENDING:
-                    progress.end(self._end)
+            for state in self.node_states.values():
+                if state.status is Status.PENDING:
+                    state.end(self._end)
         self.save(final=True)
         node_id, failure, error = self.first_failure or ("", None, None)
         return Settled(self.now(), node_id, failure, error)
@@ -193,7 +195,7 @@ class RunState:
     def stalled(self, stalled: Stalled) -> None:
         """Take note that nothing moves in a node, and say so."""
         ids = [str(row_id) for row_id in stalled.ids]
-        self.progress[stalled.node_id].stalled = (
+        self.node_states[stalled.node_id].stalled = (
             f"nothing has moved for {stalled.seconds:.0f} s; waits on {stalled.waits_on}; {stalled.in_flight} rows in "
             f"flight{': ' + ', '.join(ids) if ids else ''}"
         )
@@ -208,10 +210,10 @@ class RunState:
         tell(self._pipeline, stalled)
         self.changed()
 
-    def tell_progress(self, progress: NodeState) -> None:
+    def tell_progress(self, state: NodeState) -> None:
         """Tell subscribers how far a node is."""
-        report = progress.report()
-        self._told_totals[report.node_id] = (progress.source_total, progress.source_is_exact)
+        report = state.report()
+        self._told_totals[report.node_id] = (state.source_total, state.source_is_exact)
         meta = {
             "rows_out": report.rows_out,
             "filtered": report.filtered,
@@ -226,13 +228,13 @@ class RunState:
             NodeProgressed(self._pipeline_id, report.node_id, report.rows_in, report.total, meta),
         )
 
-    def look_around(self, running: Sequence[OpenedNode]) -> None:
+    def tick(self, running: Sequence[OpenedNode]) -> None:
         """Tell how things are, and save that if the last time is long enough ago."""
         self._estimate_totals(running)
-        for plan in running:  # a total that becomes known is news, long before a slow first row is committed
-            progress = self.progress[plan.node_id]
-            if self._told_totals.get(plan.node_id, (None, False)) != (progress.source_total, progress.source_is_exact):
-                self.tell_progress(progress)
+        for opened in running:  # a total that becomes known is news, long before a slow first row is committed
+            state = self.node_states[opened.node_id]
+            if self._told_totals.get(opened.node_id, (None, False)) != (state.source_total, state.source_is_exact):
+                self.tell_progress(state)
         tell(self._pipeline, StatusChanged(self.now()))
         if self._clock.monotonic() - self._last_save >= SAVE_SECONDS:
             self.save()
@@ -245,31 +247,31 @@ class RunState:
     def _estimate_totals(self, running: Sequence[OpenedNode]) -> None:
         """A node that reads what another one is still writing will get what that one is expected to write."""
         expected: dict[tuple[str, str], float | None] = {}
-        for plan in running:
-            if plan.sink is not None:
-                expected[plan.sink.stream.place] = self.progress[plan.node_id].expected_rows_out()
-        for plan in running:
-            found = [rows for place in plan.source.places if (rows := expected.get(place)) is not None]
-            if len(found) == len(plan.source.places):
-                self.progress[plan.node_id].sized(SourceSized(plan.node_id, round(sum(found)), is_exact=False))
+        for opened in running:
+            if opened.sink is not None:
+                expected[opened.sink.stream.place] = self.node_states[opened.node_id].expected_rows_out()
+        for opened in running:
+            found = [rows for place in opened.source.places if (rows := expected.get(place)) is not None]
+            if len(found) == len(opened.source.places):
+                self.node_states[opened.node_id].sized(SourceSized(opened.node_id, round(sum(found)), is_exact=False))
 
-    def size(self, plan: OpenedNode) -> None:
+    def size(self, opened: OpenedNode) -> None:
         """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
         with contextlib.suppress(OSError):  # who reads it will say so
-            seal = plan.source.manifest()
+            seal = opened.source.read_seal()
             if seal is not None and seal.complete and seal.rows is not None:
-                self.progress[plan.node_id].sized(SourceSized(plan.node_id, seal.rows, is_exact=True))
+                self.node_states[opened.node_id].sized(SourceSized(opened.node_id, seal.rows, is_exact=True))
 
     def now(self) -> PipelineStatus:
         """Return how things are."""
         return PipelineStatus(
             pipeline_id=self._pipeline_id,
             status=self.status,
-            nodes=tuple(self.progress[plan.node_id].report() for plan in self._plans),
+            nodes=tuple(self.node_states[opened.node_id].report() for opened in self._opened_nodes),
             reason=self.reason,
             error=str(self.first_failure[1]) if self.first_failure else None,
             failed_row=self._failed_row,
-            paused=self._steering.is_paused and self.status is Status.RUNNING,
+            paused=self._control.is_paused and self.status is Status.RUNNING,
         )
 
     def save(self, *, final: bool = False) -> None:
@@ -278,22 +280,22 @@ class RunState:
         if self._folder is None:
             return
         now = self.now()
-        self._image["status"] = str(now.status)
-        self._image["reason"] = now.reason
-        self._image["error"] = now.error
-        self._image["failed_row"] = now.failed_row
-        self._image["paused"] = now.paused
-        self._image["usage"], self._image["cost"] = now.usage, now.cost
+        self._saved_state["status"] = str(now.status)
+        self._saved_state["reason"] = now.reason
+        self._saved_state["error"] = now.error
+        self._saved_state["failed_row"] = now.failed_row
+        self._saved_state["paused"] = now.paused
+        self._saved_state["usage"], self._saved_state["cost"] = now.usage, now.cost
         if final:
-            self._image["ended_at"] = now_text()
-        for node, report in zip(self._image["nodes"], now.nodes, strict=True):
+            self._saved_state["ended_at"] = now_text()
+        for node, report in zip(self._saved_state["nodes"], now.nodes, strict=True):
             node.update(report.as_dict())
         checkpoint = {
-            node["node_id"]: self.progress[node["node_id"]].checkpoint(node["input_uri"], node["output_uri"])
-            for node in self._image["nodes"]
+            node["node_id"]: self.node_states[node["node_id"]].checkpoint(node["input_uri"], node["output_uri"])
+            for node in self._saved_state["nodes"]
         }
         self._folder.save_checkpoint(checkpoint)
-        self._folder.save(self._image)
+        self._folder.save(self._saved_state)
         for node_id, position in checkpoint.items():
-            if self.progress[node_id].last is not None:
+            if self.node_states[node_id].last is not None:
                 tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))

@@ -61,20 +61,22 @@ class Stage(pykka.ThreadingActor):
     Args:
         role: what it is, for reports and thread names: "reader", "node", "writer", "supervisor" …
         node_id: the node that it belongs to, or an empty string.
-        boss: who gets the report.
+        parent: who gets the report.
         clock: what its timers go by; the machine's own clock unless given.
     """
 
     use_daemon_thread = False
 
-    def __init__(self, role: str, node_id: str = "", boss: Recipient | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, role: str, node_id: str = "", parent: Recipient | None = None, clock: Clock | None = None
+    ) -> None:
         super().__init__()
         self._actor_ref = StageRef(self)
         if clock is not None:
             self.mailbox.clock = clock
         self.role = role
         self.node_id = node_id
-        self._boss = boss
+        self._parent = parent
         self._outcome: StageOutcome | None = None
         self._failure: FailureRecord | None = None
         self._error: BaseException | None = None
@@ -218,7 +220,7 @@ class Stage(pykka.ThreadingActor):
             self._outcome = StageOutcome.STOPPED
 
     def _report(self) -> None:
-        if self._boss is not None:
+        if self._parent is not None:
             ended = StageEnded(
                 node_id=self.node_id,
                 role=self.role,
@@ -227,7 +229,7 @@ class Stage(pykka.ThreadingActor):
                 error=self._error,
             )
             with contextlib.suppress(pykka.ActorDeadError):
-                self._boss.tell(ended)
+                self._parent.tell(ended)
 
 
 def join(ref: pykka.ActorRef[Any], timeout: float) -> bool:

@@ -13,16 +13,17 @@ from typing import Any
 
 import pykka
 
+from llm_datagen.actors.control import ANSWER_SECONDS, PauseAnswer, PauseControl
 from llm_datagen.actors.node_stages import NodeStages
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.run_state import RunState
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
-from llm_datagen.actors.steering import ANSWER_SECONDS, PauseAnswer, PauseControl
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, UnknownMessageError
 from llm_datagen.messages import (
     Attach,
     Cancel,
+    ControlRequest,
     Drain,
     Feed,
     Moved,
@@ -37,7 +38,6 @@ from llm_datagen.messages import (
     StageEnded,
     StageOutcome,
     Stalled,
-    Steer,
     StopRequested,
     SupervisorMessage,
     TimeSpent,
@@ -61,87 +61,87 @@ class SupervisorActor(Stage):
     """Runs the nodes of a pipeline.
 
     Args:
-        plans: the nodes, in an order in which each comes after the one that it reads from.
+        opened_nodes: the nodes, in an order in which each comes after the one that it reads from.
         pipeline_id: the pipeline's id.
         streaming: whether all nodes run at once, or one after the other.
         folder: where the image is kept; None for nodes that run without one.
-        image: the image; the supervisor alone changes it from now on.
+        saved_state: the image; the supervisor alone changes it from now on.
         pipeline: who hears of everything, and is the boss.
-        crew: every stage that is started is added to it.
+        refs: every stage that is started is added to it.
         log: the platform log.
     """
 
     def __init__(
         self,
-        plans: list[OpenedNode],
+        opened_nodes: list[OpenedNode],
         *,
         pipeline_id: str,
         streaming: bool,
         folder: RunFolder | None,
-        image: dict[str, Any],
+        saved_state: dict[str, Any],
         pipeline: Recipient,
-        crew: list[pykka.ActorRef[Any]],
+        refs: list[pykka.ActorRef[Any]],
         log: PlatformLog,
     ) -> None:
         super().__init__("supervisor", "", pipeline)
-        self._plans = plans
+        self._opened_nodes = opened_nodes
         self._pipeline_id = pipeline_id
         self._streaming = streaming
         self._pipeline = pipeline
-        self._crew = crew
+        self._refs = refs
         self._log = log
-        self._groups: dict[str, NodeStages] = {}
-        self._waiting = [plan for plan in plans if plan.sink is not None]
-        self._steering = PauseControl(plans, image, log)
-        self._record = RunState(
-            plans,
+        self._stages: dict[str, NodeStages] = {}
+        self._waiting = [opened for opened in opened_nodes if opened.sink is not None]
+        self._control = PauseControl(opened_nodes, saved_state, log)
+        self._run_state = RunState(
+            opened_nodes,
             pipeline_id=pipeline_id,
             folder=folder,
-            image=image,
+            saved_state=saved_state,
             pipeline=pipeline,
-            steering=self._steering,
+            control=self._control,
             log=log,
             clock=self.clock,
         )
 
     def begin(self) -> None:
         """Start all nodes, or the first."""
-        self._record.begin()
-        self._go_on()
-        self._look_around()
+        self._run_state.begin()
+        self._advance()
+        self._tick()
 
     def handle(self, message: SupervisorMessage | PauseAnswer | _Tick) -> None:
         """Handle a message."""
         node_id = getattr(message, "node_id", None)
-        if node_id is not None and node_id not in self._record.progress:
+        if node_id is not None and node_id not in self._run_state.node_states:
             raise Refusal(UnknownMessageError(f"the run has no node {node_id!r}"))
         match message:
             case RowsCommitted():
-                self._record.committed(message)
+                self._run_state.committed(message)
             case SourceSized(node_id=node_id):
-                self._record.progress[node_id].sized(message)
+                self._run_state.node_states[node_id].sized(message)
             case UsageReported(node_id=node_id):
-                self._record.progress[node_id].used(message)
+                self._run_state.node_states[node_id].used(message)
                 tell(self._pipeline, message)
             case TimeSpent(node_id=node_id):
-                self._record.progress[node_id].spent(message)
+                self._run_state.node_states[node_id].spent(message)
             case OperatorLogged():
                 tell(self._pipeline, message)
             case SourceQuiet(node_id=node_id, text=text):
                 tell(self._pipeline, OperatorLogged(self._pipeline_id, node_id, "warning", text))
             case Stalled():
-                self._record.stalled(message)
+                self._run_state.stalled(message)
             case Moved(node_id=node_id):
-                self._record.progress[node_id].stalled = None
+                self._run_state.node_states[node_id].stalled = None
                 self._changed()
             case RowsFailed():
-                self._record.rows_failed(message)
+                self._run_state.rows_failed(message)
             case OperatorFailed():
                 self._operator_failed(message)
             case StageEnded():
                 self._stage_ended(message)
-            case Steer(order=order, answer=answer):
-                self._steer(order, answer)
+            case ControlRequest(command=command, answer=answer):
+                self._control_request(command, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
             case StopRequested(reason=reason):
@@ -149,51 +149,51 @@ class SupervisorActor(Stage):
             case PauseAnswer():
                 message.give()
             case _Tick():
-                self._look_around()
+                self._tick()
             case _:
                 refuse_unknown(message)
         if isinstance(message, StageEnded | Cancel | StopRequested | OperatorFailed):
-            self._go_on()
+            self._advance()
 
     def drop(self, message: Any) -> None:
         """Let nobody wait for an answer that will not come."""
-        if isinstance(message, Steer):
+        if isinstance(message, ControlRequest):
             message.answer.set_exception(ActorEndedError("the run has ended"))
 
     def release(self) -> None:
         """See to it that no stage outlives the supervisor, whatever ended it."""
-        for group in self._groups.values():
-            group.cancel()
-            tell(group.writer, Drain())
+        for stages in self._stages.values():
+            stages.cancel()
+            tell(stages.writer, Drain())
 
     # Starting.
 
-    def _go_on(self) -> None:
+    def _advance(self) -> None:
         """Start what is to run now; settle when nothing runs and nothing is left to run."""
-        is_idle = all(group.is_over for group in self._groups.values())
-        if self._record.status is Status.RUNNING and self._waiting and (self._streaming or is_idle):
+        is_idle = all(stages.is_over for stages in self._stages.values())
+        if self._run_state.status is Status.RUNNING and self._waiting and (self._streaming or is_idle):
             # The last first: a writer must know who reads from it.
-            for plan in reversed(self._waiting if self._streaming else self._waiting[:1]):
-                self._start(plan)
-                self._waiting.remove(plan)
+            for opened in reversed(self._waiting if self._streaming else self._waiting[:1]):
+                self._start(opened)
+                self._waiting.remove(opened)
         elif is_idle:
             self._settle()
 
-    def _start(self, plan: OpenedNode) -> None:
-        group = NodeStages.start(plan, self._pipeline_id, self.actor_ref, self._crew, self._log)
-        self._groups[plan.node_id] = group
-        for other in self._groups.values():
-            if other.plan.reads(plan):
-                tell(group.writer, Attach(other.reader))
-        self._steering.begin(group.node, group.reader)
-        tell(group.node, Feed(group.reader))
-        self._record.node_started(plan)
+    def _start(self, opened: OpenedNode) -> None:
+        stages = NodeStages.start(opened, self._pipeline_id, self.actor_ref, self._refs, self._log)
+        self._stages[opened.node_id] = stages
+        for other in self._stages.values():
+            if other.opened.reads(opened):
+                tell(stages.writer, Attach(other.reader))
+        self._control.begin(stages.node, stages.reader)
+        tell(stages.node, Feed(stages.reader))
+        self._run_state.node_started(opened)
 
     # Steering.
 
-    def _steer(self, order: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+    def _control_request(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
         try:
-            self._do(order, answer)
+            self._do(command, answer)
         except BaseException as error:  # also of a bug, whoever waits hears
             if not answer.done():
                 answer.set_exception(error)
@@ -201,80 +201,80 @@ class SupervisorActor(Stage):
                 raise
         self._changed()
 
-    def _do(self, order: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
-        stages = [(group.node, group.reader) for group in self._groups.values()]
-        is_running = self._record.status is Status.RUNNING
-        match order:
+    def _do(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+        running = [(stages.node, stages.reader) for stages in self._stages.values()]
+        is_running = self._run_state.status is Status.RUNNING
+        match command:
             case Pause() if is_running:
-                status = replace(self._record.now(), paused=True)
+                status = replace(self._run_state.now(), paused=True)
                 self.mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
-                self._steering.pause(stages, status, answer)
+                self._control.pause(running, status, answer)
             case Unpause() if is_running:
-                self._steering.unpause(stages)
-                answer.set_result(self._record.now())
+                self._control.unpause(running)
+                answer.set_result(self._run_state.now())
             case Reconfigure(node_id=node_id):
-                group = self._groups.get(node_id)
-                is_over = not is_running or (group is not None and "node" in group.ended)
-                node = group.node if group else None
-                answer.set_result(self._steering.reconfigure(order, node, is_over=is_over))
+                stages = self._stages.get(node_id)
+                is_over = not is_running or (stages is not None and "node" in stages.ended)
+                node = stages.node if stages else None
+                answer.set_result(self._control.reconfigure(command, node, is_over=is_over))
             case _:  # it ends: no call begins
-                answer.set_result(self._record.now())
+                answer.set_result(self._run_state.now())
 
     # Ending.
 
     def _stage_ended(self, ended: StageEnded) -> None:
-        group = self._groups[ended.node_id]
-        group.ended[ended.role] = ended.outcome
+        stages = self._stages[ended.node_id]
+        stages.ended[ended.role] = ended.outcome
         if ended.outcome is StageOutcome.FAILED:
             assert ended.failure is not None
             self._failed(ended.node_id, ended.failure, ended.error)
         elif (
             ended.outcome is StageOutcome.STOPPED
-            and self._record.status is Status.RUNNING
+            and self._run_state.status is Status.RUNNING
             # A node stops when its writer is dead; what the writer says, before or after, is the cause (F1).
-            and (ended.role != "node" or group.writer.is_alive())
+            and (ended.role != "node" or stages.writer.is_alive())
         ):
             # Nobody here asked for it: somebody stopped our actor.
             error = DatagenError(f"the {ended.role} of node {ended.node_id} was stopped from outside")
             self._failed(ended.node_id, FailureRecord.of(error), error)
         if ended.role == "node" and ended.outcome is not StageOutcome.FINISHED:
-            tell(group.writer, Drain())
-        if len(group.ended) == 3:
-            self._node_ended(group)
+            tell(stages.writer, Drain())
+        if len(stages.ended) == 3:
+            self._node_ended(stages)
 
-    def _node_ended(self, group: NodeStages) -> None:
-        self._record.node_ended(group.plan, success=group.ended["writer"] is StageOutcome.FINISHED)
-        group.is_over = True
+    def _node_ended(self, stages: NodeStages) -> None:
+        self._run_state.node_ended(stages.opened, success=stages.ended["writer"] is StageOutcome.FINISHED)
+        stages.is_over = True
         self._changed()
 
     def _operator_failed(self, message: OperatorFailed) -> None:
-        was_running = self._record.status is Status.RUNNING
-        self._record.operator_failed(message)
+        was_running = self._run_state.status is Status.RUNNING
+        self._run_state.operator_failed(message)
         if was_running:  # else it failed because, or while, it was being cancelled
             self._cancel("")
 
     def _failed(self, node_id: str, failure: FailureRecord, error: BaseException | None) -> None:
-        self._record.failed(node_id, failure, error)
+        self._run_state.failed(node_id, failure, error)
         self._cancel("")
 
     def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
         """Stop everything, sink first."""
-        for plan in reversed(self._plans):
-            if plan.node_id in self._groups:
-                self._groups[plan.node_id].cancel()
-        if self._record.status is Status.RUNNING:
-            self._record.canceling(reason, end=end)
+        for opened in reversed(self._opened_nodes):
+            if opened.node_id in self._stages:
+                self._stages[opened.node_id].cancel()
+        if self._run_state.status is Status.RUNNING:
+            self._run_state.canceling(reason, end=end)
             self._changed()
 
     def _settle(self) -> None:
-        tell(self._pipeline, self._record.settle())
+        tell(self._pipeline, self._run_state.settle())
         self.end(StageOutcome.FINISHED)
 
-    def _look_around(self) -> None:
+    def _tick(self) -> None:
         if not self.actor_stopped.is_set():
-            self._record.look_around([group.plan for group in self._groups.values()])
+            self._run_state.tick([stages.opened for stages in self._stages.values()])
             self.mailbox.wake_after(TICK_SECONDS, _Tick())
 
     def _changed(self) -> None:
         if not self.actor_stopped.is_set():
-            self._record.changed()
+            self._run_state.changed()

@@ -60,7 +60,7 @@ class WriterActor(Stage):
 
     Args:
         node_id: the node's id.
-        boss: the supervisor.
+        supervisor: the supervisor.
         sink: the stream, open and recovered; the writer closes it.
         config: bounds and intervals.
         seal: whether to seal the stream on `Finish`.
@@ -68,10 +68,10 @@ class WriterActor(Stage):
     """
 
     def __init__(
-        self, node_id: str, boss: Recipient, sink: Sink, config: WriterConfig, *, seal: bool, log: PlatformLog
+        self, node_id: str, supervisor: Recipient, sink: Sink, config: WriterConfig, *, seal: bool, log: PlatformLog
     ) -> None:
-        super().__init__("writer", node_id, boss)
-        self._supervisor = boss
+        super().__init__("writer", node_id, supervisor)
+        self._supervisor = supervisor
         self._sink = sink
         self._config = config
         self._seal = seal
@@ -108,7 +108,7 @@ class WriterActor(Stage):
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
         if isinstance(message, Write):
-            _let_go(message)
+            _close_spill(message)
             _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
@@ -143,7 +143,7 @@ class WriterActor(Stage):
             filtered=sum(write.filtered for write in writes),
             skipped=sum(write.skipped for write in writes),
             dead=sum(write.dead for write in writes),
-            letters=b"".join([write.letters for write in writes if write.letters]),
+            dead_letters=b"".join([write.dead_letters for write in writes if write.dead_letters]),
             ids=(
                 next((write.ids[0] for write in writes if write.rows), None),
                 next((write.ids[1] for write in reversed(writes) if write.rows), None),
@@ -151,7 +151,7 @@ class WriterActor(Stage):
             marks=self._marks(writes),
         )
         for write in writes:
-            _let_go(write)
+            _close_spill(write)
             _acknowledge(write)
         self._waiting = []
         self.mailbox.release(*self._waiting_load)
@@ -213,16 +213,16 @@ class WriterActor(Stage):
             ),
         )
 
-    def _on_wait(self, waited: float | None, held: int) -> None:
-        self._meter.note(waited, held, self.clock.monotonic())
+    def _on_wait(self, waited: float | None, queued: int) -> None:
+        self._meter.note(waited, queued, self.clock.monotonic())
 
 
 def _joined(pieces: list[bytes | Spill]) -> bytes | Spill:
-    """Return what is written at once. A spool is alone: see `_take`."""
+    """Return what is written at once. A spill file is alone: see `_take`."""
     return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
 
 
-def _let_go(write: Write) -> None:
+def _close_spill(write: Write) -> None:
     """Close the file of a write that has one."""
     if isinstance(write.data, Spill):
         write.data.close()
@@ -251,13 +251,13 @@ class _BackpressureMeter:
         self._waits = 0
         self._waited = 0.0
 
-    def note(self, waited: float | None, held: int, now: float) -> None:
-        """Take note that a wait begins (`waited` None) or is over, with `held` rows in the queue."""
+    def note(self, waited: float | None, queued: int, now: float) -> None:
+        """Take note that a wait begins (`waited` None) or is over, with `queued` rows in the queue."""
         if waited is None:
             self._waits += 1
             if not self._is_open and now >= self._next_line:
                 self._is_open = True
-                self._log.warning(events.BACKPRESSURE, queue_rows=held, queue_size=self._capacity, waits=self._waits)
+                self._log.warning(events.BACKPRESSURE, queue_rows=queued, queue_size=self._capacity, waits=self._waits)
             return
         self._waited += waited
         if self._is_open:
@@ -266,7 +266,7 @@ class _BackpressureMeter:
             self._log.info(
                 events.BACKPRESSURE_OVER,
                 waited_s=round(waited, 6),
-                queue_rows=held,
+                queue_rows=queued,
                 waits=self._waits,
                 waited_total_s=round(self._waited, 6),
             )

@@ -59,7 +59,7 @@ NO_CAPS = Caps()
 
 
 def spending(folder: RunFolder) -> str:
-    """Return what a run with a budget has spent, by its ledger; empty for other runs."""
+    """Return what a run with a budget has spent, by its account; empty for other runs."""
     if not (folder.files_path / "budget.jsonl").exists():
         return ""
     try:

@@ -1,6 +1,6 @@
-"""Cancel a run of another process: through its control socket.
+"""Control a run of another process on this machine, through its control socket: pause, reconfigure, cancel.
 
-Where it has none, by SIGTERM: only a process that holds the run's lock is ever sent one.
+Where it has no socket, a cancel is a SIGTERM: only a process that holds the run's lock is ever sent one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,65 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llm_datagen.cli.run_view import RunView, look_at
-from llm_datagen.errors import DatagenError
+from llm_datagen.cli.execute import command_line
+from llm_datagen.cli.output import write
+from llm_datagen.cli.run_view import RunView, read_run
+from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 
 _LOOK_SECONDS = 0.1
 
 
-class CannotCancelError(DatagenError):
-    """Raised when a run cannot be cancelled from here; says why, and what to do."""
+def pause_run(folder: RunFolder) -> None:
+    """Begin no further calls of operators. Raises ControlError when the run cannot be reached."""
+    folder.load()
+    ask(folder, "pause")
+    go_on = command_line("unpause", folder.pipeline_id, folder.path.parent)
+    write(f"run {folder.pipeline_id}: paused. No new calls; running calls finish and are saved")
+    write(f"  go on   {go_on}")
+
+
+def unpause_run(folder: RunFolder) -> None:
+    """Begin calls again. Raises ControlError when the run cannot be reached."""
+    folder.load()
+    answer = ask(folder, "unpause")
+    write(f"run {folder.pipeline_id}: {answer['status']}, not paused")
+
+
+def reconfigure_run(
+    folder: RunFolder,
+    node: str | None,
+    *,
+    parallel_size: int | None = None,
+    batch_size: int | None = None,
+    rate: float | None = None,
+) -> None:
+    """Change a node of a run, and its run state.
+
+    Args:
+        folder: the run's folder.
+        node: the id of a node, or its number; None when there is only one.
+        parallel_size: batches in its operator at once, at most; None leaves it.
+        batch_size: items a batch; None leaves it.
+        rate: rows a second, at most; 0 takes the limit off, None leaves it.
+
+    Raises:
+        ConfigError: when there is no such node, or it cannot be changed so; nothing is changed then.
+        ControlError: when the run cannot be reached.
+    """
+    known = [entry["node_id"] for entry in folder.load()["nodes"]]
+    if node is None:
+        if len(known) > 1:
+            raise ConfigError(f"say which node, by --node: {', '.join(known)}")
+        node = known[0]
+    if node not in known and f"node_{node}" in known:
+        node = f"node_{node}"
+    now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
+    write(
+        f"run {folder.pipeline_id}: {now['node_id']} has parallel_size {now['parallel_size']}, "
+        f"batch_size {now['batch_size']}" + (f", {now['rate']:g} rows a second at most" if now["rate"] else "")
+    )
 
 
 def send_cancel(folder: RunFolder, reason: str = "") -> int:
@@ -34,36 +83,35 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        CannotCancelError: when nobody runs it, or nobody whom a signal from here would reach.
-        ControlError: when it has a control socket, and does not answer there.
+        ControlError: when nobody runs it, nobody whom a signal from here would reach, or its control socket does not
+            answer.
     """
-    run = look_at(folder)
+    run = read_run(folder)
     name = f"run {folder.pipeline_id!r}"
-    if not folder.is_locked() and not run.is_live:
-        raise CannotCancelError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
-    host, pid = run.image.get("host"), run.image.get("pid")
+    if not folder.lock.is_held() and not run.is_live:
+        raise ControlError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
+    host, pid = run.state.get("host"), run.state.get("pid")
     if host != socket.gethostname():
-        raise CannotCancelError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
-    owner = folder.owner()
+        raise ControlError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
+    owner = folder.lock.owner()
     if owner is not None and owner.control and not owner.is_elsewhere:
         ask(folder, "cancel", reason=reason)
         return owner.pid
     if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.path / "lock"):
-        raise CannotCancelError(
-            f"{name} is being run, but not by process {pid}, of which its image tells; it may be about to start: try "
-            "again"
+        raise ControlError(
+            f"{name} is running, but not in process {pid}, which its run state names. Try again: it may be starting"
         )
     if not _takes_sigterm(pid):
-        raise CannotCancelError(
+        raise ControlError(
             f"{name} is run by process {pid}, which would not save at a SIGTERM, but die of it (the run was not "
             "started by run() in its main thread); let that program call cancel()"
         )
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
-        raise CannotCancelError(f"{name}: process {pid} has ended just now") from None
+        raise ControlError(f"{name}: process {pid} has ended just now") from None
     except PermissionError:
-        raise CannotCancelError(f"{name} is run by process {pid} of another user: cancel it as that user") from None
+        raise ControlError(f"{name} is run by process {pid} of another user: cancel it as that user") from None
     return pid
 
 
@@ -79,11 +127,11 @@ def wait_for_end(folder: RunFolder, timeout: float, clock: Callable[[], float] =
         The run as it is then; None when it is still running.
     """
     deadline = clock() + timeout
-    while folder.is_locked():
+    while folder.lock.is_held():
         if clock() >= deadline:
             return None
         time.sleep(_LOOK_SECONDS)
-    return look_at(folder)
+    return read_run(folder)
 
 
 def _holds(pid: int, lock: Path) -> bool:

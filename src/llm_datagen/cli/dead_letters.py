@@ -11,19 +11,18 @@ from typing import Any
 from llm_datagen.cli.causes import reason_of, shape_of
 from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write, write_json, write_json_line
-from llm_datagen.cli.run_view import RunView, enter_run
+from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
-from llm_datagen.operators.import_path import did_you_mean
+from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.commit_log import Position
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.sink import position_of
-from llm_datagen.streams.storage.memory import MemoryStorage
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,8 +68,8 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
         StreamError: when its dead letters cannot be read.
     """
     replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
-    run = enter_run(results_dir, pipeline_id)
-    entries = _chosen(run.image["nodes"], node)
+    run = open_run(results_dir, pipeline_id)
+    entries = _chosen(run.state["nodes"], node)
     if as_rows:
         for row in _rows(entries):
             if as_json:
@@ -103,10 +102,10 @@ def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, A
 
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
     for entry in entries:
-        stream = StreamFactory.of_node(entry, "output_uri")
+        stream = StreamFactory.output_of(entry)
         groups: dict[tuple[str, str], DeadLetterGroup] = {}
-        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
-            kind, text = letter["error"]["kind"], reason_of(letter["error"])
+        for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
+            kind, text = dead_letter["error"]["kind"], reason_of(dead_letter["error"])
             cause = (kind, shape_of(text))
             if cause not in groups and len(groups) >= _GROUPS:
                 text = f"{_OTHERS} {text}"
@@ -117,8 +116,8 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
                     operator=entry["operator"],
                     kind=kind,
                     text=text,
-                    row_id=letter["_i"],
-                    input=letter.get("raw", letter.get("input")),
+                    row_id=dead_letter["_i"],
+                    input=dead_letter.get("raw", dead_letter.get("input")),
                     file=str(Path(stream.errors_path).absolute()),
                 )
             groups[cause].count += 1
@@ -128,19 +127,19 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
 def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield what is told of each dead letter, one after the other: no more than one is in memory."""
     for entry in entries:
-        stream = StreamFactory.of_node(entry, "output_uri")
-        source = StreamFactory.of_node(entry, "input_uri")
-        for letter in read_letters(stream, position=committed(stream, entry) or Position()):
+        stream = StreamFactory.output_of(entry)
+        source = StreamFactory.input_of(entry)
+        for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             where = ""
             with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
-                where = source.line_place(letter["source"][1])
+                where = source.line_place(dead_letter["source"][1])
             yield {
                 "node_id": entry["node_id"],
-                "row_id": letter["_i"],
+                "row_id": dead_letter["_i"],
                 "where": where,
-                "kind": letter["error"]["kind"],
-                "text": reason_of(letter["error"]),
-                "input": letter.get("raw", letter.get("input")),
+                "kind": dead_letter["error"]["kind"],
+                "text": reason_of(dead_letter["error"]),
+                "input": dead_letter.get("raw", dead_letter.get("input")),
             }
 
 
@@ -180,9 +179,9 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
     if skipped:
         yield f"  {rows_in_words(skipped)} skipped (on_error: skip); of these, nothing is kept"
     if run.status == Status.FAILED:
-        yield _foreign("  it failed: ", str(run.image.get("error")))
-        if run.image.get("failed_row"):
-            yield _foreign("  at ", run.image["failed_row"])
+        yield _foreign("  it failed: ", str(run.state.get("error")))
+        if run.state.get("failed_row"):
+            yield _foreign("  at ", run.state["failed_row"])
         may_fail = any(entry.get("kept") or entry.get("filtered") for entry in entries)  # else perhaps all rows do
         yield (
             f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
@@ -192,13 +191,13 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
 
 
 def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
-    """Return the position of the stream that a node of an image writes; None when it has not begun.
+    """Return the position of the stream that a node of a run state writes; None when it has not begun.
 
     Raises:
         StreamMissingError: when it has begun, and nothing of it is to be found.
     """
     found = position_of(stream) or position_of(stream)  # a stream that is sealed between two looks has both
-    if found is None and entry.get("rows_in") and not stream.exists() and not is_in_memory(stream):
+    if found is None and entry.get("rows_in") and not stream.exists() and not stream.is_in_memory:
         raise StreamMissingError(
             f"{stream.path}, which {entry['node_id']} has written, is not there; relative paths count from the "
             "directory in which the run was started: go there, or restore the file"
@@ -206,16 +205,11 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
     return found[1] if found else None
 
 
-def is_in_memory(stream: Stream) -> bool:
-    """Return whether a stream is gone with the process that wrote it."""
-    return isinstance(stream.disk, MemoryStorage)
-
-
-def dead_rows(image: dict[str, Any]) -> dict[str, int]:
-    """Return how many rows are dead-lettered now, for each node of an image that has any, by its label."""
+def dead_rows(run_state: dict[str, Any]) -> dict[str, int]:
+    """Return how many rows are dead-lettered now, for each node of a run state that has any, by its label."""
     counts = {}
-    for entry in image["nodes"]:
-        position = committed(StreamFactory.of_node(entry, "output_uri"), entry)
+    for entry in run_state["nodes"]:
+        position = committed(StreamFactory.output_of(entry), entry)
         if position is not None and position.dead:
             counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
     return counts

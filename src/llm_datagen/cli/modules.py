@@ -20,18 +20,18 @@ def make_importable(*folders: Path) -> None:
             sys.path.insert(0, str(folder))
 
 
-def know_protocols(image: Mapping[str, Any], target: str) -> None:
+def import_protocols(run_state: Mapping[str, Any], target: str) -> None:
     """Import the modules of a run's operators if a protocol of its streams is not known: they may register it.
 
     Args:
-        image: the image of the run.
+        run_state: the run state.
         target: what the run was started with: a YAML file, or ``module:attr``.
 
     Raises:
         ConfigError: when they cannot be imported.
     """
     try:
-        for entry in image["nodes"]:
+        for entry in run_state["nodes"]:
             for uri in (*inputs_of(entry["input_uri"]).values(), entry["output_uri"]):
                 StreamFactory.stream_class(uri)
     except UnknownProtocolError:

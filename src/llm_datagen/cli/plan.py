@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write_json
-from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
+from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.pipeline.fan_out import RoutingOperator
@@ -37,7 +37,7 @@ class Plan:
         seconds: how long the run takes.
         notes: what is to be known of these figures.
         spent: US dollars that the sample cost; None when no price is known.
-        calls: calls that the sample took, without those that the journal answered.
+        calls: calls that the sample took, without those that the cache answered.
         failed: rows of the sample that failed.
     """
 
@@ -93,8 +93,8 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
     def choose(stream: Stream, root: RootNames | None) -> Sample:
         return random_rows(stream, count, seed=seed, root=root)
 
-    trying = Trying(find_target(name, parse_settings(settings)), choose, rows=count)
-    plan = _plan(name, trying, seed)
+    preview_run = PreviewRun(find_target(name, parse_settings(settings)), choose, rows=count)
+    plan = _plan(name, preview_run, seed)
     if as_json:
         write_json(plan.as_dict())
     else:
@@ -105,35 +105,38 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
     return FAILED if plan.failed and not any(node.rows_out.value for node in plan.nodes) else 0
 
 
-def _plan(name: str, trying: Trying, seed: int) -> Plan:
-    counts = {place: sample.count or 0 for place, (_, sample) in trying.samples.items()}
-    trials = list(trying.stages())
-    nodes = project(trials, counts)
+def _plan(name: str, preview_run: PreviewRun, seed: int) -> Plan:
+    counts = {place: sample.count or 0 for place, (_, sample) in preview_run.samples.items()}
+    previews = list(preview_run.stages())
+    nodes = project(previews, counts)
     return Plan(
         name=name,
         count=sum(counts.values()),
         nodes=nodes,
-        seconds=run_seconds(nodes, streaming=bool(trying.image["config"]["streaming"])),
-        notes=list(_notes(trying, trials, nodes, seed)),
-        spent=spent_in(stage for stage, _ in trials).cost,
-        calls=sum(made_of(calls) for _, calls in trials),
-        failed=sum(len(stage.failed) for stage, _ in trials),
+        seconds=run_seconds(nodes, streaming=bool(preview_run.run_state["config"]["streaming"])),
+        notes=list(_notes(preview_run, previews, nodes, seed)),
+        spent=spent_in(stage for stage, _ in previews).cost,
+        calls=sum(made_of(calls) for _, calls in previews),
+        failed=sum(len(stage.failed) for stage, _ in previews),
     )
 
 
 def _notes(
-    trying: Trying, trials: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse], seed: int
+    preview_run: PreviewRun,
+    previews: Sequence[tuple[NodePreview, Sequence[ObservedCall]]],
+    nodes: Sequence[NodeUse],
+    seed: int,
 ) -> Iterator[str]:
     """Say what the figures rest on, and what they leave out."""
-    for stream, sample in trying.samples.values():
+    for stream, sample in preview_run.samples.values():
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
         yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
         if sample.unreadable:
             yield f"{number(len(sample.unreadable))} of them could not be read; the figures count on all rows"
-    for (stage, calls), node in zip(trials, nodes, strict=True):
+    for (stage, calls), node in zip(previews, nodes, strict=True):
         for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
             yield f"{node.node_id}: {note}"
-    yield from _notes_of_budgets(trials, nodes)
+    yield from _notes_of_budgets(previews, nodes)
     left_out = "tries that fail, pauses after them, and limits that nobody gave, are left out"
     yield f"± holds the sampling error with 95 %; {left_out}"
 
@@ -155,7 +158,7 @@ def _notes_of_rows(stage: NodePreview) -> Iterator[str]:
 def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[str]:
     cached = sum(1 for call in calls if call.answer and call.answer.is_cached)
     if cached:
-        yield f"the journal answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid"
+        yield f"the cache answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid"
     if node.bound == "calls" and node.at_once > node.was_at_once:
         yield (
             f"{rows_in_words(node.was_at_once)} at once here, {number(node.at_once)} in the run: that calls then take "
@@ -171,11 +174,11 @@ def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[st
 
 
 def _notes_of_budgets(
-    trials: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse]
+    previews: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse]
 ) -> Iterator[str]:
     """Say that a budget is too small. The operators that have one spend it together; the lowest stops the run."""
     found = []
-    for (stage, _), node in zip(trials, nodes, strict=True):
+    for (stage, _), node in zip(previews, nodes, strict=True):
         operator = stage.operator.operator if isinstance(stage.operator, RoutingOperator) else stage.operator
         found += [(budget, use) for use in node.models if (budget := getattr(operator, "budget", None)) is not None]
     usd = min((budget.picodollars for budget, _ in found if budget.picodollars), default=None)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import write_json
-from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
+from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors.escape import escape
 from llm_datagen.operators import Call
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 """A text, and its style."""
 
-_HELD_BACK = "CallHeldBackError"
+_HELD_BACK = "CallSkippedError"
 _INDENT = " " * 14
 
 
@@ -54,10 +54,10 @@ def preview_pipeline(
         return rows_at(stream, numbers, root=root) if numbers else first_rows(stream, count, root=root)
 
     target = find_target(name, parse_settings(settings))
-    trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
+    preview_run = PreviewRun(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
     console = SafeConsole()
     tried, stages, calls = [], [], []
-    for stage, made in trying.stages():
+    for stage, made in preview_run.stages():
         tried.append(stage)
         stages.append(_stage_data(stage, made))
         calls += made
@@ -66,7 +66,7 @@ def preview_pipeline(
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
         f"{stream.path}: row {at} cannot be read: {escape(why)}"
-        for stream, sample in trying.samples.values()
+        for stream, sample in preview_run.samples.values()
         for at, why in sample.unreadable.items()
     ]
     failed = sum(len(stage["failed"]) for stage in stages)
@@ -94,7 +94,7 @@ def _closing(sums: Mapping[str, Any], failed: int, make_calls: bool) -> str:
     if not make_calls:
         return f"{_in_words(sums['held_back'], 'call')} not made, nothing spent and nothing written"
     cost = "" if not sums["calls"] else ", cost unknown" if sums["cost"] is None else f", ${sums['cost']:.6f}"
-    cached = f", {number(sums['cached'])} answered by the journal" if sums["cached"] else ""
+    cached = f", {number(sums['cached'])} answered by the cache" if sums["cached"] else ""
     tokens = f"{number(sums['prompt_tokens'])} + {number(sums['completion_tokens'])} tokens"
     lost = f"; {rows_in_words(failed)} failed" if failed else ""
     return f"{_in_words(sums['calls'], 'call')} made{cached}: {tokens}{cost}; no output was written{lost}"
@@ -122,7 +122,7 @@ def _stage_lines(
         yield f"    batches   {text}", "yellow"
     rows = _by_row(calls)
     known = stage.made_of()
-    failed = {letter["_i"]: letter for letter in stage.failed}
+    failed = {dead_letter["_i"]: dead_letter for dead_letter in stage.failed}
     before: Sequence[Mapping[str, Any]] = ()
     for row_id, item in stage.given:
         yield _one_line(f"  row {row_id}  ", item), "cyan"
@@ -179,7 +179,7 @@ def _call_lines(call: ObservedCall, before: Sequence[Mapping[str, Any]]) -> Iter
     if answer is not None:
         used = f"{answer.usage.get('prompt_tokens', 0)} + {answer.usage.get('completion_tokens', 0)} tokens"
         cost = "" if answer.cost is None or answer.is_cached else f", ${answer.cost:.6f}"
-        time = "from the journal" if answer.is_cached else f"{answer.seconds:.2f} s{cost}"
+        time = "from the cache" if answer.is_cached else f"{answer.seconds:.2f} s{cost}"
         tries = f", {answer.attempts} tries" if answer.attempts > 1 else ""
         yield f"    answer    {_indented(answer.text or '(no text)')}", "green"
         yield f"{_INDENT}({answer.finish_reason}, {used}, {time}{tries})", "dim"
@@ -218,9 +218,9 @@ def _stage_data(stage: NodePreview, calls: Sequence[ObservedCall]) -> dict[str, 
         "given": [_row(row_id, item) for row_id, item in stage.given],
         "made": [_row(row_id, item) for row_id, item in stage.made],
         "failed": [
-            {"row": letter["_i"], "kind": letter["error"]["kind"], "text": letter["error"]["text"]}
-            for letter in stage.failed
-            if letter["error"]["kind"] != _HELD_BACK
+            {"row": dead_letter["_i"], "kind": dead_letter["error"]["kind"], "text": dead_letter["error"]["text"]}
+            for dead_letter in stage.failed
+            if dead_letter["error"]["kind"] != _HELD_BACK
         ],
         "calls": [
             {

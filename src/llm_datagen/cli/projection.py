@@ -109,7 +109,7 @@ class NodeUse:
         row_seconds: how long a row takes, on the average.
         seconds: how long all take; 0 when they take next to nothing.
         at_once: rows in the operator at once.
-        was_at_once: the most that were in the trial.
+        was_at_once: the most that were in the preview.
         bound: what decides on `seconds`: "calls", "requests_per_minute", "tokens_per_minute", "rate"; "" for nothing.
     """
 
@@ -125,16 +125,18 @@ class NodeUse:
     bound: str
 
 
-def project(trials: Iterable[tuple[NodePreview, Sequence[ObservedCall]]], counts: Mapping[Place, int]) -> list[NodeUse]:
+def project(
+    previews: Iterable[tuple[NodePreview, Sequence[ObservedCall]]], counts: Mapping[Place, int]
+) -> list[NodeUse]:
     """Return what each node will do.
 
     Args:
-        trials: the nodes with their calls, each behind those that it reads from.
+        previews: the nodes with their calls, each behind those that it reads from.
         counts: how many rows each input has, by its place.
     """
     known = {place: Estimate(count) for place, count in counts.items()}
     found = []
-    for stage, calls in trials:
+    for stage, calls in previews:
         rows_in = sum((known[stream.place] for stream in sources_of(stage.entry)), NOTHING)
         use = _node_use(stage, calls, rows_in)
         known[StreamFactory.create(stage.entry["output_uri"]).place] = use.rows_out

@@ -8,10 +8,10 @@ from typing import Any
 from llm_datagen.cli.budget import NO_CAPS, Caps
 from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
-from llm_datagen.cli.modules import know_protocols, make_importable
+from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_origin import Origin, origin_of
-from llm_datagen.cli.run_view import headline, look_at
+from llm_datagen.cli.run_view import headline, read_run
 from llm_datagen.cli.target import Target, default_results, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
@@ -53,7 +53,7 @@ def resume_run(
     """
     run = _Stopped(pipeline_id, name, results_dir)
     if max_errors is not None:
-        on_error = _policy(run.image, on_error)
+        on_error = _policy(run.run_state, on_error)
     target = run.target("resume")
     target.pipeline.resume(
         pipeline_id,
@@ -82,10 +82,10 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
         DatagenError: when it cannot be resumed, or fails.
     """
     run = _Stopped(pipeline_id, name, results_dir)
-    dead = dead_rows(run.image)
+    dead = dead_rows(run.run_state)
     if not dead:
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
-        write(headline(look_at(run.folder)))
+        write(headline(read_run(run.folder)))
         return 0
     target = run.target("replay")
     target.pipeline.replay(pipeline_id, on_change=on_change)
@@ -124,9 +124,9 @@ def parse_max_errors(text: str | None) -> int | float | None:
     return check_max_errors("--max-errors", value)
 
 
-def _policy(image: dict[str, Any], on_error: OnError | None) -> OnError:
+def _policy(run_state: dict[str, Any], on_error: OnError | None) -> OnError:
     """Return what becomes of rows that fail when only their number was given: what it was, if that is one thing."""
-    known: set[OnError] = {entry["on_error"] for entry in image["nodes"]} if on_error is None else {on_error}
+    known: set[OnError] = {entry["on_error"] for entry in run_state["nodes"]} if on_error is None else {on_error}
     if known == {"fail"} or len(known) > 1:
         raise ConfigError("--max-errors: say what becomes of rows that fail: --on-error skip, or dead_letter")
     return known.pop()
@@ -151,12 +151,12 @@ class _Stopped:
         if self._given is not None and results_dir is None:
             results_dir = Path(self._given.pipeline.results_dir)
         self.folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
-        self.image = self.folder.load()  # there must be such a run before anything else is said of it
+        self.run_state = self.folder.load()  # there must be such a run before anything else is said of it
         self._origin = origin_of(self.folder)
         if self._origin is not None:
             self._origin.enter()
         if self._origin is not None and self._given is None:
-            know_protocols(self.image, self._origin.target)
+            import_protocols(self.run_state, self._origin.target)
 
     def target(self, verb: str) -> Target:
         """Return the pipeline; `verb` is what is to be done with it.
@@ -165,31 +165,31 @@ class _Stopped:
             ConfigError: when it is not known where its operators come from, or they cannot be had.
         """
         if self._given is None and self._origin is None:
-            target = self._by_image(verb)
+            target = self._by_run_state(verb)
         else:
             target = self._given or find_target(self._origin.target if self._origin else "")
         target.pipeline.results_dir = str(self.folder.path.parent)
         return target
 
-    def _by_image(self, verb: str) -> Target:
-        """Return a pipeline whose operators are made as the image says: it was started by a program."""
+    def _by_run_state(self, verb: str) -> Target:
+        """Return a pipeline whose operators are made as the run state says: it was started by a program."""
         make_importable(Path.cwd())
         try:
-            operators_of(self.image)
+            operators_of(self.run_state)
         except ConfigError as error:
             pipeline_id = self.folder.pipeline_id
             raise ConfigError(
                 f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
                 f"known; say it: llm-datagen {verb} {pipeline_id} FILE.yaml (or module:name). {error}"
             ) from error.__cause__
-        return Target(name="", pipeline=UnifiedPipeline(log_file=self.image.get("log_file")))
+        return Target(name="", pipeline=UnifiedPipeline(log_file=self.run_state.get("log_file")))
 
     def keep_origin(self, target: Target, verb: str) -> str:
         """Keep where its operators come from now, and return what is said of that; `verb` is what is done with it."""
         if not target.name:
             return (
-                "with the operators that its image names; edits of the program, such as a prompt, are not read. To use "
-                f"them: llm-datagen {verb} {self.folder.pipeline_id} module:pipeline"
+                "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "
+                f"use them: llm-datagen {verb} {self.folder.pipeline_id} module:pipeline"
             )
         origin = self._origin or Origin.here(target.name)
         Origin(target=target.name, cwd=origin.cwd).save(self.folder)

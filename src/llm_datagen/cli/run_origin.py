@@ -1,4 +1,4 @@
-"""Where a run came from: kept beside its image as ``origin.json``, so that ``resume ID`` needs nothing else."""
+"""Where a run came from: kept beside its run state as ``origin.json``, so that ``resume ID`` needs nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Origin:
         return cls(target=target, cwd=str(Path.cwd()))
 
     def save(self, folder: RunFolder) -> None:
-        """Keep it beside the image of a run."""
+        """Keep it beside the run state."""
         kept = replace(self, folder=str(folder.path.absolute()))
         data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         LocalStorage().replace(str(_path(folder)), data, sync=False)

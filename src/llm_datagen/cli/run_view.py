@@ -1,4 +1,4 @@
-"""The runs that there are, and how they really are: an image alone may tell of a process that is gone."""
+"""The runs that there are, and how they really are: a run state alone may tell of a process that is gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.cli.modules import know_protocols
+from llm_datagen.cli.modules import import_protocols
 from llm_datagen.cli.run_origin import origin_of
 from llm_datagen.errors import PipelineNotFoundError, RunStateError
 from llm_datagen.errors.escape import escape_line
@@ -23,7 +23,7 @@ from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.store import run_ids
 
 INTERRUPTED = "interrupted"
-"""The status of a run whose image says that it is running, and whose process is gone."""
+"""The status of a run whose run state says that it is running, and whose process is gone."""
 
 UNREADABLE = "unreadable"
 
@@ -35,7 +35,7 @@ class RunView:
     Attributes:
         pipeline_id: its id.
         status: how it really is.
-        image: its image; empty when it cannot be read.
+        state: its run state; empty when it cannot be read.
         is_live: whether a process is at it.
         note: what else is to be said.
         spending: what it has spent of its budget; empty for a run without one, or when nobody has looked.
@@ -43,7 +43,7 @@ class RunView:
 
     pipeline_id: str
     status: str
-    image: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
     is_live: bool = False
     note: str = ""
     spending: str = ""
@@ -51,7 +51,7 @@ class RunView:
     @property
     def rerun_note(self) -> str:
         """What is to be said of a `rerun` that was cut short; empty when there is none."""
-        names = sorted(unsettled(self.image))
+        names = sorted(unsettled(self.state))
         if not names:
             return ""
         return (
@@ -61,24 +61,24 @@ class RunView:
 
     def nodes(self) -> list[NodeView]:
         """Return its nodes."""
-        nodes = self.image.get("nodes", [])
+        nodes = self.state.get("nodes", [])
         if self.status == INTERRUPTED:
             nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
         return [view_of(node) for node in nodes]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data: the image, with the status that is true, and the one that was saved."""
+        """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
         return {
-            **self.image,
+            **self.state,
             "pipeline_id": self.pipeline_id,
             "status": self.status,
-            "saved_status": self.image.get("status"),
+            "saved_status": self.state.get("status"),
             "note": self.note,
         }
 
     def brief(self) -> dict[str, Any]:
         """Return it as plain data, in short."""
-        nodes = self.image.get("nodes") or [{}]
+        nodes = self.state.get("nodes") or [{}]
         return {
             "pipeline_id": self.pipeline_id,
             "status": self.status,
@@ -88,50 +88,52 @@ class RunView:
             "rows_out": nodes[-1].get("rows_out", 0),
             "failed": sum(node.get("failed", 0) for node in nodes),
             "stalled": [node.node_id for node in self.nodes() if node.stalled],
-            "updated_at": self.image.get("updated_at"),
+            "updated_at": self.state.get("updated_at"),
             "note": self.note,
         }
 
 
-def look_at(folder: RunFolder) -> RunView:
+def read_run(folder: RunFolder) -> RunView:
     """Return a run as it is.
 
     Raises:
         PipelineNotFoundError: when there is none.
-        RunStateError: when its image cannot be read.
+        RunStateError: when its run state cannot be read.
     """
-    image = folder.load()
-    if image["status"] in {*LIVE, Status.PENDING}:
-        if folder.is_locked():
-            return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True)
-        image = folder.load()  # its last image is saved before the lock is free
-    if image["status"] in LIVE:
-        owner = folder.owner()
-        if (far := folder.runs_elsewhere()) is not None:
+    run_state = folder.load()
+    if run_state["status"] in {*LIVE, Status.PENDING}:
+        if folder.lock.is_held():
+            return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state, is_live=True)
+        run_state = folder.load()  # its last run state is saved before the lock is free
+    if run_state["status"] in LIVE:
+        owner = folder.lock.owner()
+        if (far := folder.lock.owner_elsewhere()) is not None:
             note = f"by {far}, whose lock cannot be seen from here"
-            return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image, is_live=True, note=note)
+            return RunView(
+                pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state, is_live=True, note=note
+            )
         who = f"process {owner.pid} on {owner.host}" if owner is not None and owner.is_elsewhere else "the process"
         note = f"{who} is gone; resume it: llm-datagen resume {folder.pipeline_id}"
-        return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, image=image, note=note)
-    return RunView(pipeline_id=folder.pipeline_id, status=image["status"], image=image)
+        return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, state=run_state, note=note)
+    return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state)
 
 
-def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
+def open_run(results_dir: Path, pipeline_id: str) -> RunView:
     """Return a run as it is, and make the directory in which it was started the working directory, if it is known.
 
     Protocols of the user's own are known then, too.
 
     Raises:
         PipelineNotFoundError: when there is none.
-        RunStateError: when its image cannot be read.
+        RunStateError: when its run state cannot be read.
         ConfigError: when its directory is not there any more, or a module that may register a protocol.
     """
     folder = RunFolder(results_dir.absolute(), pipeline_id)
-    run = look_at(folder)
+    run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
         origin.enter()
-        know_protocols(run.image, origin.target)
+        import_protocols(run.state, origin.target)
     return run
 
 
@@ -140,12 +142,12 @@ def all_runs(results_dir: str | Path) -> list[RunView]:
     runs = []
     for pipeline_id in run_ids(results_dir):
         try:
-            runs.append(look_at(RunFolder(results_dir, pipeline_id)))
+            runs.append(read_run(RunFolder(results_dir, pipeline_id)))
         except RunStateError as error:
             runs.append(RunView(pipeline_id=pipeline_id, status=UNREADABLE, note=str(error)))
         except PipelineNotFoundError:
             continue  # it was removed meanwhile
-    return sorted(runs, key=lambda run: (run.image.get("updated_at") or "", run.pipeline_id))
+    return sorted(runs, key=lambda run: (run.state.get("updated_at") or "", run.pipeline_id))
 
 
 def list_table(runs: list[RunView]) -> Table:
@@ -195,30 +197,32 @@ def run_lines(run: RunView) -> list[str]:
 
 def headline(run: RunView) -> str:
     """Return how a run is, in a line."""
-    why = run.note or run.image.get("error") or run.image.get("reason") or ""
-    paused = ", paused" if run.is_live and run.image.get("paused") else ""
+    why = run.note or run.state.get("error") or run.state.get("reason") or ""
+    paused = ", paused" if run.is_live and run.state.get("paused") else ""
     return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else ""))
 
 
 def _details(run: RunView) -> str:
-    image = run.image
+    run_state = run.state
     budget = f"budget: {run.spending}\n" if run.spending else ""
-    where = f", process {image['pid']} on {image['host']}" if run.is_live and image.get("pid") else ""
-    row = image.get("failed_row") if run.status == Status.FAILED else None
+    where = f", process {run_state['pid']} on {run_state['host']}" if run.is_live and run_state.get("pid") else ""
+    row = run_state.get("failed_row") if run.status == Status.FAILED else None
     at = f"failed at {escape_line(row)}\n" if row else ""
-    is_short = image.get("usage_is_partial") or (run.status == INTERRUPTED and image.get("status") != Status.RESUMING)
+    is_short = run_state.get("usage_is_partial") or (
+        run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING
+    )
     usage = "usage and cost are at least these: what was used just before a kill is missing\n" if is_short else ""
-    older = "".join(f"{escape_line(text)}\n" for text in _versions(image))
-    created, started = _time(image.get("created_at")), _time(image.get("started_at"))
+    older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
+    created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     return (
         f"{older}{at}{budget}{usage}created {created}, last started {started}, "
-        f"updated {_time(image.get('updated_at'))}{where}"
+        f"updated {_time(run_state.get('updated_at'))}{where}"
     )
 
 
-def _versions(image: dict[str, Any]) -> Iterator[str]:
+def _versions(run_state: dict[str, Any]) -> Iterator[str]:
     """Return what is to be said of nodes whose rows are not all of the operator as it is now."""
-    for entry in image.get("nodes", ()):
+    for entry in run_state.get("nodes", ()):
         old = older_rows(entry)
         if old is None:
             continue

@@ -12,16 +12,17 @@ from typing import Any
 import yaml
 
 from llm_datagen.cli.modules import make_importable
-from llm_datagen.cli.yaml_spec import PipelinePart, read_spec
+from llm_datagen.cli.yaml_spec import PIPELINE, PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.operators.import_path import did_you_mean, load, looking_up
+from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.operators.import_path import load, looking_up
 from llm_datagen.operators.references import build_operator
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.diagram import DrawingFormat, draw
+from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.streams import StreamFactory
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
@@ -78,7 +79,7 @@ class Target:
         return pipeline.create(chosen, if_exists=if_exists or "error", on_change=on_change)
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
-        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+        """Return the nodes as a run state has them, and their operators. Opens and changes nothing.
 
         Raises:
             ConfigError: when a setting is wrong, or cannot be set for this pipeline.
@@ -91,7 +92,7 @@ class Target:
         return self.pipeline.blueprint()
 
 
-def describe(results_dir: Path, name: str, format: DrawingFormat) -> str:
+def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
     """Return a drawing of a pipeline that was not run yet, or of a run. Opens no stream.
 
     Args:
@@ -115,7 +116,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: when it says nothing, or nothing that is known.
     """
-    known = [key for key in PipelinePart.model_fields if key not in {"operators", "pipeline_id"}]
+    known = [key for key in PIPELINE.model_fields if key not in {"operators", "pipeline_id"}]
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")

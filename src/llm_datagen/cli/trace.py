@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import enter_run
+from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.graph import unsettled
@@ -46,17 +46,17 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
         PipelineNotFoundError: when there is no such run.
         StreamError: when a stream cannot be read.
     """
-    run = enter_run(results_dir, pipeline_id)
+    run = open_run(results_dir, pipeline_id)
     row_id = parse_id(text)
-    found = list(trace(run.image, row_id))
+    found = list(trace(run.state, row_id))
     if as_json:
         rows = [{name: getattr(row, name) for name in Trace.__slots__} for row in found]
-        data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.image))}
+        data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.state))}
         write_json(data)
     elif not found:
-        write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.image, row_id)}")
+        write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.state, row_id)}")
     else:
-        for line in _lines(run.image, row_id, found):
+        for line in _lines(run.state, row_id, found):
             if is_terminal():
                 SafeConsole().print(line, soft_wrap=True)
             else:
@@ -66,31 +66,33 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
     return 0 if found else FAILED
 
 
-def _nearest(image: dict[str, Any], row_id: Id) -> str:
+def _nearest(run_state: dict[str, Any], row_id: Id) -> str:
     """Return what is to be said of the row that may be meant, or that a row would be a child of, by its name."""
-    for entry in image["nodes"]:
+    for entry in run_state["nodes"]:
         root = root_names(entry)
         if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():
             like = f"; ids of this run begin like {root.name(0)!r}"
             meant = f"{root.name(int(str(row_id).partition('_')[0]))}{str(row_id).lstrip('0123456789')}"
-            found = next(trace(image, parse_id(meant)), None) is not None
-            return like + (f": llm-datagen trace {image['pipeline_id']} {meant}" if found else "")
+            found = next(trace(run_state, parse_id(meant)), None) is not None
+            return like + (f": llm-datagen trace {run_state['pipeline_id']} {meant}" if found else "")
     parent = parent_of(row_id)
     while parent is not None:
-        if next(trace(image, parent), None) is not None:
-            return f"; of row {parent!r}, whose child it would be: llm-datagen trace {image['pipeline_id']} {parent}"
+        if next(trace(run_state, parent), None) is not None:
+            return (
+                f"; of row {parent!r}, whose child it would be: llm-datagen trace {run_state['pipeline_id']} {parent}"
+            )
         parent = parent_of(parent)
     return ""
 
 
-def _lines(image: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
+def _lines(run_state: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
-    yield Text(f"run {image['pipeline_id']}: row {row_id}")
+    yield Text(f"run {run_state['pipeline_id']}: row {row_id}")
     inputs = {row.uri: None for row in found if row.where == "input"}
-    inputs = inputs or dict.fromkeys(inputs_of(image["nodes"][0]["input_uri"]).values())
+    inputs = inputs or dict.fromkeys(inputs_of(run_state["nodes"][0]["input_uri"]).values())
     for uri in inputs:
         yield from _stream("input", uri, [row for row in found if row.where == "input" and row.uri == uri], widths)
-    for entry in image["nodes"]:
+    for entry in run_state["nodes"]:
         made = [row for row in found if row.where == entry["node_id"]]
         if made:
             yield from _stream(f"{entry['node_id']} {entry['operator']}", entry["output_uri"], made, widths)

@@ -1,4 +1,4 @@
-"""The ledger of a run, recounted from its files: a line a node, and what is wrong."""
+"""The account of a run, recounted from its files: a line a node, and what is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, enter_run
+from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import number
 from llm_datagen.runs.verify import FINDINGS_SHOWN, NodeAccount, verify
@@ -29,83 +29,83 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
     Raises:
         PipelineNotFoundError: when there is no such run.
     """
-    run = enter_run(results_dir, pipeline_id)
-    ledgers = verify(run.image)
-    findings = sum(len(ledger.findings) for ledger in ledgers)
+    run = open_run(results_dir, pipeline_id)
+    accounts = verify(run.state)
+    findings = sum(len(account.findings) for account in accounts)
     if as_json:
-        nodes = [{**asdict(ledger), "pending": ledger.pending} for ledger in ledgers]
+        nodes = [{**asdict(account), "pending": account.pending} for account in accounts]
         data = {"pipeline_id": pipeline_id, "status": run.status, "nodes": nodes, "findings": findings}
         write_json(data)
     else:
-        operators = [str(entry["operator"]) for entry in run.image["nodes"]]
+        operators = [str(entry["operator"]) for entry in run.state["nodes"]]
         if is_terminal():
-            SafeConsole().print(_table(ledgers, operators))
+            SafeConsole().print(_table(accounts, operators))
         else:
-            for ledger, operator in zip(ledgers, operators, strict=True):
-                write(_line(ledger, operator))
-        _conclude(run, ledgers, findings)
+            for account, operator in zip(accounts, operators, strict=True):
+                write(_line(account, operator))
+        _conclude(run, accounts, findings)
     return FAILED if findings else 0
 
 
-def _conclude(run: RunView, ledgers: list[NodeAccount], findings: int) -> None:
+def _conclude(run: RunView, accounts: list[NodeAccount], findings: int) -> None:
     what = "nothing is wrong" if not findings else "1 finding" if findings == 1 else f"{number(findings)} findings"
     write(f"run {run.pipeline_id} ({run.status}): {what}")
     if run.is_live:
         write(f"  {_ON_THE_MOVE}")
     if run.rerun_note:
         write(f"  {run.rerun_note}")
-    for ledger in ledgers:
-        for finding in ledger.findings:
-            write(f"  {ledger.node_id}: {finding}")
-        if len(ledger.findings) == FINDINGS_SHOWN:
-            write(f"  {ledger.node_id}: of more findings than {FINDINGS_SHOWN}, these are the first")
+    for account in accounts:
+        for finding in account.findings:
+            write(f"  {account.node_id}: {finding}")
+        if len(account.findings) == FINDINGS_SHOWN:
+            write(f"  {account.node_id}: of more findings than {FINDINGS_SHOWN}, these are the first")
 
 
-def _table(ledgers: list[NodeAccount], operators: list[str]) -> Table:
+def _table(accounts: list[NodeAccount], operators: list[str]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("node", max_width=30)
     for heading in ("rows\nin", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows\nout"):
         table.add_column(heading, justify="right")
     table.add_column("sealed")
-    for ledger, operator in zip(ledgers, operators, strict=True):
-        name = Text(ledger.node_id, no_wrap=True, overflow="ellipsis")
-        counts = (_count(ledger.rows_in), *_parts(ledger).values(), _count(_rows_out(ledger)))
+    for account, operator in zip(accounts, operators, strict=True):
+        name = Text(account.node_id, no_wrap=True, overflow="ellipsis")
+        counts = (_count(account.rows_in), *_parts(account).values(), _count(_rows_out(account)))
         table.add_row(
             name.append(f" {operator}", style="dim"),
             *(Text(count, no_wrap=True) for count in counts),
-            Text("yes", style="green") if ledger.complete else Text("no"),
-            style="bold red" if ledger.findings else "",
+            Text("yes", style="green") if account.complete else Text("no"),
+            style="bold red" if account.findings else "",
         )
     return table
 
 
-def _line(ledger: NodeAccount, operator: str) -> str:
-    parts = " + ".join(f"{count} {what}" for what, count in _parts(ledger).items())
-    before, after = _count(ledger.rows_in), _count(_rows_out(ledger))
-    seal = "sealed" if ledger.complete else "not sealed"
-    return f"{ledger.node_id} {operator}: {before} rows in = {parts}; {after} rows out, {seal}"
+def _line(account: NodeAccount, operator: str) -> str:
+    parts = " + ".join(f"{count} {what}" for what, count in _parts(account).items())
+    before, after = _count(account.rows_in), _count(_rows_out(account))
+    seal = "sealed" if account.complete else "not sealed"
+    return f"{account.node_id} {operator}: {before} rows in = {parts}; {after} rows out, {seal}"
 
 
-def _parts(ledger: NodeAccount) -> dict[str, str]:
+def _parts(account: NodeAccount) -> dict[str, str]:
     """Return what the source rows have become, each being exactly one of these."""
-    if _is_unknown(ledger):
+    if _is_unknown(account):
         return dict.fromkeys(("kept", "filtered", "skipped", "dead-lettered", "pending"), "?")
     return {
-        "kept": _count(ledger.kept) if ledger.covered else "0",
-        "filtered": number(ledger.filtered),
-        "skipped": number(ledger.skipped),
-        "dead-lettered": number(ledger.dead),
-        "pending": _count(ledger.pending),
+        "kept": _count(account.kept) if account.covered else "0",
+        "filtered": number(account.filtered),
+        "skipped": number(account.skipped),
+        "dead-lettered": number(account.dead),
+        "pending": _count(account.pending),
     }
 
 
-def _rows_out(ledger: NodeAccount) -> int | None:
-    return None if _is_unknown(ledger) else ledger.rows_out
+def _rows_out(account: NodeAccount) -> int | None:
+    return None if _is_unknown(account) else account.rows_out
 
 
-def _is_unknown(ledger: NodeAccount) -> bool:
+def _is_unknown(account: NodeAccount) -> bool:
     """Return whether the files are in no state to tell what became of the rows."""
-    return ledger.unsettled or (bool(ledger.findings) and not ledger.covered)
+    return account.unsettled or (bool(account.findings) and not account.covered)
 
 
 def _count(value: int | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from llm_datagen.operators.import_path import did_you_mean
+from llm_datagen.errors.hints import did_you_mean
 
 _PLAIN_WORDS = {
     "a valid string": "text",
@@ -58,6 +58,8 @@ def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
             return "this key is missing"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must hold keys and values, not {given!r}"
+        case "setting":  # as its table of settings says it
+            return problem["msg"]
         case "too_short" | "string_too_short":
             return "must not be empty"
         case _:

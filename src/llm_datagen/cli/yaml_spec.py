@@ -1,53 +1,50 @@
-"""What a pipeline in YAML may say: the arguments of `UnifiedPipeline`, an id, and a list of operators.
+"""What a pipeline in YAML may say: the settings of `UnifiedPipeline`, an id, and a list of operators.
 
-The models name every key once; a test sees to it that they are those of the constructor, `NodeConfig` and
-`WriterConfig`. What a key means is described there.
+Keys and their checks are those of the tables of settings (`llm_datagen.config.node`, `llm_datagen.pipeline.settings`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, create_model
 from pydantic_core import PydanticCustomError
 
 from llm_datagen.cli.yaml_errors import describe
 from llm_datagen.config import (
-    BatchBy,
-    DeliveryMode,
-    ExecutorKind,
-    Fsync,
-    InputIds,
-    Nan,
-    OnError,
-    PipelineIdScheme,
-    check_max_errors,
+    DataConfig,
+    NodeConfigOptions,
+    Setting,
+    WriterConfig,
+    settings_in,
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import OperatorRef
+from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.logs.rotation import LogFile
 
-
-def _max_errors(value: Any) -> Any:
-    try:
-        return check_max_errors("max_errors", value)
-    except ConfigError:
-        expected = "a number of rows (such as 100), or a share of the rows (such as 0.01)"
-        raise PydanticCustomError("max_errors", expected) from None
-
-
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
-MaxErrors = Annotated[int | float | None, PlainValidator(_max_errors)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _checking(name: str, check: Callable[[str, Any], Any]) -> Any:
+    """Return a type for pydantic whose values are checked as the table of settings says."""
+
+    def validate(value: Any) -> Any:
+        try:
+            check(name, value)
+        except ConfigError as error:
+            raise PydanticCustomError("setting", "{text}", {"text": str(error).removeprefix(f"{name} ")}) from None
+        return value
+
+    return Annotated[Any, PlainValidator(validate)]
 
 
 class _Part(BaseModel):
-    """A part of a file. What it leaves out is left to the engine: the defaults here only mean "not said"."""
+    """A part of a file. What it leaves out is left to the engine."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -56,27 +53,19 @@ class _Part(BaseModel):
         return {key: value for key, value in self.model_dump(exclude_unset=True).items() if key not in without}
 
 
-class WriterPart(_Part):
-    """`WriterConfig`."""
-
-    async_mode: bool = True
-    queue_size: Count = 1
-    flush_batch_size: Count = 1
-    flush_interval: Seconds = 1
-    retry_interval: Seconds = 1
-    fsync: Fsync = "close"
+def _keys(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return fields for pydantic: a key for each setting. The default only means "not said"."""
+    return {name: (_GROUPS.get(name) or _checking(name, each.check), None) for name, each in settings.items()}
 
 
-class DataPart(_Part):
-    """`DataConfig`."""
-
-    nan: Nan = "error"
-    max_record_bytes: Count | None = None
-    strict: bool = False
+_GROUPS: dict[str, Any] = {}
+for _group in (WriterConfig, DataConfig):
+    _model = create_model(_group.__name__, __base__=_Part, **_keys(settings_in(_group)))
+    _GROUPS[_group.setting_name] = _model | None
 
 
 class OperatorPart(_Part):
-    """An operator, and the `NodeConfig` of its node."""
+    """An operator; `OPERATOR` has the settings of its node, too."""
 
     use: Text
     """``module:Class``, ``module:function``, or ``module:object``."""
@@ -87,25 +76,6 @@ class OperatorPart(_Part):
     batch: bool = False
     """Whether the function takes a list of items."""
 
-    input_uri: Text = ""
-    output_uri: Text = ""
-    batch_size: Count = 1
-    batch_by: BatchBy = "position"
-    parallel_size: Count = 1
-    writer_config: WriterPart | None = None
-    ordered: bool = False
-    on_error: OnError = "fail"
-    max_errors: MaxErrors = None
-    retries: Whole = 0
-    retry_wait: Seconds = 1
-    delivery: DeliveryMode = "exactly_once"
-    grace: Seconds = 1
-    stall_after: Seconds = 1
-    rate: Seconds | None = None
-    executor: ExecutorKind = "auto"
-    idle_timeout: Seconds | None = None
-    data_config: DataPart | None = None
-
     def ref(self) -> OperatorRef:
         """Return how the operator is made."""
         return OperatorRef(use=self.use, with_=self.with_, name=self.name, batch=self.batch)
@@ -115,8 +85,14 @@ class OperatorPart(_Part):
         return self.given("use", "with_", "name", "batch")
 
 
+OPERATOR = create_model("OperatorPart", __base__=OperatorPart, **_keys(settings_in(NodeConfigOptions)))
+
+
 def _spelled_out(entry: Any) -> Any:
     return {"use": entry} if isinstance(entry, str) else entry
+
+
+_OPERATORS = Annotated[list[Annotated[OPERATOR, BeforeValidator(_spelled_out)]], Field(min_length=1)]  # type: ignore[valid-type]
 
 
 class LogPart(_Part):
@@ -128,38 +104,12 @@ class LogPart(_Part):
 
 
 class PipelinePart(_Part):
-    """A whole file."""
+    """A whole file; `PIPELINE` has the settings of the pipeline, too."""
 
-    operators: Annotated[list[Annotated[OperatorPart, BeforeValidator(_spelled_out)]], Field(min_length=1)]
+    operators: Sequence[OperatorPart]
     input_uri: Text
     output_uri: Text
     pipeline_id: Text = ""
-    streaming: bool = False
-    parallel_size: Count = 1
-    batch_size: Count = 1
-    writer_config: WriterPart | None = None
-    base_path: Text = ""
-    protocol_prefix: str = ""
-    default_protocol: Text = ""
-    results_dir: Text = ""
-    id_scheme: PipelineIdScheme = "path"
-    id_prefix: Text | None = None
-    input_ids: InputIds = "keep"
-    keep_ids: bool = True
-    id_column: Text | None = None
-    ordered: bool = False
-    on_error: OnError = "fail"
-    max_errors: MaxErrors = None
-    retries: Whole = 0
-    retry_wait: Seconds = 1
-    delivery: DeliveryMode = "exactly_once"
-    grace: Seconds = 1
-    stall_after: Seconds = 1
-    rate: Seconds | None = None
-    executor: ExecutorKind = "auto"
-    follow_input: bool = False
-    idle_timeout: Seconds | None = None
-    data_config: DataPart | None = None
     log_file: Text | LogPart | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -169,6 +119,17 @@ class PipelinePart(_Part):
             settings["log_file"] = LogFile(**self.log_file.given())
         return settings
 
+
+_OTHER_KEYS = {*PipelinePart.model_fields, "hooks", "node_configs", "default_protocol"}
+"""Settings of pipelines that no file says, or that are more, or less, there."""
+
+PIPELINE = create_model(
+    "PipelinePart",
+    __base__=PipelinePart,
+    operators=(_OPERATORS, ...),
+    default_protocol=(Text, ""),  # its module is imported later
+    **_keys({name: each for name, each in settings_in(PipelineSettings).items() if name not in _OTHER_KEYS}),
+)
 
 _MOST_VALUES = 100_000
 """Values that a file may have. More is no pipeline, but aliases of aliases of aliases."""
@@ -247,6 +208,6 @@ def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys such as 'operators', 'input_uri' and 'output_uri'")
     try:
-        return PipelinePart.model_validate({**content, **overrides})
+        return PIPELINE.model_validate({**content, **overrides})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error, PipelinePart)}") from None
+        raise ConfigError(f"{path}: {describe(error, PIPELINE)}") from None

@@ -1,20 +1,26 @@
 """The errors of llm-datagen: one tree under `DatagenError`.
 
+    DatagenError
+    ├─ ConfigError    a setting has a wrong value; nothing was touched
+    ├─ RunError       a run cannot begin, go on or be controlled, or it has failed
+    ├─ OperatorError  an operator, its worker process, or the ids of rows
+    ├─ StreamError    a stream, or a row of it
+    ├─ LLMError       a call to a model (`llm_datagen.llm.errors`)
+    ├─ DiskError      the operating system refuses an operation on a file
+    └─ StopRun        no error: an operator ends the run in good order
+
 Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from llm_datagen.errors.tracebacks import trace_of
-
-KEPT_CHARS = 64 * 1024
-"""Characters that are kept of an exception's text, and of its traceback, in a dead letter."""
-
-SHOWN_CHARS = 2_000
-"""Characters of it that a message, the image of a run and the log show."""
+from llm_datagen.errors.deprecation import old_names
+from llm_datagen.errors.failure_record import KEPT_CHARS as KEPT_CHARS
+from llm_datagen.errors.failure_record import SHOWN_CHARS as SHOWN_CHARS
+from llm_datagen.errors.failure_record import FailureRecord as FailureRecord
 
 
 class DatagenError(Exception):
@@ -29,36 +35,62 @@ class UnknownProtocolError(ConfigError):
     """Raised when a URI names a protocol that no stream class is registered for."""
 
 
-class PipelineExistsError(DatagenError):
+class RunError(DatagenError):
+    """The parent of what goes wrong with a run: it cannot begin, go on or be controlled, or it has failed."""
+
+
+class PipelineExistsError(RunError):
     """Raised by `create()` when the pipeline id, or one of its outputs, is already there."""
 
 
-class ResumeWarning(UserWarning):
-    """Warns that a resume uses what the run's image says, and not what the code gives."""
+class PipelineNotFoundError(RunError):
+    """Raised by `resume()` when no run state of that pipeline id can be found."""
 
 
-class PipelineNotFoundError(DatagenError):
-    """Raised by `resume()` when no image of that pipeline id can be found."""
-
-
-class PipelineBusyError(DatagenError):
+class PipelineBusyError(RunError):
     """Raised when another process, or another object in this one, is running the same pipeline id."""
 
 
-class ControlError(DatagenError):
-    """Raised when a run of another process cannot be steered from here; says why, and what to do."""
+class RunStateError(RunError):
+    """Raised when a `runtime.json` cannot be read."""
 
 
-class RunEndedError(DatagenError):
-    """Raised when an order comes after the end of a run, or of its host; a `pykka.ActorDeadError`, too."""
+class ControlError(RunError):
+    """Raised when a run of another process cannot be controlled from here; says why, and what to do."""
 
 
-class UnknownMessageError(DatagenError, TypeError):
+class RunEndedError(RunError):
+    """Raised when a command comes after the end of a run, or of its host; a `pykka.ActorDeadError`, too."""
+
+
+class UnknownMessageError(RunError, TypeError):
     """Raised to whoever asks an actor something that it does not understand; nothing is changed by it."""
 
 
-class OperatorMismatchError(DatagenError):
-    """Raised by `resume()` when the operators in the code are not those that the image was made with."""
+class NodeFailedError(RunError):
+    """Raised by `run()` when a node failed; `__cause__` is the original exception.
+
+    Attributes:
+        node_id: the node that failed first.
+        failed_row: which row it failed of, and its input in short; None when it was none's fault.
+    """
+
+    def __init__(self, message: str, node_id: str = "", failed_row: str | None = None) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.failed_row = failed_row
+
+
+class TooManyErrorsError(RunError):
+    """Raised when more rows failed than `max_errors` allows; `__cause__` is the last one's error."""
+
+
+class OperatorError(DatagenError):
+    """The parent of what goes wrong with an operator, its worker process, or the ids of rows."""
+
+
+class OperatorMismatchError(OperatorError):
+    """Raised by `resume()` when the operators in the code are not those that the run state was made with."""
 
 
 class OperatorChangedError(OperatorMismatchError):
@@ -73,74 +105,23 @@ class OperatorChangedError(OperatorMismatchError):
         self.changes = {node_id: tuple(parts) for node_id, parts in (changes or {}).items()}
 
 
-class OperatorWarning(UserWarning):
-    """Warns that rows of a run may not be those of one operator, called anew for each.
-
-    Given by `resume()` and `replay()` when the image, of an older version, does not say whether an operator was edited;
-    at the end of a run whose operator keeps something from one call to the next. And by `create()`, when rows of the
-    input have the column that `id_column` names, so that they fail unless an operator takes it out.
-    """
-
-
-class InputWarning(UserWarning):
-    """Warns, in `create()`, that an input does not seem to be what its format says, such as CSV with semicolons."""
-
-
-class RunStateError(DatagenError):
-    """Raised when a `runtime.json` cannot be read."""
-
-
-class IdError(DatagenError):
-    """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
-
-
-class FatalError(DatagenError):
+class FatalError(OperatorError):
     """Raised by an operator when no call can succeed any more: the run fails, whatever `on_error` and `retries` say.
 
     The row that it was called with has no part in it: it is not done, and a resume calls the operator with it again.
     """
 
 
-class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
-    """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
-
-    The run is then `stopped`, and can be resumed.
-
-    Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
-    """
+class IdError(OperatorError):
+    """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
 
 
-class NodeFailedError(DatagenError):
-    """Raised by `run()` when a node failed; `__cause__` is the original exception.
-
-    Attributes:
-        node_id: the node that failed first.
-        failed_row: which row it failed of, and its input in short; None when it was none's fault.
-    """
-
-    def __init__(self, message: str, node_id: str = "", failed_row: str | None = None) -> None:
-        super().__init__(message)
-        self.node_id = node_id
-        self.failed_row = failed_row
-
-
-class TooManyErrorsError(DatagenError):
-    """Raised when more rows failed than `max_errors` allows; `__cause__` is the last one's error."""
-
-
-class WorkerDiedError(DatagenError):
+class WorkerDiedError(OperatorError):
     """Raised when a worker process (``executor="process"``) died: killed, crashed, or ended by its operator."""
 
 
-class RemoteError(DatagenError):
+class RemoteError(OperatorError):
     """Raised in place of an operator's exception that cannot be brought over from a worker process."""
-
-
-class DiskError(DatagenError, OSError):
-    """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
-
-    `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
-    """
 
 
 class StreamError(DatagenError):
@@ -191,59 +172,39 @@ class RowValueError(RowFormatError, TypeError):
     """Raised when a row holds what its format cannot: NaN, half a character, a set; names the row and the column."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailureRecord:
-    """What is left of an exception once it has crossed an actor boundary.
+class DiskError(DatagenError, OSError):
+    """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
 
-    Plain text only, so that it can be logged, stored and sent without keeping any frame alive. As a string, it is
-    short enough for a message: its text is cut at `SHOWN_CHARS`.
-
-    Attributes:
-        kind: the exception's class name.
-        text: its message, cut at `KEPT_CHARS`; then its end says so, and how long it was.
-        trace: its formatted traceback, cut likewise, in its middle.
+    `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
     """
 
-    kind: str
-    text: str
-    trace: str
 
-    @classmethod
-    def of(cls, error: BaseException) -> FailureRecord:
-        """Return the record of `error`."""
-        try:
-            text = str(error)
-        except Exception as second:  # noqa: BLE001 - an exception of foreign code may not even have a text
-            text = f"<its text cannot be had: {type(second).__name__}>"
-        return cls(kind=type(error).__name__, text=_cut(_storable(text)), trace=_cut_middle(_storable(trace_of(error))))
+class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
+    """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether more was said than is kept."""
-        return len(self.text) > KEPT_CHARS or len(self.trace) > KEPT_CHARS
+    The run is then `stopped`, and can be resumed.
 
-    def __str__(self) -> str:
-        return f"{self.kind}: {_cut(self.text, SHOWN_CHARS)}"
+    Calls in flight end and are saved. The row that it was called with is not done: a resume goes on with it.
+    """
 
 
-def _storable(text: str) -> str:
-    """Return `text` without lone surrogates, which no file can hold."""
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+class ResumeWarning(UserWarning):
+    """Warns that a resume uses what the run state says, and not what the code gives."""
 
 
-def _cut(text: str, chars: int = KEPT_CHARS) -> str:
-    """Return `text`, or its beginning with a word on how long it was."""
-    return text if len(text) <= chars else f"{text[:chars]}… (cut: it has {len(text)} characters)"
+class OperatorWarning(UserWarning):
+    """Warns that rows of a run may not be those of one operator, called anew for each.
+
+    `resume()` and `replay()` give it when the run state comes from an older version and does not say whether an
+    operator was edited. A run gives it at its end when an operator keeps something from one call to the next.
+    `create()` gives it when rows of the input have the column that `id_column` names: they fail unless an operator
+    takes the column out.
+    """
 
 
-def _cut_middle(text: str) -> str:
-    """Return `text`, or its beginning and its end: of a traceback, the calls and the last line."""
-    if len(text) <= KEPT_CHARS:
-        return text
-    half = KEPT_CHARS // 2
-    return f"{text[:half]}\n… (cut: it has {len(text)} characters) …\n{text[-half:]}"
+class InputWarning(UserWarning):
+    """Warns, in `create()`, that an input does not seem to be what its format says, such as CSV with semicolons."""
 
 
-ImageError = RunStateError
-ImageMismatchError = OperatorMismatchError
-"""The names of version 0.1, for one release."""
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"ImageError": "RunStateError", "ImageMismatchError": "OperatorMismatchError"})

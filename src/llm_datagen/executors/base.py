@@ -22,10 +22,10 @@ def spare_tasks_of(workers: int) -> int:
 class Outlet(Protocol):
     """Where the results of tasks go."""
 
-    def try_put(self, task: int, done: BlockResult) -> bool:
+    def try_put(self, task: int, result: BlockResult) -> bool:
         """Deliver without blocking; return False, with nothing done, when that is not possible now."""
 
-    def put(self, task: int, done: BlockResult) -> None:
+    def put(self, task: int, result: BlockResult) -> None:
         """Deliver, blocking while the writer is full (and, in sync mode, until the rows are committed)."""
 
 
@@ -61,7 +61,7 @@ class Executor(Protocol):
     def resize(self, workers: int) -> None:
         """Have another number of workers, and of `spare_tasks`. What runs is not broken off. Returns at once."""
 
-    def deliver(self, task: int, done: BlockResult) -> None:
+    def deliver(self, task: int, result: BlockResult) -> None:
         """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""
 
     def stop(self, *, wait: bool = True) -> None:

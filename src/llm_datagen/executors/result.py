@@ -29,7 +29,7 @@ class BlockResult:
         survived: failures that the worker went on after; it has counted their rows in the next three.
         skipped: source rows that failed and are left out.
         dead: source rows that failed and are dead-lettered.
-        letters: the dead letters, encoded.
+        dead_letters: the dead letters, encoded.
         calls: calls of the operator that were made.
         seconds: seconds that they took, with decoding and encoding.
         cpu_seconds: seconds of these in which the worker's thread computed.
@@ -47,12 +47,12 @@ class BlockResult:
     seconds: float
     skipped: int = 0
     dead: int = 0
-    letters: bytes = field(default=b"", repr=False)
+    dead_letters: bytes = field(default=b"", repr=False)
     survived: tuple[OperatorFailure, ...] = ()
     cpu_seconds: float = 0.0
 
     @classmethod
-    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, letters: bytes = b"") -> Self:
+    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, dead_letters: bytes = b"") -> Self:
         """Return the outcome of source rows that failed and are done with all the same."""
         return cls(
             span=span,
@@ -67,5 +67,5 @@ class BlockResult:
             seconds=0.0,
             skipped=skipped,
             dead=dead,
-            letters=letters,
+            dead_letters=dead_letters,
         )

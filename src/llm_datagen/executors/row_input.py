@@ -6,8 +6,8 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord
 from llm_datagen.errors.escape import shortened
-from llm_datagen.streams import Block, Span, Stream
-from llm_datagen.streams.dead_letters import UNPARSED, letter, row_or_unparsed, unparsed_id
+from llm_datagen.streams import Block, Source, Span
+from llm_datagen.streams.dead_letters import UNPARSED, dead_letter, row_or_unparsed, unparsed_id
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, RootNames
 from llm_datagen.streams.rows import named
@@ -29,7 +29,7 @@ class RowInput:
         root: how rows of the pipeline's input are named; None when they have ids.
     """
 
-    def __init__(self, block: Block, source: Stream, root: RootNames | None) -> None:
+    def __init__(self, block: Block, source: Source, root: RootNames | None) -> None:
         self._block = block
         self._source = source
         self._root = root
@@ -136,17 +136,17 @@ class RowInput:
         end = block.offset_after(number + 1) if is_next_known else begin + len(block.records[number]) + 1
         return Span(block.start + number, block.start + number + 1, begin, end)
 
-    def letters(self, numbers: range, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
+    def dead_letters(self, numbers: range, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
         """Return the dead letters of records: what they were, and why they failed; no attempts: they are no rows."""
-        return b"".join([self._letter(n, node_id=node_id, error=error, attempts=attempts) for n in numbers])
+        return b"".join([self._dead_letter(n, node_id=node_id, error=error, attempts=attempts) for n in numbers])
 
-    def _letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
+    def _dead_letter(self, number: int, *, node_id: str, error: FailureRecord, attempts: int) -> bytes:
         block = self._block
         if attempts:
             row_id, item = row_or_unparsed(block, number, self._source, self._root)
         else:
             row_id, item = self.unparsed_id(number), UNPARSED
-        return letter(
+        return dead_letter(
             row_id,
             item,
             record=block.records[number],

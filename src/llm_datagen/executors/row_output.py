@@ -18,7 +18,7 @@ STOW_ROWS = 256
 """Records are joined when they are so many: each one is a piece of memory far larger than itself (orjson's buffer)."""
 
 
-class Mark(NamedTuple):
+class Savepoint(NamedTuple):
     """A state that an output can go back to."""
 
     rows: int
@@ -33,16 +33,16 @@ class RowOutput:
     Args:
         encoder: how a row becomes a record.
         id_scheme: how children are named.
-        spool_folder: where children go that are too many to be held in memory; None holds them all the same.
+        spill_folder: where children go that are too many to be held in memory; None holds them all the same.
 
     Attributes:
-        records: the last records, without their newlines, which are not yet in the spool.
+        records: the last records, without their newlines, which are not yet in the spill file.
         filtered: source rows that gave no row.
         first, last: ids of the first and the last row.
         marks: what the scheme "numeric" must remember; None for "path".
     """
 
-    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spool_folder: str | None) -> None:
+    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spill_folder: str | None) -> None:
         self._encoder = encoder
         self.records: list[bytes] = []
         self.filtered = 0
@@ -51,7 +51,7 @@ class RowOutput:
         self.marks = IdRanges() if id_scheme == "numeric" else None
         self._id_scheme = id_scheme
         self._child = child_maker(id_scheme)
-        self._spool = Spill(spool_folder)
+        self._spill = Spill(spill_folder)
 
     def encode(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row."""
@@ -63,7 +63,7 @@ class RowOutput:
     @property
     def rows(self) -> int:
         """Rows so far."""
-        return self._spool.rows + len(self.records)
+        return self._spill.rows + len(self.records)
 
     def stow(self, *, may_file: bool = False) -> None:
         """Join the last records, so that they take less memory.
@@ -73,27 +73,27 @@ class RowOutput:
         """
         records = self.records.copy()
         self.records.clear()
-        self._spool.append(records, may_file=may_file)
+        self._spill.append(records, may_file=may_file)
 
     def data(self) -> bytes | Spill:
         """Return all records, in order."""
         if self.records:
             self.stow()
-        return self._spool if self._spool.is_filed else self._spool.read_all()
+        return self._spill if self._spill.is_filed else self._spill.read_all()
 
-    def mark(self) -> Mark:
+    def savepoint(self) -> Savepoint:
         """Return the present state."""
         ranges = None if self.marks is None else dict(self.marks.ranges)
-        return Mark(self.rows, self.filtered, (self.first, self.last), ranges)
+        return Savepoint(self.rows, self.filtered, (self.first, self.last), ranges)
 
-    def back_to(self, mark: Mark) -> None:
-        """Forget what came after `mark`: rows of a call that failed half-way."""
-        self._spool.truncate(mark.rows)
-        del self.records[mark.rows - self._spool.rows :]
-        self.filtered = mark.filtered
-        self.first, self.last = mark.ids
-        if self.marks is not None and mark.ranges is not None:
-            self.marks.ranges = mark.ranges
+    def roll_back(self, savepoint: Savepoint) -> None:
+        """Forget what came after `savepoint`: rows of a call that failed half-way."""
+        self._spill.truncate(savepoint.rows)
+        del self.records[savepoint.rows - self._spill.rows :]
+        self.filtered = savepoint.filtered
+        self.first, self.last = savepoint.ids
+        if self.marks is not None and savepoint.ranges is not None:
+            self.marks.ranges = savepoint.ranges
 
     def settle(self, row_id: Id, item: Any, result: Any) -> None:
         """Take what the operator returned for one item."""
@@ -112,7 +112,7 @@ class RowOutput:
             if self.marks is None:
                 self._put(row_id, result)
             else:
-                self._put_kept(row_id, result, self.marks)
+                self._put_numbered(row_id, result, self.marks)
 
     def settle_all(self, ids: Sequence[Id], items: Sequence[Any], results: Any) -> None:
         """Take what the operator returned for a batch: one result an item, or a flat list.
@@ -128,7 +128,7 @@ class RowOutput:
             raise TypeError(f"process_batch must return a list, not a {type(results).__name__}")
         if len(self.records) >= STOW_ROWS:
             self.stow()
-        before = self.mark()
+        before = self.savepoint()
         try:
             if len(results) != len(ids):
                 self._settle_flat(ids, results)
@@ -139,7 +139,7 @@ class RowOutput:
                     for row_id, item, result in zip(ids, items, results, strict=True):
                         self.settle(row_id, item, result)
         except BaseException:
-            self.back_to(before)
+            self.roll_back(before)
             raise
 
     def _settle_rows(self, ids: Sequence[Id], results: Sequence[Any]) -> bool:
@@ -166,17 +166,17 @@ class RowOutput:
             self.first = row_id
         self.last = row_id
 
-    def _put_kept(self, row_id: Id, row: dict[str, Any], marks: IdRanges) -> None:
-        before = self.mark()
+    def _put_numbered(self, row_id: Id, row: dict[str, Any], marks: IdRanges) -> None:
+        before = self.savepoint()
         try:
             marks.kept(row_id)
             self._put(row_id, row)
         except BaseException:
-            self.back_to(before)
+            self.roll_back(before)
             raise
 
     def _settle_children(self, row_id: Id, children: Iterable[Any]) -> None:
-        before = self.mark()
+        before = self.savepoint()
         kept = 0
         try:
             for k, child in enumerate(children):
@@ -189,7 +189,7 @@ class RowOutput:
                     if len(self.records) >= STOW_ROWS:
                         self.stow(may_file=True)
         except BaseException:
-            self.back_to(before)
+            self.roll_back(before)
             raise
         if not kept:
             self.filtered += 1

@@ -1,26 +1,32 @@
 """Operators that call language models through an OpenAI-compatible HTTP endpoint.
 
 Layout:
-    operator.py   LLMOperator: a row in, a row with the model's answer out
-    prompting/    the messages of a row: templates, several turns, images
-    answers/      asks, reads the answer, has it repaired; schemas; the column _meta
-    chat.py       what a call is, and what makes one: the protocol of callers
-    callers.py    an operator's caller, put together of these layers:
-    kept/         the journal (and cassettes, for tests)
-    pools/        tries again; which endpoint is asked; outages
-    limits/       holds calls back until the endpoint's limits have room
-    money/        what each try costs, and whether the run may spend that
-    http/         one HTTP call, and what providers do differently
-    endpoints.py  what a user says of an endpoint
-    waiting.py    waits that a cancel ends
-    imports.py    things named as module:Name
-    endings.py    why a model stopped, and what that makes of its answer
-    errors.py     what can go wrong with a call
+    operator.py       LLMOperator: a row in, a row with the model's answer out
+    prompts/          the messages of a row: templates, several turns, images
+    answers/          asks, reads the answer, has it repaired; schemas; the column _meta
+    types.py          what a call is: its request and its answer
+    transport.py      what makes a call: a transport, and layers around it
+    stack.py          the layers of an operator, from the outside to the network:
+    observer.py       calls are noted, for a preview
+    cache/            the response cache (and cassettes, for tests)
+    pool/             tries again; which endpoint is asked; circuit breakers; outages
+    limits/           delays calls until the endpoint's limits have room
+    cost/             what each try costs, and whether the run may spend that
+    http/             one HTTP call, and what providers do differently
+    endpoints.py      what a user says of an endpoint
+    fingerprint.py    what the answers depend on
+    waits.py          waits that a cancel ends
+    import_string.py  things named as module:Name
+    finish_reasons.py why a model stopped, and what that makes of its answer
+    errors.py         what can go wrong with a call
 
 Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
 """
 
 try:
+    from llm_datagen.llm.cost.budget import Budget
+    from llm_datagen.llm.cost.prices import Prices
+    from llm_datagen.llm.endpoints import Endpoint
     from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter, Reply
     from llm_datagen.llm.operator import LLMOperator
 except ModuleNotFoundError as error:
@@ -47,11 +53,13 @@ from llm_datagen.llm.errors import (
 from llm_datagen.llm.types import ChatRequest
 
 __all__ = [
+    "Budget",
     "BudgetError",
     "CacheError",
     "ChatAdapter",
     "ChatRequest",
     "ColumnExistsError",
+    "Endpoint",
     "EndpointRefusedError",
     "LLMAnswerError",
     "LLMCancelledError",
@@ -61,6 +69,7 @@ __all__ = [
     "LocalResourceError",
     "OpenAIAdapter",
     "OutageError",
+    "Prices",
     "PromptError",
     "Reply",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from llm_datagen.errors import DatagenError, FatalError
-from llm_datagen.llm.limits.headers import RateLimits
+from llm_datagen.errors.deprecation import old_names
+from llm_datagen.llm.types import RateLimits
 
 
 class LLMError(DatagenError):
@@ -117,5 +119,5 @@ class CacheError(LLMError, FatalError):
 _NOTE_CHARS = 4000
 
 
-JournalError = CacheError
-"""The name of version 0.1, for one release."""
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"JournalError": "CacheError"})

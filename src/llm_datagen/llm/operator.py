@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
-from llm_datagen.llm.answers.ask import Asked, Asker
+from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.columns import check_free, with_columns
 from llm_datagen.llm.answers.extras import ExtraColumns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
-from llm_datagen.llm.cache.response_cache import CachingCaller
 from llm_datagen.llm.cache.scope import CacheBy, row_key
-from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
+from llm_datagen.llm.cost.budget import Budget
+from llm_datagen.llm.cost.prices import Prices
+from llm_datagen.llm.endpoints import Endpoint, budget_of, checked_params, endpoints_of, identity_of, limits_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.fingerprint import identity_parts
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.structured import checked_mode
 from llm_datagen.llm.http.structured_modes import Mode
-from llm_datagen.llm.observer import is_watched, watched
 from llm_datagen.llm.pool.pool import Strategy, check_outage_after
 from llm_datagen.llm.prompts.images import checked_image_root
 from llm_datagen.llm.prompts.messages import Conversation
 from llm_datagen.llm.prompts.template import fields_of, row_label
 from llm_datagen.llm.prompts.values import Null
-from llm_datagen.llm.stack import build_caller
-from llm_datagen.llm.types import ChatCaller, ChatRequest
+from llm_datagen.llm.stack import build_stack
+from llm_datagen.llm.transport import Transport
+from llm_datagen.llm.types import ChatRequest
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 from llm_datagen.operators.fingerprint import parts_of
 
@@ -55,8 +54,8 @@ class LLMOperator(BaseOperator):
         api_key_env: another environment variable that holds the key.
         adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
             `ChatAdapter`: an instance, a class, or ``"module:Name"``.
-        endpoints: a pool in place of `model`, `base_url` and the key: a mapping each, with the names of `EndpointSpec`,
-            such as ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. A try that
+        endpoints: a pool in place of `model`, `base_url` and the key: an `Endpoint` each, or a dict such as
+            ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. A try that
             fails in passing goes to another endpoint at once.
         strategy: how the pool chooses: ``weighted``, each gets its share of the calls; ``ordered``, the first one that
             answers.
@@ -92,19 +91,19 @@ class LLMOperator(BaseOperator):
         lenient: whether JSON is read out of what a model puts around it, such as prose and fences. Nothing is guessed.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
-        cache: the path of a journal: a file that keeps every answer before the row goes on, so that an equal request
-            is never paid for again, in this run or in another. Nodes and processes may share it.
-        cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
+        cache: the path of a file that stores every answer before the row goes on, so that an equal request is never
+            paid for again, in this run or in another. Nodes and processes may share it.
+        cache_by: what an answer is cached by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
             its id and fields, has its own, as generation wants it.
         overwrite_columns: whether an answer may overwrite a column of the row; else such a row is refused.
-        prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
-            what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
-        budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
+        prices: US dollars a million tokens, as `Prices` or ``{"input": 0.15, "output": 0.6}``; else what
+            genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
+        budget: what the run may spend in all: a `Budget`, or ``{"usd": 5.0, "tokens": 2_000_000}``. At the cap the run
             ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
             of a run that have a budget count together.
         meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
             endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
-        name: the operator's identity in the image.
+        name: the operator's identity in the run state.
 
     Raises:
         ConfigError: at construction, on a wrong argument.
@@ -121,7 +120,7 @@ class LLMOperator(BaseOperator):
         api_key: str | None = None,
         api_key_env: str | None = None,
         adapter: Any = "openai",
-        endpoints: Sequence[Mapping[str, Any]] | None = None,
+        endpoints: Sequence[Endpoint | Mapping[str, Any]] | None = None,
         strategy: Strategy = "weighted",
         outage_after: float = 600.0,
         output: Any = "answer",
@@ -145,12 +144,12 @@ class LLMOperator(BaseOperator):
         cache: str | None = None,
         cache_by: CacheBy = "request",
         overwrite_columns: bool = False,
-        prices: Mapping[str, float] | None = None,
-        budget: Mapping[str, float] | None = None,
+        prices: Prices | Mapping[str, float] | None = None,
+        budget: Budget | Mapping[str, float] | None = None,
         meta: bool = False,
         name: str | None = None,
     ) -> None:
-        self.endpoints = specs_of(
+        self.endpoints = endpoints_of(
             endpoints,
             model=model,
             base_url=base_url,
@@ -160,9 +159,9 @@ class LLMOperator(BaseOperator):
             prices=prices,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
-            timeout=check_seconds("timeout", timeout),
-            max_response_bytes=max_response_bytes,
         )
+        self._timeout = check_seconds("timeout", timeout)
+        self._max_response_bytes = check_count("max_response_bytes", max_response_bytes)
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)
         self._strategy: Strategy = check_choice("strategy", strategy, Strategy)
@@ -172,7 +171,7 @@ class LLMOperator(BaseOperator):
         self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         self.cache = cache
-        self._journal = None if cache is None else Path(check_path("cache", cache)).absolute()
+        self._cache_path = None if cache is None else Path(check_path("cache", cache)).absolute()
         self._cache_by: CacheBy = check_choice("cache_by", cache_by, CacheBy)
         self._overwrites = check_flag("overwrite_columns", overwrite_columns)
         self._has_meta = check_flag("meta", meta)
@@ -192,12 +191,12 @@ class LLMOperator(BaseOperator):
         self._fields = {**checked_params(params), **self._format.request_fields()}
         self._structured = checked_mode(
             structured,
-            [spec.endpoint.adapter for spec in self.endpoints],
+            [each.address.adapter for each in self.endpoints],
             has_schema="response_format" in self._fields,
             has_tools="tools" in self._fields,
         )
         self.budget = budget_of(self.endpoints, budget, self._fields)
-        self._caller: ChatCaller | None = None
+        self._transport: Transport | None = None
         self._asker: Asker | None = None
         said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
         self._identity = identity_parts(
@@ -210,7 +209,7 @@ class LLMOperator(BaseOperator):
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
-        labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
+        labels = ", ".join(each.address.label for each in self.endpoints)
         return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
 
     def fingerprint(self) -> Mapping[str, str | None]:
@@ -222,45 +221,49 @@ class LLMOperator(BaseOperator):
         return {**self._identity, **self._conversation.files(), **parts_of(self, above=LLMOperator, without=self._own)}
 
     def kept_files(self) -> dict[str, str]:
-        """Return where the answers are kept, and the cassette that the environment names, if it does."""
+        """Return the file of the cache, and the cassette that the environment names, if it does."""
         tape = os.environ.get(CASSETTE_VARIABLE)
-        return {**({"cache": str(self._journal)} if self._journal else {}), **({"cassette": tape} if tape else {})}
+        return {
+            **({"cache": str(self._cache_path)} if self._cache_path else {}),
+            **({"cassette": tape} if tape else {}),
+        }
 
     async def setup(self) -> None:
-        """Open the caller. Called on the event loop of the node.
+        """Open the layers of a call. Called on the event loop of the node.
 
         Raises:
             LLMError: when another node is using this instance.
             ConfigError: when the environment variable of `api_key_env` is not set.
             CacheError: when the file of `cache` cannot be used.
         """
-        if self._caller is not None:
+        if self._transport is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        caller: ChatCaller = build_caller(
+        transport, cache = build_stack(
             self.endpoints,
             strategy=self._strategy,
             max_retries=self._max_retries,
             retry_wait=self._retry_wait,
-            outage_after=0.0 if is_watched() else self._outage_after,  # who watches waits for it
+            outage_after=self._outage_after,
             budget=self.budget,
             structured=self._structured,
+            cache=self._cache_path,
+            timeout=self._timeout,
+            max_response_bytes=self._max_response_bytes,
         )
-        if self._journal is not None:
-            caller = CachingCaller(caller, self._journal)
-        self._caller = caller = watched(caller)
+        self._transport = transport
         try:
-            await caller.open()
+            await transport.open()
         except BaseException:
-            self._caller = None
+            self._transport = None
             raise
-        self._asker = Asker(caller, self._format, max_repairs=self._max_repairs, extras=self._extras)
+        self._asker = Asker(transport, self._format, max_repairs=self._max_repairs, extras=self._extras, cache=cache)
 
     async def teardown(self) -> None:
-        """Close the caller and its connections."""
-        caller, self._caller = self._caller, None
+        """Close the layers of a call, with their connections and files."""
+        transport, self._transport = self._transport, None
         self._asker = None
-        if caller is not None:
-            await caller.close()
+        if transport is not None:
+            await transport.close()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
         """Return the row with the answer's columns added.
@@ -275,7 +278,7 @@ class LLMOperator(BaseOperator):
             OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
             LLMAnswerError: when the answer cannot be used.
-            CacheError: when the answer cannot be kept, or what was kept cannot be read.
+            CacheError: when the answer cannot be stored, or a stored one cannot be read.
             StopRun: when the budget has no room for the call.
             BudgetError: when what is spent cannot be written down.
         """
@@ -286,19 +289,11 @@ class LLMOperator(BaseOperator):
             check_free((*self._format.columns, *self._extras.columns), fields)
         meta = earlier_meta(item) if self._has_meta else {}
         asker, request = self._asker, await self._request(item, ctx)
-        found: list[Asked | BaseException]
-        if self._n == 1:
-            found = [await asker.ask(request)]
-        else:  # all are waited for when one fails: what is in flight is paid for, and its usage counts
-            requests = [replace(request, sample=number) for number in range(self._n)]
-            found = await asyncio.gather(*map(asker.ask, requests), return_exceptions=True)
         rows = []
-        for asked in found:
-            if isinstance(asked, BaseException):
-                raise asked
-            own = provenance(request, asked.answers, asked.parsed) if self._has_meta else None
-            for answer in asked.parsed.rows:
-                columns = {**answer, **self._extras.of(asked.answers[-1])}  # also what the schema does not name
+        for answered in await asker.ask_samples(request, self._n):
+            own = provenance(request, answered.answers, answered.parsed) if self._has_meta else None
+            for answer in answered.parsed.rows:
+                columns = {**answer, **self._extras.of(answered.answers[-1])}  # also what the schema does not name
                 row = with_columns(fields, columns, overwrites=self._overwrites)
                 if own is not None:
                     row[META_FIELD] = {**meta, ctx.node_id: own}
@@ -310,7 +305,7 @@ class LLMOperator(BaseOperator):
             messages=await self._conversation.messages(item),
             params=self._fields,
             model=self.model,
-            kept_by=row_key(fields_of(item)) if self._cache_by == "row" else "",
+            cache_scope=row_key(fields_of(item)) if self._cache_by == "row" else "",
             row=row_label(item),
             ctx=ctx,
         )

@@ -1,29 +1,61 @@
-"""How an operator's caller is put together: one layer for each concern around the HTTP call."""
+"""How a call is made: the layers that it walks through, from the operator to the network.
+
+    ObserverLayer            notes it, for a preview and a plan
+    CacheLayer               answers it, if its answer is stored; stores a new answer before anyone sees it
+    RetryLayer               makes it again when its failure may pass
+    Pool                     chooses an endpoint, and the next one when that fails; while all are down, calls wait
+      Member                 puts the endpoint's own model and params in; probes it while it is down
+      LimitLayer             waits for calls and tokens a minute, and for a place among the calls in flight
+      CostLayer              reserves the most that the try can cost, settles what it did cost, and reports it
+      CircuitBreakerLayer    while the endpoint is down, lets nothing through but probes
+      CassetteLayer          records it, or plays it, for tests
+      StructuredLayer        asks for JSON in the best way that the endpoint knows
+      HttpTransport          makes one HTTP request
+
+The order is what the guarantees need: a cached answer costs neither a limit nor a reservation; each try may cost, so
+the budget is inside the retries; what waited for a limit or for the budget is not sent to an endpoint that went down.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from llm_datagen.llm.cache.cassette import plays_only, taped
+from llm_datagen.llm.cache.cassette import plays_only, with_cassette
+from llm_datagen.llm.cache.response_cache import CacheLayer
 from llm_datagen.llm.cost.budget import Budget
-from llm_datagen.llm.cost.layer import MeteredCaller
+from llm_datagen.llm.cost.layer import CostLayer
 from llm_datagen.llm.cost.prices import given_prices
-from llm_datagen.llm.endpoints import EndpointSpec, identity_of
-from llm_datagen.llm.http.client import HttpCaller
-from llm_datagen.llm.http.structured import StructuredCaller
+from llm_datagen.llm.endpoints import Endpoint, identity_of
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.http.client import HttpTransport
+from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
-from llm_datagen.llm.limits.layer import LimitedCaller
+from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.limits.limiter import checked_limits
-from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker
-from llm_datagen.llm.pool.gate import GateCaller
+from llm_datagen.llm.observer import is_observed, with_observer
+from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from llm_datagen.llm.pool.member import Member
-from llm_datagen.llm.pool.pool import PoolCaller, Strategy
-from llm_datagen.llm.pool.retry import RetryingCaller
-from llm_datagen.llm.types import ChatCaller
+from llm_datagen.llm.pool.pool import Pool, Strategy
+from llm_datagen.llm.pool.retry import RetryLayer
+from llm_datagen.llm.transport import Transport
 
 
-def build_caller(
-    endpoints: Sequence[EndpointSpec],
+class Stack(NamedTuple):
+    """The layers of an operator.
+
+    Attributes:
+        transport: the outermost layer, which makes a call.
+        cache: the layer that stores answers; None when there is none.
+    """
+
+    transport: Transport
+    cache: CacheLayer | None
+
+
+def build_stack(
+    endpoints: Sequence[Endpoint],
     *,
     strategy: Strategy = "weighted",
     max_retries: int,
@@ -31,40 +63,53 @@ def build_caller(
     outage_after: float,
     budget: Budget | None = None,
     structured: Mode | None = None,
-) -> ChatCaller:
-    """Return the caller of an operator, not yet opened.
+    cache: Path | None = None,
+    timeout: float = 120.0,
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
+) -> Stack:
+    """Return the layers of an operator, not yet opened.
 
     Args:
         endpoints: where calls go; a single one is a pool of one.
         strategy: how the pool chooses among them.
         max_retries: how many tries may follow the first one of a call.
         retry_wait: seconds that the pause before the second try takes at most.
-        outage_after: seconds that all endpoints may be down before the run fails.
+        outage_after: seconds that all endpoints may be down before the run fails; 0 where calls are observed, because
+            somebody waits for the end.
         budget: what the run may spend in all; None for any amount.
         structured: the only way to ask for JSON; None: the best that each endpoint knows.
+        cache: the file that stores answers; None for none.
+        timeout: seconds that one try may take in all, at endpoints that do not say their own.
+        max_response_bytes: the longest body of an answer, in the same way.
 
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [_member(spec, budget, endpoints, structured) for spec in endpoints]
-    pool = PoolCaller(members, strategy=strategy, outage_after=outage_after)
-    return RetryingCaller(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
-
-
-def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec], structured: Mode | None) -> Member:
-    """Return a member of the pool, not yet opened. What makes one try there is put together from the inside out."""
-    key = None if plays_only() else spec.key()
     # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
-    own = {name for each in pool for name in each.params}
-    http = HttpCaller(spec.endpoint, key, spec.timeout, max_response_bytes=spec.max_response_bytes)
-    # Below the cassette: a request is found there whatever way it took.
-    asking = StructuredCaller(http, spec.endpoint.adapter, label=spec.endpoint.label, mode=structured)
-    caller = taped(asking, pool=identity_of(pool), own=own)
-    health = CircuitBreaker()
-    caller = GateCaller(caller, health)
-    caller = MeteredCaller(caller, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
-    if plays_only():
-        return Member(spec, caller, health=health, pings=False)
-    limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
-    limited = LimitedCaller(caller, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
-    return Member(spec, limited, health=health, limited=limited)
+    pool_identity, own_params = identity_of(endpoints), {name for each in endpoints for name in each.params}
+
+    def member(endpoint: Endpoint) -> Member:  # from the inside out
+        address, key = endpoint.address, None if plays_only() else endpoint.key()
+        http = HttpTransport(
+            address,
+            key,
+            endpoint.timeout or timeout,
+            max_response_bytes=endpoint.max_response_bytes or max_response_bytes,
+        )
+        # Below the cassette: a request is found there whatever way it took.
+        asking = StructuredLayer(http, address.adapter, label=address.label, mode=structured)
+        taped = with_cassette(asking, pool=pool_identity, own=own_params)
+        breaker = CircuitBreaker()
+        guarded = CircuitBreakerLayer(taped, breaker)
+        paid = CostLayer(guarded, address, prices=given_prices(endpoint.prices), budget=budget)
+        if plays_only():
+            return Member(endpoint, paid, breaker=breaker, pings=False)
+        limits = checked_limits(endpoint.requests_per_minute, endpoint.tokens_per_minute)
+        limited = LimitLayer(paid, endpoint=address.label, api_key=key, model=endpoint.model, limits=limits)
+        return Member(endpoint, limited, breaker=breaker, limited=limited)
+
+    members = list(map(member, endpoints))
+    pool = Pool(members, strategy=strategy, outage_after=0.0 if is_observed() else outage_after)
+    retry = RetryLayer(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
+    cache_layer = None if cache is None else CacheLayer(retry, cache)
+    return Stack(with_observer(cache_layer or retry), cache_layer)

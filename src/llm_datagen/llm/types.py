@@ -1,8 +1,4 @@
-"""What a call to a model is, and who makes one: the protocol that everything between operator and network implements.
-
-A *caller* takes a request and returns an answer. Callers are put around one another, each with one concern: answers
-that were paid for already (the journal), tries again, limits, and at the bottom HTTP.
-"""
+"""What a call to a model is: its request, its answer, and what else the folders of this package share. Plain data."""
 
 from __future__ import annotations
 
@@ -11,8 +7,35 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm_datagen.llm.finish_reasons import Ending, ending_of
-from llm_datagen.llm.limits.headers import RateLimits
 from llm_datagen.operators import INodeContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What is left of a limit of an endpoint.
+
+    Attributes:
+        remaining: requests, or tokens.
+        limit: how many there are when nothing is used; None when not said.
+        reset: seconds until then.
+    """
+
+    remaining: int
+    limit: int | None = None
+    reset: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimits:
+    """What a response said of the endpoint's limits.
+
+    Attributes:
+        requests: what is left of them; None when not said.
+        tokens: what is left of them; None when not said.
+    """
+
+    requests: Quota | None = None
+    tokens: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +47,20 @@ class ChatRequest:
         params: the other fields of the request, without ``model`` and ``messages``.
         model: the model's name; a pool puts another one in its place when it asks another.
         sample: the number of this answer among those that are wanted of the same messages, from 0.
-        kept_by: what its answer is kept by beside all this, such as a row; empty: equal requests have one answer.
+        cache_scope: what else its answer is cached by, such as a row; empty: equal requests share one answer.
         row: how errors name the row.
         ctx: the context of the node, for usage and log lines.
+        is_probe: whether it finds out if an endpoint is back, so that it is sent while the circuit breaker is open.
     """
 
     messages: Sequence[Mapping[str, Any]] = field(repr=False)
     params: Mapping[str, Any]
     model: str
     sample: int = 0
-    kept_by: str = field(default="", repr=False)
+    cache_scope: str = field(default="", repr=False)
     row: str = ""
     ctx: INodeContext | None = field(default=None, repr=False)
+    is_probe: bool = False
 
     @property
     def has_tools(self) -> bool:
@@ -61,9 +86,9 @@ class ChatAnswer:
         seconds: from the request to the last byte, of the try that succeeded.
         attempts: tries, with the one that succeeded.
         cost: US dollars; None when no price is known.
-        left: what the endpoint said is left of its limits; None when it said nothing, and above `LimitedCaller`.
-        is_cached: whether it comes from the journal, and cost nothing now.
-        saved: US dollars that it cost when it was made, if it comes from the journal; None when that is not known.
+        left: what the endpoint said is left of its limits; None when it said nothing, and above the limits.
+        is_cached: whether it comes from the cache, and cost nothing now.
+        saved: US dollars that it cost when it was made, if it comes from the cache; None when that is not known.
         response_model: the model that answered, in the word of the endpoint, where that is not `model`: a dated
             version of it, or what a router chose; else None.
     """
@@ -85,22 +110,43 @@ class ChatAnswer:
 
     @property
     def ends(self) -> Ending:
-        """What its end makes of it. What was kept by an earlier version of this library is judged by today's words."""
+        """What its end makes of it. What an earlier version cached is judged by today's words."""
         return ending_of(self.finish_reason) if self.ending is None else Ending(self.ending)
 
 
-class ChatCaller(Protocol):
-    """Makes calls. All methods run on the event loop of the node."""
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What an answer becomes.
 
-    async def open(self) -> None:
-        """Get ready. Called once, before the first call."""
+    Attributes:
+        rows: the columns of each row.
+        is_repaired: whether something was taken off, or replaced, that kept it from being read as it is.
+    """
 
-    async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """Make a call.
+    rows: list[dict[str, Any]]
+    is_repaired: bool = False
+
+
+class AnswerFormat(Protocol):
+    """Turns the text of an answer into columns."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that an answer fills."""
+
+    @property
+    def is_list(self) -> bool:
+        """Whether an answer is a list of rows."""
+
+    def request_fields(self) -> dict[str, Any]:
+        """Return what the request says about the format."""
+
+    def as_sent(self, answer: Any) -> Any:
+        """Return an answer as the model is to write it."""
+
+    def parse(self, text: str) -> Parsed:
+        """Return the rows.
 
         Raises:
-            LLMError: when there is no answer.
+            ValueError: saying what is wrong, without the answer itself.
         """
-
-    async def close(self) -> None:
-        """Let go of connections and files. Called once, after the last call; may be called more than once."""

@@ -10,8 +10,8 @@ from llm_datagen.llm.errors import LLMCancelledError
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.operators import INodeContext
 
-LOOK_SECONDS = 0.1
-"""How often the waits look whether the run is being cancelled, or paused."""
+POLL_SECONDS = 0.1
+"""How often the waits check whether the run is being cancelled, or paused."""
 
 IsOver = Callable[[INodeContext], bool]
 
@@ -22,7 +22,7 @@ def is_paused(request: ChatRequest) -> bool:
 
 
 class Waits:
-    """Waits of one event loop. One timer looks for all of them whether the run is being cancelled, or paused."""
+    """Waits of one event loop. One timer checks for all of them whether the run is being cancelled, or paused."""
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Future[None], tuple[INodeContext, IsOver]] = {}
@@ -58,7 +58,7 @@ class Waits:
         ctx = request.ctx
         if ctx is not None:
             self._waiting[woken] = ctx, is_over
-            self._look_later()
+            self._poll_later()
         loop = asyncio.get_running_loop()
         timer = loop.call_later(seconds, _wake, woken) if math.isfinite(seconds) else None
         try:
@@ -71,16 +71,16 @@ class Waits:
         if ctx is not None and ctx.is_cancelled():
             raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
 
-    def _look_later(self) -> None:
+    def _poll_later(self) -> None:
         if self._timer is None and self._waiting:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._timer = None
         for woken, (ctx, is_over) in self._waiting.items():
             if ctx.is_cancelled() or is_over(ctx):
                 _wake(woken)
-        self._look_later()
+        self._poll_later()
 
 
 def _never(_ctx: INodeContext) -> bool:

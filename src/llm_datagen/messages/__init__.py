@@ -24,13 +24,13 @@ Layout: `work` (a row's way) · `news` (to the supervisor, and from it) · `orde
 
 from llm_datagen.messages.commands import (
     Cancel,
+    ControlRequest,
     GetStatus,
     Pause,
     Reconfigure,
     Reconfigured,
     Resume,
     Run,
-    Steer,
     Subscribe,
     Unpause,
 )
@@ -88,6 +88,7 @@ __all__ = [
     "Cancel",
     "CheckpointSaved",
     "Committed",
+    "ControlRequest",
     "Demand",
     "Drain",
     "EndOfSource",
@@ -128,7 +129,6 @@ __all__ = [
     "StageOutcome",
     "Stalled",
     "StatusChanged",
-    "Steer",
     "StopRequested",
     "Subscribe",
     "SupervisorMessage",
@@ -156,7 +156,7 @@ SupervisorMessage = (
     | Moved
     | UsageReported
     | OperatorLogged
-    | Steer
+    | ControlRequest
     | StopRequested
     | Cancel
 )

@@ -92,10 +92,10 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
-class Steer:
+class ControlRequest:
     """Pipeline to supervisor: somebody's order, and where the answer goes."""
 
-    order: Pause | Unpause | Reconfigure
+    command: Pause | Unpause | Reconfigure
     answer: Future[Any] = field(repr=False)
     """Resolved, or failed with what is raised to whoever asks."""
 

@@ -70,7 +70,7 @@ class Attach:
 class PauseCalls:
     """Supervisor to node: no call of the operator begins from now on. To a reader: a source that rests is not idle."""
 
-    held: Future[None] = field(default_factory=Future, repr=False)
+    paused: Future[None] = field(default_factory=Future, repr=False)
     """Resolved by the node when that is so."""
 
 
@@ -133,7 +133,7 @@ class Write(Bulk):
     """How many of them failed and are left out."""
     dead: int = 0
     """How many of them failed and are dead-lettered."""
-    letters: bytes = field(default=b"", repr=False)
+    dead_letters: bytes = field(default=b"", repr=False)
     """Their dead letters, encoded."""
     ids: tuple[Id | None, Id | None] = (None, None)
     """Ids of the first and the last output row."""
@@ -146,7 +146,7 @@ class Write(Bulk):
     def load(self) -> Load:
         """Rows that went in or came out, whichever are more: a disk that is slow also holds up a node that filters."""
         size = len(self.data) if isinstance(self.data, bytes) else self.data.held
-        return Load(max(self.rows, self.span.end - self.span.start), size + len(self.letters))
+        return Load(max(self.rows, self.span.end - self.span.start), size + len(self.dead_letters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class OperatorFailure:
     """The ids of these items."""
     rows: int = 1
     """How many source rows failed: the first ones of what was not processed."""
-    letters: bytes = field(default=b"", repr=False)
+    dead_letters: bytes = field(default=b"", repr=False)
     """Their dead letters, encoded; none when the policy of the node keeps none."""
     is_fatal: bool = False
     """Whether it is no row's fault, or no call can be made any more: the node fails, whatever its policy."""

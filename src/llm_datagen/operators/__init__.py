@@ -1,23 +1,26 @@
 """Operators: what users write, and how the engine calls it, names it and tells one version from another.
 
-* `base`: the protocol, its base class, functions as operators
-* `references`, `arguments`, `import_path`: from an operator to plain data that the run state keeps, and back
-* `fingerprint`: what an operator's answers depend on, as digests
+An operator has one of two methods, plain or ``async def``:
+
+* ``process_item(item, ctx)``: one row in; the items of a batch are processed concurrently.
+* ``process_batch(items, ctx)``: the author owns the batch.
+
+Each call may return a row (1:1), ``None`` (filtered), or a list (1:N, flattened). A function is an operator, too.
+
+Layout:
+    protocols.py    the types: rows, results, operators, the context of a node
+    base.py         the class to inherit from
+    call.py         functions as operators; which method is called, and how
+    references.py   from an operator to plain data in the run state, and back
+    arguments.py    the arguments of an operator as plain data
+    import_path.py  ``module:name`` to what it names, and back
+    secret_names.py which names are those of secrets
+    fingerprint/    what an operator's answers depend on, as digests
 """
 
-from llm_datagen.operators.base import (
-    BaseOperator,
-    Call,
-    FunctionOperator,
-    INodeContext,
-    IOperator,
-    Row,
-    as_operator,
-    batch_by_of,
-    kept_files,
-    made_with,
-    operator_name,
-)
+from llm_datagen.operators.base import BaseOperator, made_with
+from llm_datagen.operators.call import Call, FunctionOperator, as_operator, batch_by_of, kept_files, operator_name
+from llm_datagen.operators.protocols import INodeContext, IOperator, Operator, Result, Row
 
 __all__ = [
     "BaseOperator",
@@ -25,6 +28,8 @@ __all__ = [
     "FunctionOperator",
     "INodeContext",
     "IOperator",
+    "Operator",
+    "Result",
     "Row",
     "as_operator",
     "batch_by_of",

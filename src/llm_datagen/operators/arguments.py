@@ -1,4 +1,4 @@
-"""What an operator was made with, as plain data that an image can hold; never a secret."""
+"""What an operator was made with, as plain data that a run state can hold; never a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_datagen.operators.secret_names import is_secret_name
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 MOST_BYTES = 65_536
-"""Arguments that are longer, as JSON, are not kept: the image is written several times a second."""
+"""Arguments that are longer, as JSON, are not kept: the run state is written several times a second."""
 
 _TUPLE, _NAME = "$tuple", "$name"
 _SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-")
@@ -73,7 +73,7 @@ def _refuse_secret_arguments(made: Callable[..., Any], args: Sequence[Any], kwar
 def _refuse_secret(name: str, value: Any) -> None:
     if is_secret_name(name) and isinstance(value, str | bytes) and value:
         raise NotPlainError(
-            f"it was given {name} literally, and a secret is never written to an image; let it come from the "
+            f"it was given {name} literally, and a secret is never written to a run state; let it come from the "
             "environment"
         )
 
@@ -83,7 +83,7 @@ def _plain(value: Any, where: str) -> Any:
         return value
     if type(value) is str:
         if _holds_secret(value):
-            raise NotPlainError(f"{where} seems to hold a secret, which is never written to an image")
+            raise NotPlainError(f"{where} seems to hold a secret, which is never written to a run state")
         return value
     if type(value) is list:
         return [_plain(part, where) for part in value]

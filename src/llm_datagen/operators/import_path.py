@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.errors.hints import did_you_mean
 
 _looked_up: ContextVar[tuple[str, bool]] = ContextVar("_looked_up", default=("", False))
 """What is looked up now, and whether it is a module that is imported for it."""
@@ -140,12 +140,3 @@ def _name_of_main() -> str | None:
         return None
     is_same = found is not None and found.origin is not None and Path(found.origin).absolute() == path
     return path.stem if is_same else None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at what was meant: the nearest of the known names, or all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known are {', '.join(names)}" if names else "there are none"

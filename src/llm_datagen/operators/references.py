@@ -1,4 +1,4 @@
-"""From an operator to the words in an image that say how to make it again, and from such words to an operator."""
+"""From an operator to the words in a run state that say how to make it again, and from such words to an operator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import advice
+from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, kept_arguments
-from llm_datagen.operators.import_path import did_you_mean, load, name_of
+from llm_datagen.operators.import_path import load, name_of
 
 _USED = "_used_as"
 """Where an operator that is an object of a module keeps the name by which it was loaded."""
@@ -91,19 +92,19 @@ def _use_of(thing: Any) -> str:
     return use
 
 
-def operators_of(image: Mapping[str, Any]) -> list[Any]:
-    """Make the operators of a run again, as its image says.
+def operators_of(run_state: Mapping[str, Any]) -> list[Any]:
+    """Make the operators of a run again, as its run state says.
 
     Raises:
         ConfigError: when one of them cannot be made; names each of them, and why.
     """
     operators, missing = [], []
-    for entry in image["nodes"]:
+    for entry in run_state["nodes"]:
         ref = entry.get("operator_ref")
         where = f"{entry['node_id']} ({entry['operator']})"
         if not isinstance(ref, dict) or "use" not in ref:
             told = ref.get("cannot") if isinstance(ref, dict) else None
-            missing.append(f"{where}: {told or 'the image does not say how it was made'}")
+            missing.append(f"{where}: {told or 'the run state does not say how it was made'}")
             continue
         try:
             args, kwargs = given_arguments(ref)
@@ -116,8 +117,8 @@ def operators_of(image: Mapping[str, Any]) -> list[Any]:
             missing.append(str(error))
     if missing:
         raise ConfigError(
-            f"the operators of run {image['pipeline_id']!r} were not given, and its image cannot say how to make all: "
-            f"{'; '.join(missing)}. Give them in the code, as when the run was created: UnifiedPipeline([…])"
+            f"the operators of run {run_state['pipeline_id']!r} were not given, and its run state cannot say how to "
+            f"make all: {'; '.join(missing)}. Give them in the code, as when the run was created: UnifiedPipeline([…])"
         )
     return operators
 
@@ -128,7 +129,7 @@ def _where_now(use: str) -> str:
 
 
 def edits_unread(pipeline_id: str, on_change: str, verb: str) -> str:
-    """Return why edits cannot be accepted or done again when operators are made as the image says, and what to do."""
+    """Return why edits cannot be accepted or rerun when the run state makes the operators, and what to do."""
     flag = "--rerun" if on_change == "rerun" else "--accept-changes"
     return (
         f"{advice(f'on_change={on_change!r}', flag)}: no operators were given, so those of run {pipeline_id!r} come "
@@ -191,7 +192,7 @@ def _call(cls: type, ref: OperatorRef, where: str) -> Any:
 
 
 def _check_arguments(func: Callable[..., Any], ref: OperatorRef, where: str, *, skipped: int = 0) -> None:
-    """See to it that `func` takes the arguments; `skipped` ones come first and from elsewhere."""
+    """Check that `func` takes the arguments; `skipped` ones come first and from elsewhere."""
     try:
         parameters = list(inspect.signature(func).parameters.values())[skipped:]
     except (TypeError, ValueError):  # a builtin says nothing of its parameters

@@ -1,7 +1,7 @@
 """Which names are those of secrets: of arguments, attributes, settings and headers.
 
-What has the name of a secret is never written to an image: an argument is refused, and of a part of a fingerprint only
-a digest is kept. A digest costs little, so it is kept also under a name that may be a secret's, such as "sort_key".
+A value with the name of a secret is never written to a run state. An argument is refused; a part of a fingerprint is
+stored as a digest. A digest costs little, so a name that only may be a secret's, such as "sort_key", gets one, too.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from llm_datagen.pipeline.run_files import kept_paths
 from llm_datagen.pipeline.runners import run_beside, run_during
 from llm_datagen.pipeline.stored import StoredPipeline
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.diagram import DrawingFormat, draw
+from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
@@ -125,23 +125,26 @@ class BasePipeline(StoredPipeline):
         """
         return await run_beside(self._prepare())
 
-    def wait(self, timeout: float | None = None) -> RunReport | None:
+    def wait(self, timeout: float | None = None) -> RunReport:
         """Wait for the end of what `start()` began.
 
         Args:
             timeout: seconds; None waits as long as it takes.
 
         Returns:
-            The report; None when the time is over first.
+            The report.
 
         Raises:
+            TimeoutError: when the run still goes on after `timeout` seconds. It is not cancelled.
             NodeFailedError: when a node failed.
             ConfigError: when nothing was started.
         """
         if self._run is None:
             raise ConfigError("nothing was started: call start() first")
         if not self._run.wait(timeout):
-            return None
+            raise TimeoutError(
+                f"run {self.pipeline_id!r} still goes on after {timeout:g} s; wait again, or cancel() it"
+            )
         self._run.raise_failure()
         return self._run.report()
 
@@ -164,8 +167,8 @@ class BasePipeline(StoredPipeline):
         with contextlib.ExitStack() as undo:
             if self._is_default:
                 undo.callback(self._forget, folder)
-            folder.lock()
-            undo.callback(folder.unlock)
+            folder.lock.acquire()
+            undo.callback(folder.lock.release)
             image = self._catch_up(folder)
             edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
             edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
@@ -241,7 +244,7 @@ class BasePipeline(StoredPipeline):
             for node in self._image.get("nodes", [])
         ]
 
-    def describe(self, format: DrawingFormat = "text") -> str:
+    def describe(self, format: DiagramFormat = "text") -> str:
         """Return a drawing of the topology: each stream once, and the nodes between them. Opens and changes nothing.
 
         Args:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from llm_datagen.config import DataConfig, ExecutorKind
+from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
 from llm_datagen.operators import FunctionOperator, as_operator
 from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.pipeline.settings import NodeAloneSettings
+from llm_datagen.streams import MergedStream, Source, Stream, StreamFactory
 
 
 class Binding:
@@ -20,28 +21,16 @@ class Binding:
 
     Args:
         node_id: the node's id.
-        executor: where its operator will be called.
-        follow_input: whether inputs are followed until they are sealed.
-        idle_timeout: seconds without a new row after which an unsealed input is an error.
-        data: what of the data is refused, in all of them.
+        settings: those of the node.
     """
 
-    def __init__(
-        self,
-        node_id: str,
-        executor: ExecutorKind,
-        *,
-        follow_input: bool,
-        idle_timeout: float | None,
-        data: DataConfig,
-    ) -> None:
+    def __init__(self, node_id: str, settings: NodeAloneSettings) -> None:
         self.node_id = node_id
-        self.executor = executor
-        self.follow_input, self.idle_timeout = follow_input, idle_timeout
-        self.data_config = data
-        self._patience = follow_input, idle_timeout  # for the inputs, where there are several
+        self.settings = settings
+        self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
+        self._patience = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._operator: Any = None
-        self._input: Stream | None = None
+        self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}
         self._output: Stream | None = None
         self._named_outputs: dict[str, Stream] = {}
@@ -77,7 +66,9 @@ class Binding:
         if isinstance(output_bus, Mapping):
             check_outputs(self.node_id, output_bus, route)
             self._named_outputs = {name: self._stream(f"output {name}", bus) for name, bus in output_bus.items()}
-            self._output = _routed(next(iter(self._named_outputs.values()))).with_data(self.data_config)
+            self._output = _routed(next(iter(self._named_outputs.values()))).with_data(
+                DataConfig.of(self.settings["data_config"])
+            )
         elif route is not None:
             raise ConfigError(
                 f"node {self.node_id}: route is for several outputs: give their names, with a stream each"
@@ -92,20 +83,21 @@ class Binding:
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
             self._named_inputs = {name: self._stream(f"input {name}", bus) for name, bus in named.items()}
             check_inputs(self.node_id, self._named_inputs)
-            self._input = merged_beside(outputs[0]).with_data(self.data_config)
+            self._input = merged_beside(outputs[0]).with_data(DataConfig.of(self.settings["data_config"]))
         else:
-            self._input = self._stream("input_bus", input_bus)
-        for stream in (self._input, *self._named_inputs.values()):
-            stream.anchor()
+            self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
+        sources: list[Source] = [self._input, *self._named_inputs.values()]
+        for source in sources:
+            source.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
         written = {self._output.place, *(output.place for output in outputs)}
-        for stream in (self._input, *self._named_inputs.values()):
-            if written.intersection(stream.places):
-                raise ConfigError(f"node {self.node_id} would read and write the same stream, {stream.uri}")
+        for source in sources:
+            if written.intersection(source.places):
+                raise ConfigError(f"node {self.node_id} would read and write the same stream, {source.uri}")
         return self
 
     def _stream(self, name: str, value: Any) -> Stream:
-        return _as_stream(name, value).with_data(self.data_config)
+        return _as_stream(name, value).with_data(DataConfig.of(self.settings["data_config"]))
 
     def set_processor(self, func: Any) -> Self:
         """Say what the node does: ``func(items, ctx) -> list``, or an operator.
@@ -123,7 +115,7 @@ class Binding:
             ConfigError: when it is neither, or the node's `executor` cannot run it.
         """
         operator = as_operator(operator)
-        if self.executor == "process":
+        if self.settings["executor"] == "process":
             check_operator(operator, self.node_id)
         self._operator = operator
         return self
@@ -151,8 +143,8 @@ class Binding:
         return Joint(self.node_id, self.input, self.output, self.operator)
 
     @property
-    def input(self) -> Stream:
-        """The stream that the node reads; with several inputs, the one to which they are copied.
+    def input(self) -> Source:
+        """The source that the node reads; with several inputs, the one to which they are copied.
 
         Raises:
             ConfigError: when none was bound.
@@ -175,6 +167,12 @@ class Binding:
 
 def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:
     return {f"in{number}": stream for number, stream in enumerate(inputs)}
+
+
+def _as_source(name: str, value: Any) -> Stream | MergedStream:
+    if isinstance(value, str):
+        return StreamFactory.source(value)
+    return value if isinstance(value, MergedStream) else _as_stream(name, value)
 
 
 def _as_stream(name: str, value: Any) -> Stream:

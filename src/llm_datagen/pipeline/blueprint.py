@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from llm_datagen.config import OLDER, DataConfig, InputIds, NodeConfig, WriterConfig
+from llm_datagen.config import (
+    InputIds,
+    NodeConfig,
+    NodeSettings,
+    WriterConfig,
+    checked,
+    node_settings,
+    plain,
+    settings_of_entry,
+)
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import batch_by_of, operator_name
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.settings import Settings
+from llm_datagen.pipeline.settings import PipelineSettings, as_plain, id_prefix_of, stream_between
 from llm_datagen.runs.export import Exporter, codec_of, with_export
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.runs.state_file import FORMAT, now_text
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.runs.store import FORMAT, check_pipeline_id, now_text
+from llm_datagen.runs.store import check_pipeline_id
 from llm_datagen.streams import MergedStream, StreamFactory
 from llm_datagen.streams.ids import root_names
 
@@ -33,7 +42,7 @@ def new_pipeline_id() -> str:
 
 
 def image_of_line(
-    settings: Settings, node_configs: Sequence[NodeConfig | Mapping[str, Any] | None], pipeline_id: str
+    settings: PipelineSettings, node_configs: Sequence[NodeConfig | Mapping[str, Any] | None], pipeline_id: str
 ) -> dict[str, Any]:
     """Return the image of a line of nodes.
 
@@ -41,35 +50,19 @@ def image_of_line(
         ConfigError: on a wrong value, when one is missing, or when adjacent nodes' URIs disagree.
     """
     check_pipeline_id(pipeline_id)
-    operators = _given("operators", settings.operators)
+    operators = _given("operators", settings["operators"])
     count = len(operators)
     if len(node_configs) > count:
         raise ConfigError(f"node_configs has {len(node_configs)} entries for {count} operators")
-    configs = [NodeConfig.of(_with_writer_defaults(config, settings.writer_config)) for config in node_configs]
+    configs = [NodeConfig.of(_with_writer_defaults(config, settings["writer_config"])) for config in node_configs]
     configs += [NodeConfig()] * (count - len(configs))
-    defaults = NodeConfig(
-        batch_size=settings.batch_size,
-        parallel_size=settings.parallel_size,
-        writer_config=settings.writer_config,
-        ordered=settings.ordered,
-        on_error=settings.on_error,
-        max_errors=settings.max_errors,
-        retries=settings.retries,
-        retry_wait=settings.retry_wait,
-        delivery=settings.delivery,
-        grace=settings.grace,
-        stall_after=settings.stall_after,
-        rate=settings.rate,
-        executor=settings.executor,
-        data_config=settings.data_config,
-    )
+    of_all = checked(NodeSettings, node_settings(settings), "UnifiedPipeline")
     uris = _uris(settings, configs, pipeline_id)
     nodes = []
     for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
-        filled = config.filled_from(defaults if number else replace(defaults, idle_timeout=settings.idle_timeout))
-        assert filled.writer_config is not None
-        assert filled.data_config is not None
+        own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
+        own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
         nodes.append(
             {
                 "node_id": f"node_{number}",
@@ -77,35 +70,20 @@ def image_of_line(
                 "operator_ref": ref_of(operator),
                 "input_uri": uris[number],
                 "output_uri": uris[number + 1],
-                "parallel_size": filled.parallel_size,
-                "batch_size": filled.batch_size,
-                "batch_by": batch_by_of(operator, filled.batch_by, f"node_{number}", settings.id_scheme),
-                "writer_config": filled.writer_config.as_dict(),
-                "ordered": filled.ordered,
-                "on_error": filled.on_error,
-                "max_errors": filled.max_errors,
-                "retries": filled.retries,
-                "retry_wait": filled.retry_wait,
-                "delivery": filled.delivery,
-                "grace": filled.grace,
-                "stall_after": filled.stall_after,
-                "rate": filled.rate,
-                "executor": filled.executor,
-                "data_config": filled.data_config.as_dict(),
-                "idle_timeout": filled.idle_timeout,
-                "id_scheme": "path" if settings.id_scheme == "text" else settings.id_scheme,
-                "id_prefix": settings.prefix if settings.id_scheme == "text" else "",
-                "input_ids": _input_ids(settings.input_ids, uris[0]),
+                **plain(node_settings(own)),
+                "id_scheme": "path" if settings["id_scheme"] == "text" else settings["id_scheme"],
+                "id_prefix": id_prefix_of(settings) if settings["id_scheme"] == "text" else "",
+                "input_ids": _input_ids(settings["input_ids"], uris[0]),
                 "input_values": _may_hold_values(uris[0]),
-                "follow_input": settings.follow_input if number == 0 else True,
+                "follow_input": settings["follow_input"] if number == 0 else True,
                 "is_root": number == 0,
             }
         )
     _check_siblings_together(nodes)
-    if not settings.keep_ids or settings.id_column is not None:
-        nodes = with_export(nodes, settings.id_column)
-        nodes[-1]["operator_ref"] = ref_of(Exporter(settings.id_column))
-    return _image(pipeline_id, settings.as_dict(), nodes)
+    if not settings["keep_ids"] or settings["id_column"] is not None:
+        nodes = with_export(nodes, settings["id_column"])
+        nodes[-1]["operator_ref"] = ref_of(Exporter(settings["id_column"]))
+    return _image(pipeline_id, as_plain(settings), nodes)
 
 
 def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -131,28 +109,31 @@ def _given(name: str, value: T | None) -> T:
     return value
 
 
-def _with_writer_defaults(config: Any, defaults: WriterConfig) -> Any:
+def _with_writer_defaults(config: Any, defaults: Any) -> Any:
     """Let a node's `writer_config` that is a dict change only what it names."""
     writer = config.get("writer_config") if isinstance(config, Mapping) else None
     if not isinstance(writer, Mapping):
         return config
-    return {**config, "writer_config": {**defaults.as_dict(), **writer}}
+    return {**config, "writer_config": {**WriterConfig.of(defaults).as_dict(), **writer}}
 
 
 def _may_hold_values(uri: str) -> bool:
     """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
     stream = StreamFactory.create(uri)
-    return stream.size() is None or stream.is_of_engine()
+    seal = stream.read_seal()
+    is_of_engine = seal is not None and seal.rows is not None
+    return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
 
 
 def _input_ids(wanted: InputIds, uri: str) -> InputIds:
     """Return what becomes of an `_i` of the input: one that the user never gave is not kept as his."""
-    return "drop" if StreamFactory.create(uri).is_numbered() else wanted
+    seal = StreamFactory.create(uri).read_seal()
+    return "drop" if seal is not None and seal.is_numbered() else wanted
 
 
-def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
+def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
     """Return the URIs of all streams in order: the input, those between, the output."""
-    uris = [_given("input_uri", configs[0].input_uri or settings.input_uri)]
+    uris = [_given("input_uri", configs[0].input_uri or settings["input_uri"])]
     for number in range(len(configs) - 1):
         written, read = configs[number].output_uri, configs[number + 1].input_uri
         if written and read and written != read:
@@ -160,10 +141,10 @@ def _uris(settings: Settings, configs: list[NodeConfig], pipeline_id: str) -> li
                 f"node_{number} writes {written!r}, but node_{number + 1} reads {read!r}; give both the same URI, or "
                 "only one of them"
             )
-        uris.append(written or read or settings.stream_between(pipeline_id, number))
-    uris.append(_given("output_uri", configs[-1].output_uri or settings.output_uri))
+        uris.append(written or read or stream_between(settings, pipeline_id, number))
+    uris.append(_given("output_uri", configs[-1].output_uri or settings["output_uri"]))
     for uri in uris:
-        if isinstance(StreamFactory.create(uri), MergedStream):
+        if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(
                 f"{uri!r} is not a stream of a UnifiedPipeline: its nodes have one input each; wire nodes with several "
                 "by bind_io(), for a UnifiedNodePipeline"
@@ -178,7 +159,7 @@ def image_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming:
             "node_id": node.node_id,
             **node.config(),
             "operator_ref": ref_of(node.operator),
-            "id_scheme": node.id_scheme,
+            "id_scheme": node.settings["id_scheme"],
             "follow_input": node.follow_input,
             "is_root": node.root is not None,
         }
@@ -222,24 +203,9 @@ def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | 
     """
     node = UnifiedNode(
         entry["node_id"],
-        parallel_size=entry["parallel_size"],
-        batch_size=entry["batch_size"],
-        batch_by=entry.get("batch_by", "position"),
-        writer_config=entry["writer_config"],
-        ordered=entry["ordered"],
-        on_error=entry["on_error"],
-        max_errors=entry["max_errors"],
-        retries=entry["retries"],
-        retry_wait=entry["retry_wait"],
-        delivery=entry["delivery"],
-        grace=entry["grace"],
-        stall_after=entry["stall_after"],
-        rate=entry.get("rate"),
-        executor=entry["executor"],
+        **settings_of_entry(entry),
         id_scheme=entry["id_scheme"],
-        idle_timeout=entry["idle_timeout"],
         follow_input=entry["follow_input"],
-        data_config=DataConfig.of(entry.get("data_config", OLDER)),
         log_file=log_file,
     )
     node.root = root_names(entry)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
-from llm_datagen.config import OLDER, DataConfig, NodeConfig, WriterConfig
+from llm_datagen.config import OLDER, NodeConfig, NodeSettings, settings_in
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.blueprint import image_of_line
-from llm_datagen.pipeline.settings import Settings
+from llm_datagen.pipeline.settings import PipelineSettings, pipeline_settings
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.streams import StreamFactory
 
 Entry = dict[str, Any]
 
-_OWN = {field.name for field in fields(NodeConfig)} - {"input_uri", "output_uri", "idle_timeout"}
+_OWN = settings_in(NodeSettings).keys() - {"idle_timeout"}
 """What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step."""
 
 _OF_ROWS = ("id_prefix", "input_ids", "input_values")
@@ -23,7 +23,7 @@ _OF_ROWS = ("id_prefix", "input_ids", "input_values")
 
 
 def line_of(
-    settings: Settings,
+    settings: PipelineSettings,
     configs: Sequence[NodeConfig | Mapping[str, Any] | None],
     image: Mapping[str, Any],
     operators: Sequence[Any],
@@ -50,15 +50,12 @@ def line_of(
         return entries
     pairs = list(zip(names, known, strict=False))
     kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
-    names_of_settings = {field.name for field in fields(Settings)}
-    said = {key: value for key, value in image["config"].items() if key in names_of_settings}
-    said = {"keep_ids": True, "id_column": None, **said}  # a run of an older version has no such settings
-    said["writer_config"] = WriterConfig.of(said.get("writer_config"))
-    said["data_config"] = DataConfig.of(said.get("data_config", OLDER))
+    said = {key: value for key, value in image["config"].items() if key in settings_in(PipelineSettings)}
+    said = {"keep_ids": True, "id_column": None, "data_config": OLDER, **said}  # what a run of an older version lacks
     said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
     likes = _likes(old, names, kept)
     new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
-    entries = image_of_line(replace(settings, **said), new, image["pipeline_id"])["nodes"]
+    entries = image_of_line(pipeline_settings({**settings, **said}), new, image["pipeline_id"])["nodes"]
     for key in _OF_ROWS:
         if key in old[0]:
             entries[0][key] = old[0][key]
@@ -103,7 +100,7 @@ def _steps(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, list[st
     return {
         entry["node_id"]: (
             entry["operator"],
-            [writers.get(place, "") for place in StreamFactory.create(entry["input_uri"]).places],
+            [writers.get(place, "") for place in StreamFactory.source(entry["input_uri"]).places],
         )
         for entry in entries
     }

@@ -24,12 +24,12 @@ def settle_merges(nodes: Sequence[UnifiedNode]) -> None:
     wires = _Wires(nodes)
     for node in nodes:
         if isinstance(node.input, MergedStream):
-            lanes = {lane.name: lane.stream for lane in node.input.lanes}
+            inputs = {merge_input.name: merge_input.stream for merge_input in node.input.inputs}
             places = node.input.places
             is_apart = all(wires.are_apart(a, b) for at, a in enumerate(places) for b in places[:at])
             naming = "kept" if is_apart else node.input.naming
-            static = [name for name, stream in lanes.items() if not node.follow_input and stream.place not in wires]
-            uris = {name: stream.uri for name, stream in lanes.items()}
+            static = [name for name, stream in inputs.items() if not node.follow_input and stream.place not in wires]
+            uris = {name: stream.uri for name, stream in inputs.items()}
             node.bind_io(MergedStream.uri_of(naming, uris, static), node.output)
             node.follow_input = True  # what is not followed is static
 
@@ -68,7 +68,7 @@ class _Wires:
             return True
         if isinstance(node.input, MergedStream) and node.input.naming != "kept":
             return False  # what is renamed here may meet a row that has such a name of its own
-        if node.id_scheme == "numeric":
+        if node.settings["id_scheme"] == "numeric":
             return False  # a child of row 7 may meet row 70000
         return all(self.are_apart(place, b) for place in node.input.places)
 

@@ -1,26 +1,49 @@
-"""Which settings the code gives: one that is given its default is told from one that is not given."""
+"""Constructors that take the settings of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from inspect import signature
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from inspect import Parameter, signature
+from typing import Any, TypeVar, cast, get_type_hints
 
-P = ParamSpec("P")
-S = TypeVar("S")
+from llm_datagen.config import refuse_unknown, settings_in
+
+Init = TypeVar("Init", bound=Callable[..., None])
 
 
-def noting_given(init: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Let a constructor keep the names of the arguments that it is given, as the object's `given`."""
-    names = list(signature(init).parameters)[1:]
+def takes_settings(table: type) -> Callable[[Init], Init]:
+    """Let a constructor take the settings of a table: some as arguments of its own, the others as ``**options``.
 
-    @wraps(init)
-    def noted(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        vars(self)["given"] = given_names({**dict(zip(names, args, strict=False)), **kwargs})
-        init(self, *args, **kwargs)
+    Before its body, the object has `given`: what the caller gives, by name. One that is given its default is told from
+    one that is not given. A name that is no setting is refused by a ConfigError. `help` and completion show all.
+    """
 
-    return noted
+    def decorated(init: Init) -> Init:
+        own = [each for each in signature(init).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        names = [each.name for each in own]
+
+        @wraps(init)
+        def taking(self: Any, *args: Any, **kwargs: Any) -> None:
+            refuse_unknown(table, {name: kwargs[name] for name in kwargs if name not in names}, type(self).__name__)
+            self.given = {**dict(zip(names[1:], args, strict=False)), **kwargs}
+            init(self, *args, **kwargs)
+
+        settings, hints = settings_in(table), get_type_hints(table)
+        others = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[name])
+            for name, each in settings.items()
+            if name not in names
+        ]
+        vars(taking)["__signature__"] = signature(init).replace(parameters=[*own, *others])
+        taking.__doc__ = "Settings:\n" + "\n".join(f"    {name}: {_told(each)}" for name, each in settings.items())
+        return cast(Init, taking)
+
+    return decorated
+
+
+def _told(each: Any) -> str:
+    return f"{each.unit} {each.text}" if each.unit else str(each.text)
 
 
 def given_names(settings: Mapping[str, Any]) -> frozenset[str]:

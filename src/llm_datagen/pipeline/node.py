@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import (
     BatchBy,
-    DataConfig,
-    DeliveryMode,
-    ExecutorKind,
     FailurePolicy,
-    IdScheme,
-    OnError,
     WriterConfig,
-    check_choice,
-    check_count,
-    check_flag,
-    check_rate,
-    check_seconds,
+    check_text,
+    checked,
+    node_settings,
+    plain,
+    settings_in,
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import pack
@@ -28,22 +24,27 @@ from llm_datagen.operators import Call, batch_by_of, operator_name
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.pipeline.fan_out import Selector
-from llm_datagen.pipeline.given_settings import noting_given
+from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
 from llm_datagen.pipeline.run import Run, run_in_foreground
-from llm_datagen.pipeline.stream_checks import check_finished, check_input, check_letters_of, check_source
+from llm_datagen.pipeline.settings import NodeAloneOptions, NodeAloneSettings
+from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input, check_source
 from llm_datagen.pipeline.unique_ids import check_ids
-from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
-from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget, check_log, open_log
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import NodeReport, RunReport, Status
 from llm_datagen.streams import MergedStream, Sink, Span, Stream
 from llm_datagen.streams.dead_letters import bury_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
-from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.streams.recovery import check_recoverable, position_of
+from llm_datagen.streams.source import has_ended
 from llm_datagen.streams.tails import Tails
+
+_OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
+"""Settings that stages look at by their names."""
 
 
 class UnifiedNode(Binding):
@@ -55,84 +56,25 @@ class UnifiedNode(Binding):
 
     Args:
         node_id: its id.
-        parallel_size: batches in the operator at once, at most.
-        batch_size: items a batch.
-        batch_by: which items share a batch: "position", "parent", or None, as the operator says; see `NodeConfig`.
-        writer_config: how results get to the disk.
-        ordered: whether rows leave in input order.
-        on_error: what becomes of a row that fails; see `FailurePolicy`, also for the next three.
-        max_errors: how many rows may fail before the node does.
-        retries: how often a call that raised is made again.
-        retry_wait: seconds before the first retry.
-        delivery: "exactly_once": after a crash, the operator is called again for rows in flight. "at_most_once": it
-            never is; these rows are dead-lettered as abandoned.
-        grace: seconds that a cancelled node waits for calls in flight; then they are given up.
-        stall_after: seconds without any movement after which a node is reported as stalled.
-        rate: rows that the node may hand to its operator in a second, at most; None for no limit.
-        executor: where plain operators are called: "thread", in worker "process"es, or "auto", which is "thread".
-        id_scheme: how the children of a row are named.
-        idle_timeout: seconds without a new row after which an unsealed input is an error; None waits forever.
-        follow_input: whether to wait for more rows until the input is sealed; False takes it as it is.
-        data_config: what of the data is refused: NaN, long records; see `DataConfig`.
-        hooks: who watches, when it runs by itself.
-        log_file: the platform log when it runs by itself, or a logger of the host's own; None for none.
+        parallel_size, batch_size, options: its settings: `NodeAloneSettings`, and the reference, say what they mean.
 
     Raises:
         ConfigError: on a wrong value.
     """
 
-    given: frozenset[str]
-    """The settings that the code gives; see `given_names`."""
+    given: Mapping[str, Any]
+    """What the code gives the constructor, by name."""
 
-    @noting_given
+    @takes_settings(NodeAloneSettings)
     def __init__(
-        self,
-        node_id: str,
-        parallel_size: int = 1,
-        batch_size: int = 1,
-        *,
-        batch_by: BatchBy | None = None,
-        writer_config: WriterConfig | Mapping[str, Any] | None = None,
-        ordered: bool = False,
-        on_error: OnError = "fail",
-        max_errors: int | float | None = None,
-        retries: int = 0,
-        retry_wait: float = 0.5,
-        delivery: DeliveryMode = "exactly_once",
-        grace: float = 60.0,
-        stall_after: float = 300.0,
-        rate: float | None = None,
-        executor: ExecutorKind = "auto",
-        id_scheme: IdScheme = "path",
-        idle_timeout: float | None = None,
-        follow_input: bool = True,
-        data_config: DataConfig | Mapping[str, Any] | None = None,
-        hooks: IPipelineHooks | None = None,
-        log_file: LogTarget = DEFAULT_LOG,
+        self, node_id: str, parallel_size: int = 1, batch_size: int = 1, **options: Unpack[NodeAloneOptions]
     ) -> None:
-        if not isinstance(node_id, str) or not node_id:
-            raise ConfigError(f"node_id must be text, not {node_id!r}")
-        super().__init__(
-            node_id,
-            check_choice("executor", executor, ExecutorKind),
-            follow_input=check_flag("follow_input", follow_input),
-            idle_timeout=None if idle_timeout is None else check_seconds("idle_timeout", idle_timeout),
-            data=DataConfig.of(data_config),
-        )
-        self.parallel_size = check_count("parallel_size", parallel_size)
-        self.batch_size = check_count("batch_size", batch_size)
-        self._batch_by = None if batch_by is None else check_choice("batch_by", batch_by, BatchBy)
-        self.writer_config = WriterConfig.of(writer_config)
-        self.ordered = check_flag("ordered", ordered)
-        self.policy = FailurePolicy(on_error=on_error, max_errors=max_errors, retries=retries, retry_wait=retry_wait)
-        self.delivery: DeliveryMode = check_choice("delivery", delivery, DeliveryMode)
-        self.grace = check_seconds("grace", grace)
-        self.stall_after = check_seconds("stall_after", stall_after)
-        self.rate = None if rate is None else check_rate("rate", rate)
-        self.id_scheme: IdScheme = check_choice("id_scheme", id_scheme, IdScheme)
+        given = {name: value for name, value in self.given.items() if name != "node_id"}
+        super().__init__(check_text("node_id", node_id), checked(NodeAloneSettings, given, "UnifiedNode"))
+        self.writer_config = WriterConfig.of(self.settings["writer_config"])
+        self.policy = FailurePolicy.of(self.settings)
         self.root: RootNames | None = None
-        self._hooks = check_hooks(hooks)
-        self._log_file = check_log(log_file)
+        self._hooks, self._log_file = self.settings["hooks"], self.settings["log_file"]
         self._packed: bytes | None = None  # by `check`, for `plan`
         self._opened: OpenedNode | None = None
         self._run: Run | None = None
@@ -152,27 +94,29 @@ class UnifiedNode(Binding):
         follow_input, idle_timeout = self._patience
         node = UnifiedNode(
             f"{self.node_id}.merge",
-            writer_config=self.writer_config,
-            grace=self.grace,
-            stall_after=self.stall_after,
-            on_error=self.policy.on_error,
-            max_errors=self.policy.max_errors,
+            writer_config=self.settings["writer_config"],
+            grace=self.settings["grace"],
+            stall_after=self.settings["stall_after"],
+            on_error=self.settings["on_error"],
+            max_errors=self.settings["max_errors"],
             idle_timeout=idle_timeout,
             follow_input=follow_input,
-            data_config=self.data_config,
+            data_config=self.settings["data_config"],
         )
-        naming: Naming = "named" if self.id_scheme == "path" else "numbered"
+        naming: Naming = "named" if self.settings["id_scheme"] == "path" else "numbered"
         uri = MergedStream.uri_of(naming, {name: stream.uri for name, stream in self._named_inputs.items()})
-        return node.bind_io(uri, self.input).set_operator(Merger(list(self._named_inputs)))
+        merged = self.input
+        assert isinstance(merged, Stream)
+        return node.bind_io(uri, merged).set_operator(Merger(list(self._named_inputs)))
 
     def _selector(self, name: str, output: Stream) -> UnifiedNode:
         node = UnifiedNode(
             f"{self.node_id}.{name}",
-            writer_config=self.writer_config,
-            grace=self.grace,
-            stall_after=self.stall_after,
-            ordered=self.ordered,
-            data_config=self.data_config,
+            writer_config=self.settings["writer_config"],
+            grace=self.settings["grace"],
+            stall_after=self.settings["stall_after"],
+            ordered=self.settings["ordered"],
+            data_config=self.settings["data_config"],
         )
         return node.bind_io(self.output, output).set_operator(Selector(name))
 
@@ -182,20 +126,12 @@ class UnifiedNode(Binding):
             "operator": operator_name(self.operator),
             "input_uri": self.input.uri,
             "output_uri": self.output.uri,
-            "parallel_size": self.parallel_size,
-            "batch_size": self.batch_size,
-            "batch_by": self.batch_by,
-            "writer_config": self.writer_config.as_dict(),
-            "ordered": self.ordered,
-            **self.policy.as_dict(),
-            "idle_timeout": self.idle_timeout,
-            "delivery": self.delivery,
-            "grace": self.grace,
-            "stall_after": self.stall_after,
-            "rate": self.rate,
-            "executor": self.executor,
-            "data_config": self.data_config.as_dict(),
+            **plain(node_settings(self._settings_of_run())),
         }
+
+    def _settings_of_run(self) -> dict[str, Any]:
+        """Return the settings, with those that depend on what the node is joined to."""
+        return {**self.settings, "batch_by": self.batch_by, "idle_timeout": self.idle_timeout}
 
     @property
     def batch_by(self) -> BatchBy:
@@ -204,24 +140,24 @@ class UnifiedNode(Binding):
         Raises:
             ConfigError: when the operator, or the ids, do not allow what was chosen.
         """
-        return batch_by_of(self.operator, self._batch_by, self.node_id, self.id_scheme)
+        return batch_by_of(self.operator, self.settings["batch_by"], self.node_id, self.settings["id_scheme"])
 
     # Running.
 
     def is_finished(self) -> bool:
         """Return whether the output was sealed by its writer, and the input has not grown since."""
-        manifest = self.output.manifest()
-        if manifest is None or not manifest.complete:
+        seal = self.output.read_seal()
+        if seal is None or not seal.complete:
             return False
         if self.input.size() is None:  # what is finished needs no input
             return True
-        if not self.input.has_ended(follow=self.follow_input):
+        if not has_ended(self.input, follow=self.follow_input):
             return False
-        if manifest.source_size is None:
+        if seal.source_size is None:
             return True
         # Of several, one may have grown while another one was shortened: this one counts as what was read of it.
-        parts = self.input.parts(manifest.position().coverage)
-        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= manifest.source_size
+        parts = self.input.parts(seal.position().coverage)
+        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= seal.source_size
 
     def reopen(self) -> None:
         """Take the seal off an output that is not finished.
@@ -249,12 +185,12 @@ class UnifiedNode(Binding):
         """
         source, output = self.input, self.output
         output.check_seal()
-        manifest = output.manifest()
-        if manifest is not None and self.is_finished():
-            check_finished(output, manifest.size, manifest.source, source.uri)
-            check_letters_of(output, manifest.position())
+        seal = output.read_seal()
+        if seal is not None and self.is_finished():
+            check_finished(output, seal.size, seal.source, source.uri)
+            check_dead_letters_of(output, seal.position())
             return
-        if self.executor == "process":
+        if self.settings["executor"] == "process":
             self._packed = self._pack()
         for stream in source.read_as_is(follow=self.follow_input):
             check_input(stream)
@@ -262,7 +198,7 @@ class UnifiedNode(Binding):
         if output.is_sealed():
             output.verify(whole=False)
         position = check_recoverable(output, source.uri)
-        check_letters_of(output, position)
+        check_dead_letters_of(output, position)
         as_is = {stream.place for stream in source.read_as_is(follow=self.follow_input)}
         for stream, coverage in source.parts(position.coverage):
             check_source(stream, coverage)
@@ -286,16 +222,16 @@ class UnifiedNode(Binding):
         """
         source, output = self.input, self.output
         call = Call(self.operator)
-        manifest = output.manifest()
+        old_seal = output.read_seal()
         sink: Sink | None = None
         packed: bytes | None = None
         dispatched: DispatchLog | None = None
-        if manifest is not None and self.is_finished():
-            output.disk.remove(output.commits_path)  # there still after a kill between the seal and its removal
-            output.disk.remove(output.dispatched_path)
-            position = manifest.position()
+        if old_seal is not None and self.is_finished():
+            output.storage.remove(output.commits_path)  # there still after a kill between the seal and its removal
+            output.storage.remove(output.dispatched_path)
+            position = old_seal.position()
         else:
-            if self.executor == "process":
+            if self.settings["executor"] == "process":
                 packed, self._packed = self._packed or self._pack(), None
             self.reopen()
             sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
@@ -308,6 +244,7 @@ class UnifiedNode(Binding):
                 sink.close()
                 raise
             position = sink.position
+        settings = self._settings_of_run()
         return OpenedNode(
             node_id=self.node_id,
             operator=self.operator,
@@ -316,21 +253,12 @@ class UnifiedNode(Binding):
             sink=sink,
             position=position,
             segments=position.coverage.gaps(),
-            parallel_size=self.parallel_size,
-            batch_size=self.batch_size,
-            batch_by=self.batch_by,
             writer=self.writer_config,
-            ordered=self.ordered,
-            id_scheme=self.id_scheme,
             root=self.root,
             follow=self.follow_input,
-            idle_timeout=self.idle_timeout,
             policy=self.policy,
-            delivery=self.delivery,
             dispatched=dispatched,
-            grace=self.grace,
-            stall_after=self.stall_after,
-            rate=self.rate,
+            **{name: settings[name] for name in _OF_STAGES},
             packed=packed,
             folder=folder,
             seal=seal,
@@ -338,7 +266,7 @@ class UnifiedNode(Binding):
         )
 
     def _dispatch_log(self) -> DispatchLog | None:
-        if self.delivery == "exactly_once":
+        if self.settings["delivery"] == "exactly_once":
             return None
         return DispatchLog(self.output, sync=self.writer_config.fsync == "flush")
 

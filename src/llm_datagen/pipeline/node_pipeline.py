@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, Unpack
 
 from llm_datagen.config import (
     IfExists,
     OnChange,
+    check_flag,
+    checked,
 )
 from llm_datagen.errors import OperatorMismatchError
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.blueprint import UNKNOWN_ID, image_of_nodes, node_from_image
 from llm_datagen.pipeline.changed_steps import has_same_steps
 from llm_datagen.pipeline.disjoint_ids import settle_merges
-from llm_datagen.pipeline.given_settings import given_names, noting_given
+from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.operator_changes import Entry
-from llm_datagen.pipeline.overrides import overriding
+from llm_datagen.pipeline.overrides import override, restoring
 from llm_datagen.pipeline.resume_checks import ignored_node_settings, ignored_settings, ignored_uris
 from llm_datagen.pipeline.run import Note, Run
+from llm_datagen.pipeline.settings import NodePipelineOptions
 from llm_datagen.pipeline.topology import check_topology, in_reading_order
-from llm_datagen.runs.hooks import IPipelineHooks
-from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget
 
 
 class UnifiedNodePipeline(BasePipeline):
@@ -31,29 +31,18 @@ class UnifiedNodePipeline(BasePipeline):
 
     Args:
         nodes: nodes with streams and operators bound.
-        streaming: True runs all nodes at once; False one after the other, each after those that it reads from.
-        results_dir: where the images of runs are kept.
-        hooks: who watches.
-        log_file: the platform log, relative to the working directory when the run starts, a `LogFile`, or a logger.
+        options: `streaming`, `results_dir`, `hooks`, `log_file`: see `NodePipelineOptions`.
 
     Raises:
         ConfigError: when there are no nodes, ids repeat, a stream has two writers, or the nodes form a cycle.
     """
 
-    given: frozenset[str]
-    """The settings that the code gives; see `given_names`."""
+    given: Mapping[str, Any]
+    """What the code gives, by name."""
 
-    @noting_given
-    def __init__(
-        self,
-        nodes: Sequence[UnifiedNode],
-        *,
-        streaming: bool = True,
-        results_dir: str | os.PathLike[str] = "tmp/results",
-        hooks: IPipelineHooks | None = None,
-        log_file: LogTarget = DEFAULT_LOG,
-    ) -> None:
-        super().__init__(streaming=streaming, results_dir=results_dir, hooks=hooks, log_file=log_file)
+    @takes_settings(NodePipelineOptions)
+    def __init__(self, nodes: Sequence[UnifiedNode], **options: Unpack[NodePipelineOptions]) -> None:
+        super().__init__(checked(NodePipelineOptions, options, "UnifiedNodePipeline"))
         self._streaming = self.streaming  # as the code says; a resume sets the other to what its image says
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
@@ -66,7 +55,7 @@ class UnifiedNodePipeline(BasePipeline):
         *,
         if_exists: IfExists = "error",
         on_change: OnChange = "refuse",
-        **overrides: Any,
+        **overrides: Unpack[NodePipelineOptions],
     ) -> Self:
         """Write the image.
 
@@ -87,9 +76,10 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        with overriding(self, overrides):
-            self._streaming = self.streaming = self.streaming if "streaming" in overrides else self._streaming
-            self.given |= given_names(overrides)
+        with restoring(self):
+            override(self, NodePipelineOptions, overrides)
+            self._streaming = self.streaming = check_flag("streaming", overrides.get("streaming", self._streaming))
+            self.given = {**self.given, **overrides}
             image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
             return self._create(pipeline_id, image, if_exists, on_change)
 

@@ -22,10 +22,10 @@ from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.export import is_export
+from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.runs.store import now_text
 from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.recovery import position_of
 
 PARTS_SHOWN = 8
 
@@ -52,7 +52,7 @@ class Edit:
         changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
         shown: the same for people, with the old value and the new one where they are known.
         rows: how many source rows each node of the image has done, without dead letters.
-        letters: how many of them are dead letters.
+        dead_letters: how many of them are dead letters.
         is_replay: whether the dead letters are done again now.
         unchecked: nodes that have done rows, and whose image has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
@@ -65,7 +65,7 @@ class Edit:
     changes: dict[str, list[str]] = field(default_factory=dict)
     shown: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
-    letters: dict[str, int] = field(default_factory=dict)
+    dead_letters: dict[str, int] = field(default_factory=dict)
     is_replay: bool = False
     unchecked: list[str] = field(default_factory=list)
     unread: dict[str, list[str]] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Edit:
 
     def has_done(self, node_id: str) -> bool:
         """Return whether a node keeps something that the operator of the image has done."""
-        return bool(self.rows[node_id] or (self.letters[node_id] and not self.is_replay))
+        return bool(self.rows[node_id] or (self.dead_letters[node_id] and not self.is_replay))
 
     def settle(self, on_change: OnChange) -> Reset | None:
         """Write into the image what becomes of the changes; return what has to be done to the streams, if anything.
@@ -120,7 +120,7 @@ class Edit:
         return reset
 
     def _done(self, node_id: str) -> str:
-        counts = ((self.rows.get(node_id, 0), "rows are done"), (self.letters.get(node_id, 0), "are dead letters"))
+        counts = ((self.rows.get(node_id, 0), "rows are done"), (self.dead_letters.get(node_id, 0), "are dead letters"))
         parts = [f"{count:,} {what}" for count, what in counts if count]
         return f" ({', '.join(parts)})" if parts else ""
 
@@ -231,7 +231,7 @@ def compare(image: Entry, entries: list[Entry], operators: Sequence[Any], *, is_
     edit = Edit(image=image, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
     known = {entry["node_id"]: entry for entry in image["nodes"]}
     for node_id, one in known.items():
-        edit.rows[node_id], edit.letters[node_id] = _rows_done(one)
+        edit.rows[node_id], edit.dead_letters[node_id] = _rows_done(one)
     for entry, fingerprint in zip(entries, edit.fingerprints, strict=True):
         node_id = entry["node_id"]
         before = known.get(node_id)

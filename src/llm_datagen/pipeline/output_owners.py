@@ -18,7 +18,7 @@ from llm_datagen.runs.store import run_ids
 from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 _HEAD_BYTES = 1024
 """Bytes of an image in which its status stands."""
@@ -93,7 +93,7 @@ def kept_places(image: Mapping[str, Any]) -> dict[Place, str]:
 
 def local_place(path: str) -> Place:
     """Return what a file of this machine is, whatever links lead to it."""
-    return type(LOCAL_DISK).__name__, os.path.realpath(path)
+    return type(LOCAL_STORAGE).__name__, os.path.realpath(path)
 
 
 def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
@@ -102,7 +102,7 @@ def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
     Raises:
         OSError: when it cannot be read.
     """
-    data = other.image_path.read_bytes()
+    data = other.state_path.read_bytes()
     return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
 
 

@@ -30,7 +30,7 @@ from llm_datagen.pipeline.run_files import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.reader import may_be_log
 from llm_datagen.streams.sidecars import check_neighbours, stream_at
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 _HEAD_BYTES = 1 << 16
 """How much of a log is looked at."""
@@ -134,7 +134,7 @@ def _refuse_other_data(log_file: Any) -> None:
 def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> None:
     """See to it that no log or cache lies where another run has a stream, or what belongs to one."""
     for use in uses:
-        found = stream_at(LOCAL_DISK, os.path.realpath(use.path))
+        found = stream_at(LOCAL_STORAGE, os.path.realpath(use.path))
         if found is not None:
             path, what = found
             run = None if folder is None else owner_of(local_place(path), folder)

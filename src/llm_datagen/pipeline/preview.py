@@ -20,8 +20,8 @@ from llm_datagen.pipeline.blueprint import node_from_image
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams import Coverage, MergedStream, Place, Stream, StreamFactory
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.formats.unreadable import explained
@@ -108,8 +108,7 @@ class _Known:
 
 def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
     """Return the streams that a node of an image reads: its input, or all that it merges."""
-    stream = StreamFactory.of_node(entry, "input_uri")
-    return [lane.stream for lane in stream.lanes] if isinstance(stream, MergedStream) else [stream]
+    return [stream for stream, _ in StreamFactory.input_of(entry).parts(Coverage())]
 
 
 def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:
@@ -154,14 +153,14 @@ def run_trial(
 
 def _given(entry: Mapping[str, Any], there: Sequence[_Known], most: int, *, is_passed_on: bool) -> list[tuple[Id, Any]]:
     """Return the rows that a node gets, under the ids that they have there."""
-    stream = StreamFactory.of_node(entry, "input_uri")
+    stream = StreamFactory.input_of(entry)
     if not isinstance(stream, MergedStream):
         return list(there[0].rows if is_passed_on else _spread(there[0].rows, most))
     # Of each input as large a share as it has of the rows of the run; of none nothing.
     scale = min(most / max(sum(one.count for one in there), 1.0), 1 / max(one.each for one in there))
     return [
-        (lane.named(row_id), item)
-        for lane, one in zip(stream.lanes, there, strict=True)
+        (merge_input.named(row_id), item)
+        for merge_input, one in zip(stream.inputs, there, strict=True)
         for row_id, item in _spread(one.rows, max(1, math.floor(one.count * scale + 1e-9)))
     ]
 
@@ -173,7 +172,7 @@ def _run_node(
     encode = JsonlCodec().encoder(b"").encode_other
     source.write_bytes(b"".join(encode(as_row(item, row_id)) + b"\n" for row_id, item in given))
     # What goes through CSV comes back as text: the next node must see it as in the run.
-    is_csv = isinstance(getattr(StreamFactory.of_node(entry, "output_uri"), "codec", None), CsvCodec)
+    is_csv = isinstance(getattr(StreamFactory.output_of(entry), "codec", None), CsvCodec)
     trial = {
         **entry,
         "input_uri": f"jsonl://{source}",
@@ -194,9 +193,9 @@ def _run_node(
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
     made = [(row_id, item) for row_id, item, _ in rows_of(node.output)]
-    failed = list(read_letters(node.output))
+    failed = list(read_dead_letters(node.output))
     if is_export(entry):  # these have no ids
-        lost = {letter["_i"] for letter in failed}
+        lost = {dead_letter["_i"] for dead_letter in failed}
         ids = (row_id for row_id, _ in given if row_id not in lost)
         made = [(row_id, _without_id(item)) for row_id, (_, item) in zip(ids, made, strict=True)]
     return NodePreview(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import fields, replace
-from inspect import signature
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, OnError, WriterConfig, check_count, check_rate
+from llm_datagen.config import (
+    FailurePolicy,
+    NodeConfig,
+    OnError,
+    SettingsGroup,
+    check_count,
+    check_rate,
+    checked,
+    plain,
+)
 from llm_datagen.errors import (
     ConfigError,
     DatagenError,
@@ -16,9 +24,10 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.operators import operator_name
-from llm_datagen.pipeline.given_settings import setting_name
+from llm_datagen.pipeline.given_settings import given_names, setting_name
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import Note
+from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.export import is_export
 from llm_datagen.runs.status import NodeReport, Status
@@ -68,16 +77,17 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, image: Mapping[s
 
 
 def ignored_settings(
-    settings: Mapping[str, Any], defaults: Mapping[str, Any], given: Set[str], image: Mapping[str, Any]
+    settings: Mapping[str, Any], defaults: Mapping[str, Any], given: Mapping[str, Any], image: Mapping[str, Any]
 ) -> list[Note]:
     """Return which settings the code gives otherwise than the image has them.
 
     Args:
         settings: the settings of the code.
         defaults: what they are when they are not given.
-        given: the names of those that are, whatever their value; see `given_names`.
+        given: those that the code gives, also as their defaults.
         image: the image.
     """
+    names = given_names(given)
     said, usual, created = _flat(settings), _flat(defaults), _flat(image["config"])
     nodes = [_flat(entry) for entry in image["nodes"]]
     # A node's config, or resume(on_error=), may have replaced what the code gives.
@@ -87,7 +97,7 @@ def ignored_settings(
         for name, value in said.items()
         if name in used
         and value not in (used[name], created[name])
-        and (name in given or value != usual.get(name))
+        and (name in names or value != usual.get(name))
         and not any(name in node and node[name] == value for node in nodes)
     }
     return _unused(f"run {image['pipeline_id']!r}", image["nodes"][0]["node_id"], ignored, used)
@@ -98,12 +108,13 @@ def ignored_node_settings(given: Sequence[UnifiedNode], image: Mapping[str, Any]
     entries = {entry["node_id"]: _flat(entry) for entry in image["nodes"]}
     notes = []
     for node in given:
+        names = given_names(node.given)
         used, usual = entries[node.node_id], _flat(_usual_of_nodes())
-        said = _flat({**node.config(), "id_scheme": node.id_scheme, "follow_input": node.follow_input})
+        said = _flat({**node.config(), "id_scheme": node.settings["id_scheme"], "follow_input": node.follow_input})
         ignored = {
             name: value
             for name, value in said.items()
-            if name in used and value != used[name] and (name in node.given or value != usual.get(name))
+            if name in used and value != used[name] and (name in names or value != usual.get(name))
         }
         notes += _unused(f"{node.node_id} of run {image['pipeline_id']!r}", node.node_id, ignored, used)
     return notes
@@ -129,21 +140,18 @@ def ignored_node_configs(
 
 def _given_in(config: NodeConfig | Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what a node's config gives, as an image has it: None means that it does not."""
-    checked = NodeConfig.of(config)
-    settings = {field.name: getattr(checked, field.name) for field in fields(checked)}
-    settings = {name: value for name, value in settings.items() if value is not None}
-    for name in ("writer_config", "data_config"):
-        if name in settings:
+    settings = NodeConfig.of(config).given()
+    for name, value in settings.items():
+        if isinstance(value, SettingsGroup):
             given = config.get(name) if isinstance(config, Mapping) else None
-            whole = settings[name].as_dict()
+            whole = value.as_dict()
             settings[name] = {key: whole[key] for key in given} if isinstance(given, Mapping) else whole
     return settings
 
 
 def _usual_of_nodes() -> dict[str, Any]:
     """Return the settings of a node that was given none."""
-    given = {name: parameter.default for name, parameter in signature(UnifiedNode.__init__).parameters.items()}
-    return {**given, "writer_config": WriterConfig().as_dict(), "data_config": DataConfig().as_dict()}
+    return plain(checked(NodeAloneSettings, {}, "UnifiedNode"))
 
 
 def _unused(who: str, node_id: str, ignored: Mapping[str, Any], used: Mapping[str, Any]) -> list[Note]:
@@ -182,7 +190,7 @@ def ignored_uris(given: Sequence[UnifiedNode], image: Mapping[str, Any]) -> list
 
 
 def _are_same_place(uri: str, other: str) -> bool:
-    return uri == other or StreamFactory.create(uri).places == StreamFactory.create(other).places
+    return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places
 
 
 def _ignored(image: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Note:

@@ -32,11 +32,11 @@ from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
 from llm_datagen.pipeline.warnings import StateHeard
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.lock import whoami
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.owner import whoami
+from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
-from llm_datagen.runs.store import now_text
 
 LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""
@@ -97,7 +97,7 @@ class Run:
         self._watcher = hooks
         self._hooks: HookDispatcher | None = None
         self._state = StateHeard()
-        self._crew: list[pykka.ActorRef[Any]] = []
+        self._refs: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
         self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
         self._started = time.monotonic()
@@ -173,12 +173,12 @@ class Run:
             pipeline_id=self._pipeline_id,
             streaming=self._streaming,
             folder=self._folder,
-            image=self._image,
+            saved_state=self._image,
             pipeline=pipeline,
-            crew=self._crew,
+            refs=self._refs,
             log=self._log,
         )
-        self._crew.append(supervisor)
+        self._refs.append(supervisor)
         return supervisor
 
     def cancel(self, reason: str = "") -> None:
@@ -261,11 +261,11 @@ class Run:
             last_first.callback(self._log.close)
             last_first.callback(self._note_end)
             if self._folder is not None:
-                last_first.callback(self._folder.unlock)
+                last_first.callback(self._folder.lock.release)
                 last_first.callback(self._settle_image, self._folder)
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
-            is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._crew]
+            is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._refs]
             if all(is_over):  # else a writer still has its plan, and closes it itself
                 for plan in self._plans:
                     last_first.callback(plan.close)

@@ -13,7 +13,7 @@ from llm_datagen.operators import kept_files
 from llm_datagen.pipeline.output_owners import local_place, places_of
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.rotation import LogFile
-from llm_datagen.streams import Coverage, Place, Stream
+from llm_datagen.streams import Coverage, Place, Source, Stream
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -50,7 +50,7 @@ class Joint:
     """
 
     node_id: str
-    input: Stream
+    input: Source
     output: Stream
     operator: Any
 
@@ -73,9 +73,9 @@ def places_written(joints: Iterable[Joint], log_file: Any) -> dict[Place, str]:
 def of_streams(joints: list[Joint]) -> Iterator[Use]:
     """Yield the files of the streams that are written, and of those that are read."""
     for joint in joints:
-        yield from _files_of(joint.output, f"the output of {joint.node_id}", with_letters=True)
+        yield from _files_of(joint.output, f"the output of {joint.node_id}", with_dead_letters=True)
     for stream in inputs_of(joints):
-        yield from _files_of(stream, "the input", with_letters=False)
+        yield from _files_of(stream, "the input", with_dead_letters=False)
 
 
 def inputs_of(joints: list[Joint]) -> list[Stream]:
@@ -89,17 +89,17 @@ def inputs_of(joints: list[Joint]) -> list[Stream]:
     return list(found.values())
 
 
-def _files_of(stream: Stream, what: str, *, with_letters: bool) -> Iterator[Use]:
-    is_local = isinstance(stream.disk, LocalStorage)
+def _files_of(stream: Stream, what: str, *, with_dead_letters: bool) -> Iterator[Use]:
+    is_local = isinstance(stream.storage, LocalStorage)
 
     def use(path: str, what: str) -> Use:
         return Use(path if is_local else "\0".join(stream.place_of(path)), what, is_local)
 
     yield use(stream.path, what)
     for ending, beside in WHAT_LIES_BESIDE.items():
-        if with_letters or ending in {".done", ".commits"}:
+        if with_dead_letters or ending in {".done", ".commits"}:
             yield use(f"{stream.path}{ending}", f"the {beside} of {what}")
-            if with_letters:
+            if with_dead_letters:
                 yield use(f"{stream.path}{ending}.tmp", f"the {beside} of {what}, half written")
 
 

@@ -1,151 +1,329 @@
-"""The settings of a line of operators, checked."""
+"""The settings of pipelines and of nodes by themselves, besides those of all nodes (`llm_datagen.config.node`)."""
 
-from __future__ import annotations
-
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from llm_datagen.config import (
-    DataConfig,
-    DeliveryMode,
-    ExecutorKind,
-    FailurePolicy,
+    BatchOptions,
+    IdScheme,
     InputIds,
-    OnError,
+    NodeConfig,
+    NodeOptions,
     PipelineIdScheme,
-    WriterConfig,
-    check_choice,
-    check_count,
+    Setting,
+    SizeOptions,
+    WriterOptions,
     check_flag,
-    check_rate,
-    check_seconds,
+    check_path,
     check_text,
+    checked,
+    choice_of,
+    optional,
+    plain,
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import as_operator, operator_name
+from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
+from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, TEXT_PREFIX, check_id_prefix
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The settings of a UnifiedPipeline, checked. `UnifiedPipeline` describes them."""
-
-    operators: Sequence[Any] | None
-    input_uri: str | None
-    output_uri: str | None
-    streaming: bool
-    parallel_size: int
-    batch_size: int
-    writer_config: WriterConfig
-    base_path: str
-    protocol_prefix: str
-    default_protocol: str
-    id_scheme: PipelineIdScheme
-    id_prefix: str | None
-    input_ids: InputIds
-    keep_ids: bool
-    id_column: str | None
-    ordered: bool
-    on_error: OnError
-    max_errors: int | float | None
-    retries: int
-    retry_wait: float
-    delivery: DeliveryMode
-    grace: float
-    stall_after: float
-    rate: float | None
-    executor: ExecutorKind
-    follow_input: bool
-    idle_timeout: float | None
-    data_config: DataConfig
-
-    def __post_init__(self) -> None:
-        if self.operators is not None:
-            if isinstance(self.operators, str) or not isinstance(self.operators, Sequence) or not self.operators:
-                raise ConfigError(f"operators must be a list of at least one operator, not {self.operators!r}")
-            object.__setattr__(self, "operators", tuple(as_operator(operator) for operator in self.operators))
-        for uri in (self.input_uri, self.output_uri):
-            if uri is not None:
-                StreamFactory.create(uri)
-        check_flag("streaming", self.streaming)
-        check_count("parallel_size", self.parallel_size)
-        check_count("batch_size", self.batch_size)
-        check_choice("id_scheme", self.id_scheme, PipelineIdScheme)
-        if self.id_prefix is not None and self.id_scheme != "text":
-            raise ConfigError(f'id_prefix={self.id_prefix!r} needs id_scheme="text", not {self.id_scheme!r}')
-        check_id_prefix(self.prefix)
-        check_choice("input_ids", self.input_ids, InputIds)
-        self._check_ids_kept()
-        check_flag("ordered", self.ordered)
-        FailurePolicy(
-            on_error=self.on_error, max_errors=self.max_errors, retries=self.retries, retry_wait=self.retry_wait
-        )
-        check_choice("delivery", self.delivery, DeliveryMode)
-        check_seconds("grace", self.grace)
-        check_seconds("stall_after", self.stall_after)
-        if self.rate is not None:
-            check_rate("rate", self.rate)
-        check_choice("executor", self.executor, ExecutorKind)
-        check_flag("follow_input", self.follow_input)
-        if self.idle_timeout is not None:
-            check_seconds("idle_timeout", self.idle_timeout)
-        if not isinstance(self.default_protocol, str) or not self.default_protocol.endswith("://"):
-            raise ConfigError(f"default_protocol must be such as 'jsonl://', not {self.default_protocol!r}")
-        _extension(self.default_protocol)
-        if not isinstance(self.protocol_prefix, str):
-            raise ConfigError(f"protocol_prefix must be text, not {self.protocol_prefix!r}")
-
-    def _check_ids_kept(self) -> None:
-        check_flag("keep_ids", self.keep_ids)
-        if self.id_column is None:
-            return
-        if check_text("id_column", self.id_column) in (ID_FIELD, DATA_FIELD):
-            raise ConfigError(f"id_column cannot be {self.id_column!r}, which the engine uses itself; choose another")
-        if not self.keep_ids:
-            raise ConfigError(f"id_column={self.id_column!r} says where ids stand, and keep_ids=False that none do")
-
-    def overridden(self, overrides: Mapping[str, Any]) -> Settings:
-        """Return a copy with other values.
-
-        Raises:
-            ConfigError: when a name is not one of a setting, or a value is wrong.
-        """
-        known = [field.name for field in fields(self)]
-        for name in overrides:
-            if name not in known:
-                raise ConfigError(f"create() has no setting {name!r}; the settings are {', '.join(known)}")
-        changed = dict(overrides)
-        if "writer_config" in changed:
-            changed["writer_config"] = WriterConfig.of(changed["writer_config"])
-        if "data_config" in changed:
-            changed["data_config"] = DataConfig.of(changed["data_config"])
-        if "base_path" in changed:
-            changed["base_path"] = str(changed["base_path"])
-        return replace(self, **changed)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain data, the operators by their names."""
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        settings["operators"] = [operator_name(operator) for operator in self.operators or ()]
-        settings["writer_config"] = self.writer_config.as_dict()
-        settings["data_config"] = self.data_config.as_dict()
-        return settings
-
-    @property
-    def prefix(self) -> str:
-        """What ids of root rows begin with under the scheme "text"."""
-        return TEXT_PREFIX if self.id_prefix is None else self.id_prefix
-
-    def stream_between(self, pipeline_id: str, number: int) -> str:
-        """Return the URI of the stream that node `number` writes for the next one."""
-        name = f"node_{number}.{_extension(self.default_protocol)}"
-        return self.default_protocol + str(PurePosixPath(self.base_path, self.protocol_prefix, pipeline_id, name))
+def _operators(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ConfigError(f"{name} must be a list of at least one operator, not {value!r}")
+    return tuple(as_operator(operator) for operator in value)
 
 
-def _extension(protocol: str) -> str:
+def _uri(name: str, value: Any) -> str:
+    StreamFactory.source(value)
+    return str(value)
+
+
+def _protocol(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.endswith("://"):
+        raise ConfigError(f"{name} must be such as 'jsonl://', not {value!r}")
+    extension_of(value)
+    return value
+
+
+def _prefix_of_path(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, not {value!r}")
+    return value
+
+
+def _id_column(name: str, value: Any) -> str:
+    if check_text(name, value) in (ID_FIELD, DATA_FIELD):
+        raise ConfigError(f"{name} cannot be {value!r}, which the engine uses itself; choose another")
+    return str(value)
+
+
+def _path_text(name: str, value: Any) -> str:
+    path = os.fspath(value) if hasattr(value, "__fspath__") else value
+    if not isinstance(path, str):
+        raise ConfigError(f"{name} must be the path of a folder, not {value!r}")
+    return path
+
+
+def _folder(name: str, value: Any) -> str:
+    return check_path(name, _path_text(name, value))
+
+
+def _node_configs(name: str, value: Any) -> Sequence[Any]:
+    for config in value or ():
+        NodeConfig.of(config)
+    return value or ()
+
+
+class EndOptions(TypedDict, total=False):
+    """What a line of operators does."""
+
+    operators: Annotated[
+        Sequence[Any] | None,
+        Setting(
+            None,
+            optional(_operators),
+            "operators, or functions of one row, in order. This one and the next two are needed for a new run: here, "
+            "or in `create()`. A resume takes the paths from the run state; without operators, it makes again those "
+            "that the run state can name, as they were: edits of the program are not read",
+        ),
+    ]
+    input_uri: Annotated[str | None, Setting(None, optional(_uri), "where the rows come from", "URI")]
+    output_uri: Annotated[str | None, Setting(None, optional(_uri), "where the results go", "URI")]
+    streaming: Annotated[
+        bool,
+        Setting(
+            False, check_flag, "`True`: all nodes at once, each fed by the one before; `False`: one after the other"
+        ),
+    ]
+
+
+class BetweenOptions(TypedDict, total=False):
+    """Where the streams between nodes lie."""
+
+    base_path: Annotated[
+        str | os.PathLike[str],
+        Setting("tmp", _path_text, "where the streams between the nodes lie", "folder"),
+    ]
+    protocol_prefix: Annotated[str, Setting("", _prefix_of_path, "below `base_path`", "folder")]
+    default_protocol: Annotated[str, Setting("jsonl://", _protocol, "of the streams between the nodes", "protocol")]
+
+
+class ResultsOptions(TypedDict, total=False):
+    """Where runs are kept."""
+
+    results_dir: Annotated[
+        str | os.PathLike[str], Setting("tmp/results", _folder, "where run states are kept", "folder")
+    ]
+
+
+class HookOptions(TypedDict, total=False):
+    """Who watches."""
+
+    hooks: Annotated[
+        IPipelineHooks | None,
+        Setting(
+            None, lambda _, value: check_hooks(value), "who watches: an object with the methods of `IPipelineHooks`"
+        ),
+    ]
+
+
+class LogOptions(TypedDict, total=False):
+    """Where the platform log goes."""
+
+    log_file: Annotated[
+        LogTarget,
+        Setting(
+            DEFAULT_LOG,
+            lambda _, value: check_log(value),
+            "the platform log, relative to the working directory when the run starts; a `LogFile` rotates it; or a "
+            "logger of your own; `None`: no log. A file that is there and is no log is refused",
+            "file",
+        ),
+    ]
+
+
+class SchemeOptions(TypedDict, total=False):
+    """How rows are named; in `UnifiedPipeline` also by position."""
+
+    id_scheme: Annotated[
+        PipelineIdScheme,
+        Setting(
+            "path",
+            choice_of(PipelineIdScheme),
+            'how rows are named: `"path"` (`7`, `7_0`), `"text"` (`"r7"`, `"r7_0"`: no reader takes one for a number) '
+            'or `"numeric"` (`7`, `70000`)',
+        ),
+    ]
+
+
+class IdOptions(TypedDict, total=False):
+    """How rows are named, and where the names go."""
+
+    id_prefix: Annotated[
+        str | None,
+        Setting(
+            None,
+            lambda _, value: value if value is None else check_id_prefix(value),
+            'what ids begin with under `id_scheme="text"`, such as `"shard3-"`; `None` is `"r"`',
+        ),
+    ]
+    input_ids: Annotated[
+        InputIds,
+        Setting(
+            "keep",
+            choice_of(InputIds),
+            'what becomes of an `_i` that a row of the input has: `"keep"` puts it into `_i_in` (or `_i_in_2`, …), '
+            '`"refuse"` makes the row fail, `"drop"` leaves it out',
+        ),
+    ]
+    keep_ids: Annotated[
+        bool,
+        Setting(
+            True,
+            check_flag,
+            "`False`: the rows of the output have no `_i`; they keep it beside the output, in `<output>.rows`",
+        ),
+    ]
+    id_column: Annotated[
+        str | None,
+        Setting(
+            None,
+            optional(_id_column),
+            'what `_i` is called in the output, such as `"row_id"`; `None`: `_i`. Rows with `_i` are in '
+            "`<output>.rows`, too",
+            "column",
+        ),
+    ]
+
+
+class FollowOptions(TypedDict, total=False):
+    """Whether the input of a pipeline may grow."""
+
+    follow_input: Annotated[bool, Setting(False, check_flag, "whether to wait for more rows until the input is sealed")]
+
+
+class _KeywordOptions(IdOptions, NodeOptions, FollowOptions, LogOptions, total=False):
+    """What `UnifiedPipeline` takes by name alone, here and in `create()`."""
+
+
+class PipelineOptions(_KeywordOptions, total=False):
+    """What the constructor of `UnifiedPipeline` takes besides its first thirteen arguments."""
+
+    node_configs: Annotated[
+        Sequence[NodeConfig | Mapping[str, Any] | None] | None,
+        Setting(
+            None,
+            _node_configs,
+            "what differs from node to node, in order: a `NodeConfig`, a dict or `None` for each",
+        ),
+    ]
+
+
+class PipelineOverrides(
+    EndOptions,
+    SizeOptions,
+    WriterOptions,
+    BetweenOptions,
+    ResultsOptions,
+    HookOptions,
+    SchemeOptions,
+    _KeywordOptions,
+    total=False,
+):
+    """What `UnifiedPipeline.create()` takes in place of what the constructor was given."""
+
+
+class PipelineSettings(PipelineOverrides, PipelineOptions, total=False):
+    """All settings of a `UnifiedPipeline`."""
+
+
+class TogetherOptions(TypedDict, total=False):
+    """Whether nodes that were wired by hand run at once."""
+
+    streaming: Annotated[
+        bool,
+        Setting(
+            True,
+            check_flag,
+            "`True`: all nodes at once; `False`: one after the other, each after the one that it reads from",
+        ),
+    ]
+
+
+class NodePipelineOptions(TogetherOptions, ResultsOptions, HookOptions, LogOptions, total=False):
+    """All settings of a `UnifiedNodePipeline`."""
+
+
+class AloneOptions(TypedDict, total=False):
+    """What a line of operators says of its nodes itself."""
+
+    id_scheme: Annotated[
+        IdScheme,
+        Setting("path", choice_of(IdScheme), 'how the children of a row are named: `"path"` or `"numeric"`'),
+    ]
+    follow_input: Annotated[
+        bool,
+        Setting(
+            True,
+            check_flag,
+            "whether to wait for more rows until the input is sealed; `False`: it is taken as it is",
+        ),
+    ]
+
+
+class NodeAloneOptions(BatchOptions, WriterOptions, NodeOptions, AloneOptions, HookOptions, LogOptions, total=False):
+    """What the constructor of `UnifiedNode` takes besides its first three arguments."""
+
+
+class NodeAloneSettings(SizeOptions, NodeAloneOptions, total=False):
+    """All settings of a `UnifiedNode`."""
+
+
+_NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file"}
+
+
+def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") -> PipelineSettings:
+    """Return the settings of a line of operators, checked.
+
+    Raises:
+        ConfigError: on a name that is not one of a setting, a wrong value, or two that do not go together.
+    """
+    settings = checked(PipelineSettings, given, owner)
+    if settings["id_prefix"] is not None and settings["id_scheme"] != "text":
+        raise ConfigError(f'id_prefix={settings["id_prefix"]!r} needs id_scheme="text", not {settings["id_scheme"]!r}')
+    if settings["id_column"] is not None and not settings["keep_ids"]:
+        raise ConfigError(f"id_column={settings['id_column']!r} says where ids stand, and keep_ids=False that none do")
+    return settings
+
+
+def as_plain(settings: PipelineSettings) -> dict[str, Any]:
+    """Return the settings as plain data for a run state, the operators by their names."""
+    kept = {name: value for name, value in settings.items() if name not in _NOT_IN_RUN_STATE}
+    return plain({**kept, "operators": [operator_name(operator) for operator in settings["operators"] or ()]})
+
+
+def id_prefix_of(settings: PipelineSettings) -> str:
+    """Return what ids of root rows begin with under the scheme "text"."""
+    return TEXT_PREFIX if settings["id_prefix"] is None else settings["id_prefix"]
+
+
+def stream_between(settings: PipelineSettings, pipeline_id: str, number: int) -> str:
+    """Return the URI of the stream that node `number` writes for the next one."""
+    protocol = settings["default_protocol"]
+    name = f"node_{number}.{extension_of(protocol)}"
+    return protocol + str(PurePosixPath(settings["base_path"], settings["protocol_prefix"], pipeline_id, name))
+
+
+def extension_of(protocol: str) -> str:
+    """Return the extension of files of a protocol.
+
+    Raises:
+        ConfigError: when it names no format.
+    """
     stream_class = StreamFactory.stream_class(f"{protocol}x")
     name = protocol.removesuffix("://")
     extension = getattr(stream_class, "extension", name)

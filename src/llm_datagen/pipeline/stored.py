@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
@@ -23,7 +22,6 @@ from llm_datagen.pipeline.blueprint import new_pipeline_id
 from llm_datagen.pipeline.id_column import other_separators
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.operator_changes import Entry, Reset, compare
-from llm_datagen.pipeline.overrides import CHECKS
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
 from llm_datagen.pipeline.path_checks import check_claims, check_layout
 from llm_datagen.pipeline.rerun import check_reset, finish
@@ -44,24 +42,17 @@ from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.dead_letters import check_letters, has_letters, release_letters
+from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
 
 
 class StoredPipeline:
     """A pipeline as it lies in its results folder: made, found again, and made ready to go on."""
 
-    def __init__(
-        self,
-        *,
-        streaming: bool,
-        results_dir: str | os.PathLike[str],
-        hooks: IPipelineHooks | None,
-        log_file: LogTarget,
-    ) -> None:
-        self.streaming: bool = CHECKS["streaming"](streaming)
-        self.results_dir: str = CHECKS["results_dir"](results_dir)
-        self.hooks: IPipelineHooks | None = CHECKS["hooks"](hooks)
-        self.log_file: LogTarget = CHECKS["log_file"](log_file)
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.streaming: bool = settings["streaming"]
+        self.results_dir: str = settings["results_dir"]
+        self.hooks: IPipelineHooks | None = settings["hooks"]
+        self.log_file: LogTarget = settings["log_file"]
         self._is_default = False  # whether the run was created by run() or start() itself
         self.nodes: list[UnifiedNode] = []
         self._folder: RunFolder | None = None
@@ -120,7 +111,7 @@ class StoredPipeline:
             entry["fingerprint"] = fingerprint_of(node.operator)
         joints = [node.joint for node in nodes]
         check_layout(joints, self.log_file, folder)
-        folder.lock()
+        folder.lock.acquire()
         try:
             old = self._old_image(folder, if_exists)
             if if_exists == "overwrite":
@@ -128,7 +119,7 @@ class StoredPipeline:
                 folder.remove_files()
             elif old and not is_untouched(old, nodes):
                 if if_exists == "resume":
-                    folder.unlock()
+                    folder.lock.release()
                     return self.resume(folder.pipeline_id, on_change=on_change)
                 # We hold its lock, so what its image says to be running is not.
                 how = "interrupted" if old["status"] in LIVE else old["status"]
@@ -141,7 +132,7 @@ class StoredPipeline:
             image["files"] = kept_paths(joints, self.log_file)
             folder.save(image)
         finally:
-            folder.unlock()
+            folder.lock.release()
             folder.remove_if_unused()
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         self._is_default = False
@@ -230,7 +221,7 @@ class StoredPipeline:
         """
         with self._held(pipeline_id) as (folder, image):
             for entry in image["nodes"]:
-                check_letters(StreamFactory.create(entry["output_uri"]))
+                check_dead_letters(StreamFactory.create(entry["output_uri"]))
             self._resume(folder, image, on_change=on_change, is_replay=True)
         return self
 
@@ -241,11 +232,11 @@ class StoredPipeline:
         self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id)
         folder.load()  # when there is no such run, no folder is made for its lock
-        folder.lock()
+        folder.lock.acquire()
         try:
             yield folder, finish(folder, folder.load())
         finally:
-            folder.unlock()
+            folder.lock.release()
 
     def _resume(
         self,
@@ -288,13 +279,15 @@ class StoredPipeline:
             image["status"], image["reset"] = str(Status.RESUMING), reset.mark()
             folder.save(image)
             finish(folder, image)
-        letters = [node.output for node in nodes if is_replay and has_letters(node.output)]
-        self._save_state(folder, image, nodes, is_complete=not letters)  # before a stream is less than the image says
+        dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
+        self._save_state(
+            folder, image, nodes, is_complete=not dead_letters
+        )  # before a stream is less than the image says
         for node in nodes:
             node.reopen()
-        for output in letters:
-            release_letters(output)
-        if letters:
+        for output in dead_letters:
+            release_dead_letters(output)
+        if dead_letters:
             self._save_state(folder, image, nodes)
         self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
         self._is_default = False

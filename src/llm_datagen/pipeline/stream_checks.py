@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Coverage, Stream
-from llm_datagen.streams.commit_log import CHECK_WHOLE_BYTES, Position
-from llm_datagen.streams.dead_letters import check_letters
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.dead_letters import check_dead_letters
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 
 
 def check_input(source: Stream) -> None:
@@ -25,7 +26,7 @@ def check_input(source: Stream) -> None:
             f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
             f"working directory, {Path.cwd()})"
         )
-    if not source.is_sealed() and source.disk.size(source.commits_path) is not None:
+    if not source.is_sealed() and source.storage.size(source.commits_path) is not None:
         raise StreamBusyError(
             f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
             "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
@@ -34,7 +35,7 @@ def check_input(source: Stream) -> None:
 
 def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
     """See to it that a sealed output is what its seal says, and was made from this input."""
-    found = output.disk.size(output.path)
+    found = output.storage.size(output.path)
     if found != size:
         what = "is gone" if found is None else f"has {found} bytes"
         raise StreamChangedError(
@@ -49,20 +50,20 @@ def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -
         )
 
 
-def check_letters_of(output: Stream, position: Position) -> None:
+def check_dead_letters_of(output: Stream, position: Position) -> None:
     """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
 
     A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
     another program made says nothing of dead letters, so it does not count.
     """
-    size = output.disk.size(output.errors_path) or 0
-    if output.manifest() is not None and size > position.errors_bytes:
+    size = output.storage.size(output.errors_path) or 0
+    if output.read_seal() is not None and size > position.errors_bytes:
         raise StreamChangedError(
             f"{output.errors_path} has {size} bytes, but {position.errors_bytes} when the output was sealed: "
             "something was added since; restore it, or start afresh with if_exists='overwrite'"
         )
     if position.errors_bytes <= CHECK_WHOLE_BYTES:
-        check_letters(output)
+        check_dead_letters(output)
 
 
 def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
@@ -92,8 +93,19 @@ def check_source(source: Stream, done: Coverage) -> None:
             "restore it, or start afresh with if_exists='overwrite'"
         )
     for segment in done.gaps():
-        if not source.is_row_start(segment.offset):
+        if not _is_row_start(source, segment.offset):
             raise StreamChangedError(
                 f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
                 "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
             )
+
+
+def _is_row_start(source: Stream, offset: int) -> bool:
+    """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline.
+
+    Or before one: where a stream ended within a line, that line may have got its newline since.
+    """
+    if offset == 0:
+        return True
+    with contextlib.closing(source.storage.open_read(source.path)) as file:
+        return file.read_at(offset - 1, 1) == b"\n" or file.read_at(offset, 1) in (b"", b"\n", b"\r")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from llm_datagen.errors import IdError
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.reader_writer import NUMBERED
 from llm_datagen.streams.rows import item_of
 
 _BLOCK_ROWS = 4096
@@ -34,11 +33,11 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     Raises:
         IdError: when two have; naming both.
     """
-    manifest = source.manifest()
-    if manifest is None:
+    seal = source.read_seal()
+    if seal is None:
         if (follow and not source.is_sealed()) or source.size() is None:
             return
-    elif manifest.source or manifest.position().marks.get(NUMBERED):
+    elif seal.source or seal.is_numbered():
         return
     last = -1
     for _, row_id, _ in _ids_of(source):

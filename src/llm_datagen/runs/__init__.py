@@ -1,4 +1,4 @@
-"""The image of a run on disk, and the lock that keeps it to one process."""
+"""The run state on disk, and the lock that keeps it to one process."""
 
 from llm_datagen.runs.store import RunFolder
 

@@ -10,7 +10,7 @@ from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams import StreamFactory, inputs_of
 
-DrawingFormat = Literal["text", "mermaid"]
+DiagramFormat = Literal["text", "mermaid"]
 """How a topology is drawn."""
 
 _Node = Mapping[str, Any]
@@ -19,11 +19,11 @@ _PLAIN = re.compile(r"[^\W_]|[/:=,() ]|(?<=[^\W_])[._-](?=[^\W_])")
 """A character that Mermaid takes as it is in a quoted label, and not as markup."""
 
 
-def draw(image: Mapping[str, Any], format: DrawingFormat = "text") -> str:
-    """Return a drawing of the nodes and streams in an image. Each stream is in it once. Opens nothing.
+def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
+    """Return a drawing of the nodes and streams in a run state. Each stream is in it once. Opens nothing.
 
     Args:
-        image: the image of a run; only its `config` and its `nodes` are looked at.
+        run_state: the run state; only its `config` and its `nodes` are looked at.
         format: "text": a line a node and a line a stream, indented where several nodes read the same stream. A node
             that reads several is drawn below the last of them, and named below the others.
             "mermaid": a flowchart in the language of Mermaid.
@@ -31,9 +31,9 @@ def draw(image: Mapping[str, Any], format: DrawingFormat = "text") -> str:
     Raises:
         ConfigError: when `format` is another one.
     """
-    check_choice("format", format, DrawingFormat)
-    nodes = image["nodes"]
-    lines = _mermaid(nodes) if format == "mermaid" else _text(nodes, streaming=bool(image["config"]["streaming"]))
+    check_choice("format", format, DiagramFormat)
+    nodes = run_state["nodes"]
+    lines = _mermaid(nodes) if format == "mermaid" else _text(nodes, streaming=bool(run_state["config"]["streaming"]))
     return "\n".join(lines)
 
 

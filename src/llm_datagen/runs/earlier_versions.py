@@ -24,7 +24,7 @@ def older_rows(entry: Mapping[str, Any]) -> Older | None:
     """Return what earlier versions of a node's operator did and is still there; None when it is nothing.
 
     Args:
-        entry: the node, as an image has it: what ``changes`` notes after the last time that it was done again.
+        entry: the node, as a run state has it: what ``changes`` notes after the last time that it was done again.
     """
     rows, parts = 0, {}
     for note in entry.get("changes") or ():

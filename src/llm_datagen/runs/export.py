@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.streams import FileStream, StreamFactory
-from llm_datagen.streams.formats.without_ids import KeepingCodec, UnnamedCodec
+from llm_datagen.streams.formats.without_ids import CodecWithoutIds, KeepingCodec
 
 EXPORT_ID = "export"
 """The id of the node that copies, and the identity of its operator."""
@@ -39,13 +39,13 @@ class Exporter(BaseOperator):
 
 
 def is_export(entry: Mapping[str, Any]) -> bool:
-    """Return whether a node of an image copies rows to an output without `_i`."""
+    """Return whether a node of a run state copies rows to an output without `_i`."""
     return "id_column" in entry
 
 
-def exporters_of(image: Mapping[str, Any]) -> list[Exporter]:
-    """Return the operators of an image's nodes that copy rows to an output without `_i`: one, or none."""
-    return [Exporter(entry["id_column"]) for entry in image["nodes"] if is_export(entry)]
+def exporters_of(run_state: Mapping[str, Any]) -> list[Exporter]:
+    """Return the operators of a run state's nodes that copy rows to an output without `_i`: one, or none."""
+    return [Exporter(entry["id_column"]) for entry in run_state["nodes"] if is_export(entry)]
 
 
 def rows_beside(output_uri: str) -> str:
@@ -55,7 +55,7 @@ def rows_beside(output_uri: str) -> str:
 
 
 def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
-    """Return the nodes of an image with one behind them that copies the rows of the last one to its output.
+    """Return the nodes of a run state with one behind them that copies the rows of the last one to its output.
 
     A row that has a column of the id's name is refused where it is made, by the last node. Another one that cannot be
     copied fails as rows of the last node do; but where these are skipped, it is dead-lettered.
@@ -90,8 +90,8 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
 
 
 def codec_of(entry: Mapping[str, Any], codec: Any) -> Any:
-    """Return the codec that a node of an image writes its output with, given that of the stream."""
+    """Return the codec that a node of a run state writes its output with, given that of the stream."""
     if is_export(entry):
-        return UnnamedCodec(codec, entry["id_column"])
+        return CodecWithoutIds(codec, entry["id_column"])
     kept_free = entry.get("kept_free")
     return codec if kept_free is None else KeepingCodec(codec, kept_free)

@@ -1,4 +1,4 @@
-"""The streams of a run, each with what it is made from, as its image tells; and the rows in them, for who looks."""
+"""The streams of a run, each with what it is made from, as its run state tells; and the rows in them, for who looks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.export import is_export
-from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Stream, StreamFactory
-from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
-from llm_datagen.streams.sink import position_of
 
 _NEEDLES = 50
 """Ids that are looked for in undecoded records; when there are more, all records are decoded."""
@@ -26,7 +26,7 @@ class StreamNode:
         where: "input", or the id of the node that writes it.
         stream: the stream.
         source: the step that it is made from; None for an input, and for several streams that are read as one.
-        lanes: the lanes of such, each with its step. It is no stream on disk, and has no rows but theirs.
+        inputs: the inputs of such, each with its step. It is no stream on disk, and has no rows but theirs.
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
         is_export: whether its rows are copies of those of the source, without their ids.
@@ -35,9 +35,9 @@ class StreamNode:
     """
 
     where: str
-    stream: Stream
+    stream: Source
     source: StreamNode | None = None
-    lanes: tuple[tuple[MergeInput, StreamNode], ...] = ()
+    inputs: tuple[tuple[MergeInput, StreamNode], ...] = ()
     root: RootNames | None = None
     is_numeric: bool = False
     is_export: bool = False
@@ -76,33 +76,33 @@ class StreamNode:
         return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
 
 
-def unsettled(image: Mapping[str, Any]) -> frozenset[str]:
+def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
     """Return the ids of the nodes whose streams a `rerun` that was cut short has still to delete or to move.
 
     Until a resume has done so, what lies there is of no node, and nothing of it is read. So with nodes that read it.
     """
-    mark = image.get("reset")
+    mark = run_state.get("reset")
     if mark is None:
         return frozenset()
     uris = [*mark["delete"], *(uri for pair in mark["move"] for uri in pair)]
     places = {StreamFactory.create(uri).place for uri in uris}
     found = set()
-    for entry in image["nodes"]:
-        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
+    for entry in run_state["nodes"]:
+        source, output = StreamFactory.source(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
         if places.intersection([*source.places, output.place]):
             found.add(entry["node_id"])
     return frozenset(found)
 
 
-def steps_of(image: dict[str, Any]) -> list[StreamNode]:
+def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
     steps: dict[Place, StreamNode] = {}
-    left_out = unsettled(image)
-    waiting = [entry for entry in image["nodes"] if entry["node_id"] not in left_out]
+    left_out = unsettled(run_state)
+    waiting = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
     while waiting:
         entry = waiting.pop(0)
-        source, output = StreamFactory.of_node(entry, "input_uri"), StreamFactory.of_node(entry, "output_uri")
+        source, output = StreamFactory.input_of(entry), StreamFactory.output_of(entry)
         if any(place in written and place not in steps for place in source.places) and waiting:
             waiting.append(entry)  # nodes may be wired in any order
             continue
@@ -124,8 +124,10 @@ def steps_of(image: dict[str, Any]) -> list[StreamNode]:
 
 
 def _merged(source: MergedStream, steps: Mapping[Place, StreamNode]) -> StreamNode:
-    return StreamNode("", source, lanes=tuple((lane, steps[lane.stream.place]) for lane in source.lanes))
+    return StreamNode(
+        "", source, inputs=tuple((merge_input, steps[merge_input.stream.place]) for merge_input in source.inputs)
+    )
 
 
-def _is_numbered(source: Stream) -> bool:
+def _is_numbered(source: Source) -> bool:
     return isinstance(source, MergedStream) and source.naming == "numbered"

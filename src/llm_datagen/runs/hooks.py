@@ -18,7 +18,7 @@ class IPipelineHooks(Protocol):
     """What can be watched. `cid` is the pipeline id, `nid` the node id."""
 
     def on_pipeline_start(self, cid: str, config: Mapping[str, Any]) -> None:
-        """A run begins; `config` is the image's configuration."""
+        """A run begins; `config` is the run state's configuration."""
 
     def on_pipeline_end(self, cid: str, success: bool, error: BaseException | None) -> None:
         """The run has ended; `error` is the cause when it failed."""

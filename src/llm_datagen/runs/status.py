@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 
 LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
-"""What an image says of a run while a process is at it, and after that process was killed."""
+"""What a run state says of a run while a process is at it, and after that process was killed."""
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED})
 """How a run can have ended. Stopped: an operator asked for it (`StopRun`), such as at the cap of a budget."""
@@ -36,7 +36,7 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOP
 class NodeReport:
     """A node, at one moment. Row counts are totals since its beginning, also over resumes.
 
-    The ledger (C1): each row of its source is exactly one of kept, filtered, skipped, dead-lettered or pending. So
+    The account (C1): each row of its source is exactly one of kept, filtered, skipped, dead-lettered or pending. So
     ``rows_in = kept + filtered + skipped + dead_letters``, and ``total = rows_in + pending`` once `total` is exact.
 
     Attributes:

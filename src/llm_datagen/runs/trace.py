@@ -1,4 +1,4 @@
-"""Lineage: what a row comes from, and what became of it: what `llm-datagen trace` says.
+"""Trace: what a row comes from, and what became of it: what `llm-datagen trace` says.
 
 Ids say most of it (see `ids`). What they do not say is in the streams: under the scheme "numeric", which ids a node
 has made and which it has kept; which rows were in a batch whose results are named ``first~last_k``; and which rows are
@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import IdError
-from llm_datagen.runs.graph import StreamNode, steps_of
-from llm_datagen.streams.commit_log import Position
-from llm_datagen.streams.coverage import Done
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.runs.graph import StreamNode, stream_nodes_of
+from llm_datagen.streams import Stream
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
-from llm_datagen.streams.storage.memory import MemoryStorage
+from llm_datagen.streams.position import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +47,20 @@ class Trace:
     item: Any = field(repr=False)
 
 
-def trace(image: dict[str, Any], row_id: Id) -> Iterator[Trace]:
+def trace(run_state: dict[str, Any], row_id: Id) -> Iterator[Trace]:
     """Yield a row's ancestors, itself and its descendants, through every stream of a run in order, and where they end.
 
     Nothing comes when the row is in no stream of the run. Under the scheme "numeric", rows of different streams can
     have the same id; then the kin of all of them come.
 
     Args:
-        image: the run's image.
+        run_state: the run state.
         row_id: an id from any of its streams.
 
     Raises:
         StreamError: when a stream cannot be read.
     """
-    family = _Family(steps_of(image), row_id)
+    family = _Family(stream_nodes_of(run_state), row_id)
     if family.is_known():
         yield from family.members()
 
@@ -85,7 +84,7 @@ class _Family:
             self._climb(holder, {asked})
         self._buriers = [step for step in steps if step.source and self._is_buried(step)]
         for step in self._buriers:
-            if step.source is not None and step.source.lanes:  # only there has it this name
+            if step.source is not None and step.source.inputs:  # only there has it this name
                 self._climb(step.source, {asked})
 
     def is_known(self) -> bool:
@@ -93,10 +92,12 @@ class _Family:
         return bool(self._holders or self._buriers)
 
     def _is_buried(self, step: StreamNode) -> bool:
-        return any(letter["_i"] == self._asked for letter in read_letters(step.stream))
+        return isinstance(step.stream, Stream) and any(
+            dead_letter["_i"] == self._asked for dead_letter in read_dead_letters(step.stream)
+        )
 
     def _holds(self, step: StreamNode) -> bool:
-        may_hold = not step.lanes and not step.is_export
+        may_hold = not step.inputs and not step.is_export
         return may_hold and any(row_id == self._asked for row_id, _, _ in step.rows_named({self._asked}))
 
     # Up.
@@ -105,8 +106,8 @@ class _Family:
         above: list[tuple[StreamNode, set[Id]]] = []
         if step.source is not None:
             above = [(step.source, _parents(step, step.source, names))]
-        for lane, source in step.lanes:
-            originals = (lane.original(name) for name in names)
+        for merge_input, source in step.inputs:
+            originals = (merge_input.original(name) for name in names)
             above.append((source, {name for name in originals if name is not None}))
         for source, found in above:
             if found:
@@ -118,7 +119,7 @@ class _Family:
     def members(self) -> Iterator[Trace]:
         """Yield all kin, and where they end."""
         for step in self._steps:
-            if step.lanes:
+            if step.inputs:
                 self._heirs[step] = _named_heirs(step, self._heirs)
                 continue
             origin = _Origin(step, self._heirs[step.source]) if step.source else None
@@ -138,7 +139,7 @@ class _Family:
                 if relation:
                     yield Trace(step.where, step.stream.uri, row_id, relation, "row", item)
             if origin is not None and step.source is not None:
-                yield from self._letters(step, step.source, origin)
+                yield from self._dead_letters(step, step.source, origin)
                 yield from self._ends(step, origin)
 
     def _relation(self, step: StreamNode, row_id: Id, *, is_heir: bool) -> str:
@@ -148,19 +149,21 @@ class _Family:
             return "ancestor"
         return "descendant" if is_heir else ""
 
-    def _letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
-        for letter in read_letters(step.stream):
-            row_id = letter["_i"]
+    def _dead_letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
+        output = step.stream
+        assert isinstance(output, Stream)
+        for dead_letter in read_dead_letters(output):
+            row_id = dead_letter["_i"]
             relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
             if relation:
                 origin.fruitful.add(row_id)
-                item = {"input": letter.get("input", letter.get("raw")), "error": letter["error"]}
-                yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
+                item = {"input": dead_letter.get("input", dead_letter.get("raw")), "error": dead_letter["error"]}
+                yield Trace(step.where, output.errors_path, row_id, relation, "dead letter", item)
 
     def _copies(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
-        yield from self._letters(step, source, origin)
-        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
+        yield from self._dead_letters(step, source, origin)
+        if step.stream.is_in_memory and not step.is_there:
             return  # it may have gone with its process
         for row_id, item, number in source.rows_named(set(origin.heirs)):
             if row_id in origin.heirs and row_id not in origin.fruitful:
@@ -170,7 +173,7 @@ class _Family:
 
     def _ends(self, step: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
-        if isinstance(step.stream.disk, MemoryStorage) and not step.is_there:
+        if step.stream.is_in_memory and not step.is_there:
             return  # it may have gone with its process
         for row_id, number in origin.heirs.items():
             if number is not None and row_id not in origin.fruitful:
@@ -181,15 +184,15 @@ class _Family:
 def _named_heirs(step: StreamNode, heirs: Mapping[StreamNode, Mapping[Id, int | None]]) -> dict[Id, int | None]:
     """Return the heirs in several streams under the names and numbers that they have where these are read as one."""
     named: dict[Id, int | None] = {}
-    for lane, source in step.lanes:
+    for merge_input, source in step.inputs:
         for row_id, number in heirs[source].items():
             with contextlib.suppress(IdError):
-                named[lane.named(row_id)] = None if number is None else number + lane.base
+                named[merge_input.named(row_id)] = None if number is None else number + merge_input.base
     return named
 
 
 def _end(position: Position | None, number: int) -> str:
-    if position is None or number not in Done(position.coverage):
+    if position is None or number not in position.coverage:
         return "pending"
     ends = [name for name, count in (("filtered", position.filtered), ("skipped", position.skipped)) if count]
     return " or ".join(ends) or "missing"

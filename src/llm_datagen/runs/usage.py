@@ -41,7 +41,7 @@ class UsageSums:
             total = sums.get(key, 0) + (value or 0)
             if key == COST and math.isfinite(total):
                 total = round(total, _PICO_DIGITS)  # so that sums of money do not drift
-            if -_LIMIT < total < _LIMIT:  # what the image cannot hold (NaN, infinity, over 64 bits) is not counted
+            if -_LIMIT < total < _LIMIT:  # what the run state cannot hold (NaN, infinity, over 64 bits) is not counted
                 sums[key] = total
 
     def add_all(self, entries: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The ledger of a run, recounted from its files: what `llm-datagen verify` says.
+"""The account of a run, recounted from its files: what `llm-datagen verify` says.
 
 Conservation (C1): each source row of a node is exactly one of: kept (it gave output rows), filtered, skipped,
 dead-lettered, or pending. The commit log (or the seal) counts filtered, skipped and dead-lettered rows, and says which
@@ -19,14 +19,13 @@ from llm_datagen.runs.export import is_export
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Fingerprint, Place, StreamFactory
-from llm_datagen.streams.commit_log import Position, flaws_of
-from llm_datagen.streams.coverage import Done
-from llm_datagen.streams.dead_letters import read_letters
+from llm_datagen.streams.commit_log import flaws_of
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
-from llm_datagen.streams.sink import position_of
-from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.tails import Tails
 
 FINDINGS_SHOWN = 20
@@ -39,7 +38,7 @@ _COUNTED = {
     "skipped": "skipped",
     "dead_letters": "dead",
 }
-"""What the image counts of a node, and what it is called here."""
+"""What the run state counts of a node, and what it is called here."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,23 +93,23 @@ class NodeAccount:
             self.find(f"{what}{error}")
 
 
-def verify(image: dict[str, Any]) -> list[NodeAccount]:
+def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
     """Recount a run from its files, checksums and all. Memory: about 250 bytes for each row of a node.
 
     What is not there yet, because its node has not begun, and what has gone with the memory of its process
     (``memory://``), is nothing wrong: then the counts are None.
 
     Args:
-        image: the run's image (`RunFolder.load`).
+        run_state: the run state (`RunFolder.load`).
     """
-    written = {StreamFactory.create(entry["output_uri"]).place for entry in image["nodes"]}
-    is_over = image["status"] == Status.COMPLETED
-    left_out = unsettled(image)
+    written = {StreamFactory.create(entry["output_uri"]).place for entry in run_state["nodes"]}
+    is_over = run_state["status"] == Status.COMPLETED
+    left_out = unsettled(run_state)
     return [
         NodeAccount(node_id=entry["node_id"], unsettled=True)
         if entry["node_id"] in left_out
-        else _Check(entry, written, is_over=is_over).ledger
-        for entry in image["nodes"]
+        else _Check(entry, written, is_over=is_over).account
+        for entry in run_state["nodes"]
     ]
 
 
@@ -118,46 +117,46 @@ class _Check:
     """The recount of one node.
 
     Args:
-        entry: the node, in the image.
+        entry: the node, in the run state.
         written: the places of all streams that nodes of the run write.
         is_over: whether the run is completed.
     """
 
     def __init__(self, entry: dict[str, Any], written: set[Place], *, is_over: bool) -> None:
-        self.ledger = NodeAccount(node_id=entry["node_id"])
+        self.account = NodeAccount(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over
-        self._source = StreamFactory.of_node(entry, "input_uri")
-        self._output = StreamFactory.of_node(entry, "output_uri")
+        self._source = StreamFactory.input_of(entry)
+        self._output = StreamFactory.output_of(entry)
         self._is_own_source = written.issuperset(self._source.places)
         self._has_begun = bool(entry.get("rows_in")) or entry.get("status") == Status.COMPLETED
         found: tuple[str, Position] | None = None
-        with self.ledger.finding_errors():
+        with self.account.finding_errors():
             found = position_of(self._output)
         self._ids = self._source_ids()
         if found is not None:
             self._count(*found)
-        elif not self.ledger.findings:
+        elif not self.account.findings:
             self._explain_nothing()
 
     def _explain_nothing(self) -> None:
         """There is neither a seal nor a commit log."""
-        path, disk = self._output.path, self._output.disk
-        size, done = disk.size(path), self._entry.get("rows_in", 0)
+        path, storage = self._output.path, self._output.storage
+        size, done = storage.size(path), self._entry.get("rows_in", 0)
         if self._output.is_sealed() and (size or self._has_begun):
-            self.ledger.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
+            self.account.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
         elif size:
-            self.ledger.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
-        elif self._has_begun and not isinstance(disk, MemoryStorage):
+            self.account.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
+        elif self._has_begun and not self._output.is_in_memory:
             what = f"{path} is gone, with" if size is None else f"{path} is empty, without"
-            self.ledger.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
+            self.account.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
     def _source_ids(self) -> dict[Id, int] | None:
         """Return the rows of the source: their ids, and their numbers; None when they cannot be had."""
         source = self._source
         if not source.exists() and self._may_be_absent():
             return None
-        with self.ledger.finding_errors("the source cannot be read: "):
+        with self.account.finding_errors("the source cannot be read: "):
             # What another program wrote may have lines that are no rows; what a node wrote, not.
             root = root_names(self._entry)
             rows = rows_of(source, decode=root is None, strict=self._is_own_source)
@@ -166,92 +165,94 @@ class _Check:
             for row_id, _, number in rows:
                 numbers[root.name(number) if root else row_id] = number
                 count += 1
-            self.ledger.rows_in = count
+            self.account.rows_in = count
             return numbers
         return None
 
     def _may_be_absent(self) -> bool:
-        if isinstance(self._source.disk, MemoryStorage):
+        if self._source.is_in_memory:
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
 
     def _count(self, made_from: str, position: Position) -> None:
-        ledger, output = self.ledger, self._output
-        ledger.covered, ledger.filtered = position.coverage.rows, position.filtered
-        ledger.skipped, ledger.dead, ledger.rows_out = position.skipped, position.dead, position.rows
-        with ledger.finding_errors():
-            manifest = output.manifest()
-            ledger.complete = manifest is not None and manifest.complete
+        account, output = self.account, self._output
+        account.covered, account.filtered = position.coverage.rows, position.filtered
+        account.skipped, account.dead, account.rows_out = position.skipped, position.dead, position.rows
+        with account.finding_errors():
+            seal = output.read_seal()
+            account.complete = seal is not None and seal.complete
             self._check_papers()
-        with ledger.finding_errors():
+        with account.finding_errors():
             abandoned(output, position)
-        with ledger.finding_errors():
+        with account.finding_errors():
             output.verify()
         if made_from != self._source.uri:
-            ledger.find(f"{output.path} was made from {made_from!r}, and the image says from {self._source.uri!r}")
+            account.find(f"{output.path} was made from {made_from!r}, and the run state says from {self._source.uri!r}")
         if not self._is_own_source and self._ids is not None:
-            with ledger.finding_errors():
+            with account.finding_errors():
                 known = self._entry.get("input_fingerprint")
                 Fingerprint.check_input(self._source, known, position.coverage, follow=False)
                 Tails.check(self._source, position.marks, position.coverage)
-        letters: set[Id] = set()
-        with ledger.finding_errors():
-            letters = self._letters(position)
-        with ledger.finding_errors():
-            self._recount(position, letters)
-        self._check_balance(manifest.source_size if manifest else None)
-        if self._is_over and not ledger.complete:
-            ledger.find(f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run")
+        dead_letters: set[Id] = set()
+        with account.finding_errors():
+            dead_letters = self._dead_letters(position)
+        with account.finding_errors():
+            self._recount(position, dead_letters)
+        self._check_balance(seal.source_size if seal else None)
+        if self._is_over and not account.complete:
+            account.find(
+                f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run"
+            )
         elif self._is_over:
-            self._check_image()
+            self._check_run_state()
 
     def _check_papers(self) -> None:
-        """See to it that the seal, or else the commit log, is as it was written."""
+        """Check that the seal, or else the commit log, is as it was written."""
         output = self._output
         output.check_seal()
         if not output.is_sealed():
-            for flaw in flaws_of(output.disk, output.commits_path):
-                self.ledger.find(flaw)
+            for flaw in flaws_of(output.storage, output.commits_path):
+                self.account.find(flaw)
 
-    def _letters(self, position: Position) -> set[Id]:
+    def _dead_letters(self, position: Position) -> set[Id]:
         """Return the ids of the dead letters, which must be rows of the source that are done."""
         found: set[Id] = set()
-        path, done = self._output.errors_path, Done(position.coverage)
-        for number, letter in enumerate(read_letters(self._output, position=position, checked=True), start=1):
-            row_id = letter["_i"]
+        path, done = self._output.errors_path, position.coverage
+        for number, dead_letter in enumerate(read_dead_letters(self._output, position=position, checked=True), start=1):
+            row_id = dead_letter["_i"]
             if row_id in found:
-                self.ledger.find(f"{path}, line {number}: row {row_id!r} is dead-lettered twice")
+                self.account.find(f"{path}, line {number}: row {row_id!r} is dead-lettered twice")
             found.add(row_id)
-            if letter["source"][0] not in done:
-                self.ledger.find(f"{path}, line {number}: row {row_id!r} is dead-lettered, and not done")
-            if self._ids is not None and self._ids.get(row_id) != letter["source"][0]:
-                self.ledger.find(
-                    f"{path}, line {number}: row {row_id!r} is not row {letter['source'][0]} of the source"
+            if dead_letter["source"][0] not in done:
+                self.account.find(f"{path}, line {number}: row {row_id!r} is dead-lettered, and not done")
+            if self._ids is not None and self._ids.get(row_id) != dead_letter["source"][0]:
+                self.account.find(
+                    f"{path}, line {number}: row {row_id!r} is not row {dead_letter['source'][0]} of the source"
                 )
-        size = self._output.disk.size(path) or 0
-        if self.ledger.complete and size != position.errors_bytes:
-            self.ledger.find(f"{path} has {size} bytes, but {position.errors_bytes} when the output was sealed")
+        size = self._output.storage.size(path) or 0
+        if self.account.complete and size != position.errors_bytes:
+            self.account.find(f"{path} has {size} bytes, but {position.errors_bytes} when the output was sealed")
         if len(found) != position.dead:
-            self.ledger.find(f"{path} holds {len(found)} rows, and {position.dead} were counted")
+            self.account.find(f"{path} holds {len(found)} rows, and {position.dead} were counted")
         return found
 
-    def _recount(self, position: Position, letters: set[Id]) -> None:
-        ledger, output, ids = self.ledger, self._output, self._ids
+    def _recount(self, position: Position, dead_letters: set[Id]) -> None:
+        account, output, ids = self.account, self._output, self._ids
         if is_export(self._entry):  # no row has an id, and each comes from one row of the source
             count = sum(1 for _ in rows_of(output, decode=False))
-            if count != ledger.rows_out:
-                ledger.find(f"{output.path} holds {count} rows, and {ledger.rows_out} were counted")
-            ledger.kept = None if ids is None else count
+            if count != account.rows_out:
+                account.find(f"{output.path} holds {count} rows, and {account.rows_out} were counted")
+            account.kept = None if ids is None else count
             return
         made = position.marks.get("made") if self._entry["id_scheme"] == "numeric" else None
-        done = Done(position.coverage)
+        done = position.coverage
         seen: set[Id] = set()
         kept: set[Id] = set()
         is_shared = False
         for row_id, _, number in rows_of(output):
             if row_id in seen:
-                ledger.find(f"{output.path}, row {number}: the id {row_id!r} is there twice")
+                account.find(f"{output.path}, row {number}: the id {row_id!r} is there twice")
             seen.add(row_id)
             if ids is None:
                 continue
@@ -262,40 +263,40 @@ class _Check:
             if owner in ids:
                 kept.add(owner)
                 if ids[owner] not in done:
-                    ledger.find(f"{output.path}, row {number}: the id {row_id!r} comes from a row that is not done")
+                    account.find(f"{output.path}, row {number}: the id {row_id!r} comes from a row that is not done")
             elif isinstance(row_id, str) and "~" in row_id:
                 is_shared = True
             else:
-                ledger.find(f"{output.path}, row {number}: the id {row_id!r} comes from no row of the source")
-        if len(seen) != ledger.rows_out:
-            ledger.find(f"{output.path} holds {len(seen)} different rows, and {ledger.rows_out} were counted")
-        for row_id in sorted(kept & letters, key=str):
-            ledger.find(f"{output.errors_path}: row {row_id!r} is dead-lettered, and in the output too")
-        ledger.kept = None if is_shared or ids is None else len(kept)
+                account.find(f"{output.path}, row {number}: the id {row_id!r} comes from no row of the source")
+        if len(seen) != account.rows_out:
+            account.find(f"{output.path} holds {len(seen)} different rows, and {account.rows_out} were counted")
+        for row_id in sorted(kept & dead_letters, key=str):
+            account.find(f"{output.errors_path}: row {row_id!r} is dead-lettered, and in the output too")
+        account.kept = None if is_shared or ids is None else len(kept)
 
     def _check_balance(self, source_size: int | None) -> None:
-        ledger = self.ledger
-        if ledger.kept is not None:
-            total = ledger.kept + ledger.filtered + ledger.skipped + ledger.dead
-            if total != ledger.covered:
+        account = self.account
+        if account.kept is not None:
+            total = account.kept + account.filtered + account.skipped + account.dead
+            if total != account.covered:
                 output = self._output
-                account = output.done_path if output.is_sealed() else output.commits_path
-                ledger.find(
-                    f"{account}: {ledger.covered} source rows are done, but {ledger.kept} kept + "
-                    f"{ledger.filtered} filtered + {ledger.skipped} skipped + {ledger.dead} dead-lettered are "
+                where = output.done_path if output.is_sealed() else output.commits_path
+                account.find(
+                    f"{where}: {account.covered} source rows are done, but {account.kept} kept + "
+                    f"{account.filtered} filtered + {account.skipped} skipped + {account.dead} dead-lettered are "
                     f"{total} rows"
                 )
-        if ledger.pending is not None and (ledger.pending < 0 or (ledger.complete and ledger.pending)):
+        if account.pending is not None and (account.pending < 0 or (account.complete and account.pending)):
             size = self._source.size() or 0
-            has_grown = source_size is not None and size > source_size and ledger.pending > 0
-            ledger.find(
-                f"the output is {'sealed' if ledger.complete else 'open'}, and {ledger.pending} rows are pending"
+            has_grown = source_size is not None and size > source_size and account.pending > 0
+            account.find(
+                f"the output is {'sealed' if account.complete else 'open'}, and {account.pending} rows are pending"
                 + (f": {self._source.path} has grown since; a resume does them" if has_grown else "")
             )
 
-    def _check_image(self) -> None:
-        """See to it that of a run that has ended well, the image says the same (R1)."""
+    def _check_run_state(self) -> None:
+        """Check that of a run that has ended well, the run state says the same (R1)."""
         for name, here in _COUNTED.items():
-            told, found = self._entry.get(name), getattr(self.ledger, here)
+            told, found = self._entry.get(name), getattr(self.account, here)
             if told != found:
-                self.ledger.find(f"runtime.json says of {self.ledger.node_id}: {name} {told}; its files say {found}")
+                self.account.find(f"runtime.json says of {self.account.node_id}: {name} {told}; its files say {found}")

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-LANE = 2**48
-"""Where several streams are read as one, the rows of stream k have the numbers from ``k * LANE`` on, and so have its
-bytes; see `merged`. No stream is so long."""
+INPUT_STRIDE = 2**48
+"""Where several streams are read as one, the rows of stream k have the numbers from ``k * INPUT_STRIDE`` on, and its
+bytes as well; see `merged`. No stream is so long."""
 
 
 class Span(NamedTuple):
@@ -54,6 +54,10 @@ class Coverage:
 
     def __len__(self) -> int:
         return len(self._spans)
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._spans, (number, float("inf"))) - 1
+        return at >= 0 and number < self._spans[at].end
 
     def add(self, span: Span) -> bool:
         """Add `span`, merging it with its neighbours.
@@ -101,13 +105,13 @@ class Coverage:
         self.rows -= span.end - span.start
 
     def is_prefix(self) -> bool:
-        """Return whether the rows covered are the first rows of the stream (of each lane), without a hole."""
-        return not any(span.start % LANE for span in self._spans)
+        """Return whether the rows covered are the first rows of the stream (of each input), without a hole."""
+        return not any(span.start % INPUT_STRIDE for span in self._spans)
 
     @property
     def holes(self) -> int:
         """Rows that are not covered, and lie before some that are: the rows in flight when a run was cut off."""
-        ends = {span.end // LANE: span.end % LANE for span in self._spans}  # of each lane, the last
+        ends = {span.end // INPUT_STRIDE: span.end % INPUT_STRIDE for span in self._spans}  # of each input, the last
         return sum(ends.values()) - self.rows
 
     def end(self) -> tuple[int, int]:
@@ -124,18 +128,3 @@ class Coverage:
             start, offset = span.end, span.offset_end
         gaps.append(Segment(start, offset))
         return gaps
-
-
-class Done:
-    """The numbers of the source rows that a stream covers.
-
-    Args:
-        coverage: the coverage.
-    """
-
-    def __init__(self, coverage: Coverage) -> None:
-        self._spans = [(span.start, span.end) for span in coverage]
-
-    def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._spans, (number, float("inf"))) - 1
-        return at >= 0 and number < self._spans[at][1]

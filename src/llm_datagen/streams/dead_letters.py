@@ -19,14 +19,17 @@ from typing import Any
 from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
-from llm_datagen.streams.commit_log import CommitLog, Position
+from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.coverage import Coverage, Segment, Span
 from llm_datagen.streams.dispatch_log import abandoned, forget
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id, RootNames
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.rows import named
-from llm_datagen.streams.sink import Sink, position_of
-from llm_datagen.streams.stream import Stream
+from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.source import Source
 
 _CHUNK_BYTES = 1 << 20
 
@@ -37,7 +40,7 @@ UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
 
-def row_or_unparsed(block: Block, number: int, source: Stream, root: RootNames | None) -> tuple[Id, Any]:
+def row_or_unparsed(block: Block, number: int, source: Source, root: RootNames | None) -> tuple[Id, Any]:
     """Return the id and the item of a record of a block; of one that is no row, the id it would have and `UNPARSED`."""
     ordinal = block.start + number
     try:
@@ -46,13 +49,13 @@ def row_or_unparsed(block: Block, number: int, source: Stream, root: RootNames |
         return unparsed_id(ordinal, source, root), UNPARSED
 
 
-def unparsed_id(ordinal: int, source: Stream, root: RootNames | None) -> Id:
+def unparsed_id(ordinal: int, source: Source, root: RootNames | None) -> Id:
     """Return the id that a record would have that is no row, by its number in the source."""
     return root.name(ordinal) if root else source.unparsed_id(ordinal)
 
 
-def read_letters(
-    stream: Stream, *, position: Position | None = None, checked: bool = False
+def read_dead_letters(
+    stream: StreamFiles, *, position: Position | None = None, checked: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield the dead letters beside a stream that are committed, one after the other: no more than one is in memory.
 
@@ -81,14 +84,14 @@ def read_letters(
         yield value
 
 
-def _lines(stream: Stream, size: int) -> Iterator[bytes]:
+def _lines(stream: StreamFiles, size: int) -> Iterator[bytes]:
     """Yield the lines, newlines included, of the first `size` bytes of the dead letters."""
     if not size:
         return
-    found = stream.disk.size(stream.errors_path) or 0
+    found = stream.storage.size(stream.errors_path) or 0
     if found < size:
         raise StreamCorruptError(f"{stream.errors_path} has {found} bytes, but {size} were committed; restore the file")
-    file = stream.disk.open_read(stream.errors_path)
+    file = stream.storage.open_read(stream.errors_path)
     try:
         begun: list[bytes] = []
         for at in range(0, size, _CHUNK_BYTES):
@@ -109,7 +112,7 @@ def _time_text(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def letter(
+def dead_letter(
     row_id: Id, item: Any, *, record: bytes, node_id: str, error: FailureRecord, attempts: int, source: Span
 ) -> bytes:
     """Return a dead letter as a line.
@@ -145,7 +148,7 @@ def letter(
     return with_check(dumps(value))
 
 
-def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | None) -> int:
+def bury_abandoned(sink: Sink, source: Source, node_id: str, root: RootNames | None) -> int:
     """Dead-letter the rows that were handed out when the process died (at_most_once); return how many.
 
     Raises:
@@ -162,7 +165,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
             while (block := cursor.read(1)) is not None:
                 row_id, item = row_or_unparsed(block, 0, source, root)
                 place = block.span
-                line = letter(
+                line = dead_letter(
                     row_id,
                     item,
                     record=block.records[0],
@@ -171,14 +174,14 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
                     attempts=1,
                     source=place,
                 )
-                sink.append(b"", rows=0, spans=[place], dead=1, letters=line)
+                sink.append(b"", rows=0, spans=[place], dead=1, dead_letters=line)
         finally:
             cursor.close()
-    stream.disk.remove(stream.dispatched_path)
+    stream.storage.remove(stream.dispatched_path)
     return sum(span.end - span.start for span in spans)
 
 
-def check_letters(stream: Stream) -> None:
+def check_dead_letters(stream: StreamFiles) -> None:
     """See to it that the dead letters of a stream can be released. Only reads.
 
     Raises:
@@ -189,13 +192,13 @@ def check_letters(stream: Stream) -> None:
         _released(stream, found[1])
 
 
-def has_letters(stream: Stream) -> bool:
+def has_dead_letters(stream: StreamFiles) -> bool:
     """Return whether the output of a node has dead letters."""
     found = position_of(stream)
     return found is not None and found[1].dead > 0
 
 
-def release_letters(stream: Stream) -> int:
+def release_dead_letters(stream: StreamFiles) -> int:
     """Let the rows of all dead letters be done again by the node that is resumed next; return how many.
 
     The stream is unsealed. When the process dies half-way, either all or none of them are released.
@@ -208,25 +211,25 @@ def release_letters(stream: Stream) -> int:
     if found is None or not found[1].dead:
         return 0
     source, position = found
-    file = stream.disk.open_append(stream.path)  # nobody else may write meanwhile
+    file = stream.storage.open_append(stream.path)  # nobody else may write meanwhile
     try:
         released, coverage = _released(stream, position)
         # First: else, when the process dies in between, they would count as abandoned.
         forget(stream, released)
         position.coverage = coverage
         position.dead = position.errors_bytes = 0
-        CommitLog(stream.disk, stream.commits_path, source, sync=True).start(position)
-        stream.disk.remove(stream.done_path)
+        CommitLog(stream.storage, stream.commits_path, source, sync=True).start(position)
+        stream.storage.remove(stream.done_path)
         return len(released)
     finally:
         file.close()
 
 
-def _released(stream: Stream, position: Position) -> tuple[list[Span], Coverage]:
+def _released(stream: StreamFiles, position: Position) -> tuple[list[Span], Coverage]:
     """Return the source rows of all dead letters, and what is covered without them."""
     coverage = Coverage(position.coverage)
     released: list[Span] = []
-    for found in read_letters(stream, checked=True):
+    for found in read_dead_letters(stream, checked=True):
         row, offset, offset_end = found["source"]
         released.append(Span(row, row + 1, offset, offset_end))
         try:

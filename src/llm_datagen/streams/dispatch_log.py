@@ -14,10 +14,10 @@ from collections.abc import Iterable
 
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams.checksum_chain import ChecksumChain
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.storage.base import AppendFile
-from llm_datagen.streams.stream import Stream
 
 
 class DispatchLog:
@@ -28,8 +28,8 @@ class DispatchLog:
         sync: whether every line is put on the medium before rows are handed out.
     """
 
-    def __init__(self, stream: Stream, *, sync: bool) -> None:
-        self._file: AppendFile = stream.disk.open_append(stream.dispatched_path)
+    def __init__(self, stream: StreamFiles, *, sync: bool) -> None:
+        self._file: AppendFile = stream.storage.open_append(stream.dispatched_path)
         self._sync = sync
         self._chain = ChecksumChain()
 
@@ -51,7 +51,7 @@ class DispatchLog:
         self._file.append(self._chain.line(_text(sign, span)))
 
 
-def abandoned(stream: Stream, position: Position) -> list[Span]:
+def abandoned(stream: StreamFiles, position: Position) -> list[Span]:
     """Return the rows that were handed out, did not come back, and are not covered. Only reads.
 
     Raises:
@@ -60,9 +60,9 @@ def abandoned(stream: Stream, position: Position) -> list[Span]:
     return [gap for span in _handed_out(stream) for gap in _not_covered(span, position.coverage)]
 
 
-def forget(stream: Stream, spans: Iterable[Span]) -> None:
+def forget(stream: StreamFiles, spans: Iterable[Span]) -> None:
     """Take note that rows may be handed out again."""
-    if stream.disk.size(stream.dispatched_path) is None:
+    if stream.storage.size(stream.dispatched_path) is None:
         return
     out = _handed_out(stream)
     for span in spans:
@@ -70,16 +70,16 @@ def forget(stream: Stream, spans: Iterable[Span]) -> None:
             out.remove(span)
     chain = ChecksumChain()
     lines = b"".join(chain.line(_text("+", span)) for span in out)
-    stream.disk.replace(stream.dispatched_path, lines, sync=True)
+    stream.storage.replace(stream.dispatched_path, lines, sync=True)
 
 
 def _text(sign: str, span: Span) -> bytes:
     return f"{sign} {' '.join(map(str, span))}".encode()
 
 
-def _handed_out(stream: Stream) -> Coverage:
+def _handed_out(stream: StreamFiles) -> Coverage:
     """Return the rows that were handed out, and did not come back."""
-    lines = (stream.disk.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
+    lines = (stream.storage.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
     is_chained = not lines or lines[0][:1] not in {b"+", b"-"}
     chain, out = ChecksumChain(), Coverage()
     for number, line in enumerate(lines, start=1):

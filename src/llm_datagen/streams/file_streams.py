@@ -13,7 +13,7 @@ from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.storage.base import Place, Storage
-from llm_datagen.streams.storage.local import LOCAL_DISK, LocalStorage
+from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.stream import Stream
 
@@ -38,7 +38,7 @@ class FileStream(Stream):
     `StreamFactory.register("name", TheClass)`. The path that it returns should be absolute.
     """
 
-    disk: Storage = LOCAL_DISK
+    storage: Storage = LOCAL_STORAGE
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
@@ -56,17 +56,19 @@ class FileStream(Stream):
         self._path = str(Path(self._path).absolute())
 
     @property
-    def spool_folder(self) -> str | None:
+    def spill_folder(self) -> str | None:
         """The folder that it lies in."""
         return str(Path(self.path).parent)
 
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
-        return type(self.disk).__name__, os.path.realpath(path)
+        return type(self.storage).__name__, os.path.realpath(path)
 
     def can_move_to(self, target: Stream) -> bool:
         """Return whether `move_to` can give the stream the place of `target`: both are files of one format."""
-        same = isinstance(target, FileStream) and self.disk is target.disk and isinstance(self.disk, LocalStorage)
+        same = (
+            isinstance(target, FileStream) and self.storage is target.storage and isinstance(self.storage, LocalStorage)
+        )
         return same and type(self.codec) is type(target.codec)
 
     def move_to(self, target: Stream) -> None:
@@ -76,12 +78,12 @@ class FileStream(Stream):
             StreamBusyError: when it is being written.
             DiskError: when the operating system refuses.
         """
-        disk = self.disk
-        assert isinstance(disk, LocalStorage)
+        storage = self.storage
+        assert isinstance(storage, LocalStorage)
         self.check_free()
         for path, new in zip(self.files, target.files, strict=True):
-            if disk.size(path) is not None:
-                disk.move(path, new)
+            if storage.size(path) is not None:
+                storage.move(path, new)
 
     def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
         """Open the stream for writing, recovering it first. See `Sink`.
@@ -128,14 +130,14 @@ class FileStream(Stream):
             StreamError: when it is no regular file, or is one JSON value and not one a line.
             DiskError: when the system refuses the path.
         """
-        if self.size() is None or isinstance(self.disk, MemoryStorage):
+        if self.size() is None or isinstance(self.storage, MemoryStorage):
             return
         if self._is_special():
             raise StreamError(
                 f"{self.path} is not a regular file (a pipe, a folder, or a device): rows are read at offsets, so that "
                 "a run can go on where it was; write it to a file first, such as with cat > in.jsonl, and give that"
             )
-        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.disk.size(self.commits_path)):
+        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.storage.size(self.commits_path)):
             self._refuse_whole_json()
 
     def _is_special(self) -> bool:
@@ -144,7 +146,7 @@ class FileStream(Stream):
         return of_the_process or not Path(self.path).is_file()
 
     def _refuse_whole_json(self) -> None:
-        file = self.disk.open_read(self.path)
+        file = self.storage.open_read(self.path)
         try:
             first = file.read_at(0, _HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0].rstrip()
         finally:
@@ -189,7 +191,7 @@ class MemoryStream(Stream):
         rows: rows to begin with; the stream is sealed after them.
     """
 
-    disk: Storage = MemoryStorage()
+    storage: Storage = MemoryStorage()
     codec: Codec = JsonlCodec()
     extension = "mem"
 

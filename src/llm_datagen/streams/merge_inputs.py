@@ -1,4 +1,4 @@
-"""A lane: one of several streams that are read as one (see `merged`), and what its rows are called there."""
+"""An input: one of several streams that are read as one (see `merged`), and what its rows are called there."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from llm_datagen.errors import IdError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.coverage import LANE, Coverage, Segment, Span
+from llm_datagen.streams.coverage import INPUT_STRIDE, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.ids import ID_FIELD, NUMERIC_WIDTH, Id, numeric_child, parse_id
 from llm_datagen.streams.rows import NamedLater, item_of
 from llm_datagen.streams.stream import Stream
 
 Naming = Literal["kept", "named", "numbered"]
-"""How the rows of lanes are told apart: they are already; or ``7`` of the lane `left` is ``7_left``; or ``7`` of lane
-k is ``70000 + k``, as children are under the scheme "numeric"."""
+"""How the rows of inputs are told apart: they are already; or ``7`` of the input `left` is ``7_left``; or ``7`` of
+input k is ``70000 + k``, as children are under the scheme "numeric"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class MergeInput:
     @property
     def base(self) -> int:
         """The number of its first row, and of its first byte."""
-        return self.number * LANE
+        return self.number * INPUT_STRIDE
 
     def named(self, row_id: Id) -> Id:
-        """Return the id that a row of the lane has among those of all lanes.
+        """Return the id that a row of the input has among those of all inputs.
 
         Raises:
             IdError: when it cannot have one, under the naming "numbered".
@@ -53,7 +53,7 @@ class MergeInput:
         return f"{row_id}_{self.name}" if self.naming == "named" else numeric_child(row_id, self.number)
 
     def original(self, row_id: Id) -> Id | None:
-        """Return the id that a row has in the lane; None when it comes from another one."""
+        """Return the id that a row has in the input; None when it comes from another one."""
         if self.naming == "kept":
             return row_id
         if self.naming == "named":
@@ -63,14 +63,14 @@ class MergeInput:
         return row_id // NUMERIC_WIDTH if is_here and isinstance(row_id, int) else None
 
     def rows_of(self, coverage: Coverage) -> Coverage:
-        """Return what is covered of the lane."""
-        base, end = self.base, self.base + LANE
+        """Return what is covered of the input."""
+        base, end = self.base, self.base + INPUT_STRIDE
         spans = [span for span in coverage if base <= span.start < end]
         return Coverage(Span(*(at - base for at in span)) for span in spans)
 
     def segments_of(self, segments: Sequence[Segment]) -> list[Segment]:
-        """Return what of the segments lies in the lane; the last goes on to its end."""
-        base, end = self.base, self.base + LANE
+        """Return what of the segments lies in the input; the last goes on to its end."""
+        base, end = self.base, self.base + INPUT_STRIDE
         found = []
         for segment in segments:
             is_open = segment.end is None or segment.end >= end
@@ -81,10 +81,10 @@ class MergeInput:
         return found
 
     def shifted(self, block: Block) -> Block:
-        """Return a block of the lane as one of all lanes."""
+        """Return a block of the input as one of all inputs."""
         base = self.base
         ends = block.ends if block.ends is None else [end + base for end in block.ends]
-        decode = block.decode if self.naming == "kept" else _LaneDecoder(self.named, block.decode)
+        decode = block.decode if self.naming == "kept" else _InputDecoder(self.named, block.decode)
         return Block(block.records, block.start + base, block.offset + base, block.offset_end + base, ends, decode)
 
 
@@ -93,26 +93,26 @@ def _less(number: int | None, base: int) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _LaneDecoder:
+class _InputDecoder:
     """Decodes a record; its name is given when its number is known."""
 
     name: Callable[[Id], Id]
     decode: Decoder
 
     def __call__(self, record: bytes) -> NamedLater:
-        return _LaneRow(self.name, self.decode(record))
+        return _InputRow(self.name, self.decode(record))
 
 
 @dataclass(frozen=True, slots=True)
-class _LaneRow(NamedLater):
-    """A row of a lane, decoded and not yet named."""
+class _InputRow(NamedLater):
+    """A row of an input, decoded and not yet named."""
 
     name: Callable[[Id], Id]
     value: Any
 
     def item_of(self, ordinal: int) -> tuple[Id, Any]:
-        """Return the id and the item of the row, by its number among the rows of all lanes."""
-        row_id, item = item_of(self.value, ordinal % LANE)
+        """Return the id and the item of the row, by its number among the rows of all inputs."""
+        row_id, item = item_of(self.value, ordinal % INPUT_STRIDE)
         try:
             named = self.name(row_id)
         except IdError as error:

@@ -1,7 +1,7 @@
 """Several streams, read as one: what a node with several inputs begins with.
 
-Each of them is a *lane*. The rows of lane k have the numbers from ``k * 2**48`` on, and so have their bytes. So the
-coverage of a stream that is made of several says of each of them, by itself, which rows are done: commit log, seal,
+Each of them is a *merge input*. The rows of input k have the numbers from ``k * 2**48`` on, and its bytes as well. So
+the coverage of a stream that is made of several says of each of them, by itself, which rows are done: commit log, seal,
 recovery, dead letters and replay are those of a stream with one source.
 
 A merged stream has no file. It has a URI, which says all: ``merge://named?left=jsonl://a.jsonl&right=csv://b.csv``.
@@ -18,19 +18,18 @@ from urllib.parse import parse_qsl, quote
 from llm_datagen.config import DataConfig, check_choice
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.coverage import LANE, START, Coverage, Segment
+from llm_datagen.streams.coverage import INPUT_STRIDE, START, Coverage, Segment
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.merge_inputs import MergeInput, Naming
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.stream import Stream
 
 PROTOCOL = "merge://"
 _STATIC = ".static"
 _IDLE_READS = 16
-"""A lane of which nothing more is known is looked at in every so many reads, while others have rows."""
+"""An input of which nothing more is known is looked at in every so many reads, while others have rows."""
 
 
 def inputs_of(uri: str) -> dict[str, str]:
@@ -40,10 +39,10 @@ def inputs_of(uri: str) -> dict[str, str]:
     """
     if not uri.startswith(PROTOCOL):
         return {"": uri}
-    return {name.removesuffix(_STATIC): lane for name, lane in parse_qsl(uri.partition("?")[2])}
+    return {name.removesuffix(_STATIC): uri for name, uri in parse_qsl(uri.partition("?")[2])}
 
 
-class MergedStream(Stream):
+class MergedStream:
     """Several streams, read as one. It cannot be written.
 
     Args:
@@ -52,49 +51,58 @@ class MergedStream(Stream):
 
     Attributes:
         naming: how rows are named.
-        lanes: the streams.
+        inputs: the streams.
     """
 
     def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
-        super().__init__(uri)
+        self.uri = uri
         naming, _, query = uri.removeprefix(PROTOCOL).partition("?")
         self.naming: Naming = check_choice(uri, naming, Naming)
         named = parse_qsl(query, strict_parsing=True)
-        self.lanes = tuple(
-            MergeInput(name.removesuffix(_STATIC), number, create(lane), name.endswith(_STATIC), self.naming)
-            for number, (name, lane) in enumerate(named)
+        self.inputs = tuple(
+            MergeInput(name.removesuffix(_STATIC), number, create(source), name.endswith(_STATIC), self.naming)
+            for number, (name, source) in enumerate(named)
         )
-        streams = [lane.stream for lane in self.lanes]
-        in_memory = [stream for stream in streams if isinstance(stream.disk, MemoryStorage)]
-        self.disk, self.codec = (*in_memory, *streams)[0].disk, streams[0].codec  # what goes with its process decides
+
+    def __repr__(self) -> str:
+        return f"MergedStream({self.uri!r})"
 
     @staticmethod
-    def uri_of(naming: Naming, lanes: Mapping[str, str], static: Sequence[str] = ()) -> str:
+    def uri_of(naming: Naming, inputs: Mapping[str, str], static: Sequence[str] = ()) -> str:
         """Return the URI of several streams, by their names; those in `static` are read as they are."""
         assert naming in get_args(Naming)
-        parts = (f"{name}{_STATIC * (name in static)}={quote(uri, safe='/:')}" for name, uri in lanes.items())
+        parts = (f"{name}{_STATIC * (name in static)}={quote(uri, safe='/:')}" for name, uri in inputs.items())
         return f"{PROTOCOL}{naming}?{'&'.join(parts)}"
 
     def with_data(self, data: DataConfig) -> MergedStream:
         """Return the streams as they are read by other settings than the defaults."""
         merged = copy(self)
-        merged.lanes = tuple(replace(lane, stream=lane.stream.with_data(data)) for lane in self.lanes)
+        merged.inputs = tuple(
+            replace(merge_input, stream=merge_input.stream.with_data(data)) for merge_input in self.inputs
+        )
         return merged
 
     @property
     def path(self) -> str:
-        """Where the lanes lie, for people."""
-        return " and ".join(lane.stream.path for lane in self.lanes)
+        """Where the inputs lie, for people."""
+        return " and ".join(merge_input.stream.path for merge_input in self.inputs)
+
+    @property
+    def shown(self) -> str:
+        """Where the inputs lie, as they were given."""
+        return " and ".join(merge_input.stream.shown for merge_input in self.inputs)
 
     def anchor(self) -> None:
-        """Make the paths of the lanes absolute."""
-        for lane in self.lanes:
-            lane.stream.anchor()
+        """Make the paths of the inputs absolute."""
+        for merge_input in self.inputs:
+            merge_input.stream.anchor()
 
     @property
     def done_path(self) -> str:
         """Where the seals lie that are not there, for people."""
-        return " or ".join(lane.stream.done_path for lane in self.lanes if not lane.stream.is_sealed())
+        return " or ".join(
+            merge_input.stream.done_path for merge_input in self.inputs if not merge_input.stream.is_sealed()
+        )
 
     @property
     def place(self) -> Place:
@@ -103,80 +111,82 @@ class MergedStream(Stream):
 
     @property
     def places(self) -> list[Place]:
-        """What the lanes are."""
-        return [lane.stream.place for lane in self.lanes]
+        """What the inputs are."""
+        return [merge_input.stream.place for merge_input in self.inputs]
 
     def parts(self, coverage: Coverage) -> list[tuple[Stream, Coverage]]:
-        """Return the lanes, and what is covered of each."""
-        return [(lane.stream, lane.rows_of(coverage)) for lane in self.lanes]
+        """Return the inputs, and what is covered of each."""
+        return [(merge_input.stream, merge_input.rows_of(coverage)) for merge_input in self.inputs]
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
-        """Return the lanes that are not followed."""
-        return [lane.stream for lane in self.lanes if not follow or lane.is_static]
+        """Return the inputs that are not followed."""
+        return [merge_input.stream for merge_input in self.inputs if not follow or merge_input.is_static]
 
-    def has_ended(self, *, follow: bool) -> bool:
-        """Return whether no lane goes on. One that is gone does not."""
-        followed = [lane.stream for lane in self.lanes if follow and not lane.is_static]
-        return all(stream.is_sealed() or stream.size() is None for stream in followed)
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether an input goes with the process."""
+        return any(merge_input.stream.is_in_memory for merge_input in self.inputs)
 
     def exists(self) -> bool:
-        """Return whether there is anything of every lane."""
-        return all(lane.stream.exists() for lane in self.lanes)
+        """Return whether there is anything of every input."""
+        return all(merge_input.stream.exists() for merge_input in self.inputs)
 
     def size(self) -> int | None:
-        """Return the bytes of all lanes; None when there is none of them."""
-        sizes = [size for lane in self.lanes if (size := lane.stream.size()) is not None]
+        """Return the bytes of all inputs; None when there is none of them."""
+        sizes = [size for merge_input in self.inputs if (size := merge_input.stream.size()) is not None]
         return sum(sizes) if sizes else None
 
     def is_sealed(self) -> bool:
-        """Return whether all lanes are."""
-        return all(lane.stream.is_sealed() for lane in self.lanes)
+        """Return whether all inputs are."""
+        return all(merge_input.stream.is_sealed() for merge_input in self.inputs)
 
-    def manifest(self) -> Seal | None:
-        """Return the sums of the lanes' seals; None when one is missing, or its rows were never counted."""
-        seals = [lane.stream.manifest() for lane in self.lanes]
+    def read_seal(self) -> Seal | None:
+        """Return the sums of the inputs' seals; None when one is missing, or its rows were never counted."""
+        seals = [merge_input.stream.read_seal() for merge_input in self.inputs]
         known = [seal for seal in seals if seal is not None and seal.rows is not None and seal.complete]
         if len(known) < len(seals):
             return None
         size, rows = sum(seal.size for seal in known), sum(seal.rows or 0 for seal in known)
         return Seal(size=size, rows=rows, complete=True)
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
-        """Return a cursor over some segments of all lanes.
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> MergedCursor:
+        """Return a cursor over some segments of all inputs.
 
-        With `follow` False, a lane that is followed and not there yet has no rows.
+        With `follow` False, an input that is followed and not there yet has no rows.
         """
         return MergedCursor(self, segments, follow=follow)
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id that a record would have that is no row."""
-        return self.lanes[number // LANE].named(number % LANE)
+        return self.inputs[number // INPUT_STRIDE].named(number % INPUT_STRIDE)
 
     def line_place(self, offset: int) -> str:
-        """Return the path of a lane, and the line of the row that begins there."""
-        return self.lanes[offset // LANE].stream.line_place(offset % LANE)
+        """Return the path of an input, and the line of the row that begins there."""
+        return self.inputs[offset // INPUT_STRIDE].stream.line_place(offset % INPUT_STRIDE)
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
-        """Return the error that says which line of which lane cannot be parsed, and why."""
-        return self.lanes[offset // LANE].stream.row_error(error, offset % LANE)
+        """Return the error that says which line of which input cannot be parsed, and why."""
+        return self.inputs[offset // INPUT_STRIDE].stream.row_error(error, offset % INPUT_STRIDE)
 
 
-class MergedCursor(Cursor):
-    """Reads lanes in turn, a block of one, a block of the next; one that has nothing holds up no other.
+class MergedCursor:
+    """Reads inputs in turn, a block of one, a block of the next; one that has nothing holds up no other.
 
     Args:
-        stream: the lanes.
+        stream: the inputs.
         segments: what to read of them.
         follow: False takes what may be read now as all there is.
     """
 
     def __init__(self, stream: MergedStream, segments: Sequence[Segment], *, follow: bool) -> None:
-        super().__init__(stream, segments, follow=follow)
+        self.stream = stream
         self._turns: list[tuple[MergeInput, Cursor]] = []
-        for lane in stream.lanes:
-            is_to_come = not follow and not lane.is_static and not lane.stream.exists()
-            left = [] if is_to_come else lane.segments_of(segments)
-            self._turns.append((lane, lane.stream.cursor(left, follow=follow and not lane.is_static)))
+        for merge_input in stream.inputs:
+            is_to_come = not follow and not merge_input.is_static and not merge_input.stream.exists()
+            left = [] if is_to_come else merge_input.segments_of(segments)
+            self._turns.append(
+                (merge_input, merge_input.stream.cursor(left, follow=follow and not merge_input.is_static))
+            )
         self._reads = 0
 
     def _cursors(self) -> Iterator[Cursor]:
@@ -184,12 +194,12 @@ class MergedCursor(Cursor):
 
     @property
     def offset(self) -> int:
-        """The bytes up to which the lanes were read, added up."""
+        """The bytes up to which the inputs were read, added up."""
         return sum(cursor.offset for cursor in self._cursors())
 
     @property
     def start(self) -> int:
-        """The rows up to which the lanes were read, added up."""
+        """The rows up to which the inputs were read, added up."""
         return sum(cursor.start for cursor in self._cursors())
 
     @property
@@ -199,19 +209,19 @@ class MergedCursor(Cursor):
 
     @property
     def knows_end(self) -> bool:
-        """Whether `limit` is where all lanes end."""
+        """Whether `limit` is where all inputs end."""
         return all(cursor.knows_end for cursor in self._cursors())
 
     def extend(self, limit: int, place: Place | None = None) -> None:
-        """Take a writer's word that the first `limit` bytes of the lane that is `place` are committed."""
-        for lane, cursor in self._turns:
-            if lane.stream.place == place:
+        """Take a writer's word that the first `limit` bytes of the input that is `place` are committed."""
+        for merge_input, cursor in self._turns:
+            if merge_input.stream.place == place:
                 cursor.extend(limit)
 
     def read(self, rows: int) -> Block | None:
-        """Return the next rows of a lane that has some, `rows` at most; None when there are none now."""
+        """Return the next rows of an input that has some, `rows` at most; None when there are none now."""
         self._reads += 1
-        is_due = self._reads % _IDLE_READS == 0  # to look at a lane may take reads of its files
+        is_due = self._reads % _IDLE_READS == 0  # to look at an input may take reads of its files
         first = [turn for turn in self._turns if is_due or turn[1].has_more or not turn[1].limit]
         for turn in [*first, *(turn for turn in self._turns if turn not in first)]:
             block = turn[1].read(rows)
@@ -222,7 +232,7 @@ class MergedCursor(Cursor):
         return None
 
     def ended(self) -> bool:
-        """Return whether everything was read, of lanes that will not grow."""
+        """Return whether everything was read, of inputs that will not grow."""
         return all(cursor.ended() for cursor in self._cursors())
 
     def close(self) -> None:

@@ -7,14 +7,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams.commit_log import read_log
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.seal import Seal
-
-if TYPE_CHECKING:
-    from llm_datagen.streams.stream import Stream
 
 
 class ReadLimit(NamedTuple):
@@ -29,13 +27,13 @@ class ReadLimit(NamedTuple):
     ended: bool
 
 
-def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
+def readable(stream: StreamFiles, *, follow: bool) -> ReadLimit | None:
     """Return how far a stream may be read now, as `Stream.readable`."""
     # The seal is looked for before the size is taken: after it, the size cannot change.
-    done = stream.disk.read_all(stream.done_path)
-    manifest = None if done is None else Seal.parse(done)
-    logged = None if manifest is not None else read_log(stream.disk, stream.commits_path)
-    size = stream.disk.size(stream.path)
+    done = stream.storage.read_all(stream.done_path)
+    seal = None if done is None else Seal.parse(done)
+    logged = None if seal is not None else read_log(stream.storage, stream.commits_path)
+    size = stream.storage.size(stream.path)
     if size is None:
         if done is None and logged is None:
             return None
@@ -43,10 +41,10 @@ def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
             f"{stream.path} is gone, though {stream.commits_path if done is None else stream.done_path} is there; "
             "restore it, or start afresh with if_exists='overwrite'"
         )
-    if manifest is not None:
-        if manifest.size != size:
+    if seal is not None:
+        if seal.size != size:
             raise StreamChangedError(
-                f"{stream.path} has {size} bytes, but {manifest.size} when it was sealed: it was changed since; "
+                f"{stream.path} has {size} bytes, but {seal.size} when it was sealed: it was changed since; "
                 f"restore it, or unseal() it (remove {stream.done_path}) if the change is meant"
             )
         return ReadLimit(size, ended=True)

@@ -7,15 +7,18 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from llm_datagen.streams.checksums import CHECK_FIELD, with_check
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id
+from llm_datagen.streams.position import Position
 
 FORMAT = 1
 """The version of the format of a seal."""
 
 LEDGER_FIELD = "ledger"
+
+NUMBERED = "numbered"
+"""A mark that a writer sets: every row got its number in the stream as its id, so that none is the user's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Seal:
 
     @classmethod
     def of(cls, position: Position, source: str, *, complete: bool, source_size: int | None = None) -> Self:
-        """Return the manifest of a stream that ends at `position`."""
+        """Return the seal of a stream that ends at `position`."""
         return cls(
             size=position.bytes,
             rows=position.rows,
@@ -91,9 +94,13 @@ class Seal:
             return None
 
     def dump(self) -> bytes:
-        """Return the manifest as the text of a `.done` file."""
+        """Return the seal as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
         return with_check(dumps({**value, LEDGER_FIELD: self.ledger()}))
+
+    def is_numbered(self) -> bool:
+        """Return whether the ids in the stream are those that a writer gave to rows which had none."""
+        return bool((self.marks or {}).get(NUMBERED))
 
     def ledger(self) -> dict[str, int | None] | None:
         """Return what became of the source rows (C1), for people and tools; None when nobody counted them.

@@ -6,13 +6,9 @@ removed by the run of ``a.jsonl``. What tells that a file is a stream of a run i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from llm_datagen.errors import StreamExistsError
-
-if TYPE_CHECKING:
-    from llm_datagen.streams.storage.base import Storage
-    from llm_datagen.streams.stream import Stream
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.storage.base import Storage
 
 WHAT_LIES_BESIDE = {
     ".done": "seal",
@@ -23,18 +19,18 @@ WHAT_LIES_BESIDE = {
 """What the files are, by what is added to the stream's path."""
 
 
-def stream_at(disk: Storage, path: str) -> tuple[str, str] | None:
+def stream_at(storage: Storage, path: str) -> tuple[str, str] | None:
     """Return the stream that a file is, or belongs to, and what it is; None when it is of none."""
-    if _is_stream(disk, path):
+    if _is_stream(storage, path):
         return path, "output"
     for ending, what in WHAT_LIES_BESIDE.items():
         owner = path.removesuffix(ending)
-        if owner != path and _is_stream(disk, owner):
+        if owner != path and _is_stream(storage, owner):
             return owner, what
     return None
 
 
-def check_neighbours(stream: Stream) -> None:
+def check_neighbours(stream: StreamFiles) -> None:
     """See to it that a stream that is to be written is no file of another one, and that none of its files is a stream.
 
     Raises:
@@ -42,24 +38,24 @@ def check_neighbours(stream: Stream) -> None:
     """
     for ending, what in WHAT_LIES_BESIDE.items():
         owner = stream.path.removesuffix(ending)
-        if owner != stream.path and _is_stream(stream.disk, owner):
+        if owner != stream.path and _is_stream(stream.storage, owner):
             raise StreamExistsError(
                 f"{stream.path} is where the {what} of {owner} lie, a stream of another run; choose another path"
             )
         check_beside(stream, f"{stream.path}{ending}", what)
 
 
-def check_beside(stream: Stream, path: str, what: str) -> None:
+def check_beside(stream: StreamFiles, path: str, what: str) -> None:
     """See to it that the file at `path`, beside a stream, is no stream of another run.
 
     Raises:
         StreamExistsError: when it is one.
     """
-    if _is_stream(stream.disk, path):
+    if _is_stream(stream.storage, path):
         raise StreamExistsError(
             f"{path}, where the {what} of {stream.path} would lie, is a stream of another run; choose another output"
         )
 
 
-def _is_stream(disk: Storage, path: str) -> bool:
-    return any(disk.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))
+def _is_stream(storage: Storage, path: str) -> bool:
+    return any(storage.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))

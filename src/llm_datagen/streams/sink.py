@@ -5,74 +5,39 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from llm_datagen.config import Fsync, check_choice
 from llm_datagen.errors import (
     StreamChangedError,
     StreamCorruptError,
-    StreamExistsError,
     StreamSealedError,
 )
-from llm_datagen.streams.commit_log import CommitLog, Position, check_data, read_log
-from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.commit_log import CommitLog
+from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
 from llm_datagen.streams.spill import Spill
 from llm_datagen.streams.storage.base import AppendFile
 
-if TYPE_CHECKING:
-    from llm_datagen.streams.stream import Stream
-    from llm_datagen.streams.tails import Tails
+
+class CommitMarks(Protocol):
+    """What adds to the marks of each commit."""
+
+    def added_to(self, marks: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
+        """Return the marks of a commit after which `coverage` is done."""
+
+    def close(self) -> None:
+        """Close what is open. May be called more than once."""
+
 
 _HEAD_BYTES = 1 << 20
 _AHEAD_BYTES = 8 << 20
-
-
-def position_of(stream: Stream) -> tuple[str, Position] | None:
-    """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
-    manifest = stream.manifest()
-    if manifest is not None and manifest.rows is not None:
-        return manifest.source, manifest.position()
-    return read_log(stream.disk, stream.commits_path)
-
-
-def check_recoverable(stream: Stream, source: str) -> Position:
-    """Return the position that a stream can be continued from; a sealed one, once it is unsealed. Only reads.
-
-    Args:
-        stream: the stream.
-        source: the URI of what it is made from.
-
-    Raises:
-        StreamError: when it cannot be; see `Sink`.
-    """
-    disk, path = stream.disk, stream.path
-    found = position_of(stream)
-    if found is None:
-        for there in (path, stream.errors_path):
-            if size := disk.size(there):
-                raise StreamExistsError(
-                    f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
-                    "choose another path, or move or delete the file"
-                )
-        return Position()
-    made_from, position = found
-    if made_from != source:
-        raise StreamChangedError(
-            f"{path} was made from {made_from!r}, and is now to be continued from {source!r}; "
-            "bind the same input, or choose another output"
-        )
-    check_data(disk, path, position, whole=False)
-    letters = disk.size(stream.errors_path) or 0
-    if letters < position.errors_bytes:
-        raise StreamChangedError(
-            f"{stream.errors_path} has {letters} bytes, but {position.errors_bytes} bytes of dead letters were "
-            "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
-        )
-    return position
 
 
 class Sink:
@@ -94,7 +59,7 @@ class Sink:
         StreamBusyError: when another writer has it open.
     """
 
-    def __init__(self, stream: Stream, *, source: str = "", fsync: Fsync = "close") -> None:
+    def __init__(self, stream: StreamFiles, *, source: str = "", fsync: Fsync = "close") -> None:
         check_choice("fsync", fsync, Fsync)
         self.stream = stream
         self._refuse_sealed()
@@ -103,17 +68,17 @@ class Sink:
         self._fsync = fsync
         self._broken = False
         self._begun = 0  # bytes that are on the medium, or on their way to it
-        self._letters: AppendFile | None = None
-        self.tails: Tails | None = None
+        self._dead_letters: AppendFile | None = None
+        self.tails: CommitMarks | None = None
         """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
-        if stream.disk.size(stream.path) is None:  # what is refused makes no file
+        if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
-        self._file: AppendFile | None = stream.disk.open_append(stream.path)
+        self._file: AppendFile | None = stream.storage.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
             self.position = self._recover(source)
             self._begun = self.position.bytes
-            self._log = CommitLog(stream.disk, stream.commits_path, source, sync=fsync == "flush")
+            self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
             self._log.start(self.position)
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:
@@ -129,28 +94,30 @@ class Sink:
         stream = self.stream
         assert self._file is not None
         position = check_recoverable(stream, source)
-        if (stream.disk.size(stream.path) or 0) > position.bytes:  # the torn tail of a flush that was never committed
+        if (
+            stream.storage.size(stream.path) or 0
+        ) > position.bytes:  # the torn tail of a flush that was never committed
             self._file.truncate(position.bytes)
-        self._cut_letters(position.errors_bytes)
+        self._cut_dead_letters(position.errors_bytes)
         return position
 
-    def _cut_letters(self, length: int) -> None:
+    def _cut_dead_letters(self, length: int) -> None:
         """Cut the dead letters to what was committed."""
-        disk, path = self.stream.disk, self.stream.errors_path
-        size = disk.size(path)
+        storage, path = self.stream.storage, self.stream.errors_path
+        size = storage.size(path)
         if size is not None and not length:
-            disk.remove(path)
+            storage.remove(path)
         elif size is not None and size > length:
-            letters = disk.open_append(path)
+            dead_letters = storage.open_append(path)
             try:
-                letters.truncate(length)
+                dead_letters.truncate(length)
             finally:
-                letters.close()
+                dead_letters.close()
 
     def _head(self) -> bytes:
         if not self.position.bytes:
             return b""
-        file = self.stream.disk.open_read(self.stream.path)
+        file = self.stream.storage.open_read(self.stream.path)
         try:
             return file.read_at(0, min(_HEAD_BYTES, self.position.bytes))
         finally:
@@ -165,20 +132,20 @@ class Sink:
         filtered: int = 0,
         skipped: int = 0,
         dead: int = 0,
-        letters: bytes = b"",
+        dead_letters: bytes = b"",
         ids: tuple[Id | None, Id | None] = (None, None),
         marks: dict[str, Any] | None = None,
     ) -> None:
         """Write `data`, then commit it.
 
         Args:
-            data: encoded rows; a spool is written piece by piece, so that it is never all in memory.
+            data: encoded rows; a spill file is written piece by piece, so that it is never all in memory.
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.
             skipped: how many of them failed and are left out.
             dead: how many of them failed and are dead-lettered.
-            letters: their dead letters, encoded.
+            dead_letters: their dead letters, encoded.
             ids: the ids of the first and the last row in `data`.
             marks: what to remember, in place of what was remembered before.
 
@@ -201,7 +168,7 @@ class Sink:
             filtered=before.filtered + filtered,
             skipped=before.skipped + skipped,
             dead=before.dead + dead,
-            errors_bytes=before.errors_bytes + len(letters),
+            errors_bytes=before.errors_bytes + len(dead_letters),
             first_id=ids[0] if before.first_id is None else before.first_id,
             last_id=before.last_id if ids[1] is None else ids[1],
             marks=before.marks if marks is None else marks,
@@ -218,8 +185,8 @@ class Sink:
                 self._write(piece, position)
             if self._fsync == "flush":
                 self._file.sync()
-        if letters:
-            self._append_letters(letters)
+        if dead_letters:
+            self._append_dead_letters(dead_letters)
         self._log.append(position, spans)
         self.position = position  # what is said of the stream is never more than what is committed
         self._broken = False
@@ -238,13 +205,13 @@ class Sink:
             self._file.begin_sync(self._begun, size - self._begun)
             self._begun = size
 
-    def _append_letters(self, letters: bytes) -> None:
-        if self._letters is None:
+    def _append_dead_letters(self, dead_letters: bytes) -> None:
+        if self._dead_letters is None:
             check_beside(self.stream, self.stream.errors_path, "dead letters")
-            self._letters = self.stream.disk.open_append(self.stream.errors_path)
-        self._letters.append(letters)
+            self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+        self._dead_letters.append(dead_letters)
         if self._fsync == "flush":
-            self._letters.sync()
+            self._dead_letters.sync()
 
     def seal(self, *, complete: bool = True, source_size: int | None = None) -> Seal:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
@@ -255,7 +222,7 @@ class Sink:
         """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
-        found = self.stream.disk.size(self.stream.path)
+        found = self.stream.storage.size(self.stream.path)
         if found != self.position.bytes:
             what = "is gone" if found is None else f"has {found} bytes"
             raise StreamChangedError(
@@ -264,28 +231,28 @@ class Sink:
             )
         if self._fsync != "never":
             self._file.sync()
-            self._sync_letters()
+            self._sync_dead_letters()
         self._log.close()
-        manifest = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
-        self.stream.write_seal(manifest, sync=self._fsync != "never")
+        seal = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
+        self.stream.write_seal(seal, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
-        return manifest
+        return seal
 
-    def _sync_letters(self) -> None:
+    def _sync_dead_letters(self) -> None:
         """Put the dead letters on the medium, also those of a process before this one."""
         if self.position.errors_bytes:
-            if self._letters is None:
-                self._letters = self.stream.disk.open_append(self.stream.errors_path)
-            self._letters.sync()
+            if self._dead_letters is None:
+                self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+            self._dead_letters.sync()
 
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""
         self._log.close()
         if self.tails is not None:
             self.tails.close()
-        if self._letters is not None:
-            self._letters.close()
-            self._letters = None
+        if self._dead_letters is not None:
+            self._dead_letters.close()
+            self._dead_letters = None
         if self._file is not None:
             self._file.close()
             self._file = None

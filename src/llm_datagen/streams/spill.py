@@ -1,4 +1,4 @@
-"""The spool: records that wait to be written; in memory, or, when they are too many for that, in a file."""
+"""A spill file: records that wait to be written; in memory, or, when they are too many for that, in a file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import IO
 from llm_datagen.errors import DiskError
 from llm_datagen.streams.formats.base import lines_of
 
-SPOOL_BYTES = 8 * 1024 * 1024
+SPILL_BYTES = 8 * 1024 * 1024
 """What is more is kept in a file."""
 
 _READ_BYTES = 1 << 20
 
 
 class SpillError(DiskError):
-    """A spool could not be written: a failure of the disk, which is no row's fault."""
+    """A spill file could not be written: a failure of the disk, which is no row's fault."""
 
 
 class Spill:
     """Records, in order. The file has no name, and goes with its process, whatever ends that.
 
     One thread at a time may use it: the worker fills it, then the writer reads it, and closes it: an exception that
-    somebody keeps may hold the spool for long.
+    somebody keeps may hold the spill file for long.
 
     Args:
         folder: where the file lies: where the output does, so that there is room for both. None: there is no file.
@@ -38,7 +38,7 @@ class Spill:
         self._filed = 0
 
     def __repr__(self) -> str:
-        return f"<Spool of {self.rows} rows>"
+        return f"<Spill of {self.rows} rows>"
 
     def __len__(self) -> int:
         """Return how many bytes it has."""
@@ -46,7 +46,7 @@ class Spill:
 
     @property
     def rows(self) -> int:
-        """Records in the spool."""
+        """Records in the spill file."""
         return len(self._lengths)
 
     @property
@@ -67,13 +67,13 @@ class Spill:
             may_file: whether what is in memory may be put into the file if it is much.
 
         Raises:
-            SpillError: when the file cannot be written; the records are in the spool all the same.
+            SpillError: when the file cannot be written; the records are in the spill file all the same.
         """
         self._lengths.extend(map(len, records))
         piece = lines_of(records)
         self._pieces.append(piece)
         self._held += len(piece)
-        if may_file and self._held >= SPOOL_BYTES and self._folder is not None:
+        if may_file and self._held >= SPILL_BYTES and self._folder is not None:
             self._to_file(self._folder)
 
     def truncate(self, rows: int) -> None:

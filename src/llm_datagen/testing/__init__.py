@@ -1,16 +1,19 @@
 """For tests of operators and pipelines: faults on the disk, crashes at a chosen call, a fake endpoint of a model.
 
-* `FaultPlan`, `Fault`, `inject`, `inject_from_env`, `record`: break, tear, delay or kill at a step of the disk
-* `crash_at`, `CallCounter`: operators that crash, and calls that are counted, across processes
-* `FakeLLMServer`, `Latency`, `LLMFaults`, `LLMLimits`: an OpenAI-compatible endpoint, as slow and faulty as told
-* `cassette`: real calls, recorded once and played ever after
-* `RecordingHooks`: what the hooks were told
-* `ManualClock`: time that moves when it is told to
+* `FaultPlan`, `Fault`, `inject`, `inject_from_env`, `record`: break, tear, delay or kill at a step of the storage
+* `crash_at`, `CallCounter`: operators that crash, and counted calls, across processes
+* `FakeLLMServer`, `Latency`, `LLMFaults`, `LLMLimits`: an OpenAI-compatible endpoint, as slow and faulty as you like
+* `cassette`: real calls, recorded once and replayed from then on
+* `RecordingHooks`: what the hooks were called with
+* `ManualClock`: time that moves only when a test moves it
 
-Nothing of the engine imports this package, and nothing here needs pytest. docs/testing.md shows how it is used.
+Nothing of the engine imports this package, and nothing here needs pytest. docs/how-to/ has a page for each of them.
 """
 
+from typing import TYPE_CHECKING
+
 from llm_datagen.actors.clock import ManualClock
+from llm_datagen.errors.deprecation import old_names
 from llm_datagen.testing.cassette import cassette
 from llm_datagen.testing.fake_llm.faults import Latency, LLMFaults
 from llm_datagen.testing.fake_llm.limits import LLMLimits
@@ -28,7 +31,6 @@ __all__ = [
     "FakeLLMServer",
     "Fault",
     "FaultPlan",
-    "FaultyDisk",
     "FaultyStorage",
     "LLMFaults",
     "LLMLimits",
@@ -42,5 +44,5 @@ __all__ = [
     "record",
 ]
 
-FaultyDisk = FaultyStorage
-"""The name of version 0.1, for one release."""
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"FaultyDisk": "FaultyStorage"})

@@ -1,4 +1,4 @@
-"""A disk that fails as planned, in place of the real one."""
+"""A storage that fails as planned, in place of the real one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from io import FileIO
 from typing import NamedTuple, TypeVar
 
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.lock import RunLock
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
@@ -156,30 +157,35 @@ def _strike(fault: Fault, point: Failpoint) -> None:
     raise OSError(number, os.strerror(number), point.path)
 
 
+def install(storage: LocalStorage) -> None:
+    """Let all file streams, run folders and locks of this process use a storage."""
+    FileStream.storage = RunFolder.storage = RunLock.storage = storage
+
+
 @contextlib.contextmanager
 def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyStorage]:
     """Let things go wrong as planned: for all file streams and run folders of this process, until the block ends.
 
-    Files that were open before stay as they are. Stream classes that have a disk of their own do, too.
+    Files that were open before stay as they are. Stream classes that have a storage of their own do, too.
 
     Args:
         plan: what goes wrong.
 
     Yields:
-        The disk, with what was hit and what happened.
+        The storage, with what was hit and what happened.
     """
-    disk = FaultyStorage(plan)
-    before = FileStream.disk, RunFolder.disk
-    FileStream.disk = RunFolder.disk = disk
+    storage = FaultyStorage(plan)
+    before = RunFolder.storage
+    install(storage)
     try:
-        yield disk
+        yield storage
     finally:
-        FileStream.disk, RunFolder.disk = before
-        disk.thaw()
+        install(before)
+        storage.thaw()
 
 
 def record() -> contextlib.AbstractContextManager[FaultyStorage]:
-    """Let nothing go wrong, and record every failpoint that is reached: `disk.hits`."""
+    """Let nothing go wrong, and record every failpoint that is reached: `storage.hits`."""
     return inject(None)
 
 
@@ -191,6 +197,6 @@ def inject_from_env() -> FaultyStorage | None:
     text = os.environ.get(ENV)
     if not text:
         return None
-    disk = FaultyStorage(FaultPlan.from_json(text))
-    FileStream.disk = RunFolder.disk = disk
-    return disk
+    storage = FaultyStorage(FaultPlan.from_json(text))
+    install(storage)
+    return storage

@@ -90,7 +90,7 @@ def preview(
 ) -> None:
     """Show what the models are asked about the first rows, and what they answer.
 
-    Nothing is written but the journal of an operator that has one (`cache`); only these rows are paid for.
+    Nothing is written but the cache of an operator that has one (`cache`); only these rows are paid for.
 
     Operators that call no model are run, too, and their rows are shown. Exits with 1 when a row fails.
     """
@@ -117,7 +117,7 @@ def plan(
 
     The rows are drawn from the whole input, which is read once. They are paid for; with `cache`, only once.
 
-    Nothing is written but the journal. Exits with 1 when all rows fail.
+    Nothing is written but the cache. Exits with 1 when all rows fail.
     """
     with exit_codes(full_traceback=traceback):
         raise typer.Exit(show_plan(pipeline, settings or [], count=rows, seed=seed, as_json=as_json))

@@ -36,7 +36,7 @@ class DemoFiles:
         out_dir: the directory.
         definitions: the input, a copy of the definitions that come with the package.
         questions: the output.
-        results: the image of the run.
+        results: the run state.
         between: the streams between the stages.
         log: the platform log.
     """
@@ -53,7 +53,7 @@ class DemoFiles:
 def build_pipeline(server: LocalServer, files: DemoFiles, *, hooks: IPipelineHooks | None = None) -> UnifiedPipeline:
     """Return the demo's pipeline: clean, ask, judge, all at once.
 
-    The server's address and key are the operators' own: the image does not hold them, so that a run can go on with
+    The server's address and key are the operators' own: the run state does not hold them, so that a run can go on with
     another server.
 
     Args:

@@ -17,17 +17,17 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors import signals
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
-from llm_datagen.streams.formats.base import Codec
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl+C goes to every process of a terminal, and SIGTERM to every process of a service: the engine decides."""
@@ -55,15 +55,15 @@ def main() -> None:
 
 def _serve(channel: Channel) -> None:
     engine = Engine(channel)
-    equipment: WorkerSetup = channel.receive()
+    setup: WorkerSetup = channel.receive()
     engine.listen()
     try:
-        sys.path[:] = equipment.sys_path
-        operator, codec = pickle.loads(equipment.packed)
-        kernel, encoder = _kernel(engine, equipment, operator, codec)
-        engine.kernel = kernel
+        sys.path[:] = setup.sys_path
+        operator, codec = pickle.loads(setup.packed)
+        encoder = FirstRowEncoder(engine, codec)
+        processing = _processing(engine, setup, operator, encoder)
         _call(operator, "setup")
-        watch = StateWatch(operator, kernel.ctx)
+        watch = StateWatch(operator, processing.ctx)
         watch.begin()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the engine hears of it
         engine.tell("failed", FailureRecord.of(error), pack_error(error))
@@ -75,11 +75,11 @@ def _serve(channel: Channel) -> None:
         if message[2] is not None:
             decode = pickle.loads(message[2])
         block.decode = decode
-        done = kernel.run(block)
-        engine.tell("done", *_parts(done))
-        if kernel.encoder is encoder and encoder.settled is not None:
-            kernel.encoder = encoder.settled
-        del message, block, done
+        result = run_block(processing, block)
+        engine.tell("done", *_parts(result))
+        if processing.encoder is encoder and encoder.settled is not None:
+            processing = replace(processing, encoder=encoder.settled)
+        del message, block, result
     failure: tuple[Any, ...] = (None, None)
     try:
         watch.end()
@@ -92,24 +92,23 @@ def _serve(channel: Channel) -> None:
     engine.tell("ended", *failure)
 
 
-def _kernel(engine: Engine, equipment: WorkerSetup, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
-    encoder = FirstRowEncoder(engine, codec)
+def _processing(engine: Engine, setup: WorkerSetup, operator: Any, encoder: FirstRowEncoder) -> Processing:
     source: Any = RemoteSource(engine)
-    kernel = Kernel(
-        Call(operator),
+    return Processing(
+        call=Call(operator),
         source=source,
         encoder=encoder,
-        ctx=WorkerContext(engine, equipment),
-        batch_size=equipment.batch_size,
-        batch_by=equipment.batch_by,
-        id_scheme=equipment.id_scheme,
-        root=equipment.root,
-        policy=equipment.policy,
+        ctx=WorkerContext(engine, setup),
+        batch_size=setup.batch_size,
+        batch_by=setup.batch_by,
+        id_scheme=setup.id_scheme,
+        root=setup.root,
+        policy=setup.policy,
         allowance=RemoteAllowance(engine),
-        slice_seconds=equipment.slice_seconds,
-        calls_a_look=4,  # nobody can take rows away from here
+        slice_seconds=setup.slice_seconds,
+        calls_per_check=4,  # nobody can take rows away from here
+        gate=engine.gate,
     )
-    return kernel, encoder
 
 
 def _call(operator: Any, method: str) -> None:
@@ -118,12 +117,12 @@ def _call(operator: Any, method: str) -> None:
         found()
 
 
-def _parts(done: BlockResult) -> tuple[Any, ...]:
+def _parts(result: BlockResult) -> tuple[Any, ...]:
     """Return a result without what the engine has itself: the rest, and the items that failed."""
-    failures = [*done.survived, *([] if done.failure is None else [done.failure])]
+    failures = [*result.survived, *([] if result.failure is None else [result.failure])]
     told = [(_bare(failure), pack_error(failure.error), bool(failure.items)) for failure in failures]
-    bare = replace(done, rest=None, failure=None if done.failure is None else _bare(done.failure), survived=())
-    return bare, done.rest is not None, told
+    bare = replace(result, rest=None, failure=None if result.failure is None else _bare(result.failure), survived=())
+    return bare, result.rest is not None, told
 
 
 def _bare(failure: OperatorFailure) -> OperatorFailure:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from yarl import URL
 
 from llm_datagen.llm.answers.extras import ExtraColumns
-from llm_datagen.llm.answers.formats import AnswerFormat, Parsed
 from llm_datagen.llm.answers.problems import problem_of
 from llm_datagen.llm.answers.reading import split_thoughts
-from llm_datagen.llm.cache.response_cache import CachingCaller, Call
+from llm_datagen.llm.cache.response_cache import CacheLayer, Call
 from llm_datagen.llm.errors import LLMAnswerError
 from llm_datagen.llm.finish_reasons import Ending
-from llm_datagen.llm.observer import ObservingCaller
 from llm_datagen.llm.prompts.messages import repair
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.transport import Transport
+from llm_datagen.llm.types import AnswerFormat, ChatAnswer, ChatRequest, Parsed
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Answered:
     """What came of a request.
 
     Attributes:
@@ -35,57 +35,71 @@ class Asker:
     """Asks, and reads the answers.
 
     Args:
-        caller: makes the calls.
+        transport: makes the calls.
         answers: what an answer must look like.
         max_repairs: how often the model is asked again after an answer that does not look so.
         extras: what beside the text becomes columns: by that, an answer may be a call of a tool, without a text; and a
             think block is taken off the text, and counts as what the endpoint sent as reasoning.
+        cache: the layer of `transport` that stores answers; None for none.
     """
 
     def __init__(
         self,
-        caller: ChatCaller,
+        transport: Transport,
         answers: AnswerFormat,
         *,
         max_repairs: int,
         extras: ExtraColumns | None = None,
+        cache: CacheLayer | None = None,
     ) -> None:
-        self._caller = caller
+        self._transport = transport
+        self._cache = cache
         self._answers = answers
         self._max_repairs = max_repairs
         self._takes_tool_calls = extras is not None and extras.takes_tool_calls
         self._takes_reasoning = extras is not None and extras.takes_reasoning
 
-    async def ask(self, request: ChatRequest) -> Asked:
+    async def ask_samples(self, request: ChatRequest, n: int) -> list[Answered]:
+        """Return `n` answers to a request. When one fails, the others are waited for: they are paid for, and count.
+
+        Raises:
+            LLMError: see `ask`.
+        """
+        if n == 1:
+            return [await self.ask(request)]
+        samples = [replace(request, sample=number) for number in range(n)]
+        found = await asyncio.gather(*map(self.ask, samples), return_exceptions=True)
+        return [_raised(each) for each in found]
+
+    async def ask(self, request: ChatRequest) -> Answered:
         """Return the answer, as rows, and what it took.
 
         Raises:
             LLMRequestError: when the endpoint did not answer.
-            LLMAnswerError: when the last answer cannot be used. What the journal kept of the row is forgotten then.
-            CacheError: when the answer cannot be kept, or what was kept cannot be read.
+            LLMAnswerError: when the last answer cannot be used. What the cache has of the row is forgotten then.
+            CacheError: when the answer cannot be stored, or a stored one cannot be read.
         """
         asked: list[Call] = []
-        journal = self._caller if isinstance(self._caller, CachingCaller | ObservingCaller) else None
         try:
             parsed, thoughts = await self._usable(request, asked)
         except LLMAnswerError:
-            if journal is not None:  # else every later try of the row would get these again
-                await journal.discard(asked)
+            if self._cache is not None:  # else every later try of the row would get these again
+                await self._cache.discard(asked)
             raise
         answers = [answer for _, answer in asked]
-        if journal is not None and len(asked) > 1 and not answers[-1].is_cached:
+        if self._cache is not None and len(asked) > 1 and not answers[-1].is_cached:
             # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.
-            await journal.keep(asked[:-1])
+            await self._cache.store(asked[:-1])
         if thoughts is not None:
             last = answers[-1]
             both = [part for part in (last.extras.get("reasoning"), thoughts) if part]
             answers[-1] = replace(last, extras={**last.extras, "reasoning": "\n\n".join(both)})
-        return Asked(parsed, answers)
+        return Answered(parsed, answers)
 
     async def _usable(self, request: ChatRequest, asked: list[Call]) -> tuple[Parsed, str | None]:
         """Return what the answer becomes, and the think block that was taken off it."""
         while True:
-            answer = await self._caller.complete(request)
+            answer = await self._transport.complete(request)
             asked.append((request, answer))
             if answer.is_cached:  # what was paid for is reported where it is paid
                 _report(request, answer)
@@ -110,8 +124,14 @@ class Asker:
                 request = replace(request, messages=[*request.messages, *repair(text, error)])
 
 
+def _raised(found: Answered | BaseException) -> Answered:
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
 def _report(request: ChatRequest, answer: ChatAnswer) -> None:
-    """Report that an answer came from the journal, under the provider and the model that answered."""
+    """Report that an answer came from the cache, under the provider and the model that answered."""
     if request.ctx is not None:
         request.ctx.report_usage({"provider": URL(answer.endpoint).host, "model": answer.model, "cached": 1})
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -16,44 +15,7 @@ from llm_datagen.llm.answers.reading import read_json
 from llm_datagen.llm.answers.shapes import ITEMS, Shape, shape_of, unwrapped
 from llm_datagen.llm.answers.strict import strict_schema
 from llm_datagen.llm.import_string import imported, is_import_path
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What an answer becomes.
-
-    Attributes:
-        rows: the columns of each row.
-        is_repaired: whether something was taken off, or replaced, that kept it from being read as it is.
-    """
-
-    rows: list[dict[str, Any]]
-    is_repaired: bool = False
-
-
-class AnswerFormat(Protocol):
-    """Turns the text of an answer into columns."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that an answer fills."""
-
-    @property
-    def is_list(self) -> bool:
-        """Whether an answer is a list of rows."""
-
-    def request_fields(self) -> dict[str, Any]:
-        """Return what the request says about the format."""
-
-    def as_sent(self, answer: Any) -> Any:
-        """Return an answer as the model is to write it."""
-
-    def parse(self, text: str) -> Parsed:
-        """Return the rows.
-
-        Raises:
-            ValueError: saying what is wrong, without the answer itself.
-        """
+from llm_datagen.llm.types import AnswerFormat, Parsed
 
 
 def answer_format(output: Any, *, lenient: bool = True) -> AnswerFormat:

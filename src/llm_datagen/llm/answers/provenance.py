@@ -9,10 +9,9 @@ from typing import Any
 
 import orjson
 
-from llm_datagen.llm.answers.formats import Parsed
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompts.template import row_label
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Parsed
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 META_FIELD = "_meta"
@@ -31,7 +30,7 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
         ``model`` (that was asked), ``response_model`` (the endpoint's word for what answered, where it is another; else
         None) and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
         ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
-        the journal; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
+        the cache; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
         ``rows``: how many rows the answer became; ``prompt_hash``.
     """
     last, costs = answers[-1], [answer.cost for answer in answers]

@@ -1,10 +1,9 @@
-"""What is kept of calls: the journal, cassettes, and a watch for previews.
+"""What is stored of calls: the response cache, and cassettes.
 
 Layout:
-    journal.py      answers that were paid for are kept
-    journalfile.py  the file that they are kept in
-    sharing.py      which rows share an answer
-    cassette.py     calls recorded and played again, for tests
-    cassettefile.py the file that they are recorded in
-    watching.py     calls noted, for a preview
+    response_cache.py the layer: answers that were paid for are stored
+    sqlite.py         the file of the cache
+    scope.py          which rows share an answer
+    cassette.py       the layer that records calls and plays them again, for tests
+    cassette_file.py  the file of a cassette
 """

@@ -17,7 +17,8 @@ from typing import cast
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cache.cassette_file import RECORD_MODES, Cassette, RecordMode
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 CASSETTE_VARIABLE = "LLM_DATAGEN_CASSETTE"
 MODE_VARIABLE = "LLM_DATAGEN_RECORD_MODE"
@@ -26,7 +27,7 @@ _cassettes: dict[str, Cassette] = {}
 _lock = threading.Lock()
 
 
-class CassetteCaller:
+class CassetteLayer(Layer):
     """Answers from the cassette; makes and records the calls that are not on it, if they may be recorded.
 
     Args:
@@ -37,10 +38,8 @@ class CassetteCaller:
         own: the params that an endpoint of the pool has for itself; nothing is found by them.
     """
 
-    def __init__(
-        self, inner: ChatCaller, path: Path, mode: RecordMode, *, pool: str, own: Collection[str] = ()
-    ) -> None:
-        self._inner = inner
+    def __init__(self, inner: Transport, path: Path, mode: RecordMode, *, pool: str, own: Collection[str] = ()) -> None:
+        super().__init__(inner)
         self._path = path
         self._mode: RecordMode = mode
         self._pool = pool
@@ -59,7 +58,7 @@ class CassetteCaller:
                 _cassettes[name] = Cassette(self._path, self._mode)
             self._cassette = _cassettes[name]
         if self._cassette.is_recording:
-            await self._inner.open()
+            await super().open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Play the call, or make and record it.
@@ -68,7 +67,7 @@ class CassetteCaller:
             LLMRequestError: when it fails, or did when it was recorded.
             CassetteError: when it is not on the cassette and nothing may be recorded, or cannot be written.
         """
-        assert self._cassette is not None, "the caller was called before open()"
+        assert self._cassette is not None, "the layer was called before open()"
         known_as = self._known_as(request)
         known = self._cassette.play(known_as)
         if known is not None:
@@ -81,21 +80,17 @@ class CassetteCaller:
         self._cassette.record(known_as, answer)
         return answer
 
-    async def close(self) -> None:
-        """Close who makes the calls. The cassette stays in, for other nodes."""
-        await self._inner.close()
-
     def _known_as(self, request: ChatRequest) -> ChatRequest:
         params = {name: value for name, value in request.params.items() if name not in self._own}
         return replace(request, model=self._pool, params=params)
 
 
-def taped(caller: ChatCaller, *, pool: str, own: Collection[str] = ()) -> ChatCaller:
-    """Return `caller`; with the cassette that the environment names around it, if it names one.
+def with_cassette(inner: Transport, *, pool: str, own: Collection[str] = ()) -> Transport:
+    """Return `inner`; with the cassette that the environment names around it, if it names one.
 
     Args:
-        caller: makes one try.
-        pool: see `CassetteCaller`, also for the next one.
+        inner: makes one try.
+        pool: see `CassetteLayer`, also for the next one.
         own: names of params.
 
     Raises:
@@ -103,9 +98,9 @@ def taped(caller: ChatCaller, *, pool: str, own: Collection[str] = ()) -> ChatCa
     """
     path = os.environ.get(CASSETTE_VARIABLE)
     if not path:
-        return caller
+        return inner
     mode = checked_mode(os.environ.get(MODE_VARIABLE) or "none")
-    return CassetteCaller(caller, Path(path).absolute(), mode, pool=pool, own=own)
+    return CassetteLayer(inner, Path(path).absolute(), mode, pool=pool, own=own)
 
 
 def plays_only() -> bool:

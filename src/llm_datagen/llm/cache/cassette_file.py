@@ -28,9 +28,9 @@ RecordMode = Literal["none", "once", "new_episodes", "all"]
 
 RECORD_MODES: tuple[str, ...] = get_args(RecordMode)
 
-_NOT_KEPT = ("attempts", "cost", "is_cached", "saved")
-"""What callers around this one say of an answer."""
-_KEPT = tuple(field.name for field in fields(ChatAnswer) if field.name not in _NOT_KEPT)
+_NOT_RECORDED = ("attempts", "cost", "is_cached", "saved")
+"""What the layers around the cassette say of an answer."""
+_RECORDED = tuple(field.name for field in fields(ChatAnswer) if field.name not in _NOT_RECORDED)
 _ERROR_FIELDS = tuple(inspect.getfullargspec(LLMRequestError.__init__).kwonlyargs)
 
 
@@ -113,7 +113,7 @@ class Cassette:
             error = call["error"]
             known = {name: value for name, value in error.items() if name in _ERROR_FIELDS and name != "retry_after"}
             raise LLMRequestError(f"{error['message']} [played from {self.path}]", **known)
-        return ChatAnswer(**{name: value for name, value in call["answer"].items() if name in _KEPT})
+        return ChatAnswer(**{name: value for name, value in call["answer"].items() if name in _RECORDED})
 
     def _make_ready(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,20 +172,20 @@ def _request(request: ChatRequest) -> dict[str, Any]:
 
 def _result(result: ChatAnswer | LLMRequestError) -> dict[str, Any]:
     if isinstance(result, ChatAnswer):
-        answer = {name: value for name, value in asdict(result).items() if name in _KEPT}
+        answer = {name: value for name, value in asdict(result).items() if name in _RECORDED}
         return {"answer": {**answer, "seconds": round(result.seconds, 3)}}
     return {"error": {"message": str(result), **{name: getattr(result, name) for name in _ERROR_FIELDS}}}
 
 
 def _likeness(recorded: dict[str, Any], asked: dict[str, Any]) -> tuple[int, int]:
-    """Return how much two requests have in common: fields that are equal, then letters at both ends of the messages."""
+    """Return what two requests have in common: equal fields, then characters at both ends of the messages."""
     one, other = (dumps(each["messages"]).decode() for each in (recorded, asked))
     same = _common(one, other) + _common(one[::-1], other[::-1])
     return sum(recorded[name] == asked[name] for name in asked), same
 
 
 def _common(text: str, other: str) -> int:
-    """Return how many letters of the beginning are equal."""
+    """Return how many characters of the beginning are equal."""
     pairs = enumerate(zip(text, other, strict=False))
     return next((at for at, (one, two) in pairs if one != two), min(len(text), len(other)))
 

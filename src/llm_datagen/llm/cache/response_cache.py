@@ -1,7 +1,7 @@
-"""The journal: answers that were paid for are kept, and never asked for again.
+"""The response cache: answers that were paid for are stored, and never asked for again.
 
 An answer is stored **before** anyone sees it. So a row whose process died, a rerun, and a pipeline whose later nodes
-were changed make no call for what was answered. Only successes are kept: what was cut off, withheld or empty is not.
+were changed make no call for what was answered. Only successes are cached: what was cut off, withheld or empty is not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from llm_datagen.llm.cache.scope import CacheScope
 from llm_datagen.llm.cache.sqlite import CacheFile
 from llm_datagen.llm.errors import CacheError
 from llm_datagen.llm.finish_reasons import Ending
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 T = TypeVar("T")
@@ -32,66 +33,66 @@ Call = tuple[ChatRequest, ChatAnswer]
 """What was asked, and what came back."""
 
 
-class CachingCaller:
-    """Answers from the journal, and asks another caller for what is not in it.
+class CacheLayer(Layer):
+    """Answers from the cache, and makes the call for what is not in it.
 
     Equal requests that are in flight at once are asked once: the others wait for the first, and ask, one after the
-    other, only when it failed. Writes are done by a thread of the journal's own, many in one transaction when they
+    other, only when it failed. Writes are done by a thread of its own, many in one transaction when they
     come fast; the event loop reads, and never waits for a disk to sync.
 
     Args:
-        inner: who makes the calls.
-        path: the journal's file, on a local disk. Several operators and processes may share it.
+        inner: makes the calls.
+        path: the file, on a local disk. Several operators and processes may share it.
     """
 
-    def __init__(self, inner: ChatCaller, path: str | Path) -> None:
-        self._inner = inner
+    def __init__(self, inner: Transport, path: str | Path) -> None:
+        super().__init__(inner)
         self._file = CacheFile(Path(path))
         self._thread: ThreadPoolExecutor | None = None
-        self._asked: dict[bytes, asyncio.Future[None]] = {}
-        self._unsaved: dict[bytes, bytes] = {}
+        self._in_flight: dict[bytes, asyncio.Future[None]] = {}
+        self._unwritten: dict[bytes, bytes] = {}
         self._is_failing = False
         self._sharing = CacheScope()
 
     async def open(self) -> None:
-        """Open the file, then the inner caller.
+        """Open the file, then the inner transport.
 
         Raises:
             CacheError: when the file cannot be used.
         """
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-journal")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llm-cache")
         try:
             await self._in_thread(self._file.open)
-            await self._inner.open()
+            await super().open()
         except BaseException:
             await self.close()
             raise
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
-        """Return the kept answer, or make the call and keep what it brings.
+        """Return the cached answer, or make the call and store what it brings.
 
         Raises:
             LLMError: when there is no answer.
-            CacheError: when the journal cannot be read or written. No call is made then until it can be: what
-                cannot be kept would be paid for twice.
+            CacheError: when the cache cannot be read or written. No call is made then until it can be: what
+                cannot be stored would be paid for twice.
         """
         key = key_of(request)
         while True:
             # The answer of a row that was cancelled meanwhile may be on its way to the file.
-            if self._is_failing or key in self._unsaved:
+            if self._is_failing or key in self._unwritten:
                 await self._save()
-            kept = self._file.get(key)
-            if kept is not None:
-                answer = _read(key, kept)
-                if answer is not None and _is_kept(request, answer):
-                    self._sharing.given(key, request)
+            stored = self._file.get(key)
+            if stored is not None:
+                answer = _read(key, stored)
+                if answer is not None and _is_cacheable(request, answer):
+                    self._sharing.note(key, request)
                     return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
-                # It was changed in the file; or an earlier version kept what was cut off, by an end unknown to it.
-                await self._in_thread(partial(self._file.delete, [(key, kept)]))
-            asked = self._asked.get(key)
-            if asked is None:
+                # It was changed in the file; or an earlier version stored what was cut off, by an end unknown to it.
+                await self._in_thread(partial(self._file.delete, [(key, stored)]))
+            first = self._in_flight.get(key)
+            if first is None:
                 return await self._ask(key, request)
-            await asyncio.wait([asked])
+            await asyncio.wait([first])
 
     async def discard(self, calls: Sequence[Call]) -> None:
         """Forget answers, because nobody can use them: the next time they are asked for anew.
@@ -101,23 +102,23 @@ class CachingCaller:
         Raises:
             CacheError: when the file cannot be written.
         """
-        kept = _as_kept(calls)
-        earlier = [(key, answer[_CHECK_BYTES:]) for key, answer in kept.items()]
-        await self._in_thread(lambda: self._file.delete([*kept.items(), *earlier]))
+        stored = _as_stored(calls)
+        earlier = [(key, answer[_CHECK_BYTES:]) for key, answer in stored.items()]
+        await self._in_thread(lambda: self._file.delete([*stored.items(), *earlier]))
 
-    async def keep(self, calls: Sequence[Call]) -> None:
-        """Keep answers that another row with equal requests may have discarded.
+    async def store(self, calls: Sequence[Call]) -> None:
+        """Store answers that another row with equal requests may have discarded.
 
         Raises:
             CacheError: when they cannot be written.
         """
-        self._unsaved.update(_as_kept(calls))
+        self._unwritten.update(_as_stored(calls))
         await self._save()
 
     async def close(self) -> None:
-        """Close the inner caller, and the file when all is written, if it can be. May be called more than once."""
+        """Close the inner transport, and the file when all is written, if it can be. May be called more than once."""
         try:
-            await self._inner.close()
+            await super().close()
         finally:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -127,16 +128,16 @@ class CachingCaller:
                 thread.shutdown(wait=False)
 
     async def _ask(self, key: bytes, request: ChatRequest) -> ChatAnswer:
-        done = self._asked[key] = asyncio.get_running_loop().create_future()
+        done = self._in_flight[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._inner.complete(request)
-            if _is_kept(request, answer):
-                self._sharing.given(key, request)
-                self._unsaved[key] = _written(key, answer)
+            if _is_cacheable(request, answer):
+                self._sharing.note(key, request)
+                self._unwritten[key] = _encoded(key, answer)
                 await self._save()
             return answer
         finally:
-            del self._asked[key]
+            del self._in_flight[key]
             done.set_result(None)
 
     async def _save(self) -> None:
@@ -148,42 +149,42 @@ class CachingCaller:
         self._is_failing = False
 
     def _write(self) -> None:
-        answers = self._unsaved.copy()
+        answers = self._unwritten.copy()
         if answers:  # else the write before this one took them along
             self._file.put(answers)
         for key in answers:
-            del self._unsaved[key]
+            del self._unwritten[key]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._thread is None:
-            raise CacheError(f"the journal {self._file.path} is not open: call open() first")
+            raise CacheError(f"the cache {self._file.path} is not open: call open() first")
         # Shielded: an answer that has come is written, also when the row that asked is cancelled.
         return await asyncio.shield(asyncio.wrap_future(self._thread.submit(work)))
 
 
-def _as_kept(calls: Sequence[Call]) -> dict[bytes, bytes]:
+def _as_stored(calls: Sequence[Call]) -> dict[bytes, bytes]:
     """Return what is in the file for calls: answers that came from there are as they were when they were made."""
     return {
-        (key := key_of(request)): _written(
+        (key := key_of(request)): _encoded(
             key, replace(answer, cost=answer.saved, saved=None, is_cached=False) if answer.is_cached else answer
         )
         for request, answer in calls
     }
 
 
-def _written(key: bytes, answer: ChatAnswer) -> bytes:
+def _encoded(key: bytes, answer: ChatAnswer) -> bytes:
     """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
-    said = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    values = {field.name: getattr(answer, field.name) for field in fields(answer)}
     if answer.response_model is None:  # as earlier versions wrote it: what is discarded is found by its bytes
-        del said["response_model"]
-    text = dumps(said)
+        del values["response_model"]
+    text = dumps(values)
     return b"%08x%s" % (zlib.crc32(key + text), text)
 
 
-def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
-    """Return the answer that the file has; None when it is not what was written. Earlier versions wrote no checksum."""
-    text = kept if kept.startswith(b"{") else kept[_CHECK_BYTES:]
-    if text is not kept and kept[:_CHECK_BYTES] != b"%08x" % zlib.crc32(key + text):
+def _read(key: bytes, stored: bytes) -> ChatAnswer | None:
+    """Return the answer that the file has; None when it is not what was stored. Earlier versions wrote no checksum."""
+    text = stored if stored.startswith(b"{") else stored[_CHECK_BYTES:]
+    if text is not stored and stored[:_CHECK_BYTES] != b"%08x" % zlib.crc32(key + text):
         return None
     try:
         return ChatAnswer(**loads_exactly(text))
@@ -191,15 +192,15 @@ def _read(key: bytes, kept: bytes) -> ChatAnswer | None:
         return None
 
 
-def _is_kept(request: ChatRequest, answer: ChatAnswer) -> bool:
-    """Return whether an answer is one to keep: it is there, and whole."""
+def _is_cacheable(request: ChatRequest, answer: ChatAnswer) -> bool:
+    """Return whether an answer may be cached: it is there, and whole."""
     has_text = answer.text is not None and answer.ends is Ending.FINISHED
     return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
 
 
 def key_of(request: ChatRequest) -> bytes:
-    """Return what an answer is kept under: the SHA-256 of model, params, messages, sample number and `kept_by`."""
+    """Return the key of an answer: the SHA-256 of model, params, messages, sample number and `cache_scope`."""
     asked = [request.model, request.params, request.messages, request.sample]
-    if request.kept_by:
-        asked.append(request.kept_by)
+    if request.cache_scope:
+        asked.append(request.cache_scope)
     return hashlib.sha256(dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

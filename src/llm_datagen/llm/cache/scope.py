@@ -11,7 +11,7 @@ from llm_datagen.llm.types import ChatRequest
 from llm_datagen.streams.ids import ID_FIELD
 
 CacheBy = Literal["request", "row"]
-"""What an answer is kept by: the request alone, or the row as well."""
+"""What an answer is cached by: the request alone, or the row as well."""
 
 _MOST = 10_000
 """So many answers are remembered: rows with one prompt mostly come close to one another, and memory is bounded."""
@@ -22,24 +22,24 @@ class CacheScope:
 
     def __init__(self) -> None:
         self._first: dict[bytes, str] = {}
-        self._is_told = False
+        self._is_logged = False
 
-    def given(self, key: bytes, request: ChatRequest) -> None:
-        """Take note that a row gets the answer that is kept under `key`; say so if another row has got it as well.
+    def note(self, key: bytes, request: ChatRequest) -> None:
+        """Note that a row gets the answer of `key`; log it if another row has got the same one.
 
-        Nothing is said where the model has no choice (``temperature`` 0).
+        Nothing is logged where the model has no choice (``temperature`` 0).
         """
-        if self._is_told or request.ctx is None or request.kept_by or request.params.get("temperature") == 0:
+        if self._is_logged or request.ctx is None or request.cache_scope or request.params.get("temperature") == 0:
             return
         first = self._first.get(key)
         if first is None:
             if len(self._first) < _MOST:
                 self._first[key] = request.row
         elif first != request.row:
-            self._is_told = True
+            self._is_logged = True
             self._first.clear()
             request.ctx.log(
-                f"{request.row} got the kept answer of {first}: equal requests have one answer in the cache. For an "
+                f"{request.row} got the cached answer of {first}: equal requests have one answer in the cache. For an "
                 "answer of its own to every row, set cache_by='row'; said once",
                 level="warning",
             )

@@ -1,4 +1,4 @@
-"""The file of the journal: a SQLite database of answers under the hashes of their requests.
+"""The file of the cache: a SQLite database of answers under the hashes of their requests.
 
 It is in WAL mode with ``synchronous=NORMAL``: what `put` has returned from survives the death of the process. When the
 machine dies the last answers may be gone, and are paid for again; the file stays whole.
@@ -40,7 +40,7 @@ class CacheFile:
         """Open the file, or make it.
 
         Raises:
-            CacheError: when it cannot be opened, or is no journal.
+            CacheError: when it cannot be opened, or is no cache.
         """
         with self._told("cannot be opened"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class CacheFile:
             raise CacheError(f"{self.path} is the database of another program: give cache another path")
         if version != _FORMAT:
             raise CacheError(
-                f"{self.path} is a journal of format {version}, this version of llm-datagen knows {_FORMAT}: "
+                f"{self.path} is a cache of format {version}, this version of llm-datagen knows {_FORMAT}: "
                 "give cache another path, or use the version that wrote it"
             )
 
@@ -130,13 +130,13 @@ class CacheFile:
             yield
         except sqlite3.OperationalError as error:
             raise CacheError(
-                f"the journal {self.path} {what}: {error} (check the disk, the rights, and that no other program "
+                f"the cache {self.path} {what}: {error} (check the disk, the rights, and that no other program "
                 "holds the file, then resume)"
             ) from error
         except sqlite3.DatabaseError as error:
             raise CacheError(
-                f"{self.path} is no journal, or damaged: {error} (move it away, or give cache another path; the "
+                f"{self.path} is no cache, or damaged: {error} (move it away, or give cache another path; the "
                 "answers that it held are paid for again)"
             ) from error
         except OSError as error:
-            raise CacheError(f"the journal {self.path} {what}: {error} (check the path and the rights)") from error
+            raise CacheError(f"the cache {self.path} {what}: {error} (check the path and the rights)") from error

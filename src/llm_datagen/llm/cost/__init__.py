@@ -1,10 +1,10 @@
 """What calls cost, and a budget that holds.
 
 Layout:
-    prices.py     what tokens cost
-    metered.py    what each try costs, and whether the run may spend that
-    believing.py  which counts of tokens are believed
-    budget.py     what a run may spend, and the most that a call can cost
-    ledger.py     what a run has spent, and what calls in flight may
-    ledgerfile.py the file of that
+    prices.py       what tokens cost
+    layer.py        what each try costs, and whether the run may spend that
+    plausibility.py which counts of tokens are believed
+    budget.py       what a run may spend, and the most that a call can cost
+    spend.py        what a run has spent, and what calls in flight may
+    spend_file.py   the file of that
 """

@@ -1,4 +1,4 @@
-"""The meter: what each try of a call costs, and whether the run may spend that."""
+"""What each try of a call costs, and whether the run may spend that."""
 
 from __future__ import annotations
 
@@ -12,43 +12,44 @@ from yarl import URL
 from llm_datagen.errors import StopRun
 from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.plausibility import believable
-from llm_datagen.llm.cost.prices import PriceList, Prices, known_prices
+from llm_datagen.llm.cost.prices import PriceList, TokenPrices, known_prices
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
-from llm_datagen.llm.http.endpoint import Endpoint
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.http.address import Address
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.llm.waits import Waits, is_paused
 
 
-class MeteredCaller:
+class CostLayer(Layer):
     """Says of every answer what it cost, and reports what every call that was served has used.
 
     With a budget, it makes no try that could cost more than what is left of it.
 
     Args:
         inner: makes one try.
-        endpoint: where that goes.
+        address: where that goes.
         prices: what a call costs there; None for what is known of its model.
         budget: what the run may spend in all; None for any amount. Then what it spends is not written down.
     """
 
     def __init__(
-        self, inner: ChatCaller, endpoint: Endpoint, *, prices: Prices | None = None, budget: Budget | None = None
+        self, inner: Transport, address: Address, *, prices: TokenPrices | None = None, budget: Budget | None = None
     ) -> None:
-        self._inner = inner
-        self._endpoint = endpoint
+        super().__init__(inner)
+        self._address = address
         self._given = prices
-        self._prices = PriceList(endpoint.label, prices)
+        self._prices = PriceList(address.label, prices)
         self._budget = budget
-        self._ledger: Spend | None = None
+        self._spend: Spend | None = None
         self._waits = Waits()
-        self._said: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Get the prices ready, then open the inner caller."""
+        """Get the prices ready, then open the inner transport."""
         if self._given is None:
-            await asyncio.to_thread(known_prices, "", self._endpoint.label)  # an import that takes a moment
-        await self._inner.open()
+            await asyncio.to_thread(known_prices, "", self._address.label)  # an import that takes a moment
+        await super().open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make the call, and say what it cost. Waits while calls in flight may leave room for it in the budget.
@@ -61,10 +62,10 @@ class MeteredCaller:
         """
         prices = self._prices.of(request.model, request.params.get("service_tier"))
         if prices is None:
-            self._say(
+            self._log_once(
                 request,
                 "price",
-                f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not "
+                f"no price is known of model {request.model!r} at {self._address.host}: what it costs is not "
                 "counted; give prices={'input': …, 'output': …} if it costs anything",
             )
         try:
@@ -74,28 +75,28 @@ class MeteredCaller:
                 answer = await self._within(self._budget, request, prices)
         except LLMRequestError as error:
             if error.is_served:  # it was paid for, whatever it was
-                self._report(request, self._endpoint.host, request.model, error.usage, prices)
+                self._report(request, self._address.host, request.model, error.usage, prices)
             raise
         self._report(request, URL(answer.endpoint).host or "", answer.model, answer.usage, prices)
         return answer if prices is None else replace(answer, cost=prices.cost(answer.usage))
 
     async def close(self) -> None:
-        """Close the inner caller, and let go of the ledger. May be called more than once."""
+        """Close the inner transport, and leave the spend of the run. May be called more than once."""
         try:
-            await self._inner.close()
+            await super().close()
         finally:
-            ledger, self._ledger = self._ledger, None
-            if ledger is not None:
-                ledger.leave()
+            spend, self._spend = self._spend, None
+            if spend is not None:
+                spend.leave()
 
-    async def _within(self, budget: Budget, request: ChatRequest, prices: Prices | None) -> ChatAnswer:
+    async def _within(self, budget: Budget, request: ChatRequest, prices: TokenPrices | None) -> ChatAnswer:
         if prices is None and budget.picodollars is not None:
             raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
-        ledger, need = self._joined(request), budget.most(request, prices)
+        spend, need = self._joined(request), budget.most(request, prices)
         was_cancelled = _is_cancelled(request)
-        call = await self._reserve(ledger, need, budget, request)
+        call = await self._reserve(spend, need, budget, request)
         if _is_cancelled(request) and not was_cancelled:  # while it waited: after a cancel, no call begins
-            ledger.settle(call, Amount())
+            spend.settle(call, Amount())
             raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
         spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
         try:
@@ -109,15 +110,15 @@ class MeteredCaller:
             raise
         finally:
             if spent is None:
-                ledger.lose(call)
+                spend.lose(call)
             else:
-                ledger.settle(call, spent)
+                spend.settle(call, spent)
         if spent is not None and (spent.tokens > need.tokens or spent.picodollars > need.picodollars):
-            self._say(
+            self._log_once(
                 request,
                 "limit",
                 f"a call of model {request.model!r} used {spent.tokens:,} tokens, and {need.tokens:,} were taken for "
-                f"the most: {self._endpoint.host} does not keep to max_tokens, or puts much around the messages; the "
+                f"the most: {self._address.host} does not keep to max_tokens, or puts much around the messages; the "
                 "budget may be exceeded by that",
             )
         return answer
@@ -134,17 +135,17 @@ class MeteredCaller:
     def _believed(self, request: ChatRequest, usage: Mapping[str, int]) -> Mapping[str, int]:
         believed, nonsense = believable(usage, request)
         if nonsense:
-            self._say(
+            self._log_once(
                 request,
                 "nonsense",
-                f"{self._endpoint.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
+                f"{self._address.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
                 "taken as not said, and a budget counts the most that the call can cost",
             )
         return believed
 
     @staticmethod
     def _report(
-        request: ChatRequest, provider: str, model: str, usage: Mapping[str, int], prices: Prices | None
+        request: ChatRequest, provider: str, model: str, usage: Mapping[str, int], prices: TokenPrices | None
     ) -> None:
         """Report what a call that was served has used."""
         if request.ctx is None:
@@ -153,28 +154,28 @@ class MeteredCaller:
         cost = None if prices is None else prices.cost(usage)
         request.ctx.report_usage(used if cost is None else {**used, "cost": cost})
 
-    async def _reserve(self, ledger: Spend, need: Amount, budget: Budget, request: ChatRequest) -> int:
+    async def _reserve(self, spend: Spend, need: Amount, budget: Budget, request: ChatRequest) -> int:
         while True:
-            call = await ledger.reserve(need, budget)
+            call = await spend.reserve(need, budget)
             if call is None:
-                raise StopRun(budget.reason(ledger.spent, ledger.lost, need))
+                raise StopRun(budget.reason(spend.spent, spend.lost, need))
             if not is_paused(request):
                 return call
-            ledger.settle(call, Amount())  # the run was paused while it waited
+            spend.settle(call, Amount())  # the run was paused while it waited
             await self._waits.while_paused(request)
 
     def _joined(self, request: ChatRequest) -> Spend:
-        if self._ledger is None:
+        if self._spend is None:
             ctx = request.ctx
             folder = None if ctx is None else ctx.folder
             # Without a run's folder, it is the node's own.
-            self._ledger = Spend.join(folder or ctx or self, folder)
-        return self._ledger
+            self._spend = Spend.join(folder or ctx or self, folder)
+        return self._spend
 
-    def _say(self, request: ChatRequest, topic: str, message: str) -> None:
+    def _log_once(self, request: ChatRequest, topic: str, message: str) -> None:
         """Write it to the log, once for each topic and model."""
-        if request.ctx is not None and (topic, request.model) not in self._said:
-            self._said.add((topic, request.model))
+        if request.ctx is not None and (topic, request.model) not in self._logged:
+            self._logged.add((topic, request.model))
             request.ctx.log(message)
 
 

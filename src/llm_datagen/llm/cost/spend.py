@@ -1,4 +1,4 @@
-"""The ledger of a run's budget: what was spent, and what calls in flight may yet spend.
+"""The spend of a run's budget: what was spent, and what calls in flight may yet spend.
 
 A call is reserved **before** it is sent, with the most that it can cost, and settled when it is known what it did cost.
 A reservation that was never settled, because its process died, counts as spent in full. So what is spent is never more
@@ -63,7 +63,7 @@ class Spend:
 
     @classmethod
     def join(cls, key: Any, folder: Path | None) -> Spend:
-        """Return the ledger of `key`, opened if nobody has it yet; `leave` it in the end.
+        """Return the spend of `key`, opened if nobody has it yet; `leave` it in the end.
 
         Args:
             key: what stands for the run in this process.
@@ -73,15 +73,15 @@ class Spend:
             BudgetError: when the file cannot be used.
         """
         with cls._joining:
-            ledger = cls._joined.get(key)
-            if ledger is None:
-                ledger = cls._joined[key] = cls(folder)
-                ledger._key = key
-            ledger._users += 1
-            return ledger
+            spend = cls._joined.get(key)
+            if spend is None:
+                spend = cls._joined[key] = cls(folder)
+                spend._key = key
+            spend._users += 1
+            return spend
 
     def leave(self) -> None:
-        """Let go of a ledger that was joined; the last one closes the file."""
+        """Let go of a spend that was joined; the last one closes the file."""
         with self._joining:
             self._users -= 1
             if not self._users:

@@ -1,4 +1,4 @@
-"""The file of the ledger: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
+"""The file of what a run spends: ``budget.jsonl``, one JSON value per line, as a `ChecksumChain` of lines.
 
     {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]
@@ -10,6 +10,11 @@ The first line sums up what was before; `lost` is the part of `spent` that went 
 where the last lines may be missing.) What makes room is written with the next `reserve`: when it is missing, the call
 counts in full. A last line without its end was never answered for, and is left out. Any other line that was changed,
 removed, doubled or moved is refused. Format 1, whose lines have no checksums, is read, too.
+
+Why this is no SQLite database, as the cache is: files of earlier runs have to be read on, so `read` and the chain stay,
+and the database would come on top: more lines, not fewer. A reservation is one short append before its call, on the
+event loop; a transaction takes several times as long, and locks out nobody who is not locked out already, since one
+process has the run.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from llm_datagen.llm.cost.budget import Amount
 from llm_datagen.llm.errors import BudgetError
 from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.storage.base import AppendFile
-from llm_datagen.streams.storage.local import LOCAL_DISK
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 FILE_NAME = "budget.jsonl"
 _FORMAT = 2
@@ -95,10 +100,10 @@ class SpendFile:
         data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            LOCAL_DISK.replace(str(self.path), data, sync=False)
+            LOCAL_STORAGE.replace(str(self.path), data, sync=False)
             self._noted.clear()
             self.close()
-            self._file = LOCAL_DISK.open_append(str(self.path))
+            self._file = LOCAL_STORAGE.open_append(str(self.path))
         self._size, self._is_torn, self._last = len(data), False, chain.last
 
     @property

@@ -49,7 +49,7 @@ class Redaction:
             hashes = self._pieces.setdefault(size, set())
             hashes.update(hash(form[at : at + size]) for at in range(len(form) - size + 1))
 
-    def hidden(self, text: str) -> str:
+    def redacted(self, text: str) -> str:
         """Return `text` with ``***`` in place of every secret, and of every piece of one that is long enough."""
         plain, starts = _unescaped(text)
         plain = plain.translate(_LOWER)
@@ -67,7 +67,7 @@ class Redaction:
     def cause(self, error: BaseException) -> BaseException | None:
         """Return `error`, to raise another from; None when its traceback would show a secret."""
         shown = "".join(traceback.format_exception(error))
-        return error if self.hidden(shown) == shown else None
+        return error if self.redacted(shown) == shown else None
 
 
 def _forms(secret: str) -> Iterator[str]:

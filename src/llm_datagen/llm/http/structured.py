@@ -9,10 +9,11 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.adapters import ChatAdapter
 from llm_datagen.llm.http.structured_modes import MODES, Mode, asks_for_json, is_refused, put, read
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 
-class StructuredCaller:
+class StructuredLayer(Layer):
     """Puts requests with a schema in one of the `MODES`.
 
     Without a mode, it begins with the first that the adapter speaks. When the endpoint refuses that by name, the same
@@ -26,15 +27,11 @@ class StructuredCaller:
         mode: the only mode; None: found out.
     """
 
-    def __init__(self, inner: ChatCaller, adapter: ChatAdapter, *, label: str, mode: Mode | None = None) -> None:
-        self._inner = inner
+    def __init__(self, inner: Transport, adapter: ChatAdapter, *, label: str, mode: Mode | None = None) -> None:
+        super().__init__(inner)
         self._label = label
         self._modes = [cast(Mode, each) for each in adapter.structured_modes] if mode is None else [mode]
         self._at = 0
-
-    async def open(self) -> None:
-        """Open what sends."""
-        await self._inner.open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Send the request, once in each mode until one is taken.
@@ -59,10 +56,6 @@ class StructuredCaller:
             if refused is not None:
                 self._settle(at, refused, request)
             return read(answer, mode)
-
-    async def close(self) -> None:
-        """Close what sends."""
-        await self._inner.close()
 
     def _after(self, at: int, request: ChatRequest) -> int | None:
         for number in range(at + 1, len(self._modes)):

@@ -1,8 +1,8 @@
 """How many calls may be in flight: fewer when the endpoint lastingly turns calls away (429), else more again.
 
-Additive increase, multiplicative decrease. There is no ceiling until calls are turned away lastingly: when 429s come
+Additive increase, multiplicative decrease. There is no limit until calls are turned away lastingly: when 429s come
 for more than `SUSTAINED_SECONDS`, and are more than a tenth of the answers. Single ones, and a burst of them, change
-nothing: those calls are tried again. Then the ceiling falls to 0.7 of the calls in flight, and rises by one after
+nothing: those calls are tried again. Then the limit falls to 0.7 of the calls in flight, and rises by one after
 three times as many answers in a row as it allows calls.
 """
 
@@ -28,12 +28,12 @@ class AdaptiveConcurrency:
     """The most calls in flight. Not safe for several threads.
 
     Attributes:
-        at_once: the ceiling, 1 or more; infinity when there is none.
-        peak: the most calls that were in flight: what those who call have to give. A ceiling as high as that is none.
+        limit: 1 or more; infinity when there is none.
+        peak: the most calls that were in flight: what those who call have to give. A limit as high as that is none.
     """
 
     def __init__(self) -> None:
-        self.at_once: float = math.inf
+        self.limit: float = math.inf
         self.peak = 0
         self._pressure = 0  # what 429s add to, and answers take from
         self._began_at = 0.0
@@ -44,17 +44,17 @@ class AdaptiveConcurrency:
 
     def room_at(self, in_flight: int, now: float) -> float:
         """Return when another call may be sent; infinity when that depends on calls in flight."""
-        if math.isinf(self.at_once):
+        if math.isinf(self.limit):
             return now
         while self._rests and self._rests[0] <= now:
             heapq.heappop(self._rests)
-        excess = in_flight + len(self._rests) + 1 - int(self.at_once)
+        excess = in_flight + len(self._rests) + 1 - int(self.limit)
         if excess <= 0:
             return now
         return heapq.nsmallest(excess, self._rests)[-1] if excess <= len(self._rests) else math.inf
 
-    def turned_away(self, *, in_flight: int, sent_at: float, now: float, retry_after: float | None) -> bool:
-        """Take note that a call was answered with 429; return whether the ceiling falls.
+    def record_429(self, *, in_flight: int, sent_at: float, now: float, retry_after: float | None) -> bool:
+        """Record a call that was answered with 429; return whether the limit falls.
 
         Args:
             in_flight: calls in flight, with this one.
@@ -62,7 +62,7 @@ class AdaptiveConcurrency:
             now: the moment.
             retry_after: seconds that the endpoint asks to wait.
         """
-        if sent_at < self._fell_at:  # it went out before the ceiling fell, and says nothing of the new one
+        if sent_at < self._fell_at:  # it went out before the limit fell, and says nothing of the new one
             return False
         self._in_a_row = 0
         if self._pressure == 0:
@@ -71,29 +71,29 @@ class AdaptiveConcurrency:
         if self._pressure < _PRESSURE or sent_at < self._began_at + SUSTAINED_SECONDS:
             self._rest(now, retry_after)
             return False
-        self.at_once = max(1, math.floor(min(self.at_once, in_flight) * _FALL))
+        self.limit = max(1, math.floor(min(self.limit, in_flight) * _FALL))
         self._pressure, self._fell_at = 0, now
         return True
 
-    def answered(self, seconds: float) -> bool:
-        """Take note of an answer, and how long the call took; return whether that lifts the ceiling."""
+    def record_answer(self, seconds: float) -> bool:
+        """Record an answer, and how long the call took; return whether that lifts the limit."""
         self._pressure = max(0, self._pressure - 1)
         self._seconds += (seconds - self._seconds) * _SMOOTHING
-        if math.isinf(self.at_once):
+        if math.isinf(self.limit):
             return False
         self._in_a_row += 1
-        if self._in_a_row < _CLIMB * self.at_once:
+        if self._in_a_row < _CLIMB * self.limit:
             return False
-        self.at_once += 1
+        self.limit += 1
         self._in_a_row = 0
-        if self.at_once < self.peak:
+        if self.limit < self.peak:
             return False
-        self.at_once = math.inf
+        self.limit = math.inf
         self._rests.clear()
         return True
 
     def _rest(self, now: float, retry_after: float | None) -> None:
         """Leave the place of a call that was turned away empty for a while, or the next row would run into the same."""
-        if math.isfinite(self.at_once):
+        if math.isfinite(self.limit):
             seconds = max(_REST_SECONDS, _REST_CALLS * self._seconds, retry_after or 0.0)
             heapq.heappush(self._rests, now + min(seconds, _MAX_REST_SECONDS))

@@ -6,9 +6,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+
+from llm_datagen.llm.types import Quota, RateLimits
 
 _LONGEST = 40
 """Characters of a number or a moment: a longer one is nonsense, and Python refuses to read 4,301 digits."""
@@ -28,34 +29,6 @@ _NAMES = (  # of what is left, of the limit, of the reset; OpenAI and those that
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What is left of a limit.
-
-    Attributes:
-        remaining: requests, or tokens.
-        limit: how many there are when nothing is used; None when not said.
-        reset: seconds until then.
-    """
-
-    remaining: int
-    limit: int | None = None
-    reset: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimits:
-    """What a response said of the endpoint's limits.
-
-    Attributes:
-        requests: what is left of them; None when not said.
-        tokens: what is left of them; None when not said.
-    """
-
-    requests: Left | None = None
-    tokens: Left | None = None
-
-
 def rate_limits(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> RateLimits | None:
     """Return what a response says of the endpoint's limits; None when it says nothing, or not in a form that is known.
 
@@ -64,7 +37,7 @@ def rate_limits(headers: Mapping[str, str], *, now: Callable[[], float] = time.t
             and of those that follow it, or ``anthropic-ratelimit-requests-remaining`` and its like.
         now: seconds since the epoch.
     """
-    requests, tokens = _left(headers, "requests", now), _left(headers, "tokens", now)
+    requests, tokens = _quota(headers, "requests", now), _quota(headers, "tokens", now)
     return RateLimits(requests=requests, tokens=tokens) if requests or tokens else None
 
 
@@ -101,13 +74,13 @@ def _pause(value: str, unit: float, now: Callable[[], float]) -> float | None:
     return number * unit if math.isfinite(number) else None
 
 
-def _left(headers: Mapping[str, str], what: str, now: Callable[[], float]) -> Left | None:
+def _quota(headers: Mapping[str, str], what: str, now: Callable[[], float]) -> Quota | None:
     for names in _NAMES:
         remaining, limit, reset = (headers.get(name.format(what), "").strip() for name in names)
         left = _count(remaining)
         seconds = None if left is None or len(reset) > _LONGEST else _seconds(reset, now)
         if left is not None and seconds is not None:
-            return Left(remaining=left, limit=_count(limit), reset=seconds)
+            return Quota(remaining=left, limit=_count(limit), reset=seconds)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Holds calls back until the endpoint's limits have room for them."""
+"""Delays calls until the endpoint's limits have room for them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
 from llm_datagen.llm.limits.registry import limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
-from llm_datagen.llm.pool.gate import is_probing
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.llm.waits import Waits, is_paused
 
-_SILENCE_SECONDS = 10.0
-_LONG_SECONDS = 10.0
-_LONG_SILENCE_SECONDS = 60.0
+_LOG_SECONDS = 10.0
+_LONG_WAIT_SECONDS = 10.0
+_LOG_WAIT_SECONDS = 60.0
 
 
-class LimitedCaller:
+class LimitLayer(Layer):
     """Makes calls to one model of one endpoint, within its limits.
 
-    All callers of this process with the same endpoint, key and model share the limits, whichever pipelines, nodes and
+    All operators of this process with the same endpoint, key and model share the limits, whichever pipelines, nodes and
     event loops they belong to; when they were given different ones, the lowest hold. Calls wait in order. A cancel of
     the run ends a wait within a fifth of a second; its row is then done by a resume. While the run is paused, no call
     is sent.
@@ -41,7 +41,7 @@ class LimitedCaller:
 
     def __init__(
         self,
-        inner: ChatCaller,
+        inner: Transport,
         *,
         endpoint: str,
         api_key: SecretStr | None,
@@ -49,7 +49,7 @@ class LimitedCaller:
         limits: Limits | None = None,
         limiter: Limiter | None = None,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._endpoint = endpoint
         self._api_key = api_key
         self._model = model
@@ -58,12 +58,12 @@ class LimitedCaller:
         self._limiter: Limiter | None = None
         self._estimate = TokenEstimate()
         self._waits = Waits()
-        self._silent_until = 0.0
-        self._silent_on_waits_until = 0.0
+        self._logged_until = 0.0
+        self._wait_logged_until = 0.0
 
     async def open(self) -> None:
-        """Open what makes the calls."""
-        await self._inner.open()
+        """Open the inner transport, then join the limiter of the endpoint."""
+        await super().open()
         if self._own_limiter is None:
             self._limiter = limiter_of(self._endpoint, self._api_key, self._model, self._limits)
         else:
@@ -89,7 +89,7 @@ class LimitedCaller:
         """
         limiter = self._limiter
         if limiter is None:
-            raise LLMError("the caller was called before open()")
+            raise LLMError("the layer was called before open()")
         tokens = self._tokens(limiter, request)
         ticket = None if is_paused(request) else limiter.enter(tokens)
         if ticket is None:
@@ -106,34 +106,34 @@ class LimitedCaller:
             )
             raise
         finally:
-            self._say(request, limiter.leave(ticket, outcome))
+            self._log_concurrency(request, limiter.leave(ticket, outcome))
         if tokens:
             self._estimate.learn(request, answer)
         return answer if answer.left is None else replace(answer, left=None)
 
     async def close(self) -> None:
-        """Close what makes the calls."""
+        """Leave the limiter, then close the inner transport."""
         limiter, self._limiter = self._limiter, None
         if limiter is not None:
             limiter.detach(self._limits)
-        await self._inner.close()
+        await super().close()
 
-    def _say(self, request: ChatRequest, at_once: int | None) -> None:
-        """Say in the log that the ceiling has changed: that it fell every ten seconds at most."""
+    def _log_concurrency(self, request: ChatRequest, at_once: int | None) -> None:
+        """Log how many calls may be in flight when that changes; that it fell, every ten seconds at most."""
         if at_once is None or request.ctx is None:
             return
         name, now = f"{self._model} at {self._endpoint}", time.monotonic()
         if at_once == 0:
             request.ctx.log(f"{name} answers again as fast as it is asked", at_once=None)
-        elif now >= self._silent_until:
-            self._silent_until = now + _SILENCE_SECONDS
+        elif now >= self._logged_until:
+            self._logged_until = now + _LOG_SECONDS
             request.ctx.log(f"{name} keeps turning calls away (429): fewer at once", at_once=at_once)
 
-    def _say_wait(self, request: ChatRequest, seconds: float) -> None:
-        """Say in the log that calls wait for long: every minute at most."""
+    def _log_wait(self, request: ChatRequest, seconds: float) -> None:
+        """Log that calls wait for long, every minute at most."""
         now = time.monotonic()
-        if request.ctx is not None and _LONG_SECONDS <= seconds < math.inf and now >= self._silent_on_waits_until:
-            self._silent_on_waits_until = now + _LONG_SILENCE_SECONDS
+        if request.ctx is not None and _LONG_WAIT_SECONDS <= seconds < math.inf and now >= self._wait_logged_until:
+            self._wait_logged_until = now + _LOG_WAIT_SECONDS
             name = f"{self._model} at {self._endpoint}"
             request.ctx.log(f"{name} has no room for another call by its limits: calls wait", seconds=round(seconds, 1))
 
@@ -174,14 +174,14 @@ class LimitedCaller:
                 loop.call_soon_threadsafe(resolve)
 
         waiter = Waiter(tokens, wake)
-        limiter.queue(waiter, is_first=is_probing())
+        limiter.queue(waiter, is_first=request.is_probe)
         try:
             while not is_paused(request):
                 woken = loop.create_future()
                 turn = limiter.turn(waiter)
                 if isinstance(turn, Ticket):
                     return turn
-                self._say_wait(request, turn)
+                self._log_wait(request, turn)
                 await self._waits.until(woken, turn, request)
         except BaseException:
             limiter.give_up(waiter)

@@ -1,6 +1,6 @@
 """Who may call an endpoint now.
 
-Callers queue, and the first in the queue goes first: a large call is not overtaken by small ones. A limiter has
+Calls queue, and the first in the queue goes first: a large call is not overtaken by small ones. A limiter has
 no thread and no timer. Whoever is first in the queue is told how long to wait, and is woken when it may go earlier.
 """
 
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from llm_datagen.config import check_count
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
-from llm_datagen.llm.limits.allowance import HeaderQuota
-from llm_datagen.llm.limits.headers import RateLimits
+from llm_datagen.llm.limits.header_quota import HeaderQuota
 from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS, SlidingWindow
+from llm_datagen.llm.types import RateLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +78,12 @@ class Waiter:
             there any more.
     """
 
-    __slots__ = ("looks_at", "tokens", "wake")
+    __slots__ = ("asks_at", "tokens", "wake")
 
     def __init__(self, tokens: int, wake: Callable[[], object]) -> None:
         self.tokens = tokens
         self.wake = wake
-        self.looks_at = math.inf
+        self.asks_at = math.inf
 
 
 class Limiter:
@@ -98,8 +98,8 @@ class Limiter:
         self._clock = clock
         self._lock = threading.Lock()
         self._window = SlidingWindow(window)
-        self._ceiling = AdaptiveConcurrency()
-        self._requests_left, self._tokens_left = HeaderQuota(), HeaderQuota()
+        self._concurrency = AdaptiveConcurrency()
+        self._request_quota, self._token_quota = HeaderQuota(), HeaderQuota()
         self._sent = self._sent_tokens = 0
         self._queue: deque[Waiter] = deque()
         self._given: list[Limits] = []
@@ -108,16 +108,16 @@ class Limiter:
     @property
     def counts_tokens(self) -> bool:
         """Whether there is a limit of tokens, so that calls have to say how many they may use."""
-        return self.limits.tokens_per_minute is not None or self._tokens_left.is_known
+        return self.limits.tokens_per_minute is not None or self._token_quota.is_known
 
     def attach(self, limits: Limits) -> None:
-        """Keep to `limits`, too: of several callers' limits, the lowest ones hold for all."""
+        """Keep to `limits`, too: of several layers' limits, the lowest ones hold for all."""
         with self._lock:
             self._given.append(limits)
             self._merge()
 
     def detach(self, limits: Limits) -> None:
-        """Keep to `limits` no more: the caller that gave them is closed."""
+        """Keep to `limits` no more: the layer that gave them is closed."""
         with self._lock:
             self._given.remove(limits)
             self._merge()
@@ -158,9 +158,9 @@ class Limiter:
             if self._queue[0] is not waiter:
                 return math.inf
             now = self._clock()
-            waiter.looks_at = self._room_at(waiter.tokens, now)
-            if waiter.looks_at > now:
-                return waiter.looks_at - now
+            waiter.asks_at = self._room_at(waiter.tokens, now)
+            if waiter.asks_at > now:
+                return waiter.asks_at - now
             self._queue.popleft()
             ticket = self._admit(waiter.tokens, now)
             self._wake_first()
@@ -176,10 +176,10 @@ class Limiter:
                     self._wake_first()
 
     def leave(self, ticket: Ticket, outcome: CallOutcome) -> int | None:
-        """Take note that a call has ended.
+        """End a call, and learn from how it went.
 
         Returns:
-            How many calls may be in flight from now on, when that has become fewer; 0 when there is no such ceiling
+            How many calls may be in flight from now on, when that has become fewer; 0 when that is not limited
             any more; None when nothing has changed.
         """
         with self._lock:
@@ -188,7 +188,7 @@ class Limiter:
             self._window.end(ticket.tokens, ticket.tokens if outcome.used is None else outcome.used, now)
             if self._queue:
                 first, room_at = self._queue[0], self._room_at(self._queue[0].tokens, now)
-                if room_at < first.looks_at or room_at <= now:
+                if room_at < first.asks_at or room_at <= now:
                     self._wake_first()
             return changed
 
@@ -196,16 +196,16 @@ class Limiter:
         left = outcome.left
         if left is not None and left.requests is not None:
             since = self._sent - ticket.number - 1
-            self._requests_left.hear(left.requests, call=ticket.number, sent_since=since, now=now)
+            self._request_quota.update(left.requests, call=ticket.number, sent_since=since, now=now)
         if left is not None and left.tokens is not None:
             since = self._sent_tokens - ticket.tokens_before
-            self._tokens_left.hear(left.tokens, call=ticket.number, sent_since=since, now=now)
+            self._token_quota.update(left.tokens, call=ticket.number, sent_since=since, now=now)
         if outcome.is_answered:
-            return 0 if self._ceiling.answered(now - ticket.sent_at) else None
-        if outcome.is_turned_away and self._ceiling.turned_away(
+            return 0 if self._concurrency.record_answer(now - ticket.sent_at) else None
+        if outcome.is_turned_away and self._concurrency.record_429(
             in_flight=self._window.in_flight, sent_at=ticket.sent_at, now=now, retry_after=outcome.retry_after
         ):
-            return int(self._ceiling.at_once)
+            return int(self._concurrency.limit)
         return None
 
     def _merge(self) -> None:
@@ -216,9 +216,9 @@ class Limiter:
 
     def _admit(self, tokens: int, now: float) -> Ticket:
         self._window.start(tokens)
-        self._ceiling.peak = max(self._ceiling.peak, self._window.in_flight)
-        self._requests_left.spend(1)
-        self._tokens_left.spend(tokens)
+        self._concurrency.peak = max(self._concurrency.peak, self._window.in_flight)
+        self._request_quota.spend(1)
+        self._token_quota.spend(tokens)
         self._sent_tokens += tokens
         self._sent += 1
         return Ticket(tokens, self._sent - 1, self._sent_tokens, now)
@@ -229,10 +229,10 @@ class Limiter:
             tokens, now, max_requests=limits.requests_per_minute, max_tokens=limits.tokens_per_minute
         )
         if not self._window.in_flight:  # no answer will come that says more: what is known now decides
-            said_at = max(_known(self._requests_left.room_at(1, now)), _known(self._tokens_left.room_at(tokens, now)))
+            said_at = max(_known(self._request_quota.room_at(1, now)), _known(self._token_quota.room_at(tokens, now)))
         else:
-            said_at = max(self._requests_left.room_at(1, now), self._tokens_left.room_at(tokens, now))
-        return max(room_at, said_at, self._ceiling.room_at(self._window.in_flight, now))
+            said_at = max(self._request_quota.room_at(1, now), self._token_quota.room_at(tokens, now))
+        return max(room_at, said_at, self._concurrency.room_at(self._window.in_flight, now))
 
     def _wake_first(self) -> None:
         while self._queue:

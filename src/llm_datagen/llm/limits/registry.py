@@ -1,4 +1,4 @@
-"""The limiters of this process: one for all callers that share an endpoint, a key and a model."""
+"""The limiters of this process: one for all layers that share an endpoint, a key and a model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _limiters_lock = threading.Lock()
 def limiter_of(endpoint: str, api_key: SecretStr | None, model: str, limits: Limits) -> Limiter:
     """Return the limiter that this process has for a model, attached to `limits`.
 
-    It outlives its callers by a minute: the next run must know what this one has sent.
+    It outlives its layers by a minute: the next run must know what this one has sent.
 
     Args:
         endpoint: the URL of the calls.
         api_key: the key; only a hash of it is kept.
         model: the model's name.
-        limits: what the caller was given; to be detached when it is closed.
+        limits: what the layer was given; to be detached when it is closed.
     """
     key = api_key.get_secret_value() if api_key else ""
     name = (endpoint, hashlib.sha256(key.encode()).digest(), model)

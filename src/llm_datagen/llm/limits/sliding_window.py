@@ -39,7 +39,7 @@ class SlidingWindow:
         self.tokens += tokens
 
     def end(self, reserved: int, used: int, now: float) -> None:
-        """Take note that a call has ended, and what it really used. `now` must not run backwards."""
+        """Count a call as ended, with what it really used. `now` must not run backwards."""
         self.in_flight -= 1
         self.tokens += used - reserved
         self._ended.append((now + self._seconds, used))

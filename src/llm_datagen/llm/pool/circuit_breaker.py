@@ -1,4 +1,4 @@
-"""The health of an endpoint: the circuit breaker, which says whether calls may go there."""
+"""The circuit breaker of an endpoint: while it is open, no call goes there but probes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.pool.retry import MAX_RETRY_AFTER_SECONDS
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
-SUSPICIOUS = 5
-"""So many failures in a row, with no answer between them, and the endpoint is asked whether it is there at all."""
+FAILURES_BEFORE_PING = 5
+"""So many failures in a row, with no answer between them, and the endpoint is pinged."""
 
 FIRST_PROBE_SECONDS = 0.5
 MAX_PROBE_SECONDS = 30.0
 
 
-class Kind(enum.Enum):
+class FailureKind(enum.Enum):
     """What a failed call says of its endpoint."""
 
     ANSWERS = enum.auto()
@@ -26,28 +28,28 @@ class Kind(enum.Enum):
     """It failed: no connection, no answer in time, HTTP 5xx, a damaged body. The request may be the cause."""
     REFUSES = enum.auto()
     """It lets nobody in, as far as this call shows: a wrong key, URL or model, a used-up quota."""
-    UNASKED = enum.auto()
+    NOT_REACHED = enum.auto()
     """The call did not get there, for a reason of this machine: nothing is known of the endpoint."""
 
 
 _REFUSALS = (401, 402, 403, 404, 405, 407)
 
 
-def kind_of(error: LLMRequestError) -> Kind:
+def failure_kind(error: LLMRequestError) -> FailureKind:
     """Return what a failed call says of its endpoint."""
     if error.is_local:
-        return Kind.UNASKED
+        return FailureKind.NOT_REACHED
     status = error.amounts_to
     if status is None:
         if error.may_pass:
-            return Kind.FAILS
+            return FailureKind.FAILS
         # A certificate that cannot be checked; or, without a cause, a call that was not sent.
-        return Kind.ANSWERS if error.__cause__ is None else Kind.REFUSES
+        return FailureKind.ANSWERS if error.__cause__ is None else FailureKind.REFUSES
     if status in _REFUSALS or 300 <= status < 400 or _is_quota(error):
-        return Kind.REFUSES
+        return FailureKind.REFUSES
     if status >= 500 or status == 408:
-        return Kind.FAILS
-    return Kind.ANSWERS
+        return FailureKind.FAILS
+    return FailureKind.ANSWERS
 
 
 def _is_quota(error: LLMRequestError) -> bool:
@@ -58,14 +60,14 @@ def _is_quota(error: LLMRequestError) -> bool:
 class CircuitBreaker:
     """What is known of an endpoint by how its calls went. Used on one event loop.
 
-    It is *up* until somebody says that it is down, after a probe that failed. While it is down, one call at a time may
-    go there as a probe, at intervals that double from half a second to 30 seconds.
+    It is closed, and lets every call through, until a ping has failed. While it is open, one call at a time may go
+    through as a probe, at intervals that double from half a second to 30 seconds. An answer closes it.
 
     Attributes:
-        is_down: whether no call but a probe may go there.
-        error: the call for which it was found to be down.
-        refuses: whether it is down because it lets nobody in, so that waiting does not help.
-        since: when it went down, a monotonic time in seconds.
+        is_open: whether no call but a probe may go through: the endpoint is down.
+        error: the call that opened it.
+        refuses: whether the endpoint lets nobody in, so that waiting does not help.
+        since: when it opened, a monotonic time in seconds.
         since_text: the same for people, in UTC.
 
     Args:
@@ -78,54 +80,82 @@ class CircuitBreaker:
         self._interval = FIRST_PROBE_SECONDS
         self._next_probe = 0.0
         self._is_probed = False
-        self.is_down = False
+        self.is_open = False
         self.refuses = False
         self.error: LLMRequestError | None = None
         self.since = 0.0
         self.since_text = ""
 
-    def answered(self) -> bool:
-        """Take note that it has answered, whatever it said; returns whether it was down."""
-        was_down = self.is_down
+    def record_answer(self) -> bool:
+        """Close it: the endpoint has answered, whatever it said. Returns whether it was open."""
+        was_open = self.is_open
         self._failures = 0
         self._interval = FIRST_PROBE_SECONDS
-        self.is_down = self.refuses = False
+        self.is_open = self.refuses = False
         self.error = None
-        return was_down
+        return was_open
 
-    def failed(self) -> bool:
-        """Take note that a call failed; returns whether that is often enough to ask it whether it is there."""
+    def record_failure(self) -> bool:
+        """Count a failed call. Returns whether there were enough of them for a ping."""
         self._failures += 1
-        return not self.is_down and self._failures >= SUSPICIOUS
+        return not self.is_open and self._failures >= FAILURES_BEFORE_PING
 
-    def went_down(self, error: LLMRequestError, ping: LLMRequestError) -> bool:
-        """Take note that it is down, or still is; returns whether that is new.
+    def trip(self, error: LLMRequestError, ping: LLMRequestError) -> bool:
+        """Open it, or keep it open. Returns whether it was closed before.
 
         Args:
             error: how a call went.
             ping: how the ping went that followed.
         """
-        is_new = not self.is_down
-        self.refuses = kind_of(ping) is Kind.REFUSES
+        was_closed = not self.is_open
+        self.refuses = failure_kind(ping) is FailureKind.REFUSES
         self.error = error
-        if is_new:
-            self.is_down = True
+        if was_closed:
+            self.is_open = True
             self.since = self._clock()
             self.since_text = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
             self._next_probe = self.since + self._interval
-        return is_new
+        return was_closed
 
     @property
-    def is_due(self) -> bool:
-        """Whether a probe may be made now. Always false while it is up."""
-        return self.is_down and not self._is_probed and self._clock() >= self._next_probe
+    def is_probe_due(self) -> bool:
+        """Whether a probe may be made now. Always false while it is closed."""
+        return self.is_open and not self._is_probed and self._clock() >= self._next_probe
 
     def begin_probe(self) -> None:
-        """Take note that a probe is being made: nobody else makes one until `end_probe`."""
+        """Begin a probe: there is no other one until `end_probe`."""
         self._is_probed = True
 
     def end_probe(self) -> None:
-        """Take note that the probe has ended, in whatever way."""
+        """End the probe, in whatever way it went."""
         self._is_probed = False
         self._interval = min(2 * self._interval, MAX_PROBE_SECONDS)
         self._next_probe = self._clock() + self._interval
+
+
+class CircuitBreakerLayer(Layer):
+    """Sends nothing but probes while the breaker is open: also not what had waited for a limit, or for the budget.
+
+    Args:
+        inner: sends.
+        breaker: of the endpoint.
+    """
+
+    def __init__(self, inner: Transport, breaker: CircuitBreaker) -> None:
+        super().__init__(inner)
+        self._breaker = breaker
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Send the request.
+
+        Raises:
+            LLMRequestError: when the endpoint is down, and this is no probe; it does not count as a try.
+            LLMError: when there is no answer.
+        """
+        if self._breaker.is_open and not request.is_probe:
+            error = LLMRequestError(
+                f"the call of {request.row} was not sent: its endpoint is down", may_pass=True, is_free=True
+            )
+            error.follows_outage = True
+            raise error
+        return await self._inner.complete(request)

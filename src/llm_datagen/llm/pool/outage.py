@@ -12,7 +12,7 @@ from llm_datagen.llm.pool.member import Member
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.llm.waits import is_paused
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class Outage:
@@ -20,7 +20,7 @@ class Outage:
 
     While the run is paused, no probe is made, and the time does not count.
 
-    One task looks, ten times a second: whether a member answers again (then all go on), is due for a probe (then one
+    One task polls, ten times a second: whether a member answers again (then all go on), is due for a probe (then one
     goes on, to make it), whether the run is being cancelled, and whether the time is over (then all fail).
 
     Args:
@@ -36,13 +36,13 @@ class Outage:
         self._outage_after = outage_after
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._watch: asyncio.Task[None] | None = None
+        self._poller: asyncio.Task[None] | None = None
         self._paused = 0.0
 
     @property
     def is_on(self) -> bool:
         """Whether all members are down."""
-        return all(member.health.is_down for member in self._members)
+        return all(member.is_down for member in self._members)
 
     async def wait(self, request: ChatRequest) -> None:
         """Return when a call may be tried: all members were down when it was called.
@@ -55,9 +55,9 @@ class Outage:
         self._check(request)
         waits = asyncio.get_running_loop().create_future()
         self._waiting.append(waits)
-        if self._watch is None or self._watch.done():
-            self._say(request)
-            self._watch = asyncio.create_task(self._look(request))
+        if self._poller is None or self._poller.done():
+            self._log(request)
+            self._poller = asyncio.create_task(self._poll(request))
         try:
             await waits
         finally:
@@ -66,20 +66,20 @@ class Outage:
         self._check(request)
 
     async def close(self) -> None:
-        """End the looking."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        """End the polling."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.wait([self._poller])
 
     def _check(self, request: ChatRequest) -> None:
         if not self.is_on:
             return
         if request.ctx is not None and request.ctx.is_cancelled():
             raise LLMCancelledError(f"the call of {request.row} waited for an endpoint: the run is cancelled")
-        last = self._members[0].health.error
+        last = self._members[0].breaker.error
         assert last is not None
-        why = "; ".join(f"{m.label}, down since {m.health.since_text}: {m.health.error}" for m in self._members)
-        if all(member.health.refuses for member in self._members):
+        why = "; ".join(f"{m.label}, down since {m.breaker.since_text}: {m.breaker.error}" for m in self._members)
+        if all(member.breaker.refuses for member in self._members):
             text = f"every call would be refused: {why}"
             raise EndpointRefusedError(text, status=last.status, body=last.body) from last
         if self._is_over():
@@ -87,10 +87,10 @@ class Outage:
             raise OutageError(text, status=last.status, body=last.body) from last
 
     def _is_over(self) -> bool:
-        since = max(member.health.since for member in self._members)
+        since = max(member.breaker.since for member in self._members)
         return self._clock() - since - self._paused >= self._outage_after
 
-    def _say(self, request: ChatRequest) -> None:
+    def _log(self, request: ChatRequest) -> None:
         if request.ctx is not None:
             labels = ", ".join(member.label for member in self._members)
             request.ctx.log(
@@ -99,21 +99,21 @@ class Outage:
                 outage_after=self._outage_after,
             )
 
-    async def _look(self, request: ChatRequest) -> None:
+    async def _poll(self, request: ChatRequest) -> None:
         self._paused = 0.0
         while True:
-            looked = self._clock()
-            await asyncio.sleep(_LOOK_SECONDS)
+            polled = self._clock()
+            await asyncio.sleep(_POLL_SECONDS)
             is_cancelled = request.ctx is not None and request.ctx.is_cancelled()
             if is_paused(request) and not is_cancelled:
-                self._paused += self._clock() - looked
+                self._paused += self._clock() - polled
                 continue
-            if not self.is_on or is_cancelled or self._is_over() or all(m.health.refuses for m in self._members):
-                self._let_go(len(self._waiting))
+            if not self.is_on or is_cancelled or self._is_over() or all(m.breaker.refuses for m in self._members):
+                self._release(len(self._waiting))
                 return
-            self._let_go(sum(member.health.is_due for member in self._members))
+            self._release(sum(member.breaker.is_probe_due for member in self._members))
 
-    def _let_go(self, count: int) -> None:
+    def _release(self, count: int) -> None:
         for _ in range(min(count, len(self._waiting))):
             waits = self._waiting.popleft()
             if not waits.done():

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.pool.circuit_breaker import Kind, kind_of
+from llm_datagen.llm.pool.circuit_breaker import FailureKind, failure_kind
 from llm_datagen.llm.pool.member import Member
 from llm_datagen.llm.pool.outage import Outage
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -22,7 +22,7 @@ _ROOM_SECONDS = 0.02
 _LOOK_SECONDS = 0.001
 
 
-class PoolCaller:
+class Pool:
     """Makes one try of a call, at one member after the other until one answers. A single endpoint is a pool of one.
 
     A member that is down gets no call but probes. While all are down, calls wait; also while the limits of all have no
@@ -81,10 +81,10 @@ class PoolCaller:
                 await self._wait_for_room(request)
                 continue
             try:
-                answer = await (member.probe(request) if member.health.is_down else member.complete(request))
+                answer = await (member.probe(request) if member.is_down else member.complete(request))
             except LLMRequestError as failure:
-                await member.blame(request, failure)
-                if not _may_succeed_elsewhere(failure) and not member.health.is_down:
+                await member.record_failure(request, failure)
+                if not _may_succeed_elsewhere(failure) and not member.is_down:
                     raise
                 error = _sooner(error, failure)
                 tried.append(member)
@@ -94,8 +94,8 @@ class PoolCaller:
 
     async def is_down(self, request: ChatRequest, error: LLMRequestError) -> bool:
         """Return whether all members are down: asked when a call has used up its tries, and is to be given up."""
-        if kind_of(error) is Kind.FAILS:
-            await asyncio.gather(*(each.examine(request, error) for each in self._members if not each.health.is_down))
+        if failure_kind(error) is FailureKind.FAILS:
+            await asyncio.gather(*(each.ping_after(request, error) for each in self._members if not each.is_down))
         return self._outage.is_on
 
     async def close(self) -> None:
@@ -107,9 +107,9 @@ class PoolCaller:
     def _open_to(self, tried: Sequence[Member]) -> Sequence[Member]:
         """Return the members that the call may go to: one that is due for a probe, or else those that are up."""
         for member in self._members:
-            if member.health.is_due and member not in tried:
+            if member.breaker.is_probe_due and member not in tried:
                 return [member]
-        return [member for member in self._members if not member.health.is_down and member not in tried]
+        return [member for member in self._members if not member.is_down and member not in tried]
 
     def _choice(self, members: Sequence[Member], request: ChatRequest) -> Member | None:
         """Return the member whose turn it is; None when the limits of none of several have room now."""
@@ -134,9 +134,9 @@ class PoolCaller:
         """Return the member whose turn it is (smooth weighted round robin): each one's turns are spread evenly."""
         turns = self._turns
         for member in members:
-            turns[member] += member.spec.weight
+            turns[member] += member.endpoint.weight
         chosen = max(members, key=turns.__getitem__)
-        turns[chosen] -= sum(member.spec.weight for member in members)
+        turns[chosen] -= sum(member.endpoint.weight for member in members)
         return chosen
 
 
@@ -148,7 +148,7 @@ def check_outage_after(value: Any) -> float:
 
 
 def _may_succeed_elsewhere(error: LLMRequestError) -> bool:
-    return error.may_pass or kind_of(error) is Kind.FAILS
+    return error.may_pass or failure_kind(error) is FailureKind.FAILS
 
 
 def _sooner(first: LLMRequestError | None, second: LLMRequestError) -> LLMRequestError:

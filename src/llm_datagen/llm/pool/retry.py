@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from llm_datagen.errors import FatalError
-from llm_datagen.executors.backoff import Backoff
+from llm_datagen.executors.retry import full_jitter
 from llm_datagen.llm.errors import LLMRequestError, LocalResourceError
-from llm_datagen.llm.types import ChatAnswer, ChatCaller, ChatRequest
+from llm_datagen.llm.transport import Layer, Transport
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.llm.waits import Waits
 
 MAX_RETRY_AFTER_SECONDS = 600.0
@@ -19,7 +20,7 @@ _MAX_SHORTAGES = 20
 """Tries in a row that found no file or port free: with pauses of up to a minute, for some ten minutes."""
 
 
-class RetryingCaller:
+class RetryLayer(Layer):
     """Makes a call again when it failed in passing.
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
@@ -38,22 +39,18 @@ class RetryingCaller:
 
     def __init__(
         self,
-        inner: ChatCaller,
+        inner: Transport,
         *,
         max_retries: int,
         retry_wait: float,
         is_down: Callable[[ChatRequest, LLMRequestError], Awaitable[bool]] | None = None,
         sleep: Callable[[float, ChatRequest], Awaitable[None]] | None = None,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._max_retries = max_retries
-        self._backoff = Backoff(retry_wait)
+        self._retry_wait = retry_wait
         self._is_down = is_down
         self._sleep = sleep or Waits().sleep
-
-    async def open(self) -> None:
-        """Open what makes the tries."""
-        await self._inner.open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make the call, with as many tries as it needs and may have.
@@ -72,7 +69,7 @@ class RetryingCaller:
                     shortages += 1
                     if shortages > _MAX_SHORTAGES:
                         raise LocalResourceError(str(error), may_pass=True, is_free=True, is_local=True) from error
-                    await self._sleep(self._backoff.after(shortages), request)
+                    await self._sleep(full_jitter(self._retry_wait, shortages), request)
                     continue
                 if error.follows_outage:
                     attempts = 1
@@ -91,13 +88,9 @@ class RetryingCaller:
                 await self._sleep(pause, request)
             attempts += 1
 
-    async def close(self) -> None:
-        """Close what makes the tries."""
-        await self._inner.close()
-
     def _pause(self, attempts: int, asked: float) -> float:
         # A little more than asked, so that the rows that were turned away together do not come back together.
-        return max(self._backoff.after(attempts), asked * (1 + random.random() * _SPREAD))
+        return max(full_jitter(self._retry_wait, attempts), asked * (1 + random.random() * _SPREAD))
 
 
 def _was_cut(error: LLMRequestError) -> bool:

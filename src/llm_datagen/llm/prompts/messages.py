@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.answers.formats import AnswerFormat
 from llm_datagen.llm.errors import LLMError, PromptError
 from llm_datagen.llm.prompts.images import Message, digests_of_files, images_of, with_images
 from llm_datagen.llm.prompts.template import row_label
 from llm_datagen.llm.prompts.turns import FIRST_ROLES, Turn, turns_of
 from llm_datagen.llm.prompts.values import Null
+from llm_datagen.llm.types import AnswerFormat
 from llm_datagen.operators.fingerprint import FILE
 
 

@@ -1,6 +1,6 @@
 """The fingerprint of an operator: what its answers depend on, as named parts with a short digest each.
 
-It is kept in the image, so that a resume tells by name what was changed since: "code", "global PROMPT", "attribute
+It is kept in the run state, so that a resume tells by name what was changed since: "code", "global PROMPT", "attribute
 limit". The same program has the same fingerprint in every process: there are no addresses in it, no order of sets, no
 paths of source files, no line numbers.
 
@@ -11,6 +11,7 @@ Of plain data the value counts, of any other object only the type. What cannot b
 Layout:
     code.py     digests of code
     data.py     digests of plain data
+    user_code.py which modules' code counts
     imports.py  what code names: globals, attributes, imports
     kinds.py    what kind of thing something is
     walk.py     the parts of a function or an object

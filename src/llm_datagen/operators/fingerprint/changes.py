@@ -112,7 +112,7 @@ def _is_data(before: str | None, now: str | None) -> bool:
 
 
 def note_changes(operator: Any, before: Parts) -> None:
-    """Take note that a run has changed parts of its operator: what `before` the run was another value."""
+    """Note that a run has changed parts of its operator: what `before` the run was another value."""
     now = fingerprint_of(operator)
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name, "") != now.get(name, "")]
     known = [name for name in names if before.get(name, "") is not None and now.get(name, "") is not None]

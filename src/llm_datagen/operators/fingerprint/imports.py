@@ -6,13 +6,9 @@ import dis
 import functools
 import importlib.util
 import sys
-from pathlib import PurePath
 from types import CodeType, FunctionType
 
-
-def is_of_user(file: str | None) -> bool:
-    """Return whether the file of a module is the user's own: there is one, and not among installed packages."""
-    return bool(file) and not {"site-packages", "dist-packages"} & set(PurePath(str(file)).parts)
+from llm_datagen.operators.fingerprint.user_code import is_of_user
 
 
 def imported_names(function: FunctionType) -> list[str]:

@@ -1,6 +1,6 @@
 """What operators have changed themselves, in this process: that is no setting, and no reason to refuse a resume.
 
-What is kept is the value before the run: that is what another process starts with, so that is what an image gets.
+What is kept is the value before the run: that is what another process starts with, so that is what a run state gets.
 
 An object is known by itself, and a function, or a class with the globals that its methods use, by its name and its
 code: the next run may well get a new one that shares what the last one has changed.
@@ -14,9 +14,9 @@ from types import MethodType
 from typing import Any
 
 from llm_datagen.operators.fingerprint.code import is_code_part
+from llm_datagen.operators.fingerprint.user_code import PACKAGE
 from llm_datagen.operators.fingerprint.walk import Parts, parts_of
 
-_PACKAGE = __name__.partition(".")[0]
 _ATTRIBUTE = "attribute "
 
 Before = dict[str, tuple[str | None, ...]]
@@ -29,12 +29,12 @@ _named: dict[tuple[str, str], dict[tuple[str, ...], Before]] = {}  # by the name
 def subject_of(operator: Any) -> Any:
     """Return what the user gave: the function or the object within the engine's wrappers."""
     inner = getattr(operator, "operator", None) or getattr(operator, "func", None)
-    is_wrapper = type(operator).__module__.partition(".")[0] == _PACKAGE and inner is not None
+    is_wrapper = type(operator).__module__.partition(".")[0] == PACKAGE and inner is not None
     return subject_of(inner) if is_wrapper else operator
 
 
 def note_own_state(operator: Any, changed: Before) -> None:
-    """Take note, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
+    """Note, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
     holder = _holder(operator)
     for name, before in changed.items():
         if name.startswith(_ATTRIBUTE):

@@ -20,8 +20,9 @@ from typing import Any
 
 from llm_datagen.operators.fingerprint.code import code_digest, digest
 from llm_datagen.operators.fingerprint.data import CONTAINERS, MOST_LEAVES, data_digest, data_part, holds_data
-from llm_datagen.operators.fingerprint.imports import attribute_names, global_names, imported_names, is_of_user
+from llm_datagen.operators.fingerprint.imports import attribute_names, global_names, imported_names
 from llm_datagen.operators.fingerprint.kinds import SHORT, attributes_of, is_dunder, is_function, kind_of, type_name
+from llm_datagen.operators.fingerprint.user_code import PACKAGE, UserCode
 
 Parts = dict[str, str | None]
 """What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no
@@ -34,7 +35,6 @@ SOME_UNREAD = "some of it"
 """The part that stands for all that was not looked at any more, as something raised."""
 
 _IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
-_PACKAGE = __name__.partition(".")[0]
 
 
 def parts_of(thing: Any, *, above: type = object, without: Iterable[str] = ()) -> Parts:
@@ -64,11 +64,7 @@ class _Walk:
         self._seen: set[int] = set()
         self._importing: frozenset[str] = frozenset()
         self._kept: list[Any] = []  # so that no id is used again meanwhile
-        inner = root
-        while isinstance(inner, functools.partial):
-            inner = inner.func
-        home = getattr(inner, "__module__", None) or type(inner).__module__
-        self._home = str(home).partition(".")[0]
+        self._is_ours = UserCode(root).includes
 
     def visit_root(self) -> None:
         """Collect all."""
@@ -92,15 +88,6 @@ class _Walk:
         self._kept.append(thing)
         return True
 
-    def _is_ours(self, module: Any) -> bool:
-        """Return whether a module's code counts: it is the user's own, or the operator's package."""
-        top = str(module or "__main__").partition(".")[0]
-        if top == _PACKAGE or top in sys.stdlib_module_names or top == "builtins":
-            return False
-        if top in (self._home, "__main__"):
-            return True
-        return is_of_user(getattr(sys.modules.get(str(module)), "__file__", None))
-
     def _object(self, thing: Any, of: str) -> None:
         if not self._is_new(thing):
             return
@@ -114,7 +101,7 @@ class _Walk:
             if base is object or not self._is_new(base):
                 continue
             if not self._is_ours(base.__module__):
-                if base.__module__.partition(".")[0] not in (_PACKAGE, *sys.stdlib_module_names):
+                if base.__module__.partition(".")[0] not in (PACKAGE, *sys.stdlib_module_names):
                     self._add(f"class {base.__qualname__}{of}", kind_of(base))
                 continue
             where = "" if base is type(self._root) else f" of {base.__qualname__}"

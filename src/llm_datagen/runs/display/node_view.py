@@ -1,4 +1,4 @@
-"""A node as it is shown, whether the hooks or an image tell of it."""
+"""A node as it is shown, whether the hooks or a run state tell of it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class NodeView:
 
 
 def view_of(node: Mapping[str, Any]) -> NodeView:
-    """Return the view of a node of an image."""
+    """Return the view of a node in a run state."""
     is_running = node.get("status") == Status.RUNNING
     return NodeView(
         node_id=node["node_id"],

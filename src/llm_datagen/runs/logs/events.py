@@ -1,4 +1,4 @@
-"""The names of the events in platform.log. docs/reference.md describes their fields."""
+"""The names of the events in platform.log. docs/reference/log.md describes their fields."""
 
 from __future__ import annotations
 

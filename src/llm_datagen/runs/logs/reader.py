@@ -27,7 +27,7 @@ class LogEvent:
     """A line of the log.
 
     Attributes:
-        event: what happened, such as ``"[Backpressure]"``; docs/reference.md has all.
+        event: what happened, such as ``"[Backpressure]"``; docs/reference/log.md has all.
         at: when.
         level: ``"info"``, ``"warning"`` or ``"error"``.
         pipeline_id: the pipeline's id; empty for a node by itself.

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from llm_datagen.runs.logs import events
-from llm_datagen.runs.logs.bottleneck import LogSummary, NodeSummary, RunState, RunSummary, bottleneck_of
+from llm_datagen.runs.logs.bottleneck import LoggedState, LogSummary, NodeSummary, RunSummary, bottleneck_of
 from llm_datagen.runs.logs.reader import LogEvent, read
 
 _FIGURES = {field.name for field in fields(NodeSummary)} - {"node_id", "is_exact"}
@@ -56,7 +56,7 @@ class _Run:
         self._seconds: float | None = None
 
     def note(self, event: LogEvent) -> None:
-        """Take note of a line."""
+        """Note a line."""
         self.last = max(self.last, event.at)
         if event.event == events.RUN_STARTED:
             self._nodes = {str(name): _Node(str(name)) for name in event.fields.get("nodes", [])}
@@ -67,9 +67,9 @@ class _Run:
 
     def summary(self) -> RunSummary:
         """Return what there is to say."""
-        state = RunState.ENDED
+        state = LoggedState.ENDED
         if self._seconds is None:
-            state = RunState.KILLED if self.is_followed else RunState.OPEN
+            state = LoggedState.KILLED if self.is_followed else LoggedState.OPEN
         nodes = tuple(node.summary(self.last) for node in self._nodes.values() if node.is_known)
         return RunSummary(
             pipeline_id=self.pipeline_id,
@@ -100,7 +100,7 @@ class _Node:
         return self._first is not None
 
     def note(self, event: LogEvent) -> None:
-        """Take note of a line of the node's."""
+        """Note a line of the node's."""
         self._first = self._first or event.at
         given = event.fields
         match event.event:

@@ -12,7 +12,7 @@ from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
 from llm_datagen.streams.ids import ID_FIELD
 
 
-class UnnamedEncoder:
+class EncoderWithoutIds:
     """Encodes rows without `_i`.
 
     Args:
@@ -52,8 +52,8 @@ class UnnamedEncoder:
         return {column if name == ID_FIELD else name: value for name, value in row.items()}
 
 
-class KeepingEncoder(UnnamedEncoder):
-    """Encodes rows with their `_i`, and refuses those that could not be copied without it. See `UnnamedEncoder`."""
+class KeepingEncoder(EncoderWithoutIds):
+    """Encodes rows with their `_i`, and refuses those that could not be copied without it. See `EncoderWithoutIds`."""
 
     def _unnamed(self, row: dict[str, Any]) -> dict[str, Any]:
         if self._id_column is not None:
@@ -69,7 +69,7 @@ def _check_free(row: dict[str, Any], column: str) -> None:
         )
 
 
-class UnnamedCodec:
+class CodecWithoutIds:
     """A format, written without `_i`. It is read as the format is.
 
     Args:
@@ -77,7 +77,7 @@ class UnnamedCodec:
         id_column: the column that takes the id; None leaves it out.
     """
 
-    _kind: type[UnnamedEncoder] = UnnamedEncoder
+    _kind: type[EncoderWithoutIds] = EncoderWithoutIds
 
     def __init__(self, codec: Codec, id_column: str | None) -> None:
         self._codec = codec
@@ -97,7 +97,7 @@ class UnnamedCodec:
         return self._kind(self._codec.encoder(head), self._id_column)
 
 
-class KeepingCodec(UnnamedCodec):
-    """A format, written with `_i`, of rows that an `UnnamedCodec` copies: what it could not copy is refused."""
+class KeepingCodec(CodecWithoutIds):
+    """A format, written with `_i`, of rows that an `CodecWithoutIds` copies: what it could not copy is refused."""
 
     _kind = KeepingEncoder

@@ -1,4 +1,4 @@
-"""The disk, as the streams see it: the few operations that everything durable is built of.
+"""Storage, as the streams see it: the few operations that everything durable is built of.
 
 All that the engine writes goes through a `Storage`. There are two: the machine's files (`local`), and this process's
 memory (`memory`, for ``memory://``). A third one, that fails on purpose, is how crashes are tested.

@@ -41,7 +41,7 @@ class Service(Protocol):
         """Answer, now or `later`: with one call of `respond`, `reset` or `break_off`."""
 
     def client_left(self) -> None:
-        """Take note that the client of a request that was to be answered later has gone."""
+        """Note that the client of a request that was to be answered later has gone."""
 
 
 class Connection(asyncio.Protocol):

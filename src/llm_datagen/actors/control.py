@@ -1,0 +1,132 @@
+"""Steering: what the supervisor does with orders that change a run while it runs. All in the supervisor's thread.
+
+An answer never waits for an operator, nor for the disk: nodes say at once, or after `HOLD_SECONDS`, that no call
+begins any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_datagen.actors.deferred_reply import when_all
+from llm_datagen.actors.opened_node import OpenedNode
+from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.config import check_count, check_rate
+from llm_datagen.errors import ConfigError
+from llm_datagen.messages import PauseCalls, Reconfigure, Reconfigured, Resize, UnpauseCalls
+from llm_datagen.runs.logs import events
+from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.status import PipelineStatus
+
+Stages = Iterable[tuple[Recipient, Recipient]]
+"""The node and the reader of each node that has begun."""
+
+
+ANSWER_SECONDS = 0.75
+"""When a pause is answered at the latest: a node that has not heard of it by then is in its operator's `setup`, and
+hears of it before it gets rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAnswer:
+    """Timer: a pause must be answered now."""
+
+    answer: Future[Any] = field(repr=False)
+    status: PipelineStatus
+
+    def give(self) -> None:
+        """Answer, unless that was done. Any thread."""
+        with contextlib.suppress(InvalidStateError):
+            self.answer.set_result(self.status)
+
+
+class PauseControl:
+    """Whether a run is paused, and how its nodes are changed.
+
+    Args:
+        opened_nodes: all nodes.
+        saved_state: the image; what is changed is written into it, to be saved by the supervisor.
+        log: the platform log.
+    """
+
+    def __init__(self, opened_nodes: list[OpenedNode], saved_state: dict[str, Any], log: PlatformLog) -> None:
+        self._opened_nodes = {opened.node_id: opened for opened in opened_nodes}
+        self._entries = {entry["node_id"]: entry for entry in saved_state.get("nodes", [])}
+        self._log = log
+        self.is_paused = False
+
+    def begin(self, node: Recipient, reader: Recipient) -> None:
+        """See to it that a node that begins while the run is paused makes no call."""
+        if self.is_paused:
+            tell(node, PauseCalls())
+            tell(reader, PauseCalls())
+
+    def pause(self, stages: Stages, status: PipelineStatus, answer: Future[Any]) -> None:
+        """Let no call begin; answer with `status` when that is so."""
+        if not self.is_paused:
+            self._log.info(events.PAUSED)
+        self.is_paused = True
+        paused: list[Future[None]] = []
+        for node, reader in stages:
+            tell(reader, PauseCalls())
+            command = PauseCalls()
+            if tell(node, command):
+                paused.append(command.paused)
+        when_all(paused, PauseAnswer(answer, status).give)
+
+    def unpause(self, stages: Stages) -> None:
+        """Let calls begin again."""
+        if self.is_paused:
+            self._log.info(events.UNPAUSED)
+        self.is_paused = False
+        for node, reader in stages:
+            tell(node, UnpauseCalls())
+            tell(reader, UnpauseCalls())
+
+    def reconfigure(self, command: Reconfigure, node: Recipient | None, *, is_over: bool) -> Reconfigured:
+        """Change a node, and tell it if it has begun.
+
+        Raises:
+            ConfigError: when that cannot be; nothing is changed then.
+        """
+        try:
+            opened = self._checked(command, is_over=is_over)
+        except ConfigError as error:
+            self._log.warning(events.REFUSED, node_id=command.node_id, error=str(error))
+            raise
+        opened.parallel_size = command.parallel_size or opened.parallel_size
+        opened.batch_size = command.batch_size or opened.batch_size
+        if command.rate is not None:
+            opened.rate = command.rate or None
+        changed = {"parallel_size": opened.parallel_size, "batch_size": opened.batch_size, "rate": opened.rate}
+        opened.config = {**opened.config, **changed}
+        if command.node_id in self._entries:
+            self._entries[command.node_id].update(changed)
+        self._log.info(events.RECONFIGURED, node_id=command.node_id, **changed)
+        tell(node, Resize())
+        return Reconfigured(command.node_id, opened.parallel_size, opened.batch_size, opened.rate)
+
+    def _checked(self, command: Reconfigure, *, is_over: bool) -> OpenedNode:
+        opened = self._opened_nodes.get(command.node_id)
+        if opened is None:
+            raise ConfigError(f"there is no node {command.node_id!r}; the nodes are {', '.join(self._opened_nodes)}")
+        if command.parallel_size is None and command.batch_size is None and command.rate is None:
+            raise ConfigError("nothing to change: say parallel_size, batch_size or rate")
+        if command.parallel_size is not None:
+            check_count("parallel_size", command.parallel_size)
+        if command.rate:
+            check_rate("rate", command.rate)
+        if command.batch_size is not None:
+            check_count("batch_size", command.batch_size)
+            if opened.call.batch and command.batch_size != opened.batch_size:
+                raise ConfigError(
+                    f"the operator of {command.node_id} takes batches: which rows share a call, and the ids of what it "
+                    f"makes of them, depend on batch_size={opened.batch_size}, which stays as it is for the whole run"
+                )
+        if is_over or opened.sink is None:
+            raise ConfigError(f"{command.node_id} does not run any more: there is nothing to change")
+        return opened

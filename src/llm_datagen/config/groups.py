@@ -1,0 +1,78 @@
+"""Settings that are given together: how a node writes, and what of its data it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from llm_datagen.config.checks import check_count, check_flag, check_seconds, choice_of, optional
+from llm_datagen.config.choices import Fsync, Nan
+from llm_datagen.config.setting import SettingsGroup, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterConfig(SettingsGroup):
+    """How results get to the disk (M20). The fields say what each setting means."""
+
+    setting_name: ClassVar[str] = "writer_config"
+
+    async_mode: bool = setting(
+        True,
+        check_flag,
+        "`True`: a worker hands its rows over and goes on; `False`: it goes on when they are on disk",
+    )
+    queue_size: int = setting(
+        10_000,
+        check_count,
+        "handed over and not on disk, at most; when it is full, workers wait. Smaller: less memory, and less to do "
+        "again after `kill -9`",
+        "rows",
+    )
+    flush_batch_size: int = setting(1_000, check_count, "a flush is made at the latest when so many wait", "rows")
+    flush_interval: float = setting(
+        1.0,
+        check_seconds,
+        "that a row waits for a flush, at most; a writer with nothing else to do flushes at once",
+        "seconds",
+    )
+    retry_interval: float = setting(
+        0.1, check_seconds, "between two looks at a source that has nothing new, after the first five", "seconds"
+    )
+    fsync: Fsync = setting(
+        "close",
+        choice_of(Fsync),
+        'when data is put on the medium: `"never"`, at `"close"` (before the seal), or at every `"flush"`. The death '
+        "of the process loses nothing in any of the three",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig(SettingsGroup):
+    """What of the data is refused, where it is read and where it is written. The fields say what each setting means."""
+
+    setting_name: ClassVar[str] = "data_config"
+
+    nan: Nan = setting(
+        "error",
+        choice_of(Nan),
+        '`"error"`: a row that holds `NaN` or an infinity is refused; `"null"`: it is read and written as null (in CSV '
+        "an empty cell)",
+    )
+    max_record_bytes: int | None = setting(
+        None,
+        optional(check_count),
+        "the longest record that is read; of a longer one, the first line is refused, and the next one goes on. "
+        "`None`: 1 MiB of CSV, 64 MiB of JSON lines",
+        "bytes",
+    )
+    strict: bool = setting(
+        False,
+        check_flag,
+        "whether to refuse, when read, what is passed over otherwise: a name that an object says twice (else the last "
+        "value counts), a number with more digits than a double holds (else the nearest double), a blank line in CSV "
+        "(else no row). Reading JSON then takes several times as long",
+    )
+
+
+OLDER = DataConfig(max_record_bytes=1 << 62)
+"""The settings of runs of versions that had none: no record was too long."""

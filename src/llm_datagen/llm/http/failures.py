@@ -1,0 +1,193 @@
+"""The errors of a call that brought no answer: what happened, at which endpoint, for which row, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from llm_datagen.llm.errors import LLMRequestError
+from llm_datagen.llm.http.adapters import Reply
+from llm_datagen.llm.http.address import Address
+from llm_datagen.llm.http.body import DamagedBodyError, is_text
+from llm_datagen.llm.http.error_meaning import HINTS, OK, may_pass
+from llm_datagen.llm.http.network import is_local_shortage
+from llm_datagen.llm.http.reading import counts_of
+from llm_datagen.llm.http.redaction import Redaction
+from llm_datagen.llm.limits.headers import rate_limits, retry_after
+from llm_datagen.llm.types import ChatRequest
+
+ERROR_BYTES = 1 << 16
+"""The longest body of an error that is read: what follows says no more."""
+_BODY_CHARS = 300
+_MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
+"""Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
+_BAD_GATEWAY = 502
+"""What a body that is no answer amounts to: something else answers there."""
+_NOT_DONE = (400, 401, 402, 403, 404, 413, 422, 429)
+"""What a failure amounts to that came before any work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back, read.
+
+    Attributes:
+        status: the HTTP status.
+        headers: of the response.
+        content: the body, unpacked, as far as it may go.
+        is_cut: whether the body is longer than that.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    is_cut: bool
+
+
+class Failures:
+    """Makes the errors of one endpoint. They show no secret.
+
+    Args:
+        address: where calls go.
+        redaction: knows the secrets.
+        timeout: seconds that a call may take in all.
+        max_response_bytes: the longest body of an answer.
+    """
+
+    def __init__(self, address: Address, redaction: Redaction, *, timeout: float, max_response_bytes: int) -> None:
+        self._address = address
+        self._redaction = redaction
+        self._timeout = timeout
+        self._max_response_bytes = max_response_bytes
+
+    def timed_out(self, error: TimeoutError, request: ChatRequest, status: int | None) -> LLMRequestError:
+        """Return the error of a call whose answer did not come in time.
+
+        Args:
+            error: what was raised.
+            request: the call.
+            status: of the response; None when there was none yet. Also for the next ones.
+        """
+        return LLMRequestError(
+            f"no answer within {self._timeout:g} s from {self._where(request)}: raise timeout, or lower parallel_size",
+            may_pass=True,
+            is_free=isinstance(error, aiohttp.ConnectionTimeoutError),
+            is_served=status == OK,
+        )
+
+    def damaged(self, error: DamagedBodyError, request: ChatRequest, status: int | None) -> LLMRequestError:
+        """Return the error of a response whose body cannot be unpacked."""
+        return LLMRequestError(
+            f"{self._where(request)} sent a damaged body: {error} (check base_url)",
+            status=status,
+            may_pass=True,
+            amounts_to=_BAD_GATEWAY,
+            is_served=status == OK,
+        )
+
+    def unconnected(self, error: Exception, request: ChatRequest, status: int | None) -> LLMRequestError:
+        """Return the error of a connection that failed."""
+        detail, where = self.safe(str(error)) or type(error).__name__, self._where(request)
+        if is_local_shortage(error):
+            return LLMRequestError(
+                f"this machine has no files or ports left for a call: {detail} ({where}): lower parallel_size, or "
+                "raise the limit of open files (ulimit -n)",
+                may_pass=True,
+                is_free=True,
+                is_local=True,
+            )
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return LLMRequestError(
+                f"the proxy of the environment refused: {detail} ({where}): check it, or name the host in no_proxy",
+                may_pass=may_pass(error.status),
+                is_free=True,
+                amounts_to=error.status,
+            )
+        return LLMRequestError(
+            f"the connection failed: {detail} ({where}): check base_url and that the server is up",
+            may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
+            is_free=isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL),
+            is_served=status == OK,
+        )
+
+    def refused(self, response: Response, data: Any, request: ChatRequest) -> LLMRequestError:
+        """Return the error of a response that says that it is none, or is too long to be one."""
+        status, adapter, where = response.status, self._address.adapter, self._where(request)
+        if status == OK and response.is_cut:
+            return LLMRequestError(
+                f"{where} sent more than {self._max_response_bytes:,} bytes: raise max_response_bytes, or ask for less",
+                status=status,
+                is_served=True,
+                left=rate_limits(response.headers),
+            )
+        means, body, usage = adapter.amounts_to(status, data), self._body(response), self._usage(data)
+        if status == OK and usage and means >= 500:
+            means = OK  # it did work on it, so it is there
+        hint = HINTS.get(means, "the server failed: resume to try again")
+        if means == 401 and adapter.api_key_env:
+            hint = f"check api_key, or the environment variable {adapter.api_key_env}"
+        is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE
+        return LLMRequestError(
+            f"HTTP {status} from {where}: {body or 'an empty body'} ({hint})",
+            status=status,
+            body=body,
+            may_pass=means == OK or adapter.may_pass(means, response.content),
+            retry_after=retry_after(response.headers),
+            is_free=is_free,
+            left=rate_limits(response.headers),
+            amounts_to=means,
+            usage=usage,
+            is_served=status == OK,
+        )
+
+    def unreadable(self, response: Response, data: Any, request: ChatRequest) -> LLMRequestError:
+        """Return the error of a body in which there is no answer: of this call, or of something else that answers."""
+        usage = self._usage(data)
+        is_there = bool(usage) or (isinstance(data, Mapping) and "choices" in data)
+        body = self._body(response)
+        no_answer = "no answer is in it" if is_text(response.content) else "it is not UTF-8: characters are lost"
+        return LLMRequestError(
+            f"{self._where(request)} did not send a chat completion but: {body or 'an empty body'} "
+            + (f"({no_answer}: resume to try again)" if is_there else "(check base_url)"),
+            status=response.status,
+            body=body,
+            may_pass=True,
+            amounts_to=OK if is_there else _BAD_GATEWAY,
+            usage=usage,
+            is_served=True,
+            left=rate_limits(response.headers),
+        )
+
+    def failed_answer(
+        self, response: Response, reply: Reply, word: str | None, request: ChatRequest
+    ) -> LLMRequestError:
+        """Return the error of an answer during which the endpoint failed, as its `word` says."""
+        return LLMRequestError(
+            f"{self._where(request)} failed while it answered (finish_reason {word!r}): resume to try again",
+            status=OK,
+            body=self.safe((reply.text or "")[:ERROR_BYTES]),
+            may_pass=True,
+            usage=counts_of(reply.usage),
+            is_served=True,
+            left=rate_limits(response.headers),
+        )
+
+    def safe(self, text: str, most: int = _BODY_CHARS) -> str:
+        """Return a text of the endpoint as an error may show it: without secrets, in one line, not too long."""
+        text = " ".join(self._redaction.redacted(text).split())
+        return text if len(text) <= most else text[:most] + "…"
+
+    def _usage(self, data: Any) -> Mapping[str, int]:
+        try:
+            return counts_of(self._address.adapter.usage(data))
+        except (LookupError, TypeError, AttributeError, ValueError):
+            return {}
+
+    def _where(self, request: ChatRequest) -> str:
+        return f"{self._address.label}, {request.row}"
+
+    def _body(self, response: Response) -> str:
+        return self.safe(response.content[:ERROR_BYTES].decode(errors="replace"))

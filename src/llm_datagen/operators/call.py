@@ -1,0 +1,169 @@
+"""How the engine calls what it was given as an operator: a function, or an object with one of two methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llm_datagen.config import BatchBy, check_choice
+from llm_datagen.errors import ConfigError
+from llm_datagen.operators.base import BaseOperator
+from llm_datagen.operators.fingerprint import parts_of
+from llm_datagen.operators.protocols import INodeContext
+
+
+class FunctionOperator(BaseOperator):
+    """A function as an operator.
+
+    Args:
+        func: ``f(item)`` or ``f(item, ctx)``, plain or async; with ``batch=True``, of a list of items.
+        batch: whether the function takes the whole batch.
+        name: the identity; the function's qualified name unless given.
+    """
+
+    def __init__(self, func: Callable[..., Any], *, batch: bool = False, name: str | None = None) -> None:
+        if not callable(func):
+            raise ConfigError(f"an operator must be a function or have process_item/process_batch, not {func!r}")
+        self.func = func
+        self.batch = batch
+        self.name = name or str(getattr(func, "__qualname__", type(func).__qualname__))
+        self.takes_ctx = _takes_ctx(func)
+        self.version = getattr(func, "version", None)
+        self.stateful = bool(getattr(func, "stateful", False))
+        _check_call(func, self.name, 2 if self.takes_ctx else 1)
+
+    def __repr__(self) -> str:
+        return f"FunctionOperator({self.name})"
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the parts of the function, and whether it takes batches."""
+        return {**parts_of(self.func), "batch": self.batch}
+
+
+def as_operator(thing: Any) -> Any:
+    """Return `thing` as an operator: operators as they are, functions wrapped.
+
+    Raises:
+        ConfigError: when it is neither, cannot be called with an item (and ctx), or what is asked of it raises.
+    """
+    if isinstance(thing, type):
+        raise ConfigError(f"operator {thing.__qualname__} is a class; give an instance: {thing.__name__}()")
+    if isinstance(thing, FunctionOperator):
+        return thing
+    _check_readable(thing)
+    if _overridden(thing, "process_batch", "process_item"):
+        call = Call(thing)
+        _check_call(call.func, f"{operator_name(thing)}.{'process_batch' if call.batch else 'process_item'}", 2)
+        return thing
+    if isinstance(thing, BaseOperator):
+        raise ConfigError(f"operator {type(thing).__qualname__} overrides neither process_item nor process_batch")
+    return FunctionOperator(thing)
+
+
+def _check_readable(thing: Any) -> None:
+    for name in ("process_batch", "process_item", "name", "version", "fingerprint", "setup", "bisect", "stateful"):
+        try:
+            getattr(thing, name, None)
+        except Exception as error:
+            raise ConfigError(
+                f"operator {type(thing).__qualname__}: its `{name}` cannot be read: {type(error).__name__}: {error}; a "
+                "property or __getattr__ of an operator must return a value, or raise AttributeError"
+            ) from error
+
+
+def operator_name(operator: Any) -> str:
+    """Return the identity of an operator, as stored in the run state."""
+    return str(getattr(operator, "name", "") or type(operator).__qualname__)
+
+
+def kept_files(operator: Any) -> Mapping[str, str]:
+    """Return the paths of files that an operator writes for itself, by what they are; see `BaseOperator.kept_files`."""
+    found = getattr(operator, "kept_files", None)
+    return found() if callable(found) else {}
+
+
+class Call:
+    """How one operator is called: which function, over items or batches, awaited or not.
+
+    Attributes:
+        func: ``f(argument, ctx)``, or ``f(argument)``.
+        takes_ctx: which of the two.
+        batch: whether the argument is a list of items.
+        is_async: whether the result must be awaited.
+        bisect: whether a batch that fails may be called again in halves.
+    """
+
+    __slots__ = ("batch", "bisect", "func", "is_async", "takes_ctx")
+
+    def __init__(self, operator: Any) -> None:
+        self.func: Callable[..., Any]
+        if isinstance(operator, FunctionOperator):
+            self.func, self.batch, self.takes_ctx = operator.func, operator.batch, operator.takes_ctx
+        else:
+            self.batch = _overridden(operator, "process_batch")
+            self.func, self.takes_ctx = operator.process_batch if self.batch else operator.process_item, True
+        self.is_async = _is_async(self.func)
+        setup = getattr(operator, "setup", None)
+        if setup is not None and _is_async(setup) and not self.is_async:
+            raise ConfigError(
+                f"operator {operator_name(operator)} has an async setup, but a plain process method: it would never be "
+                "awaited; make both async, or neither"
+            )
+        self.bisect = bool(getattr(operator, "bisect", True))
+
+    def __call__(self, argument: Any, ctx: INodeContext) -> Any:
+        """Call the operator."""
+        return self.func(argument, ctx) if self.takes_ctx else self.func(argument)
+
+
+def _overridden(operator: Any, *methods: str) -> bool:
+    for method in methods:
+        found = getattr(operator, method, None)
+        if callable(found) and getattr(found, "__func__", None) is not getattr(BaseOperator, method):
+            return True
+    return False
+
+
+def _is_async(func: Callable[..., Any]) -> bool:
+    call = getattr(func, "__call__", None)  # noqa: B004 - an object with an async __call__ counts too
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(call)
+
+
+def _takes_ctx(func: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):  # a builtin such as str.upper says nothing of its parameters
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return len(required) >= 2 or variadic or any(p.name == "ctx" for p in positional[1:])
+
+
+def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
+    try:
+        signature = inspect.signature(func)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*[None] * arguments)
+    except TypeError as error:
+        wanted = "an item and ctx" if arguments == 2 else "an item, or an item and ctx,"
+        raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
+
+
+def batch_by_of(operator: Any, setting: BatchBy | None, node_id: str, id_scheme: str) -> BatchBy:
+    """Return which rows share a call of an operator: as the node's setting says, else the operator.
+
+    Raises:
+        ConfigError: when the operator takes no batches, or children have ids that do not name their parent.
+    """
+    chosen: BatchBy = check_choice("batch_by", setting or getattr(operator, "batch_by", "position"), BatchBy)
+    if chosen == "parent" and setting and not Call(operator).batch:
+        raise ConfigError(f'{node_id}: batch_by="parent" is for operators with process_batch; this one takes items')
+    if chosen == "parent" and id_scheme == "numeric":
+        raise ConfigError(
+            f'{node_id}: batch_by="parent" needs ids that name the parent: id_scheme="path" or "text", not "numeric"'
+        )
+    return chosen

@@ -1,0 +1,66 @@
+"""The types of operators: what one is, what goes in and out, and what it may ask of its node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+Row = dict[str, Any]
+"""A row: a JSON object. Rows of another shape are given to operators as the bare value."""
+
+Result = Row | list[Row] | None
+"""What a call returns for a row: a row (1:1), a list of rows (1:N, flattened), or None (the row is filtered)."""
+
+
+@runtime_checkable
+class INodeContext(Protocol):
+    """What an operator may ask of, and tell, the node that runs it. Safe to use from any thread."""
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node that is running the operator, such as ``node_0``."""
+
+    @property
+    def pipeline_id(self) -> str:
+        """The id of the pipeline, or an empty string for a node that runs by itself."""
+
+    @property
+    def folder(self) -> Path | None:
+        """A folder of the run's for files of the operator's own, the same in every resume; None where no run is kept.
+
+        The operator makes it if it needs it. All operators of the run share it. ``if_exists="overwrite"`` deletes it.
+        """
+
+    def report_usage(self, usage: Mapping[str, Any]) -> None:
+        """Report what a call used.
+
+        Args:
+            usage: numbers are summed per ``provider`` and ``model`` (two optional keys with text), such as
+                ``{"model": "m", "prompt_tokens": 12, "completion_tokens": 40}``.
+        """
+
+    def is_cancelled(self) -> bool:
+        """Return whether the run is being cancelled, so that a long call can give up."""
+
+    def is_paused(self) -> bool:
+        """Return whether the run is paused, so that a call which consists of several steps can wait before the next."""
+
+    def log(self, message: str, **fields: Any) -> None:
+        """Write a line to platform.log and to the hooks' `on_log`. Never log rows or secrets.
+
+        With ``level="warning"`` the command line shows it, too.
+        """
+
+
+@runtime_checkable
+class IOperator(Protocol):
+    """Anything with a `name` and one of `process_item` and `process_batch`."""
+
+    @property
+    def name(self) -> str:
+        """The operator's identity: a resume is refused when it differs from the run state's."""
+
+
+Operator = IOperator | Callable[..., Any]
+"""What a pipeline takes as a step: an object with `process_item` or `process_batch`, or a function."""

@@ -28,7 +28,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__package__])
 QUICK: dict[str, Any] = {"fsync": "never"}
 """A writer configuration that does not wait for the medium."""
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 """How long a test waits for something that takes milliseconds, on a machine that is busy with other things."""
 
 

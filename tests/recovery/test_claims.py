@@ -26,7 +26,7 @@ def test_after_any_kill_verify_finds_nothing_wrong(tmp_path: Path, case: str, st
     The long form kills before each change of the disk, the other before every third of a kind.
     """
     code = f"import sys; from {JOB} import main; main(*sys.argv[1:])"
-    done = programs.run(["-c", code, case, tmp_path, step], cwd=ROOT, timeout=PATIENCE_SECONDS)
+    done = programs.run(["-c", code, case, tmp_path, step], cwd=ROOT, timeout=3 * PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) >= 2

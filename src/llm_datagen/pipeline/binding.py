@@ -1,4 +1,4 @@
-"""The wiring of a node: which streams it reads and writes, and with which operator."""
+"""The binding of a node: which streams it reads and writes, and with which operator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Binding:
         self.node_id = node_id
         self.settings = settings
         self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
-        self._patience = self.follow_input, self.idle_timeout  # for the inputs, where there are several
+        self._waits = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._operator: Any = None
         self._input: Stream | None = None
         self._named_inputs: dict[str, Stream] = {}
@@ -88,7 +88,7 @@ class Binding:
             self._input = self._stream("input_bus", input_bus)
         for stream in (self._input, *self._named_inputs.values()):
             stream.anchor()
-        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
+        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
         written = {self._output.place, *(output.place for output in outputs)}
         for stream in (self._input, *self._named_inputs.values()):
             if written.intersection(stream.places):

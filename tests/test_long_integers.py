@@ -22,7 +22,7 @@ from llm_datagen.llm.answers.provenance import prompt_hash
 from llm_datagen.llm.cache.cassette_file import Cassette
 from llm_datagen.llm.cache.response_cache import key_of
 from llm_datagen.llm.cost.budget import most_prompt_tokens
-from llm_datagen.llm.endpoints import EndpointSpec, identity_of
+from llm_datagen.llm.endpoints import Endpoint, identity_of
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.operators.references import operators_of
 from llm_datagen.runs.logs.writer import open_log
@@ -141,7 +141,7 @@ def test_keys_of_requests_stay_and_tell_long_integers_apart() -> None:
     assert (
         len({key_of(_request(seed=seed)) for seed in seeds}) == len({prompt_hash(_request(seed=s)) for s in seeds}) == 3
     )
-    assert len({identity_of([EndpointSpec(model="m", params={"seed": seed})]) for seed in seeds}) == 3
+    assert len({identity_of([Endpoint(model="m", params={"seed": seed})]) for seed in seeds}) == 3
     assert most_prompt_tokens(_request(seed=2**70)) - most_prompt_tokens(_request(seed=1)) == len(str(2**70)) - 1
 
 

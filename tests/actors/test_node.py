@@ -13,7 +13,7 @@ from llm_datagen.actors.chunking import FIRST_WORKERS
 from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import TooManyErrorsError
-from llm_datagen.executors import block_run as work
+from llm_datagen.executors import processing
 from llm_datagen.messages import (
     Cancel,
     Demand,
@@ -198,7 +198,7 @@ def test_a_node_whose_writer_is_dead_stops(bench: Bench) -> None:
 
 def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """R2, M10: each of them once, by whoever is free."""
-    monkeypatch.setattr(work, "SLICE_SECONDS", 0.0)  # every task ends after one call
+    monkeypatch.setattr(processing, "SLICE_SECONDS", 0.0)  # every task ends after one call
     calls: list[int] = []
 
     def act(item: Any) -> Any:

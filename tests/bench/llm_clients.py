@@ -14,8 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from llm_datagen.llm.http.address import Address, checked_key
 from llm_datagen.llm.http.client import HttpTransport
-from llm_datagen.llm.http.endpoint import Endpoint, checked_key
 from llm_datagen.llm.types import ChatRequest
 
 from .llm_sides import served
@@ -37,7 +37,7 @@ async def all_rows(call: Callable[[list[Any]], Awaitable[str | None]]) -> None:
 
 async def ours(base_url: str) -> None:
     """Ask by HttpTransport."""
-    caller = HttpTransport(Endpoint(base_url), checked_key("none"), 60)
+    caller = HttpTransport(Address(base_url), checked_key("none"), 60)
     await caller.open()
 
     async def call(messages: list[Any]) -> str | None:

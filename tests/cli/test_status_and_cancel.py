@@ -156,7 +156,7 @@ def held(shell: Shell, command: Command, **changes: object) -> RunFolder:
     """Return a folder whose lock is held by this process, and whose run state says what it is told to."""
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     folder = RunFolder("tmp/results", "a")
-    folder.lock()
+    folder.lock.acquire()
     folder.save({**folder.load(), "status": "running", "host": socket.gethostname(), **changes})
     return folder
 
@@ -169,7 +169,7 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
             with pytest.raises(ControlError, match=f"not in process {bystander.pid}"):
                 send_cancel(folder)
         finally:
-            folder.unlock()
+            folder.lock.release()
             bystander.communicate(b"\n")
     assert bystander.returncode == 0
 
@@ -179,7 +179,7 @@ def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(she
     assert look_at(folder).is_live
     with pytest.raises(ControlError, match="it may be starting"):
         send_cancel(folder)
-    folder.unlock()
+    folder.lock.release()
     assert not look_at(folder).is_live
 
 
@@ -187,7 +187,7 @@ def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, comma
     folder = held(shell, command, pid=os.getpid(), host="elsewhere")
     with pytest.raises(ControlError, match="runs on elsewhere"):
         send_cancel(folder)
-    folder.unlock()
+    folder.lock.release()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells")
@@ -199,5 +199,5 @@ def test_a_process_that_would_die_of_sigterm_is_not_sent_one(shell: Shell, comma
         with pytest.raises(ControlError, match="would not save"):
             send_cancel(folder)
     finally:
-        folder.unlock()
+        folder.lock.release()
         signal.signal(signal.SIGTERM, before)

@@ -32,7 +32,7 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
         folder = RunFolder("tmp/results", "a")
-        owner = folder.owner()
+        owner = folder.lock.owner()
         assert owner is not None
         address = Path(owner.control)
         with socket.socket(socket.AF_UNIX) as silent:  # who says nothing keeps nobody waiting for long
@@ -59,12 +59,16 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
             ask(folder, "stop")
         with pytest.raises(ConfigError, match="colour"):
             ask(folder, "pause", colour=1)
-        folder.owner_path.write_text(json.dumps({**json.loads(folder.owner_path.read_bytes()), "token": "other"}))
+        folder.lock.owner_path.write_text(
+            json.dumps({**json.loads(folder.lock.owner_path.read_bytes()), "token": "other"})
+        )
         with pytest.raises(ControlError, match="another run has begun"):  # a pid, or a path, is not enough
             ask(folder, "unpause")
         with pytest.raises(ControlError, match="another run has begun"):
             send_cancel(folder)
-        folder.owner_path.write_text(json.dumps({**json.loads(folder.owner_path.read_bytes()), "token": owner.token}))
+        folder.lock.owner_path.write_text(
+            json.dumps({**json.loads(folder.lock.owner_path.read_bytes()), "token": owner.token})
+        )
 
         assert command("unpause", "a").stdout == "run a: running, not paused\n"
         assert run.wait(PATIENCE_SECONDS) == 0
@@ -78,7 +82,7 @@ def test_the_socket_that_a_killed_process_has_left_is_replaced(shell: Shell, com
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
         folder = RunFolder("tmp/results", "a")
-        owner = folder.owner()
+        owner = folder.lock.owner()
         assert owner is not None
         run.kill()
         run.wait()
@@ -96,7 +100,7 @@ def test_idle_connections_keep_nobody_waiting_and_forked_children_hold_no_socket
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
         folder = RunFolder("tmp/results", "a")
-        owner = folder.owner()
+        owner = folder.lock.owner()
         assert owner is not None
         with contextlib.ExitStack() as idle:
             for number in range(100):
@@ -160,7 +164,7 @@ def test_a_run_goes_on_where_no_socket_can_be_made(
     found: list[str] = []
 
     def look(row: dict[str, int]) -> dict[str, int]:
-        owner = folder.owner()
+        owner = folder.lock.owner()
         assert owner is not None
         found.append(owner.control)
         with pytest.raises(ControlError, match="no control socket"):
@@ -177,10 +181,10 @@ def test_a_run_goes_on_where_no_socket_can_be_made(
 def test_a_run_of_another_host_is_not_steered_from_here(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     folder = RunFolder("tmp/results", "a")
-    folder.lock()
-    owner = folder.owner()
+    folder.lock.acquire()
+    owner = folder.lock.owner()
     assert owner is not None
-    folder._save_owner(replace(owner, host="elsewhere"))
+    folder.lock._save_owner(replace(owner, host="elsewhere"))
     with pytest.raises(ControlError, match="runs on elsewhere"):
         ask(folder, "pause")
-    folder.unlock()
+    folder.lock.release()

@@ -13,7 +13,8 @@ import orjson
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
 from llm_datagen.executors.allowance import ErrorAllowance
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block, run_block_async
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
@@ -71,7 +72,7 @@ def operator_of(shape: str, func: Callable[[Any], Any]) -> FunctionOperator:
     return FunctionOperator(functions[shape], batch=shape.endswith("batch"), name="it")
 
 
-def kernel_of(
+def processing_of(
     operator: Any,
     *,
     ctx: Ctx | None = None,
@@ -81,32 +82,34 @@ def kernel_of(
     policy: FailurePolicy | None = None,
     allowance: ErrorAllowance | None = None,
     spill_folder: str | None = None,
-) -> Kernel:
-    """Return a kernel for an operator, or for a function of one item."""
+) -> Processing:
+    """Return the processing of an operator, or for a function of one item."""
     operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
     stream = stream_on(MemoryStorage(), "in.jsonl")
-    return Kernel(
-        Call(operator),
+    return Processing(
+        call=Call(operator),
         source=stream,
         encoder=stream.codec.encoder(b""),
         ctx=ctx or Ctx(),
         batch_size=batch_size,
         id_scheme=id_scheme,
         root=RootNames() if is_root else None,
-        policy=policy,
+        policy=policy or FailurePolicy(),
         allowance=allowance,
         spill_folder=spill_folder,
     )
 
 
-def run(kernel: Kernel, block: Block) -> BlockResult:
+def run(processing: Processing, block: Block) -> BlockResult:
     """Process a block, here and now."""
-    return asyncio.run(kernel.run_async(block)) if kernel.call.is_async else kernel.run(block)
+    if processing.call.is_async:
+        return asyncio.run(run_block_async(processing, block))
+    return run_block(processing, block)
 
 
 def done_of(operator: Any, values: Iterable[Any], **settings: Any) -> BlockResult:
     """Process values."""
-    return run(kernel_of(operator, **settings), block_of(values))
+    return run(processing_of(operator, **settings), block_of(values))
 
 
 def data_of(done: BlockResult) -> bytes:

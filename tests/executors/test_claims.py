@@ -16,16 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.executors import block_run
+from llm_datagen.executors import processing as processing_module
 from llm_datagen.executors.claims import Claims
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block, run_block_async
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
 from ..actors.helpers import aside, block_of, result_of
 from ..support import PATIENCE_SECONDS
-from .helpers import SHAPES, Ctx, data_of, kernel_of, left, operator_of, rows_of
+from .helpers import SHAPES, Ctx, data_of, left, operator_of, processing_of, rows_of
 
 ROWS = 12
 ROUNDS = 1000
@@ -34,7 +35,7 @@ ROUNDS = 1000
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no task end because the machine is slow."""
-    monkeypatch.setattr(block_run, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(processing_module, "SLICE_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -88,9 +89,11 @@ def test_what_is_left_is_counted_and_taken_once() -> None:
     assert Claims(0).take_rest() is None
 
 
-def run(kernel: Kernel, block: Block, claims: Claims) -> BlockResult:
+def run(processing: Processing, block: Block, claims: Claims) -> BlockResult:
     """Process a block, here and now, as far as its rows can be claimed."""
-    return asyncio.run(kernel.run_async(block, claims)) if kernel.call.is_async else kernel.run(block, claims)
+    if processing.call.is_async:
+        return asyncio.run(run_block_async(processing, block, claims))
+    return run_block(processing, block, claims)
 
 
 class Cutter:
@@ -121,10 +124,10 @@ class Cutter:
 def test_a_task_whose_rest_was_taken_away_ends_with_what_it_has_begun(shape: str) -> None:
     """R2, M10: its span ends there, nothing is given back twice; batches stay on the grid."""
     act = Cutter(cut_at=7)
-    kernel = kernel_of(operator_of(shape, act), batch_size=3)
+    processing = processing_of(operator_of(shape, act), batch_size=3)
     block = block_of([{"n": n} for n in range(20)])
     act.claims = Claims(20)
-    done = run(kernel, block, act.claims)
+    done = run(processing, block, act.claims)
     kept = 9 if shape.endswith("batch") else 8
     assert act.kept == kept
     assert (done.span[:2], done.rest, done.failure) == ((0, kept), None, None)
@@ -141,7 +144,7 @@ def test_a_task_that_loses_all_its_rows_before_it_begins_does_nothing(shape: str
     calls: list[Any] = []
     claims = Claims(6)
     assert claims.take_rest() == 0
-    done = run(kernel_of(operator_of(shape, calls.append)), block_of([{"n": n} for n in range(6)]), claims)
+    done = run(processing_of(operator_of(shape, calls.append)), block_of([{"n": n} for n in range(6)]), claims)
     assert (done.span[:2], done.rows, done.rest, done.calls, calls) == ((0, 0), 0, None, 0, [])
 
 
@@ -149,9 +152,9 @@ def test_a_task_that_loses_all_its_rows_before_it_begins_does_nothing(shape: str
 def test_a_row_that_fails_after_the_rest_was_taken_away_gives_back_only_what_is_its_own(shape: str) -> None:
     """R2: the row at fault, and what was claimed with it."""
     act = Cutter(cut_at=6, fails_at=7)
-    kernel = kernel_of(operator_of(shape, act), batch_size=3)
+    processing = processing_of(operator_of(shape, act), batch_size=3)
     act.claims = Claims(20)
-    done = run(kernel, block_of([{"n": n} for n in range(20)]), act.claims)
+    done = run(processing, block_of([{"n": n} for n in range(20)]), act.claims)
     if shape.endswith("batch"):  # rows 6 to 8 were one call: 7 is found by halving, 8 comes back with it
         assert (done.span.end, left(done), act.kept) == (7, 2, 9)
     else:  # 7 was not begun: somebody else calls it
@@ -171,22 +174,22 @@ def test_a_block_that_was_cut_and_its_rest_give_what_the_whole_gives(
 ) -> None:
     """R2, C1: each row has one outcome, and batches are the same, wherever the cut is."""
     block = block_of([{"n": n} for n in range(count)])
-    whole = run(kernel_of(operator_of(shape, Cutter(-1)), batch_size=batch_size), block, Claims(count))
+    whole = run(processing_of(operator_of(shape, Cutter(-1)), batch_size=batch_size), block, Claims(count))
     act = Cutter(cut_at, fails_at)
     act.claims = Claims(count)
-    kernel = kernel_of(operator_of(shape, act), batch_size=batch_size)
-    first = run(kernel, block, act.claims)
+    processing = processing_of(operator_of(shape, act), batch_size=batch_size)
+    first = run(processing, block, act.claims)
     kept = count if act.kept is None else act.kept
     assert first.span.end + left(first) == kept, "what is neither done nor given back would be lost"
     if shape.endswith("batch"):
         assert kept % batch_size == 0 or kept == count
     act.fails_at, act.cut_at = None, -1
-    kernel.is_halted = False
+    processing.gate.is_halted = False
     data = data_of(first)
     for rest in (first.rest, block.split_at(kept)[1]):
         if rest is not None and rest.records:
             act.claims = Claims(len(rest.records))
-            data += data_of(run(kernel, rest, act.claims))
+            data += data_of(run(processing, rest, act.claims))
     assert data == data_of(whole)
 
 
@@ -200,5 +203,5 @@ def test_a_cancelled_task_of_which_nothing_is_left_gives_nothing_back() -> None:
         claims.take_rest()
         return item
 
-    done = kernel_of(FunctionOperator(act), ctx=ctx).run(block_of([{"n": n} for n in range(50)]), claims)
+    done = run_block(processing_of(FunctionOperator(act), ctx=ctx), block_of([{"n": n} for n in range(50)]), claims)
     assert (done.span[:2], done.rest) == ((0, 1), None)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from llm_datagen.operators import Call
 
 from ..actors.helpers import aside, block_of, error_of, result_of
 from ..support import PATIENCE_SECONDS, eventually
-from .helpers import Ctx, Outlet, kernel_of, rows_of, threads_of
+from .helpers import Ctx, Outlet, processing_of, rows_of, threads_of
 
 Make = Callable[..., ThreadExecutor | EventLoopExecutor]
 
@@ -73,9 +74,11 @@ def make(
     operator: Any, outlet: Outlet, *, workers: int = 2, ctx: Ctx | None = None
 ) -> ThreadExecutor | EventLoopExecutor:
     """Return the executor for an operator."""
-    kernel = kernel_of(operator, ctx=ctx, policy=FailurePolicy(on_error="skip"))  # with "fail", no worker goes on
-    kind = EventLoopExecutor if kernel.call.is_async else ThreadExecutor
-    return kind("n", operator, kernel, outlet, workers)
+    processing = processing_of(
+        operator, ctx=ctx, policy=FailurePolicy(on_error="skip")
+    )  # with "fail", no worker goes on
+    kind = EventLoopExecutor if processing.call.is_async else ThreadExecutor
+    return kind("n", operator, processing, outlet, workers)
 
 
 both = pytest.mark.parametrize("operator", [Plain, Later])
@@ -163,9 +166,9 @@ def test_stop_also_waits_where_there_is_no_teardown(operator: type[Traced]) -> N
             return item
 
     duck, outlet = (DuckLater() if operator is Later else DuckPlain()), Outlet()
-    kernel = kernel_of(lambda item: item)
-    kernel.call = Call(duck)
-    executor = (EventLoopExecutor if operator is Later else ThreadExecutor)("n", duck, kernel, outlet, 2)
+    processing = processing_of(lambda item: item)
+    processing = replace(processing, call=Call(duck))
+    executor = (EventLoopExecutor if operator is Later else ThreadExecutor)("n", duck, processing, outlet, 2)
     executor.start()
     executor.submit(1, block_of([{"n": 1}]))
     assert began.wait(PATIENCE_SECONDS)
@@ -566,8 +569,8 @@ def test_an_operator_that_cancels_itself_and_fails_is_tried_again() -> None:
             return item
 
     outlet, it = Outlet(), Cancelling()
-    kernel = kernel_of(it, policy=FailurePolicy(retries=1, retry_wait=0.01))
-    executor = EventLoopExecutor("n", it, kernel, outlet, 1)
+    processing = processing_of(it, policy=FailurePolicy(retries=1, retry_wait=0.01))
+    executor = EventLoopExecutor("n", it, processing, outlet, 1)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
     assert outlet.wait_for(1)[0].rows == 1

@@ -15,15 +15,16 @@ import pytest
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import KEPT_CHARS, SHOWN_CHARS, FailureRecord, StopRun
 from llm_datagen.errors.tracebacks import trace_of
-from llm_datagen.executors import block_run
+from llm_datagen.executors import failures
+from llm_datagen.executors import processing as processing_module
 from llm_datagen.executors.allowance import ErrorAllowance
-from llm_datagen.executors.kernel import Kernel
-from llm_datagen.streams import Span
+from llm_datagen.executors.processing import Processing
+from llm_datagen.streams import Span, Stream
 from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, dead_letter
 from llm_datagen.streams.line_numbers import LineCounter
 
 from ..actors.helpers import block_of
-from .helpers import SHAPES, Ctx, kernel_of, operator_of, rows_of, run
+from .helpers import SHAPES, Ctx, operator_of, processing_of, rows_of, run
 from .test_process import running
 
 DEAD, SKIP = FailurePolicy(on_error="dead_letter"), FailurePolicy(on_error="skip")
@@ -32,7 +33,7 @@ DEAD, SKIP = FailurePolicy(on_error="dead_letter"), FailurePolicy(on_error="skip
 @pytest.fixture(autouse=True)
 def _long_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no pass end because its time is up."""
-    monkeypatch.setattr(block_run, "SLICE_SECONDS", 1000)
+    monkeypatch.setattr(processing_module, "SLICE_SECONDS", 1000)
 
 
 def odd_fails(item: Any) -> Any:
@@ -46,8 +47,8 @@ def odd_fails(item: Any) -> Any:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_worker_goes_on_after_rows_that_fail(shape: str, policy: FailurePolicy) -> None:
     """M24, C1: one pass, one result, with every row in it: a failure costs no task of its own."""
-    kernel = kernel_of(operator_of(shape, odd_fails), batch_size=4, policy=policy)
-    done = run(kernel, block_of([{"n": n} for n in range(40)]))
+    processing = processing_of(operator_of(shape, odd_fails), batch_size=4, policy=policy)
+    done = run(processing, block_of([{"n": n} for n in range(40)]))
     is_dead = policy is DEAD
     assert (done.rest, done.failure) == (None, None)
     assert done.span == Span(0, 40, 0, done.span.offset_end)
@@ -88,7 +89,7 @@ def test_what_the_node_must_decide_ends_the_pass(policy: FailurePolicy, error: B
     def act(item: Any) -> Any:
         raise error
 
-    done = run(kernel_of(operator_of("item", act), policy=policy), block_of([{"n": 0}, {"n": 1}]))
+    done = run(processing_of(operator_of("item", act), policy=policy), block_of([{"n": 0}, {"n": 1}]))
     assert done.failure is not None
     assert (done.failure.error, done.failure.dead_letters, done.survived) == (error, b"", ())
     assert done.rest is not None
@@ -103,21 +104,21 @@ def test_a_row_that_fails_while_the_run_is_cancelled_is_not_done() -> None:
         ctx.cancelled = True
         raise ValueError("cut off")
 
-    done = run(kernel_of(operator_of("item", act), ctx=ctx, policy=DEAD), block_of([{"n": 0}]))
+    done = run(processing_of(operator_of("item", act), ctx=ctx, policy=DEAD), block_of([{"n": 0}]))
     assert (done.dead, done.survived) == (0, ())
     assert done.failure is not None
 
 
 def test_failures_that_take_much_memory_are_delivered_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass ends when its failures are large, and at once after a text that is cut."""
-    monkeypatch.setattr(block_run, "FAILED_BYTES", 10_000)
+    monkeypatch.setattr(failures, "FAILED_BYTES", 10_000)
 
     def act(item: Any) -> Any:
         raise ValueError("x" * item["n"])
 
-    kernel = kernel_of(operator_of("item", act), policy=SKIP)
-    assert len(run(kernel, block_of([{"n": 2_000}] * 50)).survived) < 10
-    assert len(run(kernel, block_of([{"n": 5_000_000}] * 50)).survived) == 1
+    processing = processing_of(operator_of("item", act), policy=SKIP)
+    assert len(run(processing, block_of([{"n": 2_000}] * 50)).survived) < 10
+    assert len(run(processing, block_of([{"n": 5_000_000}] * 50)).survived) == 1
 
 
 def test_a_long_text_is_kept_up_to_a_bound_and_says_so() -> None:
@@ -256,7 +257,7 @@ def test_rows_before_one_that_cannot_be_parsed_are_decoded_once() -> None:
     block = block_of([{"n": n} for n in range(7)])
     block.records[:] = [record[:-1] + b"]" if n in bad else record for n, record in enumerate(block.records)]
     done = run(
-        kernel_of(operator_of("batch", lambda item: item), batch_size=7, policy=DEAD), replace(block, decode=decode)
+        processing_of(operator_of("batch", lambda item: item), batch_size=7, policy=DEAD), replace(block, decode=decode)
     )
     assert [row["n"] for row in rows_of(done)] == [0, 1, 3, 6]
     assert [orjson.loads(line)["raw"] for line in done.dead_letters.splitlines()] == [
@@ -269,9 +270,9 @@ def test_rows_before_one_that_cannot_be_parsed_are_decoded_once() -> None:
 def test_a_worker_goes_on_as_long_as_rows_may_fail(limit: int) -> None:
     """M24: no row more than `max_errors` allows is done with by a worker; what follows is for the node to decide."""
     policy = replace(DEAD, max_errors=limit)
-    kernel = kernel_of(operator_of("item", odd_fails), policy=policy)
-    kernel.allowance = ErrorAllowance(policy, done=0, failed=0)
-    done = run(kernel, block_of([{"n": n} for n in range(40)]))
+    processing = processing_of(operator_of("item", odd_fails), policy=policy)
+    processing = replace(processing, allowance=ErrorAllowance(policy, done=0, failed=0))
+    done = run(processing, block_of([{"n": n} for n in range(40)]))
     assert done.dead == len(done.survived) == min(limit, 20)
     assert (done.failure is None) == (limit >= 20)
     assert done.span.end == (40 if limit >= 20 else 2 * limit + 1)
@@ -308,20 +309,21 @@ def test_a_worker_process_asks_how_many_rows_may_fail() -> None:
 @pytest.mark.parametrize("fails", ["operator", "parser"])
 def test_an_exception_does_not_hold_the_rows_around_it(shape: str, fails: str) -> None:
     """Line 18: hooks hold exceptions, and a block may be of many rows, or of very long ones."""
-    kernel = kernel_of(operator_of(shape, odd_fails), batch_size=4, policy=SKIP)
+    processing = processing_of(operator_of(shape, odd_fails), batch_size=4, policy=SKIP)
     block = block_of([{"n": n, "text": "x" * 1000} for n in range(8)])
     if fails == "parser":
         block.records[:] = [record[:-1] for record in block.records]
-        _write_source(kernel, b"\n".join(block.records))
+        _write_source(processing, b"\n".join(block.records))
     before = [sys.getrefcount(record) for record in block.records]
-    done = run(kernel, block)
+    done = run(processing, block)
     assert len(done.survived) >= 4
     assert [sys.getrefcount(record) for record in block.records] == before
     assert sum(len(getattr(found.error.__cause__, "doc", "")) for found in done.survived) == 0
 
 
-def _write_source(kernel: Kernel, data: bytes) -> None:
-    file = kernel.source.storage.open_append(kernel.source.path)
+def _write_source(processing: Processing, data: bytes) -> None:
+    assert isinstance(processing.source, Stream)
+    file = processing.source.storage.open_append(processing.source.path)
     file.append(data)
     file.close()
 
@@ -335,6 +337,6 @@ def test_the_policy_of_retries_holds_within_a_pass() -> None:
         return odd_fails(item)
 
     policy = replace(DEAD, retries=2, retry_wait=0.001)
-    done = run(kernel_of(operator_of("item", act), policy=policy), block_of([{"n": n} for n in range(4)]))
+    done = run(processing_of(operator_of("item", act), policy=policy), block_of([{"n": n} for n in range(4)]))
     assert calls == [0, 1, 1, 1, 2, 3, 3, 3]
     assert [orjson.loads(line)["attempts"] for line in done.dead_letters.splitlines()] == [3, 3]

@@ -23,14 +23,14 @@ from llm_datagen.executors.process.executor import ProcessExecutor
 from llm_datagen.executors.process.pickling import check_operator, pack
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import FunctionOperator
-from llm_datagen.streams import Block
+from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 
 from ..actors.helpers import aside, block_of, error_of, result_of
 from ..programs import Program
 from ..support import Calls, eventually, numbered, worker_processes
-from .helpers import Ctx, Outlet, data_of, kernel_of, left, rows_of, threads_of
+from .helpers import Ctx, Outlet, data_of, left, processing_of, rows_of, threads_of
 
 SOON = FailurePolicy(retries=1, retry_wait=0.001)
 
@@ -39,21 +39,21 @@ class Bench:
     """An executor, with what it needs."""
 
     def __init__(
-        self, operator: Any, *, workers: int = 1, codec: Any = None, may_repeat: bool = True, **kernel: Any
+        self, operator: Any, *, workers: int = 1, codec: Any = None, may_repeat: bool = True, **processing: Any
     ) -> None:
         self.outlet = Outlet()
-        self.ctx = kernel.pop("ctx", None) or Ctx()
+        self.ctx = processing.pop("ctx", None) or Ctx()
         operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
-        self.kernel = kernel_of(operator, ctx=self.ctx, **kernel)
+        self.processing = processing_of(operator, ctx=self.ctx, **processing)
         codec = codec or JsonlCodec()
-        self.kernel.encoder = codec.encoder(b"")
+        self.processing = replace(self.processing, encoder=codec.encoder(b""))
         self.executor = ProcessExecutor(
             "n",
             pack(operator, codec),
-            self.kernel,
+            self.processing,
             self.outlet,
             workers,
-            policy=kernel.get("policy") or FailurePolicy(),
+            policy=processing.get("policy") or FailurePolicy(),
             may_repeat=may_repeat,
         )
         self.tasks = 0
@@ -526,7 +526,8 @@ def test_a_line_that_is_no_row_is_named_with_its_place_by_the_one_who_has_the_st
     block = block_of(numbered(3))
     block.records[1] = b"{]"
     with running(lambda item: item) as bench:
-        bench.kernel.source.storage.open_append("in.jsonl").append(b'{"n":0}\n{]\n')
+        assert isinstance(bench.processing.source, Stream)
+        bench.processing.source.storage.open_append("in.jsonl").append(b'{"n":0}\n{]\n')
         done = bench.done_of(block)
     assert done.rows == 1
     assert done.failure is not None
@@ -545,7 +546,7 @@ def test_all_processes_write_csv_under_one_header() -> None:
         for n in range(4):
             bench.submit(block_of([{"n": n % 2}], n))
         done = bench.outlet.wait_for(4)
-        header = bench.kernel.encoder.preamble().decode().strip().split(",")
+        header = bench.processing.encoder.preamble().decode().strip().split(",")
     for one in done.values():
         row = dict(zip(header, data_of(one).decode().strip().split(","), strict=True))
         assert (row["a"], row["b"]) == ("1", "2")

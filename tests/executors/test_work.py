@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import IdError, RowFormatError
-from llm_datagen.executors import block_run as work
+from llm_datagen.executors import processing as work
 from llm_datagen.executors.id_ranges import merged_marks
+from llm_datagen.executors.kernel import run_block
 from llm_datagen.operators import FunctionOperator
-from llm_datagen.streams import Block
+from llm_datagen.streams import Block, Stream
 
 from ..actors.helpers import aside, block_of, result_of
-from .helpers import SHAPES, Ctx, data_of, done_of, kernel_of, left, operator_of, rows_of, run
+from .helpers import SHAPES, Ctx, data_of, done_of, left, operator_of, processing_of, rows_of, run
 
 
 def batch(func: Callable[[list[Any]], Any]) -> FunctionOperator:
@@ -223,7 +224,7 @@ def test_an_operator_may_do_with_its_item_what_it_likes(shape: str, is_root: boo
 
     block = block_of([{"n": n} for n in range(4)])
     records = list(block.records)
-    done = run(kernel_of(operator_of(shape, meddle), is_root=is_root, batch_size=1), block)
+    done = run(processing_of(operator_of(shape, meddle), is_root=is_root, batch_size=1), block)
     assert rows_of(done) == [{"n": n, "seen": True, "_i": n} for n in range(4)]
     assert block.records == records, "what the engine holds is never changed"
 
@@ -231,9 +232,9 @@ def test_an_operator_may_do_with_its_item_what_it_likes(shape: str, is_root: boo
 def test_one_dict_may_be_returned_by_many_threads_at_once() -> None:
     """M12: it is copied before its id is set."""
     shared = {"answer": 42, "_i": "not mine", "more": list(range(20))}
-    kernel = kernel_of(lambda item: shared)
+    processing = processing_of(lambda item: shared)
     blocks = [block_of(range(50), start) for start in range(0, 400, 50)]
-    for done in [result_of(one) for one in [aside(kernel.run, block) for block in blocks]]:
+    for done in [result_of(one) for one in [aside(run_block, processing, block) for block in blocks]]:
         assert [row["_i"] for row in rows_of(done)] == list(range(done.span.start, done.span.end))
     assert shared["_i"] == "not mine"
 
@@ -411,10 +412,11 @@ def test_a_line_that_is_not_json_is_an_error_with_its_place(shape: str) -> None:
     """M24: file and line; no operator was given anything."""
     block = block_of([{"n": 0}, {"n": 1}, {"n": 2}])
     block.records[1] = b"{nonsense"
-    kernel = kernel_of(operator_of(shape, lambda item: item), batch_size=1)
-    kernel.source.storage.replace("in.jsonl", b'{"n":0}\n{nonsense\n{"n":2}\n', sync=False)
+    processing = processing_of(operator_of(shape, lambda item: item), batch_size=1)
+    assert isinstance(processing.source, Stream)
+    processing.source.storage.replace("in.jsonl", b'{"n":0}\n{nonsense\n{"n":2}\n', sync=False)
     block = Block(block.records, 0, 0, 25, None, block.decode)
-    done = run(kernel, block)
+    done = run(processing, block)
     assert done.failure is not None
     assert isinstance(done.failure.error, RowFormatError)
     assert "in.jsonl, line 2" in done.failure.record.text
@@ -478,7 +480,7 @@ def test_the_rest_of_a_rest_is_the_same_as_all_at_once(seed: int) -> None:
             ctx.cancelled = rng.random() < 0.3
             return [item, {"k": item["n"]}] if item["n"] % 2 else item
 
-        kernel = kernel_of(
+        processing = processing_of(
             operator_of(shape, act),
             ctx=ctx,
             batch_size=batch_size,
@@ -490,7 +492,7 @@ def test_the_rest_of_a_rest_is_the_same_as_all_at_once(seed: int) -> None:
             if block is None:
                 break
             ctx.cancelled = False
-            done = run(kernel, block)
+            done = run(processing, block)
             data += data_of(done)
             block = done.rest
         assert data == whole.data
@@ -518,8 +520,8 @@ def test_a_kernel_may_be_used_by_many_threads() -> None:
             barrier.wait()
         return [item, item]
 
-    kernel = kernel_of(together, id_scheme="numeric")
-    dones = [result_of(one) for one in [aside(kernel.run, block_of(range(30))) for _ in range(4)]]
+    processing = processing_of(together, id_scheme="numeric")
+    dones = [result_of(one) for one in [aside(run_block, processing, block_of(range(30))) for _ in range(4)]]
     assert len({done.data for done in dones}) == 1
     assert all(done.marks == {"made": [0, 290_001]} for done in dones)
 

@@ -17,7 +17,7 @@ import pytest
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMOperator, LLMRequestError
 from llm_datagen.llm.http.adapters import adapter_of
-from llm_datagen.llm.http.endpoint import Endpoint
+from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.http.network import CA_VARIABLES, proxy_of, trusted_certificates
 
 from .chat_server import ChatServer, Reply, run_rows, serve
@@ -49,7 +49,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_base_url_is_understood_as_it_is_pasted(base_url: str, adapter: str, calls_go_to: str) -> None:
-    assert str(Endpoint(base_url, adapter_of(adapter), "m").url) == calls_go_to
+    assert str(Address(base_url, adapter_of(adapter), "m").url) == calls_go_to
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_proxy_is_that_of_the_environment(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = proxy_of(Endpoint("https://far.example/v1"))
+    found = proxy_of(Address("https://far.example/v1"))
     assert (found and str(found.url)) == proxy
 
 
@@ -166,7 +166,7 @@ def test_user_and_password_of_a_proxy_are_told_to_it_alone(
     proxy: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", proxy)
-    found = proxy_of(Endpoint("https://far.example/v1"))
+    found = proxy_of(Address("https://far.example/v1"))
     assert found is not None
     assert str(found.url) == "http://p:1"
     assert found.headers == {"Proxy-Authorization": f"Basic {base64.b64encode(told.encode()).decode()}"}
@@ -179,7 +179,7 @@ def test_a_proxy_that_cannot_be_used_is_refused_by_name_without_its_password(
 ) -> None:
     monkeypatch.setenv("all_proxy", proxy)
     with pytest.raises(ConfigError, match=r"all_proxy cannot be used: .*name far\.example in no_proxy") as caught:
-        proxy_of(Endpoint("https://far.example/v1"))
+        proxy_of(Address("https://far.example/v1"))
     assert "hunter2" not in str(caught.value)
 
 

@@ -246,10 +246,10 @@ def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({}, "give model, or endpoints"),
-        ({"endpoints": []}, "endpoints must be a list of mappings"),
+        ({"endpoints": []}, "endpoints must be a list of endpoints"),
         ({"endpoints": [{"model": "m"}], "model": "m"}, "give model or endpoints, not both"),
         ({"endpoints": [{"model": "m"}], "api_key": "k"}, "give api_key or endpoints, not both"),
-        ({"endpoints": ["m"]}, "an endpoint must be a mapping"),
+        ({"endpoints": ["m"]}, "an endpoint must be an Endpoint"),
         ({"endpoints": [{"base_url": "http://x/v1"}]}, "an endpoint must say its model"),
         ({"endpoints": [{"model": "m", "wait": 3}]}, "an endpoint has no 'wait'; it has model, base_url"),
         ({"endpoints": [{"model": "m", "weight": 0}]}, "weight must be a positive number"),

@@ -627,14 +627,14 @@ def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
 
 
 def test_who_looks_whether_a_run_is_going_on_does_not_keep_it_from_beginning(bench: Bench) -> None:
-    """M23: `is_locked()` (of a dashboard, say) takes the lock for a moment; that is no second run."""
+    """M23: `is_held()` (of a dashboard, say) takes the lock for a moment; that is no second run."""
     bench.give(numbered(1))
     is_over = threading.Event()
 
     def look() -> None:
         folder = RunFolder(bench.results, "a")
         while not is_over.is_set():
-            folder.is_locked()
+            folder.lock.is_held()
 
     looker = threading.Thread(target=look)
     looker.start()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.operators import Call
 from llm_datagen.streams.ids import RootNames
@@ -67,8 +68,8 @@ def test_one_bad_row_in_a_batch_costs_at_most_twelve_further_calls(
 def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[int], list[int], BlockResult]:
     """Work through rows as a node does with on_error="dead_letter"; return what came out, what failed, and the last."""
     stream = stream_on(MemoryStorage(), "in.jsonl")
-    kernel = Kernel(
-        Call(operator),
+    processing = Processing(
+        call=Call(operator),
         source=stream,
         encoder=stream.codec.encoder(b""),
         ctx=Ctx(),
@@ -80,7 +81,7 @@ def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[i
     failed: list[int] = []
     rest = block_of([{"n": n} for n in range(count)])
     while True:
-        done = kernel.run(rest)
+        done = run_block(processing, rest)
         out += [row["n"] for row in rows_of(done)]
         failed += [row_id for failure in done.survived for row_id in failure.ids]  # type: ignore[misc]
         assert len(done.dead_letters.splitlines()) == done.dead == sum(failure.rows for failure in done.survived)

@@ -14,9 +14,8 @@ import pytest
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors import block_run as work_module
-from llm_datagen.executors.backoff import MAX_WAIT_SECONDS
-from llm_datagen.executors.retry import Retries
+from llm_datagen.executors import processing as work_module
+from llm_datagen.executors.retry import MAX_WAIT_SECONDS, Retries
 
 from ..support import Bench, bag, eventually, lines, numbered
 from .helpers import PoisonError, check_counts, dead_letters_of, poisoned

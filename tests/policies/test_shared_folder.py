@@ -20,7 +20,8 @@ from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPi
 from llm_datagen.cli.control import send_cancel
 from llm_datagen.cli.run_view import look_at
 from llm_datagen.errors import ControlError
-from llm_datagen.runs import RunFolder, store
+from llm_datagen.runs import RunFolder, lock
+from llm_datagen.runs.lock import RunLock
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 
@@ -130,8 +131,8 @@ def test_a_second_run_is_told_who_has_it_and_gets_it_when_that_process_is_dead(
         process.kill()
         process.wait()
         (bench.folder / "go").touch()
-        monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
-        monkeypatch.setattr(store, "WATCH_SECONDS", 0.2)
+        monkeypatch.setattr(lock, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
+        monkeypatch.setattr(lock, "WATCH_SECONDS", 0.2)
         assert look_at(RunFolder(bench.results, "a")).status == "interrupted"
         assert here(bench).resume("a").run().rows_out == 5
     assert not (bench.results / "a" / "owner.json").exists()
@@ -146,7 +147,7 @@ class OneMachine(LocalStorage):
 
 @pytest.fixture
 def unseen_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunFolder, "storage", OneMachine())
+    monkeypatch.setattr(RunLock, "storage", OneMachine())
 
 
 @pytest.mark.usefixtures("unseen_locks")
@@ -181,11 +182,11 @@ def test_a_run_that_another_machine_has_left_dead_is_taken(bench: Bench, monkeyp
     assert json.loads(owner.read_bytes())["host"] == "far-away"
     # A process of that number is alive here: this one. That says nothing.
     owner.write_text(json.dumps({**json.loads(owner.read_bytes()), "pid": os.getpid()}))
-    monkeypatch.setattr(store, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "FRESH_SECONDS", 0.0)
     shown = look_at(RunFolder(bench.results, "a"))
     assert (shown.status, shown.is_live) == ("interrupted", False)
     assert f"process {os.getpid()} on far-away is gone" in shown.note
-    monkeypatch.setattr(store, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "WATCH_SECONDS", 0.2)
     assert here(bench).resume("a").run().rows_out == 5
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import DatagenError, JsonlStream, NodeFailedError, Status, StreamError, UnifiedNode, UnifiedPipeline
-from llm_datagen.runs import RunFolder
+from llm_datagen.runs.lock import RunLock
 
 from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered
 
@@ -235,14 +235,14 @@ def test_a_resume_takes_the_image_as_it_is_when_nobody_else_has_it(
     bench.give(numbered(10))
     mine, other = bench.pipeline([counted]), bench.pipeline([counted])
     other.create("a")
-    lock = RunFolder.lock
+    acquire = RunLock.acquire
 
-    def late(folder: RunFolder) -> None:
-        monkeypatch.setattr(RunFolder, "lock", lock)
+    def late(lock: RunLock) -> None:
+        monkeypatch.setattr(RunLock, "acquire", acquire)
         other.run()
-        lock(folder)
+        acquire(lock)
 
-    monkeypatch.setattr(RunFolder, "lock", late)
+    monkeypatch.setattr(RunLock, "acquire", late)
     mine.resume("a")
     known = calls_in(bench)
     assert known

@@ -98,7 +98,7 @@ def test_whichever_step_of_a_start_fails_nothing_is_left_and_the_run_can_begin(b
     with fault, pytest.raises(error):
         pipeline.run()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert not RunFolder(bench.results, "a").is_locked()
+    assert not RunFolder(bench.results, "a").lock.is_held()
     JsonlStream(f"jsonl://{bench.between('a')}").check_free()
     JsonlStream(f"jsonl://{bench.output}").check_free()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("datagen-")]
@@ -113,7 +113,7 @@ def test_a_log_that_cannot_be_opened_lets_go_of_everything(bench: Bench) -> None
     pipeline = pipeline_of(bench)
     with pytest.raises(OSError, match="the platform log cannot be written"):
         pipeline.run()
-    assert not RunFolder(bench.results, "a").is_locked()
+    assert not RunFolder(bench.results, "a").lock.is_held()
     bench.log.rmdir()
     assert pipeline.run().status == Status.COMPLETED, "nothing had been started"
 
@@ -143,7 +143,7 @@ def test_a_full_disk_at_a_start_that_fails_hides_nothing(bench: Bench) -> None:
     with full, no_thread("pipeline"), pytest.raises(RuntimeError, match="can't start new thread") as caught:
         pipeline.run()
     assert "No space left on device" in caught.value.__notes__[0]
-    assert not RunFolder(bench.results, "a").is_locked()
+    assert not RunFolder(bench.results, "a").lock.is_held()
     assert pipeline.resume("a").run().status == Status.COMPLETED
 
 

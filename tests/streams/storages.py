@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.streams import Cursor, Segment, Stream, cursor
+from llm_datagen.streams import Cursor, Segment, Stream, StreamFiles, cursor
 from llm_datagen.streams.coverage import START
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.csv import CsvCodec
@@ -177,7 +177,7 @@ def grow(stream: Stream, data: bytes) -> None:
     file.close()
 
 
-def contents(stream: Stream) -> bytes:
+def contents(stream: StreamFiles) -> bytes:
     """Return the stream's file."""
     data = stream.storage.read_all(stream.path)
     assert data is not None

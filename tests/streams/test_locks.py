@@ -138,22 +138,22 @@ def test_a_busy_lock_names_who_has_it(tmp_path: Path) -> None:
     with stream.get_writer(), pytest.raises(StreamBusyError, match="by another writer, this process; wait"):
         stream.get_writer()
     folder = RunFolder(tmp_path, "a")
-    folder.lock()
-    folder.unlock()
-    with child_of_a_c_library(folder.lock_path) as pid:
+    folder.lock.acquire()
+    folder.lock.release()
+    with child_of_a_c_library(folder.lock.path) as pid:
         name = rf"process {pid} \(.*python.*\)"
         with pytest.raises(PipelineBusyError, match=rf"is being run by {name}; wait"):
-            RunFolder(tmp_path, "a").lock()
+            RunFolder(tmp_path, "a").lock.acquire()
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
-        folder.owner_path.write_text(
+        folder.lock.owner_path.write_text(
             f'{{"host": "{os.uname().nodename}", "pid": {gone.pid}, "since": "2026-01-01T00:00:00"}}'
         )
         with pytest.raises(PipelineBusyError, match=rf"by {name}, left by process {gone.pid} on .*; wait"):
-            RunFolder(tmp_path, "a").lock()
-    eventually(lambda: not RunFolder(tmp_path, "a").is_locked(), "the child is gone")
-    folder.lock()
-    folder.unlock()
+            RunFolder(tmp_path, "a").lock.acquire()
+    eventually(lambda: not RunFolder(tmp_path, "a").lock.is_held(), "the child is gone")
+    folder.lock.acquire()
+    folder.lock.release()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -25,7 +25,7 @@ def merged(folder: Path, *inputs: list[Any], naming: Any = "named") -> MergedStr
         path = write_jsonl(folder / f"{name} &=+.jsonl", rows)
         uris[name] = f"jsonl://{path}"
         Path(f"{path}.done").touch()
-    stream = StreamFactory.create(MergedStream.uri_of(naming, uris))
+    stream = StreamFactory.source(MergedStream.uri_of(naming, uris))
     assert isinstance(stream, MergedStream)
     assert inputs_of(stream.uri) == uris
     return stream

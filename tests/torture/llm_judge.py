@@ -54,7 +54,7 @@ class LLMJudge:
         spent, lost, in_flight = SpendFile(self.folder / "results" / "a" / "files").read()
         sold = [till.sold() for till in self.tills]
         charged = Amount(*(sum(one[name] for one in sold) for name in Amount._fields))
-        if not Budget(round(budget.get("usd", 1e6) * PICO), int(budget.get("tokens", 1e12))).holds(charged):
+        if not Budget(usd=budget.get("usd", 1e6), tokens=int(budget.get("tokens", 1e12))).holds(charged):
             yield f"{charged} was charged, and the cap is {budget}"
         noted, known = spent.plus(in_flight), spent.minus(lost)
         if charged.tokens > noted.tokens or charged.picodollars > noted.picodollars:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.runs import RunFolder
-from llm_datagen.streams import FileStream
-from llm_datagen.testing.storage import FaultyStorage
+from llm_datagen.testing.storage import FaultyStorage, install
 
 from . import operators
 
@@ -89,13 +88,13 @@ class JournalStorage(FaultyStorage):
 def journaled(path: Path) -> Iterator[JournalStorage]:
     """Keep a journal of what is done to the disk, in this process, until the block ends."""
     storage = JournalStorage(path)
-    before = FileStream.storage, RunFolder.storage
-    FileStream.storage = RunFolder.storage = storage
+    before = RunFolder.storage
+    install(storage)
     os.environ[operators.JOURNAL] = str(path)
     try:
         yield storage
     finally:
-        FileStream.storage, RunFolder.storage = before
+        install(before)
         del os.environ[operators.JOURNAL]
         storage.close()
 

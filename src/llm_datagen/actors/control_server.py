@@ -120,7 +120,7 @@ class ControlServer:
 
     def __init__(self, folder: RunFolder, listening: socket.socket, path: str, ref: Ref) -> None:
         self._pipeline_id = folder.pipeline_id
-        self._token = folder.token
+        self._token = folder.lock.token
         self._listening = listening
         self._path = Path(path)
         self._ref = ref
@@ -142,7 +142,7 @@ class ControlServer:
         server = cls(folder, *opened, ref)
         server._thread.start()
         try:
-            folder.note_control(opened[1])
+            folder.lock.note_control(opened[1])
         except BaseException:
             server.close()
             raise

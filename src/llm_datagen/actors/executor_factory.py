@@ -13,7 +13,7 @@ from llm_datagen.actors.stage import Recipient
 from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.event_loop import EventLoopExecutor
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.threads import ThreadExecutor
 
 
@@ -25,11 +25,11 @@ def make_delivery(opened: OpenedNode, writer: pykka.ActorRef[Any], node: Recipie
     return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
 
 
-def make_kernel(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -> Kernel:
+def make_processing(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -> Processing:
     """Return how the node's rows are processed."""
     assert opened.sink is not None
-    return Kernel(
-        opened.call,
+    return Processing(
+        call=opened.call,
         source=opened.source,
         encoder=opened.sink.encoder,
         ctx=ctx,
@@ -43,7 +43,7 @@ def make_kernel(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance)
     )
 
 
-def make_executor(opened: OpenedNode, kernel: Kernel, delivery: Delivery) -> Executor:
+def make_executor(opened: OpenedNode, processing: Processing, delivery: Delivery) -> Executor:
     """Return the executor for the node's operator; not yet started."""
     if opened.packed is not None:
         from llm_datagen.executors.process.executor import ProcessExecutor
@@ -51,11 +51,11 @@ def make_executor(opened: OpenedNode, kernel: Kernel, delivery: Delivery) -> Exe
         return ProcessExecutor(
             opened.node_id,
             opened.packed,
-            kernel,
+            processing,
             delivery,
             opened.concurrency,
             policy=opened.policy,
             may_repeat=opened.dispatched is None,
         )
     make = EventLoopExecutor if opened.call.is_async else ThreadExecutor
-    return make(opened.node_id, opened.operator, kernel, delivery, opened.concurrency)
+    return make(opened.node_id, opened.operator, processing, delivery, opened.concurrency)

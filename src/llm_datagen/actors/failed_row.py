@@ -7,12 +7,12 @@ import contextlib
 from llm_datagen.errors import StreamError
 from llm_datagen.errors.escape import shortened
 from llm_datagen.messages import OperatorFailure
-from llm_datagen.streams import Stream
+from llm_datagen.streams import Source
 
 _ID_CHARS = 100
 
 
-def failed_row(source: Stream, failure: OperatorFailure) -> str | None:
+def failed_row(source: Source, failure: OperatorFailure) -> str | None:
     """Return the row that failed, such as ``row 17 (in.jsonl, line 18): {"n": 17}``; None when it was none's fault.
 
     Of a batch, the first row is shown. The file is read up to the row, to count its lines.

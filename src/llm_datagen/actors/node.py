@@ -12,7 +12,7 @@ from llm_datagen.actors.backlog import Backlog
 from llm_datagen.actors.chunking import BYTES_AHEAD, LATE_SECONDS, AdaptiveChunking
 from llm_datagen.actors.delivery import OrderedDelivery
 from llm_datagen.actors.error_budget import ErrorBudget
-from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_kernel
+from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_processing
 from llm_datagen.actors.executor_start import ExecutorStart
 from llm_datagen.actors.in_flight import InFlight
 from llm_datagen.actors.metrics import WorkerMetrics
@@ -112,12 +112,12 @@ class NodeActor(Stage):
         self._error_budget = ErrorBudget(
             opened.policy, done=position.coverage.rows, failed=position.skipped + position.dead
         )
-        kernel = make_kernel(opened, self._ctx, self._error_budget.allowance)
-        self._pause_gate = PauseGate(kernel, self._ctx)
-        self._executor = make_executor(opened, kernel, self._delivery)
+        processing = make_processing(opened, self._ctx, self._error_budget.allowance)
+        self._pause_gate = PauseGate(processing.gate, self._ctx)
+        self._executor = make_executor(opened, processing, self._delivery)
         self._starting = ExecutorStart(self._executor, opened.node_id)
         self._in_flight = InFlight(self._executor, step=opened.step, workers=opened.concurrency, root=opened.root)
-        self._backlog = Backlog(opened.step if opened.call.batch else 0, kernel.parent_batches)
+        self._backlog = Backlog(opened.step if opened.call.batch else 0, processing.parent_batches)
         self._chunking = AdaptiveChunking(
             opened.concurrency,
             opened.step,

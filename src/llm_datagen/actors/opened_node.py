@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
-from llm_datagen.streams import Segment, Sink, Stream
+from llm_datagen.streams import Segment, Sink, Source
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.dispatch_log import DispatchLog
 from llm_datagen.streams.ids import RootNames
@@ -50,7 +50,7 @@ class OpenedNode:
     node_id: str
     operator: Any
     call: Call
-    source: Stream
+    source: Source
     sink: Sink | None
     position: Position
     segments: list[Segment]

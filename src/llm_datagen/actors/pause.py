@@ -1,4 +1,4 @@
-"""Holding: how a node is paused, and who waits to hear that it is."""
+"""The pause gate: how a node is paused, and who waits until it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from llm_datagen.actors.node_context import NodeContext
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.processing import CallGate
 
 PAUSE_SECONDS = 0.25
 """How long a node that is paused waits for its tasks to come back. Those that have not come by then are in a call, or
@@ -22,19 +22,19 @@ class PauseGate:
     """Whether a node is paused. Used by the node's own thread.
 
     Args:
-        kernel: what its workers look at before each call.
+        gate: what its workers check before each call.
         ctx: what its operator looks at.
     """
 
-    def __init__(self, kernel: Kernel, ctx: NodeContext) -> None:
-        self._kernel = kernel
+    def __init__(self, gate: CallGate, ctx: NodeContext) -> None:
+        self._gate = gate
         self._ctx = ctx
         self._waiting: list[Future[None]] = []
         self.is_on = False
 
     def begin(self, paused: Future[None]) -> None:
         """Let no worker begin a call; `paused` is resolved by the next `answer`."""
-        self.is_on = self._kernel.is_paused = True
+        self.is_on = self._gate.is_paused = True
         self._ctx.pause(True)
         self._waiting.append(paused)
 
@@ -46,6 +46,6 @@ class PauseGate:
 
     def end(self) -> None:
         """Let workers begin calls again."""
-        self.is_on = self._kernel.is_paused = False
+        self.is_on = self._gate.is_paused = False
         self._ctx.pause(False)
         self.answer()

@@ -35,12 +35,12 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
     """
     run = look_at(folder)
     name = f"run {folder.pipeline_id!r}"
-    if not folder.is_locked() and not run.is_live:
+    if not folder.lock.is_held() and not run.is_live:
         raise ControlError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
     host, pid = run.state.get("host"), run.state.get("pid")
     if host != socket.gethostname():
         raise ControlError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
-    owner = folder.owner()
+    owner = folder.lock.owner()
     if owner is not None and owner.control and not owner.is_elsewhere:
         ask(folder, "cancel", reason=reason)
         return owner.pid
@@ -74,7 +74,7 @@ def wait_for_end(folder: RunFolder, timeout: float, clock: Callable[[], float] =
         The run as it is then; None when it is still running.
     """
     deadline = clock() + timeout
-    while folder.is_locked():
+    while folder.lock.is_held():
         if clock() >= deadline:
             return None
         time.sleep(_LOOK_SECONDS)

@@ -23,7 +23,6 @@ from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.sink import position_of
-from llm_datagen.streams.storage.memory import MemoryStorage
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,7 +102,7 @@ def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, A
 
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
     for entry in entries:
-        stream = StreamFactory.of_node(entry, "output_uri")
+        stream = StreamFactory.output_of(entry)
         groups: dict[tuple[str, str], DeadLetterGroup] = {}
         for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             kind, text = dead_letter["error"]["kind"], reason_of(dead_letter["error"])
@@ -128,8 +127,8 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
 def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield what is told of each dead letter, one after the other: no more than one is in memory."""
     for entry in entries:
-        stream = StreamFactory.of_node(entry, "output_uri")
-        source = StreamFactory.of_node(entry, "input_uri")
+        stream = StreamFactory.output_of(entry)
+        source = StreamFactory.input_of(entry)
         for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             where = ""
             with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
@@ -198,7 +197,7 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
         StreamMissingError: when it has begun, and nothing of it is to be found.
     """
     found = position_of(stream) or position_of(stream)  # a stream that is sealed between two looks has both
-    if found is None and entry.get("rows_in") and not stream.exists() and not is_in_memory(stream):
+    if found is None and entry.get("rows_in") and not stream.exists() and not stream.is_in_memory:
         raise StreamMissingError(
             f"{stream.path}, which {entry['node_id']} has written, is not there; relative paths count from the "
             "directory in which the run was started: go there, or restore the file"
@@ -206,16 +205,11 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
     return found[1] if found else None
 
 
-def is_in_memory(stream: Stream) -> bool:
-    """Return whether a stream is gone with the process that wrote it."""
-    return isinstance(stream.storage, MemoryStorage)
-
-
 def dead_rows(run_state: dict[str, Any]) -> dict[str, int]:
     """Return how many rows are dead-lettered now, for each node of a run state that has any, by its label."""
     counts = {}
     for entry in run_state["nodes"]:
-        position = committed(StreamFactory.of_node(entry, "output_uri"), entry)
+        position = committed(StreamFactory.output_of(entry), entry)
         if position is not None and position.dead:
             counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
     return counts

@@ -102,12 +102,12 @@ def look_at(folder: RunFolder) -> RunView:
     """
     run_state = folder.load()
     if run_state["status"] in {*LIVE, Status.PENDING}:
-        if folder.is_locked():
+        if folder.lock.is_held():
             return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state, is_live=True)
         run_state = folder.load()  # its last run state is saved before the lock is free
     if run_state["status"] in LIVE:
-        owner = folder.owner()
-        if (far := folder.runs_elsewhere()) is not None:
+        owner = folder.lock.owner()
+        if (far := folder.lock.owner_elsewhere()) is not None:
             note = f"by {far}, whose lock cannot be seen from here"
             return RunView(
                 pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state, is_live=True, note=note

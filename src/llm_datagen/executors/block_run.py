@@ -1,32 +1,21 @@
-"""A pass: one worker's way through one block of rows."""
+"""A block run: one worker's way through one block of rows."""
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from llm_datagen.errors import FailureRecord, FatalError, StopRun
 from llm_datagen.executors.claims import Claims
+from llm_datagen.executors.failures import Failures, is_final
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.row_input import RowInput
 from llm_datagen.executors.row_output import STOW_ROWS, RowOutput
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id
-from llm_datagen.streams.spill import SpillError
-
-if TYPE_CHECKING:
-    from llm_datagen.executors.kernel import Kernel
-    from llm_datagen.messages import OperatorFailure
-
-SLICE_SECONDS = 0.02
-"""How long a worker goes on through a block before it hands the rest back."""
-
-FAILED_BYTES = 4 * 1024 * 1024
-"""When the failures of a pass take so much memory, it ends, and delivers them."""
 
 _NOTHING = object()
 _SETTLED = object()
@@ -42,49 +31,38 @@ def _release_frame(error: BaseException) -> None:
         trace = trace.tb_next
 
 
-@functools.cache
-def _failure_class() -> type[OperatorFailure]:
-    """Return the class of failures: a worker process that never fails need not import it."""
-    from llm_datagen.messages import OperatorFailure
-
-    return OperatorFailure
-
-
 class BlockRun:
     """One way through one block. Used by one worker.
 
     Args:
-        kernel: what is done.
+        processing: how rows are processed.
         block: the rows.
         claims: which of them are left to this worker.
     """
 
-    def __init__(self, kernel: Kernel, block: Block, claims: Claims) -> None:
-        self._kernel = kernel
+    def __init__(self, processing: Processing, block: Block, claims: Claims) -> None:
+        self._processing = processing
         self._block = block
-        self._input = RowInput(block, kernel.source, kernel.root)
+        self._input = RowInput(block, processing.source, processing.root)
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
-        self._output = RowOutput(kernel.encoder, kernel.id_scheme, kernel.spill_folder)
+        self._output = RowOutput(processing.encoder, processing.id_scheme, processing.spill_folder)
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
-        self._failure: OperatorFailure | None = None
-        self._survived: list[OperatorFailure] = []
-        self._dead_letters: list[bytes] = []
-        self._failed_bytes = 0  # of these: what they hold in memory, about
+        self._failures = Failures(processing, self._input, block.start)
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
         self._started, self._cpu_started = time.perf_counter(), time.thread_time()
-        self._deadline = self._started + (SLICE_SECONDS if kernel.slice_seconds is None else kernel.slice_seconds)
+        self._deadline = self._started + processing.slice_seconds
 
     def _may_call(self) -> bool:
         """Return whether another call may be made: time is left, nothing has failed, nobody paused or cancelled."""
-        kernel = self._kernel
-        if self._failure or kernel.is_halted or kernel.is_paused or kernel.ctx.is_cancelled():
+        processing, gate = self._processing, self._processing.gate
+        if self._failures.last or gate.is_halted or gate.is_paused or processing.ctx.is_cancelled():
             return False
         is_begun = bool(self._parts or self._attempts)  # what was begun is brought to its end
-        if self._failed_bytes > FAILED_BYTES and not is_begun:
+        if self._failures.are_too_large and not is_begun:
             return False
         return not self._settled or is_begun or time.perf_counter() < self._deadline
 
@@ -99,9 +77,15 @@ class BlockRun:
             return
         records, decode, start = self._block.records, self._block.decode, self._block.start
         func, takes_ctx, is_batch = call.func, call.takes_ctx, call.batch
-        ctx, root, check_mask = self._kernel.ctx, self._kernel.root, self._kernel.calls_per_check - 1
+        processing = self._processing
+        ctx, root, check_mask = processing.ctx, processing.root, processing.calls_per_check - 1
         output = self._output
-        settle, made, add, encode = output.settle, output.records, output.records.append, self._kernel.encoder.encode
+        settle, made, add, encode = (
+            output.settle,
+            output.records,
+            output.records.append,
+            self._processing.encoder.encode,
+        )
         is_plain, first, last = output.marks is None, output.first, output.last
         settled_before = self._settled
         number = settled_before - 1
@@ -209,9 +193,9 @@ class BlockRun:
         return self._given[1].copy()  # the list is the operator's own
 
     def _rows_of_next_call(self) -> int:
-        parent_batches, begin = self._kernel.parent_batches, self._claimed
+        parent_batches, begin = self._processing.parent_batches, self._claimed
         if parent_batches is None or begin >= len(self._block.records):
-            return self._kernel.step
+            return self._processing.step
         return parent_batches.end(self._block, begin) - begin
 
     def settle_batch(self, results: Any) -> None:
@@ -240,83 +224,46 @@ class BlockRun:
         return self._claimed > self._settled
 
     def fail(self, error: BaseException) -> float | None:
-        """Take note that the call that was being made failed. What was settled before it stays settled.
+        """Handle the failure of the call that was being made. What was settled before it stays settled.
 
         Returns:
             Seconds to wait before going on: the same call again, or, when it was a batch, with half of it, or
             the next rows when the policy lets the node go on without these. None when no more calls are made: then
-            `failure` says why.
+            `result` says why.
         """
         _release_frame(error)
         ids, items = self._given
         if not items:  # the row could not be parsed
             ids = [self._input.unparsed_id(self._settled)]
         rows = len(ids)
-        is_stop, is_fatal = isinstance(error, StopRun), isinstance(error, SpillError | FatalError)
-        may_repeat = bool(items) and isinstance(error, Exception) and not is_fatal and not is_stop
+        may_repeat = bool(items) and isinstance(error, Exception) and not is_final(error)
         if may_repeat and (not self._parts or rows == 1):  # halves are tried once: they only look for the row at fault
             self._attempts += 1
-            pause = self._kernel.retries.pause_after(self._attempts)
+            pause = self._processing.retries.pause_after(self._attempts)
             if pause is not None:
                 return pause
-        if may_repeat and rows > 1 and self._kernel.call.bisect:
+        if may_repeat and rows > 1 and self._processing.call.bisect:
             self._take_off(rows)
             self._parts += [rows - rows // 2, rows // 2]
             self._attempts = 0
             return 0.0
-        kernel = self._kernel
-        if is_fatal or is_stop or kernel.policy.on_error == "fail":
-            kernel.is_halted = True
-        is_common = isinstance(error, Exception)  # not a call that is cancelled, or an exit
-        may_survive = is_common and not kernel.is_halted and not kernel.ctx.is_cancelled()
-        survives = may_survive and kernel.survives(rows, self._settled)
-        record, begin, dead_letters = FailureRecord.of(error), self._settled, b""
-        if kernel.policy.on_error == "dead_letter" and not is_fatal and not is_stop:
-            dead_letters = self._input.dead_letters(
-                range(begin, begin + rows),
-                node_id=kernel.ctx.node_id,
-                error=record,
-                attempts=max(self._attempts, 1) if items else 0,
-            )
-        failure = _failure_class()(
-            record,
-            error,
-            items,
-            tuple(ids),
-            rows,
-            b"" if survives else dead_letters,
-            is_fatal=is_fatal,
-            is_stop=is_stop,
-            row=self._block.start + begin,
-            offset=self._input.offset(begin),
-            excerpt="" if survives else self._input.excerpt(begin),
-        )
-        if survives:
-            self._settle_failed(failure, dead_letters)
-            return 0.0
-        self._failure = failure  # the node decides, or has decided
-        return None
-
-    def _settle_failed(self, failure: OperatorFailure, dead_letters: bytes) -> None:
-        """Be done with rows that failed: the policy of the node lets it go on without them."""
-        record = failure.record
-        self._survived.append(failure)
-        self._dead_letters.append(dead_letters)
-        self._failed_bytes += len(dead_letters) + len(record.text) + len(record.trace)
-        if record.is_cut:  # the exception holds more than that
-            self._failed_bytes += FAILED_BYTES
-        self._settled += failure.rows
+        attempts = max(self._attempts, 1) if items else 0
+        if not self._failures.add(error, self._settled, ids, items, attempts=attempts):
+            return None
+        self._settled += rows
         self._attempts = 0
         self._parts = []  # what is left of a batch is a batch
         if len(self._output.records) >= STOW_ROWS:
             self._output.stow()
+        return 0.0
 
     def result(self) -> BlockResult:
         """Return what became of the rows that were this worker's: those that it claimed, and those that nobody did."""
         block, output = self._block, self._output
-        survived, self._survived = tuple(self._survived), []  # their tracebacks lead back here
+        failures = self._failures
+        survived, failures.survived = tuple(failures.survived), []  # their tracebacks lead back here
         failed = sum(failure.rows for failure in survived)
-        is_dead_lettered = self._kernel.policy.on_error == "dead_letter"
+        is_dead_lettered = self._processing.policy.on_error == "dead_letter"
         end = self._claimed + len(list(self._numbers))
         rest: Block | None = None
         if end < len(block.records):
@@ -331,10 +278,10 @@ class BlockRun:
             ids=(output.first, output.last),
             marks=None if output.marks is None else output.marks.ranges,
             rest=rest,
-            failure=self._failure,
+            failure=failures.last,
             skipped=0 if is_dead_lettered else failed,
             dead=failed if is_dead_lettered else 0,
-            dead_letters=b"".join(self._dead_letters),
+            dead_letters=b"".join(failures.dead_letters),
             survived=survived,
             calls=self._calls,
             seconds=time.perf_counter() - self._started,

@@ -11,7 +11,8 @@ from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block_async
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.executors.thread_pool import LoopThreads, WorkerPool
@@ -33,7 +34,7 @@ class EventLoopExecutor(ClaimedTasks):
     Args:
         name: the node's id, for the thread's name.
         operator: the operator, for its `setup` and `teardown`.
-        kernel: what to do with a block.
+        processing: how rows are processed.
         outlet: where results go; when it is full, a thread waits in place of the loop.
         workers: tasks at once, at most.
     """
@@ -41,12 +42,12 @@ class EventLoopExecutor(ClaimedTasks):
     task_seconds = TASK_SECONDS
     is_gil_bound = False
 
-    def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+    def __init__(self, name: str, operator: Any, processing: Processing, outlet: Outlet, workers: int) -> None:
         super().__init__()
         self.spare_tasks = spare_tasks_of(workers)
         self._workers = workers
         self._operator = operator
-        self._kernel = kernel
+        self._processing = processing
         self._outlet = outlet
         self._waiting_room = WorkerPool(workers, f"datagen-delivery-{name}")
         self._loop: asyncio.AbstractEventLoop
@@ -55,7 +56,7 @@ class EventLoopExecutor(ClaimedTasks):
         self._tasks: set[asyncio.Task[None]] = set()
         self._calling = 0
         self._waiting: deque[tuple[int, Block, Claims]] = deque()
-        self._watch = StateWatch(operator, kernel.ctx)
+        self._watch = StateWatch(operator, processing.ctx)
         self._is_set_up = False
         self._is_stopping = False
         self._is_given_up = False
@@ -158,7 +159,7 @@ class EventLoopExecutor(ClaimedTasks):
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self, number: int, block: Block, claims: Claims) -> None:
-        result = await self._kernel.run_async(block, claims)
+        result = await run_block_async(self._processing, block, claims)
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
         self._end_claims(number)
         if self._outlet.try_put(number, result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import IdError
@@ -9,13 +10,13 @@ from llm_datagen.streams.ids import Id
 
 
 class IdRanges:
-    """The ranges of kept and made ids of a pass."""
+    """The ranges of kept and made ids of a block run."""
 
     def __init__(self) -> None:
         self.ranges: dict[str, Any] = {}
 
     def kept(self, row_id: Id) -> None:
-        """Take note that a row keeps its id.
+        """Record that a row keeps its id.
 
         Raises:
             IdError: when that is not a number.
@@ -25,12 +26,22 @@ class IdRanges:
         self._widen("kept", row_id)
 
     def made(self, row_id: Id) -> None:
-        """Take note that a child was given an id."""
+        """Record that a child was given an id."""
         self._widen("made", row_id)
 
     def _widen(self, kind: str, row_id: Id) -> None:
         low, high = self.ranges.get(kind, (row_id, row_id))
         self.ranges[kind] = [min(low, row_id), max(high, row_id)]
+
+
+def joined_ranges(known: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the ranges of several blocks as one; None for no block. Whether kinds overlap is not checked."""
+    joined = {}
+    for kind in ("kept", "made"):
+        ranges = [marks[kind] for marks in known if kind in marks]
+        if ranges:
+            joined[kind] = [min(low for low, _ in ranges), max(high for _, high in ranges)]
+    return joined if known else None
 
 
 def merged_marks(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -39,11 +50,7 @@ def merged_marks(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     Raises:
         IdError: when they overlap: a kept id could be the same as a child's.
     """
-    merged: dict[str, Any] = {}
-    for kind in ("kept", "made"):
-        ranges = [marks[kind] for marks in (old, new) if kind in marks]
-        if ranges:
-            merged[kind] = [min(low for low, _ in ranges), max(high for _, high in ranges)]
+    merged = joined_ranges([old, new]) or {}
     if len(merged) == 2:
         (low, high), (made_low, made_high) = merged["kept"], merged["made"]
         if low <= made_high and made_low <= high:

@@ -1,14 +1,25 @@
-"""Retries: when a call that raised is made again."""
+"""Retries: when a call that raised is made again, and after which pause."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.backoff import Backoff
+
+MAX_WAIT_SECONDS = 60.0
+"""The longest pause between two tries."""
 
 _SLICE_SECONDS = 0.05
+
+
+def full_jitter(first: float, tries: int) -> float:
+    """Return the seconds to wait after so many tries: random, up to `first` doubled with each try, a minute at most.
+
+    The formula is "full jitter" of the AWS Architecture Blog, "Exponential Backoff And Jitter".
+    """
+    return random.uniform(0.0, min(MAX_WAIT_SECONDS, first * 2.0 ** min(tries - 1, 64)))
 
 
 class Retries:
@@ -19,12 +30,11 @@ class Retries:
     """
 
     def __init__(self, policy: FailurePolicy) -> None:
-        self._retries = policy.retries
-        self._backoff = Backoff(policy.retry_wait) if policy.retries else None
+        self._policy = policy
 
     def pause_after(self, attempts: int) -> float | None:
         """Return the seconds to wait after so many attempts; None when they were enough."""
-        return None if self._backoff is None or attempts > self._retries else self._backoff.after(attempts)
+        return None if attempts > self._policy.retries else full_jitter(self._policy.retry_wait, attempts)
 
     @staticmethod
     def sleep(seconds: float, is_interrupted: Callable[[], bool]) -> None:

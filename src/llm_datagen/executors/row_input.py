@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord
 from llm_datagen.errors.escape import shortened
-from llm_datagen.streams import Block, Span, Stream
+from llm_datagen.streams import Block, Source, Span
 from llm_datagen.streams.dead_letters import UNPARSED, dead_letter, row_or_unparsed, unparsed_id
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, RootNames
@@ -29,7 +29,7 @@ class RowInput:
         root: how rows of the pipeline's input are named; None when they have ids.
     """
 
-    def __init__(self, block: Block, source: Stream, root: RootNames | None) -> None:
+    def __init__(self, block: Block, source: Source, root: RootNames | None) -> None:
         self._block = block
         self._source = source
         self._root = root

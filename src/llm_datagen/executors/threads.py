@@ -8,7 +8,8 @@ from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.executors.thread_pool import WorkerPool
@@ -21,7 +22,7 @@ class ThreadExecutor(ClaimedTasks):
     Args:
         name: the node's id, for the threads' names.
         operator: the operator, for its `setup` and `teardown`.
-        kernel: what to do with a block.
+        processing: how rows are processed.
         outlet: where results go.
         workers: threads at most.
     """
@@ -29,16 +30,16 @@ class ThreadExecutor(ClaimedTasks):
     task_seconds = TASK_SECONDS
     is_gil_bound = True
 
-    def __init__(self, name: str, operator: Any, kernel: Kernel, outlet: Outlet, workers: int) -> None:
+    def __init__(self, name: str, operator: Any, processing: Processing, outlet: Outlet, workers: int) -> None:
         super().__init__()
         self.spare_tasks = spare_tasks_of(workers)
         self._operator = operator
-        self._kernel = kernel
+        self._processing = processing
         self._outlet = outlet
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._is_set_up = False
-        self._watch = StateWatch(operator, kernel.ctx)
+        self._watch = StateWatch(operator, processing.ctx)
 
     def start(self) -> None:
         """Call `setup`, on a worker thread."""
@@ -65,7 +66,7 @@ class ThreadExecutor(ClaimedTasks):
         self._pool.submit(self._outlet.put, task, result)
 
     def _work(self, task: int, block: Block, claims: Claims) -> None:
-        result = self._kernel.run(block, claims)
+        result = run_block(self._processing, block, claims)
         self._end_claims(task)
         self._outlet.put(task, result)
 

@@ -24,6 +24,9 @@ Needs the extra ``llm`` (aiohttp, genai-prices, Jinja2, jsonschema, pydantic).
 """
 
 try:
+    from llm_datagen.llm.cost.budget import Budget
+    from llm_datagen.llm.cost.prices import Prices
+    from llm_datagen.llm.endpoints import Endpoint
     from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter, Reply
     from llm_datagen.llm.operator import LLMOperator
 except ModuleNotFoundError as error:
@@ -50,11 +53,13 @@ from llm_datagen.llm.errors import (
 from llm_datagen.llm.types import ChatRequest
 
 __all__ = [
+    "Budget",
     "BudgetError",
     "CacheError",
     "ChatAdapter",
     "ChatRequest",
     "ColumnExistsError",
+    "Endpoint",
     "EndpointRefusedError",
     "LLMAnswerError",
     "LLMCancelledError",
@@ -64,6 +69,7 @@ __all__ = [
     "LocalResourceError",
     "OpenAIAdapter",
     "OutageError",
+    "Prices",
     "PromptError",
     "Reply",
 ]

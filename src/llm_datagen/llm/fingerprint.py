@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from llm_datagen.llm.endpoints import EndpointSpec
+from llm_datagen.llm.endpoints import Endpoint
 from llm_datagen.llm.import_string import imported, is_import_path
 from llm_datagen.operators.fingerprint import Parts, parts_of
 from llm_datagen.operators.fingerprint.data import data_digest, data_part
@@ -18,7 +18,7 @@ _LONG = {"prompt", "system", "examples", "images"}
 
 
 def identity_parts(
-    said: Mapping[str, Any], endpoints: Sequence[EndpointSpec], output: Any, *, init: Callable[..., None]
+    said: Mapping[str, Any], endpoints: Sequence[Endpoint], output: Any, *, init: Callable[..., None]
 ) -> Parts:
     """Return the parts, by the names of the operator's arguments.
 
@@ -33,12 +33,12 @@ def identity_parts(
     params: Mapping[str, Any] = said.get("params") or {}
     parts = {name: _part(name, value, shows_text=name not in _LONG) for name, value in said.items() if name != "params"}
     parts.update({f"params.{name}": _part(name, value, shows_text=True) for name, value in params.items()})
-    parts["model"] = " | ".join(sorted({spec.model for spec in endpoints}))
+    parts["model"] = " | ".join(sorted({each.model for each in endpoints}))
     parts.update(_output_parts(imported(output, what="output") if is_import_path(output) else output))
-    own = sorted(str(data_digest([spec.model, _plain(spec.params)])) for spec in endpoints if spec.params)
+    own = sorted(str(data_digest([each.model, _plain(each.params)])) for each in endpoints if each.params)
     if own:
         parts["params of endpoints"] = data_digest(own)
-    adapters = [spec.endpoint.adapter for spec in endpoints]
+    adapters = [each.address.adapter for each in endpoints]
     parts["adapter"] = " | ".join(sorted({type(adapter).__qualname__ for adapter in adapters}))
     for adapter in adapters:
         parts.update({f"adapter: {name}": value for name, value in parts_of(adapter).items()})

@@ -15,7 +15,9 @@ from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
 from llm_datagen.llm.cache.scope import CacheBy, row_key
-from llm_datagen.llm.endpoints import budget_of, checked_params, identity_of, limits_of, specs_of
+from llm_datagen.llm.cost.budget import Budget
+from llm_datagen.llm.cost.prices import Prices
+from llm_datagen.llm.endpoints import Endpoint, budget_of, checked_params, endpoints_of, identity_of, limits_of
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.fingerprint import identity_parts
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
@@ -52,8 +54,8 @@ class LLMOperator(BaseOperator):
         api_key_env: another environment variable that holds the key.
         adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
             `ChatAdapter`: an instance, a class, or ``"module:Name"``.
-        endpoints: a pool in place of `model`, `base_url` and the key: a mapping each, with the names of `EndpointSpec`,
-            such as ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. A try that
+        endpoints: a pool in place of `model`, `base_url` and the key: an `Endpoint` each, or a dict such as
+            ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. A try that
             fails in passing goes to another endpoint at once.
         strategy: how the pool chooses: ``weighted``, each gets its share of the calls; ``ordered``, the first one that
             answers.
@@ -89,14 +91,14 @@ class LLMOperator(BaseOperator):
         lenient: whether JSON is read out of what a model puts around it, such as prose and fences. Nothing is guessed.
         max_repairs: how often the model is asked again, with its answer and what is wrong with it, after an answer that
             does not fit `output`.
-        cache: the path of a cache: a file that keeps every answer before the row goes on, so that an equal request
-            is never paid for again, in this run or in another. Nodes and processes may share it.
-        cache_by: what an answer is kept by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
+        cache: the path of a file that stores every answer before the row goes on, so that an equal request is never
+            paid for again, in this run or in another. Nodes and processes may share it.
+        cache_by: what an answer is cached by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
             its id and fields, has its own, as generation wants it.
         overwrite_columns: whether an answer may overwrite a column of the row; else such a row is refused.
-        prices: US dollars a million tokens, ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``; else
-            what genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
-        budget: what the run may spend in all: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}``, or both. At the cap the run
+        prices: US dollars a million tokens, as `Prices` or ``{"input": 0.15, "output": 0.6}``; else what
+            genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
+        budget: what the run may spend in all: a `Budget`, or ``{"usd": 5.0, "tokens": 2_000_000}``. At the cap the run
             ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
             of a run that have a budget count together.
         meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
@@ -118,7 +120,7 @@ class LLMOperator(BaseOperator):
         api_key: str | None = None,
         api_key_env: str | None = None,
         adapter: Any = "openai",
-        endpoints: Sequence[Mapping[str, Any]] | None = None,
+        endpoints: Sequence[Endpoint | Mapping[str, Any]] | None = None,
         strategy: Strategy = "weighted",
         outage_after: float = 600.0,
         output: Any = "answer",
@@ -142,12 +144,12 @@ class LLMOperator(BaseOperator):
         cache: str | None = None,
         cache_by: CacheBy = "request",
         overwrite_columns: bool = False,
-        prices: Mapping[str, float] | None = None,
-        budget: Mapping[str, float] | None = None,
+        prices: Prices | Mapping[str, float] | None = None,
+        budget: Budget | Mapping[str, float] | None = None,
         meta: bool = False,
         name: str | None = None,
     ) -> None:
-        self.endpoints = specs_of(
+        self.endpoints = endpoints_of(
             endpoints,
             model=model,
             base_url=base_url,
@@ -157,9 +159,9 @@ class LLMOperator(BaseOperator):
             prices=prices,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
-            timeout=check_seconds("timeout", timeout),
-            max_response_bytes=max_response_bytes,
         )
+        self._timeout = check_seconds("timeout", timeout)
+        self._max_response_bytes = check_count("max_response_bytes", max_response_bytes)
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)
         self._strategy: Strategy = check_choice("strategy", strategy, Strategy)
@@ -189,7 +191,7 @@ class LLMOperator(BaseOperator):
         self._fields = {**checked_params(params), **self._format.request_fields()}
         self._structured = checked_mode(
             structured,
-            [spec.endpoint.adapter for spec in self.endpoints],
+            [each.address.adapter for each in self.endpoints],
             has_schema="response_format" in self._fields,
             has_tools="tools" in self._fields,
         )
@@ -207,7 +209,7 @@ class LLMOperator(BaseOperator):
 
     def __repr__(self) -> str:
         columns = ", ".join(self._format.columns)
-        labels = ", ".join(spec.endpoint.label for spec in self.endpoints)
+        labels = ", ".join(each.address.label for each in self.endpoints)
         return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
 
     def fingerprint(self) -> Mapping[str, str | None]:
@@ -245,6 +247,8 @@ class LLMOperator(BaseOperator):
             budget=self.budget,
             structured=self._structured,
             cache=self._cache_path,
+            timeout=self._timeout,
+            max_response_bytes=self._max_response_bytes,
         )
         self._transport = transport
         try:

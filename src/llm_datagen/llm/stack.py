@@ -27,7 +27,8 @@ from llm_datagen.llm.cache.response_cache import CacheLayer
 from llm_datagen.llm.cost.budget import Budget
 from llm_datagen.llm.cost.layer import CostLayer
 from llm_datagen.llm.cost.prices import given_prices
-from llm_datagen.llm.endpoints import EndpointSpec, identity_of
+from llm_datagen.llm.endpoints import Endpoint, identity_of
+from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.client import HttpTransport
 from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
@@ -54,7 +55,7 @@ class Stack(NamedTuple):
 
 
 def build_stack(
-    endpoints: Sequence[EndpointSpec],
+    endpoints: Sequence[Endpoint],
     *,
     strategy: Strategy = "weighted",
     max_retries: int,
@@ -63,6 +64,8 @@ def build_stack(
     budget: Budget | None = None,
     structured: Mode | None = None,
     cache: Path | None = None,
+    timeout: float = 120.0,
+    max_response_bytes: int = MAX_RESPONSE_BYTES,
 ) -> Stack:
     """Return the layers of an operator, not yet opened.
 
@@ -76,31 +79,37 @@ def build_stack(
         budget: what the run may spend in all; None for any amount.
         structured: the only way to ask for JSON; None: the best that each endpoint knows.
         cache: the file that stores answers; None for none.
+        timeout: seconds that one try may take in all, at endpoints that do not say their own.
+        max_response_bytes: the longest body of an answer, in the same way.
 
     Raises:
         ConfigError: when a key cannot be had.
     """
-    members = [_member(spec, budget, endpoints, structured) for spec in endpoints]
+    # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
+    pool_identity, own_params = identity_of(endpoints), {name for each in endpoints for name in each.params}
+
+    def member(endpoint: Endpoint) -> Member:  # from the inside out
+        address, key = endpoint.address, None if plays_only() else endpoint.key()
+        http = HttpTransport(
+            address,
+            key,
+            endpoint.timeout or timeout,
+            max_response_bytes=endpoint.max_response_bytes or max_response_bytes,
+        )
+        # Below the cassette: a request is found there whatever way it took.
+        asking = StructuredLayer(http, address.adapter, label=address.label, mode=structured)
+        taped = with_cassette(asking, pool=pool_identity, own=own_params)
+        breaker = CircuitBreaker()
+        guarded = CircuitBreakerLayer(taped, breaker)
+        paid = CostLayer(guarded, address, prices=given_prices(endpoint.prices), budget=budget)
+        if plays_only():
+            return Member(endpoint, paid, breaker=breaker, pings=False)
+        limits = checked_limits(endpoint.requests_per_minute, endpoint.tokens_per_minute)
+        limited = LimitLayer(paid, endpoint=address.label, api_key=key, model=endpoint.model, limits=limits)
+        return Member(endpoint, limited, breaker=breaker, limited=limited)
+
+    members = list(map(member, endpoints))
     pool = Pool(members, strategy=strategy, outage_after=0.0 if is_observed() else outage_after)
     retry = RetryLayer(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
     cache_layer = None if cache is None else CacheLayer(retry, cache)
     return Stack(with_observer(cache_layer or retry), cache_layer)
-
-
-def _member(spec: EndpointSpec, budget: Budget | None, pool: Sequence[EndpointSpec], structured: Mode | None) -> Member:
-    """Return the layers of one endpoint, not yet opened. They are put around one another from the inside out."""
-    key = None if plays_only() else spec.key()
-    http = HttpTransport(spec.endpoint, key, spec.timeout, max_response_bytes=spec.max_response_bytes)
-    # Below the cassette: a request is found there whatever way it took.
-    asking = StructuredLayer(http, spec.endpoint.adapter, label=spec.endpoint.label, mode=structured)
-    # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
-    own = {name for each in pool for name in each.params}
-    taped = with_cassette(asking, pool=identity_of(pool), own=own)
-    breaker = CircuitBreaker()
-    guarded = CircuitBreakerLayer(taped, breaker)
-    paid = CostLayer(guarded, spec.endpoint, prices=given_prices(spec.prices), budget=budget)
-    if plays_only():
-        return Member(spec, paid, breaker=breaker, pings=False)
-    limits = checked_limits(spec.requests_per_minute, spec.tokens_per_minute)
-    limited = LimitLayer(paid, endpoint=spec.endpoint.label, api_key=key, model=spec.model, limits=limits)
-    return Member(spec, limited, breaker=breaker, limited=limited)

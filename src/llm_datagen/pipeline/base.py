@@ -167,8 +167,8 @@ class BasePipeline(StoredPipeline):
         with contextlib.ExitStack() as undo:
             if self._is_default:
                 undo.callback(self._forget, folder)
-            folder.lock()
-            undo.callback(folder.unlock)
+            folder.lock.acquire()
+            undo.callback(folder.lock.release)
             run_state = self._catch_up(folder)
             edit = compare(run_state, run_state["nodes"], [node.operator for node in self.nodes])
             edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too

@@ -13,7 +13,7 @@ from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_besi
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
 from llm_datagen.pipeline.settings import NodeAloneSettings
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Source, Stream, StreamFactory
 
 
 class Binding:
@@ -30,7 +30,7 @@ class Binding:
         self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
         self._waits = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._operator: Any = None
-        self._input: Stream | None = None
+        self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}
         self._output: Stream | None = None
         self._named_outputs: dict[str, Stream] = {}
@@ -85,14 +85,15 @@ class Binding:
             check_inputs(self.node_id, self._named_inputs)
             self._input = merged_beside(outputs[0]).with_data(DataConfig.of(self.settings["data_config"]))
         else:
-            self._input = self._stream("input_bus", input_bus)
-        for stream in (self._input, *self._named_inputs.values()):
-            stream.anchor()
+            self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
+        sources: list[Source] = [self._input, *self._named_inputs.values()]
+        for source in sources:
+            source.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
         written = {self._output.place, *(output.place for output in outputs)}
-        for stream in (self._input, *self._named_inputs.values()):
-            if written.intersection(stream.places):
-                raise ConfigError(f"node {self.node_id} would read and write the same stream, {stream.uri}")
+        for source in sources:
+            if written.intersection(source.places):
+                raise ConfigError(f"node {self.node_id} would read and write the same stream, {source.uri}")
         return self
 
     def _stream(self, name: str, value: Any) -> Stream:
@@ -142,8 +143,8 @@ class Binding:
         return Joint(self.node_id, self.input, self.output, self.operator)
 
     @property
-    def input(self) -> Stream:
-        """The stream that the node reads; with several inputs, the one to which they are copied.
+    def input(self) -> Source:
+        """The source that the node reads; with several inputs, the one to which they are copied.
 
         Raises:
             ConfigError: when none was bound.
@@ -166,6 +167,12 @@ class Binding:
 
 def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:
     return {f"in{number}": stream for number, stream in enumerate(inputs)}
+
+
+def _as_source(name: str, value: Any) -> Stream | MergedStream:
+    if isinstance(value, str):
+        return StreamFactory.source(value)
+    return value if isinstance(value, MergedStream) else _as_stream(name, value)
 
 
 def _as_stream(name: str, value: Any) -> Stream:

@@ -24,8 +24,9 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings, as_plain, id_prefix_of, stream_between
 from llm_datagen.runs.export import Exporter, codec_of, with_export
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.runs.state_file import FORMAT, now_text
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.runs.store import FORMAT, check_pipeline_id, now_text
+from llm_datagen.runs.store import check_pipeline_id
 from llm_datagen.streams import MergedStream, StreamFactory
 from llm_datagen.streams.ids import root_names
 
@@ -119,12 +120,15 @@ def _with_writer_defaults(config: Any, defaults: Any) -> Any:
 def _may_hold_values(uri: str) -> bool:
     """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
     stream = StreamFactory.create(uri)
-    return stream.size() is None or stream.is_of_engine()
+    seal = stream.read_seal()
+    is_of_engine = seal is not None and seal.rows is not None
+    return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
 
 
 def _input_ids(wanted: InputIds, uri: str) -> InputIds:
     """Return what becomes of an `_i` of the input: one that the user never gave is not kept as his."""
-    return "drop" if StreamFactory.create(uri).is_numbered() else wanted
+    seal = StreamFactory.create(uri).read_seal()
+    return "drop" if seal is not None and seal.is_numbered() else wanted
 
 
 def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
@@ -140,7 +144,7 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
         uris.append(written or read or stream_between(settings, pipeline_id, number))
     uris.append(_given("output_uri", configs[-1].output_uri or settings["output_uri"]))
     for uri in uris:
-        if isinstance(StreamFactory.create(uri), MergedStream):
+        if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(
                 f"{uri!r} is not a stream of a UnifiedPipeline: its nodes have one input each; wire nodes with several "
                 "by bind_io(), for a UnifiedNodePipeline"

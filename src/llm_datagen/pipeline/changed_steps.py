@@ -100,7 +100,7 @@ def _steps(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, list[st
     return {
         entry["node_id"]: (
             entry["operator"],
-            [writers.get(place, "") for place in StreamFactory.create(entry["input_uri"]).places],
+            [writers.get(place, "") for place in StreamFactory.source(entry["input_uri"]).places],
         )
         for entry in entries
     }

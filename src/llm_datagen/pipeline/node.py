@@ -40,6 +40,7 @@ from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
 from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.streams.source import has_ended
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -104,7 +105,9 @@ class UnifiedNode(Binding):
         )
         naming: Naming = "named" if self.settings["id_scheme"] == "path" else "numbered"
         uri = MergedStream.uri_of(naming, {name: stream.uri for name, stream in self._named_inputs.items()})
-        return node.bind_io(uri, self.input).set_operator(Merger(list(self._named_inputs)))
+        merged = self.input
+        assert isinstance(merged, Stream)
+        return node.bind_io(uri, merged).set_operator(Merger(list(self._named_inputs)))
 
     def _selector(self, name: str, output: Stream) -> UnifiedNode:
         node = UnifiedNode(
@@ -148,7 +151,7 @@ class UnifiedNode(Binding):
             return False
         if self.input.size() is None:  # what is finished needs no input
             return True
-        if not self.input.has_ended(follow=self.follow_input):
+        if not has_ended(self.input, follow=self.follow_input):
             return False
         if seal.source_size is None:
             return True

@@ -22,8 +22,8 @@ from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.export import is_export
+from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.runs.store import now_text
 from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
 from llm_datagen.streams.sink import position_of
 

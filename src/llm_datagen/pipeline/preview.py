@@ -20,7 +20,7 @@ from llm_datagen.pipeline.blueprint import node_of_entry
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
+from llm_datagen.streams import Coverage, MergedStream, Place, Stream, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
@@ -108,8 +108,7 @@ class _Known:
 
 def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
     """Return the streams that a node of a run state reads: its input, or all that it merges."""
-    stream = StreamFactory.of_node(entry, "input_uri")
-    return [merge_input.stream for merge_input in stream.inputs] if isinstance(stream, MergedStream) else [stream]
+    return [stream for stream, _ in StreamFactory.input_of(entry).parts(Coverage())]
 
 
 def external_inputs(run_state: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:
@@ -154,7 +153,7 @@ def run_preview(
 
 def _given(entry: Mapping[str, Any], there: Sequence[_Known], most: int, *, is_passed_on: bool) -> list[tuple[Id, Any]]:
     """Return the rows that a node gets, under the ids that they have there."""
-    stream = StreamFactory.of_node(entry, "input_uri")
+    stream = StreamFactory.input_of(entry)
     if not isinstance(stream, MergedStream):
         return list(there[0].rows if is_passed_on else _spread(there[0].rows, most))
     # Of each input as large a share as it has of the rows of the run; of none nothing.
@@ -173,7 +172,7 @@ def _run_node(
     encode = JsonlCodec().encoder(b"").encode_other
     source.write_bytes(b"".join(encode(as_row(item, row_id)) + b"\n" for row_id, item in given))
     # What goes through CSV comes back as text: the next node must see it as in the run.
-    is_csv = isinstance(getattr(StreamFactory.of_node(entry, "output_uri"), "codec", None), CsvCodec)
+    is_csv = isinstance(getattr(StreamFactory.output_of(entry), "codec", None), CsvCodec)
     previewed = {
         **entry,
         "input_uri": f"jsonl://{source}",

@@ -190,7 +190,7 @@ def ignored_uris(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
 
 
 def _are_same_place(uri: str, other: str) -> bool:
-    return uri == other or StreamFactory.create(uri).places == StreamFactory.create(other).places
+    return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places
 
 
 def _ignored(run_state: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Note:

@@ -32,11 +32,11 @@ from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
 from llm_datagen.pipeline.warnings import StateHeard
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.lock import whoami
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.owner import whoami
+from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
-from llm_datagen.runs.store import now_text
 
 LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""
@@ -263,7 +263,7 @@ class Run:
             last_first.callback(self._log.close)
             last_first.callback(self._note_end)
             if self._folder is not None:
-                last_first.callback(self._folder.unlock)
+                last_first.callback(self._folder.lock.release)
                 last_first.callback(self._settle_run_state, self._folder)
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)

@@ -13,7 +13,7 @@ from llm_datagen.operators import kept_files
 from llm_datagen.pipeline.output_owners import local_place, places_of
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.rotation import LogFile
-from llm_datagen.streams import Coverage, Place, Stream
+from llm_datagen.streams import Coverage, Place, Source, Stream
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -50,7 +50,7 @@ class Joint:
     """
 
     node_id: str
-    input: Stream
+    input: Source
     output: Stream
     operator: Any
 

@@ -38,7 +38,7 @@ def _operators(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _uri(name: str, value: Any) -> str:
-    StreamFactory.create(value)
+    StreamFactory.source(value)
     return str(value)
 
 

@@ -111,7 +111,7 @@ class StoredPipeline:
             entry["fingerprint"] = fingerprint_of(node.operator)
         joints = [node.joint for node in nodes]
         check_layout(joints, self.log_file, folder)
-        folder.lock()
+        folder.lock.acquire()
         try:
             old = self._old_run_state(folder, if_exists)
             if if_exists == "overwrite":
@@ -119,7 +119,7 @@ class StoredPipeline:
                 folder.remove_files()
             elif old and not is_untouched(old, nodes):
                 if if_exists == "resume":
-                    folder.unlock()
+                    folder.lock.release()
                     return self.resume(folder.pipeline_id, on_change=on_change)
                 # We hold its lock, so what its run state says to be running is not.
                 how = "interrupted" if old["status"] in LIVE else old["status"]
@@ -132,7 +132,7 @@ class StoredPipeline:
             run_state["files"] = kept_paths(joints, self.log_file)
             folder.save(run_state)
         finally:
-            folder.unlock()
+            folder.lock.release()
             folder.remove_if_unused()
         self._folder, self._run_state, self.nodes, self._run = folder, run_state, nodes, None
         self._is_default = False
@@ -232,11 +232,11 @@ class StoredPipeline:
         self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id)
         folder.load()  # when there is no such run, no folder is made for its lock
-        folder.lock()
+        folder.lock.acquire()
         try:
             yield folder, finish(folder, folder.load())
         finally:
-            folder.unlock()
+            folder.lock.release()
 
     def _resume(
         self,

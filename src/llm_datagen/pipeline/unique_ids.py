@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from llm_datagen.errors import IdError
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.reader_writer import NUMBERED
 from llm_datagen.streams.rows import item_of
 
 _BLOCK_ROWS = 4096
@@ -38,7 +37,7 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     if seal is None:
         if (follow and not source.is_sealed()) or source.size() is None:
             return
-    elif seal.source or seal.position().marks.get(NUMBERED):
+    elif seal.source or seal.is_numbered():
         return
     last = -1
     for _, row_id, _ in _ids_of(source):

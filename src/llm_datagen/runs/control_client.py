@@ -128,8 +128,8 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
         ConfigError: when the run refuses the order; nothing is changed then.
         ControlError: when nobody who can be reached from here runs it, or nobody answers.
     """
-    name, owner = f"run {folder.pipeline_id!r}", folder.owner()
-    if owner is None or not (folder.is_locked() or folder.runs_elsewhere()):
+    name, owner = f"run {folder.pipeline_id!r}", folder.lock.owner()
+    if owner is None or not (folder.lock.is_held() or folder.lock.owner_elsewhere()):
         raise ControlError(f"{name} is not running")
     if owner.is_elsewhere:
         raise ControlError(f"{name} runs on {owner.host}, and this is {socket.gethostname()}: do it there")

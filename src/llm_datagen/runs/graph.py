@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.export import is_export
-from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Stream, StreamFactory
+from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.scan import rows_of
@@ -35,7 +35,7 @@ class StreamNode:
     """
 
     where: str
-    stream: Stream
+    stream: Source
     source: StreamNode | None = None
     inputs: tuple[tuple[MergeInput, StreamNode], ...] = ()
     root: RootNames | None = None
@@ -88,7 +88,7 @@ def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
     places = {StreamFactory.create(uri).place for uri in uris}
     found = set()
     for entry in run_state["nodes"]:
-        source, output = StreamFactory.create(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
+        source, output = StreamFactory.source(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
         if places.intersection([*source.places, output.place]):
             found.add(entry["node_id"])
     return frozenset(found)
@@ -102,7 +102,7 @@ def steps_of(run_state: dict[str, Any]) -> list[StreamNode]:
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
     while waiting:
         entry = waiting.pop(0)
-        source, output = StreamFactory.of_node(entry, "input_uri"), StreamFactory.of_node(entry, "output_uri")
+        source, output = StreamFactory.input_of(entry), StreamFactory.output_of(entry)
         if any(place in written and place not in steps for place in source.places) and waiting:
             waiting.append(entry)  # nodes may be wired in any order
             continue
@@ -129,5 +129,5 @@ def _merged(source: MergedStream, steps: Mapping[Place, StreamNode]) -> StreamNo
     )
 
 
-def _is_numbered(source: Stream) -> bool:
+def _is_numbered(source: Source) -> bool:
     return isinstance(source, MergedStream) and source.naming == "numbered"

@@ -18,11 +18,10 @@ from typing import Any
 
 from llm_datagen.errors import IdError
 from llm_datagen.runs.graph import StreamNode, steps_of
+from llm_datagen.streams import Stream
 from llm_datagen.streams.commit_log import Position
-from llm_datagen.streams.coverage import Done
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
-from llm_datagen.streams.storage.memory import MemoryStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,9 @@ class _Family:
         return bool(self._holders or self._buriers)
 
     def _is_buried(self, step: StreamNode) -> bool:
-        return any(dead_letter["_i"] == self._asked for dead_letter in read_dead_letters(step.stream))
+        return isinstance(step.stream, Stream) and any(
+            dead_letter["_i"] == self._asked for dead_letter in read_dead_letters(step.stream)
+        )
 
     def _holds(self, step: StreamNode) -> bool:
         may_hold = not step.inputs and not step.is_export
@@ -149,18 +150,20 @@ class _Family:
         return "descendant" if is_heir else ""
 
     def _dead_letters(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
-        for dead_letter in read_dead_letters(step.stream):
+        output = step.stream
+        assert isinstance(output, Stream)
+        for dead_letter in read_dead_letters(output):
             row_id = dead_letter["_i"]
             relation = self._relation(source, row_id, is_heir=row_id in self._heirs[source])
             if relation:
                 origin.fruitful.add(row_id)
                 item = {"input": dead_letter.get("input", dead_letter.get("raw")), "error": dead_letter["error"]}
-                yield Trace(step.where, step.stream.errors_path, row_id, relation, "dead letter", item)
+                yield Trace(step.where, output.errors_path, row_id, relation, "dead letter", item)
 
     def _copies(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
         yield from self._dead_letters(step, source, origin)
-        if isinstance(step.stream.storage, MemoryStorage) and not step.is_there:
+        if step.stream.is_in_memory and not step.is_there:
             return  # it may have gone with its process
         for row_id, item, number in source.rows_named(set(origin.heirs)):
             if row_id in origin.heirs and row_id not in origin.fruitful:
@@ -170,7 +173,7 @@ class _Family:
 
     def _ends(self, step: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
-        if isinstance(step.stream.storage, MemoryStorage) and not step.is_there:
+        if step.stream.is_in_memory and not step.is_there:
             return  # it may have gone with its process
         for row_id, number in origin.heirs.items():
             if number is not None and row_id not in origin.fruitful:
@@ -189,7 +192,7 @@ def _named_heirs(step: StreamNode, heirs: Mapping[StreamNode, Mapping[Id, int | 
 
 
 def _end(position: Position | None, number: int) -> str:
-    if position is None or number not in Done(position.coverage):
+    if position is None or number not in position.coverage:
         return "pending"
     ends = [name for name, count in (("filtered", position.filtered), ("skipped", position.skipped)) if count]
     return " or ".join(ends) or "missing"

@@ -20,13 +20,11 @@ from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Fingerprint, Place, StreamFactory
 from llm_datagen.streams.commit_log import Position, flaws_of
-from llm_datagen.streams.coverage import Done
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.sink import position_of
-from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.tails import Tails
 
 FINDINGS_SHOWN = 20
@@ -127,8 +125,8 @@ class _Check:
         self.account = NodeAccount(node_id=entry["node_id"])
         self._entry = entry
         self._is_over = is_over
-        self._source = StreamFactory.of_node(entry, "input_uri")
-        self._output = StreamFactory.of_node(entry, "output_uri")
+        self._source = StreamFactory.input_of(entry)
+        self._output = StreamFactory.output_of(entry)
         self._is_own_source = written.issuperset(self._source.places)
         self._has_begun = bool(entry.get("rows_in")) or entry.get("status") == Status.COMPLETED
         found: tuple[str, Position] | None = None
@@ -148,7 +146,7 @@ class _Check:
             self.account.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
         elif size:
             self.account.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
-        elif self._has_begun and not isinstance(storage, MemoryStorage):
+        elif self._has_begun and not self._output.is_in_memory:
             what = f"{path} is gone, with" if size is None else f"{path} is empty, without"
             self.account.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
@@ -171,7 +169,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if isinstance(self._source.storage, MemoryStorage):
+        if self._source.is_in_memory:
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
@@ -219,7 +217,7 @@ class _Check:
     def _dead_letters(self, position: Position) -> set[Id]:
         """Return the ids of the dead letters, which must be rows of the source that are done."""
         found: set[Id] = set()
-        path, done = self._output.errors_path, Done(position.coverage)
+        path, done = self._output.errors_path, position.coverage
         for number, dead_letter in enumerate(read_dead_letters(self._output, position=position, checked=True), start=1):
             row_id = dead_letter["_i"]
             if row_id in found:
@@ -247,7 +245,7 @@ class _Check:
             account.kept = None if ids is None else count
             return
         made = position.marks.get("made") if self._entry["id_scheme"] == "numeric" else None
-        done = Done(position.coverage)
+        done = position.coverage
         seen: set[Id] = set()
         kept: set[Id] = set()
         is_shared = False

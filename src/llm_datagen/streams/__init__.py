@@ -12,13 +12,17 @@ from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.merge_inputs import MergeInput
 from llm_datagen.streams.merged import MergedStream, inputs_of
+from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.streams.reader_writer import StreamReader, StreamWriter
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.base import AppendFile, Place, ReadFile, Storage
 from llm_datagen.streams.storage.local import LocalStorage
-from llm_datagen.streams.stream import ReadLimit, Stream, StreamReader, StreamWriter
+from llm_datagen.streams.stream import Stream
 
 __all__ = [
     "AppendFile",
@@ -42,11 +46,13 @@ __all__ = [
     "Seal",
     "Segment",
     "Sink",
+    "Source",
     "Span",
     "Split",
     "Storage",
     "Stream",
     "StreamFactory",
+    "StreamFiles",
     "StreamReader",
     "StreamWriter",
     "inputs_of",

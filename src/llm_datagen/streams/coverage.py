@@ -55,6 +55,10 @@ class Coverage:
     def __len__(self) -> int:
         return len(self._spans)
 
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._spans, (number, float("inf"))) - 1
+        return at >= 0 and number < self._spans[at].end
+
     def add(self, span: Span) -> bool:
         """Add `span`, merging it with its neighbours.
 
@@ -124,18 +128,3 @@ class Coverage:
             start, offset = span.end, span.offset_end
         gaps.append(Segment(start, offset))
         return gaps
-
-
-class Done:
-    """The numbers of the source rows that a stream covers.
-
-    Args:
-        coverage: the coverage.
-    """
-
-    def __init__(self, coverage: Coverage) -> None:
-        self._spans = [(span.start, span.end) for span in coverage]
-
-    def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._spans, (number, float("inf"))) - 1
-        return at >= 0 and number < self._spans[at][1]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Segment
 from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.formats.unreadable import LongRecord
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.read_limit import readable
 from llm_datagen.streams.storage.base import Place, ReadFile
-
-if TYPE_CHECKING:
-    from llm_datagen.streams.stream import Stream
 
 READ_BYTES = 1024 * 1024
 """A block is about so large; a longer record makes a longer block."""
@@ -31,7 +29,7 @@ class Cursor:
         follow: True: the stream goes on until it is sealed. False: what may be read now is all there is.
     """
 
-    def __init__(self, stream: Stream, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> None:
+    def __init__(self, stream: StreamFiles, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> None:
         self.stream = stream
         self._segments = list(segments)
         self._follow = follow
@@ -126,7 +124,7 @@ class Cursor:
         if self._ended:
             self._segments.clear()
             return False
-        state = self.stream.readable(follow=self._follow)
+        state = readable(self.stream, follow=self._follow)
         if state is None:
             if self._follow:
                 return False

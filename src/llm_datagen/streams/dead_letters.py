@@ -24,9 +24,10 @@ from llm_datagen.streams.coverage import Coverage, Segment, Span
 from llm_datagen.streams.dispatch_log import abandoned, forget
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id, RootNames
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.rows import named
 from llm_datagen.streams.sink import Sink, position_of
-from llm_datagen.streams.stream import Stream
+from llm_datagen.streams.source import Source
 
 _CHUNK_BYTES = 1 << 20
 
@@ -37,7 +38,7 @@ UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
 
 
-def row_or_unparsed(block: Block, number: int, source: Stream, root: RootNames | None) -> tuple[Id, Any]:
+def row_or_unparsed(block: Block, number: int, source: Source, root: RootNames | None) -> tuple[Id, Any]:
     """Return the id and the item of a record of a block; of one that is no row, the id it would have and `UNPARSED`."""
     ordinal = block.start + number
     try:
@@ -46,13 +47,13 @@ def row_or_unparsed(block: Block, number: int, source: Stream, root: RootNames |
         return unparsed_id(ordinal, source, root), UNPARSED
 
 
-def unparsed_id(ordinal: int, source: Stream, root: RootNames | None) -> Id:
+def unparsed_id(ordinal: int, source: Source, root: RootNames | None) -> Id:
     """Return the id that a record would have that is no row, by its number in the source."""
     return root.name(ordinal) if root else source.unparsed_id(ordinal)
 
 
 def read_dead_letters(
-    stream: Stream, *, position: Position | None = None, checked: bool = False
+    stream: StreamFiles, *, position: Position | None = None, checked: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield the dead letters beside a stream that are committed, one after the other: no more than one is in memory.
 
@@ -81,7 +82,7 @@ def read_dead_letters(
         yield value
 
 
-def _lines(stream: Stream, size: int) -> Iterator[bytes]:
+def _lines(stream: StreamFiles, size: int) -> Iterator[bytes]:
     """Yield the lines, newlines included, of the first `size` bytes of the dead letters."""
     if not size:
         return
@@ -145,7 +146,7 @@ def dead_letter(
     return with_check(dumps(value))
 
 
-def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | None) -> int:
+def bury_abandoned(sink: Sink, source: Source, node_id: str, root: RootNames | None) -> int:
     """Dead-letter the rows that were handed out when the process died (at_most_once); return how many.
 
     Raises:
@@ -178,7 +179,7 @@ def bury_abandoned(sink: Sink, source: Stream, node_id: str, root: RootNames | N
     return sum(span.end - span.start for span in spans)
 
 
-def check_dead_letters(stream: Stream) -> None:
+def check_dead_letters(stream: StreamFiles) -> None:
     """See to it that the dead letters of a stream can be released. Only reads.
 
     Raises:
@@ -189,13 +190,13 @@ def check_dead_letters(stream: Stream) -> None:
         _released(stream, found[1])
 
 
-def has_dead_letters(stream: Stream) -> bool:
+def has_dead_letters(stream: StreamFiles) -> bool:
     """Return whether the output of a node has dead letters."""
     found = position_of(stream)
     return found is not None and found[1].dead > 0
 
 
-def release_dead_letters(stream: Stream) -> int:
+def release_dead_letters(stream: StreamFiles) -> int:
     """Let the rows of all dead letters be done again by the node that is resumed next; return how many.
 
     The stream is unsealed. When the process dies half-way, either all or none of them are released.
@@ -222,7 +223,7 @@ def release_dead_letters(stream: Stream) -> int:
         file.close()
 
 
-def _released(stream: Stream, position: Position) -> tuple[list[Span], Coverage]:
+def _released(stream: StreamFiles, position: Position) -> tuple[list[Span], Coverage]:
     """Return the source rows of all dead letters, and what is covered without them."""
     coverage = Coverage(position.coverage)
     released: list[Span] = []

@@ -16,8 +16,8 @@ from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.storage.base import AppendFile
-from llm_datagen.streams.stream import Stream
 
 
 class DispatchLog:
@@ -28,7 +28,7 @@ class DispatchLog:
         sync: whether every line is put on the medium before rows are handed out.
     """
 
-    def __init__(self, stream: Stream, *, sync: bool) -> None:
+    def __init__(self, stream: StreamFiles, *, sync: bool) -> None:
         self._file: AppendFile = stream.storage.open_append(stream.dispatched_path)
         self._sync = sync
         self._chain = ChecksumChain()
@@ -51,7 +51,7 @@ class DispatchLog:
         self._file.append(self._chain.line(_text(sign, span)))
 
 
-def abandoned(stream: Stream, position: Position) -> list[Span]:
+def abandoned(stream: StreamFiles, position: Position) -> list[Span]:
     """Return the rows that were handed out, did not come back, and are not covered. Only reads.
 
     Raises:
@@ -60,7 +60,7 @@ def abandoned(stream: Stream, position: Position) -> list[Span]:
     return [gap for span in _handed_out(stream) for gap in _not_covered(span, position.coverage)]
 
 
-def forget(stream: Stream, spans: Iterable[Span]) -> None:
+def forget(stream: StreamFiles, spans: Iterable[Span]) -> None:
     """Take note that rows may be handed out again."""
     if stream.storage.size(stream.dispatched_path) is None:
         return
@@ -77,7 +77,7 @@ def _text(sign: str, span: Span) -> bytes:
     return f"{sign} {' '.join(map(str, span))}".encode()
 
 
-def _handed_out(stream: Stream) -> Coverage:
+def _handed_out(stream: StreamFiles) -> Coverage:
     """Return the rows that were handed out, and did not come back."""
     lines = (stream.storage.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
     is_chained = not lines or lines[0][:1] not in {b"+", b"-"}

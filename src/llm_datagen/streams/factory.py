@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
+from llm_datagen.streams.source import Source
 from llm_datagen.streams.stream import Stream
 
 
@@ -66,10 +67,26 @@ class StreamFactory:
         return cls._protocols[protocol]
 
     @classmethod
-    def of_node(cls, entry: Mapping[str, Any], which: Literal["input_uri", "output_uri"]) -> Stream:
-        """Return a stream of a node that an image describes, with the node's settings."""
-        data = entry.get("data_config", OLDER)
-        return cls.create(entry[which]).with_data(DataConfig.of(data))
+    def input_of(cls, entry: Mapping[str, Any]) -> Source:
+        """Return what a node reads that the run state describes, with the node's settings."""
+        return cls.source(entry["input_uri"]).with_data(_data_of(entry))
+
+    @classmethod
+    def output_of(cls, entry: Mapping[str, Any]) -> Stream:
+        """Return the stream that a node writes that the run state describes, with the node's settings."""
+        return cls.create(entry["output_uri"]).with_data(_data_of(entry))
+
+    @classmethod
+    def source(cls, uri: str) -> Stream | MergedStream:
+        """Return what is read at `uri`: a stream, or several that are read as one.
+
+        Raises:
+            UnknownProtocolError: naming the known protocols.
+            ConfigError: when the URI is not one.
+        """
+        if isinstance(uri, str) and uri.startswith(PROTOCOL):
+            return MergedStream(uri, cls.create)
+        return cls.create(uri)
 
     @classmethod
     def create(cls, uri: str) -> Stream:
@@ -79,6 +96,8 @@ class StreamFactory:
             UnknownProtocolError: naming the known protocols.
             ConfigError: when the URI is not one.
         """
-        if isinstance(uri, str) and uri.startswith(PROTOCOL):
-            return MergedStream(uri, cls.create)
         return cls.stream_class(uri)(uri)
+
+
+def _data_of(entry: Mapping[str, Any]) -> DataConfig:
+    return DataConfig.of(entry.get("data_config", OLDER))

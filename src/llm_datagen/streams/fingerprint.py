@@ -8,7 +8,8 @@ from typing import Any
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.coverage import Coverage, Span
-from llm_datagen.streams.stream import Stream
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.source import Source
 
 HEAD_BYTES = 8 * 1024 * 1024
 """How much of an input is looked at, from its beginning."""
@@ -32,13 +33,13 @@ class Fingerprint:
     """
 
     @staticmethod
-    def of_input(source: Stream, *, follow: bool) -> dict[str, Any] | None:
+    def of_input(source: Source, *, follow: bool) -> dict[str, Any] | None:
         """Return the fingerprints of what a node reads as it is; of several streams, by their URIs."""
         known = {stream.uri: Fingerprint.of(stream) for stream in source.read_as_is(follow=follow)}
         return known.get(source.uri) if source.places == [source.place] else known
 
     @staticmethod
-    def check_input(source: Stream, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+    def check_input(source: Source, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """See to it that what a node has read is still what it was: of what is read as it is.
 
         Args:
@@ -56,7 +57,7 @@ class Fingerprint:
                 Fingerprint.check(stream, known if stream is source else (known or {}).get(stream.uri), coverage)
 
     @staticmethod
-    def of(stream: Stream) -> dict[str, Any] | None:
+    def of(stream: StreamFiles) -> dict[str, Any] | None:
         """Return the fingerprint of a stream as it is now, as plain data; None when it does not exist."""
         size = stream.size()
         if size is None:
@@ -66,7 +67,7 @@ class Fingerprint:
         return {"size": size, "part": part, "crcs": "".join(f"{crc:08x}" for crc in crcs)}
 
     @staticmethod
-    def check(stream: Stream, known: Any, done: Iterable[Span]) -> None:
+    def check(stream: StreamFiles, known: Any, done: Iterable[Span]) -> None:
         """See to it that what was read of a stream is still what it was.
 
         Args:
@@ -94,7 +95,7 @@ class Fingerprint:
             Fingerprint.check_tail(stream, known["tail"], done)
 
     @staticmethod
-    def check_tail(stream: Stream, tail: Sequence[int], done: Iterable[Span]) -> None:
+    def check_tail(stream: StreamFiles, tail: Sequence[int], done: Iterable[Span]) -> None:
         """See to it that a part of a stream is still what it was, if its rows are done with.
 
         Args:
@@ -110,7 +111,7 @@ class Fingerprint:
             raise _edited(stream, begin, end)
 
 
-def _crcs(stream: Stream, part: int, length: int) -> list[int]:
+def _crcs(stream: StreamFiles, part: int, length: int) -> list[int]:
     file = stream.storage.open_read(stream.path)
     try:
         head = memoryview(file.read_at(0, length))
@@ -125,7 +126,7 @@ def _known_crcs(crcs: str | list[int]) -> list[int]:
     return [int(crcs[at : at + 8], 16) for at in range(0, len(crcs), 8)]
 
 
-def _crc(stream: Stream, begin: int, end: int) -> int:
+def _crc(stream: StreamFiles, begin: int, end: int) -> int:
     file = stream.storage.open_read(stream.path)
     try:
         return zlib.crc32(file.read_at(begin, end - begin))
@@ -143,7 +144,7 @@ def _is_read(begin: int, end: int, read: list[tuple[int, int]]) -> bool:
     return any(first <= begin and end <= last for first, last in read)
 
 
-def _edited(stream: Stream, begin: int, end: int) -> StreamChangedError:
+def _edited(stream: StreamFiles, begin: int, end: int) -> StreamChangedError:
     return StreamChangedError(
         f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
     )

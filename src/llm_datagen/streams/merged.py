@@ -24,7 +24,6 @@ from llm_datagen.streams.ids import Id
 from llm_datagen.streams.merge_inputs import MergeInput, Naming
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.stream import Stream
 
 PROTOCOL = "merge://"
@@ -43,7 +42,7 @@ def inputs_of(uri: str) -> dict[str, str]:
     return {name.removesuffix(_STATIC): uri for name, uri in parse_qsl(uri.partition("?")[2])}
 
 
-class MergedStream(Stream):
+class MergedStream:
     """Several streams, read as one. It cannot be written.
 
     Args:
@@ -56,7 +55,7 @@ class MergedStream(Stream):
     """
 
     def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
-        super().__init__(uri)
+        self.uri = uri
         naming, _, query = uri.removeprefix(PROTOCOL).partition("?")
         self.naming: Naming = check_choice(uri, naming, Naming)
         named = parse_qsl(query, strict_parsing=True)
@@ -64,12 +63,9 @@ class MergedStream(Stream):
             MergeInput(name.removesuffix(_STATIC), number, create(source), name.endswith(_STATIC), self.naming)
             for number, (name, source) in enumerate(named)
         )
-        streams = [merge_input.stream for merge_input in self.inputs]
-        in_memory = [stream for stream in streams if isinstance(stream.storage, MemoryStorage)]
-        self.storage, self.codec = (
-            (*in_memory, *streams)[0].storage,
-            streams[0].codec,
-        )  # what goes with its process decides
+
+    def __repr__(self) -> str:
+        return f"MergedStream({self.uri!r})"
 
     @staticmethod
     def uri_of(naming: Naming, inputs: Mapping[str, str], static: Sequence[str] = ()) -> str:
@@ -90,6 +86,11 @@ class MergedStream(Stream):
     def path(self) -> str:
         """Where the inputs lie, for people."""
         return " and ".join(merge_input.stream.path for merge_input in self.inputs)
+
+    @property
+    def shown(self) -> str:
+        """Where the inputs lie, as they were given."""
+        return " and ".join(merge_input.stream.shown for merge_input in self.inputs)
 
     def anchor(self) -> None:
         """Make the paths of the inputs absolute."""
@@ -121,10 +122,10 @@ class MergedStream(Stream):
         """Return the inputs that are not followed."""
         return [merge_input.stream for merge_input in self.inputs if not follow or merge_input.is_static]
 
-    def has_ended(self, *, follow: bool) -> bool:
-        """Return whether no input goes on. One that is gone does not."""
-        followed = [merge_input.stream for merge_input in self.inputs if follow and not merge_input.is_static]
-        return all(stream.is_sealed() or stream.size() is None for stream in followed)
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether an input goes with the process."""
+        return any(merge_input.stream.is_in_memory for merge_input in self.inputs)
 
     def exists(self) -> bool:
         """Return whether there is anything of every input."""
@@ -148,7 +149,7 @@ class MergedStream(Stream):
         size, rows = sum(seal.size for seal in known), sum(seal.rows or 0 for seal in known)
         return Seal(size=size, rows=rows, complete=True)
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> MergedCursor:
         """Return a cursor over some segments of all inputs.
 
         With `follow` False, an input that is followed and not there yet has no rows.
@@ -168,7 +169,7 @@ class MergedStream(Stream):
         return self.inputs[offset // INPUT_STRIDE].stream.row_error(error, offset % INPUT_STRIDE)
 
 
-class MergedCursor(Cursor):
+class MergedCursor:
     """Reads inputs in turn, a block of one, a block of the next; one that has nothing holds up no other.
 
     Args:
@@ -178,7 +179,7 @@ class MergedCursor(Cursor):
     """
 
     def __init__(self, stream: MergedStream, segments: Sequence[Segment], *, follow: bool) -> None:
-        super().__init__(stream, segments, follow=follow)
+        self.stream = stream
         self._turns: list[tuple[MergeInput, Cursor]] = []
         for merge_input in stream.inputs:
             is_to_come = not follow and not merge_input.is_static and not merge_input.stream.exists()

@@ -7,14 +7,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams.commit_log import read_log
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.seal import Seal
-
-if TYPE_CHECKING:
-    from llm_datagen.streams.stream import Stream
 
 
 class ReadLimit(NamedTuple):
@@ -29,7 +27,7 @@ class ReadLimit(NamedTuple):
     ended: bool
 
 
-def readable(stream: Stream, *, follow: bool) -> ReadLimit | None:
+def readable(stream: StreamFiles, *, follow: bool) -> ReadLimit | None:
     """Return how far a stream may be read now, as `Stream.readable`."""
     # The seal is looked for before the size is taken: after it, the size cannot change.
     done = stream.storage.read_all(stream.done_path)

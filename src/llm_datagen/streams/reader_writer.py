@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm_datagen.config import check_count, check_seconds
 from llm_datagen.errors import StreamIdleError
@@ -13,19 +13,15 @@ from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.formats.base import lines_of
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import ID_FIELD, Id, check_id
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.rows import as_row, item_of
+from llm_datagen.streams.seal import NUMBERED
 from llm_datagen.streams.sink import Sink
-
-if TYPE_CHECKING:
-    from llm_datagen.streams.stream import Stream
 
 EOF_RETRIES = 5
 """How often an empty read is tried again, and said so, before a reader settles down to wait (M18)."""
 
 EOF_RETRY_SECONDS = 0.1
-
-NUMBERED = "numbered"
-"""What a writer remembers: whether every row got its number in the stream as its id, so that none is the user's own."""
 
 _READ_ROWS = 1024
 
@@ -84,7 +80,7 @@ class StreamReader:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: StreamFiles,
         follow: bool,
         retry_interval: float,
         idle_timeout: float | None,
@@ -106,7 +102,7 @@ class StreamReader:
             RowFormatError: on a line that is not a row.
         """
         check_count("batch_size", batch_size)
-        cursor = self._stream.cursor(follow=self._follow)
+        cursor = Cursor(self._stream, follow=self._follow)
         tries, since = 0, time.monotonic()
         try:
             while True:

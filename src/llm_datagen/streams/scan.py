@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.rows import item_of
+from llm_datagen.streams.source import Source
 
 _BLOCK_ROWS = 4096
 
 
 def rows_of(
-    stream: Stream,
+    stream: Source,
     *,
     decode: bool = True,
     strict: bool = True,

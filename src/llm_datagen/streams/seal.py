@@ -17,6 +17,9 @@ FORMAT = 1
 
 LEDGER_FIELD = "ledger"
 
+NUMBERED = "numbered"
+"""A mark that a writer sets: every row got its number in the stream as its id, so that none is the user's own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
@@ -94,6 +97,10 @@ class Seal:
         """Return the seal as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
         return with_check(dumps({**value, LEDGER_FIELD: self.ledger()}))
+
+    def is_numbered(self) -> bool:
+        """Return whether the ids in the stream are those that a writer gave to rows which had none."""
+        return bool((self.marks or {}).get(NUMBERED))
 
     def ledger(self) -> dict[str, int | None] | None:
         """Return what became of the source rows (C1), for people and tools; None when nobody counted them.

@@ -6,13 +6,9 @@ removed by the run of ``a.jsonl``. What tells that a file is a stream of a run i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from llm_datagen.errors import StreamExistsError
-
-if TYPE_CHECKING:
-    from llm_datagen.streams.storage.base import Storage
-    from llm_datagen.streams.stream import Stream
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.storage.base import Storage
 
 WHAT_LIES_BESIDE = {
     ".done": "seal",
@@ -34,7 +30,7 @@ def stream_at(storage: Storage, path: str) -> tuple[str, str] | None:
     return None
 
 
-def check_neighbours(stream: Stream) -> None:
+def check_neighbours(stream: StreamFiles) -> None:
     """See to it that a stream that is to be written is no file of another one, and that none of its files is a stream.
 
     Raises:
@@ -49,7 +45,7 @@ def check_neighbours(stream: Stream) -> None:
         check_beside(stream, f"{stream.path}{ending}", what)
 
 
-def check_beside(stream: Stream, path: str, what: str) -> None:
+def check_beside(stream: StreamFiles, path: str, what: str) -> None:
     """See to it that the file at `path`, beside a stream, is no stream of another run.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from llm_datagen.config import Fsync, check_choice
 from llm_datagen.errors import (
@@ -15,23 +15,31 @@ from llm_datagen.errors import (
     StreamSealedError,
 )
 from llm_datagen.streams.commit_log import CommitLog, Position, check_data, read_log
-from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
 from llm_datagen.streams.spill import Spill
 from llm_datagen.streams.storage.base import AppendFile
 
-if TYPE_CHECKING:
-    from llm_datagen.streams.stream import Stream
-    from llm_datagen.streams.tails import Tails
+
+class CommitMarks(Protocol):
+    """What adds to the marks of each commit."""
+
+    def added_to(self, marks: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
+        """Return the marks of a commit after which `coverage` is done."""
+
+    def close(self) -> None:
+        """Close what is open. May be called more than once."""
+
 
 _HEAD_BYTES = 1 << 20
 _AHEAD_BYTES = 8 << 20
 
 
-def position_of(stream: Stream) -> tuple[str, Position] | None:
+def position_of(stream: StreamFiles) -> tuple[str, Position] | None:
     """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
     seal = stream.read_seal()
     if seal is not None and seal.rows is not None:
@@ -39,7 +47,7 @@ def position_of(stream: Stream) -> tuple[str, Position] | None:
     return read_log(stream.storage, stream.commits_path)
 
 
-def check_recoverable(stream: Stream, source: str) -> Position:
+def check_recoverable(stream: StreamFiles, source: str) -> Position:
     """Return the position that a stream can be continued from; a sealed one, once it is unsealed. Only reads.
 
     Args:
@@ -94,7 +102,7 @@ class Sink:
         StreamBusyError: when another writer has it open.
     """
 
-    def __init__(self, stream: Stream, *, source: str = "", fsync: Fsync = "close") -> None:
+    def __init__(self, stream: StreamFiles, *, source: str = "", fsync: Fsync = "close") -> None:
         check_choice("fsync", fsync, Fsync)
         self.stream = stream
         self._refuse_sealed()
@@ -104,7 +112,7 @@ class Sink:
         self._broken = False
         self._begun = 0  # bytes that are on the medium, or on their way to it
         self._dead_letters: AppendFile | None = None
-        self.tails: Tails | None = None
+        self.tails: CommitMarks | None = None
         """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)

@@ -1,8 +1,4 @@
-"""Streams: durable, append-only logs of rows with a seal.
-
-Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (see `commits`), and
-``out.jsonl.done`` once it has ended (see `seal`). How far it may be read, `readable` says.
-"""
+"""Streams: durable, append-only logs of rows with a seal."""
 
 from __future__ import annotations
 
@@ -12,45 +8,31 @@ from typing import Any, Self
 from warnings import warn
 
 from llm_datagen.config import DataConfig, Fsync
-from llm_datagen.errors import RowFormatError, StreamCorruptError, StreamMissingError
+from llm_datagen.errors import StreamCorruptError, StreamMissingError
 from llm_datagen.streams.checksums import is_unaltered
 from llm_datagen.streams.commit_log import CommitLog, check_data, read_log
 from llm_datagen.streams.coverage import START, Coverage, Segment
 from llm_datagen.streams.cursor import Cursor
-from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.line_numbers import LineCounter
+from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.read_limit import ReadLimit, readable
-from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS, NUMBERED, StreamReader, StreamWriter
+from llm_datagen.streams.reader_writer import EOF_RETRY_SECONDS, StreamReader, StreamWriter
 from llm_datagen.streams.seal import Seal
-from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.sink import Sink, position_of
+from llm_datagen.streams.storage.base import Place
 
 
-class Stream:
-    """A stream. Subclasses say where it lies (`path`, `storage`) and how it is written (`codec`).
+class Stream(StreamFiles):
+    """A stream: its files, and what is done with them.
 
-    Attributes:
-        uri: its URI, as given.
-        storage: the files it is made of.
-        codec: its format.
+    Subclasses say where it lies (`path`, `storage`) and how it is written (`codec`).
     """
-
-    storage: Storage
-    codec: Codec
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._lines = LineCounter()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "disk" in cls.__dict__:
             warn(f"{cls.__name__}.disk is called `storage` now; rename it", DeprecationWarning, stacklevel=2)
             cls.storage = cls.__dict__["disk"]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.uri!r})"
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the stream as it is read and written by other settings than the defaults."""
@@ -61,24 +43,8 @@ class Stream:
         stream.codec = of_codec(data)
         return stream
 
-    @property
-    def path(self) -> str:
-        """Where the data lies."""
-        return self.shown
-
-    @property
-    def shown(self) -> str:
-        """Where the data lies, as it was given: for people."""
-        _, _, rest = self.uri.partition("://")
-        return rest or self.uri
-
     def anchor(self) -> None:
         """Make its path absolute: from here on, the program may change its working directory."""
-
-    @property
-    def place(self) -> Place:
-        """What the stream is, however it is spelled: two streams of the same place are the same stream."""
-        return self.place_of(self.path)
 
     @property
     def places(self) -> list[Place]:
@@ -92,71 +58,6 @@ class Stream:
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of these streams that are not followed until they are sealed."""
         return [] if follow else [self]
-
-    def has_ended(self, *, follow: bool) -> bool:
-        """Return whether it is at its end: sealed, or not followed, or gone."""
-        return not follow or self.is_sealed() or self.size() is None
-
-    def size(self) -> int | None:
-        """Return the bytes that there are; None when it does not exist."""
-        return self.storage.size(self.path)
-
-    def place_of(self, path: str) -> Place:
-        """Return what the file at `path` is, however it is spelled."""
-        return type(self.storage).__name__, path
-
-    @property
-    def spill_folder(self) -> str | None:
-        """Where to put what is too much for memory, before it is written; None: nowhere but in memory."""
-        return None
-
-    @property
-    def done_path(self) -> str:
-        """Where the seal lies."""
-        return f"{self.path}.done"
-
-    @property
-    def commits_path(self) -> str:
-        """Where the commit log lies."""
-        return f"{self.path}.commits"
-
-    @property
-    def errors_path(self) -> str:
-        """Where the dead letters lie: rows that failed while this stream was made."""
-        return f"{self.path}.errors.jsonl"
-
-    @property
-    def dispatched_path(self) -> str:
-        """Where it is written which source rows were handed out, with delivery="at_most_once"."""
-        return f"{self.path}.dispatched"
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Where all lies that may belong to it; the seal comes first, the data last."""
-        return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path
-
-    def exists(self) -> bool:
-        """Return whether there is anything of this stream: data, a commit log or a seal."""
-        return any(self.storage.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
-
-    def is_sealed(self) -> bool:
-        """Return whether the stream has ended."""
-        return self.storage.size(self.done_path) is not None
-
-    def read_seal(self) -> Seal | None:
-        """Return what the seal says; None when there is none, or another program made it."""
-        data = self.storage.read_all(self.done_path)
-        return None if data is None else Seal.parse(data)
-
-    def is_of_engine(self) -> bool:
-        """Return whether this package wrote the stream, so that rows have the form that it gives them; else a user."""
-        seal = self.read_seal()
-        return (seal is not None and seal.rows is not None) or self.storage.size(self.commits_path) is not None
-
-    def is_numbered(self) -> bool:
-        """Return whether the ids in a sealed stream are those that a writer gave to rows which had none."""
-        seal = self.read_seal()
-        return seal is not None and bool((seal.marks or {}).get(NUMBERED))
 
     def check_seal(self) -> None:
         """See to it that a seal that this package wrote is as it was written.
@@ -194,12 +95,6 @@ class Stream:
         finally:
             sink.close()
 
-    def write_seal(self, seal: Seal, *, sync: bool) -> None:
-        """Put the seal in place, atomically; the commit log is not needed after that."""
-        self.storage.replace(self.done_path, seal.dump(), sync=sync)
-        self.storage.remove(self.commits_path)
-        self.storage.remove(self.dispatched_path)
-
     def unseal(self) -> None:
         """Take the seal away, so that the stream can be continued.
 
@@ -229,15 +124,8 @@ class Stream:
             StreamChangedError: when it is not as long as it was.
             StreamCorruptError: when it is not what it was.
         """
-        readable = self.readable()
-        seal = self.read_seal()
-        if seal is not None:
-            position = seal.position() if seal.rows is not None else None
-        else:
-            logged = read_log(self.storage, self.commits_path)
-            position = None if logged is None else logged[1]
-        if readable is not None and position is not None:
-            check_data(self.storage, self.path, position, whole=whole)
+        if self.readable() is not None and (found := position_of(self)) is not None:
+            check_data(self.storage, self.path, found[1], whole=whole)
 
     def delete(self) -> None:
         """Remove the stream with all that belongs to it. The seal goes first, the data last.
@@ -285,45 +173,9 @@ class Stream:
         """Open the stream for writing, recovering it first. See `Sink`."""
         return Sink(self, source=source, fsync=fsync)
 
-    def is_row_start(self, offset: int) -> bool:
-        """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline.
-
-        Or before one: where a stream ended within a line, that line may have got its newline since.
-        """
-        if offset == 0:
-            return True
-        file = self.storage.open_read(self.path)
-        try:
-            return file.read_at(offset - 1, 1) == b"\n" or file.read_at(offset, 1) in (b"", b"\n", b"\r")
-        finally:
-            file.close()
-
-    def line_number(self, offset: int) -> int:
-        """Return the number, from 1, of the first line at or after byte `offset` that is not blank."""
-        known = self._lines.known(offset)
-        if known is not None:
-            return known
-        file = self.storage.open_read(self.path)
-        try:
-            return self._lines.number(file, offset)
-        finally:
-            file.close()
-
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a record that is no row, by its number."""
         return number
-
-    def line_place(self, offset: int) -> str:
-        """Return the path and the line of the row that begins at byte `offset`, for messages.
-
-        Raises:
-            DiskError: when the file cannot be read.
-        """
-        return f"{self.shown}, line {self.line_number(offset)}"
-
-    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
-        """Return the error that says which line cannot be parsed, and why."""
-        return RowFormatError(f"{self.line_place(offset)}: this is not a row: {error}. Mend or remove the line")
 
     def get_writer(self, *, fsync: Fsync = "close") -> StreamWriter:
         """Return a writer for use without a pipeline. Rows that it is given are on disk when write() returns."""
@@ -346,13 +198,3 @@ class Stream:
             on_retry: called with 1, 2, … 5 for the first looks that found nothing.
         """
         return StreamReader(self, follow, retry_interval, idle_timeout, on_retry)
-
-
-__all__ = [
-    "EOF_RETRIES",
-    "EOF_RETRY_SECONDS",
-    "ReadLimit",
-    "Stream",
-    "StreamReader",
-    "StreamWriter",
-]

@@ -8,8 +8,9 @@ from typing import Any
 
 from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.fingerprint import TAIL_BYTES, Fingerprint
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.base import ReadFile
-from llm_datagen.streams.stream import Stream
 
 MARK = "tails"
 """The key under which a commit and a seal hold them, among their marks."""
@@ -27,7 +28,7 @@ class Tails:
         follow: whether what the source reads is followed.
     """
 
-    def __init__(self, source: Stream, *, follow: bool) -> None:
+    def __init__(self, source: Source, *, follow: bool) -> None:
         self._source = source
         static = {stream.place for stream in source.read_as_is(follow=follow)}
         self._tails = [_Tail(stream) if stream.place in static else None for stream, _ in source.parts(Coverage())]
@@ -44,7 +45,7 @@ class Tails:
                 tail.close()
 
     @staticmethod
-    def check(source: Stream, marks: dict[str, Any], coverage: Coverage) -> None:
+    def check(source: Source, marks: dict[str, Any], coverage: Coverage) -> None:
         """See to it that what was read last is still what it was.
 
         Args:
@@ -63,7 +64,7 @@ class Tails:
 class _Tail:
     """The tail of one stream. What is done next is added to the checksum while it is of at most twice `TAIL_BYTES`."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: StreamFiles) -> None:
         self._stream = stream
         self._file: ReadFile | None = None
         self._known: list[int] | None = None

@@ -11,6 +11,7 @@ from io import FileIO
 from typing import NamedTuple, TypeVar
 
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.lock import RunLock
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
@@ -156,6 +157,11 @@ def _strike(fault: Fault, point: Failpoint) -> None:
     raise OSError(number, os.strerror(number), point.path)
 
 
+def install(storage: LocalStorage) -> None:
+    """Let all file streams, run folders and locks of this process use a storage."""
+    FileStream.storage = RunFolder.storage = RunLock.storage = storage
+
+
 @contextlib.contextmanager
 def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyStorage]:
     """Let things go wrong as planned: for all file streams and run folders of this process, until the block ends.
@@ -169,12 +175,12 @@ def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyStorage]:
         The storage, with what was hit and what happened.
     """
     storage = FaultyStorage(plan)
-    before = FileStream.storage, RunFolder.storage
-    FileStream.storage = RunFolder.storage = storage
+    before = RunFolder.storage
+    install(storage)
     try:
         yield storage
     finally:
-        FileStream.storage, RunFolder.storage = before
+        install(before)
         storage.thaw()
 
 
@@ -192,5 +198,5 @@ def inject_from_env() -> FaultyStorage | None:
     if not text:
         return None
     storage = FaultyStorage(FaultPlan.from_json(text))
-    FileStream.storage = RunFolder.storage = storage
+    install(storage)
     return storage

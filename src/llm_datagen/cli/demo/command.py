@@ -65,11 +65,11 @@ def _remove(out_dir: Path) -> None:
         if files.definitions.exists() or files.questions.exists():
             raise ConfigError(f"{out_dir} holds no demo that could be started afresh; choose another directory")
         return
-    folder.lock()
+    folder.lock.acquire()
     try:
         for node in folder.load()["nodes"]:
             StreamFactory.create(node["output_uri"]).delete()
         StreamFactory.create(f"jsonl://{files.definitions}").delete()
     finally:
-        folder.unlock()
+        folder.lock.release()
     shutil.rmtree(folder.path)

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.id_ranges import joined_ranges
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
-from llm_datagen.executors.row_input import excerpt
+from llm_datagen.executors.row_input import RowInput, excerpt
 from llm_datagen.messages import OperatorFailure
-from llm_datagen.streams import Block, Span
-from llm_datagen.streams.dead_letters import UNPARSED, dead_letter, row_or_unparsed
+from llm_datagen.streams import Block
+from llm_datagen.streams.dead_letters import UNPARSED, row_or_unparsed
 
 PARTS = 16
 """A task whose process died is divided into so many parts: a death costs a start, a small part hardly anything."""
@@ -40,13 +41,13 @@ class CrashIsolation:
     """The way of one block through processes that may die. Used by one thread.
 
     Args:
-        kernel: the node's.
+        processing: the node's.
         block: the rows.
         may_repeat: whether rows that were in a process that died may be called again.
     """
 
-    def __init__(self, kernel: Kernel, block: Block, *, may_repeat: bool) -> None:
-        self._kernel = kernel
+    def __init__(self, processing: Processing, block: Block, *, may_repeat: bool) -> None:
+        self._processing = processing
         self._block = block
         self._may_repeat = may_repeat
         self._parts = [_Part(block)]  # the next one last
@@ -56,7 +57,7 @@ class CrashIsolation:
 
     def next(self) -> Block | None:
         """Return the rows to be done next; None when there are none, or a call has failed, or no call may begin now."""
-        if self._is_over or not self._parts or self._kernel.is_interrupted():
+        if self._is_over or not self._parts or self._processing.is_interrupted():
             return None
         return self._parts[-1].block
 
@@ -76,15 +77,15 @@ class CrashIsolation:
     def died(self, error: WorkerDiedError) -> None:
         """Take note that the rows that `next` has returned were in a process that died."""
         part = self._parts.pop()
-        call = self._kernel.call
-        rows, step = len(part.block.records), self._kernel.step
+        call = self._processing.call
+        rows, step = len(part.block.records), self._processing.step
         if not self._may_repeat:
             self._fail(part, error, is_unknown=True)
         elif rows > step:
             self._divide(part, max(step, -(-rows // (PARTS * step)) * step))
         elif (not part.is_divided or rows == 1) and (pause := self._pause_after(part.attempts + 1)) is not None:
             self._parts.append(part._replace(attempts=part.attempts + 1))
-            self._kernel.retries.sleep(pause, self._kernel.is_interrupted)
+            self._processing.retries.sleep(pause, self._processing.is_interrupted)
         elif rows > 1 and call.bisect:
             self._divide(part._replace(is_divided=True), rows // 2)
         else:
@@ -93,16 +94,16 @@ class CrashIsolation:
     def end(self, error: BaseException) -> None:
         """Take note that nothing more can be done: a process cannot be had, or used. The node has failed, or stops."""
         is_stop = isinstance(error, StopRun)
-        failure = failure_of(self._kernel, self._block, 0, error, is_fatal=not is_stop)
+        failure = failure_of(self._processing, self._block, 0, error, is_fatal=not is_stop)
         self._is_over, self._failure = True, replace(failure, is_stop=is_stop)
 
     def _pause_after(self, attempts: int) -> float | None:
-        return self._kernel.retries.pause_after(attempts)
+        return self._processing.retries.pause_after(attempts)
 
     def _divide(self, part: _Part, size: int) -> None:
         parts = []
         rest = part.block
-        parent_batches = self._kernel.parent_batches
+        parent_batches = self._processing.parent_batches
         while len(rest.records) > size:
             end = size if parent_batches is None or part.is_divided else parent_batches.boundary(rest, size)
             head, rest = rest.split_at(end)
@@ -111,7 +112,7 @@ class CrashIsolation:
 
     def _fail(self, part: _Part, error: WorkerDiedError, *, is_unknown: bool = False) -> None:
         rows = len(part.block.records)
-        failure = failure_of(self._kernel, part.block, rows, error, attempts=part.attempts + 1)
+        failure = failure_of(self._processing, part.block, rows, error, attempts=part.attempts + 1)
         self._is_over, self._failure = True, replace(failure, is_unknown=is_unknown)
 
     def result(self) -> BlockResult:
@@ -129,7 +130,7 @@ class CrashIsolation:
             data=b"".join(result.data for result in results if isinstance(result.data, bytes)),
             filtered=sum(result.filtered for result in results),
             ids=(firsts[0], lasts[-1]) if firsts else (None, None),
-            marks=_marks(results),
+            marks=joined_ranges([result.marks for result in results if result.marks is not None]),
             rest=rest if rest.records else None,
             failure=self._failure,
             skipped=sum(result.skipped for result in results),
@@ -141,45 +142,23 @@ class CrashIsolation:
         )
 
 
-def _marks(results: list[BlockResult]) -> dict[str, Any] | None:
-    """Return the ranges of ids together. Whether they may meet is for the writer to say."""
-    known = [result.marks for result in results if result.marks is not None]
-    if not known:
-        return None
-    ranges = {kind: [marks[kind] for marks in known if kind in marks] for kind in ("kept", "made")}
-    return {kind: [min(f[0] for f in found), max(f[1] for f in found)] for kind, found in ranges.items() if found}
-
-
-def failed_items(kernel: Kernel, block: Block, numbers: range) -> list[Any]:
+def failed_items(processing: Processing, block: Block, numbers: range) -> list[Any]:
     """Return the items of some records of a block; those that cannot be parsed are left out."""
-    rows = (row_or_unparsed(block, number, kernel.source, kernel.root) for number in numbers)
+    rows = (row_or_unparsed(block, number, processing.source, processing.root) for number in numbers)
     return [item for _, item in rows if item is not UNPARSED]
 
 
 def failure_of(
-    kernel: Kernel, block: Block, rows: int, error: BaseException, *, attempts: int = 1, is_fatal: bool = False
+    processing: Processing, block: Block, rows: int, error: BaseException, *, attempts: int = 1, is_fatal: bool = False
 ) -> OperatorFailure:
     """Return the failure of the first rows of a block, with their dead letters."""
     record = FailureRecord.of(error)
-    known = [row_or_unparsed(block, number, kernel.source, kernel.root) for number in range(rows)]
-    is_kept = kernel.policy.on_error == "dead_letter" and not is_fatal
-    dead_letters = [
-        dead_letter(
-            row_id,
-            item,
-            record=block.records[number],
-            node_id=kernel.ctx.node_id,
-            error=record,
-            attempts=attempts,
-            source=Span(
-                block.start + number,
-                block.start + number + 1,
-                block.offset_after(number),
-                block.offset_after(number + 1),
-            ),
-        )
-        for number, (row_id, item) in enumerate(known if is_kept else ())
-    ]
+    known = [row_or_unparsed(block, number, processing.source, processing.root) for number in range(rows)]
+    dead_letters = b""
+    if processing.policy.on_error == "dead_letter" and not is_fatal:
+        row_input = RowInput(block, processing.source, processing.root)
+        node_id = processing.ctx.node_id
+        dead_letters = row_input.dead_letters(range(rows), node_id=node_id, error=record, attempts=attempts)
     items = [item for _, item in known if item is not UNPARSED]
     ids = tuple(row_id for row_id, _ in known)
     return OperatorFailure(
@@ -188,7 +167,7 @@ def failure_of(
         items,
         ids,
         rows,
-        b"".join(dead_letters),
+        dead_letters,
         is_fatal=is_fatal,
         row=block.start,
         offset=block.offset_after(0),

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.errors import RowFormatError
-from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.processing import CallGate
 from llm_datagen.streams.formats.base import Codec, Encoder
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
@@ -29,9 +29,8 @@ class Engine:
         self._lock = threading.Lock()
         self._inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.is_canceling = False
-        self.is_paused = False
-        self.kernel: Kernel | None = None
-        """What begins no call while it is held."""
+        self.gate = CallGate()
+        """What the engine shuts while the run is paused."""
 
     def listen(self) -> None:
         """Take what comes, on a thread of its own, for as long as this process lives."""
@@ -44,18 +43,13 @@ class Engine:
                 if message[0] == "cancel":
                     self.is_canceling = True
                 elif message[0] == "pause":
-                    self._pause(message[1])
+                    self.gate.is_paused = message[1]
                 else:
                     if message[0] == "task":
-                        self._pause(False)
+                        self.gate.is_paused = False
                     self._inbox.put(message)
         except (EOFError, OSError):
             os._exit(1)  # the engine has gone: nobody wants what is being done here
-
-    def _pause(self, is_paused: bool) -> None:
-        self.is_paused = is_paused
-        if self.kernel is not None:
-            self.kernel.is_paused = is_paused
 
     def next(self) -> tuple[Any, ...]:
         """Return the next task or answer; wait for it."""
@@ -101,7 +95,7 @@ class WorkerContext:
 
     def is_paused(self) -> bool:
         """Return whether the run is paused."""
-        return self._engine.is_paused
+        return self._engine.gate.is_paused
 
     def log(self, message: str, **fields: Any) -> None:
         """Write a line to platform.log and tell the hooks."""

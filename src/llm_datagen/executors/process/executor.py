@@ -17,10 +17,10 @@ from typing import Any
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.base import Outlet
-from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.process.crash_isolation import CrashIsolation
 from llm_datagen.executors.process.handle import WorkerProcess
 from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.thread_pool import WorkerPool
 from llm_datagen.streams import Block
@@ -46,7 +46,7 @@ class ProcessExecutor:
     Args:
         name: the node's id.
         packed: the operator, and the codec of the output; see `transport.pack`.
-        kernel: what to do with a block. The processes make their own from its settings.
+        processing: how rows are processed. The processes make their own from its settings.
         outlet: where results go.
         workers: processes at most.
         policy: how often a call that failed is made again.
@@ -61,17 +61,17 @@ class ProcessExecutor:
         self,
         name: str,
         packed: bytes,
-        kernel: Kernel,
+        processing: Processing,
         outlet: Outlet,
         workers: int,
         *,
         policy: FailurePolicy,
         may_repeat: bool = True,
     ) -> None:
-        self._kernel = kernel
+        self._processing = processing
         self._outlet = outlet
         self._may_repeat = may_repeat
-        self._setup = WorkerSetup.of(kernel, packed, policy, SLICE_SECONDS)
+        self._setup = WorkerSetup.of(processing, packed, policy, SLICE_SECONDS)
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._changed = threading.Condition()
@@ -151,7 +151,7 @@ class ProcessExecutor:
             raise self._error
 
     def _work(self, task: int, block: Block) -> None:
-        isolation = CrashIsolation(self._kernel, block, may_repeat=self._may_repeat)
+        isolation = CrashIsolation(self._processing, block, may_repeat=self._may_repeat)
         try:
             self._run(isolation)
         except BaseException as error:  # noqa: BLE001 - there is no process to be had; this must not leave the thread
@@ -169,7 +169,7 @@ class ProcessExecutor:
 
     def _run_part(self, isolation: CrashIsolation, part: Block) -> None:
         worker = self._take()
-        if self._kernel.is_interrupted():  # it has taken its time to start
+        if self._processing.is_interrupted():  # it has taken its time to start
             self._give_back(worker)
             return
         try:
@@ -212,7 +212,7 @@ class ProcessExecutor:
         return self._start_worker()
 
     def _start_worker(self) -> WorkerProcess:
-        worker = WorkerProcess(self._setup, self._kernel)
+        worker = WorkerProcess(self._setup, self._processing)
         with self._changed:
             self._workers.add(worker)
             if self._is_given_up:

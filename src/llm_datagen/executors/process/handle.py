@@ -13,12 +13,12 @@ from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.allowance import ErrorAllowance
-from llm_datagen.executors.kernel import Kernel
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.crash_isolation import failed_items
 from llm_datagen.executors.process.pickling import pack_decoder, unpack_error
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.process.worker import SIGNALS
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
@@ -39,12 +39,12 @@ class WorkerProcess:
 
     Args:
         setup: what it needs to know.
-        kernel: whose context and streams it is given.
+        processing: whose context and streams it is given.
     """
 
-    def __init__(self, setup: WorkerSetup, kernel: Kernel) -> None:
+    def __init__(self, setup: WorkerSetup, processing: Processing) -> None:
         self._setup = setup
-        self._kernel = kernel
+        self._processing = processing
         self._decode: Any = None
         self._is_told = False
         self._failed = 0  # rows of the task, of those that may fail
@@ -81,8 +81,8 @@ class WorkerProcess:
         try:
             _, result, is_unfinished, failures = self._answer("in a call")
         except WorkerDiedError:
-            if isinstance(self._kernel.allowance, ErrorAllowance):
-                self._kernel.allowance.give_back(self._failed)
+            if isinstance(self._processing.allowance, ErrorAllowance):
+                self._processing.allowance.give_back(self._failed)
             raise
         return self._completed(result, block, failures, is_unfinished=is_unfinished)
 
@@ -123,13 +123,13 @@ class WorkerProcess:
 
     def _answer(self, when: str) -> Any:
         """Return the next answer; do meanwhile what the process asks for."""
-        ctx = self._kernel.ctx
+        ctx = self._processing.ctx
         is_paused = False
         while True:
             if not self._is_told and ctx.is_cancelled():
                 self._is_told = True
                 self._send(("cancel",))
-            if is_paused != self._kernel.is_paused:
+            if is_paused != self._processing.gate.is_paused:
                 is_paused = not is_paused
                 self._send(("pause", is_paused))  # with the next task it goes on anyway
             if not self._channel.is_readable(POLL_SECONDS):
@@ -152,20 +152,20 @@ class WorkerProcess:
                     self._send(("answer", self._may_fail(rows, settled)))
                 case "first_row", row:
                     with contextlib.suppress(Exception):  # the process gets the same error, for its row
-                        self._kernel.encoder.encode(row)
-                    self._send(("answer", self._kernel.encoder.preamble()))
+                        self._processing.encoder.encode(row)
+                    self._send(("answer", self._processing.encoder.preamble()))
                 case answer:
                     return answer
 
     def _may_fail(self, rows: int, settled: int) -> bool:
-        may_fail = self._kernel.survives(rows, settled)
+        may_fail = self._processing.survives(rows, settled)
         if may_fail:
             self._failed += rows
         return may_fail
 
     def _row_error(self, text: str, offset: int) -> str:
         try:
-            return str(self._kernel.source.row_error(ValueError(text), offset))
+            return str(self._processing.source.row_error(ValueError(text), offset))
         except Exception as error:  # noqa: BLE001 - the source has gone meanwhile
             return f"this is not a row: {text} (and which line it is cannot be said: {error})"
 
@@ -183,7 +183,7 @@ class WorkerProcess:
 
     def _failure(self, block: Block, told: OperatorFailure, packed: bytes | None, is_called: bool) -> OperatorFailure:
         first = told.row - block.start
-        items = failed_items(self._kernel, block, range(first, first + told.rows)) if is_called else []
+        items = failed_items(self._processing, block, range(first, first + told.rows)) if is_called else []
         return replace(told, error=unpack_error(packed, told.record), items=items)
 
     def _death(self, when: str) -> WorkerDiedError:
@@ -199,7 +199,7 @@ class WorkerProcess:
             what = f"was killed by {name}"
             if -status == signal.SIGKILL:
                 what += " (which is what the system does when memory is short)"
-        return WorkerDiedError(f"the worker process of {self._kernel.ctx.node_id} {what}, {when}")
+        return WorkerDiedError(f"the worker process of {self._processing.ctx.node_id} {what}, {when}")
 
 
 def _start(fds: tuple[int, int]) -> subprocess.Popen[bytes]:

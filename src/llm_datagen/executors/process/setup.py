@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.processing import Processing
 from llm_datagen.streams.ids import RootNames
 
 
@@ -22,7 +22,7 @@ class WorkerSetup:
         node_id: the node's id.
         pipeline_id: the pipeline's id.
         folder: where the operator may keep files of its own.
-        batch_size, batch_by, id_scheme, root, policy, slice_seconds: as in `Kernel`.
+        batch_size, batch_by, id_scheme, root, policy, slice_seconds: as in `Processing`.
     """
 
     sys_path: list[str]
@@ -38,18 +38,18 @@ class WorkerSetup:
     slice_seconds: float
 
     @classmethod
-    def of(cls, kernel: Kernel, packed: bytes, policy: FailurePolicy, slice_seconds: float) -> Self:
-        """Return what a worker needs to know to do what `kernel` does."""
+    def of(cls, processing: Processing, packed: bytes, policy: FailurePolicy, slice_seconds: float) -> Self:
+        """Return what a worker needs to know to do what `processing` does."""
         return cls(
             sys_path=[str(Path(entry).absolute()) for entry in sys.path],
             packed=packed,
-            node_id=kernel.ctx.node_id,
-            pipeline_id=kernel.ctx.pipeline_id,
-            folder=kernel.ctx.folder,
-            batch_size=kernel.step,
-            batch_by=kernel.batch_by,
-            id_scheme=kernel.id_scheme,
-            root=kernel.root,
+            node_id=processing.ctx.node_id,
+            pipeline_id=processing.ctx.pipeline_id,
+            folder=processing.ctx.folder,
+            batch_size=processing.step,
+            batch_by=processing.batch_by,
+            id_scheme=processing.id_scheme,
+            root=processing.root,
             policy=policy,
             slice_seconds=slice_seconds,
         )

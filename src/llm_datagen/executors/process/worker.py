@@ -17,17 +17,17 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors import signals
-from llm_datagen.executors.kernel import Kernel
+from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
-from llm_datagen.streams.formats.base import Codec
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl+C goes to every process of a terminal, and SIGTERM to every process of a service: the engine decides."""
@@ -60,10 +60,10 @@ def _serve(channel: Channel) -> None:
     try:
         sys.path[:] = setup.sys_path
         operator, codec = pickle.loads(setup.packed)
-        kernel, encoder = _kernel(engine, setup, operator, codec)
-        engine.kernel = kernel
+        encoder = FirstRowEncoder(engine, codec)
+        processing = _processing(engine, setup, operator, encoder)
         _call(operator, "setup")
-        watch = StateWatch(operator, kernel.ctx)
+        watch = StateWatch(operator, processing.ctx)
         watch.begin()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the engine hears of it
         engine.tell("failed", FailureRecord.of(error), pack_error(error))
@@ -75,10 +75,10 @@ def _serve(channel: Channel) -> None:
         if message[2] is not None:
             decode = pickle.loads(message[2])
         block.decode = decode
-        result = kernel.run(block)
+        result = run_block(processing, block)
         engine.tell("done", *_parts(result))
-        if kernel.encoder is encoder and encoder.settled is not None:
-            kernel.encoder = encoder.settled
+        if processing.encoder is encoder and encoder.settled is not None:
+            processing = replace(processing, encoder=encoder.settled)
         del message, block, result
     failure: tuple[Any, ...] = (None, None)
     try:
@@ -92,11 +92,10 @@ def _serve(channel: Channel) -> None:
     engine.tell("ended", *failure)
 
 
-def _kernel(engine: Engine, setup: WorkerSetup, operator: Any, codec: Codec) -> tuple[Kernel, FirstRowEncoder]:
-    encoder = FirstRowEncoder(engine, codec)
+def _processing(engine: Engine, setup: WorkerSetup, operator: Any, encoder: FirstRowEncoder) -> Processing:
     source: Any = RemoteSource(engine)
-    kernel = Kernel(
-        Call(operator),
+    return Processing(
+        call=Call(operator),
         source=source,
         encoder=encoder,
         ctx=WorkerContext(engine, setup),
@@ -108,8 +107,8 @@ def _kernel(engine: Engine, setup: WorkerSetup, operator: Any, codec: Codec) -> 
         allowance=RemoteAllowance(engine),
         slice_seconds=setup.slice_seconds,
         calls_per_check=4,  # nobody can take rows away from here
+        gate=engine.gate,
     )
-    return kernel, encoder
 
 
 def _call(operator: Any, method: str) -> None:

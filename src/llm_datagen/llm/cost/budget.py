@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from llm_datagen.config import check_count
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.cost.prices import PICO, Prices, known_prices, prompt_and_output
+from llm_datagen.llm.cost.prices import PICO, TokenPrices, known_prices, prompt_and_output
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs.usage import dollars
 from llm_datagen.streams.formats.json_text import dumps
@@ -19,7 +19,7 @@ IMAGE_TOKENS = 50_000
 _HIDDEN_TOKENS = 100
 """For what endpoints put around the messages."""
 _LARGEST = 1 << 62
-"""What the spend's file can hold of a call; no budget has room for that much."""
+"""What the spend file can hold of a call; no budget has room for that much."""
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
 
@@ -43,19 +43,49 @@ class Amount(NamedTuple):
         return Amount(self.picodollars - other.picodollars, self.tokens - other.tokens)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a run may spend at most. Made by `checked_budget`.
+    """What a run may spend at most: money, tokens, or both.
 
     Attributes:
-        picodollars: money; None for any.
+        usd: US dollars; None for any.
         tokens: tokens of prompts and answers together; None for any.
         image_tokens: what an image in a prompt needs at most.
+        picodollars: `usd` as a whole number.
+
+    Raises:
+        ConfigError: when a value is wrong, or there is no cap.
     """
 
-    picodollars: int | None = None
+    usd: float | None = None
     tokens: int | None = None
     image_tokens: int = IMAGE_TOKENS
+    picodollars: int | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.usd is None and self.tokens is None:
+            raise ConfigError("budget must have a cap: usd (US dollars), tokens, or both")
+        object.__setattr__(self, "picodollars", None if self.usd is None else _picodollars(self.usd))
+        if self.tokens is not None:
+            check_count("budget['tokens']", self.tokens)
+        check_count("budget['image_tokens']", self.image_tokens)
+
+    @classmethod
+    def of(cls, given: Budget | Mapping[str, Any]) -> Budget:
+        """Return the budget that a user gave, perhaps as a dict with the names of the attributes.
+
+        Raises:
+            ConfigError: when it is none.
+        """
+        if isinstance(given, Budget):
+            return given
+        keys = set(given) if isinstance(given, Mapping) else set()
+        if not keys & {"usd", "tokens"} or not keys <= {"usd", "tokens", "image_tokens"}:
+            raise ConfigError(
+                "budget must be a Budget, or a dict of 'usd' (US dollars), 'tokens', or both (and 'image_tokens'), not "
+                f"{given!r}"
+            )
+        return cls(**given)
 
     def holds(self, amount: Amount) -> bool:
         """Return whether that much may be spent in all."""
@@ -69,13 +99,9 @@ class Budget:
         Raises:
             ConfigError: when one is not above 0.
         """
-        return replace(
-            self,
-            picodollars=self.picodollars if usd is None else _picodollars(usd),
-            tokens=self.tokens if tokens is None else check_count("budget['tokens']", tokens),
-        )
+        return replace(self, usd=self.usd if usd is None else usd, tokens=self.tokens if tokens is None else tokens)
 
-    def most(self, request: ChatRequest, prices: Prices | None) -> Amount:
+    def most(self, request: ChatRequest, prices: TokenPrices | None) -> Amount:
         """Return the most that a try of `request` can cost.
 
         Args:
@@ -124,12 +150,12 @@ def most_prompt_tokens(request: ChatRequest, image_tokens: int = IMAGE_TOKENS) -
     return size + others * image_tokens + _HIDDEN_TOKENS
 
 
-def spent_on(usage: Mapping[str, int], prices: Prices | None) -> Amount | None:
+def spent_on(usage: Mapping[str, int], prices: TokenPrices | None) -> Amount | None:
     """Return what a call cost; None when the endpoint did not say.
 
     Args:
         usage: `ChatAnswer.usage`.
-        prices: None when they are not known; then the money is not counted.
+        prices: None when they are not known; then dollars are not counted.
     """
     if "prompt_tokens" not in usage:
         return None
@@ -143,43 +169,28 @@ def answer_limit(params: Mapping[str, Any]) -> int | None:
     return max(limits, default=None)
 
 
-def checked_budget(
-    budget: Any, params: Mapping[str, Any], model: str, url: str, prices: Prices | None
-) -> Budget | None:
-    """Return the budget that a user gave; None for None.
+def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str, prices: TokenPrices | None) -> None:
+    """Check that a budget can be kept at an endpoint.
 
     Args:
-        budget: ``{"usd": 5.0}``, ``{"tokens": 2_000_000}`` or both, perhaps with ``"image_tokens"``.
-        params: the other fields of the requests.
+        budget: what may be spent.
+        params: the fields of the requests.
         model: the model that is asked.
         url: where the calls go.
         prices: what they cost; None for what is known of the model.
 
     Raises:
-        ConfigError: when it is not such a dict, the requests do not limit their answers, or it is in dollars and no
-            price is known.
+        ConfigError: when the requests do not limit their answers, or it is in dollars and no price is known.
     """
-    if budget is None:
-        return None
-    keys = set(budget) if isinstance(budget, Mapping) else set()
-    if not keys & {"usd", "tokens"} or not keys <= {"usd", "tokens", "image_tokens"}:
-        raise ConfigError(
-            f"budget must be a dict of 'usd' (US dollars), 'tokens', or both (and 'image_tokens'), not {budget!r}"
-        )
     if not answer_limit(params):
         raise ConfigError(
             "budget needs a limit of the answers, to know before a call what it can cost: give params "
             "'max_tokens' (or 'max_completion_tokens')"
         )
-    if "usd" in keys and prices is None and known_prices(model, url) is None:
+    if budget.usd is not None and prices is None and known_prices(model, url) is None:
         raise ConfigError(
             f"budget in US dollars: no price is known of model {model!r} at {url}: give prices, or a budget of tokens"
         )
-    return Budget(
-        _picodollars(budget["usd"]) if "usd" in keys else None,
-        check_count("budget['tokens']", budget["tokens"]) if "tokens" in keys else None,
-        check_count("budget['image_tokens']", budget.get("image_tokens", IMAGE_TOKENS)),
-    )
 
 
 def _picodollars(value: Any) -> int:

@@ -12,10 +12,10 @@ from yarl import URL
 from llm_datagen.errors import StopRun
 from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.plausibility import believable
-from llm_datagen.llm.cost.prices import PriceList, Prices, known_prices
+from llm_datagen.llm.cost.prices import PriceList, TokenPrices, known_prices
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
-from llm_datagen.llm.http.endpoint import Endpoint
+from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.llm.waits import Waits, is_paused
@@ -28,18 +28,18 @@ class CostLayer(Layer):
 
     Args:
         inner: makes one try.
-        endpoint: where that goes.
+        address: where that goes.
         prices: what a call costs there; None for what is known of its model.
         budget: what the run may spend in all; None for any amount. Then what it spends is not written down.
     """
 
     def __init__(
-        self, inner: Transport, endpoint: Endpoint, *, prices: Prices | None = None, budget: Budget | None = None
+        self, inner: Transport, address: Address, *, prices: TokenPrices | None = None, budget: Budget | None = None
     ) -> None:
         super().__init__(inner)
-        self._endpoint = endpoint
+        self._address = address
         self._given = prices
-        self._prices = PriceList(endpoint.label, prices)
+        self._prices = PriceList(address.label, prices)
         self._budget = budget
         self._spend: Spend | None = None
         self._waits = Waits()
@@ -48,7 +48,7 @@ class CostLayer(Layer):
     async def open(self) -> None:
         """Get the prices ready, then open the inner transport."""
         if self._given is None:
-            await asyncio.to_thread(known_prices, "", self._endpoint.label)  # an import that takes a moment
+            await asyncio.to_thread(known_prices, "", self._address.label)  # an import that takes a moment
         await super().open()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
@@ -65,7 +65,7 @@ class CostLayer(Layer):
             self._log_once(
                 request,
                 "price",
-                f"no price is known of model {request.model!r} at {self._endpoint.host}: what it costs is not "
+                f"no price is known of model {request.model!r} at {self._address.host}: what it costs is not "
                 "counted; give prices={'input': …, 'output': …} if it costs anything",
             )
         try:
@@ -75,7 +75,7 @@ class CostLayer(Layer):
                 answer = await self._within(self._budget, request, prices)
         except LLMRequestError as error:
             if error.is_served:  # it was paid for, whatever it was
-                self._report(request, self._endpoint.host, request.model, error.usage, prices)
+                self._report(request, self._address.host, request.model, error.usage, prices)
             raise
         self._report(request, URL(answer.endpoint).host or "", answer.model, answer.usage, prices)
         return answer if prices is None else replace(answer, cost=prices.cost(answer.usage))
@@ -89,7 +89,7 @@ class CostLayer(Layer):
             if spend is not None:
                 spend.leave()
 
-    async def _within(self, budget: Budget, request: ChatRequest, prices: Prices | None) -> ChatAnswer:
+    async def _within(self, budget: Budget, request: ChatRequest, prices: TokenPrices | None) -> ChatAnswer:
         if prices is None and budget.picodollars is not None:
             raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
         spend, need = self._joined(request), budget.most(request, prices)
@@ -118,7 +118,7 @@ class CostLayer(Layer):
                 request,
                 "limit",
                 f"a call of model {request.model!r} used {spent.tokens:,} tokens, and {need.tokens:,} were taken for "
-                f"the most: {self._endpoint.host} does not keep to max_tokens, or puts much around the messages; the "
+                f"the most: {self._address.host} does not keep to max_tokens, or puts much around the messages; the "
                 "budget may be exceeded by that",
             )
         return answer
@@ -138,14 +138,14 @@ class CostLayer(Layer):
             self._log_once(
                 request,
                 "nonsense",
-                f"{self._endpoint.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
+                f"{self._address.host} says of a call of model {request.model!r}: {nonsense}, which cannot be: it is "
                 "taken as not said, and a budget counts the most that the call can cost",
             )
         return believed
 
     @staticmethod
     def _report(
-        request: ChatRequest, provider: str, model: str, usage: Mapping[str, int], prices: Prices | None
+        request: ChatRequest, provider: str, model: str, usage: Mapping[str, int], prices: TokenPrices | None
     ) -> None:
         """Report what a call that was served has used."""
         if request.ctx is None:

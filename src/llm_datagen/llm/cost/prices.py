@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.http.endpoint import LOOPBACK
+from llm_datagen.llm.http.address import LOOPBACK
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, TieredPrices
@@ -28,7 +28,6 @@ _TOKENS = 1_000_000
 _DEAREST = 100_000
 """US dollars a million tokens; a price above it is a mistake in the unit."""
 _FRESH_SECONDS = 60.0
-_GIVEN = ("input", "output", "cached_input")
 _NOT_KNOWN = ("output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount")
 """Prices of what endpoints do not report in the usage of a chat: a model that has one of them has no price here."""
 
@@ -44,9 +43,53 @@ class _Band:
     output: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What the calls of a model cost. Made by `given_prices` or `known_prices`.
+    """What a model costs, in US dollars a million tokens.
+
+    Attributes:
+        input: of a prompt.
+        output: of an answer.
+        cached_input: of the tokens of a prompt that the endpoint took from its cache; None: as much as others.
+
+    Raises:
+        ConfigError: when one of them is no price.
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+    def __post_init__(self) -> None:
+        self.per_token()
+
+    @classmethod
+    def of(cls, given: Prices | Mapping[str, Any]) -> Prices:
+        """Return the prices that a user gave, perhaps as a dict with the names of the attributes.
+
+        Raises:
+            ConfigError: when they are none.
+        """
+        if isinstance(given, Prices):
+            return given
+        names = {field.name for field in fields(cls)}
+        if not isinstance(given, Mapping) or not {"input", "output"} <= set(given) <= names:
+            raise ConfigError(
+                "prices must be Prices, or a dict of 'input' and 'output' (and 'cached_input'), in US dollars a "
+                f"million tokens, not {given!r}"
+            )
+        return cls(**given)
+
+    def per_token(self) -> TokenPrices:
+        """Return them in picodollars a token."""
+        fresh, output = _per_token("input", self.input), _per_token("output", self.output)
+        cached = fresh if self.cached_input is None else _per_token("cached_input", self.cached_input)
+        return TokenPrices((_Band(-1, fresh, cached, fresh, output),))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrices:
+    """What the calls of a model cost, in picodollars a token. Made by `given_prices` or `known_prices`.
 
     Attributes:
         bands: by their `above`, ascending, the first at -1: a long prompt can have a price of its own.
@@ -96,12 +139,12 @@ class PriceList:
             looked up again each minute.
     """
 
-    def __init__(self, url: str, given: Prices | None = None) -> None:
+    def __init__(self, url: str, given: TokenPrices | None = None) -> None:
         self._url = url
         self._given = given
-        self._known: dict[tuple[str, Any], tuple[float, Prices | None]] = {}
+        self._known: dict[tuple[str, Any], tuple[float, TokenPrices | None]] = {}
 
-    def of(self, model: str, service_tier: Any = None) -> Prices | None:
+    def of(self, model: str, service_tier: Any = None) -> TokenPrices | None:
         """Return the prices of a model now; None when they are not known, such as of a model on this machine.
 
         Args:
@@ -124,28 +167,16 @@ def prompt_and_output(usage: Mapping[str, int]) -> tuple[int, int]:
     return prompt, max(usage.get("completion_tokens", 0), usage.get("total_tokens", 0) - prompt)
 
 
-def given_prices(prices: Any) -> Prices | None:
-    """Return the prices that a user gave: US dollars a million tokens; None for None.
-
-    Args:
-        prices: ``{"input": 0.15, "output": 0.6}``, perhaps with ``"cached_input"``, the price of prompt tokens that the
-            endpoint took from its cache; else they cost as much as others.
+def given_prices(prices: Prices | Mapping[str, Any] | None) -> TokenPrices | None:
+    """Return the prices that a user gave, by the token; None for None.
 
     Raises:
-        ConfigError: when they are not such a dict.
+        ConfigError: when they are no prices.
     """
-    if prices is None:
-        return None
-    if not isinstance(prices, Mapping) or not {"input", "output"} <= set(prices) <= set(_GIVEN):
-        raise ConfigError(
-            f"prices must be a dict of 'input' and 'output' (and 'cached_input'), in US dollars a million tokens, "
-            f"not {prices!r}"
-        )
-    each = {name: _a_token(name, value) for name, value in prices.items()}
-    return Prices((_Band(-1, each["input"], each.get("cached_input", each["input"]), each["input"], each["output"]),))
+    return None if prices is None else Prices.of(prices).per_token()
 
 
-def known_prices(model: str, url: str, *, service_tier: Any = None, when: datetime | None = None) -> Prices | None:
+def known_prices(model: str, url: str, *, service_tier: Any = None, when: datetime | None = None) -> TokenPrices | None:
     """Return the prices that genai-prices knows of; None when it knows none, such as of a model on this machine.
 
     The first call imports the package (about 0.15 s); later ones take some 20 µs.
@@ -168,7 +199,7 @@ def known_prices(model: str, url: str, *, service_tier: Any = None, when: dateti
     return prices_of(info.get_prices(when or datetime.now(UTC), context))
 
 
-def prices_of(price: ModelPrice) -> Prices | None:
+def prices_of(price: ModelPrice) -> TokenPrices | None:
     """Return the prices of a model of genai-prices; None when its calls cannot be priced by the usage of a chat."""
     if price.input_mtok is None or any(getattr(price, key) is not None for key in _NOT_KNOWN):
         return None
@@ -190,7 +221,7 @@ def prices_of(price: ModelPrice) -> Prices | None:
             )
         )
     per_call = price.requests_kcount
-    return Prices(tuple(bands), round(per_call / 1000 * PICO) if isinstance(per_call, Decimal) else 0)
+    return TokenPrices(tuple(bands), round(per_call / 1000 * PICO) if isinstance(per_call, Decimal) else 0)
 
 
 def _in_band(price: Decimal | TieredPrices | None, above: int) -> int | None:
@@ -202,7 +233,7 @@ def _in_band(price: Decimal | TieredPrices | None, above: int) -> int | None:
     return round(price * PICO / _TOKENS)
 
 
-def _a_token(name: str, value: Any) -> int:
+def _per_token(name: str, value: Any) -> int:
     try:
         amount = Decimal(str(value))
     except InvalidOperation:

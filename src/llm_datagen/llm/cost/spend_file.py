@@ -1,4 +1,4 @@
-"""The file of the spend: ``budget.jsonl``, a JSON value a line, as a `ChecksumChain` of lines.
+"""The file of what a run spends: ``budget.jsonl``, one JSON value per line, as a `ChecksumChain` of lines.
 
     {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]
@@ -10,6 +10,11 @@ The first line sums up what was before; `lost` is the part of `spent` that went 
 where the last lines may be missing.) What makes room is written with the next `reserve`: when it is missing, the call
 counts in full. A last line without its end was never answered for, and is left out. Any other line that was changed,
 removed, doubled or moved is refused. Format 1, whose lines have no checksums, is read, too.
+
+Why this is no SQLite database, as the cache is: files of earlier runs have to be read on, so `read` and the chain stay,
+and the database would come on top: more lines, not fewer. A reservation is one short append before its call, on the
+event loop; a transaction takes several times as long, and locks out nobody who is not locked out already, since one
+process has the run.
 """
 
 from __future__ import annotations

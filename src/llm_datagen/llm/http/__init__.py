@@ -3,7 +3,7 @@
 Layout:
     client.py           one HTTP call
     failures.py         the errors of a call that brought no answer
-    endpoint.py         where calls go, and the key
+    address.py          where calls go, and the key
     network.py          the way there: proxies and certificates
     body.py             a response's body, up to a bound
     adapters.py         what providers do differently, and chat completions

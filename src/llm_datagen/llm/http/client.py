@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.llm.http.adapters import Reply
+from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.http.body import (
     ACCEPTED_ENCODINGS,
     MAX_RESPONSE_BYTES,
@@ -21,7 +22,6 @@ from llm_datagen.llm.http.body import (
     parsed_or_none,
     read_body,
 )
-from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.error_meaning import OK, error_in
 from llm_datagen.llm.http.failures import ERROR_BYTES, Failures, Response
 from llm_datagen.llm.http.network import Proxy, proxy_of, trusted_certificates
@@ -39,7 +39,7 @@ class HttpTransport:
     """Makes every call by one HTTP request, tried once.
 
     Args:
-        endpoint: where calls go.
+        address: where calls go.
         api_key: sent as the adapter does it; None sends none.
         timeout: seconds that one call may take in all.
         max_response_bytes: the longest body of an answer, unpacked.
@@ -47,17 +47,17 @@ class HttpTransport:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        address: Address,
         api_key: SecretStr | None,
         timeout: float,
         *,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        self._endpoint = endpoint
+        self._address = address
         self._api_key = api_key
         self._timeout = timeout
         self._max_response_bytes = max_response_bytes
-        self._redact(Redaction(api_key, endpoint.url))
+        self._redact(Redaction(api_key, address.url))
         self._proxy: Proxy | None = None
         self._http: aiohttp.ClientSession | None = None
 
@@ -67,10 +67,10 @@ class HttpTransport:
         Raises:
             ConfigError: when the environment names a proxy, or certificates, that cannot be used.
         """
-        self._proxy = proxy = proxy_of(self._endpoint)
+        self._proxy = proxy = proxy_of(self._address)
         if proxy is not None:
-            self._redact(Redaction(self._api_key, self._endpoint.url, proxy.password))
-        is_secure = self._endpoint.url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
+            self._redact(Redaction(self._api_key, self._address.url, proxy.password))
+        is_secure = self._address.url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10.0)),
             # How many calls are open at once is the node's affair.
@@ -89,7 +89,7 @@ class HttpTransport:
             LLMRequestError: when no answer came back.
             PromptError: when the adapter cannot put the request.
         """
-        payload = dumps(self._endpoint.adapter.body(request))
+        payload = dumps(self._address.adapter.body(request))
         started = time.perf_counter()
         response = await self._sent(payload, request)
         seconds = time.perf_counter() - started
@@ -101,7 +101,7 @@ class HttpTransport:
             raise self._failures.unreadable(response, data, request)
         reason = None if reply.finish_reason is None else str(reply.finish_reason)
         word = None if reason is None else self._failures.safe(reason, _WORD_CHARS)
-        ending = self._endpoint.adapter.ending(reason)
+        ending = self._address.adapter.ending(reason)
         if ending is Ending.FAILED:
             raise self._failures.failed_answer(response, reply, word, request)
         usage, limit = counts_of(reply.usage), max_completion(request)
@@ -115,7 +115,7 @@ class HttpTransport:
             extras=self._shown(reply.extras),
             usage=usage,
             model=request.model,
-            endpoint=self._endpoint.label,
+            endpoint=self._address.label,
             seconds=seconds,
             left=rate_limits(response.headers),
             response_model=other and self._failures.safe(other),
@@ -136,14 +136,14 @@ class HttpTransport:
         headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS, **self._headers()}
         proxy = self._proxy
         told: Mapping[str, str] = {}
-        if proxy is not None and self._endpoint.url.scheme == "https":
+        if proxy is not None and self._address.url.scheme == "https":
             told = proxy.headers
         elif proxy is not None:  # it reads the headers of the call
             headers |= proxy.headers
         try:
             # A redirect is not followed: the key would go along.
             async with self._http.post(
-                self._endpoint.url,
+                self._address.url,
                 data=payload,
                 allow_redirects=False,
                 headers=headers,
@@ -162,7 +162,7 @@ class HttpTransport:
 
     def _read(self, data: Any) -> Reply | None:
         try:
-            reply = self._endpoint.adapter.read(data)
+            reply = self._address.adapter.read(data)
         except (LookupError, TypeError, AttributeError, ValueError):
             return None
         return reply if reply.text is None or isinstance(reply.text, str) else None
@@ -170,7 +170,7 @@ class HttpTransport:
     def _redact(self, redaction: Redaction) -> None:
         self._redaction = redaction
         self._failures = Failures(
-            self._endpoint, redaction, timeout=self._timeout, max_response_bytes=self._max_response_bytes
+            self._address, redaction, timeout=self._timeout, max_response_bytes=self._max_response_bytes
         )
 
     def _shown(self, extras: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -178,4 +178,4 @@ class HttpTransport:
         return {**extras, "refusal": self._failures.safe(str(extras["refusal"]))} if "refusal" in extras else extras
 
     def _headers(self) -> Mapping[str, str]:
-        return self._endpoint.adapter.headers(self._api_key.get_secret_value() if self._api_key else None)
+        return self._address.adapter.headers(self._api_key.get_secret_value() if self._api_key else None)

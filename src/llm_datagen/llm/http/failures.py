@@ -10,8 +10,8 @@ import aiohttp
 
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.adapters import Reply
+from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.http.body import DamagedBodyError, is_text
-from llm_datagen.llm.http.endpoint import Endpoint
 from llm_datagen.llm.http.error_meaning import HINTS, OK, may_pass
 from llm_datagen.llm.http.network import is_local_shortage
 from llm_datagen.llm.http.reading import counts_of
@@ -51,14 +51,14 @@ class Failures:
     """Makes the errors of one endpoint. They show no secret.
 
     Args:
-        endpoint: where calls go.
+        address: where calls go.
         redaction: knows the secrets.
         timeout: seconds that a call may take in all.
         max_response_bytes: the longest body of an answer.
     """
 
-    def __init__(self, endpoint: Endpoint, redaction: Redaction, *, timeout: float, max_response_bytes: int) -> None:
-        self._endpoint = endpoint
+    def __init__(self, address: Address, redaction: Redaction, *, timeout: float, max_response_bytes: int) -> None:
+        self._address = address
         self._redaction = redaction
         self._timeout = timeout
         self._max_response_bytes = max_response_bytes
@@ -115,7 +115,7 @@ class Failures:
 
     def refused(self, response: Response, data: Any, request: ChatRequest) -> LLMRequestError:
         """Return the error of a response that says that it is none, or is too long to be one."""
-        status, adapter, where = response.status, self._endpoint.adapter, self._where(request)
+        status, adapter, where = response.status, self._address.adapter, self._where(request)
         if status == OK and response.is_cut:
             return LLMRequestError(
                 f"{where} sent more than {self._max_response_bytes:,} bytes: raise max_response_bytes, or ask for less",
@@ -182,12 +182,12 @@ class Failures:
 
     def _usage(self, data: Any) -> Mapping[str, int]:
         try:
-            return counts_of(self._endpoint.adapter.usage(data))
+            return counts_of(self._address.adapter.usage(data))
         except (LookupError, TypeError, AttributeError, ValueError):
             return {}
 
     def _where(self, request: ChatRequest) -> str:
-        return f"{self._endpoint.label}, {request.row}"
+        return f"{self._address.label}, {request.row}"
 
     def _body(self, response: Response) -> str:
         return self.safe(response.content[:ERROR_BYTES].decode(errors="replace"))

@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.http.endpoint import Endpoint
+from llm_datagen.llm.http.address import Address
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that name a file of trusted certificates; the first that is set counts."""
@@ -40,7 +40,7 @@ class Proxy(NamedTuple):
     password: str = ""
 
 
-def proxy_of(endpoint: Endpoint) -> Proxy | None:
+def proxy_of(address: Address) -> Proxy | None:
     """Return the proxy that the environment names for an endpoint; None for none, and for one on this machine.
 
     ``http_proxy``, ``https_proxy`` and ``all_proxy`` in small or capital letters; ``no_proxy`` names the hosts without.
@@ -48,10 +48,10 @@ def proxy_of(endpoint: Endpoint) -> Proxy | None:
     Raises:
         ConfigError: when it is none that can be used; no password is shown.
     """
-    if endpoint.is_loopback or urllib.request.proxy_bypass(f"{endpoint.host}:{endpoint.url.port}"):
+    if address.is_loopback or urllib.request.proxy_bypass(f"{address.host}:{address.url.port}"):
         return None
     known = urllib.request.getproxies()
-    name = endpoint.url.scheme if endpoint.url.scheme in known else "all"
+    name = address.url.scheme if address.url.scheme in known else "all"
     given = known.get(name, "").strip()
     if not given:
         return None
@@ -63,7 +63,7 @@ def proxy_of(endpoint: Endpoint) -> Proxy | None:
     if not is_usable:
         raise ConfigError(
             f"the proxy of the environment variable {name}_proxy cannot be used: it must be http://host:port; change "
-            f"it, or name {endpoint.host} in no_proxy"
+            f"it, or name {address.host} in no_proxy"
         )
     if url.user is None and url.password is None:
         return Proxy(url, {})

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from llm_datagen.llm.endpoints import EndpointSpec
+from llm_datagen.llm.endpoints import Endpoint
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, FailureKind, failure_kind
@@ -22,7 +22,7 @@ class Member(Layer):
     """An endpoint of a pool: the outermost of its layers. Used on the event loop of the node.
 
     Args:
-        spec: the endpoint.
+        endpoint: the endpoint.
         inner: makes one try of a call there.
         breaker: of the endpoint, shared with its layer.
         limited: the layer of `inner` that knows its limits; None when there is none.
@@ -36,7 +36,7 @@ class Member(Layer):
 
     def __init__(
         self,
-        spec: EndpointSpec,
+        endpoint: Endpoint,
         inner: Transport,
         *,
         breaker: CircuitBreaker | None = None,
@@ -45,8 +45,8 @@ class Member(Layer):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(inner)
-        self.spec = spec
-        self.label = f"{spec.model} at {spec.endpoint.label}"
+        self.endpoint = endpoint
+        self.label = f"{endpoint.model} at {endpoint.address.label}"
         self.breaker = breaker or CircuitBreaker(clock)
         self._limited = limited
         self._pings = pings
@@ -140,16 +140,16 @@ class Member(Layer):
         await super().close()
 
     def _own(self, request: ChatRequest) -> ChatRequest:
-        spec = self.spec
-        if not spec.params and spec.model == request.model:
+        endpoint = self.endpoint
+        if not endpoint.params and endpoint.model == request.model:
             return request
-        params = {**request.params, **spec.params} if spec.params else request.params
-        return replace(request, model=spec.model, params=params)
+        params = {**request.params, **endpoint.params} if endpoint.params else request.params
+        return replace(request, model=endpoint.model, params=params)
 
     async def _send_ping(self, request: ChatRequest) -> LLMRequestError | None:
         """Return None when the endpoint is there."""
         ping = replace(
-            request, messages=PING, params={"max_tokens": 1}, model=self.spec.model, row="a probe", is_probe=True
+            request, messages=PING, params={"max_tokens": 1}, model=self.endpoint.model, row="a probe", is_probe=True
         )
         try:
             await self._inner.complete(ping)

@@ -134,9 +134,9 @@ class Pool:
         """Return the member whose turn it is (smooth weighted round robin): each one's turns are spread evenly."""
         turns = self._turns
         for member in members:
-            turns[member] += member.spec.weight
+            turns[member] += member.endpoint.weight
         chosen = max(members, key=turns.__getitem__)
-        turns[chosen] -= sum(member.spec.weight for member in members)
+        turns[chosen] -= sum(member.endpoint.weight for member in members)
         return chosen
 
 

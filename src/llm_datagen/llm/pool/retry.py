@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from llm_datagen.errors import FatalError
-from llm_datagen.executors.backoff import Backoff
+from llm_datagen.executors.retry import full_jitter
 from llm_datagen.llm.errors import LLMRequestError, LocalResourceError
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -48,7 +48,7 @@ class RetryLayer(Layer):
     ) -> None:
         super().__init__(inner)
         self._max_retries = max_retries
-        self._backoff = Backoff(retry_wait)
+        self._retry_wait = retry_wait
         self._is_down = is_down
         self._sleep = sleep or Waits().sleep
 
@@ -69,7 +69,7 @@ class RetryLayer(Layer):
                     shortages += 1
                     if shortages > _MAX_SHORTAGES:
                         raise LocalResourceError(str(error), may_pass=True, is_free=True, is_local=True) from error
-                    await self._sleep(self._backoff.after(shortages), request)
+                    await self._sleep(full_jitter(self._retry_wait, shortages), request)
                     continue
                 if error.follows_outage:
                     attempts = 1
@@ -90,7 +90,7 @@ class RetryLayer(Layer):
 
     def _pause(self, attempts: int, asked: float) -> float:
         # A little more than asked, so that the rows that were turned away together do not come back together.
-        return max(self._backoff.after(attempts), asked * (1 + random.random() * _SPREAD))
+        return max(full_jitter(self._retry_wait, attempts), asked * (1 + random.random() * _SPREAD))
 
 
 def _was_cut(error: LLMRequestError) -> bool:

@@ -1,4 +1,4 @@
-"""Where calls go: the URL of an endpoint, checked, and its key."""
+"""Where calls go: the address of an endpoint, checked, and its key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHER_APIS = ("/completions", "/responses", "/embeddings", "/models", "/message
 """Ends of URLs of other APIs than chat completions, behind which there are none."""
 
 
-class Endpoint:
+class Address:
     """Where calls go, checked: an http(s) URL without credentials.
 
     Args:

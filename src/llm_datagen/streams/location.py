@@ -1,0 +1,131 @@
+"""Where a stream lies, and how it is written: all that a cursor and a sink need to know of it.
+
+Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (see `commit_log`), and
+``out.jsonl.done`` once it has ended (see `seal`).
+"""
+
+from __future__ import annotations
+
+from llm_datagen.errors import RowFormatError
+from llm_datagen.streams.formats.base import Codec
+from llm_datagen.streams.line_numbers import LineCounter
+from llm_datagen.streams.seal import Seal
+from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.memory import MemoryStorage
+
+
+class StreamFiles:
+    """The files of a stream: their paths, their storage, and the format of the data.
+
+    Attributes:
+        uri: the URI of the stream, as given.
+        storage: what keeps the files.
+        codec: the format.
+    """
+
+    storage: Storage
+    codec: Codec
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._lines = LineCounter()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri!r})"
+
+    @property
+    def path(self) -> str:
+        """Where the data lies."""
+        return self.shown
+
+    @property
+    def shown(self) -> str:
+        """Where the data lies, as it was given: for people."""
+        _, _, rest = self.uri.partition("://")
+        return rest or self.uri
+
+    @property
+    def done_path(self) -> str:
+        """Where the seal lies."""
+        return f"{self.path}.done"
+
+    @property
+    def commits_path(self) -> str:
+        """Where the commit log lies."""
+        return f"{self.path}.commits"
+
+    @property
+    def errors_path(self) -> str:
+        """Where the dead letters lie: rows that failed while this stream was made."""
+        return f"{self.path}.errors.jsonl"
+
+    @property
+    def dispatched_path(self) -> str:
+        """Where the dispatch log lies, with delivery="at_most_once"."""
+        return f"{self.path}.dispatched"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files that may belong to the stream; the seal comes first, the data last."""
+        return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path
+
+    @property
+    def spill_folder(self) -> str | None:
+        """Where to put what is too much for memory, before it is written; None: nowhere but in memory."""
+        return None
+
+    @property
+    def place(self) -> Place:
+        """What the stream is, however it is spelled: two streams of the same place are the same stream."""
+        return self.place_of(self.path)
+
+    def place_of(self, path: str) -> Place:
+        """Return what the file at `path` is, however it is spelled."""
+        return type(self.storage).__name__, path
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the stream goes with the process."""
+        return isinstance(self.storage, MemoryStorage)
+
+    def size(self) -> int | None:
+        """Return the bytes of data; None when there is no data."""
+        return self.storage.size(self.path)
+
+    def exists(self) -> bool:
+        """Return whether there is anything of the stream: data, a commit log or a seal."""
+        return any(self.storage.size(path) is not None for path in (self.path, self.commits_path, self.done_path))
+
+    def is_sealed(self) -> bool:
+        """Return whether the stream has ended."""
+        return self.storage.size(self.done_path) is not None
+
+    def read_seal(self) -> Seal | None:
+        """Return what the seal says; None when there is none, or another program made it."""
+        data = self.storage.read_all(self.done_path)
+        return None if data is None else Seal.parse(data)
+
+    def write_seal(self, seal: Seal, *, sync: bool) -> None:
+        """Put the seal in place, atomically; the commit log is not needed after that."""
+        self.storage.replace(self.done_path, seal.dump(), sync=sync)
+        self.storage.remove(self.commits_path)
+        self.storage.remove(self.dispatched_path)
+
+    def line_place(self, offset: int) -> str:
+        """Return the path and the line of the row that begins at byte `offset`, for messages.
+
+        Raises:
+            DiskError: when the file cannot be read.
+        """
+        number = self._lines.known(offset)
+        if number is None:
+            file = self.storage.open_read(self.path)
+            try:
+                number = self._lines.number(file, offset)
+            finally:
+                file.close()
+        return f"{self.shown}, line {number}"
+
+    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
+        """Return the error that says which line cannot be parsed, and why."""
+        return RowFormatError(f"{self.line_place(offset)}: this is not a row: {error}. Mend or remove the line")

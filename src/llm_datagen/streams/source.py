@@ -1,0 +1,124 @@
+"""A source: what a node reads. A stream is one, and so are several streams that are read as one (see `merged`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from llm_datagen.errors import RowFormatError
+from llm_datagen.streams.block import Block
+from llm_datagen.streams.coverage import START, Coverage, Segment
+from llm_datagen.streams.ids import Id
+from llm_datagen.streams.seal import Seal
+from llm_datagen.streams.storage.base import Place
+from llm_datagen.streams.stream import Stream
+
+
+class Described(Protocol):
+    """What messages say of a source."""
+
+    uri: str
+
+    @property
+    def path(self) -> str:
+        """Where the data lies, for people."""
+
+    @property
+    def shown(self) -> str:
+        """Where the data lies, as it was given."""
+
+    @property
+    def done_path(self) -> str:
+        """Where the seal lies, or would lie, for people."""
+
+
+class SourceCursor(Protocol):
+    """Reads a source, a block at a time. One thread at a time may use it. See `Cursor`."""
+
+    @property
+    def stream(self) -> Described:
+        """What is read."""
+
+    @property
+    def offset(self) -> int:
+        """The bytes that were read."""
+
+    @property
+    def start(self) -> int:
+        """The rows that were read."""
+
+    @property
+    def limit(self) -> int:
+        """The bytes that are known to be readable."""
+
+    @property
+    def knows_end(self) -> bool:
+        """Whether `limit` is where the source ends."""
+
+    def extend(self, limit: int, place: Place | None = None) -> None:
+        """Take a writer's word that the first `limit` bytes of the stream at `place` are committed."""
+
+    def read(self, rows: int) -> Block | None:
+        """Return the next records, `rows` at most; None when there are none now."""
+
+    def ended(self) -> bool:
+        """Return whether everything was read, of a source that will not grow."""
+
+    def close(self) -> None:
+        """Close the files."""
+
+
+class Source(Described, Protocol):
+    """What a node reads."""
+
+    @property
+    def place(self) -> Place:
+        """What the source is, however it is spelled."""
+
+    @property
+    def places(self) -> list[Place]:
+        """The places of the streams that are read when the source is."""
+
+    def parts(self, coverage: Coverage) -> list[tuple[Stream, Coverage]]:
+        """Return the streams that are read, and what `coverage` of the source covers of each."""
+
+    def read_as_is(self, *, follow: bool) -> list[Stream]:
+        """Return those of the streams that are not followed until they are sealed."""
+
+    def anchor(self) -> None:
+        """Make the paths absolute: from here on, the program may change its working directory."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the source, or a part of it, goes with the process."""
+
+    def exists(self) -> bool:
+        """Return whether there is anything of the source: of each of its streams, data, a commit log or a seal."""
+
+    def size(self) -> int | None:
+        """Return the bytes of data; None when there is no data."""
+
+    def is_sealed(self) -> bool:
+        """Return whether the source has ended."""
+
+    def read_seal(self) -> Seal | None:
+        """Return what the seal says; None when nobody has counted the rows."""
+
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
+        """Return a cursor over some segments; with `follow`, it goes on until the source is sealed."""
+
+    def unparsed_id(self, number: int) -> Id:
+        """Return the id of a record that is no row, by its number."""
+
+    def line_place(self, offset: int) -> str:
+        """Return the path and the line of the row that begins at byte `offset`, for messages."""
+
+    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
+        """Return the error that says which line cannot be parsed, and why."""
+
+
+def has_ended(source: Source, *, follow: bool) -> bool:
+    """Return whether a source is at its end: each stream of it is sealed, or not followed, or gone."""
+    as_is = {stream.place for stream in source.read_as_is(follow=follow)}
+    followed = (stream for stream, _ in source.parts(Coverage()) if stream.place not in as_is)
+    return all(stream.is_sealed() or stream.size() is None for stream in followed)

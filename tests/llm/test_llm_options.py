@@ -1,0 +1,70 @@
+"""`Budget`, `Prices` and `Endpoint`: the same as the dicts with their names, checked when they are made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from llm_datagen import ConfigError
+from llm_datagen.llm import Budget, Endpoint, LLMOperator, Prices
+
+from .chat_server import ChatServer, run_rows
+
+MANY = {"max_tokens": 100}
+
+
+@pytest.mark.parametrize(
+    ("typed", "plain"),
+    [
+        ({"budget": Budget(usd=5.0)}, {"budget": {"usd": 5.0}}),
+        ({"budget": Budget(tokens=7, image_tokens=9)}, {"budget": {"tokens": 7, "image_tokens": 9}}),
+        ({"prices": Prices(input=1, output=2)}, {"prices": {"input": 1, "output": 2}}),
+        (
+            {"prices": Prices(input=1, output=2, cached_input=0.5)},
+            {"prices": {"input": 1, "output": 2, "cached_input": 0.5}},
+        ),
+    ],
+)
+def test_an_option_is_the_same_as_a_dict_of_its_names(typed: dict[str, Any], plain: dict[str, Any]) -> None:
+    given = {"model": "m", "params": MANY, "prices": {"input": 1, "output": 2}}
+    one, other = (LLMOperator("{{ q }}", **{**given, **options}) for options in (typed, plain))
+    assert one.budget == other.budget
+    assert Prices.of(one.endpoints[0].prices or {}) == Prices.of(other.endpoints[0].prices or {})
+    assert one.fingerprint() == other.fingerprint()
+
+
+def test_an_endpoint_is_the_same_as_a_dict_of_its_names(server: ChatServer) -> None:
+    named: dict[str, Any] = {"model": "m", "base_url": server.base_url, "api_key": "secret-key", "weight": 2.0}
+    typed, plain = (LLMOperator("{{ q }}", endpoints=[each]) for each in (Endpoint(**named), named))
+    assert typed.endpoints == plain.endpoints
+    assert typed.fingerprint() == plain.fingerprint()
+    assert "secret-key" not in repr(typed.endpoints)
+    row = {"id": "0", "q": "?"}
+    assert asyncio.run(run_rows(typed, [row])) == asyncio.run(run_rows(plain, [row]))
+
+
+def test_the_key_of_the_environment_is_not_sent_to_an_endpoint_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "of-openai")
+    elsewhere = Endpoint(model="m", base_url="https://elsewhere.example/v1")
+    assert elsewhere.key() is Endpoint.of({"model": "m", "base_url": "https://elsewhere.example/v1"}).key() is None
+    assert [each.get_secret_value() for each in (Endpoint(model="m").key(),) if each] == ["of-openai"]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (Budget, "a cap"),
+        (lambda: Budget(usd=0), "above 0"),
+        (lambda: Budget(tokens=0), "budget"),
+        (lambda: Prices(input=-1, output=1), "prices"),
+        (lambda: Prices(input=1, output=10**9), "a million tokens"),
+        (lambda: Endpoint(model=""), "name of a model"),
+        (lambda: Endpoint(model="m", weight=0), "weight"),
+        (lambda: Endpoint(model="m", timeout=-1), "timeout"),
+    ],
+)
+def test_a_wrong_option_is_refused_where_it_is_made(make: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make()

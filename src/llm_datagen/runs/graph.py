@@ -94,7 +94,7 @@ def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
-def steps_of(run_state: dict[str, Any]) -> list[StreamNode]:
+def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
     steps: dict[Place, StreamNode] = {}
     left_out = unsettled(run_state)

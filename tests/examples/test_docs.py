@@ -44,17 +44,10 @@ def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_pa
             assert not block.info, f"{where}: {block.info!r} means nothing to the tests"
 
 
-def test_the_pipelines_of_the_readme_run_where_no_row_needs_a_call(tmp_path: Path) -> None:
+def test_the_pipeline_of_the_readme_runs_where_no_row_needs_a_call(tmp_path: Path) -> None:
     (program,) = (block for block in blocks_of(README) if block.language == "python")
-    (pipeline,) = (block for block in blocks_of(README) if block.language == "yaml")
     (tmp_path / "documents.jsonl").write_text('{"text": "too short"}\n', encoding="utf-8")
-    assert _run_program(program, tmp_path, "README.md") == "completed 1 0 None \n"
-    (tmp_path / "documents.jsonl").write_text("", encoding="utf-8")
-    (tmp_path / "questions.yaml").write_text(pipeline.text, encoding="utf-8")
-    session = (
-        "$ llm-datagen run questions.yaml --if-exists overwrite\n…\n  rows    0 in, 0 out, 0 filtered, 0 failed\n…\n"
-    )
-    _run_session(Block("console", "run", session, 0), tmp_path, "README.md")
+    assert _run_program(program, tmp_path, "README.md") == "completed 1 0 None\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -1,7 +1,7 @@
-"""The pace of a node: how much work goes into a task, and how much is fetched ahead.
+"""Adaptive chunking: how much work goes into a task of a node, and how much is fetched ahead.
 
 A task costs a few messages and thread switches, about 0.1 ms. An operator that takes microseconds must not pay that
-for every row, so a task of a cheap operator carries many calls, about `TASK_SECONDS` worth of them; a task of a slow
+per row, so a task of a cheap operator carries many calls, about `TASK_SECONDS` worth of them; a task of a slow
 one (a model call) carries one. `batch_size` is what the operator gets, and has no part in this.
 
 What a wrong guess costs is bounded: the node takes from a task that is late what was not begun (`LATE_SECONDS`).
@@ -78,13 +78,10 @@ class AdaptiveChunking:
         self._concurrency, self._spare, self._may_queue = concurrency, spare, may_queue
 
     def learn(self, calls: int, seconds: float, cpu_seconds: float = 0.0) -> None:
-        """Take note that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
+        """Learn that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
         if not calls:
             return
-        now = seconds / calls
-        known = self._seconds_per_call
-        # That it is slow is believed at once; anything else by and by: a busy machine makes many a call look slower.
-        self._seconds_per_call = now if known is None or now >= self._slow_seconds else 0.5 * known + 0.5 * now
+        self._seconds_per_call = seconds / calls
         if self._seconds_per_call >= self._slow_seconds:
             self._calls = 1
         else:
@@ -105,7 +102,7 @@ class AdaptiveChunking:
             self.slow_down()
 
     def slow_down(self) -> None:
-        """Take note that a call takes long: from now on each has a task of its own, until more is known."""
+        """Learn that a call takes long: from now on each has a task of its own, until more is known."""
         self._seconds_per_call = self._slow_seconds
         self._calls = 1
 

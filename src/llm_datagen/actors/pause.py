@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.executors.processing import CallGate
@@ -11,11 +10,6 @@ from llm_datagen.executors.processing import CallGate
 PAUSE_SECONDS = 0.25
 """How long a node that is paused waits for its tasks to come back. Those that have not come by then are in a call, or
 wait for the writer: what they had not begun was taken from them, and they begin nothing more."""
-
-
-@dataclass(frozen=True, slots=True)
-class PauseOver:
-    """Timer: tasks were waited for long enough."""
 
 
 class PauseGate:

@@ -206,7 +206,9 @@ def test_a_call_that_needs_more_tokens_than_a_minute_has_is_an_error_and_one_tha
     server: ChatServer,
 ) -> None:
     operator = server.operator(tokens_per_minute=150, params={"max_tokens": 100})
-    with pytest.raises(LLMRequestError, match=r"needs 225 tokens or more; tiny at .* may use 150 a minute: lower max_"):
+    with pytest.raises(
+        LLMRequestError, match=r"needs 225 tokens or more; tiny at .* may use 150 per minute: lower max_"
+    ):
         asyncio.run(run_rows(operator, [{"q": "x" * 1000}]))
     assert not server.seen
     operator = server.operator(tokens_per_minute=150, params={"max_tokens": 100})

@@ -1,4 +1,4 @@
-"""The pipeline: the face of a run for other actors. It answers at once, because it does nothing itself."""
+"""The pipeline actor: one run, for other actors. It answers at once, because it does no work itself."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ StartSupervisor = Callable[[Recipient], "pykka.ActorRef[SupervisorActor]"]
 
 
 class PipelineActor(Stage):
-    """Steers one run, answers for it, and tells subscribers of its events.
+    """Controls one run, answers for it, and publishes its events to subscribers.
 
     Args:
         status: what to answer before it runs.
         config: the configuration, for subscribers.
         start_supervisor: starts the supervisor, given this actor's ref.
-        subscribers: who hears of events from the beginning.
+        subscribers: get all events from the beginning.
         settled: resolved, with how the run ended, when this actor has ended.
         clean_up: called when the run has ended, before `settled` is resolved, in this actor's thread.
-        host: who hears of every status and event, if anybody.
+        host: gets every status and event; None when the run has no host.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class PipelineActor(Stage):
         tell(self._supervisor, cancel)
 
     def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
-        """Pass an order on; the supervisor answers it, so that this actor always answers."""
+        """Pass a command on; the supervisor answers it, so that this actor always answers."""
         if self._supervisor is None:
             self._run()
         inbox = self.mailbox

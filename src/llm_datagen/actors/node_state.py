@@ -9,7 +9,7 @@ from typing import Any
 from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageReported
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
-from llm_datagen.streams.commit_log import Position
+from llm_datagen.streams.position import Position
 
 RATE_SECONDS = 5.0
 """Rates are over so many of the last seconds."""

@@ -9,9 +9,9 @@ from typing import Any
 from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Source
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.dispatch_log import DispatchLog
 from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.position import Position
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

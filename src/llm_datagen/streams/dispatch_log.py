@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams.checksum_chain import ChecksumChain
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.storage.base import AppendFile
 
 

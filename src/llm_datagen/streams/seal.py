@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from llm_datagen.streams.checksums import CHECK_FIELD, with_check
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id
+from llm_datagen.streams.position import Position
 
 FORMAT = 1
 """The version of the format of a seal."""

@@ -10,15 +10,16 @@ from warnings import warn
 from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import StreamCorruptError, StreamMissingError
 from llm_datagen.streams.checksums import is_unaltered
-from llm_datagen.streams.commit_log import CommitLog, check_data, read_log
+from llm_datagen.streams.commit_log import CommitLog, read_log
 from llm_datagen.streams.coverage import START, Coverage, Segment
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.read_limit import ReadLimit, readable
 from llm_datagen.streams.reader_writer import EOF_RETRY_SECONDS, StreamReader, StreamWriter
+from llm_datagen.streams.recovery import check_data, position_of
 from llm_datagen.streams.seal import Seal
-from llm_datagen.streams.sink import Sink, position_of
+from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.storage.base import Place
 
 

@@ -16,15 +16,9 @@ from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import DatagenError, FailureRecord, PipelineBusyError, UnknownMessageError
 from llm_datagen.messages import (
     Cancel,
-    CheckpointSaved,
     ControlRequest,
     Event,
     GetStatus,
-    NodeFailed,
-    NodeFinished,
-    NodeProgressed,
-    NodeStarted,
-    OperatorLogged,
     Pause,
     PipelineFinished,
     PipelineMessage,
@@ -37,11 +31,9 @@ from llm_datagen.messages import (
     Settled,
     StageEnded,
     StageOutcome,
-    Stalled,
     StatusChanged,
     Subscribe,
     Unpause,
-    UsageReported,
 )
 from llm_datagen.runs.status import PipelineStatus, Status
 
@@ -116,22 +108,10 @@ class PipelineActor(Stage):
                 self._result = message
             case StageEnded():
                 self._supervisor_ended(message)
-            case (
-                PipelineStarted()
-                | NodeStarted()
-                | NodeProgressed()
-                | NodeFailed()
-                | RowDeadLettered()
-                | NodeFinished()
-                | UsageReported()
-                | Stalled()
-                | CheckpointSaved()
-                | OperatorLogged()
-                | PipelineFinished()
-            ):
-                self._publish(message)
             case RowsFailed():
                 self._rows_failed(message)
+            case _ if isinstance(message, Event):
+                self._publish(message)
             case _:
                 refuse_unknown(message)
         return None

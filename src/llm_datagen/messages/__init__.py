@@ -14,8 +14,8 @@ Who MUST do what:
   It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
 * Every **stage** MUST send its parent exactly one `StageEnded`, after it has closed its files.
 * `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
-* A **node** that is told `PauseCalls` MUST resolve `paused` within a second, when no further call of the operator begins,
-  without waiting for calls that run; and begins none until `UnpauseCalls`.
+* A **node** that is told `PauseCalls` MUST resolve `paused` within a second, when no further call of the operator
+  begins, without waiting for calls that run; and begins none until `UnpauseCalls`.
 * A **pipeline** MUST answer every command that is asked, within a second, whatever the operators do.
 * **Nobody** may be ended, or changed, by a message that it does not understand: it refuses it and goes on.
 

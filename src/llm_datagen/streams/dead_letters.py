@@ -182,7 +182,7 @@ def bury_abandoned(sink: Sink, source: Source, node_id: str, root: RootNames | N
 
 
 def check_dead_letters(stream: StreamFiles) -> None:
-    """See to it that the dead letters of a stream can be released. Only reads.
+    """Check that the dead letters of a stream can be released. Only reads.
 
     Raises:
         StreamCorruptError: when they cannot be read, or are not those that were committed.

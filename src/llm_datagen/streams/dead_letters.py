@@ -34,7 +34,7 @@ from llm_datagen.streams.source import Source
 _CHUNK_BYTES = 1 << 20
 
 RAW_BYTES = 1 << 20
-"""Bytes of a record that a dead letter has when there is no item: as JSON, a damaged one may take six times its size."""
+"""Bytes of a record that a dead letter keeps when there is no item: as JSON, a damaged one may be six times as long."""
 
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""

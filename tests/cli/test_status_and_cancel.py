@@ -102,7 +102,7 @@ def test_a_run_is_cancelled_from_another_process_which_waits_until_it_is_saved(s
         shell.reach()
         cancel = shell.run("cancel", "a", "--reason", "enough")
         assert (cancel.returncode, cancel.stderr) == (0, "")
-        assert cancel.stdout.startswith(f"run a: process {run.pid} was told to cancel\nrun a: canceled (enough)\n")
+        assert cancel.stdout.startswith(f"run a: process {run.pid} was asked to cancel\nrun a: canceled (enough)\n")
         assert run.wait(PATIENCE_SECONDS) == 1
 
 
@@ -148,7 +148,7 @@ def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Comm
 def test_cancel_does_not_wait_when_told_so(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
-        assert command("cancel", "a", "--no-wait").stdout == f"run a: process {run.pid} was told to cancel\n"
+        assert command("cancel", "a", "--no-wait").stdout == f"run a: process {run.pid} was asked to cancel\n"
         assert run.wait(PATIENCE_SECONDS) == 1
 
 

@@ -13,7 +13,7 @@ from llm_datagen.operators.secret_names import is_secret_name
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 MOST_BYTES = 65_536
-"""Arguments that are longer, as JSON, are not kept: the run state is written several times a second."""
+"""Arguments that are longer, as JSON, are not kept: the run state is written several times per second."""
 
 _TUPLE, _NAME = "$tuple", "$name"
 _SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-")

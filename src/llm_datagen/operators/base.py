@@ -28,7 +28,7 @@ class BaseOperator:
     """The class to inherit from: override `process_item` or `process_batch` (plain or async).
 
     When both are overridden, `process_batch` is used. `setup` and `teardown` may be overridden too (async if
-    the operator is), for clients and models: they are called once a run, before the first and after the last
+    the operator is), for clients and models: they are called once per run, before the first and after the last
     call, on a thread (or event loop) of the node; with ``executor="process"``, once in each worker process.
 
     Attributes:

@@ -24,7 +24,7 @@ def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
 
     Args:
         run_state: the run state; only its `config` and its `nodes` are looked at.
-        format: "text": a line a node and a line a stream, indented where several nodes read the same stream. A node
+        format: "text": a line per node and a line per stream, indented where several nodes read the same stream. A node
             that reads several is drawn below the last of them, and named below the others.
             "mermaid": a flowchart in the language of Mermaid.
 

@@ -30,7 +30,7 @@ class StreamNode:
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
         is_export: whether its rows are copies of those of the source, without their ids.
-        batch_size: rows a batch of that node has, at most.
+        batch_size: rows per batch of that node has, at most.
         position: how far it has come; None when nothing says so.
     """
 

@@ -50,7 +50,7 @@ class NodeReport:
         failed: rows that failed: these two, and the one that ended the run.
         total: source rows in all; None while nothing is known.
         total_is_exact: whether `total` is counted, not estimated.
-        rows_per_second: source rows a second, over the last seconds.
+        rows_per_second: source rows per second, over the last seconds.
         seconds: how long it ran, in this run.
         workers: tasks that it has at once, at most.
         busy_s: seconds that its workers were in tasks, in this run, together: at most `seconds` times `workers`.
@@ -178,7 +178,7 @@ class RunReport(PipelineStatus):
         )
 
     def _repr_html_(self) -> str:
-        """Return what notebooks show: a line of the run, and a table with a line a node."""
+        """Return what notebooks show: a line of the run, and a table with a line per node."""
         head = "".join(f"<th>{name}</th>" for name in ("node", "status", *_COUNTS, "cost"))
         body = "".join(_html_row(node) for node in self.nodes)
         why = "".join(f"<div>{_html(text)}</div>" for text in (self.reason or self.error, *self.warnings) if text)

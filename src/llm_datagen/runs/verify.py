@@ -29,7 +29,7 @@ from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.tails import Tails
 
 FINDINGS_SHOWN = 20
-"""Findings a node, at most; a damaged file gives one for each row."""
+"""Findings per node, at most; a damaged file gives one for each row."""
 
 _COUNTED = {
     "rows_in": "covered",

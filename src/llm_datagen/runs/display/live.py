@@ -1,4 +1,4 @@
-"""At a terminal: a table with a line a node, drawn again and again in its place."""
+"""At a terminal: a table with a line per node, drawn again and again in its place."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LiveTable(DisplayModel):
 
 
 def live(console: Console, draw: Callable[[], Table]) -> Live:
-    """Start to draw what `draw` returns, several times a second; the caller stops it."""
+    """Start to draw what `draw` returns, several times per second; the caller stops it."""
     shown = Live(
         console=console,
         get_renderable=draw,

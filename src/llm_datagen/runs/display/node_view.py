@@ -21,7 +21,7 @@ class NodeView:
         done: source rows that are done.
         total: source rows in all; None while nothing is known.
         is_exact: whether `total` is counted, not estimated.
-        rate: source rows a second.
+        rate: source rows per second.
         filtered: source rows that gave no row.
         failed: source rows that failed: these two, and the one that ended the run.
         skipped: those that were left out.

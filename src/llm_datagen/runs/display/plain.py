@@ -1,4 +1,4 @@
-"""Not at a terminal: a line a node, at its start, every few seconds, and at its end."""
+"""Not at a terminal: a line per node, at its start, every few seconds, and at its end."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _BAR_WIDTH = 12
 
 
 def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
-    """Return a table with a line a node; what else is to be said of the nodes comes below it."""
+    """Return a table with a line per node; what else is to be said of the nodes comes below it."""
     nodes = list(nodes)
     notes = [escape_line(f"{node.node_id}: {text}") for node in nodes for text in _notes(node)]
     notes += [caption] if caption else []

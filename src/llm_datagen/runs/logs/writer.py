@@ -1,4 +1,4 @@
-"""platform.log: one JSON object a line, for people with grep and for programs (M28).
+"""platform.log: one JSON object per line, for people with grep and for programs (M28).
 
 Built with structlog, rendered with orjson, without touching structlog's or logging's global configuration. Several
 pipelines, and processes, can share a file (`logfile.py`). Events are constants; rows and secrets are never logged.

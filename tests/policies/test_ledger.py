@@ -17,7 +17,8 @@ import pytest
 
 from llm_datagen import NodeFailedError, Status, StreamFactory, UnifiedPipeline
 from llm_datagen.config import OnError
-from llm_datagen.runs.verify import FINDINGS_SHOWN, verify
+from llm_datagen.runs.account import FINDINGS_SHOWN
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams.checksums import with_check
 
 from ..pipeline.chains import STYLES, Fate, operator

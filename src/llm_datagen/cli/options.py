@@ -20,7 +20,7 @@ class IfExistsOption(enum.StrEnum):
 
 
 class DiagramOption(enum.StrEnum):
-    """How a topology is drawn."""
+    """The form of a diagram."""
 
     TEXT = "text"
     MERMAID = "mermaid"

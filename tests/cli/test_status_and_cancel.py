@@ -139,7 +139,7 @@ def test_ctrl_c_ends_watching_and_not_the_run(shell: Shell) -> None:
 def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
-        assert "still ending what is in flight after 0.1 s" in command("cancel", "a", "--timeout", "0.1", code=1).stdout
+        assert "calls are still in flight after 0.1 s" in command("cancel", "a", "--timeout", "0.1", code=1).stdout
         eventually(lambda: "run a: canceling (llm-datagen cancel)" in command("status", "a").stdout)
         shell.open_gate()
         assert run.wait(PATIENCE_SECONDS) == 1

@@ -62,7 +62,7 @@ def ended(node_id: str, **figures: Any) -> NodeSummary:
         ([ended("a", busy_s=396, starved_s=60)], "a limits: its workers were busy 99 % of the time"),
         (
             [ended("a", busy_s=396), NodeSummary(node_id="b", held_back_s=1.25, held_back_times=3)],
-            "what limits it shows when its nodes have ended; b was held back at least 3 times, 1.2 s",
+            "the bottleneck is known when its nodes have ended; b was held back at least 3 times, 1.2 s",
         ),
         ([], "the bottleneck is known when its nodes have ended"),
     ],

@@ -61,7 +61,7 @@ class LiveTable(DisplayModel):
 
 
 def live(console: Console, draw: Callable[[], Table]) -> Live:
-    """Start to draw what `draw` returns, several times per second; the caller stops it."""
+    """Draw what `draw` returns several times per second, until the caller stops it."""
     shown = Live(
         console=console,
         get_renderable=draw,

@@ -48,7 +48,7 @@ def parts_of(thing: Any, *, above: type = object, without: Iterable[str] = ()) -
     walk = _Walk(thing, above, frozenset(without))
     try:
         walk.visit_root()
-    except Exception:  # noqa: BLE001 - foreign objects may do anything when they are looked at
+    except Exception:  # noqa: BLE001 - foreign objects may do anything when they are read
         walk.parts[SOME_UNREAD] = None
     return walk.parts
 

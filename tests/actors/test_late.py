@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,7 @@ from llm_datagen.actors.watchdog import StallWatchdog
 from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.threads import ThreadExecutor
-from llm_datagen.messages import Cancel, EndOfSource, Finish, StageEnded, StageOutcome, TaskDone, Write
+from llm_datagen.messages import Cancel, EndOfSource, Finish, Moved, StageEnded, StageOutcome, Stalled, TaskDone, Write
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
@@ -295,15 +295,20 @@ def test_an_executor_that_cannot_say_how_far_it_is_is_left_alone(monkeypatch: py
 def test_a_stall_is_told_once_and_its_end_once() -> None:
     """M28: by the clock alone; a second one is told again."""
     clock = ManualClock()
-    watch = StallWatchdog(clock, 4.0)
+    watch = StallWatchdog(clock, 4.0, "p", "n")
+    idle = InFlight(cast(Executor, None), step=1, workers=1, root=None)
     for _ in range(2):
         clock.advance(3.9)
-        assert (watch.is_over(), watch.has_begun()) == (False, False)
+        assert watch.check("operator", idle) is None
         clock.advance(0.2)
-        assert (watch.is_over(), watch.has_begun(), watch.has_begun()) == (False, True, False)
-        assert watch.still == pytest.approx(4.1)
+        assert watch.check("", idle) is None, "there is nothing to do"
+        stalled = watch.check("operator", idle)
+        assert isinstance(stalled, Stalled)
+        assert stalled.waits_on == "operator"
+        assert stalled.seconds == pytest.approx(4.1)
+        assert watch.check("operator", idle) is None
         watch.moved()
-        assert (watch.is_over(), watch.is_over(), watch.has_begun()) == (True, False, False)
+        assert (watch.check("operator", idle), watch.check("operator", idle)) == (Moved("n"), None)
 
 
 def test_a_task_that_comes_back_after_it_was_given_up_is_no_matter() -> None:

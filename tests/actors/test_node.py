@@ -10,7 +10,7 @@ import pytest
 
 from llm_datagen.actors import chunking
 from llm_datagen.actors.chunking import FIRST_WORKERS
-from llm_datagen.actors.node import PATIENCE_SECONDS as SLOW_SECONDS
+from llm_datagen.actors.dispatcher import PATIENCE_SECONDS as SLOW_SECONDS
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.executors import processing

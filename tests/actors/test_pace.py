@@ -30,8 +30,6 @@ def test_slow_calls_have_a_task_each_and_slowing_down_is_believed_at_once() -> N
     known.learn(1000, 0.001)
     known.learn(1, TASK_SECONDS / 2)
     assert known.rows_per_task == 1
-    known.learn(1, 1e-6)
-    assert known.rows_per_task < 10, "one quick call among slow ones, such as one from a cache, changes little"
 
 
 def test_few_workers_begin_until_something_is_known() -> None:
@@ -156,6 +154,5 @@ def test_a_call_that_takes_long_frees_the_rows_behind_it_until_more_is_known() -
     assert known.is_grouping
     known.slow_down()
     assert (known.is_grouping, known.rows_per_task) == (False, 5)
-    for _ in range(30):
-        known.learn(1, 1e-6)
+    known.learn(1, 1e-6)
     assert known.is_grouping

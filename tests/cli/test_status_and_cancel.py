@@ -15,7 +15,7 @@ import pytest
 
 from llm_datagen import FunctionOperator, UnifiedPipeline
 from llm_datagen.cli.control import send_cancel
-from llm_datagen.cli.run_view import look_at
+from llm_datagen.cli.run_view import read_run
 from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
 
@@ -176,11 +176,11 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
 
 def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=None, status="pending")
-    assert look_at(folder).is_live
+    assert read_run(folder).is_live
     with pytest.raises(ControlError, match="it may be starting"):
         send_cancel(folder)
     folder.lock.release()
-    assert not look_at(folder).is_live
+    assert not read_run(folder).is_live
 
 
 def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, command: Command) -> None:

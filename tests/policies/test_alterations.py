@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_datagen import NodeFailedError, StreamFactory
 from llm_datagen.runs.verify import verify
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.recovery import position_of
 
 from ..pipeline.chains import Fate
 from ..support import Bench, numbered

@@ -13,9 +13,9 @@ from llm_datagen import ConfigError, NodeFailedError, Status
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams import JsonlStream, Span
 from llm_datagen.streams.checksum_chain import ChecksumChain
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned, forget
+from llm_datagen.streams.position import Position
 from llm_datagen.testing import record
 
 from ..support import Bench, bag, eventually, lines, numbered

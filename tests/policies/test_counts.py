@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import NodeFailedError, NodeReport, UnifiedPipeline
-from llm_datagen.cli.run_view import look_at, run_lines
+from llm_datagen.cli.run_view import read_run, run_lines
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
 
@@ -104,7 +104,7 @@ def test_a_run_that_failed_has_pending_rows_and_a_resume_none(bench: Bench) -> N
     kept, *_, pending = of_image(bench, 1)
     assert (kept, pending) == (24, 16)
     assert [one.pending for one in ledger_of(bench)] == [0, 16]
-    lines = run_lines(look_at(RunFolder(bench.results, "a")))
+    lines = run_lines(read_run(RunFolder(bench.results, "a")))
     assert "16 pending" in lines[2]
     bad.clear()
     assert parts(pipeline.resume("a").run().nodes[1]) == (40, 0, 0, 0, 0)
@@ -119,7 +119,7 @@ def test_a_source_that_nobody_has_read_to_its_end_has_no_number_of_pending_rows(
     (node,) = pipeline.progress
     assert (node.status, node.total_is_exact, node.pending) == (Status.FAILED, False, None)
     assert of_image(bench)[-1] is None
-    assert run_lines(look_at(RunFolder(bench.results, "a")))[1].endswith("1 error, ? pending")
+    assert run_lines(read_run(RunFolder(bench.results, "a")))[1].endswith("1 error, ? pending")
     (ledger,) = ledger_of(bench)
     assert ledger.pending == 200_000 - node.rows_in
 

@@ -18,7 +18,7 @@ import pytest
 
 from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPipeline
 from llm_datagen.cli.control import send_cancel
-from llm_datagen.cli.run_view import look_at
+from llm_datagen.cli.run_view import read_run
 from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder, lock
 from llm_datagen.runs.lock import RunLock
@@ -127,13 +127,13 @@ def test_a_second_run_is_told_who_has_it_and_gets_it_when_that_process_is_dead(
             here(bench).resume("a")
         with pytest.raises(PipelineBusyError, match=who):
             here(bench).create("a", if_exists="overwrite")
-        assert look_at(RunFolder(bench.results, "a")).is_live
+        assert read_run(RunFolder(bench.results, "a")).is_live
         process.kill()
         process.wait()
         (bench.folder / "go").touch()
         monkeypatch.setattr(lock, "FRESH_SECONDS", 0.0)  # of another host, what was saved just now may be alive
         monkeypatch.setattr(lock, "WATCH_SECONDS", 0.2)
-        assert look_at(RunFolder(bench.results, "a")).status == "interrupted"
+        assert read_run(RunFolder(bench.results, "a")).status == "interrupted"
         assert here(bench).resume("a").run().rows_out == 5
     assert not (bench.results / "a" / "owner.json").exists()
 
@@ -160,7 +160,7 @@ def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_run_
             here(bench).resume("a")
         assert f"by process {process.pid} on far-away, since" in str(refused.value)
         assert "nolock" in str(refused.value)
-        shown = look_at(RunFolder(bench.results, "a"))
+        shown = read_run(RunFolder(bench.results, "a"))
         assert (shown.status, shown.is_live) == ("running", True)
         assert f"process {process.pid} on far-away" in shown.note
         with pytest.raises(ControlError, match="runs on far-away"):
@@ -183,7 +183,7 @@ def test_a_run_that_another_machine_has_left_dead_is_taken(bench: Bench, monkeyp
     # A process of that number is alive here: this one. That says nothing.
     owner.write_text(json.dumps({**json.loads(owner.read_bytes()), "pid": os.getpid()}))
     monkeypatch.setattr(lock, "FRESH_SECONDS", 0.0)
-    shown = look_at(RunFolder(bench.results, "a"))
+    shown = read_run(RunFolder(bench.results, "a"))
     assert (shown.status, shown.is_live) == ("interrupted", False)
     assert f"process {os.getpid()} on far-away is gone" in shown.note
     monkeypatch.setattr(lock, "WATCH_SECONDS", 0.2)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, NodeFailedError, StreamCorruptError, UnifiedPipeline
-from llm_datagen.streams import commit_log
+from llm_datagen.streams import recovery
 
 
 @pytest.fixture
 def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UnifiedPipeline:
     """A run that has failed behind some flushes, and whose output was edited in the first of them."""
-    monkeypatch.setattr(commit_log, "CHECK_WHOLE_BYTES", 0)  # so that this stream counts as a long one
+    monkeypatch.setattr(recovery, "CHECK_WHOLE_BYTES", 0)  # so that this stream counts as a long one
     (tmp_path / "in.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(50)))
 
     def work(item: Any) -> Any:

@@ -26,6 +26,7 @@ from llm_datagen.errors import (
 )
 from llm_datagen.streams import CsvStream, JsonlStream, Sink, Span, Stream, commit_log
 from llm_datagen.streams.checksum_chain import ChecksumChain
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.storage.base import Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
@@ -113,7 +114,7 @@ def log_of(stream: Stream) -> bytes:
     return data
 
 
-def said(position: commit_log.Position) -> dict[str, Any]:
+def said(position: Position) -> dict[str, Any]:
     """Return a position as plain data."""
     return position.as_record(position.coverage)
 

@@ -12,7 +12,7 @@ from llm_datagen import DatagenError, NodeFailedError, StreamError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
 from llm_datagen.testing.storage import FaultyStorage
 

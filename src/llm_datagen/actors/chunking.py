@@ -1,7 +1,7 @@
-"""The pace of a node: how much work goes into a task, and how much is fetched ahead.
+"""Adaptive chunking: how much work goes into a task of a node, and how much is fetched ahead.
 
 A task costs a few messages and thread switches, about 0.1 ms. An operator that takes microseconds must not pay that
-for every row, so a task of a cheap operator carries many calls, about `TASK_SECONDS` worth of them; a task of a slow
+per row, so a task of a cheap operator carries many calls, about `TASK_SECONDS` worth of them; a task of a slow
 one (a model call) carries one. `batch_size` is what the operator gets, and has no part in this.
 
 What a wrong guess costs is bounded: the node takes from a task that is late what was not begun (`LATE_SECONDS`).
@@ -18,7 +18,7 @@ import os
 from llm_datagen.executors.base import TASK_SECONDS
 
 MAX_ROWS = 4096
-"""Rows a task, at most (unless a single batch is larger)."""
+"""Rows per task, at most (unless a single batch is larger)."""
 
 FIRST_WORKERS = 2
 """Workers before anything is known of the operator, and of one that computes."""
@@ -27,7 +27,7 @@ WAITS_BELOW = 0.15
 """A worker that computes for a smaller share of its time mostly waits: more workers do more."""
 
 COMPUTES_ABOVE = 0.8
-"""A worker that computes for a larger share of its time is not held up by the others."""
+"""A worker that computes for a larger share of its time does not wait for the others."""
 
 BYTES_AHEAD = 4 * 1024 * 1024
 """Rows fetched ahead take at most about so many bytes; so do those of the tasks of a cheap operator."""
@@ -41,7 +41,7 @@ class AdaptiveChunking:
 
     Args:
         concurrency: calls at once, at most.
-        step: rows a call.
+        step: rows per call.
         queue_size: rows that the writer holds, at most; a task is never larger.
         spare: tasks of a slow operator that may wait for one of many workers, so that none is idle between two tasks.
         may_queue: whether a task of a cheap operator may wait for a worker.
@@ -78,13 +78,10 @@ class AdaptiveChunking:
         self._concurrency, self._spare, self._may_queue = concurrency, spare, may_queue
 
     def learn(self, calls: int, seconds: float, cpu_seconds: float = 0.0) -> None:
-        """Take note that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
+        """Learn that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
         if not calls:
             return
-        now = seconds / calls
-        known = self._seconds_per_call
-        # That it is slow is believed at once; anything else by and by: a busy machine makes many a call look slower.
-        self._seconds_per_call = now if known is None or now >= self._slow_seconds else 0.5 * known + 0.5 * now
+        self._seconds_per_call = seconds / calls
         if self._seconds_per_call >= self._slow_seconds:
             self._calls = 1
         else:
@@ -105,7 +102,7 @@ class AdaptiveChunking:
             self.slow_down()
 
     def slow_down(self) -> None:
-        """Take note that a call takes long: from now on each has a task of its own, until more is known."""
+        """Learn that a call takes long: from now on each has a task of its own, until more is known."""
         self._seconds_per_call = self._slow_seconds
         self._calls = 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.executors.processing import CallGate
@@ -13,17 +12,12 @@ PAUSE_SECONDS = 0.25
 wait for the writer: what they had not begun was taken from them, and they begin nothing more."""
 
 
-@dataclass(frozen=True, slots=True)
-class PauseOver:
-    """Timer: tasks were waited for long enough."""
-
-
 class PauseGate:
     """Whether a node is paused. Used by the node's own thread.
 
     Args:
         gate: what its workers check before each call.
-        ctx: what its operator looks at.
+        ctx: what its operator sees.
     """
 
     def __init__(self, gate: CallGate, ctx: NodeContext) -> None:

@@ -3,29 +3,32 @@
 Needs the extra ``cli``.
 
 Layout:
-    app.py        the program
-    commands/     its commands: running, looking, steering
-    options.py    arguments and options that several commands have
-    spec.py       what a YAML file may say
-    problems.py   what is wrong with a YAML file, and where
-    loading.py    from ``module:attr`` to what it names, and from YAML to operators
-    target.py     from a file or ``module:attr`` to a pipeline
-    origin.py     where a run came from, kept beside its run state for ``resume``
-    execute.py    run or resume a pipeline, watched
-    trying.py     some rows through a pipeline, in a folder of its own
-    preview.py    show prompts and answers of some rows
-    plan.py       show what a run will use
-    projection.py from what some rows used to what all will
-    resume.py     find a run and where it came from, and run it: resume, replay
-    output.py     what the commands print, escaped
-    runs.py       the runs that there are, and how they really are
-    status.py     show runs, once or again and again
-    letters.py    show dead letters
-    account.py     recount a run
-    tracing.py    show what became of a row
-    cancel.py     cancel a run of another process
-    failing.py    from an exception to a message and an exit code
-    demo.py       the demo, watched and started afresh
+    app.py         the program
+    commands/      its commands: run, inspect, control
+    options.py     arguments and options that several commands have
+    output.py      what the commands print, escaped
+    exit_codes.py  from an exception to a message and an exit code
+
+    target.py      from a YAML file or ``module:name`` to a pipeline
+    yaml_spec.py   what a YAML file may say
+    yaml_errors.py what is wrong with a YAML file, and where
+    modules.py     the modules that a run needs: where they are, and when to import them
+    run_origin.py  what a run was started with, kept beside its run state for ``resume``
+    run_view.py    the runs that there are, with their true status
+
+    execute.py     run a pipeline with a display
+    resume.py      resume, replay
+    budget.py      what a run has spent; a budget for a resume
+    preview_run.py some rows through a pipeline, in a temporary folder: for preview and plan
+    preview.py     prompts and answers of some rows
+    plan.py        what a run will use; projection.py computes it from some rows
+    status.py      how runs stand, once or again and again
+    dead_letters.py, causes.py  rows that failed, by node and cause
+    verify.py      a run, recounted from its files
+    trace.py       what became of a row
+    logs.py        platform.log
+    control.py     pause, reconfigure and cancel a run of another process
+    demo/          the demo
 
 Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 3 stopped by an operator or a
 budget, 130 after Ctrl+C, 143 after SIGTERM.

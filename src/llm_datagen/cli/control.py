@@ -1,6 +1,6 @@
-"""Cancel a run of another process: through its control socket.
+"""Control a run of another process on this machine, through its control socket: pause, reconfigure, cancel.
 
-Where it has none, by SIGTERM: only a process that holds the run's lock is ever sent one.
+Where it has no socket, a cancel is a SIGTERM: only a process that holds the run's lock is ever sent one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,65 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llm_datagen.cli.run_view import RunView, look_at
-from llm_datagen.errors import ControlError
+from llm_datagen.cli.execute import command_line
+from llm_datagen.cli.output import write
+from llm_datagen.cli.run_view import RunView, read_run
+from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 
 _LOOK_SECONDS = 0.1
+
+
+def pause_run(folder: RunFolder) -> None:
+    """Begin no further calls of operators. Raises ControlError when the run cannot be reached."""
+    folder.load()
+    ask(folder, "pause")
+    go_on = command_line("unpause", folder.pipeline_id, folder.path.parent)
+    write(f"run {folder.pipeline_id}: paused. No new calls; running calls finish and are saved")
+    write(f"  go on   {go_on}")
+
+
+def unpause_run(folder: RunFolder) -> None:
+    """Begin calls again. Raises ControlError when the run cannot be reached."""
+    folder.load()
+    answer = ask(folder, "unpause")
+    write(f"run {folder.pipeline_id}: {answer['status']}, not paused")
+
+
+def reconfigure_run(
+    folder: RunFolder,
+    node: str | None,
+    *,
+    parallel_size: int | None = None,
+    batch_size: int | None = None,
+    rate: float | None = None,
+) -> None:
+    """Change a node of a run, and its run state.
+
+    Args:
+        folder: the run's folder.
+        node: the id of a node, or its number; None when there is only one.
+        parallel_size: batches in its operator at once, at most; None leaves it.
+        batch_size: items a batch; None leaves it.
+        rate: rows a second, at most; 0 takes the limit off, None leaves it.
+
+    Raises:
+        ConfigError: when there is no such node, or it cannot be changed so; nothing is changed then.
+        ControlError: when the run cannot be reached.
+    """
+    known = [entry["node_id"] for entry in folder.load()["nodes"]]
+    if node is None:
+        if len(known) > 1:
+            raise ConfigError(f"say which node, by --node: {', '.join(known)}")
+        node = known[0]
+    if node not in known and f"node_{node}" in known:
+        node = f"node_{node}"
+    now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
+    write(
+        f"run {folder.pipeline_id}: {now['node_id']} has parallel_size {now['parallel_size']}, "
+        f"batch_size {now['batch_size']}" + (f", {now['rate']:g} rows a second at most" if now["rate"] else "")
+    )
 
 
 def send_cancel(folder: RunFolder, reason: str = "") -> int:
@@ -33,7 +86,7 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
         ControlError: when nobody runs it, nobody whom a signal from here would reach, or its control socket does not
             answer.
     """
-    run = look_at(folder)
+    run = read_run(folder)
     name = f"run {folder.pipeline_id!r}"
     if not folder.lock.is_held() and not run.is_live:
         raise ControlError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
@@ -78,7 +131,7 @@ def wait_for_end(folder: RunFolder, timeout: float, clock: Callable[[], float] =
         if clock() >= deadline:
             return None
         time.sleep(_LOOK_SECONDS)
-    return look_at(folder)
+    return read_run(folder)
 
 
 def _holds(pid: int, lock: Path) -> bool:

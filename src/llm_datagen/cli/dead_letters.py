@@ -11,18 +11,18 @@ from typing import Any
 from llm_datagen.cli.causes import reason_of, shape_of
 from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write, write_json, write_json_line
-from llm_datagen.cli.run_view import RunView, enter_run
+from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
 from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
-from llm_datagen.streams.sink import position_of
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
         StreamError: when its dead letters cannot be read.
     """
     replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
-    run = enter_run(results_dir, pipeline_id)
+    run = open_run(results_dir, pipeline_id)
     entries = _chosen(run.state["nodes"], node)
     if as_rows:
         for row in _rows(entries):

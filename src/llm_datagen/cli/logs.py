@@ -10,20 +10,20 @@ from typing import Any
 
 from llm_datagen import logs
 from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
-from llm_datagen.cli.run_view import look_at
+from llm_datagen.cli.run_view import read_run
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import duration, line_width, number, one_line
-from llm_datagen.runs.logs.bottleneck import NodeSummary, RunState, RunSummary, percent
+from llm_datagen.runs.logs.bottleneck import LoggedState, NodeSummary, RunSummary, percent
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.streams.formats.json_values import shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _STATES = {
-    RunState.ENDED: "ended",
-    RunState.OPEN: "its end is not in the log: it goes on, or was killed",
-    RunState.KILLED: "its end is not in the log, and it was run again later: it was killed",
+    LoggedState.ENDED: "ended",
+    LoggedState.OPEN: "its end is not in the log: it goes on, or was killed",
+    LoggedState.KILLED: "its end is not in the log, and it was run again later: it was killed",
 }
 
 
@@ -105,7 +105,7 @@ def show_summary(
 def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> Path:
     if log_file is not None or pipeline_id is None:
         return log_file or Path(DEFAULT_LOG)
-    run_state = look_at(RunFolder(results_dir, pipeline_id)).state
+    run_state = read_run(RunFolder(results_dir, pipeline_id)).state
     if "log_file" in run_state and run_state["log_file"] is None:
         raise ConfigError(f"run {pipeline_id} keeps no log (log_file: null)")
     return Path(run_state.get("log_file", DEFAULT_LOG))

@@ -20,7 +20,7 @@ def make_importable(*folders: Path) -> None:
             sys.path.insert(0, str(folder))
 
 
-def know_protocols(run_state: Mapping[str, Any], target: str) -> None:
+def import_protocols(run_state: Mapping[str, Any], target: str) -> None:
     """Import the modules of a run's operators if a protocol of its streams is not known: they may register it.
 
     Args:

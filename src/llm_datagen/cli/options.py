@@ -19,7 +19,7 @@ class IfExistsOption(enum.StrEnum):
     OVERWRITE = "overwrite"
 
 
-class DrawingOption(enum.StrEnum):
+class DiagramOption(enum.StrEnum):
     """How a topology is drawn."""
 
     TEXT = "text"

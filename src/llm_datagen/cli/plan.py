@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write_json
-from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
+from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.pipeline.fan_out import RoutingOperator
@@ -93,8 +93,8 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
     def choose(stream: Stream, root: RootNames | None) -> Sample:
         return random_rows(stream, count, seed=seed, root=root)
 
-    trying = Trying(find_target(name, parse_settings(settings)), choose, rows=count)
-    plan = _plan(name, trying, seed)
+    preview_run = PreviewRun(find_target(name, parse_settings(settings)), choose, rows=count)
+    plan = _plan(name, preview_run, seed)
     if as_json:
         write_json(plan.as_dict())
     else:
@@ -105,16 +105,16 @@ def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json:
     return FAILED if plan.failed and not any(node.rows_out.value for node in plan.nodes) else 0
 
 
-def _plan(name: str, trying: Trying, seed: int) -> Plan:
-    counts = {place: sample.count or 0 for place, (_, sample) in trying.samples.items()}
-    previews = list(trying.stages())
+def _plan(name: str, preview_run: PreviewRun, seed: int) -> Plan:
+    counts = {place: sample.count or 0 for place, (_, sample) in preview_run.samples.items()}
+    previews = list(preview_run.stages())
     nodes = project(previews, counts)
     return Plan(
         name=name,
         count=sum(counts.values()),
         nodes=nodes,
-        seconds=run_seconds(nodes, streaming=bool(trying.run_state["config"]["streaming"])),
-        notes=list(_notes(trying, previews, nodes, seed)),
+        seconds=run_seconds(nodes, streaming=bool(preview_run.run_state["config"]["streaming"])),
+        notes=list(_notes(preview_run, previews, nodes, seed)),
         spent=spent_in(stage for stage, _ in previews).cost,
         calls=sum(made_of(calls) for _, calls in previews),
         failed=sum(len(stage.failed) for stage, _ in previews),
@@ -122,10 +122,13 @@ def _plan(name: str, trying: Trying, seed: int) -> Plan:
 
 
 def _notes(
-    trying: Trying, previews: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse], seed: int
+    preview_run: PreviewRun,
+    previews: Sequence[tuple[NodePreview, Sequence[ObservedCall]]],
+    nodes: Sequence[NodeUse],
+    seed: int,
 ) -> Iterator[str]:
     """Say what the figures rest on, and what they leave out."""
-    for stream, sample in trying.samples.values():
+    for stream, sample in preview_run.samples.values():
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
         yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
         if sample.unreadable:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import write_json
-from llm_datagen.cli.preview_rows import Trying, made_of, spent_in
+from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors.escape import escape
 from llm_datagen.operators import Call
@@ -54,10 +54,10 @@ def preview_pipeline(
         return rows_at(stream, numbers, root=root) if numbers else first_rows(stream, count, root=root)
 
     target = find_target(name, parse_settings(settings))
-    trying = Trying(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
+    preview_run = PreviewRun(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
     console = SafeConsole()
     tried, stages, calls = [], [], []
-    for stage, made in trying.stages():
+    for stage, made in preview_run.stages():
         tried.append(stage)
         stages.append(_stage_data(stage, made))
         calls += made
@@ -66,7 +66,7 @@ def preview_pipeline(
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
         f"{stream.path}: row {at} cannot be read: {escape(why)}"
-        for stream, sample in trying.samples.values()
+        for stream, sample in preview_run.samples.values()
         for at, why in sample.unreadable.items()
     ]
     failed = sum(len(stage["failed"]) for stage in stages)

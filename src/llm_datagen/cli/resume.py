@@ -8,10 +8,10 @@ from typing import Any
 from llm_datagen.cli.budget import NO_CAPS, Caps
 from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
-from llm_datagen.cli.modules import know_protocols, make_importable
+from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_origin import Origin, origin_of
-from llm_datagen.cli.run_view import headline, look_at
+from llm_datagen.cli.run_view import headline, read_run
 from llm_datagen.cli.target import Target, default_results, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
@@ -85,7 +85,7 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
     dead = dead_rows(run.run_state)
     if not dead:
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
-        write(headline(look_at(run.folder)))
+        write(headline(read_run(run.folder)))
         return 0
     target = run.target("replay")
     target.pipeline.replay(pipeline_id, on_change=on_change)
@@ -156,7 +156,7 @@ class _Stopped:
         if self._origin is not None:
             self._origin.enter()
         if self._origin is not None and self._given is None:
-            know_protocols(self.run_state, self._origin.target)
+            import_protocols(self.run_state, self._origin.target)
 
     def target(self, verb: str) -> Target:
         """Return the pipeline; `verb` is what is to be done with it.

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.cli.modules import know_protocols
+from llm_datagen.cli.modules import import_protocols
 from llm_datagen.cli.run_origin import origin_of
 from llm_datagen.errors import PipelineNotFoundError, RunStateError
 from llm_datagen.errors.escape import escape_line
@@ -93,7 +93,7 @@ class RunView:
         }
 
 
-def look_at(folder: RunFolder) -> RunView:
+def read_run(folder: RunFolder) -> RunView:
     """Return a run as it is.
 
     Raises:
@@ -118,7 +118,7 @@ def look_at(folder: RunFolder) -> RunView:
     return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state)
 
 
-def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
+def open_run(results_dir: Path, pipeline_id: str) -> RunView:
     """Return a run as it is, and make the directory in which it was started the working directory, if it is known.
 
     Protocols of the user's own are known then, too.
@@ -129,11 +129,11 @@ def enter_run(results_dir: Path, pipeline_id: str) -> RunView:
         ConfigError: when its directory is not there any more, or a module that may register a protocol.
     """
     folder = RunFolder(results_dir.absolute(), pipeline_id)
-    run = look_at(folder)
+    run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
         origin.enter()
-        know_protocols(run.state, origin.target)
+        import_protocols(run.state, origin.target)
     return run
 
 
@@ -142,7 +142,7 @@ def all_runs(results_dir: str | Path) -> list[RunView]:
     runs = []
     for pipeline_id in run_ids(results_dir):
         try:
-            runs.append(look_at(RunFolder(results_dir, pipeline_id)))
+            runs.append(read_run(RunFolder(results_dir, pipeline_id)))
         except RunStateError as error:
             runs.append(RunView(pipeline_id=pipeline_id, status=UNREADABLE, note=str(error)))
         except PipelineNotFoundError:

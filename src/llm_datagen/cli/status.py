@@ -11,7 +11,7 @@ from rich.table import Table
 
 from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, all_runs, list_lines, list_table, look_at, run_lines, run_table
+from llm_datagen.cli.run_view import RunView, all_runs, list_lines, list_table, read_run, run_lines, run_table
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
@@ -41,7 +41,7 @@ def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_j
         if not pipeline_id:
             return all_runs(results_dir)
         folder = RunFolder(results_dir, pipeline_id)
-        return [replace(look_at(folder), spending=spending(folder))]
+        return [replace(read_run(folder), spending=spending(folder))]
 
     def table(runs: list[RunView]) -> Table:
         return run_table(runs[0]) if pipeline_id else list_table(runs)

@@ -22,7 +22,7 @@ from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.diagram import DrawingFormat, draw
+from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.streams import StreamFactory
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
@@ -92,7 +92,7 @@ class Target:
         return self.pipeline.blueprint()
 
 
-def describe(results_dir: Path, name: str, format: DrawingFormat) -> str:
+def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
     """Return a drawing of a pipeline that was not run yet, or of a run. Opens no stream.
 
     Args:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import enter_run
+from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.graph import unsettled
@@ -46,7 +46,7 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
         PipelineNotFoundError: when there is no such run.
         StreamError: when a stream cannot be read.
     """
-    run = enter_run(results_dir, pipeline_id)
+    run = open_run(results_dir, pipeline_id)
     row_id = parse_id(text)
     found = list(trace(run.state, row_id))
     if as_json:

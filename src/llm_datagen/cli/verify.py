@@ -10,7 +10,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, enter_run
+from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import number
 from llm_datagen.runs.verify import FINDINGS_SHOWN, NodeAccount, verify
@@ -29,7 +29,7 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
     Raises:
         PipelineNotFoundError: when there is no such run.
     """
-    run = enter_run(results_dir, pipeline_id)
+    run = open_run(results_dir, pipeline_id)
     accounts = verify(run.state)
     findings = sum(len(account.findings) for account in accounts)
     if as_json:

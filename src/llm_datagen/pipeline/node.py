@@ -39,7 +39,7 @@ from llm_datagen.streams.dead_letters import bury_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
-from llm_datagen.streams.sink import check_recoverable, position_of
+from llm_datagen.streams.recovery import check_recoverable, position_of
 from llm_datagen.streams.source import has_ended
 from llm_datagen.streams.tails import Tails
 
@@ -91,7 +91,7 @@ class UnifiedNode(Binding):
         return [*merging, self, *(self._selector(name, output) for name, output in self._named_outputs.items())]
 
     def _merging(self) -> UnifiedNode:
-        follow_input, idle_timeout = self._patience
+        follow_input, idle_timeout = self._waits
         node = UnifiedNode(
             f"{self.node_id}.merge",
             writer_config=self.settings["writer_config"],
@@ -175,7 +175,7 @@ class UnifiedNode(Binding):
         return list(found[1].coverage) if found else []
 
     def check(self) -> None:
-        """See to it that the node can go on where it was. Only reads: what is refused stays as it is (M22).
+        """Check that the node can go on where it was. Only reads: what is refused stays as it is (M22).
 
         Raises:
             ConfigError: when the operator cannot be sent to worker processes.
@@ -322,14 +322,14 @@ class UnifiedNode(Binding):
             pipeline_id="",
             streaming=True,
             folder=None,
-            image={"config": self.config()},
+            run_state={"config": self.config()},
             hooks=hooks,
             log=log,
         )
         return self._run
 
     def runs_in(self, run: Run) -> None:
-        """Take note of the run of a pipeline that this node is in, for `status` and `progress`."""
+        """Note the run of a pipeline that this node is in, for `status` and `progress`."""
         self._run = run
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams import StreamFactory, inputs_of
 
-DrawingFormat = Literal["text", "mermaid"]
+DiagramFormat = Literal["text", "mermaid"]
 """How a topology is drawn."""
 
 _Node = Mapping[str, Any]
@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"[^\W_]|[/:=,() ]|(?<=[^\W_])[._-](?=[^\W_])")
 """A character that Mermaid takes as it is in a quoted label, and not as markup."""
 
 
-def draw(run_state: Mapping[str, Any], format: DrawingFormat = "text") -> str:
+def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
     """Return a drawing of the nodes and streams in a run state. Each stream is in it once. Opens nothing.
 
     Args:
@@ -31,7 +31,7 @@ def draw(run_state: Mapping[str, Any], format: DrawingFormat = "text") -> str:
     Raises:
         ConfigError: when `format` is another one.
     """
-    check_choice("format", format, DrawingFormat)
+    check_choice("format", format, DiagramFormat)
     nodes = run_state["nodes"]
     lines = _mermaid(nodes) if format == "mermaid" else _text(nodes, streaming=bool(run_state["config"]["streaming"]))
     return "\n".join(lines)

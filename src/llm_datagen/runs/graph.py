@@ -9,10 +9,10 @@ from typing import Any
 
 from llm_datagen.runs.export import is_export
 from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Source, StreamFactory
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
-from llm_datagen.streams.sink import position_of
 
 _NEEDLES = 50
 """Ids that are looked for in undecoded records; when there are more, all records are decoded."""
@@ -94,7 +94,7 @@ def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
-def steps_of(run_state: dict[str, Any]) -> list[StreamNode]:
+def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
     steps: dict[Place, StreamNode] = {}
     left_out = unsettled(run_state)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import IdError
-from llm_datagen.runs.graph import StreamNode, steps_of
+from llm_datagen.runs.graph import StreamNode, stream_nodes_of
 from llm_datagen.streams import Stream
-from llm_datagen.streams.commit_log import Position
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
+from llm_datagen.streams.position import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def trace(run_state: dict[str, Any], row_id: Id) -> Iterator[Trace]:
     Raises:
         StreamError: when a stream cannot be read.
     """
-    family = _Family(steps_of(run_state), row_id)
+    family = _Family(stream_nodes_of(run_state), row_id)
     if family.is_known():
         yield from family.members()
 

@@ -19,12 +19,13 @@ from llm_datagen.runs.export import is_export
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Fingerprint, Place, StreamFactory
-from llm_datagen.streams.commit_log import Position, flaws_of
+from llm_datagen.streams.commit_log import flaws_of
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
-from llm_datagen.streams.sink import position_of
 from llm_datagen.streams.tails import Tails
 
 FINDINGS_SHOWN = 20

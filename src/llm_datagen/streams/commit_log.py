@@ -20,92 +20,19 @@ Logs of format 1, of older versions, are read, too: their lines have no checksum
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.errors import StreamChangedError, StreamCorruptError
+from llm_datagen.errors import StreamCorruptError
 from llm_datagen.streams.checksum_chain import ChecksumChain, TornLineError, reader_of
-from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
-from llm_datagen.streams.ids import Id
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.storage.base import AppendFile, Storage
 
 FORMAT = 2
 COMPACT_BYTES = 256 * 1024
 """A log that has grown by so many bytes is compacted."""
-
-_CHECK_BYTES = 1 << 20
-
-CHECK_WHOLE_BYTES = 64 * 1024 * 1024
-"""Streams up to this size are checked from their first byte when they are opened; of longer ones, the last flush."""
-
-
-@dataclass(slots=True)
-class Position:
-    """How far a stream has come: totals since its beginning, also over resumes.
-
-    Attributes:
-        rows: rows in the stream.
-        bytes: bytes in the stream.
-        crc: running CRC-32 of these bytes.
-        last_bytes: bytes before the last flush that added any.
-        last_crc: running CRC-32 before that flush.
-        filtered: source rows that gave no row.
-        skipped: source rows that failed and were left out.
-        dead: source rows that failed and are dead-lettered.
-        errors_bytes: bytes of the dead letters beside the stream.
-        first_id: the id of the first row, if any.
-        last_id: the id of the last row, if any.
-        marks: what else the writer wants to know again after a crash (plain JSON).
-        coverage: the source rows that are done.
-    """
-
-    rows: int = 0
-    bytes: int = 0
-    crc: int = 0
-    last_bytes: int = 0
-    last_crc: int = 0
-    filtered: int = 0
-    skipped: int = 0
-    dead: int = 0
-    errors_bytes: int = 0
-    first_id: Id | None = None
-    last_id: Id | None = None
-    marks: dict[str, Any] = field(default_factory=dict)
-    coverage: Coverage = field(default_factory=Coverage)
-
-    def as_record(self, spans: Iterable[Span]) -> dict[str, Any]:
-        """Return the position as a commit that adds `spans` to the coverage."""
-        record: dict[str, Any] = {
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "crc": self.crc,
-            "last": [self.last_bytes, self.last_crc],
-            "filtered": self.filtered,
-            "failed": [self.skipped, self.dead, self.errors_bytes],
-            "ids": [self.first_id, self.last_id],
-            "cover": [list(span) for span in spans],
-        }
-        if self.marks:
-            record["marks"] = self.marks
-        return record
-
-    def apply(self, record: dict[str, Any]) -> None:
-        """Move on to what `record`, made by `as_record`, says.
-
-        Raises:
-            KeyError, TypeError, ValueError: when it is no such record.
-        """
-        if not all(self.coverage.add(Span(*span)) for span in record["cover"]):
-            raise ValueError("a source row is covered twice")
-        self.rows, self.bytes, self.crc = record["rows"], record["bytes"], record["crc"]
-        self.last_bytes, self.last_crc = record["last"]
-        self.filtered = record["filtered"]
-        self.skipped, self.dead, self.errors_bytes = record["failed"]
-        self.first_id, self.last_id = record["ids"]
-        self.marks = record.get("marks", {})
 
 
 class CommitLog:
@@ -204,7 +131,7 @@ def read_log(storage: Storage, path: str) -> tuple[str, Position] | None:
 
 
 def _check_follows(record: dict[str, Any], before: Position) -> None:
-    """See to it that a commit goes on where the one before it ended.
+    """Check that a commit goes on where the one before it ended.
 
     Raises:
         ValueError: when it does not.
@@ -242,49 +169,3 @@ def flaws_of(storage: Storage, path: str) -> list[str]:
                 "(a resume writes it anew)"
             )
     return flaws
-
-
-def check_data(storage: Storage, path: str, position: Position, *, whole: bool) -> None:
-    """Compare the bytes of a stream with the checksums of its position (S3, M22).
-
-    Args:
-        storage: where it lies.
-        path: its path.
-        position: what was committed.
-        whole: whether to read a long stream from its first byte, too, and not only what the last flush added.
-
-    Raises:
-        StreamChangedError: when the stream is too short.
-        StreamCorruptError: when a checksum differs; the message says where.
-    """
-    if storage.size(path) is None:
-        if not position.bytes:
-            return
-        raise StreamChangedError(
-            f"{path} is gone, but {position.bytes} bytes of it were committed; restore it, or start afresh with "
-            "if_exists='overwrite'"
-        )
-    file = storage.open_read(path)
-    try:
-        if file.size() < position.bytes:
-            raise StreamChangedError(
-                f"{path} has {file.size()} bytes, but {position.bytes} were committed: it was shortened or deleted "
-                "after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
-            )
-        crc = at = 0
-        if not whole and position.bytes > CHECK_WHOLE_BYTES:
-            crc, at = position.last_crc, position.last_bytes
-        for end, expected in ((position.last_bytes, position.last_crc), (position.bytes, position.crc)):
-            begin = at
-            while at < end:
-                crc = zlib.crc32(file.read_at(at, min(_CHECK_BYTES, end - at)), crc)
-                at += _CHECK_BYTES
-            at = end
-            if crc != expected:
-                raise StreamCorruptError(
-                    f"{path}, bytes {begin} to {end}: the checksum is {crc:08x}, {expected:08x} was committed: the "
-                    "file was changed after the run was interrupted; restore it, or start afresh with "
-                    "if_exists='overwrite'"
-                )
-    finally:
-        file.close()

@@ -19,14 +19,16 @@ from typing import Any
 from llm_datagen.errors import FailureRecord, StreamCorruptError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
-from llm_datagen.streams.commit_log import CommitLog, Position
+from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.coverage import Coverage, Segment, Span
 from llm_datagen.streams.dispatch_log import abandoned, forget
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id, RootNames
 from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.rows import named
-from llm_datagen.streams.sink import Sink, position_of
+from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.source import Source
 
 _CHUNK_BYTES = 1 << 20
@@ -180,7 +182,7 @@ def bury_abandoned(sink: Sink, source: Source, node_id: str, root: RootNames | N
 
 
 def check_dead_letters(stream: StreamFiles) -> None:
-    """See to it that the dead letters of a stream can be released. Only reads.
+    """Check that the dead letters of a stream can be released. Only reads.
 
     Raises:
         StreamCorruptError: when they cannot be read, or are not those that were committed.

@@ -11,14 +11,15 @@ from llm_datagen.config import Fsync, check_choice
 from llm_datagen.errors import (
     StreamChangedError,
     StreamCorruptError,
-    StreamExistsError,
     StreamSealedError,
 )
-from llm_datagen.streams.commit_log import CommitLog, Position, check_data, read_log
+from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
 from llm_datagen.streams.spill import Spill
@@ -37,50 +38,6 @@ class CommitMarks(Protocol):
 
 _HEAD_BYTES = 1 << 20
 _AHEAD_BYTES = 8 << 20
-
-
-def position_of(stream: StreamFiles) -> tuple[str, Position] | None:
-    """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
-    seal = stream.read_seal()
-    if seal is not None and seal.rows is not None:
-        return seal.source, seal.position()
-    return read_log(stream.storage, stream.commits_path)
-
-
-def check_recoverable(stream: StreamFiles, source: str) -> Position:
-    """Return the position that a stream can be continued from; a sealed one, once it is unsealed. Only reads.
-
-    Args:
-        stream: the stream.
-        source: the URI of what it is made from.
-
-    Raises:
-        StreamError: when it cannot be; see `Sink`.
-    """
-    storage, path = stream.storage, stream.path
-    found = position_of(stream)
-    if found is None:
-        for there in (path, stream.errors_path):
-            if size := storage.size(there):
-                raise StreamExistsError(
-                    f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
-                    "choose another path, or move or delete the file"
-                )
-        return Position()
-    made_from, position = found
-    if made_from != source:
-        raise StreamChangedError(
-            f"{path} was made from {made_from!r}, and is now to be continued from {source!r}; "
-            "bind the same input, or choose another output"
-        )
-    check_data(storage, path, position, whole=False)
-    dead_letters = storage.size(stream.errors_path) or 0
-    if dead_letters < position.errors_bytes:
-        raise StreamChangedError(
-            f"{stream.errors_path} has {dead_letters} bytes, but {position.errors_bytes} bytes of dead letters were "
-            "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
-        )
-    return position
 
 
 class Sink:
@@ -113,7 +70,7 @@ class Sink:
         self._begun = 0  # bytes that are on the medium, or on their way to it
         self._dead_letters: AppendFile | None = None
         self.tails: CommitMarks | None = None
-        """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
+        """What adds the tails of the source to each commit; set by whoever reads a source as it is."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
         self._file: AppendFile | None = stream.storage.open_append(stream.path)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli import control as canceling
+from llm_datagen.cli.control import pause_run, reconfigure_run, send_cancel, unpause_run, wait_for_end
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import (
     IdArgument,
@@ -15,7 +15,6 @@ from llm_datagen.cli.options import (
 )
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import run_lines
-from llm_datagen.cli.steer import pause_run, reconfigure_run, unpause_run
 from llm_datagen.cli.target import default_results
 from llm_datagen.runs import RunFolder
 
@@ -36,11 +35,11 @@ def cancel(
     """Cancel a run of another process on this machine: what is in flight ends and is saved."""
     with exit_codes(full_traceback=traceback):
         folder = RunFolder(results_dir or default_results(), pipeline_id)
-        pid = canceling.send_cancel(folder, reason)
+        pid = send_cancel(folder, reason)
         write(f"run {pipeline_id}: process {pid} was told to cancel")
         if no_wait:
             return
-        ended = canceling.wait_for_end(folder, timeout)
+        ended = wait_for_end(folder, timeout)
         if ended is None:
             write(
                 f"run {pipeline_id}: still ending what is in flight after {timeout:g} s; it saves by itself (see: "

@@ -11,7 +11,7 @@ from llm_datagen.cli.dead_letters import show_errors
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.logs import show_events, show_summary
 from llm_datagen.cli.options import (
-    DrawingOption,
+    DiagramOption,
     IdArgument,
     JsonOption,
     ResultsOption,
@@ -34,8 +34,8 @@ def describe(
         typer.Argument(metavar="FILE.yaml|MODULE:NAME|ID", help="A pipeline, or the id of a run.", show_default=False),
     ],
     form: Annotated[
-        DrawingOption, typer.Option("--format", help="As lines, or as a flowchart in the language of Mermaid.")
-    ] = DrawingOption.TEXT,
+        DiagramOption, typer.Option("--format", help="As lines, or as a flowchart in the language of Mermaid.")
+    ] = DiagramOption.TEXT,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:

@@ -1,11 +1,11 @@
-"""A run as people see it: in a terminal, in a notebook, in lines of text. Needs rich, but for `views`.
+"""A run as people see it: in a terminal, in a notebook, in lines of text. Needs rich, except `node_view`.
 
 Layout:
-    views.py    a node as it is shown
-    board.py    what the hooks tell, kept for a display
+    node_view.py a node as it is shown
+    model.py    what a display shows, from what the hooks report
     tables.py   nodes and numbers as tables and text
-    console.py  a console of rich that foreign text cannot steer
-    live.py     a display at a terminal: a table that moves
+    console.py  a console of rich that escapes foreign text
+    live.py     a display at a terminal: a live table
     notebook.py a display in a notebook
-    plain.py    a display elsewhere: a line now and then
+    plain.py    a display elsewhere: a line from time to time
 """

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class RunState(StrEnum):
+class LoggedState(StrEnum):
     """How a run stands, by the log alone."""
 
     ENDED = "ended"
@@ -96,7 +96,7 @@ class RunSummary:
 
     pipeline_id: str
     run: str
-    state: RunState
+    state: LoggedState
     started: datetime
     last: datetime
     seconds: float

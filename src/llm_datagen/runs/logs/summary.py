@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from llm_datagen.runs.logs import events
-from llm_datagen.runs.logs.bottleneck import LogSummary, NodeSummary, RunState, RunSummary, bottleneck_of
+from llm_datagen.runs.logs.bottleneck import LoggedState, LogSummary, NodeSummary, RunSummary, bottleneck_of
 from llm_datagen.runs.logs.reader import LogEvent, read
 
 _FIGURES = {field.name for field in fields(NodeSummary)} - {"node_id", "is_exact"}
@@ -67,9 +67,9 @@ class _Run:
 
     def summary(self) -> RunSummary:
         """Return what there is to say."""
-        state = RunState.ENDED
+        state = LoggedState.ENDED
         if self._seconds is None:
-            state = RunState.KILLED if self.is_followed else RunState.OPEN
+            state = LoggedState.KILLED if self.is_followed else LoggedState.OPEN
         nodes = tuple(node.summary(self.last) for node in self._nodes.values() if node.is_known)
         return RunSummary(
             pipeline_id=self.pipeline_id,

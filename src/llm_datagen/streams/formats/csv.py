@@ -5,106 +5,20 @@ What is not text is written so that nothing is lost: None as an empty cell, true
 
 from __future__ import annotations
 
-import csv
 import math
 from typing import Any
 
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ColumnError, RowValueError
 from llm_datagen.streams.formats.base import Encoder, Split
+from llm_datagen.streams.formats.csv_records import cells_of, is_open_after, record_of
 from llm_datagen.streams.formats.json_values import refusal
 from llm_datagen.streams.formats.jsonl import JsonlEncoder, split_lines
-from llm_datagen.streams.formats.unreadable import UTF8_BOM, LongRecord, check_encoding, text_of
+from llm_datagen.streams.formats.unreadable import UTF8_BOM, LongRecord, check_encoding
 from llm_datagen.streams.ids import ID_FIELD, id_text, parse_id
 
 MAX_RECORD_BYTES = 1 << 20
 """The longest record, unless told otherwise: a quote that is not closed would make a record of all that follows."""
-
-_BEHIND_QUOTE = (b"", b",", b"\r")
-
-
-class _Echo:
-    """A file for csv.writer whose write() hands the record back."""
-
-    @staticmethod
-    def write(record: str) -> str:
-        return record
-
-
-def _cells(record: bytes) -> list[str]:
-    text = text_of(record)
-    try:
-        return next(csv.reader((text,), strict=True), [])
-    except csv.Error as error:
-        if "field limit" in str(error):  # the module's limit of 128 KiB a cell is not one of the format
-            return _long_cells(text)
-        what = "a quote that opens a cell is not closed: " if "unexpected end" in str(error) else ""
-        raise ValueError(f"{what}{error}") from None
-
-
-def _long_cells(text: str) -> list[str]:
-    """Return the cells of a record as `csv.reader` does, without its limit, which is the host's to set."""
-    text = text.removesuffix("\n").removesuffix("\r")
-    cells: list[str] = []
-    at = 0
-    while True:
-        if text.startswith('"', at):
-            cell, at = _quoted_cell(text, at + 1)
-        else:
-            end = text.find(",", at)
-            cell, at = (text[at:], len(text)) if end < 0 else (text[at:end], end)
-            if "\r" in cell or "\n" in cell:
-                raise ValueError("new-line character in a cell without quotes")
-        cells.append(cell)
-        if at == len(text):
-            return cells
-        at += 1
-
-
-def _quoted_cell(text: str, at: int) -> tuple[str, int]:
-    """Return the quoted cell whose text begins at `at`, and where it ends."""
-    parts: list[str] = []
-    while True:
-        end = text.find('"', at)
-        if end < 0:
-            raise ValueError("unexpected end of data: a quote is not closed")
-        parts.append(text[at:end])
-        at = end + 1
-        if not text.startswith('"', at):
-            break
-        parts.append('"')
-        at += 1
-    if at < len(text) and text[at] != ",":
-        raise ValueError("',' expected after '\"'")
-    return "".join(parts), at
-
-
-def _is_open_after(line: bytes, *, is_open: bool) -> bool | None:
-    """Return whether a quoted cell goes on behind a line; None when text follows a quote that closes one.
-
-    A quote opens a cell only at the cell's beginning.
-    """
-    at = 0
-    if not is_open:
-        if line.startswith(b'"'):
-            at = 1
-        elif (begin := line.find(b',"')) >= 0:
-            at = begin + 2
-        else:
-            return False
-    while True:
-        end = line.find(b'"', at)
-        if end < 0:
-            return True
-        if line.startswith(b'"', end + 1):
-            at = end + 2
-            continue
-        if line[end + 1 : end + 2] not in _BEHIND_QUOTE:
-            return None
-        begin = line.find(b',"', end + 1)
-        if begin < 0:
-            return False
-        at = begin + 2
 
 
 class CsvDecoder:
@@ -128,7 +42,7 @@ class CsvDecoder:
         """
         if record.__class__ is LongRecord or (self._is_strict and not record.rstrip(b"\r")):
             raise ValueError("it is too long" if record.rstrip(b"\r") else "it is blank: no row, or one empty cell?")
-        cells = _cells(record)
+        cells = cells_of(record)
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} cells where the header has {len(self.columns)} columns")
         row: dict[str, Any] = dict(zip(self.columns, cells, strict=True))
@@ -171,7 +85,7 @@ class CsvEncoder:
                 f"({', '.join(columns)}); give every row the same columns, or write to jsonl://"
             )
         try:
-            return _record([self._text(row.get(name), name) for name in columns])
+            return record_of([self._text(row.get(name), name) for name in columns])
         except (ValueError, TypeError) as error:
             raise refusal(row, error, writes_null=self._writes_null) from None
 
@@ -179,7 +93,7 @@ class CsvEncoder:
 
     def preamble(self) -> bytes:
         """Return the header."""
-        return _record(self._header.get("columns", ())) + b"\n"
+        return record_of(self._header.get("columns", ())) + b"\n"
 
     def _text(self, value: Any, column: str) -> str:
         if column == ID_FIELD and value is not None:
@@ -213,12 +127,6 @@ def _as_columns(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row)
 
 
-def _record(values: Any) -> bytes:
-    # The writer quotes what is part of its line terminator, and a bare \r in a cell has to be quoted too.
-    line: str = csv.writer(_Echo, lineterminator="\r\n").writerow(values)
-    return line[:-2].encode("utf-8")
-
-
 class CsvCodec:
     """The format of `.csv` files.
 
@@ -243,7 +151,7 @@ class CsvCodec:
             if len(head) > self.max_record_bytes and head[start:].strip(b"\r\n"):
                 raise ValueError(f"the header is longer than {self.max_record_bytes} bytes")
             return (CsvDecoder([]), len(head)) if final else None
-        columns = _cells(split.records[0])
+        columns = cells_of(split.records[0])
         twice = [name for name in columns if columns.count(name) > 1]
         if twice:
             raise ValueError(f"the header names the column {twice[0]!r} more than once")
@@ -279,7 +187,7 @@ class CsvCodec:
             else:
                 at += len(line) + 1
                 if is_open or b'"' in line:
-                    is_open = _is_open_after(line, is_open=bool(is_open))
+                    is_open = is_open_after(line, is_open=bool(is_open))
             is_long = at - 1 - begin > most
             if is_open and is_whole and not is_long and number < last:
                 number += 1

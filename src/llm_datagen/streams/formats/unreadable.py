@@ -22,7 +22,7 @@ class LongRecord(bytes):
 
 
 def check_encoding(head: bytes) -> None:
-    """See to it that a file does not begin as one of another encoding.
+    """Check that a file does not begin as one of another encoding.
 
     Raises:
         ValueError: naming the encoding, and what to do.

@@ -1,0 +1,106 @@
+"""What there is of a stream, by its seal or its commit log, and whether the data agrees (S3, M22). Only reads."""
+
+from __future__ import annotations
+
+import zlib
+
+from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamExistsError
+from llm_datagen.streams.commit_log import read_log
+from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.storage.base import Storage
+
+_CHECK_BYTES = 1 << 20
+
+CHECK_WHOLE_BYTES = 64 * 1024 * 1024
+"""Streams up to this size are checked from their first byte when they are opened; of longer ones, the last flush."""
+
+
+def position_of(stream: StreamFiles) -> tuple[str, Position] | None:
+    """Return the source and the position of a stream, from its seal or its commit log; None when there is neither."""
+    seal = stream.read_seal()
+    if seal is not None and seal.rows is not None:
+        return seal.source, seal.position()
+    return read_log(stream.storage, stream.commits_path)
+
+
+def check_recoverable(stream: StreamFiles, source: str) -> Position:
+    """Return the position that a stream can be continued from; a sealed one, once it is unsealed. Only reads.
+
+    Args:
+        stream: the stream.
+        source: the URI of what it is made from.
+
+    Raises:
+        StreamError: when it cannot be; see `Sink`.
+    """
+    storage, path = stream.storage, stream.path
+    found = position_of(stream)
+    if found is None:
+        for there in (path, stream.errors_path):
+            if size := storage.size(there):
+                raise StreamExistsError(
+                    f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
+                    "choose another path, or move or delete the file"
+                )
+        return Position()
+    made_from, position = found
+    if made_from != source:
+        raise StreamChangedError(
+            f"{path} was made from {made_from!r}, and is now to be continued from {source!r}; "
+            "bind the same input, or choose another output"
+        )
+    check_data(storage, path, position, whole=False)
+    dead_letters = storage.size(stream.errors_path) or 0
+    if dead_letters < position.errors_bytes:
+        raise StreamChangedError(
+            f"{stream.errors_path} has {dead_letters} bytes, but {position.errors_bytes} bytes of dead letters were "
+            "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
+        )
+    return position
+
+
+def check_data(storage: Storage, path: str, position: Position, *, whole: bool) -> None:
+    """Compare the bytes of a stream with the checksums of its position (S3, M22).
+
+    Args:
+        storage: where it lies.
+        path: its path.
+        position: what was committed.
+        whole: whether to read a long stream from its first byte, too, and not only what the last flush added.
+
+    Raises:
+        StreamChangedError: when the stream is too short.
+        StreamCorruptError: when a checksum differs; the message says where.
+    """
+    if storage.size(path) is None:
+        if not position.bytes:
+            return
+        raise StreamChangedError(
+            f"{path} is gone, but {position.bytes} bytes of it were committed; restore it, or start afresh with "
+            "if_exists='overwrite'"
+        )
+    file = storage.open_read(path)
+    try:
+        if file.size() < position.bytes:
+            raise StreamChangedError(
+                f"{path} has {file.size()} bytes, but {position.bytes} were committed: it was shortened or deleted "
+                "after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+            )
+        crc = at = 0
+        if not whole and position.bytes > CHECK_WHOLE_BYTES:
+            crc, at = position.last_crc, position.last_bytes
+        for end, expected in ((position.last_bytes, position.last_crc), (position.bytes, position.crc)):
+            begin = at
+            while at < end:
+                crc = zlib.crc32(file.read_at(at, min(_CHECK_BYTES, end - at)), crc)
+                at += _CHECK_BYTES
+            at = end
+            if crc != expected:
+                raise StreamCorruptError(
+                    f"{path}, bytes {begin} to {end}: the checksum is {crc:08x}, {expected:08x} was committed: the "
+                    "file was changed after the run was interrupted; restore it, or start afresh with "
+                    "if_exists='overwrite'"
+                )
+    finally:
+        file.close()

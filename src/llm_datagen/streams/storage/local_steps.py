@@ -1,0 +1,96 @@
+"""The steps that operations on files are made of: what the operating system is asked to do, and what can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from io import FileIO
+from pathlib import Path
+
+from llm_datagen.streams.storage import locks
+from llm_datagen.streams.storage.locks import HeldLock
+
+
+class LocalSteps:
+    """The steps: each may fail, or be cut short by the death of the process.
+
+    A subclass that overrides a step intervenes there; `llm_datagen.testing` does.
+    """
+
+    # Steps: what can fail.
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder, and those above it, when it is not there."""
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+    def open_file(self, path: str, mode: str) -> FileIO:
+        """Open a file; `mode` is "rb", "ab" or "wb", which makes it anew: no link that lies there is followed."""
+        if mode == "ab":
+            return locks.open_lockable(path)
+        if mode == "rb":
+            return FileIO(path, mode)
+        try:
+            return FileIO(path, "xb")
+        except FileExistsError:  # left by a process that died, or planted
+            Path(path).unlink()
+            return FileIO(path, "xb")
+
+    def read(self, file: FileIO, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
+        file.seek(offset)
+        data = file.read(length) or b""
+        while len(data) < length and (more := file.read(length - len(data))):
+            data += more
+        return data
+
+    def write(self, file: FileIO, data: bytes) -> None:
+        """Write all of `data` at the end."""
+        fd = file.fileno()
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, memoryview(data)[written:])
+
+    def sync_file(self, file: FileIO) -> None:
+        """Wait until the file is on the medium."""
+        os.fsync(file.fileno())
+
+    def sync_folder(self, path: str) -> None:
+        """Wait until what was renamed into a folder is so on the medium. Not every system lets a folder be opened."""
+        with contextlib.suppress(PermissionError, IsADirectoryError):
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            except OSError as error:
+                if error.errno not in {errno.EINVAL, errno.EBADF}:  # a file system whose folders are always in order
+                    raise
+            finally:
+                os.close(fd)
+
+    def truncate(self, file: FileIO, length: int) -> None:
+        """Cut a file to `length` bytes."""
+        file.truncate(length)
+
+    def rename(self, path: str, target: str) -> None:
+        """Give a file another name, in place of the file that has it."""
+        Path(path).replace(target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        Path(path).unlink()
+
+    def lock_file(self, file: FileIO) -> None:
+        """Lock an open file until it is closed.
+
+        Raises:
+            BlockingIOError: when another writer has it.
+        """
+        locks.lock_file(file)
+
+    def lock_path(self, path: str) -> HeldLock:
+        """Lock the file at `path`.
+
+        Raises:
+            BlockingIOError: when another has it.
+        """
+        return locks.lock_path(path)

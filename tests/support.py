@@ -19,7 +19,7 @@ from typing import Any
 import cloudpickle
 import pykka
 
-from llm_datagen import StreamFactory, UnifiedPipeline
+from llm_datagen import INodeContext, StreamFactory, UnifiedPipeline
 from llm_datagen.runs import RunFolder
 
 cloudpickle.register_pickle_by_value(sys.modules[__package__])
@@ -168,6 +168,16 @@ def eventually(is_so: Callable[[], Any], what: str = "", seconds: float = PATIEN
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or is_so}"
         time.sleep(0.002)
     return found
+
+
+def until_cancelled(ctx: INodeContext) -> None:
+    """Hold a call until its run is cancelled: a run whose row does this cannot be over before."""
+    eventually(ctx.is_cancelled, "the run is cancelled")
+
+
+def until_paused(ctx: INodeContext) -> None:
+    """Hold a call until its run is paused: a run whose row does this cannot be over before."""
+    eventually(ctx.is_paused, "the run is paused")
 
 
 def _open_files() -> dict[str, str]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llm_datagen.actors import delivery as module
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.errors import FailureRecord
-from llm_datagen.executors.result import BlockResult
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import OperatorFailure, TaskDone
 from llm_datagen.streams import Block, Segment, Span
 

@@ -71,7 +71,7 @@ def test_a_disk_that_fails_is_the_cause_even_when_its_writer_reports_last() -> N
     plan = node.bind_io(source, output).set_operator(Ready()).plan()
     storage.on_close = lambda: eventually(lambda: not alive("node-n")) and None
     storage.is_full = True
-    run = Run([plan], pipeline_id="", streaming=True, folder=None, image={}, hooks=None, log=Log())
+    run = Run([plan], pipeline_id="", streaming=True, folder=None, run_state={}, hooks=None, log=Log())
     run.start()
     assert run.wait(PATIENCE_SECONDS)
     with pytest.raises(NodeFailedError) as caught:

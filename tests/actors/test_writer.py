@@ -18,7 +18,7 @@ from llm_datagen.actors.stage import join, tell
 from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
-from llm_datagen.executors.result import BlockResult
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import (
     Attach,
     Committed,

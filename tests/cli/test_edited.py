@@ -128,11 +128,11 @@ def test_settings_that_were_edited_in_the_file_and_are_not_used_are_told(shell: 
     command("run", file(batch_size=4), "--id", "a", code=1)
     (shell.folder / "mended").touch()
     said = " ".join(command("resume", "a", file()).output.split())
-    assert "run 'a' goes on with streaming=True, parallel_size=2, as its image says" in said
+    assert "run 'a' goes on with streaming=True, parallel_size=2, as its run state says" in said
     assert "the code gives streaming=False, parallel_size=1" in said
     assert "batch_size" not in said, "the file does not give it any more"
     said = " ".join(command("resume", "a", file(batch_size=1)).output.split())
-    assert "node_0 of run 'a' goes on with batch_size=4, as its image says; the code gives batch_size=1" in said
+    assert "node_0 of run 'a' goes on with batch_size=4, as its run state says; the code gives batch_size=1" in said
 
 
 @pytest.mark.parametrize("flag", ["--accept-changes", "--rerun"])

@@ -17,7 +17,7 @@ from llm_datagen.errors import KEPT_CHARS, SHOWN_CHARS, FailureRecord, StopRun
 from llm_datagen.errors.tracebacks import trace_of
 from llm_datagen.executors import failures
 from llm_datagen.executors import processing as processing_module
-from llm_datagen.executors.allowance import ErrorAllowance
+from llm_datagen.executors.error_allowance import ErrorAllowance
 from llm_datagen.executors.processing import Processing
 from llm_datagen.streams import Span, Stream
 from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, dead_letter

@@ -19,7 +19,7 @@ from llm_datagen.testing import FakeLLMServer, LLMLimits
 
 from ..support import Bench
 
-AWAY = CallOutcome(is_turned_away=True)
+AWAY = CallOutcome(is_throttled=True)
 ANSWERED = CallOutcome(is_answered=True)
 
 
@@ -118,13 +118,13 @@ def test_calls_wait_for_a_reset_and_never_for_an_answer_that_nobody_awaits() -> 
     now = 0.0
     limiter = Limiter(clock=lambda: now)
     limiter.attach(Limits())
-    ticket = limiter.enter(0)
-    assert ticket is not None
+    permit = limiter.enter(0)
+    assert permit is not None
     assert not limiter.counts_tokens
     left = RateLimits(
         requests=Quota(remaining=1, limit=2, reset=30.0), tokens=Quota(remaining=900, limit=1000, reset=60.0)
     )
-    limiter.leave(ticket, CallOutcome(is_answered=True, left=left))
+    limiter.leave(permit, CallOutcome(is_answered=True, left=left))
     assert limiter.counts_tokens
     assert limiter.enter(901) is None
     assert limiter.enter(900) is not None

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter
 
 
 class World:
@@ -52,16 +52,16 @@ class World:
         heapq.heappush(self._events, (self.now + seconds, next(self._numbers), do))
 
     def _ask(self, attempt: int) -> None:
-        ticket = self.limiter.enter(0)
-        if ticket is not None:
-            self._send(ticket, attempt)
+        permit = self.limiter.enter(0)
+        if permit is not None:
+            self._send(permit, attempt)
             return
         is_sent = False
 
         def look() -> None:
             nonlocal is_sent
             turn = math.inf if is_sent else self.limiter.turn(waiter)
-            if isinstance(turn, Ticket):
+            if isinstance(turn, Permit):
                 is_sent = True
                 self._send(turn, attempt)
             elif turn < math.inf:
@@ -71,16 +71,16 @@ class World:
         self.limiter.queue(waiter)
         look()
 
-    def _send(self, ticket: Ticket, attempt: int) -> None:
+    def _send(self, permit: Permit, attempt: int) -> None:
         is_let_in = self.open < self.at_once and self._random.random() >= self._share
         self.open += is_let_in
         seconds = self._seconds * self._random.uniform(0.8, 1.2) if is_let_in else 0.005
-        self._later(seconds, lambda: self._end(ticket, attempt, is_let_in))
+        self._later(seconds, lambda: self._end(permit, attempt, is_let_in))
 
-    def _end(self, ticket: Ticket, attempt: int, is_answered: bool) -> None:
+    def _end(self, permit: Permit, attempt: int, is_answered: bool) -> None:
         self.open -= is_answered
         self.counts["answers" if is_answered else "429s", int(self.now)] += 1
-        changed = self.limiter.leave(ticket, CallOutcome(is_answered=is_answered, is_turned_away=not is_answered))
+        changed = self.limiter.leave(permit, CallOutcome(is_answered=is_answered, is_throttled=not is_answered))
         self.lowest = min(self.lowest, changed or math.inf)
         pause = 0.0 if is_answered else self._random.uniform(0, min(60.0, 2.0 ** (attempt - 1)))
         self._later(pause, lambda: self._ask(1 if is_answered else attempt + 1))

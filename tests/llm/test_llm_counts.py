@@ -130,7 +130,7 @@ def test_a_budget_holds_against_an_endpoint_that_reports_nonsense(
 
 @pytest.mark.parametrize("price", [1e9, -1, float("nan"), float("inf")])
 def test_a_price_that_cannot_be_is_refused(price: float) -> None:
-    with pytest.raises(ConfigError, match="US dollars a million tokens, from 0 to 100,000"):
+    with pytest.raises(ConfigError, match="US dollars per million tokens, from 0 to 100,000"):
         LLMOperator("hi", model="m", prices={"input": price, "output": 1})
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter
 
 
 @dataclass
@@ -51,9 +51,9 @@ class Simulation:
             do()
 
     def _arrive(self, call: Call) -> None:
-        ticket = self.limiter.enter(call.reserves)
-        if ticket is not None:
-            self._send(call, ticket)
+        permit = self.limiter.enter(call.reserves)
+        if permit is not None:
+            self._send(call, permit)
             return
         is_sent = False
 
@@ -62,7 +62,7 @@ class Simulation:
             if is_sent:
                 return
             turn = self.limiter.turn(waiter)
-            if isinstance(turn, Ticket):
+            if isinstance(turn, Permit):
                 is_sent = True
                 self._send(call, turn)
             elif turn < math.inf:
@@ -72,11 +72,11 @@ class Simulation:
         self.limiter.queue(waiter)
         look()
 
-    def _send(self, call: Call, ticket: Ticket) -> None:
+    def _send(self, call: Call, permit: Permit) -> None:
         self.sent.append(call)
         ends = self.now + call.takes
         self.booked.append((self.now + call.booked * call.takes, call.uses))
-        self.at(ends, lambda: self.limiter.leave(ticket, CallOutcome(used=call.uses, is_answered=True)))
+        self.at(ends, lambda: self.limiter.leave(permit, CallOutcome(used=call.uses, is_answered=True)))
 
     def fullest_minute(self) -> tuple[int, int]:
         """Return the most requests and the most tokens that were booked within a minute."""

@@ -25,8 +25,8 @@ from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 
 from ..programs import Program
-from ..support import Bench, eventually, lines
-from .chat_server import ChatServer, Context, Reply, completion, run_rows
+from ..support import PATIENCE_SECONDS, Bench, eventually, lines
+from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 MINUTE = 0.5
 
@@ -174,19 +174,28 @@ def test_while_a_run_is_paused_no_row_that_waits_for_a_limit_or_a_retry_is_asked
 ) -> None:
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(8))
-    busy = Reply("busy", 429, headers={"Retry-After": "0.1"})
-    server.reply = lambda seen: busy if len(server.seen) <= 4 else Reply(completion("yes"))
+    is_paused = threading.Event()
+
+    def reply(seen: Seen) -> Reply:
+        if len(server.seen) > 4:
+            return Reply(completion("yes"))
+        is_paused.wait(PATIENCE_SECONDS)
+        return Reply("busy", 429, headers={"Retry-After": "0.1"})
+
+    server.reply = reply
     ask = server.operator(requests_per_minute=4, max_retries=3, retry_wait=0.01)
     pipeline = bench.pipeline([ask], parallel_size=8).create("p")
     ref = pipeline.start()
     try:
         eventually(lambda: len(server.seen) == 4)
         ref.ask(Pause(), timeout=30)
+        is_paused.set()
         time.sleep(MINUTE + 0.3)  # the limit has room, and the pauses before another try are over
         assert len(server.seen) == 4
         ref.ask(Unpause(), timeout=30)
         report = pipeline.wait(60)
     finally:
+        is_paused.set()
         with contextlib.suppress(pykka.ActorDeadError):
             ref.tell(Cancel("the test is over"))
     assert report is not None
@@ -197,7 +206,9 @@ def test_a_call_that_needs_more_tokens_than_a_minute_has_is_an_error_and_one_tha
     server: ChatServer,
 ) -> None:
     operator = server.operator(tokens_per_minute=150, params={"max_tokens": 100})
-    with pytest.raises(LLMRequestError, match=r"needs 225 tokens or more; tiny at .* may use 150 a minute: lower max_"):
+    with pytest.raises(
+        LLMRequestError, match=r"needs 225 tokens or more; tiny at .* may use 150 per minute: lower max_"
+    ):
         asyncio.run(run_rows(operator, [{"q": "x" * 1000}]))
     assert not server.seen
     operator = server.operator(tokens_per_minute=150, params={"max_tokens": 100})

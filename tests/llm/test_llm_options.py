@@ -59,7 +59,7 @@ def test_the_key_of_the_environment_is_not_sent_to_an_endpoint_elsewhere(monkeyp
         (lambda: Budget(usd=0), "above 0"),
         (lambda: Budget(tokens=0), "budget"),
         (lambda: Prices(input=-1, output=1), "prices"),
-        (lambda: Prices(input=1, output=10**9), "a million tokens"),
+        (lambda: Prices(input=1, output=10**9), "per million tokens"),
         (lambda: Endpoint(model=""), "name of a model"),
         (lambda: Endpoint(model="m", weight=0), "weight"),
         (lambda: Endpoint(model="m", timeout=-1), "timeout"),

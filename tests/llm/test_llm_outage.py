@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llm_datagen import NodeFailedError, UnifiedPipeline
+from llm_datagen import JsonlStream, NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError
 from llm_datagen.llm.limits import layer
@@ -52,6 +52,7 @@ def run_of(folder: Path, base_url: str, *, on_error: str, outage_after: float) -
     operator = {"use": "llm_datagen.llm:LLMOperator", "with": {**options, "outage_after": outage_after}}
     image = {
         "input_uri": "jsonl://in.jsonl",
+        "follow_input": True,  # the run cannot be over before `give_rest`
         "output_uri": "jsonl://out.jsonl",
         "pipeline_id": "job",
         "operators": [operator],
@@ -59,13 +60,20 @@ def run_of(folder: Path, base_url: str, *, on_error: str, outage_after: float) -
         "on_error": on_error,
     }
     (folder / "p.yaml").write_text(yaml.safe_dump(image))
-    write_jsonl(folder / "in.jsonl", [{"q": f"q{k}"} for k in range(ROWS)])
+    write_jsonl(folder / "in.jsonl", [{"q": f"q{k}"} for k in range(ROWS // 3)])
     command = [*PROGRAM, "run", "p.yaml"]
     with Program(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def give_rest(folder: Path) -> None:
+    """Write the other rows of the input, and seal it."""
+    with (folder / "in.jsonl").open("a") as file:
+        file.writelines(json.dumps({"q": f"q{k}"}) + "\n" for k in range(ROWS // 3, ROWS))
+    JsonlStream(f"jsonl://{folder}/in.jsonl").seal()
 
 
 def assert_whole(folder: Path) -> None:
@@ -94,6 +102,7 @@ def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(t
         with run_of(tmp_path, base_url, on_error="skip", outage_after=0.5) as process:
             eventually(lambda: committed(output) >= ROWS / 5)
             up.close()
+            give_rest(tmp_path)
             said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "OutageError: nothing but errors for 0.5 s (outage_after): m at http://127.0.0.1" in said.replace("\n", " ")
@@ -114,6 +123,7 @@ def test_a_run_waits_for_a_server_that_comes_back_and_finishes_by_itself(tmp_pat
         with run_of(tmp_path, base_url, on_error="dead_letter", outage_after=60) as process:
             eventually(lambda: committed(output) >= ROWS / 5)
             up.close()
+            give_rest(tmp_path)
             eventually(lambda: any("outage: calls wait" in log.read_text() for log in tmp_path.rglob("platform.log")))
             assert committed(output) < ROWS
             with served(port_of(base_url)):

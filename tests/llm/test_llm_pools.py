@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llm_datagen import UnifiedPipeline
+from llm_datagen import JsonlStream, UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
 from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
@@ -94,26 +95,36 @@ def test_a_try_that_fails_goes_to_another_endpoint_at_once() -> None:
 
 
 def test_the_ordered_pool_falls_back_while_the_first_endpoint_is_down_and_returns_to_it(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "in.jsonl", rows(900))
+    given = write_jsonl(tmp_path / "in.jsonl", rows(60))
+
+    def give(count: int) -> int:
+        with given.open("a") as file:
+            file.writelines(json.dumps({"q": "one more"}) + "\n" for _ in range(count))
+        return count
+
     with FakeLLMServer(answer="A", latency=0.01) as a, FakeLLMServer(answer="B", latency=0.01) as b:
         pool = operator(
             {"model": "m", "base_url": a.base_url}, {"model": "m", "base_url": b.base_url}, strategy="ordered"
         )
-        streams = (f"jsonl://{tmp_path}/in.jsonl", f"jsonl://{tmp_path}/out.jsonl")
-        pipeline = UnifiedPipeline([pool], *streams, parallel_size=5, results_dir=str(tmp_path), log_file=None)
+        streams = (f"jsonl://{given}", f"jsonl://{tmp_path}/out.jsonl")
+        settings: dict[str, Any] = {"follow_input": True, "writer_config": {"retry_interval": 0.01}}
+        pipeline = UnifiedPipeline(
+            [pool], *streams, parallel_size=5, results_dir=str(tmp_path), log_file=None, **settings
+        )
         with pipeline.running():
-            eventually(lambda: a.answered.total() > 30)
+            eventually(lambda: a.answered.total() == 60)
             assert b.calls == 0
             a.outage = True
-            eventually(lambda: b.answered.total() > 30)
-            during = a.calls
+            count = 60 + give(60)
+            eventually(lambda: b.answered.total() == 60)
             a.outage = False
-            answered = a.answered.total()
-            eventually(lambda: a.answered.total() > answered + 30)
+            while a.answered.total() < 90:  # as soon as a probe finds it there
+                count += give(1)
+                eventually(lambda count=count: a.answered.total() + b.answered.total() == count)  # type: ignore[misc]
+            JsonlStream(streams[0]).seal()
             pipeline.wait()
-    assert Counter(row["answer"] for row in lines(tmp_path / "out.jsonl")).total() == 900
+    assert len(lines(tmp_path / "out.jsonl")) == count
     assert a.faults_met["outage"] < 40  # no more than what was in flight, and probes
-    assert during < 600
 
 
 def test_an_endpoint_that_asks_for_a_pause_is_left_alone_that_long(server: ChatServer) -> None:

@@ -9,15 +9,31 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import NodeFailedError, Status
+from llm_datagen import INodeContext, NodeFailedError, Status
 from llm_datagen.messages import GetStatus
 
-from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
+from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered, until_cancelled
 
 
 def slow(row: Any) -> Any:
     time.sleep(0.005)
     return row
+
+
+class Held:
+    """Holds row 100 until the run is cancelled, so that it is not over before."""
+
+    name = "held"
+    version = "1"
+
+    def __init__(self) -> None:
+        self.is_reached = False
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        if item["n"] == 100:
+            self.is_reached = True
+            until_cancelled(ctx)
+        return item
 
 
 def broken(row: Any) -> Any:
@@ -37,7 +53,7 @@ def test_a_run_lasts_as_long_as_its_block_and_what_is_left_of_it(bench: Bench) -
 def test_a_block_that_raises_cancels_the_run(bench: Bench) -> None:
     """Its own exception comes out; the run is saved, and can be resumed."""
     bench.give(numbered(1000))
-    pipeline = bench.pipeline([slow]).create("a")
+    pipeline = bench.pipeline([Held()]).create("a")
     with nothing_left(), pytest.raises(KeyError), pipeline.running():
         raise KeyError("mine")
     assert pipeline.status is Status.CANCELED
@@ -72,11 +88,13 @@ def test_an_event_loop_is_not_blocked_by_a_run(bench: Bench) -> None:
 def test_a_task_that_is_cancelled_cancels_its_run_and_ends_when_it_is_saved(bench: Bench) -> None:
     """M7: also when it is cancelled twice; a resume ends it."""
     bench.give(numbered(1000))
-    pipeline = bench.pipeline([slow], parallel_size=8).create("a")
+    held = Held()
+    pipeline = bench.pipeline([held], parallel_size=8).create("a")
 
     async def host() -> None:
         task = asyncio.create_task(pipeline.run_async())
-        await asyncio.sleep(0.1)
+        while not held.is_reached:
+            await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.sleep(0)
         task.cancel()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pykka
 
-from llm_datagen import Status
+from llm_datagen import INodeContext, Status
 from llm_datagen.messages import Cancel, Pause, Unpause
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered
+from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered, until_cancelled, until_paused
 
 
 class Host(pykka.ThreadingActor):
@@ -21,9 +22,24 @@ class Host(pykka.ThreadingActor):
         return message
 
 
-def slow(row: Any) -> Any:
-    time.sleep(0.002)
+def same(row: Any) -> Any:
     return row
+
+
+class Held:
+    """Holds row 50 until the run is cancelled, or paused: the run is not over before."""
+
+    name = "held"
+
+    def __init__(self, until: Callable[[INodeContext], None]) -> None:
+        self.until = until
+        self.is_reached = threading.Event()
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        if item["n"] == 50:
+            self.is_reached.set()
+            self.until(ctx)
+        return item
 
 
 def test_of_three_runs_one_is_cancelled_one_paused_and_the_program_goes_on(tmp_path: Path) -> None:
@@ -32,11 +48,13 @@ def test_of_three_runs_one_is_cancelled_one_paused_and_the_program_goes_on(tmp_p
     benches = [Bench(tmp_path / name) for name in ("a", "b", "c")]
     with nothing_left():
         pipelines = []
-        for bench in benches:
+        held = [Held(until_cancelled), Held(until_paused)]
+        for bench, first in zip(benches, (*held, same), strict=True):
             bench.folder.mkdir()
             bench.give(numbered(300))
-            pipelines.append(bench.pipeline([slow, slow], streaming=True, parallel_size=2).create("p"))
+            pipelines.append(bench.pipeline([first, same], streaming=True, parallel_size=2).create("p"))
         refs = [pipeline.start() for pipeline in pipelines]
+        assert all(each.is_reached.wait(PATIENCE_SECONDS) for each in held)
         refs[1].ask(Pause(), timeout=PATIENCE_SECONDS)
         refs[0].tell(Cancel("enough"))
         report = pipelines[0].wait(PATIENCE_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from typing import Any
 
 import pykka
@@ -43,7 +42,7 @@ import sys, time
 from llm_datagen import UnifiedPipeline
 
 def copy(row):
-    time.sleep(0.01)
+    time.sleep(0.01 if row["n"] < 100 else 600)  # it is killed before it is over
     return row
 
 folder = sys.argv[1]
@@ -98,19 +97,24 @@ def test_it_resumes_what_another_process_left(bench: Bench) -> None:
     eventually(lambda: set(threading.enumerate()) <= threads)
 
 
-class Slow:
+class Held:
+    """Holds rows from 100 on until the run is cancelled, or the test lets them go: the run is not over before."""
+
     name = "copy"
-    seconds = 0.01
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
 
     def process_item(self, item: Any, ctx: Any) -> Any:
-        time.sleep(self.seconds)
+        if item["n"] >= 100:
+            eventually(lambda: self.go_on.is_set() or ctx.is_cancelled())
         return dict(item)
 
 
 def test_it_runs_and_resumes_again_and_again_and_is_steered(bench: Bench) -> None:
     """One actor for all runs of a pipeline: cancelled, resumed at once by an event, paused, finished."""
     bench.give(numbered(len(ROWS)))
-    operator, heard = Slow(), list[Any]()
+    operator, heard = Held(), list[Any]()
     ref = bench.pipeline([operator], parallel_size=2).create("a").actor()
     listener = Listener.start(heard)
     ref.tell(Subscribe(listener, (PipelineFinished,)))
@@ -133,9 +137,9 @@ def test_it_runs_and_resumes_again_and_again_and_is_steered(bench: Bench) -> Non
     ref.tell(Cancel("before it has begun"))
     eventually(lambda: ended(heard) == ["canceled"] * 2)
     assert ask(ref, Resume("a")).pipeline_id == "a"
-    operator.seconds = 0
     with pytest.raises(ConfigError, match="node_7"):
         ask(ref, Reconfigure("node_7", parallel_size=4))
+    operator.go_on.set()
     eventually(lambda: ended(heard)[2:] == ["completed"])
     assert bag(lines(bench.output)) == bag(ROWS)
     ref.stop()
@@ -152,7 +156,6 @@ class Stopping:
     def process_item(self, item: Any, ctx: Any) -> Any:
         if self.is_on:
             raise StopRun("enough")
-        time.sleep(0.005)
         return dict(item)
 
 
@@ -213,8 +216,7 @@ def test_a_run_that_ends_while_it_is_launched_has_not_ended_before(bench: Bench)
 def test_orders_that_come_while_a_run_is_launched_are_for_that_run(bench: Bench) -> None:
     """Nothing is lost, and nothing changes its place: paused, unpaused, paused, cancelled; and answered."""
     bench.give(numbered(len(ROWS)))
-    operator = Slow()
-    pipeline = launched(bench, operator)
+    pipeline = launched(bench, Held())
     pipeline.is_over.set()
     ref = pipeline.actor()
     asked = ref.ask(Run(), block=False)
@@ -234,7 +236,7 @@ def test_orders_that_come_while_a_run_is_launched_are_for_that_run(bench: Bench)
 def test_orders_that_come_while_a_run_is_launched_are_answered_when_the_host_is_stopped(bench: Bench) -> None:
     """Nobody waits for ever."""
     bench.give(numbered(len(ROWS)))
-    pipeline = launched(bench, Slow())
+    pipeline = launched(bench, Held())
     pipeline.is_over.set()
     ref = pipeline.actor()
     asked = ref.ask(Run(), block=False)
@@ -253,7 +255,7 @@ def test_orders_that_come_while_a_run_is_launched_are_answered_when_the_host_is_
 def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """M29, M30: before a run and while it goes; and a stopped host says that it has ended."""
     bench.give(numbered(len(ROWS)))
-    operator = Slow()
+    operator = Held()
     pipeline = bench.pipeline([operator]).create("a")
     ref = pipeline.actor()
     for is_running in (False, True):
@@ -267,7 +269,7 @@ def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: p
             with pytest.raises(UnknownMessageError) as caught:
                 ask(ref, message)
             assert "hunter2" not in str(caught.value) + caplog.text
-    operator.seconds = 0
+    operator.go_on.set()
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report.status is Status.COMPLETED
     ref.stop()
@@ -281,13 +283,13 @@ def test_stopping_it_cancels_the_run_and_saves_it(bench: Bench) -> None:
     """F2: nothing of ours is left, and the run can be resumed by another."""
     bench.give(numbered(len(ROWS)))
     threads = set(threading.enumerate())
-    operator = Slow()
+    operator = Held()
     ref = bench.pipeline([operator]).create("a").actor()
     ref.tell(Run())
     ref.stop()
     assert bench.image("a")["status"] == "canceled"
     eventually(lambda: set(threading.enumerate()) <= threads)
     assert bench.image("a")["reason"] == "the pipeline's host was stopped"
-    operator.seconds = 0
+    operator.go_on.set()
     bench.pipeline([operator]).resume("a").run()
     assert bag(lines(bench.output)) == bag(ROWS)

@@ -29,7 +29,19 @@ from llm_datagen import (
     UnifiedNodePipeline,
 )
 
-from ..support import PATIENCE_SECONDS, QUICK, Bench, Calls, bag, eventually, instrument, lines, numbered, write_jsonl
+from ..support import (
+    PATIENCE_SECONDS,
+    QUICK,
+    Bench,
+    Calls,
+    bag,
+    eventually,
+    instrument,
+    lines,
+    numbered,
+    until_cancelled,
+    write_jsonl,
+)
 
 
 def node(bench: Bench, name: str = "n", **settings: Any) -> UnifiedNode:
@@ -219,7 +231,7 @@ def test_a_cancelled_node_goes_on_when_it_is_run_again(bench: Bench) -> None:
             calls.note(item["_i"])
             if item["n"] == 60:
                 here.set()
-        time.sleep(0.002)
+                until_cancelled(ctx)
         return list(items)
 
     single.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}").set_processor(work)

@@ -16,7 +16,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.executors.retry import Retries
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
 
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered
+from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered, until_paused
 from .listening import Listener
 
 ROWS = 400
@@ -35,14 +35,21 @@ class Counted(BaseOperator):
 
     name = "counted"
 
-    def __init__(self, calls: Calls, nap: float) -> None:
+    def __init__(self, calls: Calls, nap: float, hold_at: int = -1) -> None:
         self.calls = calls
         self.nap = nap
+        self.hold_at = hold_at
+
+    def note(self, item: Any, ctx: INodeContext) -> None:
+        """Note the call; that of row `hold_at` goes on when the run is paused, so that it is not over before."""
+        self.calls.note(item["n"])
+        if item["n"] == self.hold_at:
+            until_paused(ctx)
 
 
 class Items(Counted):
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        self.calls.note(item["n"])
+        self.note(item, ctx)
         time.sleep(self.nap)
         return item
 
@@ -50,14 +57,14 @@ class Items(Counted):
 class Batches(Counted):
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         for item in items:
-            self.calls.note(item["n"])
+            self.note(item, ctx)
         time.sleep(self.nap)
         return items
 
 
 class AsyncItems(Counted):
     async def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        self.calls.note(item["n"])
+        self.note(item, ctx)
         await asyncio.sleep(self.nap)
         return item
 
@@ -65,12 +72,12 @@ class AsyncItems(Counted):
 class AsyncBatches(Counted):
     async def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         for item in items:
-            self.calls.note(item["n"])
+            self.note(item, ctx)
         await asyncio.sleep(self.nap)
         return items
 
 
-KINDS: dict[str, tuple[Callable[[Calls, float], Any], float, dict[str, Any]]] = {
+KINDS: dict[str, tuple[Callable[[Calls, float, int], Any], float, dict[str, Any]]] = {
     "cheap items": (Items, 0.0, {}),
     "slow items": (Items, 0.01, {}),
     "batches": (Batches, 0.01, {"batch_size": 3}),
@@ -122,7 +129,7 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
     listener = Listener.start(heard)
     with nothing_left():
         pipeline = bench.pipeline(
-            [make(each, nap) for each in calls],
+            [make(each, nap, hold_at) for each, hold_at in zip(calls, (30, -1), strict=True)],
             streaming=streaming,
             parallel_size=2 if kind.endswith("processes") else 4,
             stall_after=0.2 if nap else 300.0,
@@ -130,9 +137,10 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
         ).create("a")
         ref = pipeline.start()
         ref.tell(Subscribe(listener, (Stalled, PipelineFinished)))
-        eventually(lambda: sum(calls[0].all().values()) >= 20)
+        eventually(lambda: calls[0].all()["30"])
         paused(ref)
         made = [each.path.read_text() for each in calls]
+        listener.ask("what was told before has come", timeout=PATIENCE_SECONDS)
         del heard[:]
         time.sleep(0.5)
         assert [each.path.read_text() for each in calls] == made
@@ -298,9 +306,9 @@ def test_a_paused_run_can_be_cancelled_and_resumed(bench: Bench) -> None:
     bench.give(numbered(ROWS))
     calls = Calls(bench.folder / "calls")
     with nothing_left():
-        pipeline = bench.pipeline([Items(calls, 0.002)], parallel_size=3).create("a")
+        pipeline = bench.pipeline([Items(calls, 0.002, hold_at=30)], parallel_size=3).create("a")
         ref = pipeline.start()
-        eventually(lambda: sum(calls.all().values()) >= 20)
+        eventually(lambda: calls.all()["30"])
         paused(ref)
         made = calls.all()
         ref.tell(Cancel("enough"))

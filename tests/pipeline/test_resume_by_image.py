@@ -272,8 +272,8 @@ def test_settings_that_the_code_gives_otherwise_are_told_and_not_used(bench: Ben
         hooks=heard,
     )
     expected = (
-        "run 'a' goes on with batch_size=2, on_error='fail', as its image says; the code gives batch_size=5, "
-        "on_error='skip', which is not used: a resume takes its settings from the image. resume(on_error=, "
+        "run 'a' goes on with batch_size=2, on_error='fail', as its run state says; the code gives batch_size=5, "
+        "on_error='skip', which is not used: a resume takes its settings from the run state. resume(on_error=, "
         "max_errors=) changes these, or resume --on-error, --max-errors. For other ones, create another run"
     )
     with pytest.warns(ResumeWarning) as told:
@@ -317,13 +317,14 @@ def test_settings_of_nodes_that_are_wired_by_hand_are_told_as_well(bench: Bench)
     with pytest.warns(ResumeWarning) as told:
         again.resume("a").run()
     assert [str(one.message) for one in told if one.category is ResumeWarning] == [
-        "n0 of run 'a' goes on with parallel_size=1, batch_size=2, as its image says; the code gives parallel_size=3, "
-        "batch_size=5, which is not used: a resume takes its settings from the image. "
+        "n0 of run 'a' goes on with parallel_size=1, batch_size=2, as its run state says; the code gives "
+        "parallel_size=3, batch_size=5, which is not used: a resume takes its settings from the run state. "
         "resume(parallel_size=, rate=) changes these, or resume --parallel-size, --rate; while it "
         "runs, Reconfigure. For other ones, create another run",
-        "n1 of run 'a' goes on with ordered=False, on_error='skip', as its image says; the code gives ordered=True, "
-        "on_error='dead_letter', which is not used: a resume takes its settings from the image. resume(on_error=, "
-        "max_errors=) changes these, or resume --on-error, --max-errors. For other ones, create another run",
+        "n1 of run 'a' goes on with ordered=False, on_error='skip', as its run state says; the code gives "
+        "ordered=True, on_error='dead_letter', which is not used: a resume takes its settings from the run state. "
+        "resume(on_error=, max_errors=) changes these, or resume --on-error, --max-errors. For other ones, "
+        "create another run",
     ]
     assert again.nodes[1].writer_config.flush_batch_size == 3
 
@@ -388,7 +389,9 @@ def test_another_streaming_of_nodes_wired_by_hand_is_told(
     else:
         getattr(again, resumes)("a")
     (told,) = told_of(recwarn)
-    assert told.startswith(f"run 'a' goes on with streaming={run}, as its image says; the code gives streaming={code},")
+    assert told.startswith(
+        f"run 'a' goes on with streaming={run}, as its run state says; the code gives streaming={code},"
+    )
     assert again.streaming is run
 
 
@@ -424,7 +427,7 @@ def test_a_setting_that_is_given_its_default_is_told_as_any_other(
     else:
         again.resume("a")
     (told,) = told_of(recwarn)
-    assert "goes on with batch_size=5, writer_config['flush_batch_size']=3, as its image says" in told
+    assert "goes on with batch_size=5, writer_config['flush_batch_size']=3, as its run state says" in told
     assert "the code gives batch_size=1, writer_config['flush_batch_size']=1000" in told
 
 
@@ -445,11 +448,11 @@ def test_node_configs_that_are_not_used_are_told(
         bench.pipeline([double, Label("x")], node_configs=configs).resume("a")
     first, paths, second = told_of(recwarn)
     assert first.startswith(
-        "node_0 of run 'a' goes on with batch_size=1, writer_config['flush_batch_size']=1000, as its image says; the "
-        "code gives batch_size=4, writer_config['flush_batch_size']=7, which is not used"
+        "node_0 of run 'a' goes on with batch_size=1, writer_config['flush_batch_size']=1000, as its run state says; "
+        "the code gives batch_size=4, writer_config['flush_batch_size']=7, which is not used"
     )
-    assert f"output_uri='jsonl://{bench.output}', as its image says; the code gives {other!r}" in paths
-    assert second.startswith("node_1 of run 'a' goes on with on_error='fail', as its image says; the code gives")
+    assert f"output_uri='jsonl://{bench.output}', as its run state says; the code gives {other!r}" in paths
+    assert second.startswith("node_1 of run 'a' goes on with on_error='fail', as its run state says; the code gives")
 
 
 def test_the_same_node_configs_are_resumed_without_a_word(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from llm_datagen.pipeline.preview import (
     first_rows,
     random_rows,
     rows_at,
-    run_trial,
+    run_preview,
 )
 from llm_datagen.streams.ids import RootNames
 
@@ -36,7 +36,7 @@ def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **sett
     pipeline = UnifiedPipeline(operators, "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None, **settings)
     image, given = pipeline.blueprint()
     ((stream, _),) = external_inputs(image)
-    return list(run_trial(image, given, {stream.place: sample}, rows=rows, folder=folder))
+    return list(run_preview(image, given, {stream.place: sample}, rows=rows, folder=folder))
 
 
 def test_state_between_calls_is_told_and_what_setup_sets_is_none(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_node_with_several_inputs_gets_rows_of_each_as_the_run_has_them(tmp_pa
     inputs = external_inputs(image)
     assert [Path(stream.path).name for stream, _ in inputs] == ["in.jsonl", "few.jsonl"]
     samples = {stream.place: random_rows(stream, 10, seed=0, root=root) for stream, root in inputs}
-    first, merge, last = run_trial(image, operators, samples, rows=10, folder=tmp_path)
+    first, merge, last = run_preview(image, operators, samples, rows=10, folder=tmp_path)
     of = Counter("in" if item.get("of") else "few" for _, item in last.given)
     assert of == {"in": 9, "few": 1}  # as 180 rows to 10
     assert all(str(row_id).endswith("_a" if item.get("of") else "_b") for row_id, item in last.given)

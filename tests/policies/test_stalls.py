@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import signal
 import subprocess
 import sys
@@ -243,6 +244,10 @@ STALL = 0.6
 class Hours(SteppingClock):
     """The nodes' time: it passes when a test says so, and never while a node has something to do."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes: list[NodeActor] = []
+
     def pass_by(self, seconds: float) -> None:
         """Let time pass, and wait until each node has looked at what that means."""
         self._rest()
@@ -257,8 +262,14 @@ class Hours(SteppingClock):
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
     """The clock that all nodes go by."""
-    hours = Hours()
+    hours, begin = Hours(), NodeActor.__init__
+
+    def note(node: NodeActor, *args: Any, **settings: Any) -> None:
+        begin(node, *args, **settings)
+        hours.nodes.append(node)
+
     go_by(hours, NodeActor, monkeypatch)
+    monkeypatch.setattr(NodeActor, "__init__", note)
     return hours
 
 
@@ -300,6 +311,10 @@ class Watch:
             assert info["seconds"] >= STALL
         return [info for _, _, info in stalls]
 
+    def waits_on(self, hours: Hours) -> str:
+        """Return what the only node that runs waits for now."""
+        return hours.nodes[0]._waits_on() if hours.nodes else ""
+
     def stall_at(self, node_id: str, row_id: str) -> dict[str, Any]:
         """Wait for the stall of a node at a row, and return it. On a busy machine others may come before it."""
 
@@ -321,8 +336,9 @@ class Watch:
         shown = self.node(number).stalled
         return shown if self.bench.image("a")["nodes"][number]["stalled"] == shown else None
 
-    def clears(self, number: int = 0) -> None:
-        """Wait until neither the status nor the image speaks of a stall, while the run goes on."""
+    def clears(self, hours: Hours, number: int = 0) -> None:
+        """Let the node see that something moves: neither the status nor the image speaks of a stall any more."""
+        hours.pass_by(STALL / 4)
         eventually(lambda: self.node(number).stalled is None)
         eventually(lambda: self.bench.image("a")["nodes"][number]["stalled"] is None)
         assert self.node(number).status == Status.RUNNING
@@ -335,29 +351,31 @@ class Watch:
 
 
 class Naps:
-    """Goes on slowly, until it is told that it need not. Calls that take so long have a task each."""
+    """Goes on slowly, and stops at row 100 until it is told to hurry. Calls that take so long have a task each."""
 
     def __init__(self, act: Any) -> None:
         self.act = act
         self.hurry = threading.Event()
 
     def __call__(self, row: Any) -> Any:
-        self.hurry.wait(0.02)
+        self.hurry.wait(0.02 if row["n"] < 100 else PATIENCE_SECONDS)
         return self.act(row)
+
+    async def later(self, row: Any) -> Any:
+        """Do the same, on the event loop."""
+        await asyncio.sleep(0 if self.hurry.is_set() else 0.02)
+        while row["n"] >= 100 and not self.hurry.is_set():
+            await asyncio.sleep(0.001)
+        found = self.act(row)
+        return await found if inspect.isawaitable(found) else found
 
 
 @pytest.mark.parametrize("style", ["plain", "stubborn"])
 def test_an_operator_that_hangs_is_noticed_once(bench: Bench, hours: Hours, hang: Hang, style: str) -> None:
     """M27: one line, one call of the hook, with the rows in flight; the status says it, until something moves again."""
     bench.give(numbered(300))
-    slow = Naps(hang.plain)
-
-    async def later(row: Any) -> Any:
-        if not slow.hurry.is_set():
-            await asyncio.sleep(0.02)
-        return await hang.stubborn(row)
-
-    watch = Watch(bench, [slow if style == "plain" else later], streaming=True)
+    slow = Naps(getattr(hang, style))
+    watch = Watch(bench, [slow if style == "plain" else slow.later], streaming=True)
     eventually(lambda: hang.hanging)
     hours.pass_by(STALL)
     (stall,) = watch.stalls("operator")
@@ -371,8 +389,7 @@ def test_an_operator_that_hangs_is_noticed_once(bench: Bench, hours: Hours, hang
     hang.gate.set()
     done = watch.node().rows_out
     eventually(lambda: watch.node().rows_out > done)
-    hours.pass_by(STALL / 4)
-    watch.clears()
+    watch.clears(hours)
     slow.hurry.set()
     assert watch.end().status == Status.COMPLETED
     assert len(watch.lines()) == 1
@@ -399,12 +416,15 @@ def test_a_second_stall_is_noticed_as_well(bench: Bench, hours: Hours) -> None:
     watch.end()
 
 
-def test_at_most_ten_rows_in_flight_are_named(bench: Bench) -> None:
+def test_at_most_ten_rows_in_flight_are_named(bench: Bench, hours: Hours) -> None:
     """M27: and how many there are is told."""
     bench.give(numbered(50))
     hang = Hang(*range(50))
-    watch = Watch(bench, [hang.plain], parallel_size=16)
+    watch = Watch(bench, [hang.plain], parallel_size=16, stall_after=3600)
     try:
+        while len(hang.hanging) < 16:  # rows that were given to one worker are given to others when it is late
+            hours.pass_by(0.1)
+        hours.pass_by(3600)
         (stall,) = watch.stalls("operator")
         assert (stall["ids"], stall["in_flight"]) == (tuple(range(10)), 16)
     finally:
@@ -422,30 +442,31 @@ def test_at_most_ten_rows_in_flight_are_named(bench: Bench) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("is_async", [True, False])
-def test_a_writer_that_is_frozen_is_noticed(bench: Bench, settings: dict[str, Any], is_async: bool) -> None:
+def test_a_writer_that_is_frozen_is_noticed(
+    bench: Bench, hours: Hours, settings: dict[str, Any], is_async: bool
+) -> None:
     """M20, M27: the workers wait for the disk, and the node says so; when it thaws, all goes on."""
     bench.give(numbered(200))
     slow = Naps(double)
-
-    async def later(row: Any) -> Any:
-        if not slow.hurry.is_set():
-            await asyncio.sleep(0.02)
-        return double(row)
-
-    with inject(Fault(operation="write", path="*out.jsonl", hit=3, action="delay", seconds=600)) as storage:
-        watch = Watch(bench, [later if is_async else slow], **settings)
+    with inject(Fault(operation="write", path="*out.jsonl", hit=3, action="delay", seconds=600)) as disk:
+        watch = Watch(bench, [slow.later if is_async else slow], **settings)
+        eventually(lambda: sum(hit.operation == "write" and hit.path.endswith("out.jsonl") for hit in disk.hits) == 3)
+        eventually(lambda: watch.waits_on(hours) == "writer")
+        hours.pass_by(STALL)
         (stall,) = watch.stalls("writer")
         assert stall["in_flight"] >= 1
         assert "waits on writer" in eventually(watch.is_shown)
-        storage.thaw()
-        watch.clears()
+        done = watch.node().rows_out
+        disk.thaw()
+        eventually(lambda: watch.node().rows_out > done)
+        watch.clears(hours)
         slow.hurry.set()
         report = watch.end()
     assert bag(lines(bench.output)) == bag({"n": 2 * n, "_i": n} for n in range(200))
     check_counts(bench, report)
 
 
-def test_a_source_that_gives_nothing_is_noticed(bench: Bench) -> None:
+def test_a_source_that_gives_nothing_is_noticed(bench: Bench, hours: Hours) -> None:
     """M18, M27: then the node waits for what is upstream, with nothing in flight."""
     source = MemoryStream("memory://slow-source")
     source.delete()
@@ -454,11 +475,15 @@ def test_a_source_that_gives_nothing_is_noticed(bench: Bench) -> None:
         sink = source.sink()
         sink.append(b'{"n":0}\n', rows=1)
         watch = Watch(bench, [slow, double], input_uri="memory://slow-source", follow_input=True)
+        eventually(lambda: watch.node().rows_out == 1 and watch.waits_on(hours) == "upstream")
+        hours.pass_by(STALL)
         (stall,) = watch.stalls("upstream")
         assert (stall["ids"], stall["in_flight"]) == ((), 0)
         assert "waits on upstream; 0 rows in flight" in eventually(watch.is_shown)
+        done = watch.node().rows_out
         sink.append(b"".join(b'{"n":%d}\n' % n for n in range(1, 300)), rows=299)
-        watch.clears()
+        eventually(lambda: watch.node().rows_out > done)
+        watch.clears(hours)
         slow.hurry.set()
         sink.seal()
         assert watch.end().rows_out == 300
@@ -466,19 +491,25 @@ def test_a_source_that_gives_nothing_is_noticed(bench: Bench) -> None:
         source.delete()
 
 
-def test_what_a_node_waited_for_is_not_shown_any_more_when_it_waits_for_something_else(bench: Bench) -> None:
+def test_what_a_node_waited_for_is_not_shown_any_more_when_it_waits_for_something_else(
+    bench: Bench, hours: Hours
+) -> None:
     """M27: rows that come are a movement, though none is done yet; the next stall is another one."""
     source = MemoryStream("memory://late-source")
     source.delete()
     hang = Hang(0)
     try:
         sink = source.sink()
-        watch = Watch(bench, [hang.plain], input_uri="memory://late-source", follow_input=True, stall_after=1.2)
+        watch = Watch(bench, [hang.plain], input_uri="memory://late-source", follow_input=True)
+        eventually(lambda: watch.waits_on(hours) == "upstream")
+        hours.pass_by(STALL)
         assert watch.stalls("upstream")
-        assert watch.node().stalled
+        assert eventually(lambda: watch.node().stalled)
         sink.append(b'{"n":0}\n', rows=1)
-        watch.clears()
+        eventually(lambda: hang.hanging)
+        watch.clears(hours)
         assert not bench.output.exists() or not bench.output.read_bytes()
+        hours.pass_by(STALL)
         assert watch.stalls("operator")[-1]["ids"] == (0,)
         hang.gate.set()
         sink.seal()
@@ -508,7 +539,7 @@ def test_a_node_that_moves_slowly_is_not_stalled(bench: Bench, hours: Hours) -> 
     assert watch.lines() == []
 
 
-def test_subscribers_hear_of_stalls(bench: Bench, hang: Hang) -> None:
+def test_subscribers_hear_of_stalls(bench: Bench, hours: Hours, hang: Hang) -> None:
     """M30: an event like the others."""
     bench.give(numbered(10))
     heard: list[Any] = []
@@ -522,6 +553,8 @@ def test_subscribers_hear_of_stalls(bench: Bench, hang: Hang) -> None:
     ears = Ears.start()
     ref.tell(Subscribe(ears))
     try:
+        eventually(lambda: hang.hanging)
+        hours.pass_by(STALL)
         (stalled,) = eventually(lambda: [one for one in heard if isinstance(one, Stalled)])
         assert (stalled.pipeline_id, stalled.node_id, stalled.waits_on, stalled.ids) == (
             "a",

@@ -20,43 +20,61 @@ from llm_datagen.runs import RunFolder
 
 from .. import programs
 from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, numbered, pairwise, write_jsonl
+from ..support import (
+    PATIENCE_SECONDS,
+    Bench,
+    Calls,
+    bag,
+    eventually,
+    lines,
+    numbered,
+    pairwise,
+    until_cancelled,
+    write_jsonl,
+)
 from .zygote import JOB, calls_of, check_rows, committed, output_of, said
 
 ROWS = 200
 
 
 class Item(BaseOperator):
-    """Tells when it has come to row `signal_at`, and is slow from then on."""
+    """Tells when it has come to row `signal_at`; from then on, its calls last until the run is cancelled (`holds`)."""
 
     name = "work"
 
     def __init__(
-        self, calls: Calls, here: threading.Event | None = None, signal_at: int = 50, nap: float = 0.0005
+        self,
+        calls: Calls,
+        here: threading.Event | None = None,
+        signal_at: int = 50,
+        *,
+        nap: float = 0.0005,
+        holds: bool = True,
     ) -> None:
         self.calls = calls
         self.nap = nap
         self.here = here
         self.signal_at = signal_at
+        self.holds = holds
 
-    def do(self, item: Any) -> Any:
+    def do(self, item: Any, ctx: INodeContext) -> Any:
         self.calls.note(item["_i"])
         if self.here and item["n"] >= self.signal_at:
             self.here.set()
-            if self.nap < 0.005:  # there is to be something left when the cancel comes
-                time.sleep(0.005)
+            if self.holds:
+                until_cancelled(ctx)
         return {"n": item["n"]}
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         time.sleep(self.nap)
-        return self.do(item)
+        return self.do(item, ctx)
 
 
 class AsyncItem(Item):
     name = "work"
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        return self.do(item)
+        return self.do(item, ctx)
 
 
 class Batch(Item):
@@ -64,7 +82,7 @@ class Batch(Item):
 
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
         time.sleep(0.001)
-        return [self.do(item) for item in items]
+        return [self.do(item, ctx) for item in items]
 
 
 KINDS: dict[str, Callable[..., Item]] = {"item": Item, "async item": AsyncItem, "batch": Batch}
@@ -159,7 +177,8 @@ def test_a_cancel_between_two_sequential_nodes_keeps_the_first(bench: Bench) -> 
     """M5, M7: the first node stays completed and sealed; the resume runs the second alone."""
     bench.give(numbered(100))
     calls, here = Calls(bench.folder / "calls"), threading.Event()
-    pipeline = bench.pipeline([Item(calls), Item(calls, here, 30)], streaming=False).create("a")
+    second = Item(calls, here, 30)
+    pipeline = bench.pipeline([Item(calls), second], streaming=False).create("a")
     pipeline.start()
     here.wait(PATIENCE_SECONDS)
     pipeline.cancel()
@@ -167,6 +186,7 @@ def test_a_cancel_between_two_sequential_nodes_keeps_the_first(bench: Bench) -> 
     assert [node.status for node in report.nodes] == [Status.COMPLETED, Status.CANCELED]
     assert Path(f"{bench.between('a')}.done").exists()
     assert not bench.is_sealed()
+    second.here = None
     pipeline.resume("a").run()
     assert calls.all() == {str(n): 2 for n in range(100)}  # once in each node
 
@@ -257,7 +277,7 @@ def test_a_cancel_reaches_the_nodes_before_anything_is_saved(bench: Bench, monke
         save(folder, image)
 
     monkeypatch.setattr(RunFolder, "save", slow_save)
-    pipeline = bench.pipeline([Item(calls, here, 10, nap=0.01)], parallel_size=2).create("a")
+    pipeline = bench.pipeline([Item(calls, here, 10, nap=0.01, holds=False)], parallel_size=2).create("a")
     pipeline.start()
     here.wait(PATIENCE_SECONDS)
     pipeline.cancel()
@@ -297,8 +317,7 @@ def test_a_signal_cancels_saves_and_is_raised_at_the_end(
 
     other = threading.Thread(target=interrupt)
     other.start()
-    # Slow enough to be still at work when the signal is seen.
-    work = Item(calls, here, signal_at=10, nap=0.01)
+    work = Item(calls, here, signal_at=10)
     pipeline = bench.pipeline([work, copy], streaming=streaming, parallel_size=2).create("a")
     with pytest.raises(error) as caught:
         pipeline.run()
@@ -310,7 +329,7 @@ def test_a_signal_cancels_saves_and_is_raised_at_the_end(
     assert bench.image("a")["status"] == "canceled"
     assert bench.image("a")["reason"] == number.name
     assert not bench.is_sealed()
-    work.nap = 0.0
+    work.here = None
     pipeline.resume("a").run()
     assert bag(lines(bench.output)) == bag(EXPECTED)
     assert calls.all() == {str(n): 1 for n in range(ROWS)}

@@ -1,4 +1,4 @@
-"""The actors of the engine, for those who steer it or wire their own topology.
+"""The actors of the engine, for those who control it or wire their own topology.
 
 From the bottom: `mailbox` (two lanes, a bound, timers) · `stage` (one life, one report) · `reader`, `node`, `writer`
 (the data path) · `supervisor`, `pipeline` (the control path). `llm_datagen.messages` is what they say to one another.

@@ -20,7 +20,7 @@ class Backlog:
     handed out short only where the rows to be done end.
 
     Args:
-        step: rows a batch; 0 when the operator takes items.
+        step: rows per batch; 0 when the operator takes items.
         parent_batches: where batches end, when they do not lie on a grid.
     """
 
@@ -49,7 +49,7 @@ class Backlog:
         self._blocks.insert(at, block)
 
     def close(self) -> None:
-        """Take note that no more rows will be added."""
+        """Declare that no more rows will be added."""
         self._is_closed = True
 
     def take(self, rows: int) -> Block | None:

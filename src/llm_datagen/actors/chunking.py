@@ -18,7 +18,7 @@ import os
 from llm_datagen.executors.base import TASK_SECONDS
 
 MAX_ROWS = 4096
-"""Rows a task, at most (unless a single batch is larger)."""
+"""Rows per task, at most (unless a single batch is larger)."""
 
 FIRST_WORKERS = 2
 """Workers before anything is known of the operator, and of one that computes."""
@@ -27,7 +27,7 @@ WAITS_BELOW = 0.15
 """A worker that computes for a smaller share of its time mostly waits: more workers do more."""
 
 COMPUTES_ABOVE = 0.8
-"""A worker that computes for a larger share of its time is not held up by the others."""
+"""A worker that computes for a larger share of its time does not wait for the others."""
 
 BYTES_AHEAD = 4 * 1024 * 1024
 """Rows fetched ahead take at most about so many bytes; so do those of the tasks of a cheap operator."""
@@ -41,7 +41,7 @@ class AdaptiveChunking:
 
     Args:
         concurrency: calls at once, at most.
-        step: rows a call.
+        step: rows per call.
         queue_size: rows that the writer holds, at most; a task is never larger.
         spare: tasks of a slow operator that may wait for one of many workers, so that none is idle between two tasks.
         may_queue: whether a task of a cheap operator may wait for a worker.

@@ -32,7 +32,7 @@ class SystemClock:
 class ManualClock:
     """A clock that moves only when told to: for tests without sleeps.
 
-    Waiting threads are woken by `advance`, and look at the time again.
+    Waiting threads are woken by `advance`, and check the time again.
     """
 
     def __init__(self, start: float = 0.0) -> None:

@@ -1,6 +1,6 @@
-"""Steering: what the supervisor does with orders that change a run while it runs. All in the supervisor's thread.
+"""Control: what the supervisor does with commands that change a run while it runs. All in the supervisor's thread.
 
-An answer never waits for an operator, nor for the disk: nodes say at once, or after `HOLD_SECONDS`, that no call
+An answer never waits for an operator, nor for the disk: nodes say at once, or after `PAUSE_SECONDS`, that no call
 begins any more.
 """
 
@@ -27,8 +27,8 @@ Stages = Iterable[tuple[Recipient, Recipient]]
 
 
 ANSWER_SECONDS = 0.75
-"""When a pause is answered at the latest: a node that has not heard of it by then is in its operator's `setup`, and
-hears of it before it gets rows."""
+"""When a pause is answered at the latest: a node that has not answered by then is in its operator's `setup`, and
+gets it before any rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class PauseControl:
 
     Args:
         opened_nodes: all nodes.
-        saved_state: the image; what is changed is written into it, to be saved by the supervisor.
+        saved_state: the saved run state; changes are written into it, and saved by the supervisor.
         log: the platform log.
     """
 
@@ -60,7 +60,7 @@ class PauseControl:
         self.is_paused = False
 
     def begin(self, node: Recipient, reader: Recipient) -> None:
-        """See to it that a node that begins while the run is paused makes no call."""
+        """Pause a node that begins while the run is paused."""
         if self.is_paused:
             tell(node, PauseCalls())
             tell(reader, PauseCalls())

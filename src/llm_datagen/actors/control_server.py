@@ -1,7 +1,7 @@
-"""Who answers at a run's control socket.
+"""The control server: answers at the control socket of a run.
 
-One thread takes connections and reads requests, of all clients at once: who says nothing keeps nobody waiting. A few
-others pass the orders on to the pipeline's actor, and wait for its answers.
+One thread takes connections and reads requests, of all clients at once: a silent client blocks no other. A few
+others pass the commands on to the pipeline's actor, and wait for its answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import MOST_BYTES, not_inherited, open_socket
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
-_ORDERS: dict[str, type[Any]] = {
+_COMMANDS: dict[str, type[Any]] = {
     "pause": Pause,
     "unpause": Unpause,
     "reconfigure": Reconfigure,
@@ -191,10 +191,10 @@ class ControlServer:
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if (request["pipeline_id"], request["token"]) != (self._pipeline_id, self._token):
             raise ControlError("another run has begun meanwhile: look at it, and try again")
-        if request["order"] not in _ORDERS:
-            raise ConfigError(f"there is no order {request['order']!r}; the orders are {', '.join(_ORDERS)}")
+        if request["order"] not in _COMMANDS:
+            raise ConfigError(f"there is no command {request['order']!r}; the commands are {', '.join(_COMMANDS)}")
         try:
-            message = _ORDERS[request["order"]](**request["arguments"])
+            message = _COMMANDS[request["order"]](**request["arguments"])
         except TypeError as error:
             raise ConfigError(f"{request['order']}: {error}") from error
         ref = self._ref()
@@ -206,7 +206,7 @@ class ControlServer:
                 return {}
             return _as_dict(self._wait(ref.ask(message, block=False)))
         except pykka.ActorDeadError:
-            raise ControlError("it is ending: there is nothing to steer any more") from None
+            raise ControlError("it is ending: there is nothing to control any more") from None
 
     def _wait(self, future: pykka.Future[Any]) -> Any:
         for _ in range(round(_ANSWER_SECONDS / _SLICE_SECONDS)):

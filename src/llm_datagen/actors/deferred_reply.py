@@ -1,4 +1,4 @@
-"""Answers that come later: an actor that was asked something goes on, and the reply is set when it is known.
+"""Deferred replies: an actor that was asked something goes on, and the reply is set when it is known.
 
 Pykka sets the reply as soon as a message was handled. Here the reply is taken off the envelope first, so that nobody
 waits but the one who asked.

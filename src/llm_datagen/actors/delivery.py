@@ -1,4 +1,4 @@
-"""Delivery: from a worker to the writer, and the word of it to the node.
+"""Delivery: from a worker to the writer, and the report of it to the node.
 
 The one place where a thread of ours may be blocked for long: by a full writer, or, in sync mode, by the disk.
 """
@@ -16,7 +16,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.executors.result import BlockResult
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import TaskDone, Write
 from llm_datagen.streams import Segment
 from llm_datagen.streams.spill import Spill
@@ -32,7 +32,7 @@ class Delivery:
         node: the node's ref.
         sync: whether a put waits until the rows are committed.
         on_lost: called, by the worker, when the writer was dead: before the next call begins, whose results would be
-            lost, too. The node hears of it later.
+            lost, too. The node gets the report later.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The workers of a node, as its plan says: where calls are made, and how results leave."""
+"""Makes the executor and the delivery of a node: where calls are made, and how results leave."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient
-from llm_datagen.executors.allowance import ErrorAllowance
 from llm_datagen.executors.base import Executor
+from llm_datagen.executors.error_allowance import ErrorAllowance
 from llm_datagen.executors.event_loop import EventLoopExecutor
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.threads import ThreadExecutor
 
 
 def make_delivery(opened: OpenedNode, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
-    """Return how results get to the writer, and the word of it to the node."""
+    """Return how results get to the writer, and reports of them to the node."""
     sync = not opened.writer.async_mode
     if opened.ordered:
         return OrderedDelivery(writer, node, sync=sync, segments=opened.segments, on_lost=ctx.cancel)

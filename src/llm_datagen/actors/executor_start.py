@@ -1,4 +1,4 @@
-"""The start of a node's workers, aside: a `setup` that hangs must not keep the node from hearing of a cancel."""
+"""The start of a node's workers, on a thread of its own: a `setup` that hangs must not delay a cancel."""
 
 from __future__ import annotations
 

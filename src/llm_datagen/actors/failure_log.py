@@ -7,14 +7,14 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 
 FAILURES_LOGGED = 10
-"""Rows that failed of which each has a line in the log; of more, one a second."""
+"""Rows that failed of which each has a line in the log; of more, one per second."""
 
 IDS_SHOWN = 10
 """Ids of rows that failed in a line of the log, at most."""
 
 
 class FailureLog:
-    """Says in the log which rows failed: the first ten of a node, then one a second, with how many in between.
+    """Says in the log which rows failed: the first ten of a node, then one per second, with how many in between.
 
     Args:
         log: the platform log.
@@ -26,7 +26,7 @@ class FailureLog:
         self._next_line: dict[str, float] = {}
 
     def note(self, node_id: str, failure: OperatorFailure, now: float) -> None:
-        """Take note of rows that failed, and with which the node goes on."""
+        """Log rows that failed and that the node goes on without, if it is time for a line."""
         count = self._count[node_id] = self._count.get(node_id, 0) + failure.rows
         if count > FAILURES_LOGGED and now < self._next_line.get(node_id, 0.0):
             return

@@ -29,7 +29,7 @@ MAX_BACKLOG = 1000
 """Events that wait for slow hooks; beyond that they are conflated."""
 
 MAX_LARGE = 16
-"""Exceptions with texts or traces that were too long to be kept whole, that wait for slow hooks: they hold memory."""
+"""Exceptions with texts or traces that were too long to stay whole, that wait for slow hooks: they hold memory."""
 
 PATIENCE_SECONDS = 5.0
 """How long the end of a run waits for hooks that have not returned."""

@@ -1,4 +1,4 @@
-"""Tasks in flight: blocks of rows that a node has handed out, and that have not come back."""
+"""The tasks in flight: blocks of rows that a node has handed out, and that have not come back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from llm_datagen.executors.base import Executor
-from llm_datagen.executors.result import BlockResult
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import Id, RootNames
 from llm_datagen.streams.rows import named
@@ -24,7 +24,7 @@ class _Task:
     size: int
     """Bytes that count as in flight."""
     left: int = -1
-    """Rows that were not begun when it was last looked at; -1: it was not, or waits for a worker."""
+    """Rows that were not begun when it was last checked; -1: it was not, or waits for a worker."""
 
 
 class InFlight:
@@ -35,7 +35,7 @@ class InFlight:
 
     Args:
         executor: who runs them.
-        step: rows a call.
+        step: rows per call.
         workers: calls at once, at most.
         root: how rows of the pipeline's input are named; None when they have ids.
 
@@ -72,7 +72,7 @@ class InFlight:
         return self.made
 
     def take(self, number: int) -> None:
-        """Take note that a task has come back."""
+        """Remove a task that has come back."""
         task = self._running.pop(number, None)  # not there: it was given up
         if task is not None:
             self.bytes -= task.size

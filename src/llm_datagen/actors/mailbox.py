@@ -6,8 +6,9 @@ Pykka asks an inbox for three methods: `put`, `get`, `empty`. This one adds:
 they never block and are served first. So Cancel overtakes any amount of data, and the end of data, being Bulk with
 no rows, does not.
 
-**A bound in rows, and one in bytes.** What was put and not yet `release`d counts as held. A put that would exceed a
-bound blocks its thread, first come, first served. One message larger than the bound is admitted when nothing is held.
+**A bound in rows, and one in bytes.** What was put and not yet `release`d is outstanding. A put that would exceed a
+bound blocks its thread, first come, first served. One message larger than the bound is admitted when nothing is
+outstanding.
 
 **Timers.** `wake_after` delivers a message to the actor itself after some seconds, without a thread; a later call
 for the same key replaces an earlier one, so no stale timer is ever seen.
@@ -36,7 +37,7 @@ from llm_datagen.messages import Bulk, Load
 
 WaitListener = Callable[[float | None, int], None]
 """Called by a thread that is blocked, outside the mailbox's lock: with None when it begins to wait, with the seconds
-waited when it goes on; and the rows held at that moment."""
+waited when it goes on; and the rows outstanding at that moment."""
 
 
 _NOTHING = Load(0, 0)
@@ -65,7 +66,7 @@ class Mailbox:
         """The message that is being handled; for the actor's own thread."""
 
     def bound(self, rows: int, on_wait: WaitListener | None = None, *, size: int = sys.maxsize) -> None:
-        """Set how many rows, and how many bytes, may be held; `on_wait` is told when a thread has to wait."""
+        """Set how many rows, and how many bytes, may be outstanding; `on_wait` is called when a thread has to wait."""
         self._capacity = Load(rows, size)
         self._on_wait = on_wait
 
@@ -164,7 +165,7 @@ class Mailbox:
             self._control.extendleft(reversed(envelopes))
 
     def release(self, rows: int, size: int = 0) -> None:
-        """Count rows and bytes as no longer held: there is room for others."""
+        """Count rows and bytes as no longer outstanding: there is room for others."""
         if rows or size:
             with self._lock:
                 self._outstanding = Load(self._outstanding.rows - rows, self._outstanding.bytes - size)

@@ -20,7 +20,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "FailureRecord": (FailureRecord,),
     "PipelineStatus": (PipelineStatus,),
 }
-"""The types that are looked at, by their names; fields of others are taken as they are."""
+"""The types that are checked, by their names; fields of others are taken as they are."""
 
 _MISSING = object()
 
@@ -35,7 +35,7 @@ def wrong_field(message: Any) -> str:
 
 @functools.cache
 def _checked(kind: type[Any]) -> list[tuple[str, str, tuple[type, ...]]]:
-    """Return the fields of a class of messages that are looked at, with their types."""
+    """Return the fields of a class of messages that are checked, with their types."""
     if not is_dataclass(kind):
         return []
     found = []

@@ -1,4 +1,4 @@
-"""Where the time of a node goes: its workers' and its reader's, summed a task and a wait, never a row."""
+"""Metrics of a node: where the time of its workers and its reader goes. Summed per task and per wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.messages import TaskDone, TimeSpent
 
 TELL_SECONDS = 1.0
-"""How often the supervisor hears of it, at most."""
+"""How often they are reported to the supervisor, at most."""
 
 
 class WorkerMetrics:
@@ -27,7 +27,7 @@ class WorkerMetrics:
         self._last_told = float("-inf")
 
     def add(self, done: TaskDone, now: float) -> None:
-        """Take note of a task that has ended."""
+        """Add a task that has ended."""
         self._busy += done.seconds
         if done.held_back:
             self._held_back += done.held_back
@@ -63,7 +63,7 @@ class SourceMetrics:
         self._last_told = float("-inf")
 
     def add(self, waited: float, now: float) -> None:
-        """Take note of a wait that is over."""
+        """Add a wait that is over."""
         self._starved += waited
         self._times += 1
         if now - self._last_told >= TELL_SECONDS:

@@ -1,4 +1,4 @@
-"""The node: it hands out work. It sees blocks of rows, never a row."""
+"""The node: its source, its workers, its failures, and how it ends. It sees blocks of rows, never a single row."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class NodeActor(Stage):
         self._is_stopping = False
 
     def begin(self) -> None:
-        """Start the workers; the operator's `setup` runs, aside."""
+        """Start the workers; the operator's `setup` runs on a thread of its own."""
         self._starting.begin(self._tell_started)
         self._watchdog.moved()
         self._check_stall_later()
@@ -159,7 +159,7 @@ class NodeActor(Stage):
         self._advance()
 
     def drop(self, message: Any) -> None:
-        """Let nobody wait for calls of a node that has ended."""
+        """Answer a pause: a node that has ended makes no calls."""
         if isinstance(message, PauseCalls):
             message.paused.set_result(None)
 
@@ -255,7 +255,7 @@ class NodeActor(Stage):
         self._wind_down()
 
     def _stop_run(self, reason: FailureRecord) -> None:
-        """End the whole run in good order: the operator says so."""
+        """End the whole run in good order, as the operator asks."""
         tell(self._supervisor, StopRequested(reason.text))
         self._wind_down()
 
@@ -275,7 +275,7 @@ class NodeActor(Stage):
         self._in_flight.give_up()
 
     def _check_stall_later(self) -> None:
-        self.mailbox.wake_after(self._opened.stall_after / 4, _Timer.STALL, key="look")
+        self.mailbox.wake_after(self._opened.stall_after / 4, _Timer.STALL, key="stall")
 
     def _check_stall(self) -> None:
         """Say once that nothing moves, and once that something does again."""

@@ -22,7 +22,7 @@ class NodeContext:
     Args:
         pipeline_id: the pipeline's id.
         node_id: the node's id.
-        supervisor: who hears of usage and of what the operator logs.
+        supervisor: gets usage and what the operator logs.
         log: the platform log.
         folder: where the operator may keep files of its own.
     """
@@ -61,7 +61,7 @@ class NodeContext:
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""
-        # Plain numbers only: they end up in the image, and float64 of NumPy is a float that JSON does not know.
+        # Plain numbers only: they end up in the run state, and float64 of NumPy is a float that JSON does not know.
         metrics = {
             str(key): int(value) if isinstance(value, int) else float(value)
             for key, value in usage.items()

@@ -1,4 +1,4 @@
-"""What the supervisor knows of a node: kept in one place, seen by the image, the hooks and the status."""
+"""The state of one node as the supervisor knows it: the source of the run state, hooks and status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NodeState:
 
     Args:
         node_id: its id.
-        saved: what the image knew of it (totals and usage of earlier runs).
+        saved: what the saved run state says of it (totals and usage of earlier runs).
     """
 
     def __init__(self, node_id: str, saved: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class NodeState:
         self.source_total, self.source_is_exact = self._rows_in, True
 
     def _stand_at(self, position: Position) -> None:
-        # Where the stream stands is right, whatever the image said (R1).
+        # Where the stream stands is right, whatever the run state said (R1).
         self._rows_in = self._rows_before = position.coverage.rows
         self._rows_out, self._filtered = position.rows, position.filtered
         self._skipped, self._dead = position.skipped, position.dead

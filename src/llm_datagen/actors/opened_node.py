@@ -1,4 +1,4 @@
-"""The plan of a node: everything that its stages need to know, opened and recovered, before any actor is started."""
+"""An opened node: all that its stages need, opened and recovered before any actor starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OpenedNode:
         position: where that stream stands.
         segments: what of the source is not done.
         parallel_size: batches in the operator at once.
-        batch_size: items a batch.
+        batch_size: items per batch.
         batch_by: which items share a call of `process_batch`.
         writer: how results get to the disk.
         ordered: whether rows leave in input order.
@@ -42,9 +42,9 @@ class OpenedNode:
         stall_after: seconds without movement after which the node says that it is stalled.
         rate: rows handed out a second, at most; None for no limit.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
-        folder: where the operator may keep files of its own; None where no run is kept.
+        folder: where the operator may keep files of its own; None for a node that runs without a folder.
         seal: whether the writer seals when the node has finished.
-        config: the same as plain data, for the image and for hooks.
+        config: the same as plain data, for the run state and for hooks.
     """
 
     node_id: str
@@ -82,7 +82,7 @@ class OpenedNode:
             self.dispatched.close()
 
     def reads(self, other: OpenedNode) -> bool:
-        """Return whether it reads what the node of another plan writes now."""
+        """Return whether it reads what another node writes in this run."""
         return other.sink is not None and other.sink.stream.place in self.source.places
 
     @property

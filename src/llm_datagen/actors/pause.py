@@ -17,7 +17,7 @@ class PauseGate:
 
     Args:
         gate: what its workers check before each call.
-        ctx: what its operator looks at.
+        ctx: what its operator sees.
     """
 
     def __init__(self, gate: CallGate, ctx: NodeContext) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline: the face of a run for other actors. It answers at once, because it does nothing itself."""
+"""The pipeline actor: one run, for other actors. It answers at once, because it does no work itself."""
 
 from __future__ import annotations
 
@@ -16,15 +16,9 @@ from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import DatagenError, FailureRecord, PipelineBusyError, UnknownMessageError
 from llm_datagen.messages import (
     Cancel,
-    CheckpointSaved,
     ControlRequest,
     Event,
     GetStatus,
-    NodeFailed,
-    NodeFinished,
-    NodeProgressed,
-    NodeStarted,
-    OperatorLogged,
     Pause,
     PipelineFinished,
     PipelineMessage,
@@ -37,11 +31,9 @@ from llm_datagen.messages import (
     Settled,
     StageEnded,
     StageOutcome,
-    Stalled,
     StatusChanged,
     Subscribe,
     Unpause,
-    UsageReported,
 )
 from llm_datagen.runs.status import PipelineStatus, Status
 
@@ -49,16 +41,16 @@ StartSupervisor = Callable[[Recipient], "pykka.ActorRef[SupervisorActor]"]
 
 
 class PipelineActor(Stage):
-    """Steers one run, answers for it, and tells subscribers of its events.
+    """Controls one run, answers for it, and publishes its events to subscribers.
 
     Args:
         status: what to answer before it runs.
         config: the configuration, for subscribers.
         start_supervisor: starts the supervisor, given this actor's ref.
-        subscribers: who hears of events from the beginning.
+        subscribers: get all events from the beginning.
         settled: resolved, with how the run ended, when this actor has ended.
         clean_up: called when the run has ended, before `settled` is resolved, in this actor's thread.
-        host: who hears of every status and event, if anybody.
+        host: gets every status and event; None when the run has no host.
     """
 
     def __init__(
@@ -116,22 +108,10 @@ class PipelineActor(Stage):
                 self._result = message
             case StageEnded():
                 self._supervisor_ended(message)
-            case (
-                PipelineStarted()
-                | NodeStarted()
-                | NodeProgressed()
-                | NodeFailed()
-                | RowDeadLettered()
-                | NodeFinished()
-                | UsageReported()
-                | Stalled()
-                | CheckpointSaved()
-                | OperatorLogged()
-                | PipelineFinished()
-            ):
-                self._publish(message)
             case RowsFailed():
                 self._rows_failed(message)
+            case _ if isinstance(message, Event):
+                self._publish(message)
             case _:
                 refuse_unknown(message)
         return None
@@ -165,7 +145,7 @@ class PipelineActor(Stage):
         tell(self._supervisor, cancel)
 
     def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
-        """Pass an order on; the supervisor answers it, so that this actor always answers."""
+        """Pass a command on; the supervisor answers it, so that this actor always answers."""
         if self._supervisor is None:
             self._run()
         inbox = self.mailbox

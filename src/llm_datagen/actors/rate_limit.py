@@ -1,4 +1,4 @@
-"""The rate of a node: how many rows a second it hands out, at most."""
+"""The rate limit of a node: how many rows per second it hands out, at most."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RateLimit:
 
     Args:
         clock: what time it is.
-        rate: rows a second; None for no limit.
+        rate: rows per second; None for no limit.
     """
 
     def __init__(self, clock: Clock, rate: float | None) -> None:
@@ -43,17 +43,17 @@ class RateLimit:
         return max(int(self._left + 1e-6), 0)  # a sum of small parts of a row may fall just short
 
     def spend(self, rows: int) -> None:
-        """Take note of rows that were handed out; a batch may be more than what was left."""
+        """Count rows that were handed out; a batch may be more than what was left."""
         if self._rate is not None:
             self._left -= rows
 
     def give_back(self, rows: int) -> None:
-        """Take note of rows that were taken back, and will be handed out again."""
+        """Count rows that were taken back, and will be handed out again."""
         if self._rate is not None:
             self._left = min(self._left + rows, self._depth(self._rate))
 
     def wait(self) -> float:
-        """Return the seconds after which to look again, when no row may be handed out."""
+        """Return the seconds after which to ask again, when no row may be handed out."""
         return max((1.0 - self._left) / self._rate, _POLL_SECONDS) if self._rate else 0.0
 
     def _refill(self) -> None:

@@ -35,7 +35,7 @@ ESTIMATE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    """Timer: look whether the source has grown."""
+    """Timer: check whether the source has grown."""
 
 
 class ReaderActor(Stage):
@@ -46,7 +46,7 @@ class ReaderActor(Stage):
         supervisor: the supervisor.
         node: the node that is fed.
         cursor: the source, at the place where reading goes on; the reader closes it.
-        retry_interval: seconds between two looks at a source that has nothing new.
+        retry_interval: seconds between two checks of a source that has nothing new.
         idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
         log: the platform log.
     """
@@ -128,14 +128,14 @@ class ReaderActor(Stage):
             self._wait()
 
     def _estimate(self) -> None:
-        """Say, once a second, about how many rows a source has whose end is known."""
+        """Report, once per second, about how many rows a source has whose end is known."""
         now = self.clock.monotonic()
         if self._cursor.knows_end and now - self._last_sized >= ESTIMATE_SECONDS:
             self._last_sized = now
             total = round(self._cursor.start * self._cursor.limit / max(1, self._cursor.offset))
             tell(self._supervisor, SourceSized(self.node_id, total, is_exact=False))
 
-    # Waiting for a source that has nothing new: five quick looks, then patience.
+    # Waiting for a source that has nothing new: five quick checks, then slow ones.
 
     def _wait(self) -> None:
         now = self.clock.monotonic()
@@ -174,7 +174,7 @@ class ReaderActor(Stage):
             self._warn()
 
     def _warn(self) -> None:
-        """Say so on the console, too, once: whoever waits for the end of a file that nobody seals waits for ever."""
+        """Warn on the console, too, once: a file that is never sealed is waited for without end."""
         if self._is_fed or self._has_warned:
             return
         self._has_warned = True

@@ -1,4 +1,4 @@
-"""Refs of our actors: what Pykka's are, and an order that nobody can do any more is an error of ours."""
+"""Refs of our actors: Pykka's, with an error of ours for a message to an actor that has ended."""
 
 from __future__ import annotations
 

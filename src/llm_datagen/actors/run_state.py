@@ -1,4 +1,4 @@
-"""The record of a run: what is known of it, told to the pipeline, and saved. All in the supervisor's thread."""
+"""The run state: what is known of a run, reported to the pipeline, and saved. All in the supervisor's thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import PipelineStatus, Status, why_empty
 
 SAVE_SECONDS = 0.5
-"""How often the image is saved while rows move; a change of status is saved at once."""
+"""How often the run state is saved while rows move; a change of status is saved at once."""
 
 
 class RunState:
@@ -46,9 +46,9 @@ class RunState:
     Args:
         opened_nodes: the nodes.
         pipeline_id: the pipeline's id.
-        folder: where the image is kept; None for nodes that run without one.
-        saved_state: the image.
-        pipeline: who hears of everything.
+        folder: where the run state is saved; None for nodes that run without one.
+        saved_state: the saved run state, as runtime.json has it; changed in place.
+        pipeline: gets all reports.
         control: says whether the run is paused.
         log: the platform log.
         clock: what times go by.
@@ -95,7 +95,7 @@ class RunState:
         self._last_save = float("-inf")
 
     def begin(self) -> None:
-        """Take note of what is known of the nodes before they run."""
+        """Report what is known of the nodes before they run."""
         for opened in self._opened_nodes:
             self.size(opened)
             if opened.sink is None:
@@ -103,19 +103,19 @@ class RunState:
                 self.tell_progress(self.node_states[opened.node_id])
 
     def node_started(self, opened: OpenedNode) -> None:
-        """Take note that a node begins, and say so."""
+        """Record and report that a node begins."""
         self.node_states[opened.node_id].start(opened.position)
         self._log.info(events.NODE_STARTED, node_id=opened.node_id, **opened.config)
         tell(self._pipeline, NodeStarted(self._pipeline_id, opened.node_id, opened.config))
 
     def committed(self, message: RowsCommitted) -> None:
-        """Take note that rows of a node were committed, and say so."""
+        """Record and report that rows of a node were committed."""
         state = self.node_states[message.node_id]
         state.committed(message)
         self.tell_progress(state)
 
     def node_ended(self, opened: OpenedNode, *, success: bool) -> None:
-        """Take note that a node has ended, and say so. What it has sealed is the size of those that read it."""
+        """Record and report that a node has ended. What it has sealed is the source size of nodes that read it."""
         cause = self.first_failure if self.first_failure and self.first_failure[0] == opened.node_id else None
         state = self.node_states[opened.node_id]
         state.end(Status.COMPLETED if success else Status.FAILED if cause else self._end)
@@ -140,7 +140,7 @@ class RunState:
         tell(self._pipeline, message)
 
     def operator_failed(self, message: OperatorFailed) -> None:
-        """Take note that a call has ended its node. While the run ends already, it is a consequence (F1)."""
+        """Record that a call has ended its node. While the run is ending, this is a consequence (F1)."""
         node_id, failure = message.node_id, message.failure
         if not failure.is_fatal:  # else its row has no part in it
             self.node_states[node_id].failed += 1
@@ -160,7 +160,7 @@ class RunState:
         *,
         ids: Sequence[str] = (),
     ) -> None:
-        """Take note of a failure, and say so; the first one is the cause."""
+        """Record and report a failure; the first one is the cause."""
         self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, ids=ids, while_canceling=False)
         if self.first_failure is None:
             self.first_failure = (node_id, failure, error)
@@ -169,7 +169,7 @@ class RunState:
             tell(self._pipeline, NodeFailed(self._pipeline_id, node_id, failure, error, list(items)))
 
     def canceling(self, reason: str, *, end: Status = Status.CANCELED) -> None:
-        """Take note that the run is being ended, and what it will have been: canceled, or stopped by an operator."""
+        """Record that the run is being ended, and its final status: canceled, or stopped by an operator."""
         self.status, self.reason, self._end = Status.CANCELING, reason, end
         self._log.info(events.CANCEL, reason=reason, because_of_failure=self.first_failure is not None)
 
@@ -193,7 +193,7 @@ class RunState:
         return Settled(self.now(), node_id, failure, error)
 
     def stalled(self, stalled: Stalled) -> None:
-        """Take note that nothing moves in a node, and say so."""
+        """Record and report that nothing moves in a node."""
         ids = [str(row_id) for row_id in stalled.ids]
         self.node_states[stalled.node_id].stalled = (
             f"nothing has moved for {stalled.seconds:.0f} s; waits on {stalled.waits_on}; {stalled.in_flight} rows in "
@@ -231,7 +231,7 @@ class RunState:
     def tick(self, running: Sequence[OpenedNode]) -> None:
         """Tell how things are, and save that if the last time is long enough ago."""
         self._estimate_totals(running)
-        for opened in running:  # a total that becomes known is news, long before a slow first row is committed
+        for opened in running:  # a total that becomes known is reported long before a slow first row is committed
             state = self.node_states[opened.node_id]
             if self._told_totals.get(opened.node_id, (None, False)) != (state.source_total, state.source_is_exact):
                 self.tell_progress(state)
@@ -275,7 +275,7 @@ class RunState:
         )
 
     def save(self, *, final: bool = False) -> None:
-        """Save the image and the checkpoint."""
+        """Save the run state and the checkpoint."""
         self._last_save = self._clock.monotonic()
         if self._folder is None:
             return

@@ -2,13 +2,13 @@
 
 Guarantees, whatever happens to it:
 
-* It gives exactly one terminal report (`StageEnded`) to its boss: finished, stopped or failed. Never two, never none.
+* It gives exactly one terminal report (`StageEnded`) to its parent: finished, stopped or failed. Never two, never none.
 * A message that it does not understand, or that is not as its class says, is refused, and changes nothing: an error to
   whoever asks, else a warning.
 * No exception leaves it. What a handler raises becomes a frozen `FailureRecord`, and the stage ends.
-* Before its last message queue is drained, its mailbox is closed: nobody stays blocked on it, nobody waits for an
+* Before its last message queue is drained, its mailbox is closed: no put stays blocked, and no ask waits for an
   answer that will not come.
-* `release()` is called once, in its own thread, before the report: files are closed when the boss hears of the end.
+* `release()` is called once, in its own thread, before the report: files are closed when the parent gets the report.
 
 Subclasses write `begin`, `handle` and `release`, and call `end` when they are done. Pykka's own stop means abort.
 """
@@ -47,7 +47,7 @@ class Refusal(Exception):  # noqa: N818 - it is no failure of the actor
     """Raised by a handler that refuses a message, and has changed nothing.
 
     Args:
-        error: what is raised to whoever has asked.
+        error: what is raised to the caller of an ask.
     """
 
     def __init__(self, error: DatagenError) -> None:
@@ -110,7 +110,7 @@ class Stage(pykka.ThreadingActor):
         """Let go of everything: called once, after the last message, however the stage ended."""
 
     def drop(self, message: Any) -> None:
-        """Take note of a message that was in the mailbox when the stage ended, and is not handled."""
+        """Drop a message that was in the mailbox when the stage ended, and is not handled."""
 
     # What subclasses call.
 
@@ -205,7 +205,7 @@ class Stage(pykka.ThreadingActor):
         return super()._handle_receive(message)
 
     def _refuse(self, error: DatagenError) -> None:
-        """Have `error` raised to whoever has asked; nobody hears a tell's, so it is a warning."""
+        """Raise `error` to the caller of an ask; for a tell, log it as a warning."""
         envelope = self.mailbox.current
         if envelope is not None and envelope.reply_to is not None:
             reply, envelope.reply_to = envelope.reply_to, None
@@ -259,7 +259,7 @@ def _unknown(message: object, wrong: str = "") -> UnknownMessageError:
     what = f"the class {message.__name__}" if isinstance(message, type) else f"a {type(message).__name__}"
     because = f" ({wrong})" if wrong else ""
     return UnknownMessageError(
-        f"the actor does not understand {what}{because}; send one of its orders, such as Cancel(), from "
+        f"the actor does not understand {what}{because}; send one of its commands, such as Cancel(), from "
         "llm_datagen.messages"
     )
 

@@ -9,10 +9,10 @@ from llm_datagen.messages import Event
 
 
 class Subscribers:
-    """Those who want to hear of events. Used by the thread of one actor.
+    """Who gets which events. Used by the thread of one actor.
 
     Args:
-        refs: who hears of all of them from the beginning.
+        refs: get all of them from the beginning.
     """
 
     def __init__(self, refs: Sequence[Recipient] = ()) -> None:
@@ -26,12 +26,12 @@ class Subscribers:
         self._known.append((ref, tuple(kinds)))
 
     def publish(self, event: Event) -> None:
-        """Tell everybody who wants to hear of `event`. Who cannot be told is forgotten."""
+        """Tell `event` to all who subscribe to it. Who cannot be told is removed."""
         self._known = [(ref, kinds) for ref, kinds in self._known if _told(ref, kinds, event)]
 
 
 def _told(ref: Recipient, kinds: tuple[type, ...], event: Event) -> bool:
     try:
         return (bool(kinds) and not isinstance(event, kinds)) or tell(ref, event)
-    except BaseException:  # noqa: BLE001 - foreign code: a subscriber that cannot be told is forgotten
+    except BaseException:  # noqa: BLE001 - foreign code: a subscriber that cannot be told is removed
         return False

@@ -1,4 +1,4 @@
-"""The supervisor: it starts the stages, watches them, and keeps the image. It touches no row.
+"""The supervisor: it starts the stages, watches them, and keeps the run state. It touches no row.
 
 The order of an end: a source that has ended ends its reader; the node ends when every row was delivered, and tells
 its writer to seal; a node that had to stop is drained by the supervisor instead, without a seal. The first failure
@@ -54,7 +54,7 @@ TICK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Tick:
-    """Timer: time to look around."""
+    """Timer: time for estimates, the status and a save."""
 
 
 class SupervisorActor(Stage):
@@ -64,9 +64,9 @@ class SupervisorActor(Stage):
         opened_nodes: the nodes, in an order in which each comes after the one that it reads from.
         pipeline_id: the pipeline's id.
         streaming: whether all nodes run at once, or one after the other.
-        folder: where the image is kept; None for nodes that run without one.
-        saved_state: the image; the supervisor alone changes it from now on.
-        pipeline: who hears of everything, and is the boss.
+        folder: where the run state is saved; None for nodes that run without one.
+        saved_state: the saved run state; the supervisor alone changes it from now on.
+        pipeline: gets all reports; the parent.
         refs: every stage that is started is added to it.
         log: the platform log.
     """
@@ -156,12 +156,12 @@ class SupervisorActor(Stage):
             self._advance()
 
     def drop(self, message: Any) -> None:
-        """Let nobody wait for an answer that will not come."""
+        """Fail the answer to a command that will not be handled."""
         if isinstance(message, ControlRequest):
             message.answer.set_exception(ActorEndedError("the run has ended"))
 
     def release(self) -> None:
-        """See to it that no stage outlives the supervisor, whatever ended it."""
+        """End all stages: none outlives the supervisor, whatever ended it."""
         for stages in self._stages.values():
             stages.cancel()
             tell(stages.writer, Drain())
@@ -189,12 +189,12 @@ class SupervisorActor(Stage):
         tell(stages.node, Feed(stages.reader))
         self._run_state.node_started(opened)
 
-    # Steering.
+    # Control.
 
     def _control_request(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
         try:
             self._do(command, answer)
-        except BaseException as error:  # also of a bug, whoever waits hears
+        except BaseException as error:  # of a bug, too: the caller gets it
             if not answer.done():
                 answer.set_exception(error)
             if not isinstance(error, ConfigError):

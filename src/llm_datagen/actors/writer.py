@@ -29,7 +29,7 @@ from llm_datagen.streams import Sink
 from llm_datagen.streams.spill import Spill
 
 REPORT_SECONDS = 0.1
-"""How often the supervisor hears of progress, at most."""
+"""How often progress is reported to the supervisor, at most."""
 
 FLUSH_BYTES = 4 * 1024 * 1024
 """Results are flushed when they take so many bytes, however few rows they are."""
@@ -112,7 +112,7 @@ class WriterActor(Stage):
             _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
-        """Close the stream, and free whoever waits for a commit that will not come."""
+        """Close the stream, and fail the acknowledgements of writes that will not be committed."""
         for write in self._waiting:
             self.drop(write)
         self._sink.close()
@@ -238,7 +238,7 @@ def _acknowledge(write: Write, error: Exception | None = None) -> None:
 
 
 class _BackpressureMeter:
-    """Says in the log when workers wait for the writer, and when they go on: a line a wait, not a line a row.
+    """Says in the log when workers wait for the writer, and when they go on: one line per wait, not per row.
 
     Called by the threads that wait. Waits that follow within a second are counted, and told with the next line.
     """
@@ -252,7 +252,7 @@ class _BackpressureMeter:
         self._waited = 0.0
 
     def note(self, waited: float | None, queued: int, now: float) -> None:
-        """Take note that a wait begins (`waited` None) or is over, with `queued` rows in the queue."""
+        """Log that a wait begins (`waited` None) or is over, with `queued` rows in the queue."""
         if waited is None:
             self._waits += 1
             if not self._is_open and now >= self._next_line:

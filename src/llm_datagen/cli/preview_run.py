@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from llm_datagen.cli.target import Target
-from llm_datagen.pipeline.preview import NodePreview, Sample, external_inputs, run_trial
+from llm_datagen.pipeline.preview import NodePreview, Sample, external_inputs, run_preview
 from llm_datagen.runs.usage import cost_of
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import RootNames
@@ -55,7 +55,7 @@ class PreviewRun:
         """
         samples = {place: sample for place, (_, sample) in self.samples.items()}
         with tempfile.TemporaryDirectory(prefix="llm-datagen-") as folder, self._watched() as watch:
-            for stage in run_trial(self.run_state, self._operators, samples, rows=self._rows, folder=Path(folder)):
+            for stage in run_preview(self.run_state, self._operators, samples, rows=self._rows, folder=Path(folder)):
                 yield stage, watch.of(stage.node_id) if watch else []
 
     @contextlib.contextmanager

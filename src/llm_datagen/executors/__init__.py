@@ -1,1 +1,4 @@
-"""Executors: how a block of rows meets an operator. See `work` for what happens, `threads` and `loop` for where."""
+"""Executors: how a block of rows meets an operator.
+
+See `kernel` for what happens; `threads`, `event_loop` and `process` for where.
+"""

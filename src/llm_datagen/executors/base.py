@@ -1,10 +1,10 @@
-"""The seam between a node and its workers: where calls are made is the executor's affair alone."""
+"""The interface between a node and its workers: an executor decides where calls are made."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from llm_datagen.executors.result import BlockResult
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.streams import Block
 
 TASK_SECONDS = 0.004
@@ -30,7 +30,7 @@ class Outlet(Protocol):
 
 
 class Executor(Protocol):
-    """Runs tasks. The node calls it from its own thread, and sees to it that not too many run at once.
+    """Runs tasks. The node calls it from its own thread, and bounds how many run at once.
 
     Attributes:
         spare_tasks: tasks that it may be given beyond its number of workers; they wait until one is free, in order.

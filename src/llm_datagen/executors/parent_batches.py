@@ -18,7 +18,7 @@ class ParentBatches:
     """Says where batches begin and end in blocks of rows. Any thread may use it.
 
     Args:
-        batch_size: rows a batch, at most.
+        batch_size: rows per batch, at most.
     """
 
     def __init__(self, batch_size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
-from llm_datagen.executors.allowance import Allowing
+from llm_datagen.executors.error_allowance import Allowance
 from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
@@ -62,7 +62,7 @@ class Processing:
     id_scheme: IdScheme = "path"
     root: RootNames | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
-    allowance: Allowing | None = None
+    allowance: Allowance | None = None
     spill_folder: str | None = None
     slice_seconds: float = field(default_factory=lambda: SLICE_SECONDS)
     calls_per_check: int = 16

@@ -1,4 +1,4 @@
-"""The input of a pass: records of a block as items with ids (M14, M15)."""
+"""The input of a block run: records of a block as items with ids (M14, M15)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of a pass: what an operator returned, as rows with ids, encoded (M12, M14, M15)."""
+"""The output of a block run: what an operator returned, as rows with ids, encoded (M12, M14, M15)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RowOutput:
     Args:
         encoder: how a row becomes a record.
         id_scheme: how children are named.
-        spill_folder: where children go that are too many to be held in memory; None holds them all the same.
+        spill_folder: where children go that are too many for memory; None keeps them in memory all the same.
 
     Attributes:
         records: the last records, without their newlines, which are not yet in the spill file.

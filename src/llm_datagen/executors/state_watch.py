@@ -15,7 +15,7 @@ class StateWatch:
     """Compares the plain data of an operator after its `setup` with what it is before its `teardown`.
 
     Attributes, what functions close over, their defaults, and the globals that they name count; sizes stand for what is
-    large. An operator with ``stateful = True`` is not watched. It costs two looks a run, and nothing a row.
+    large. An operator with ``stateful = True`` is not watched. It costs two comparisons per run, and nothing per row.
 
     Args:
         operator: the operator.

@@ -150,7 +150,7 @@ def endpoints_of(
 
 
 def identity_of(endpoints: Sequence[Endpoint]) -> str:
-    """Return what stands for the model when an answer is kept, so that an answer of any endpoint counts for all.
+    """Return what stands for the model when an answer is cached, so that an answer of any endpoint counts for all.
 
     It is the model's name when all endpoints have the same; else all names and their own params, whatever their order.
     """

@@ -110,9 +110,9 @@ class LLMAnswerError(LLMError):
 
 
 class CacheError(LLMError, FatalError):
-    """Raised when the file that keeps answers cannot be opened, read or written, or is something else.
+    """Raised when the file of the cache cannot be opened, read or written, or is something else.
 
-    The run fails, and no row does: what can be kept no more would be paid for again.
+    The run fails, and no row does: what cannot be stored would be paid for again.
     """
 
 

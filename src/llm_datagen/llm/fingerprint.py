@@ -18,20 +18,22 @@ _LONG = {"prompt", "system", "examples", "images"}
 
 
 def identity_parts(
-    said: Mapping[str, Any], endpoints: Sequence[Endpoint], output: Any, *, init: Callable[..., None]
+    arguments: Mapping[str, Any], endpoints: Sequence[Endpoint], output: Any, *, init: Callable[..., None]
 ) -> Parts:
     """Return the parts, by the names of the operator's arguments.
 
     Args:
-        said: arguments as the user gave them; each field of `params` is a part of its own.
+        arguments: arguments as the user gave them; each field of `params` is a part of its own.
         endpoints: where calls go. Of each, the model, its own params and the adapter count.
         output: what an answer must look like, as the user gave it.
         init: whose arguments these are. What has its default is no part, so an argument that is new changes nothing.
     """
     defaults = {parameter.name: _plain(parameter.default) for parameter in signature(init).parameters.values()}
-    said = {name: value for name, value in said.items() if _plain(value) != defaults[name]}
-    params: Mapping[str, Any] = said.get("params") or {}
-    parts = {name: _part(name, value, shows_text=name not in _LONG) for name, value in said.items() if name != "params"}
+    arguments = {name: value for name, value in arguments.items() if _plain(value) != defaults[name]}
+    params: Mapping[str, Any] = arguments.get("params") or {}
+    parts = {
+        name: _part(name, value, shows_text=name not in _LONG) for name, value in arguments.items() if name != "params"
+    }
     parts.update({f"params.{name}": _part(name, value, shows_text=True) for name, value in params.items()})
     parts["model"] = " | ".join(sorted({each.model for each in endpoints}))
     parts.update(_output_parts(imported(output, what="output") if is_import_path(output) else output))

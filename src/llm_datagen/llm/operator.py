@@ -28,7 +28,7 @@ from llm_datagen.llm.prompts.images import checked_image_root
 from llm_datagen.llm.prompts.messages import Conversation
 from llm_datagen.llm.prompts.template import fields_of, row_label
 from llm_datagen.llm.prompts.values import Null
-from llm_datagen.llm.stack import build_stack
+from llm_datagen.llm.stack import StackSettings, build_stack
 from llm_datagen.llm.transport import Transport
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.operators import BaseOperator, INodeContext, Row
@@ -38,7 +38,7 @@ from llm_datagen.operators.fingerprint import parts_of
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
-    One call a row (or `n`), through any endpoint that speaks OpenAI's chat completions, or another API by an adapter.
+    One call per row (or `n`), through any endpoint that speaks OpenAI's chat completions, or another API by an adapter.
     All arguments are plain data, so that a pipeline can be written in YAML. An instance serves one node at a time.
 
     Args:
@@ -76,7 +76,7 @@ class LLMOperator(BaseOperator):
             None: rows may name no files.
         null: what a template writes for a null of the row: nothing (``"empty"``), or the row fails (``"error"``).
         params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
-        n: how many answers are wanted to every row. With more than one, each becomes a row of its own; when one of them
+        n: how many answers are wanted per row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
         max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
@@ -96,7 +96,7 @@ class LLMOperator(BaseOperator):
         cache_by: what an answer is cached by: ``"request"``: rows with equal prompts share one; ``"row"``: each row, by
             its id and fields, has its own, as generation wants it.
         overwrite_columns: whether an answer may overwrite a column of the row; else such a row is refused.
-        prices: US dollars a million tokens, as `Prices` or ``{"input": 0.15, "output": 0.6}``; else what
+        prices: US dollars per million tokens, as `Prices` or ``{"input": 0.15, "output": 0.6}``; else what
             genai-prices knows of the model at its endpoint. Where neither says, the cost is unknown.
         budget: what the run may spend in all: a `Budget`, or ``{"usd": 5.0, "tokens": 2_000_000}``. At the cap the run
             ends in good order; resumed with a higher one, it goes on. Needs ``max_tokens`` in `params`. All operators
@@ -160,18 +160,11 @@ class LLMOperator(BaseOperator):
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )
-        self._timeout = check_seconds("timeout", timeout)
-        self._max_response_bytes = check_count("max_response_bytes", max_response_bytes)
         self.model = identity_of(self.endpoints)
         self.limits = limits_of(self.endpoints)
-        self._strategy: Strategy = check_choice("strategy", strategy, Strategy)
-        self._outage_after = check_outage_after(outage_after)
         self._n = check_count("n", n)
-        self._max_retries = check_whole("max_retries", max_retries)
-        self._retry_wait = check_seconds("retry_wait", retry_wait)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         self.cache = cache
-        self._cache_path = None if cache is None else Path(check_path("cache", cache)).absolute()
         self._cache_by: CacheBy = check_choice("cache_by", cache_by, CacheBy)
         self._overwrites = check_flag("overwrite_columns", overwrite_columns)
         self._has_meta = check_flag("meta", meta)
@@ -189,18 +182,27 @@ class LLMOperator(BaseOperator):
             answers=self._format,
         )
         self._fields = {**checked_params(params), **self._format.request_fields()}
-        self._structured = checked_mode(
-            structured,
-            [each.address.adapter for each in self.endpoints],
-            has_schema="response_format" in self._fields,
-            has_tools="tools" in self._fields,
+        self._settings = StackSettings(
+            strategy=check_choice("strategy", strategy, Strategy),
+            max_retries=check_whole("max_retries", max_retries),
+            retry_wait=check_seconds("retry_wait", retry_wait),
+            outage_after=check_outage_after(outage_after),
+            timeout=check_seconds("timeout", timeout),
+            max_response_bytes=check_count("max_response_bytes", max_response_bytes),
+            cache=None if cache is None else Path(check_path("cache", cache)).absolute(),
+            structured=checked_mode(
+                structured,
+                [each.address.adapter for each in self.endpoints],
+                has_schema="response_format" in self._fields,
+                has_tools="tools" in self._fields,
+            ),
         )
         self.budget = budget_of(self.endpoints, budget, self._fields)
         self._transport: Transport | None = None
         self._asker: Asker | None = None
-        said = {"prompt": prompt, "system": system, "examples": examples, "images": images, "params": params, "n": n}
+        texts = {"prompt": prompt, "system": system, "examples": examples, "images": images}
         self._identity = identity_parts(
-            {**said, "meta": meta, "null": null, "extra_columns": extra_columns},
+            {**texts, "params": params, "n": n, "meta": meta, "null": null, "extra_columns": extra_columns},
             self.endpoints,
             output,
             init=LLMOperator.__init__,
@@ -222,11 +224,8 @@ class LLMOperator(BaseOperator):
 
     def kept_files(self) -> dict[str, str]:
         """Return the file of the cache, and the cassette that the environment names, if it does."""
-        tape = os.environ.get(CASSETTE_VARIABLE)
-        return {
-            **({"cache": str(self._cache_path)} if self._cache_path else {}),
-            **({"cassette": tape} if tape else {}),
-        }
+        files = {"cache": self._settings.cache, "cassette": os.environ.get(CASSETTE_VARIABLE)}
+        return {what: str(path) for what, path in files.items() if path}
 
     async def setup(self) -> None:
         """Open the layers of a call. Called on the event loop of the node.
@@ -238,18 +237,7 @@ class LLMOperator(BaseOperator):
         """
         if self._transport is not None:
             raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        transport, cache = build_stack(
-            self.endpoints,
-            strategy=self._strategy,
-            max_retries=self._max_retries,
-            retry_wait=self._retry_wait,
-            outage_after=self._outage_after,
-            budget=self.budget,
-            structured=self._structured,
-            cache=self._cache_path,
-            timeout=self._timeout,
-            max_response_bytes=self._max_response_bytes,
-        )
+        transport, cache = build_stack(self.endpoints, self._settings, self.budget)
         self._transport = transport
         try:
             await transport.open()

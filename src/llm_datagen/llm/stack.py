@@ -5,7 +5,7 @@
     RetryLayer               makes it again when its failure may pass
     Pool                     chooses an endpoint, and the next one when that fails; while all are down, calls wait
       Member                 puts the endpoint's own model and params in; probes it while it is down
-      LimitLayer             waits for calls and tokens a minute, and for a place among the calls in flight
+      LimitLayer             waits for calls and tokens per minute, and for a place among the calls in flight
       CostLayer              reserves the most that the try can cost, settles what it did cost, and reports it
       CircuitBreakerLayer    while the endpoint is down, lets nothing through but probes
       CassetteLayer          records it, or plays it, for tests
@@ -19,6 +19,7 @@ the budget is inside the retries; what waited for a limit or for the budget is n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,6 @@ from llm_datagen.llm.cost.budget import Budget
 from llm_datagen.llm.cost.layer import CostLayer
 from llm_datagen.llm.cost.prices import given_prices
 from llm_datagen.llm.endpoints import Endpoint, identity_of
-from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
 from llm_datagen.llm.http.client import HttpTransport
 from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
@@ -54,33 +54,38 @@ class Stack(NamedTuple):
     cache: CacheLayer | None
 
 
-def build_stack(
-    endpoints: Sequence[Endpoint],
-    *,
-    strategy: Strategy = "weighted",
-    max_retries: int,
-    retry_wait: float,
-    outage_after: float,
-    budget: Budget | None = None,
-    structured: Mode | None = None,
-    cache: Path | None = None,
-    timeout: float = 120.0,
-    max_response_bytes: int = MAX_RESPONSE_BYTES,
-) -> Stack:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSettings:
+    """How calls are made, checked.
+
+    Attributes:
+        strategy: how the pool chooses among its endpoints.
+        max_retries: how many tries may follow the first one of a call.
+        retry_wait: seconds that the pause before the second try takes at most.
+        outage_after: seconds that all endpoints may be down before the run fails.
+        timeout: seconds that one try may take in all, at endpoints that do not say their own.
+        max_response_bytes: the longest body of an answer, in the same way.
+        structured: the only way to ask for JSON; None: the best that each endpoint knows.
+        cache: the file that stores answers; None for none.
+    """
+
+    strategy: Strategy
+    max_retries: int
+    retry_wait: float
+    outage_after: float
+    timeout: float
+    max_response_bytes: int
+    structured: Mode | None
+    cache: Path | None
+
+
+def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: Budget | None) -> Stack:
     """Return the layers of an operator, not yet opened.
 
     Args:
         endpoints: where calls go; a single one is a pool of one.
-        strategy: how the pool chooses among them.
-        max_retries: how many tries may follow the first one of a call.
-        retry_wait: seconds that the pause before the second try takes at most.
-        outage_after: seconds that all endpoints may be down before the run fails; 0 where calls are observed, because
-            somebody waits for the end.
+        settings: how they are made. Where calls are observed, `outage_after` is 0, because somebody waits for the end.
         budget: what the run may spend in all; None for any amount.
-        structured: the only way to ask for JSON; None: the best that each endpoint knows.
-        cache: the file that stores answers; None for none.
-        timeout: seconds that one try may take in all, at endpoints that do not say their own.
-        max_response_bytes: the longest body of an answer, in the same way.
 
     Raises:
         ConfigError: when a key cannot be had.
@@ -93,11 +98,11 @@ def build_stack(
         http = HttpTransport(
             address,
             key,
-            endpoint.timeout or timeout,
-            max_response_bytes=endpoint.max_response_bytes or max_response_bytes,
+            endpoint.timeout or settings.timeout,
+            max_response_bytes=endpoint.max_response_bytes or settings.max_response_bytes,
         )
         # Below the cassette: a request is found there whatever way it took.
-        asking = StructuredLayer(http, address.adapter, label=address.label, mode=structured)
+        asking = StructuredLayer(http, address.adapter, label=address.label, mode=settings.structured)
         taped = with_cassette(asking, pool=pool_identity, own=own_params)
         breaker = CircuitBreaker()
         guarded = CircuitBreakerLayer(taped, breaker)
@@ -109,7 +114,8 @@ def build_stack(
         return Member(endpoint, limited, breaker=breaker, limited=limited)
 
     members = list(map(member, endpoints))
-    pool = Pool(members, strategy=strategy, outage_after=0.0 if is_observed() else outage_after)
-    retry = RetryLayer(pool, max_retries=max_retries, retry_wait=retry_wait, is_down=pool.is_down)
-    cache_layer = None if cache is None else CacheLayer(retry, cache)
-    return Stack(with_observer(cache_layer or retry), cache_layer)
+    outage_after = 0.0 if is_observed() else settings.outage_after
+    pool = Pool(members, strategy=settings.strategy, outage_after=outage_after)
+    retry = RetryLayer(pool, max_retries=settings.max_retries, retry_wait=settings.retry_wait, is_down=pool.is_down)
+    cache = None if settings.cache is None else CacheLayer(retry, settings.cache)
+    return Stack(with_observer(cache or retry), cache)

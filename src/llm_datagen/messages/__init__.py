@@ -1,4 +1,4 @@
-"""The protocol: every message that actors send one another. Plain, frozen data; orders are imperative, facts past.
+"""The protocol: every message that actors send one another. Plain, frozen data; commands are imperative, facts past.
 
 A message that carries rows is `Bulk`: it travels in the data lane, in order, within bounds. All others are control:
 they never wait behind rows. Representations hide rows, so that no log can show them.
@@ -9,17 +9,17 @@ Who MUST do what:
   has a row. When its source has ended and every row was sent, it MUST send `EndOfSource`, once, behind the rows.
 * A **node** MUST have at most one `Demand` open. It MAY demand whenever it likes; it stops to pause the flow.
   It MUST send `Finish` to its writer when, and only when, its source has ended and each of its rows was delivered.
-* A **worker** MUST send the `Write` of a task before the node hears of the task's end, and MAY be blocked by that.
+* A **worker** MUST send the `Write` of a task before it reports the task's end to the node, and MAY be blocked by that.
 * A **writer** MUST write data before the commit, commit before it sends `Committed`, and seal only after `Finish`.
   It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
-* Every **stage** MUST send its boss exactly one `StageEnded`, after it has let go of its files.
+* Every **stage** MUST send its parent exactly one `StageEnded`, after it has closed its files.
 * `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
-* A **node** that is told `PauseCalls` MUST resolve `held` when no further call of the operator begins, within a second,
-  without waiting for calls that run; and begins none until `UnpauseCalls`.
-* A **pipeline** MUST answer every order that is asked, within a second, whatever the operators do.
+* A **node** that is told `PauseCalls` MUST resolve `paused` within a second, when no further call of the operator
+  begins, without waiting for calls that run; and begins none until `UnpauseCalls`.
+* A **pipeline** MUST answer every command that is asked, within a second, whatever the operators do.
 * **Nobody** may be ended, or changed, by a message that it does not understand: it refuses it and goes on.
 
-Layout: `work` (a row's way) · `news` (to the supervisor, and from it) · `orders` and `events` (public).
+Layout: `data` (the way of rows) · `reports` (to the supervisor, and from it) · `commands` and `events` (public).
 """
 
 from llm_datagen.messages.commands import (

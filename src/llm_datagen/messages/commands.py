@@ -1,4 +1,4 @@
-"""Orders to a pipeline, for everybody (public). What cannot be one is refused where it is made, with a ConfigError."""
+"""Commands to a pipeline (public). What cannot be one is refused where it is made, with a ConfigError."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from llm_datagen.errors import ConfigError
 class Run:
     """To a pipeline: begin. `start()` has sent it: a second one is refused by `PipelineBusyError`.
 
-    To a pipeline's host: run what was created. Asked, the reply is a `report.PipelineStatus` when it has begun. It
+    To `pipeline.actor()`: run what was created. Asked, the reply is a `PipelineStatus` when it has begun. It
     raises `PipelineBusyError` while a run is under way, and what `run()` raises before it begins.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """To a pipeline's host: go on with a run that has stopped, here or in another process.
+    """To `pipeline.actor()`: go on with a run that has stopped, here or in another process.
 
     To a running pipeline: refused by `PipelineBusyError`.
 
-    Asked, the reply is a `report.PipelineStatus` when it has begun. It raises `PipelineBusyError` while a run is under
+    Asked, the reply is a `PipelineStatus` when it has begun. It raises `PipelineBusyError` while a run is under
     way, and what `resume()` raises, such as `PipelineNotFoundError` and `StreamChangedError`.
     """
 
@@ -52,19 +52,19 @@ class Cancel:
 class Pause:
     """To a pipeline: begin no call of an operator until `Unpause`.
 
-    Asked, the reply is a `report.PipelineStatus`, and no call begins after it: calls that run are not waited for, they
+    Asked, the reply is a `PipelineStatus`, and no call begins after it: calls that run are not waited for, they
     end and are saved. Pausing what is paused is no error.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Unpause:
-    """To a pipeline: go on. The reply is a `report.PipelineStatus`. Ignored when it is not paused."""
+    """To a pipeline: go on. The reply is a `PipelineStatus`. Ignored when it is not paused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconfigure:
-    """To a pipeline: change a node while it runs, and in the image, so that a resume keeps it.
+    """To a pipeline: change a node while it runs, and in the run state, so that a resume keeps it.
 
     Asked, the reply is `Reconfigured`, or a ConfigError is raised, with nothing changed; told, that is only logged.
     """
@@ -93,16 +93,16 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """Pipeline to supervisor: somebody's order, and where the answer goes."""
+    """Pipeline to supervisor: a command, and where the answer goes."""
 
     command: Pause | Unpause | Reconfigure
     answer: Future[Any] = field(repr=False)
-    """Resolved, or failed with what is raised to whoever asks."""
+    """Resolved, or failed with what is raised to the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetStatus:
-    """Ask a pipeline (with a timeout): the reply is a `report.PipelineStatus`. Answered at once, whatever runs."""
+    """Ask a pipeline (with a timeout): the reply is a `PipelineStatus`. Answered at once, whatever runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Messages on a row's way: between reader, node, worker and writer."""
+"""Messages that rows travel in: between reader, node, worker and writer."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class UnpauseCalls:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Supervisor to node: the plan's concurrency has changed."""
+    """Supervisor to node: the node's concurrency or rate has changed."""
 
 
 # --- between reader and node -----------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class OperatorFailure:
 
     record: FailureRecord
     error: BaseException = field(repr=False)
-    """The original, kept once, for `run()` to raise from."""
+    """The original, for `run()` to raise from."""
     items: list[Any] = field(repr=False)
     """What the operator had been given."""
     ids: tuple[Id, ...] = ()
@@ -206,7 +206,7 @@ class OperatorFailure:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Node to supervisor: its operator asks for the end of the run, in good order."""
+    """Node to supervisor: its operator asks that the run end in good order."""
 
     reason: str
 

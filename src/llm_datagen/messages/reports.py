@@ -1,4 +1,4 @@
-"""What the supervisor is told by the stages, and tells the pipeline."""
+"""Reports: from the stages to the supervisor, and from there to the pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StageEnded:
-    """Stage to its boss: the one terminal report."""
+    """Stage to its parent: the one terminal report."""
 
     node_id: str
     role: str
@@ -105,7 +105,7 @@ class StatusChanged:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Supervisor to pipeline: all stages have ended, the image is saved."""
+    """Supervisor to pipeline: all stages have ended, the run state is saved."""
 
     status: PipelineStatus
     node_id: str = ""

@@ -33,7 +33,7 @@ from llm_datagen.streams import Fingerprint
 
 
 class BasePipeline(StoredPipeline):
-    """A pipeline that can be run: from the image to the report."""
+    """A pipeline that can be run: from the run state to the report."""
 
     # Running.
 
@@ -169,17 +169,17 @@ class BasePipeline(StoredPipeline):
                 undo.callback(self._forget, folder)
             folder.lock.acquire()
             undo.callback(folder.lock.release)
-            image = self._catch_up(folder)
-            edit = compare(image, image["nodes"], [node.operator for node in self.nodes])
+            run_state = self._catch_up(folder)
+            edit = compare(run_state, run_state["nodes"], [node.operator for node in self.nodes])
             edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
             joints = [node.joint for node in self.nodes]
             check_layout(joints, self.log_file, folder)
-            check_nodes(self.nodes, image)
-            image["files"] = kept_paths(joints, self.log_file)
-            if image["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
-                self._save_state(folder, image, self.nodes)  # its input has grown since: seals are taken off now
+            check_nodes(self.nodes, run_state)
+            run_state["files"] = kept_paths(joints, self.log_file)
+            if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
+                self._save_state(folder, run_state, self.nodes)  # its input has grown since: seals are taken off now
             plans = []
-            for node, entry in zip(self.nodes, image["nodes"], strict=True):
+            for node, entry in zip(self.nodes, run_state["nodes"], strict=True):
                 if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
                     entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
                 # What was opened must be closed if the next one fails.
@@ -193,7 +193,7 @@ class BasePipeline(StoredPipeline):
             pipeline_id=folder.pipeline_id,
             streaming=self.streaming,
             folder=folder,
-            image=image,
+            run_state=run_state,
             hooks=hooks or self.hooks,
             log=log,
             notes=self._notes,
@@ -202,16 +202,16 @@ class BasePipeline(StoredPipeline):
         return self._run
 
     def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
-        """Return the image as it is now: others may have run, resumed or replaced the run since this object read it."""
-        image = finish(folder, folder.load())
-        if image["updated_at"] != self._image["updated_at"]:
-            check_operators(image, self._operators(image))
-            self.nodes, self._image = self._nodes_of(image), image
-            self.streaming = bool(image["config"]["streaming"])
-        return self._image
+        """Return the run state as it is now: others may have run, resumed or replaced the run meanwhile."""
+        run_state = finish(folder, folder.load())
+        if run_state["updated_at"] != self._run_state["updated_at"]:
+            check_operators(run_state, self._operators(run_state))
+            self.nodes, self._run_state = self._nodes_of(run_state), run_state
+            self.streaming = bool(run_state["config"]["streaming"])
+        return self._run_state
 
     def _note_run(self, run: Run) -> None:
-        """Take note of a run that is about to begin."""
+        """Note a run that is about to begin."""
 
     def _create_default(self) -> None:
         raise TypeError
@@ -226,22 +226,22 @@ class BasePipeline(StoredPipeline):
         """Leave nothing of a run that nobody asked for by its id, and that could not begin."""
         folder.forget()
         folder.remove_if_unused()
-        self._folder, self._image, self.nodes, self._is_default = None, {}, [], False
+        self._folder, self._run_state, self.nodes, self._is_default = None, {}, [], False
 
     # Watching.
 
     @property
     def status(self) -> Status:
         """The status (M8)."""
-        return Status(self._image.get("status", Status.PENDING))
+        return Status(self._run_state.get("status", Status.PENDING))
 
     @property
     def progress(self) -> list[NodeReport]:
-        """Each node's progress, as last saved to the image."""
+        """Each node's progress, as last saved to the run state."""
         known = NodeReport.__dataclass_fields__
         return [
             NodeReport(**{key: value for key, value in node.items() if key in known})
-            for node in self._image.get("nodes", [])
+            for node in self._run_state.get("nodes", [])
         ]
 
     def describe(self, format: DiagramFormat = "text") -> str:
@@ -253,13 +253,13 @@ class BasePipeline(StoredPipeline):
         Raises:
             ConfigError: when `format` is another one.
         """
-        return draw(self._image if self._folder else self._blueprint(), format)
+        return draw(self._run_state if self._folder else self._blueprint(), format)
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
-        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+        """Return the nodes as a run state has them, and their operators. Opens and changes nothing.
 
         Raises:
             OperatorMismatchError: when the operators are not those of the run that was created or resumed.
         """
-        image = self._image if self._folder else self._blueprint()
-        return image, self._operators(image)
+        run_state = self._run_state if self._folder else self._blueprint()
+        return run_state, self._operators(run_state)

@@ -1,4 +1,4 @@
-"""The wiring of a node: which streams it reads and writes, and with which operator."""
+"""The binding of a node: which streams it reads and writes, and with which operator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Binding:
         self.node_id = node_id
         self.settings = settings
         self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
-        self._patience = self.follow_input, self.idle_timeout  # for the inputs, where there are several
+        self._waits = self.follow_input, self.idle_timeout  # for the inputs, where there are several
         self._operator: Any = None
         self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}
@@ -89,7 +89,7 @@ class Binding:
         sources: list[Source] = [self._input, *self._named_inputs.values()]
         for source in sources:
             source.anchor()
-        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._patience
+        self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
         written = {self._output.place, *(output.place for output in outputs)}
         for source in sources:
             if written.intersection(source.places):

@@ -1,4 +1,4 @@
-"""Blueprints: from settings to the image of a run, and back to nodes. Plain data; nothing is opened or started."""
+"""Blueprints: from settings to the run state, and back to nodes. Plain data; nothing is opened or started."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def new_pipeline_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def image_of_line(
+def run_state_of_line(
     settings: PipelineSettings, node_configs: Sequence[NodeConfig | Mapping[str, Any] | None], pipeline_id: str
 ) -> dict[str, Any]:
-    """Return the image of a line of nodes.
+    """Return the run state of a line of nodes.
 
     Raises:
         ConfigError: on a wrong value, when one is missing, or when adjacent nodes' URIs disagree.
@@ -83,11 +83,11 @@ def image_of_line(
     if not settings["keep_ids"] or settings["id_column"] is not None:
         nodes = with_export(nodes, settings["id_column"])
         nodes[-1]["operator_ref"] = ref_of(Exporter(settings["id_column"]))
-    return _image(pipeline_id, as_plain(settings), nodes)
+    return _run_state(pipeline_id, as_plain(settings), nodes)
 
 
 def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
-    """See to it that where batches are of one parent, its children lie together.
+    """Check that where batches are of one parent, its children lie together.
 
     The first node writes the children of a row in one piece. Others may get children, and must keep their order.
     """
@@ -152,8 +152,8 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
     return uris
 
 
-def image_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming: bool) -> dict[str, Any]:
-    """Return the image of nodes that were wired by hand."""
+def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming: bool) -> dict[str, Any]:
+    """Return the run state of nodes that were wired by hand."""
     entries = [
         {
             "node_id": node.node_id,
@@ -165,10 +165,10 @@ def image_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming:
         }
         for node in nodes
     ]
-    return _image(pipeline_id, {"streaming": streaming}, entries)
+    return _run_state(pipeline_id, {"streaming": streaming}, entries)
 
 
-def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:
+def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "pipeline_id": pipeline_id,
@@ -190,16 +190,16 @@ def _image(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]
     }
 
 
-def node_from_image(entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG) -> UnifiedNode:
-    """Return the node that an image describes.
+def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG) -> UnifiedNode:
+    """Return the node that a run state describes.
 
     Args:
-        entry: the node, as the image has it.
+        entry: the node, as the run state has it.
         operator: its operator.
         log_file: the platform log when it runs by itself; None for none.
 
     Raises:
-        ConfigError: when the image holds a value that this version does not know.
+        ConfigError: when the run state holds a value that this version does not know.
     """
     node = UnifiedNode(
         entry["node_id"],

@@ -10,7 +10,7 @@ from llm_datagen.errors.advice import advice
 
 
 def refusal(
-    image: Mapping[str, Any],
+    run_state: Mapping[str, Any],
     entries: Sequence[Mapping[str, Any]],
     told: Mapping[str, str],
     on_change: OnChange,
@@ -20,22 +20,22 @@ def refusal(
     """Return why a run does not go on.
 
     Args:
-        image: the run's image.
-        entries: the nodes of the code; ``image["nodes"]`` itself when the steps are the same.
+        run_state: the run's state.
+        entries: the nodes of the code; ``run_state["nodes"]`` itself when the steps are the same.
         told: what changed, by the node's id.
         on_change: what was to become of the changes.
         is_replay: whether the dead letters were to be done again.
     """
-    pipeline_id = image["pipeline_id"]
-    names = {entry["node_id"]: entry["operator"] for entry in [*image["nodes"], *entries]}
+    pipeline_id = run_state["pipeline_id"]
+    names = {entry["node_id"]: entry["operator"] for entry in [*run_state["nodes"], *entries]}
     what = "; ".join(f"{node_id} ({names[node_id]}): {changed}" for node_id, changed in told.items())
     rerun = (
         f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, their outputs are "
         "deleted, and what is before them is kept (an operator that was renamed keeps its identity with "
         "name='the old name'; one with a `version` is compared by that alone)"
     )
-    if entries is not image["nodes"]:
-        known, now = ([entry["operator"] for entry in nodes] for nodes in (image["nodes"], entries))
+    if entries is not run_state["nodes"]:
+        known, now = ([entry["operator"] for entry in nodes] for nodes in (run_state["nodes"], entries))
         never = "Rows of other steps cannot be accepted as those of these. " if on_change == "accept" else ""
         return (
             f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "

@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_datagen.config import OLDER, NodeConfig, NodeSettings, settings_in
 from llm_datagen.operators import operator_name
-from llm_datagen.pipeline.blueprint import image_of_line
+from llm_datagen.pipeline.blueprint import run_state_of_line
 from llm_datagen.pipeline.settings import PipelineSettings, pipeline_settings
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.streams import StreamFactory
@@ -25,7 +25,7 @@ _OF_ROWS = ("id_prefix", "input_ids", "input_values")
 def line_of(
     settings: PipelineSettings,
     configs: Sequence[NodeConfig | Mapping[str, Any] | None],
-    image: Mapping[str, Any],
+    run_state: Mapping[str, Any],
     operators: Sequence[Any],
 ) -> list[Entry]:
     """Return the nodes of a line of operators, for a run that was made with others.
@@ -33,29 +33,29 @@ def line_of(
     Input and output are the run's, and so are its settings. The steps before the first one that differs have theirs,
     and so has a step behind it whose operator was there before; a new one has those of its own config. The streams
     between those that differ are named as `create()` names them. When the operators are the same ones, these are the
-    nodes of the image themselves.
+    nodes of the run state themselves.
 
     Args:
-        settings: those in the code, for what the image does not say.
+        settings: those in the code, for what the run state does not say.
         configs: what differs from node to node in the code.
-        image: the run's.
+        run_state: the run's.
         operators: those in the code.
     """
-    old: list[Entry] = [entry for entry in image["nodes"] if not is_export(entry)]
+    old: list[Entry] = [entry for entry in run_state["nodes"] if not is_export(entry)]
     operators = [operator for operator in operators if not isinstance(operator, Exporter)]
     names = [operator_name(operator) for operator in operators]
     known = [entry["operator"] for entry in old]
     if names == known:
-        entries: list[Entry] = image["nodes"]
+        entries: list[Entry] = run_state["nodes"]
         return entries
     pairs = list(zip(names, known, strict=False))
     kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
-    said = {key: value for key, value in image["config"].items() if key in settings_in(PipelineSettings)}
+    said = {key: value for key, value in run_state["config"].items() if key in settings_in(PipelineSettings)}
     said = {"keep_ids": True, "id_column": None, "data_config": OLDER, **said}  # what a run of an older version lacks
-    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=image["nodes"][-1]["output_uri"])
+    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=run_state["nodes"][-1]["output_uri"])
     likes = _likes(old, names, kept)
     new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
-    entries = image_of_line(pipeline_settings({**settings, **said}), new, image["pipeline_id"])["nodes"]
+    entries = run_state_of_line(pipeline_settings({**settings, **said}), new, run_state["pipeline_id"])["nodes"]
     for key in _OF_ROWS:
         if key in old[0]:
             entries[0][key] = old[0][key]

@@ -39,7 +39,7 @@ class Merger(BaseOperator):
 
 
 def check_inputs(node_id: str, inputs: Mapping[Any, Stream]) -> None:
-    """See to it that several inputs are well formed.
+    """Check that several inputs are well formed.
 
     Raises:
         ConfigError: when there is none, a name cannot be part of an id, or two are the same stream.

@@ -124,7 +124,7 @@ class Selector(BaseOperator):
 
 
 def check_outputs(node_id: str, outputs: Mapping[Any, Any], rule: Any) -> None:
-    """See to it that named outputs are well formed.
+    """Check that named outputs are well formed.
 
     Raises:
         ConfigError: when there is none, a name is no text, or the rule cannot be called.

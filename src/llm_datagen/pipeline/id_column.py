@@ -12,13 +12,13 @@ from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.csv import CsvCodec
 
 
-def clash_of_ids(image: Mapping[str, Any]) -> str | None:
+def clash_of_ids(run_state: Mapping[str, Any]) -> str | None:
     """Return what is wrong when the first row of the input has the column that is to take the ids; else None."""
-    column = image["nodes"][-1].get("id_column")
+    column = run_state["nodes"][-1].get("id_column")
     if column is None:
         return None
     try:
-        ((stream, root),) = external_inputs({"nodes": image["nodes"][:1]})
+        ((stream, root),) = external_inputs({"nodes": run_state["nodes"][:1]})
         stream.check_source()
         rows = first_rows(stream, 1, root=root).rows
     except DatagenError:  # whoever reads it tells that
@@ -35,9 +35,9 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _HEAD_BYTES = 1 << 16
 
 
-def other_separators(image: Mapping[str, Any]) -> Iterator[str]:
+def other_separators(run_state: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is odd about inputs in CSV whose only column seems to be several columns."""
-    for stream, _ in external_inputs(image):
+    for stream, _ in external_inputs(run_state):
         columns = _columns_of(stream)
         for sign, word in _SEPARATORS.items():
             if len(columns) == 1 and sign in columns[0]:

@@ -35,7 +35,7 @@ from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import NodeReport, RunReport, Status
 from llm_datagen.streams import MergedStream, Sink, Span, Stream
-from llm_datagen.streams.dead_letters import bury_abandoned
+from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
@@ -91,7 +91,7 @@ class UnifiedNode(Binding):
         return [*merging, self, *(self._selector(name, output) for name, output in self._named_outputs.items())]
 
     def _merging(self) -> UnifiedNode:
-        follow_input, idle_timeout = self._patience
+        follow_input, idle_timeout = self._waits
         node = UnifiedNode(
             f"{self.node_id}.merge",
             writer_config=self.settings["writer_config"],
@@ -175,7 +175,7 @@ class UnifiedNode(Binding):
         return list(found[1].coverage) if found else []
 
     def check(self) -> None:
-        """See to it that the node can go on where it was. Only reads: what is refused stays as it is (M22).
+        """Check that the node can go on where it was. Only reads: what is refused stays as it is (M22).
 
         Raises:
             ConfigError: when the operator cannot be sent to worker processes.
@@ -238,7 +238,7 @@ class UnifiedNode(Binding):
             if source.read_as_is(follow=self.follow_input):
                 sink.tails = Tails(source, follow=self.follow_input)
             try:
-                bury_abandoned(sink, source, self.node_id, self.root)
+                dead_letter_abandoned(sink, source, self.node_id, self.root)
                 dispatched = self._dispatch_log()
             except BaseException:
                 sink.close()
@@ -322,14 +322,14 @@ class UnifiedNode(Binding):
             pipeline_id="",
             streaming=True,
             folder=None,
-            image={"config": self.config()},
+            run_state={"config": self.config()},
             hooks=hooks,
             log=log,
         )
         return self._run
 
     def runs_in(self, run: Run) -> None:
-        """Take note of the run of a pipeline that this node is in, for `status` and `progress`."""
+        """Note the run of a pipeline that this node is in, for `status` and `progress`."""
         self._run = run
 
     def close(self) -> None:

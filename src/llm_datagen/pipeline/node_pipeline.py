@@ -13,7 +13,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.errors import OperatorMismatchError
 from llm_datagen.pipeline.base import BasePipeline
-from llm_datagen.pipeline.blueprint import UNKNOWN_ID, image_of_nodes, node_from_image
+from llm_datagen.pipeline.blueprint import UNKNOWN_ID, node_of_entry, run_state_of_nodes
 from llm_datagen.pipeline.changed_steps import has_same_steps
 from llm_datagen.pipeline.disjoint_ids import settle_merges
 from llm_datagen.pipeline.given_settings import takes_settings
@@ -43,7 +43,7 @@ class UnifiedNodePipeline(BasePipeline):
     @takes_settings(NodePipelineOptions)
     def __init__(self, nodes: Sequence[UnifiedNode], **options: Unpack[NodePipelineOptions]) -> None:
         super().__init__(checked(NodePipelineOptions, options, "UnifiedNodePipeline"))
-        self._streaming = self.streaming  # as the code says; a resume sets the other to what its image says
+        self._streaming = self.streaming  # as the code says; a resume sets the other to what its run state says
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
         self._given = in_reading_order(parts)
@@ -57,7 +57,7 @@ class UnifiedNodePipeline(BasePipeline):
         on_change: OnChange = "refuse",
         **overrides: Unpack[NodePipelineOptions],
     ) -> Self:
-        """Write the image.
+        """Write the run state.
 
         Args:
             pipeline_id: the run's id; made up unless given.
@@ -80,14 +80,14 @@ class UnifiedNodePipeline(BasePipeline):
             override(self, NodePipelineOptions, overrides)
             self._streaming = self.streaming = check_flag("streaming", overrides.get("streaming", self._streaming))
             self.given = {**self.given, **overrides}
-            image = image_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
-            return self._create(pipeline_id, image, if_exists, on_change)
+            run_state = run_state_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
+            return self._create(pipeline_id, run_state, if_exists, on_change)
 
     def _create_default(self) -> None:
         self.create()
 
     def _blueprint(self) -> dict[str, Any]:
-        return image_of_nodes(self._given, UNKNOWN_ID, streaming=self._streaming)
+        return run_state_of_nodes(self._given, UNKNOWN_ID, streaming=self._streaming)
 
     def _note_run(self, run: Run) -> None:
         for node in self._given:
@@ -96,30 +96,30 @@ class UnifiedNodePipeline(BasePipeline):
     def _has_operators(self) -> bool:
         return True
 
-    def _operators(self, image: dict[str, Any]) -> list[Any]:
+    def _operators(self, run_state: dict[str, Any]) -> list[Any]:
         given = {node.node_id: node.operator for node in self._given}
-        known = [entry["node_id"] for entry in image["nodes"]]
+        known = [entry["node_id"] for entry in run_state["nodes"]]
         if sorted(given) != sorted(known):
             raise OperatorMismatchError(
-                f"run {image['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; undo "
-                "that, or resume it again: resume() says what changed, and what can be done"
+                f"run {run_state['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; "
+                "undo that, or resume it again: resume() says what changed, and what can be done"
             )
         return [given[node_id] for node_id in known]
 
-    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+    def _ignored(self, run_state: dict[str, Any]) -> list[Note]:
         return [
-            *ignored_uris(self._given, image),
-            *ignored_settings({"streaming": self._streaming}, {"streaming": True}, self.given, image),
-            *ignored_node_settings(self._given, image),
+            *ignored_uris(self._given, run_state),
+            *ignored_settings({"streaming": self._streaming}, {"streaming": True}, self.given, run_state),
+            *ignored_node_settings(self._given, run_state),
         ]
 
-    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+    def _steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         given = {node.node_id: node.operator for node in self._given}
-        entries = image_of_nodes(self._given, image["pipeline_id"], streaming=self.streaming)["nodes"]
-        if has_same_steps(image["nodes"], entries):
-            entries = image["nodes"]
+        entries = run_state_of_nodes(self._given, run_state["pipeline_id"], streaming=self.streaming)["nodes"]
+        if has_same_steps(run_state["nodes"], entries):
+            entries = run_state["nodes"]
         return entries, [given[entry["node_id"]] for entry in entries]
 
-    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
-        operators = self._operators(image)
-        return [node_from_image(entry, operator) for entry, operator in zip(image["nodes"], operators, strict=True)]
+    def _nodes_of(self, run_state: dict[str, Any]) -> list[UnifiedNode]:
+        operators = self._operators(run_state)
+        return [node_of_entry(entry, operator) for entry, operator in zip(run_state["nodes"], operators, strict=True)]

@@ -36,30 +36,31 @@ NOTHING_AGAIN = (
 """What is told of a rerun that has nothing to do."""
 
 Entry = dict[str, Any]
-"""A node, as the image has it."""
+"""A node, as the run state has it."""
 
 _stream = StreamFactory.create
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """The nodes of a run as its image has them, and as the code has them.
+    """The nodes of a run as its run state has them, and as the code has them.
 
     Attributes:
-        image: the run's image.
-        entries: the nodes of the code, drawn for this run; those of the image themselves when the steps are the same.
+        run_state: the run's state.
+        entries: the nodes of the code, drawn for this run; those of the run state themselves when the steps are the
+            same.
         fingerprints: those of the operators in the code.
         changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
         shown: the same for people, with the old value and the new one where they are known.
-        rows: how many source rows each node of the image has done, without dead letters.
+        rows: how many source rows each node of the run state has done, without dead letters.
         dead_letters: how many of them are dead letters.
         is_replay: whether the dead letters are done again now.
-        unchecked: nodes that have done rows, and whose image has no fingerprint.
+        unchecked: nodes that have done rows, and whose run state has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
     """
 
-    image: Entry
+    run_state: Entry
     entries: list[Entry]
     fingerprints: list[Parts]
     changes: dict[str, list[str]] = field(default_factory=dict)
@@ -74,26 +75,26 @@ class Edit:
     @property
     def is_redrawn(self) -> bool:
         """Return whether the steps themselves differ: some were added, removed, moved or replaced."""
-        return self.entries is not self.image["nodes"]
+        return self.entries is not self.run_state["nodes"]
 
     def has_done(self, node_id: str) -> bool:
-        """Return whether a node keeps something that the operator of the image has done."""
+        """Return whether a node keeps something that the operator of the run state has done."""
         return bool(self.rows[node_id] or (self.dead_letters[node_id] and not self.is_replay))
 
     def settle(self, on_change: OnChange) -> Reset | None:
-        """Write into the image what becomes of the changes; return what has to be done to the streams, if anything.
+        """Write into the run state what becomes of the changes; return what has to be done to the streams, if anything.
 
         Raises:
             OperatorChangedError: when there are changes, and they are to be refused, or cannot be accepted.
         """
         if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
             told = {node_id: listed(parts, PARTS_SHOWN) + self._done(node_id) for node_id, parts in self.shown.items()}
-            text = refusal(self.image, self.entries, told, on_change, is_replay=self.is_replay)
+            text = refusal(self.run_state, self.entries, told, on_change, is_replay=self.is_replay)
             raise OperatorChangedError(text, self.changes)
         again = self._done_again() if on_change == "rerun" else set()
         reset = self._reset(again) if again or self.is_redrawn else None
         moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
-        known = {entry["node_id"]: entry for entry in self.image["nodes"]}
+        known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
             before = known.get(node_id, {})
@@ -112,9 +113,9 @@ class Edit:
             if notes:
                 entry["changes"] = notes
         if self.is_redrawn:
-            self.image["nodes"] = self.entries
-            if "operators" in self.image["config"]:
-                self.image["config"]["operators"] = [
+            self.run_state["nodes"] = self.entries
+            if "operators" in self.run_state["config"]:
+                self.run_state["config"]["operators"] = [
                     entry["operator"] for entry in self.entries if not is_export(entry)
                 ]
         return reset
@@ -136,7 +137,7 @@ class Edit:
         return again
 
     def _reset(self, again: set[str]) -> Reset:
-        before = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.image["nodes"]}
+        before = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.run_state["nodes"]}
         now = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.entries}
         kept = {node_id: stream for node_id, stream in before.items() if node_id in now and node_id not in again}
         moves = [(node_id, old, now[node_id]) for node_id, old in kept.items() if old.place != now[node_id].place]
@@ -203,7 +204,7 @@ class Reset:
     Attributes:
         delete: streams to be deleted.
         moves: streams that get another place: the node's id, from, to.
-        new: outputs that no node of the image has written, by the node's id.
+        new: outputs that no node of the run state has written, by the node's id.
         again: the nodes that are done again.
     """
 
@@ -213,30 +214,30 @@ class Reset:
     again: frozenset[str]
 
     def mark(self) -> dict[str, Any]:
-        """Return it as plain data, for the image: `resets.finish` does what it says, also after a crash."""
+        """Return it as plain data, for the run state: `resets.finish` does what it says, also after a crash."""
         moves = [[old.uri, new.uri] for _, old, new in self.moves]
         return {"delete": [stream.uri for stream in self.delete], "move": moves}
 
 
-def compare(image: Entry, entries: list[Entry], operators: Sequence[Any], *, is_replay: bool = False) -> Edit:
+def compare(run_state: Entry, entries: list[Entry], operators: Sequence[Any], *, is_replay: bool = False) -> Edit:
     """Compare a run with the code. Only reads.
 
     Args:
-        image: the run's image.
-        entries: the nodes of the code; ``image["nodes"]`` itself when the steps are the same.
+        run_state: the run's state.
+        entries: the nodes of the code; ``run_state["nodes"]`` itself when the steps are the same.
         operators: the operators in the code, in the order of `entries`.
         is_replay: whether the dead letters are done again now: they are nobody's rows then.
     """
     fingerprints = [fingerprint_of(operator) for operator in operators]
-    edit = Edit(image=image, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
-    known = {entry["node_id"]: entry for entry in image["nodes"]}
+    edit = Edit(run_state=run_state, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
+    known = {entry["node_id"]: entry for entry in run_state["nodes"]}
     for node_id, one in known.items():
         edit.rows[node_id], edit.dead_letters[node_id] = _rows_done(one)
     for entry, fingerprint in zip(entries, edit.fingerprints, strict=True):
         node_id = entry["node_id"]
         before = known.get(node_id)
         differs = _how_steps_differ(before, entry) if edit.is_redrawn else []
-        if edit.is_redrawn and not differs and _read_from(image["nodes"], entry) != _read_from(entries, entry):
+        if edit.is_redrawn and not differs and _read_from(run_state["nodes"], entry) != _read_from(entries, entry):
             differs = ["it reads what another step writes"]
         older = older_rows(before) if before is not None else None
         if older is not None:

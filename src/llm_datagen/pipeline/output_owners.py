@@ -1,7 +1,7 @@
 """Whose a file is: of the runs of one results folder, created, running and ended.
 
-An image names all that its run writes: the outputs of its nodes, with what belongs to them, and under ``files`` its log
-and what its operators keep.
+A run state names all that its run writes: the outputs of its nodes, with what belongs to them, and under ``files`` its
+log and what its operators keep.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 _HEAD_BYTES = 1024
-"""Bytes of an image in which its status stands."""
+"""Bytes of a run state in which its status stands."""
 
 
 def owner_of(place: Place, folder: RunFolder) -> str | None:
@@ -31,17 +31,17 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
     """
     started: dict[str, str] = {}
     for pipeline_id in run_ids(folder.path.parent):
-        with contextlib.suppress(DatagenError):  # an image that cannot be read, a protocol that is not known here
-            image = RunFolder(folder.path.parent, pipeline_id).load()
-            started_at = image.get("started_at")
-            wrote = {output.place for output in _outputs_of(image)} | kept_places(image).keys()
+        with contextlib.suppress(DatagenError):  # a run state that cannot be read, a protocol that is not known here
+            run_state = RunFolder(folder.path.parent, pipeline_id).load()
+            started_at = run_state.get("started_at")
+            wrote = {output.place for output in _outputs_of(run_state)} | kept_places(run_state).keys()
             if started_at and place in wrote:
                 started[pipeline_id] = started_at
     return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
 
 
 def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
-    """See to it that nothing is to be written where another run writes, or will write when it begins.
+    """Check that nothing is to be written where another run writes, or will write when it begins.
 
     Runs may share a log, or a cache. The outputs of runs that have begun are known by what lies there.
 
@@ -59,12 +59,12 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
         try:
             if not _may_claim(other, written):
                 continue
-            image = other.load()
-            is_pending = image["status"] == Status.PENDING
-            outputs = dict(_claimed(image)) if is_pending else {}
+            run_state = other.load()
+            is_pending = run_state["status"] == Status.PENDING
+            outputs = dict(_claimed(run_state)) if is_pending else {}
         except (DatagenError, OSError):  # whoever takes up that run is told of it
             continue
-        kept = {place: what for place, what in kept_places(image).items() if written.get(place) != what}
+        kept = {place: what for place, what in kept_places(run_state).items() if written.get(place) != what}
         claimed = {**kept, **outputs}
         when = ", which was created and has not begun, is to write" if is_pending else " writes"
         way = (
@@ -86,9 +86,9 @@ def places_of(output: Stream, what: str) -> Iterator[tuple[Place, str]]:
         yield output.place_of(f"{output.path}{ending}"), f"the {beside} of {what}"
 
 
-def kept_places(image: Mapping[str, Any]) -> dict[Place, str]:
+def kept_places(run_state: Mapping[str, Any]) -> dict[Place, str]:
     """Return the files of a run besides its streams, with what each is; a run of an older version tells of none."""
-    return {local_place(path): what for path, what in image.get("files", {}).items()}
+    return {local_place(path): what for path, what in run_state.get("files", {}).items()}
 
 
 def local_place(path: str) -> Place:
@@ -97,7 +97,7 @@ def local_place(path: str) -> Place:
 
 
 def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
-    """Return whether an image is worth reading: of a run that has not begun, or that has one of these paths.
+    """Return whether a run state is worth reading: of a run that has not begun, or that has one of these paths.
 
     Raises:
         OSError: when it cannot be read.
@@ -106,10 +106,10 @@ def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
     return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
 
 
-def _claimed(image: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
-    for entry, output in zip(image["nodes"], _outputs_of(image), strict=True):
+def _claimed(run_state: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    for entry, output in zip(run_state["nodes"], _outputs_of(run_state), strict=True):
         yield from places_of(output, f"the output of {entry['node_id']}")
 
 
-def _outputs_of(image: Mapping[str, Any]) -> list[Stream]:
-    return [StreamFactory.create(entry["output_uri"]) for entry in image["nodes"]]
+def _outputs_of(run_state: Mapping[str, Any]) -> list[Stream]:
+    return [StreamFactory.create(entry["output_uri"]) for entry in run_state["nodes"]]

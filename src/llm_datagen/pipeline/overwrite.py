@@ -54,13 +54,13 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
     found = [StreamFactory.create(entry["output_uri"]) for entry in entries]
     outputs = {output.place: output for output in found}
     check_deletable(list(outputs.values()), nodes, folder)
-    folder.forget()  # first: an image must not tell of outputs that are gone
+    folder.forget()  # first: a run state must not tell of outputs that are gone
     for output in outputs.values():
         output.delete()
 
 
 def check_deletable(outputs: Sequence[Stream], nodes: Sequence[UnifiedNode], folder: RunFolder) -> None:
-    """See to it that the run of `folder`, whose nodes will be these, may delete some streams. Only reads.
+    """Check that the run of `folder`, whose nodes will be these, may delete some streams. Only reads.
 
     Raises:
         PipelineExistsError: when an output that is to be deleted is an input of the new run, or another run's.

@@ -37,12 +37,12 @@ _HEAD_BYTES = 1 << 16
 
 
 def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | None) -> None:
-    """See to it that no two paths of a run are one file, and that none is a file of another run's. Nothing is touched.
+    """Check that no two paths of a run are one file, and that none is a file of another run's. Nothing is touched.
 
     Args:
         joints: the nodes.
         log_file: the platform log, as it was given.
-        folder: where the run's image is kept; None when it has none.
+        folder: where the run's state is kept; None when it has none.
 
     Raises:
         ConfigError: naming both, when two are; when a path can be none; when a log or a cache is another run's stream.
@@ -66,7 +66,7 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
 
 
 def check_claims(joints: Iterable[Joint], log_file: Any, folder: RunFolder) -> None:
-    """See to it that a new run writes nowhere where another one of its folder writes, or is to write.
+    """Check that a new run writes nowhere where another one of its folder writes, or is to write.
 
     Raises:
         PipelineExistsError: naming the other run and the path.
@@ -104,7 +104,7 @@ def _clash(one: Use, other: Use) -> ConfigError:
 
 
 def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
-    """See to it that nothing lies where the results folder keeps what belongs to another run."""
+    """Check that nothing lies where the results folder keeps what belongs to another run."""
     results = os.path.join(look.real(str(folder.path.parent)), "")  # noqa: PTH118 - with a separator at its end
     for use in uses:
         path = look.real(use.path) if use.is_local else ""
@@ -116,7 +116,7 @@ def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
 
 
 def _refuse_other_data(log_file: Any) -> None:
-    """See to it that lines of a log are appended to a log only: to nobody's data, whatever links lead there."""
+    """Check that lines of a log are appended to a log only: to nobody's data, whatever links lead there."""
     if not isinstance(log_file, str | os.PathLike) or not os.path.isfile(log_file):  # noqa: PTH113 - raises nothing
         return
     try:
@@ -132,7 +132,7 @@ def _refuse_other_data(log_file: Any) -> None:
 
 
 def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> None:
-    """See to it that no log or cache lies where another run has a stream, or what belongs to one."""
+    """Check that no log or cache lies where another run has a stream, or what belongs to one."""
     for use in uses:
         found = stream_at(LOCAL_STORAGE, os.path.realpath(use.path))
         if found is not None:

@@ -10,7 +10,7 @@ from llm_datagen.config import IfExists, NodeConfig, OnChange, PipelineIdScheme,
 from llm_datagen.errors import OperatorWarning
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.base import BasePipeline
-from llm_datagen.pipeline.blueprint import UNKNOWN_ID, image_of_line, new_pipeline_id, node_from_image
+from llm_datagen.pipeline.blueprint import UNKNOWN_ID, new_pipeline_id, node_of_entry, run_state_of_line
 from llm_datagen.pipeline.changed_steps import line_of
 from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.id_column import clash_of_ids
@@ -37,8 +37,8 @@ class UnifiedPipeline(BasePipeline):
 
     Args:
         operators: what to do, in order: operators, or functions of one item. These three are needed by `create()`,
-            which may be given them instead. A resume takes both paths from the image; without operators, it makes
-            again those that the image can name.
+            which may be given them instead. A resume takes both paths from the run state; without operators, it makes
+            again those that the run state can name.
         input_uri: where the rows come from: ``jsonl://``, ``csv://``, ``memory://``, or a path with an extension.
         output_uri: where the results go.
         streaming: True runs all nodes at once, each fed by the one before; False one after the other.
@@ -89,7 +89,7 @@ class UnifiedPipeline(BasePipeline):
         on_change: OnChange = "refuse",
         **overrides: Unpack[PipelineOverrides],
     ) -> Self:
-        """Draw the blueprint and write the image (M4).
+        """Draw the blueprint and write the run state (M4).
 
         Args:
             pipeline_id: the run's id; made up unless given.
@@ -116,14 +116,14 @@ class UnifiedPipeline(BasePipeline):
             self._settings = pipeline_settings({**self._settings, **overrides}, "create()")
             self.given = {**self.given, **overrides}
             self._configs_given = self._node_configs if node_configs is None else node_configs
-            self.streaming = self._settings["streaming"]  # a resume may have set it to what its image says
+            self.streaming = self._settings["streaming"]  # a resume may have set it to what its run state says
             pipeline_id = pipeline_id or new_pipeline_id()
-            image = image_of_line(self._settings, self._configs_given, pipeline_id)
-            clash = clash_of_ids(image)
-            self._create(pipeline_id, image, if_exists, on_change)
-            if clash is not None and self._image is image:  # and it is not resumed
+            run_state = run_state_of_line(self._settings, self._configs_given, pipeline_id)
+            clash = clash_of_ids(run_state)
+            self._create(pipeline_id, run_state, if_exists, on_change)
+            if clash is not None and self._run_state is run_state:  # and it is not resumed
                 warn(clash, OperatorWarning)
-                self._notes.append(Note(image["nodes"][-1]["node_id"], clash))
+                self._notes.append(Note(run_state["nodes"][-1]["node_id"], clash))
             return self
 
     def describe(
@@ -153,7 +153,7 @@ class UnifiedPipeline(BasePipeline):
         node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None = None,
         **overrides: Unpack[PipelineOverrides],
     ) -> tuple[dict[str, Any], list[Any]]:
-        """Return the nodes as an image has them, and their operators. Opens and changes nothing.
+        """Return the nodes as a run state has them, and their operators. Opens and changes nothing.
 
         Args:
             node_configs: those that `create()` will be given; when it was called, they are known.
@@ -166,40 +166,40 @@ class UnifiedPipeline(BasePipeline):
             return super().blueprint()
         settings = pipeline_settings({**self._settings, **overrides}, "blueprint()")
         configs = self._node_configs if node_configs is None else node_configs
-        image = image_of_line(settings, configs, UNKNOWN_ID)
-        return image, [*(settings["operators"] or ()), *exporters_of(image)]
+        run_state = run_state_of_line(settings, configs, UNKNOWN_ID)
+        return run_state, [*(settings["operators"] or ()), *exporters_of(run_state)]
 
     def _create_default(self) -> None:
         self.create()
 
     def _blueprint(self) -> dict[str, Any]:
-        return image_of_line(self._settings, self._node_configs, UNKNOWN_ID)
+        return run_state_of_line(self._settings, self._node_configs, UNKNOWN_ID)
 
     def _has_operators(self) -> bool:
         return self._settings["operators"] is not None
 
-    def _operators(self, image: dict[str, Any]) -> list[Any]:
+    def _operators(self, run_state: dict[str, Any]) -> list[Any]:
         operators = self._settings["operators"]
         if operators is not None:
-            return [*operators, *exporters_of(image)]
-        pipeline_id = image["pipeline_id"]
+            return [*operators, *exporters_of(run_state)]
+        pipeline_id = run_state["pipeline_id"]
         if self._remade is None or self._remade[0] != pipeline_id:
-            self._remade = pipeline_id, operators_of(image)
+            self._remade = pipeline_id, operators_of(run_state)
         return self._remade[1]
 
-    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+    def _ignored(self, run_state: dict[str, Any]) -> list[Note]:
         return [
-            *ignored_ends(self._settings["input_uri"], self._settings["output_uri"], image),
-            *ignored_settings(as_plain(self._settings), as_plain(pipeline_settings({})), self.given, image),
-            *ignored_node_configs(self._configs_given, image),
+            *ignored_ends(self._settings["input_uri"], self._settings["output_uri"], run_state),
+            *ignored_settings(as_plain(self._settings), as_plain(pipeline_settings({})), self.given, run_state),
+            *ignored_node_configs(self._configs_given, run_state),
         ]
 
-    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
-        operators = self._operators(image)
-        return line_of(self._settings, self._configs_given, image, operators), operators
+    def _steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        operators = self._operators(run_state)
+        return line_of(self._settings, self._configs_given, run_state, operators), operators
 
-    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
+    def _nodes_of(self, run_state: dict[str, Any]) -> list[UnifiedNode]:
         return [
-            node_from_image(entry, operator)
-            for entry, operator in zip(image["nodes"], self._operators(image), strict=True)
+            node_of_entry(entry, operator)
+            for entry, operator in zip(run_state["nodes"], self._operators(run_state), strict=True)
         ]

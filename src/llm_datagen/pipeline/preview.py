@@ -1,7 +1,7 @@
-"""A trial: some rows go through the nodes of a pipeline, by the engine, in a folder of its own.
+"""A preview: some rows go through the nodes of a pipeline, by the engine, in a folder of its own.
 
 Nothing of the pipeline is touched: its outputs, its results folder and its ids are not looked at; its inputs are read.
-The nodes run one after the other, each with at most so many rows, so that a trial of nodes that make many rows out of
+The nodes run one after the other, each with at most so many rows, so that a preview of nodes that make many rows out of
 one stays as small as one of nodes that do not. What operators do outside their rows, they do for real.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
-from llm_datagen.pipeline.blueprint import node_from_image
+from llm_datagen.pipeline.blueprint import node_of_entry
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.runs.status import NodeReport, Status
@@ -52,12 +52,12 @@ class NodePreview:
     """A node, and what it did with some rows.
 
     Attributes:
-        entry: the node, as the image has it.
+        entry: the node, as the run state has it.
         operator: its operator.
         given: id and item of each row that it got.
         made: id and item of each row that came out.
         failed: the dead letters of the rows that failed.
-        waiting: rows that were there for it and that it did not get, because they are too many for a trial.
+        waiting: rows that were there for it and that it did not get, because they are too many for a preview.
         report: counts and times.
         state: what of the operator changed between calls: names of its data, such as "attribute seen".
     """
@@ -107,31 +107,31 @@ class _Known:
 
 
 def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
-    """Return the streams that a node of an image reads: its input, or all that it merges."""
+    """Return the streams that a node of a run state reads: its input, or all that it merges."""
     return [stream for stream, _ in StreamFactory.input_of(entry).parts(Coverage())]
 
 
-def external_inputs(image: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:
-    """Return the streams that no node of an image writes, each with how its rows are named, if they are."""
-    written = {_place(entry["output_uri"]) for entry in image["nodes"]}
-    read = ((stream, entry) for entry in image["nodes"] for stream in sources_of(entry))
+def external_inputs(run_state: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:
+    """Return the streams that no node of a run state writes, each with how its rows are named, if they are."""
+    written = {_place(entry["output_uri"]) for entry in run_state["nodes"]}
+    read = ((stream, entry) for entry in run_state["nodes"] for stream in sources_of(entry))
     found = {stream.place: (stream, root_names(entry)) for stream, entry in read if stream.place not in written}
     return list(found.values())
 
 
-def run_trial(
-    image: Mapping[str, Any], operators: Sequence[Any], samples: Mapping[Place, Sample], *, rows: int, folder: Path
+def run_preview(
+    run_state: Mapping[str, Any], operators: Sequence[Any], samples: Mapping[Place, Sample], *, rows: int, folder: Path
 ) -> Iterator[NodePreview]:
     """Run the nodes one after the other, and yield each when it has ended.
 
     A row that fails is left out, whatever the node's policy is, and no call is made again by the engine.
 
     Args:
-        image: the nodes.
+        run_state: the nodes.
         operators: theirs.
         samples: the rows to begin with, by the place of the stream that `external_inputs` returns.
         rows: how many rows a node gets at most; those that only pass rows on from one stream get all.
-        folder: where the streams of the trial go, an empty folder.
+        folder: where the streams of the preview go, an empty folder.
 
     Raises:
         NodeFailedError: when something else than a row fails, such as `setup`; or an operator stops the run.
@@ -141,7 +141,7 @@ def run_trial(
         place: _Known(sample.rows, 1.0 if not (sample.count and sample.rows) else sample.count / len(sample.rows))
         for place, sample in samples.items()
     }
-    for number, (entry, operator) in enumerate(zip(image["nodes"], operators, strict=True)):
+    for number, (entry, operator) in enumerate(zip(run_state["nodes"], operators, strict=True)):
         there = [known[stream.place] for stream in sources_of(entry)]
         given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector | Exporter))
         waiting = sum(len(one.rows) for one in there) - len(given)
@@ -173,7 +173,7 @@ def _run_node(
     source.write_bytes(b"".join(encode(as_row(item, row_id)) + b"\n" for row_id, item in given))
     # What goes through CSV comes back as text: the next node must see it as in the run.
     is_csv = isinstance(getattr(StreamFactory.output_of(entry), "codec", None), CsvCodec)
-    trial = {
+    previewed = {
         **entry,
         "input_uri": f"jsonl://{source}",
         "output_uri": f"csv://{base}.csv" if is_csv else f"jsonl://{base}.jsonl",
@@ -186,9 +186,9 @@ def _run_node(
         "retries": 0,
         "delivery": "exactly_once",
     }
-    node = node_from_image(trial, operator, log_file=None)
+    node = node_of_entry(previewed, operator, log_file=None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OperatorWarning)  # whoever looks at the trial is told by it
+        warnings.simplefilter("ignore", OperatorWarning)  # whoever looks at the preview is told by it
         report = node.run()
     if report.status is not Status.COMPLETED:
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])

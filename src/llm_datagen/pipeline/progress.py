@@ -52,7 +52,7 @@ class Shown(Protocol):
 
 
 def node_views(nodes: Iterable[Shown], reports: Iterable[NodeReport]) -> list[NodeView]:
-    """Return the nodes as they are before a run: what their streams say is right, whatever the image says."""
+    """Return the nodes as they are before a run: what their streams say is right, whatever the run state says."""
     known = {report.node_id: report for report in reports}
     return [_view(node, known[node.node_id]) for node in nodes]
 

@@ -1,8 +1,8 @@
 """Streams that are taken away because their nodes are done again: no crash leaves a mixture.
 
-The mark ``reset`` in the image says what is to be deleted, and what gets another place. It is written together with the
-nodes as they are to be. Who next takes the run, whenever that is, finishes what the mark says before anything else:
-each step may be done twice. While the mark is there, nothing of these streams is read.
+The mark ``reset`` in the run state says what is to be deleted, and what gets another place. It is written together
+with the nodes as they are to be. Who next takes the run, whenever that is, finishes what the mark says before anything
+else: each step may be done twice. While the mark is there, nothing of these streams is read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llm_datagen.streams import FileStream, StreamFactory
 
 
 def check_reset(reset: Reset, nodes: Sequence[UnifiedNode], folder: RunFolder) -> None:
-    """See to it that streams can be taken away, before anything is changed.
+    """Check that streams can be taken away, before anything is changed.
 
     Args:
         reset: what is to be done.
@@ -48,27 +48,27 @@ def check_reset(reset: Reset, nodes: Sequence[UnifiedNode], folder: RunFolder) -
                     )
 
 
-def finish(folder: RunFolder, image: dict[str, Any]) -> dict[str, Any]:
-    """Do what the mark of an image says, and take the mark away; without one, do nothing. The run is locked.
+def finish(folder: RunFolder, run_state: dict[str, Any]) -> dict[str, Any]:
+    """Do what the mark of a run state says, and take the mark away; without one, do nothing. The run is locked.
 
     Returns:
-        The image.
+        The run state.
 
     Raises:
         StreamBusyError: when a stream is being written; DiskError: when the system refuses. The mark stays then.
     """
-    mark = image.get("reset")
+    mark = run_state.get("reset")
     if mark is None:
-        return image
+        return run_state
     for uri in mark["delete"]:
         StreamFactory.create(uri).delete()
     if mark["delete"]:
         mark["delete"] = []
-        folder.save(image)  # what is moved next may lie where something was deleted
+        folder.save(run_state)  # what is moved next may lie where something was deleted
     for old_uri, new_uri in mark["move"]:
         old = StreamFactory.create(old_uri)
         assert isinstance(old, FileStream)
         old.move_to(StreamFactory.create(new_uri))
-    del image["reset"]
-    folder.save(image)
-    return image
+    del run_state["reset"]
+    folder.save(run_state)
+    return run_state

@@ -67,8 +67,8 @@ class Run:
         plans: the nodes, opened.
         pipeline_id: the id, or an empty string.
         streaming: whether all nodes run at once.
-        folder: where the image is kept, locked by the caller; unlocked at the end. None: no image.
-        image: the image.
+        folder: where the run state is kept, locked by the caller; unlocked at the end. None: no run state.
+        run_state: the run state.
         hooks: who watches.
         log: the platform log; closed at the end.
         notes: what is to be told of nodes first, in the log and to the hooks.
@@ -81,7 +81,7 @@ class Run:
         pipeline_id: str,
         streaming: bool,
         folder: RunFolder | None,
-        image: dict[str, Any],
+        run_state: dict[str, Any],
         hooks: IPipelineHooks | None,
         log: PlatformLog,
         notes: Sequence[Note] = (),
@@ -91,7 +91,7 @@ class Run:
         self._pipeline_id = pipeline_id
         self._streaming = streaming
         self._folder = folder
-        self._image = image
+        self._run_state = run_state
         log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
@@ -130,7 +130,7 @@ class Run:
     def abandon(self, error: BaseException) -> None:
         """End a run that was never started, as failed of `error`: what the caller has opened is closed."""
         failure = FailureRecord.of(error)
-        self._image.update(error=str(failure), ended_at=now_text())
+        self._run_state.update(error=str(failure), ended_at=now_text())
         try:
             self._clean_up()
         except BaseException as second:  # noqa: BLE001 - what comes after the first failure never replaces it (F1)
@@ -139,8 +139,10 @@ class Run:
         self._settled.set_result(Settled(status, "", failure, error))
 
     def _start(self, host: Recipient | None) -> pykka.ActorRef[PipelineActor]:
-        self._image.update(started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami())
-        self._image["log_file"] = self._log.path
+        self._run_state.update(
+            started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami()
+        )
+        self._run_state["log_file"] = self._log.path
         nodes = [plan.node_id for plan in self._plans]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
         subscribers: list[Recipient] = [self._state]
@@ -151,7 +153,7 @@ class Run:
             self._control = ControlServer.open(self._folder, lambda: self._ref)
             if self._control is None:
                 self._log.warning(events.NO_CONTROL)
-        config = self._image.get("config", {})
+        config = self._run_state.get("config", {})
         self._ref = PipelineActor.start(
             self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
         )
@@ -173,7 +175,7 @@ class Run:
             pipeline_id=self._pipeline_id,
             streaming=self._streaming,
             folder=self._folder,
-            saved_state=self._image,
+            saved_state=self._run_state,
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
@@ -262,7 +264,7 @@ class Run:
             last_first.callback(self._note_end)
             if self._folder is not None:
                 last_first.callback(self._folder.lock.release)
-                last_first.callback(self._settle_image, self._folder)
+                last_first.callback(self._settle_run_state, self._folder)
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
             is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._refs]
@@ -274,10 +276,10 @@ class Run:
             for plan in self._plans:
                 last_first.callback(note_changes, plan.operator, self._fingerprints[plan.node_id])
 
-    def _settle_image(self, folder: RunFolder) -> None:
-        if self._image["status"] not in ENDED:
-            self._image["status"] = str(Status.FAILED)  # the supervisor did not live to say so
-            folder.save(self._image)
+    def _settle_run_state(self, folder: RunFolder) -> None:
+        if self._run_state["status"] not in ENDED:
+            self._run_state["status"] = str(Status.FAILED)  # the supervisor did not live to say so
+            folder.save(self._run_state)
 
     def _note_end(self) -> None:
         self._seconds = time.monotonic() - self._started

@@ -20,7 +20,7 @@ from llm_datagen.streams.storage.local import LocalStorage
 RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
 _SQLITE = ("", "-wal", "-shm", "-journal")
 _OLDER_LOGS = 100
-"""Rotated logs that a run is known to write, at most: the image names each."""
+"""Rotated logs that a run is known to write, at most: the run state names each."""
 
 
 @dataclass(frozen=True, slots=True)

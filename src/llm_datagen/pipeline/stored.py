@@ -1,4 +1,4 @@
-"""A pipeline as it lies on disk: from the blueprint to the image, and from the image back."""
+"""A pipeline as it lies on disk: from the blueprint to the run state, and from the run state back."""
 
 from __future__ import annotations
 
@@ -56,36 +56,36 @@ class StoredPipeline:
         self._is_default = False  # whether the run was created by run() or start() itself
         self.nodes: list[UnifiedNode] = []
         self._folder: RunFolder | None = None
-        self._image: dict[str, Any] = {}
+        self._run_state: dict[str, Any] = {}
         self._run: Run | None = None
         self._notes: list[Note] = []  # to be told when the run begins
 
     # What the kinds differ in.
 
     def _has_operators(self) -> bool:
-        """Return whether the code gives operators; else, they are made again as the image says."""
+        """Return whether the code gives operators; else, they are made again as the run state says."""
         raise TypeError
 
-    def _operators(self, image: dict[str, Any]) -> list[Any]:
-        """Return the operators in the code, in the order of the image's nodes."""
+    def _operators(self, run_state: dict[str, Any]) -> list[Any]:
+        """Return the operators in the code, in the order of the run state's nodes."""
         raise TypeError
 
-    def _steps(self, image: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
-        """Return the nodes as the code has them, drawn for the run of an image, and their operators.
+    def _steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        """Return the nodes as the code has them, drawn for the run of a run state, and their operators.
 
-        The nodes are ``image["nodes"]`` itself when the code has the same steps.
+        The nodes are ``run_state["nodes"]`` itself when the code has the same steps.
         """
         raise TypeError
 
-    def _nodes_of(self, image: dict[str, Any]) -> list[UnifiedNode]:
-        """Return the nodes that an image describes, with the operators in the code."""
+    def _nodes_of(self, run_state: dict[str, Any]) -> list[UnifiedNode]:
+        """Return the nodes that a run state describes, with the operators in the code."""
         raise TypeError
 
     def _blueprint(self) -> dict[str, Any]:
-        """Return the image as `create()` would make it now, of an id that is not known yet."""
+        """Return the run state as `create()` would make it now, of an id that is not known yet."""
         raise TypeError
 
-    def _ignored(self, image: dict[str, Any]) -> list[Note]:
+    def _ignored(self, run_state: dict[str, Any]) -> list[Note]:
         """Return what the code gives, and a resume does not use."""
         raise TypeError
 
@@ -97,31 +97,31 @@ class StoredPipeline:
         return self._folder.pipeline_id if self._folder else ""
 
     def _create(
-        self, pipeline_id: str | None, image: dict[str, Any], if_exists: IfExists, on_change: OnChange = "refuse"
+        self, pipeline_id: str | None, run_state: dict[str, Any], if_exists: IfExists, on_change: OnChange = "refuse"
     ) -> Self:
         refuse_lookup("create()", in_functions=False)
         check_choice("if_exists", if_exists, IfExists)
         check_choice("on_change", on_change, OnChange)
         self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
-        image["pipeline_id"] = folder.pipeline_id
-        nodes = self._nodes_of(image)
+        run_state["pipeline_id"] = folder.pipeline_id
+        nodes = self._nodes_of(run_state)
         check_topology(nodes)
-        for entry, node in zip(image["nodes"], nodes, strict=True):
+        for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
         joints = [node.joint for node in nodes]
         check_layout(joints, self.log_file, folder)
         folder.lock.acquire()
         try:
-            old = self._old_image(folder, if_exists)
+            old = self._old_run_state(folder, if_exists)
             if if_exists == "overwrite":
-                delete_outputs([*old["nodes"], *image["nodes"]] if old else image["nodes"], nodes, folder)
+                delete_outputs([*old["nodes"], *run_state["nodes"]] if old else run_state["nodes"], nodes, folder)
                 folder.remove_files()
             elif old and not is_untouched(old, nodes):
                 if if_exists == "resume":
                     folder.lock.release()
                     return self.resume(folder.pipeline_id, on_change=on_change)
-                # We hold its lock, so what its image says to be running is not.
+                # We hold its lock, so what its run state says to be running is not.
                 how = "interrupted" if old["status"] in LIVE else old["status"]
                 raise PipelineExistsError(why_taken(folder, self.results_dir, how))
             for node in nodes:
@@ -129,20 +129,20 @@ class StoredPipeline:
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
                 check_claims(joints, self.log_file, folder)
-            image["files"] = kept_paths(joints, self.log_file)
-            folder.save(image)
+            run_state["files"] = kept_paths(joints, self.log_file)
+            folder.save(run_state)
         finally:
             folder.lock.release()
             folder.remove_if_unused()
-        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+        self._folder, self._run_state, self.nodes, self._run = folder, run_state, nodes, None
         self._is_default = False
-        self._notes = [Note(nodes[0].node_id, text) for text in other_separators(image)]
+        self._notes = [Note(nodes[0].node_id, text) for text in other_separators(run_state)]
         for note in self._notes:
             warn(note.text, InputWarning)
         return self
 
-    def _old_image(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
-        """Return the image that is there already, if one is. To be overwritten, it need not be readable."""
+    def _old_run_state(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
+        """Return the run state that is there already, if one is. To be overwritten, it need not be readable."""
         try:
             return finish(folder, folder.load()) if folder.exists() else None
         except RunStateError:
@@ -161,11 +161,11 @@ class StoredPipeline:
         parallel_size: int | None = None,
         rate: float | None = None,
     ) -> Self:
-        """Load the image of a run and make it ready to go on where it stopped, whatever stopped it (M6).
+        """Load the run state and make it ready to go on where it stopped, whatever stopped it (M6).
 
-        Paths, settings and ids come from the image; only the operators come from the code. When the code gives other
-        paths, or other settings, those of the image are used, and a `ResumeWarning`, the hooks' `on_log` and the
-        platform log say so. Nothing is said of a setting that the code does not give.
+        Paths, settings and ids come from the run state; only the operators come from the code. When the code gives
+        other paths, or other settings, those of the run state are used, and a `ResumeWarning`, the hooks' `on_log` and
+        the platform log say so. Nothing is said of a setting that the code does not give.
 
         Args:
             pipeline_id: the run's id, in `results_dir`.
@@ -188,21 +188,21 @@ class StoredPipeline:
 
         Raises:
             ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes; on
-                "accept" or "rerun", when the code gives no operators: those of the image know of no edit.
+                "accept" or "rerun", when the code gives no operators: those of the run state know of no edit.
             PipelineNotFoundError: when there is no such run.
-            RunStateError: when its image cannot be read.
-            OperatorChangedError: when operators, or the steps, are not those of the image, and `on_change` does not say
-                what is meant; it names what changed. An OperatorMismatchError.
+            RunStateError: when its run state cannot be read.
+            OperatorChangedError: when operators, or the steps, are not those of the run state, and `on_change` does
+                not say what is meant; it names what changed. An OperatorMismatchError.
             PipelineBusyError: when it is running, or this object is.
             StreamError: when its files were changed meanwhile; nothing is changed then.
 
         Warns:
-            OperatorWarning: when the image does not say whether operators were edited.
+            OperatorWarning: when the run state does not say whether operators were edited.
         """
-        with self._held(pipeline_id) as (folder, image):
-            change_policy(image, on_error, max_errors)
-            change_pace(image, parallel_size, rate)
-            self._resume(folder, image, verify=verify, on_change=on_change)
+        with self._locked(pipeline_id) as (folder, run_state):
+            change_policy(run_state, on_error, max_errors)
+            change_pace(run_state, parallel_size, rate)
+            self._resume(folder, run_state, verify=verify, on_change=on_change)
         return self
 
     def replay(self, pipeline_id: str, *, on_change: OnChange = "refuse") -> Self:
@@ -219,15 +219,15 @@ class StoredPipeline:
             StreamCorruptError: when dead letters cannot be read; nothing is changed then.
             DatagenError: as `resume`.
         """
-        with self._held(pipeline_id) as (folder, image):
-            for entry in image["nodes"]:
+        with self._locked(pipeline_id) as (folder, run_state):
+            for entry in run_state["nodes"]:
                 check_dead_letters(StreamFactory.create(entry["output_uri"]))
-            self._resume(folder, image, on_change=on_change, is_replay=True)
+            self._resume(folder, run_state, on_change=on_change, is_replay=True)
         return self
 
     @contextlib.contextmanager
-    def _held(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
-        """Hold the lock of a run, with its image as it is once nobody else can change it."""
+    def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+        """Hold the lock of a run, with its run state as it is once nobody else can change it."""
         refuse_lookup("resume() or replay()", in_functions=False)
         self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id)
@@ -241,75 +241,78 @@ class StoredPipeline:
     def _resume(
         self,
         folder: RunFolder,
-        image: dict[str, Any],
+        run_state: dict[str, Any],
         *,
         verify: Verify = "tail",
         is_replay: bool = False,
         on_change: OnChange = "refuse",
     ) -> None:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
-        if image["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: what was used since its last save is lost
-            image["usage_is_partial"] = True
+        if run_state["status"] in {
+            Status.RUNNING,
+            Status.CANCELING,
+        }:  # killed: what was used since its last save is lost
+            run_state["usage_is_partial"] = True
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
         if on_change != "refuse" and not self._has_operators():
             raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
-        edit = compare(image, *self._steps(image), is_replay=is_replay)
+        edit = compare(run_state, *self._steps(run_state), is_replay=is_replay)
         reset = edit.settle(on_change)
-        nodes = self._nodes_of(image)
+        nodes = self._nodes_of(run_state)
         if edit.is_redrawn:
             check_topology(nodes)
-        kept = nodes if reset is None else self._as_they_lie(image, reset)
+        kept = nodes if reset is None else self._as_they_lie(run_state, reset)
         joints = [node.joint for node in nodes]
         check_layout(joints, self.log_file, folder)
         if verify == "full":
             for node in kept:
                 node.output.verify()
-        check_nodes(kept, image)
+        check_nodes(kept, run_state)
         if reset is not None:
             check_reset(reset, nodes, folder)
-        image["files"] = kept_paths(joints, self.log_file)
+        run_state["files"] = kept_paths(joints, self.log_file)
         edit.warn()
-        ignored, edited = self._ignored(image), edited_since(kept, image)
+        ignored, edited = self._ignored(run_state), edited_since(kept, run_state)
         for note in ignored:
             warn(note.text, ResumeWarning)
-        for entry, node in zip(image["nodes"], nodes, strict=True):
+        for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
         if reset is not None:
-            image["status"], image["reset"] = str(Status.RESUMING), reset.mark()
-            folder.save(image)
-            finish(folder, image)
+            run_state["status"], run_state["reset"] = str(Status.RESUMING), reset.mark()
+            folder.save(run_state)
+            finish(folder, run_state)
         dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
         self._save_state(
-            folder, image, nodes, is_complete=not dead_letters
-        )  # before a stream is less than the image says
+            folder, run_state, nodes, is_complete=not dead_letters
+        )  # before a stream is less than the run state says
         for node in nodes:
             node.reopen()
         for output in dead_letters:
             release_dead_letters(output)
         if dead_letters:
-            self._save_state(folder, image, nodes)
-        self._folder, self._image, self.nodes, self._run = folder, image, nodes, None
+            self._save_state(folder, run_state, nodes)
+        self._folder, self._run_state, self.nodes, self._run = folder, run_state, nodes, None
         self._is_default = False
         self._notes = edit.notes(on_change) + ignored + edited
-        self.streaming = bool(image["config"]["streaming"])
+        self.streaming = bool(run_state["config"]["streaming"])
 
     def _save_state(
-        self, folder: RunFolder, image: dict[str, Any], nodes: list[UnifiedNode], *, is_complete: bool = True
+        self, folder: RunFolder, run_state: dict[str, Any], nodes: list[UnifiedNode], *, is_complete: bool = True
     ) -> None:
-        """Save what the streams say, so that whatever happens next, the image claims no more than they hold (R1)."""
-        count_again(image, nodes)
+        """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
+        count_again(run_state, nodes)
         is_complete = is_complete and all(node.is_finished() for node in nodes)
-        image["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
-        folder.save(image)
+        run_state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
+        folder.save(run_state)
 
-    def _as_they_lie(self, image: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
+    def _as_they_lie(self, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
         """Return the nodes that are kept, as they lie on the disk before `reset`."""
         places = {node_id: old.uri for node_id, old, _ in reset.moves}
         entries = [
-            {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in image["nodes"]
+            {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in run_state["nodes"]
         ]
-        nodes = self._nodes_of({**image, "nodes": entries})
+        nodes = self._nodes_of({**run_state, "nodes": entries})
         return [node for node in nodes if node.node_id not in reset.again]
 
     def _refuse_running(self) -> None:

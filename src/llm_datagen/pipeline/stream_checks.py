@@ -15,7 +15,7 @@ from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 
 
 def check_input(source: Stream) -> None:
-    """See to it that an input which is to be read as it is can be."""
+    """Check that an input which is to be read as it is can be."""
     if source.size() is None:
         pattern = (
             "; it is taken as it is, not as a pattern: give one file, or several inputs to a node (bind_io)"
@@ -34,7 +34,7 @@ def check_input(source: Stream) -> None:
 
 
 def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:
-    """See to it that a sealed output is what its seal says, and was made from this input."""
+    """Check that a sealed output is what its seal says, and was made from this input."""
     found = output.storage.size(output.path)
     if found != size:
         what = "is gone" if found is None else f"has {found} bytes"
@@ -51,7 +51,7 @@ def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -
 
 
 def check_dead_letters_of(output: Stream, position: Position) -> None:
-    """See to it that the dead letters can be read; as with rows, only those of a file that is not too long.
+    """Check that the dead letters can be read; as with rows, only those of a file that is not too long.
 
     A stream that goes on may have more than were committed, which are cut off; one that is sealed may not. A seal that
     another program made says nothing of dead letters, so it does not count.
@@ -82,7 +82,7 @@ def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
 
 
 def check_source(source: Stream, done: Coverage) -> None:
-    """See to it that the rows which were read before are still there (M22)."""
+    """Check that the rows which were read before are still there (M22)."""
     _, offset = done.end()
     promised = source.readable()
     size = None if promised is None else promised.limit  # what lies behind that is cut off before anyone reads it

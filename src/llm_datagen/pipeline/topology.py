@@ -11,7 +11,7 @@ from llm_datagen.streams import Place
 
 
 def check_topology(nodes: Sequence[UnifiedNode]) -> None:
-    """See to it that nodes can run together.
+    """Check that nodes can run together.
 
     Raises:
         ConfigError: when there are none, an id repeats, a stream has two writers, or they form a cycle.

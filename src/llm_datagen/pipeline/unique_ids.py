@@ -24,7 +24,7 @@ _WAYS = (
 
 
 def check_ids(source: Stream, *, follow: bool) -> None:
-    """See to it that no two rows of a stream have the same id, nor could come to have it.
+    """Check that no two rows of a stream have the same id, nor could come to have it.
 
     What a node wrote is passed over, and so is what a writer numbered. With `follow`, so is a stream that is not
     sealed: its rows come while they are read. Else the stream is read once; when its ids are not rising numbers, it is

@@ -30,7 +30,7 @@ class StateHeard:
         self._texts: list[str] = []
 
     def tell(self, message: Any) -> None:
-        """Take note of a message, if it is of such an operator."""
+        """Note a message, if it is of such an operator."""
         if isinstance(message, OperatorLogged) and message.own_state:
             self.parts[message.node_id] = message.own_state
             self._texts.append(message.message)

@@ -1,8 +1,8 @@
 """Durable streams of rows: no threads, no actors. Usable by themselves.
 
-The layers, from the bottom: `storage`, `localdisk`, `memorydisk` (operations on files) · `spans` (places) · `codec`,
-`jsonl`, `csv` (formats) · `commits`, `seal` (what is durable) · `cursor`, `sink` (reading, writing) ·
-`standalone`, `stream`, `files`, `merged`, `factory` (faces).
+From the bottom: `storage/` (operations on files) · `coverage`, `ids`, `rows`, `block` · `formats/` (JSON lines, CSV) ·
+`commit_log`, `seal` (what is durable) · `location` (where a stream lies) · `cursor`, `sink` (reading, writing) ·
+`stream`, `file_streams`, `factory` (what users name) · `source`, `merged` (what a node reads).
 """
 
 from llm_datagen.streams.block import Block

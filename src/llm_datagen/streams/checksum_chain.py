@@ -1,4 +1,4 @@
-r"""Lines that vouch for themselves and for the line before them: what logs are made of.
+r"""Lines with a checksum of themselves and of the line before: what logs are made of.
 
     <checksum> <checksum of the line before> <payload>\n
 
@@ -55,7 +55,7 @@ class ChecksumChain:
 
 
 class Unchained:
-    """The lines of logs of older versions, which only vouch for themselves: ``<checksum> <payload>``."""
+    """The lines of logs of older versions, which have only a checksum of themselves: ``<checksum> <payload>``."""
 
     def read(self, line: bytes) -> bytes:
         """Return the payload of a line, as `ChecksumChain.read`."""

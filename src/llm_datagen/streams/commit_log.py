@@ -131,7 +131,7 @@ def read_log(storage: Storage, path: str) -> tuple[str, Position] | None:
 
 
 def _check_follows(record: dict[str, Any], before: Position) -> None:
-    """See to it that a commit goes on where the one before it ended.
+    """Check that a commit goes on where the one before it ended.
 
     Raises:
         ValueError: when it does not.

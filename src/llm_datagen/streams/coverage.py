@@ -40,7 +40,7 @@ START = Segment(0, 0)
 class Coverage:
     """A set of rows, kept as few disjoint, ordered spans.
 
-    Rows finish out of order, so there are holes: the rows in flight. Memory is one span a hole, never one a row.
+    Rows finish out of order, so there are holes: the rows in flight. Memory is one span per hole, never one per row.
     """
 
     def __init__(self, spans: Iterable[Span] = ()) -> None:

@@ -34,13 +34,13 @@ class DispatchLog:
         self._chain = ChecksumChain()
 
     def handed_out(self, span: Span) -> None:
-        """Take note, durably, that rows are about to be handed out."""
+        """Record, durably, that rows are about to be handed out."""
         self._write("+", span)
         if self._sync:
             self._file.sync()
 
     def came_back(self, span: Span) -> None:
-        """Take note that rows were not processed after all."""
+        """Record that rows were not processed after all."""
         self._write("-", span)
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ def abandoned(stream: StreamFiles, position: Position) -> list[Span]:
 
 
 def forget(stream: StreamFiles, spans: Iterable[Span]) -> None:
-    """Take note that rows may be handed out again."""
+    """Record that rows may be handed out again."""
     if stream.storage.size(stream.dispatched_path) is None:
         return
     out = _handed_out(stream)

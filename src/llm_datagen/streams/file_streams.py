@@ -6,12 +6,11 @@ import os
 from pathlib import Path, PurePath
 from typing import Any
 
-from llm_datagen.config import Fsync, check_path
+from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.memory import MemoryStorage
@@ -85,27 +84,8 @@ class FileStream(Stream):
             if storage.size(path) is not None:
                 storage.move(path, new)
 
-    def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
-        """Open the stream for writing, recovering it first. See `Sink`.
-
-        Raises:
-            StreamError: when the path is not a regular file's.
-        """
-        self.check_path()
-        return super().sink(source=source, fsync=fsync)
-
-    def check_free(self) -> None:
-        """See to it that this is a regular file, and that nobody is writing it.
-
-        Raises:
-            StreamBusyError: when it is being written.
-            StreamError: when the path is not a regular file's.
-        """
-        self.check_path()
-        super().check_free()
-
     def check_path(self) -> None:
-        """See to it that the path is a regular file's, or could be.
+        """Check that the path is a regular file's, or could be.
 
         Raises:
             StreamError: when there is something else, or the name is too long for the files beside it.
@@ -124,10 +104,10 @@ class FileStream(Stream):
             )
 
     def check_source(self) -> None:
-        """See to it that what is there can be read as rows, at offsets.
+        """Check that what is there can be read as rows, at offsets.
 
         Raises:
-            StreamError: when it is no regular file, or is one JSON value and not one a line.
+            StreamError: when it is no regular file, or is one JSON value and not one per line.
             DiskError: when the system refuses the path.
         """
         if self.size() is None or isinstance(self.storage, MemoryStorage):
@@ -155,7 +135,7 @@ class FileStream(Stream):
         if first in {b"[", b"{", b"[{"} or (is_named_json and first.startswith(b"[")):
             what = "array" if first.startswith(b"[") else "value over several lines"
             raise StreamError(
-                f"{self.path} holds a JSON {what}, and rows are read one a line; convert it first: "
+                f"{self.path} holds a JSON {what}, and rows are read one per line; convert it first: "
                 f"jq -c '{'.[]' if what == 'array' else '.'}' {PurePath(self.path).name} > rows.jsonl"
             )
 

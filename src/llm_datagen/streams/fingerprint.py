@@ -1,4 +1,4 @@
-"""A fingerprint: how a resume knows again an input that nobody accounts for (M22)."""
+"""A fingerprint: how a resume recognises an input that no commit log or seal describes (M22)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _HINT = "restore it, or start afresh with if_exists='overwrite'"
 class Fingerprint:
     """Checksums of the beginning of a stream, part by part.
 
-    Only what was read and is done with must be the same: behind that, an input may be mended, and may grow. As plain
-    data: ``size`` of the input, bytes a ``part``, ``crcs`` (in hex, 8 digits a part; a list of numbers in earlier
+    Only what was read and is done with must be the same: behind that, an input may be edited, and may grow. As plain
+    data: ``size`` of the input, bytes a ``part``, ``crcs`` (in hex, 8 digits per part; a list of numbers in earlier
     versions). Earlier versions kept a ``tail`` here, too; now commits do (`Tails`).
     """
 
@@ -40,7 +40,7 @@ class Fingerprint:
 
     @staticmethod
     def check_input(source: Source, known: Any, done: Iterable[Span], *, follow: bool) -> None:
-        """See to it that what a node has read is still what it was: of what is read as it is.
+        """Check that what a node has read is still what it was: of what is read as it is.
 
         Args:
             source: what it reads.
@@ -68,7 +68,7 @@ class Fingerprint:
 
     @staticmethod
     def check(stream: StreamFiles, known: Any, done: Iterable[Span]) -> None:
-        """See to it that what was read of a stream is still what it was.
+        """Check that what was read of a stream is still what it was.
 
         Args:
             stream: the stream.
@@ -96,7 +96,7 @@ class Fingerprint:
 
     @staticmethod
     def check_tail(stream: StreamFiles, tail: Sequence[int], done: Iterable[Span]) -> None:
-        """See to it that a part of a stream is still what it was, if its rows are done with.
+        """Check that a part of a stream is still what it was, if its rows are done with.
 
         Args:
             stream: the stream.

@@ -113,7 +113,7 @@ def _free_field(row: dict[str, Any]) -> str:
 
 
 def root_names(entry: Mapping[str, Any]) -> RootNames | None:
-    """Return how a node's image says that its source's rows are named; None when they have their ids already.
+    """Return how the run state of a node says that its source's rows are named; None when they have their ids already.
 
     A run of an older version dropped an `_i` of the input, and took what looked like a value for one; it goes on so.
     """

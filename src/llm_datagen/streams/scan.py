@@ -1,6 +1,6 @@
 """What the files of a run say of single rows: who a row comes from, by its id, and whether a source row is done.
 
-What the ledger (`audit`) and the lineage (`lineage`) share. Files are read, never changed, a block at a time.
+What `verify` and `trace` share. Files are read, never changed, one block at a time.
 """
 
 from __future__ import annotations

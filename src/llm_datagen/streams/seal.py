@@ -1,4 +1,4 @@
-"""The seal: what a `.done` file says."""
+"""The seal: what a `.done` file says. It ends a stream: after it, no row comes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from llm_datagen.streams.checksums import CHECK_FIELD, with_check
-from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.position import Position
@@ -15,7 +15,7 @@ from llm_datagen.streams.position import Position
 FORMAT = 1
 """The version of the format of a seal."""
 
-LEDGER_FIELD = "ledger"
+ACCOUNT_FIELD = "ledger"
 
 NUMBERED = "numbered"
 """A mark that a writer sets: every row got its number in the stream as its id, so that none is the user's own."""
@@ -60,21 +60,10 @@ class Seal:
     @classmethod
     def of(cls, position: Position, source: str, *, complete: bool, source_size: int | None = None) -> Self:
         """Return the seal of a stream that ends at `position`."""
-        return cls(
-            size=position.bytes,
-            rows=position.rows,
-            crc=position.crc,
-            last=(position.last_bytes, position.last_crc),
-            source=source,
-            cover=tuple(position.coverage),
-            filtered=position.filtered,
-            failed=(position.skipped, position.dead, position.errors_bytes),
-            ids=(position.first_id, position.last_id),
-            marks=position.marks or None,
-            source_size=source_size,
-            complete=complete,
-            sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        value = {**position.as_record(position.coverage), "size": position.bytes, "source": source}
+        del value["bytes"]
+        value |= {"source_size": source_size, "complete": complete}
+        return cls._of({**value, "sealed_at": datetime.now(UTC).isoformat(timespec="seconds")})
 
     @classmethod
     def parse(cls, data: bytes) -> Self | None:
@@ -83,26 +72,28 @@ class Seal:
             value = loads_exactly(data)
             if not isinstance(value, dict) or value.get("format") != FORMAT:
                 return None
-            for derived in (LEDGER_FIELD, CHECK_FIELD):
+            for derived in (ACCOUNT_FIELD, CHECK_FIELD):
                 value.pop(derived, None)
-            value["cover"] = tuple(Span(*span) for span in value["cover"])
-            value["failed"] = tuple(value["failed"])
-            value["ids"] = tuple(value["ids"])
-            value["last"] = tuple(value["last"])
-            return cls(**value)
+            return cls._of(value)
         except (ValueError, KeyError, TypeError):
             return None
+
+    @classmethod
+    def _of(cls, value: dict[str, Any]) -> Self:
+        """Return a seal of plain data, whose lists become tuples."""
+        tuples = {name: tuple(value[name]) for name in ("failed", "ids", "last")}
+        return cls(**{**value, **tuples, "cover": tuple(Span(*span) for span in value["cover"])})
 
     def dump(self) -> bytes:
         """Return the seal as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
-        return with_check(dumps({**value, LEDGER_FIELD: self.ledger()}))
+        return with_check(dumps({**value, ACCOUNT_FIELD: self.account()}))
 
     def is_numbered(self) -> bool:
         """Return whether the ids in the stream are those that a writer gave to rows which had none."""
         return bool((self.marks or {}).get(NUMBERED))
 
-    def ledger(self) -> dict[str, int | None] | None:
+    def account(self) -> dict[str, int | None] | None:
         """Return what became of the source rows (C1), for people and tools; None when nobody counted them.
 
         Of a stream whose writer has sealed it, no row is pending: that is what the seal means (S2).
@@ -121,18 +112,7 @@ class Seal:
 
     def position(self) -> Position:
         """Return where the stream stands, to go on writing after it was unsealed."""
-        return Position(
-            rows=self.rows or 0,
-            bytes=self.size,
-            crc=self.crc or 0,
-            last_bytes=self.last[0],
-            last_crc=self.last[1],
-            filtered=self.filtered,
-            skipped=self.failed[0],
-            dead=self.failed[1],
-            errors_bytes=self.failed[2],
-            first_id=self.ids[0],
-            last_id=self.ids[1],
-            marks=self.marks or {},
-            coverage=Coverage(self.cover),
-        )
+        position = Position()
+        counts = {"bytes": self.size, "rows": self.rows or 0, "crc": self.crc or 0}
+        position.apply({**asdict(self), **counts, "marks": self.marks or {}})
+        return position

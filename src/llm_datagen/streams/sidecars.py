@@ -31,7 +31,7 @@ def stream_at(storage: Storage, path: str) -> tuple[str, str] | None:
 
 
 def check_neighbours(stream: StreamFiles) -> None:
-    """See to it that a stream that is to be written is no file of another one, and that none of its files is a stream.
+    """Check that a stream to be written is no file of another stream, and that none of its files is a stream.
 
     Raises:
         StreamExistsError: when it is so.
@@ -46,7 +46,7 @@ def check_neighbours(stream: StreamFiles) -> None:
 
 
 def check_beside(stream: StreamFiles, path: str, what: str) -> None:
-    """See to it that the file at `path`, beside a stream, is no stream of another run.
+    """Check that the file at `path`, beside a stream, is no stream of another run.
 
     Raises:
         StreamExistsError: when it is one.

@@ -70,7 +70,7 @@ class Sink:
         self._begun = 0  # bytes that are on the medium, or on their way to it
         self._dead_letters: AppendFile | None = None
         self.tails: CommitMarks | None = None
-        """What of the source is known again by each commit; whoever has a source that is read as it is sets it."""
+        """What adds the tails of the source to each commit; set by whoever reads a source as it is."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
         self._file: AppendFile | None = stream.storage.open_append(stream.path)

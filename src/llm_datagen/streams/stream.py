@@ -61,7 +61,7 @@ class Stream(StreamFiles):
         return [] if follow else [self]
 
     def check_seal(self) -> None:
-        """See to it that a seal that this package wrote is as it was written.
+        """Check that a seal that this package wrote is as it was written.
 
         Raises:
             StreamCorruptError: when it was edited.
@@ -139,17 +139,19 @@ class Stream(StreamFiles):
             self.storage.remove(path)
 
     def check_path(self) -> None:
-        """See to it that the stream can be written where it lies."""
+        """Check that the stream can be written where it lies."""
 
     def check_source(self) -> None:
-        """See to it that what is there can be read as rows."""
+        """Check that what is there can be read as rows."""
 
     def check_free(self) -> None:
-        """See to it that nobody is writing the stream.
+        """Check that the stream can be written where it lies, and that nobody is writing it.
 
         Raises:
             StreamBusyError: when it is being written.
+            StreamError: when it cannot be written.
         """
+        self.check_path()
         if self.storage.size(self.path) is not None:
             self.storage.open_append(self.path).close()
 
@@ -171,7 +173,12 @@ class Stream(StreamFiles):
         return Cursor(self, segments, follow=follow)
 
     def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
-        """Open the stream for writing, recovering it first. See `Sink`."""
+        """Open the stream for writing, recovering it first. See `Sink`.
+
+        Raises:
+            StreamError: when it cannot be written where it lies.
+        """
+        self.check_path()
         return Sink(self, source=source, fsync=fsync)
 
     def unparsed_id(self, number: int) -> Id:

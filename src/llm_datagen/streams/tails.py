@@ -1,4 +1,4 @@
-"""Tails: what a node has read last, known again after a kill at any moment (M22)."""
+"""Tails: checksums of what a node has read last, compared by a resume after a kill at any moment (M22)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Tails:
 
     @staticmethod
     def check(source: Source, marks: dict[str, Any], coverage: Coverage) -> None:
-        """See to it that what was read last is still what it was.
+        """Check that what was read last is still what it was.
 
         Args:
             source: what a node reads.

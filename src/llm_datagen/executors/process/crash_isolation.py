@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.id_ranges import joined_ranges
 from llm_datagen.executors.processing import Processing
-from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.row_input import RowInput, excerpt
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
@@ -75,7 +75,7 @@ class CrashIsolation:
                 self._is_over = True
 
     def died(self, error: WorkerDiedError) -> None:
-        """Take note that the rows that `next` has returned were in a process that died."""
+        """Handle the death of the process that had the rows that `next` has returned."""
         part = self._parts.pop()
         call = self._processing.call
         rows, step = len(part.block.records), self._processing.step
@@ -92,7 +92,7 @@ class CrashIsolation:
             self._fail(part, error)
 
     def end(self, error: BaseException) -> None:
-        """Take note that nothing more can be done: a process cannot be had, or used. The node has failed, or stops."""
+        """End without a process: none can be started, or used. The node has failed, or stops."""
         is_stop = isinstance(error, StopRun)
         failure = failure_of(self._processing, self._block, 0, error, is_fatal=not is_stop)
         self._is_over, self._failure = True, replace(failure, is_stop=is_stop)

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
-from llm_datagen.executors.allowance import ErrorAllowance
+from llm_datagen.executors.block_result import BlockResult
+from llm_datagen.executors.error_allowance import ErrorAllowance
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.crash_isolation import failed_items
 from llm_datagen.executors.process.pickling import pack_decoder, unpack_error
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.process.worker import SIGNALS
 from llm_datagen.executors.processing import Processing
-from llm_datagen.executors.result import BlockResult
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.streams import Block
 
 POLL_SECONDS = 0.05
-"""How often somebody who waits for a process looks whether the run is being cancelled, and the process alive."""
+"""How often a thread that waits for a process checks for a cancel, and whether the process is alive."""
 
 PATIENCE_SECONDS = 5.0
 """How long a process that has said goodbye may take to end."""

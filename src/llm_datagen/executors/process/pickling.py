@@ -13,7 +13,7 @@ from llm_datagen.streams.formats.base import Decoder
 
 
 def check_operator(operator: Any, node_id: str) -> None:
-    """See to it that an operator may run in processes.
+    """Check that an operator may run in worker processes.
 
     Raises:
         ConfigError: when it is async, or what is needed is not installed.

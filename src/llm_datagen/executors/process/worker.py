@@ -1,7 +1,7 @@
-"""A worker process: what runs in it. Its other end is `processes.Worker`.
+"""A worker process: what runs in it. Its other end is `handle.WorkerProcess`.
 
 It gets one task at a time and answers it. Between the two it may send usage and log lines, and ask for what only the
-engine's own process knows. A second thread listens to the engine: it takes note of a cancel while a call runs, and
+engine's own process knows. A second thread listens to the engine: it receives a cancel while a call runs, and
 ends this process at once when the engine has gone.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors import signals
+from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.processing import Processing
-from llm_datagen.executors.result import BlockResult
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.messages import OperatorFailure
 from llm_datagen.operators import Call

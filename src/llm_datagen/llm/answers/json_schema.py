@@ -59,7 +59,7 @@ class JsonSchema:
             return "$ is nested too deeply"
         except OverflowError:  # of the library, which divides for multipleOf
             return "$ holds a number that is too large"
-        return None if error is None else _told(error)
+        return None if error is None else _described(error)
 
 
 def _check_references(resource: Resource[Any], resolver: Any) -> None:
@@ -77,7 +77,7 @@ def _check_references(resource: Resource[Any], resolver: Any) -> None:
         _check_references(part, resolver.in_subresource(part))
 
 
-def _told(error: ValidationError) -> str:
+def _described(error: ValidationError) -> str:
     path, rule = error.json_path, error.validator
     value: Any = error.validator_value
     instance: Any = error.instance

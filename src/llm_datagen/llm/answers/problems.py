@@ -16,8 +16,8 @@ def problem_of(answer: ChatAnswer, *, has_tools: bool) -> str | None:
     reason, ending = answer.finish_reason, answer.ends
     refusal = answer.extras.get("refusal")
     if refusal or ending is Ending.REFUSED:
-        said = f": {refusal}" if refusal else ""
-        return f"is a refusal by the model (finish_reason {reason!r}){said}; change or drop the row"
+        reason_given = f": {refusal}" if refusal else ""
+        return f"is a refusal by the model (finish_reason {reason!r}){reason_given}; change or drop the row"
     match ending:
         case Ending.CUT_OFF:
             return "was cut off at the token limit: raise max_tokens in params, or ask for less"

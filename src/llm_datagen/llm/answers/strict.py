@@ -38,7 +38,7 @@ def strict_schema(schema: Mapping[str, Any], *, asks_for_all: bool = False) -> d
         schema: with an object at its root.
         asks_for_all: whether properties that may be left out are asked for all the same.
     """
-    maker = _Maker(schema, asks_for_all)
+    maker = _StrictMaker(schema, asks_for_all)
     try:
         made: dict[str, Any] = maker.strict(schema, 0)
     except (_NotStrictError, RecursionError):
@@ -47,7 +47,7 @@ def strict_schema(schema: Mapping[str, Any], *, asks_for_all: bool = False) -> d
     return made if is_object and maker.properties <= _MOST_PROPERTIES else None
 
 
-class _Maker:
+class _StrictMaker:
     def __init__(self, root: Mapping[str, Any], asks_for_all: bool) -> None:
         self._root = root
         self._asks_for_all = asks_for_all
@@ -61,7 +61,7 @@ class _Maker:
             made = self._joined(made, made.pop("allOf")[0])
         if "$ref" in made:
             return self._reference(made, level)
-        if "oneOf" in made and "anyOf" not in made and _are_apart([self._target(each) for each in made["oneOf"]]):
+        if "oneOf" in made and "anyOf" not in made and _are_disjoint([self._target(each) for each in made["oneOf"]]):
             made["anyOf"] = made.pop("oneOf")
         if not made.keys() <= _KNOWN or made.get("format", "date") not in _FORMATS:
             raise _NotStrictError
@@ -143,7 +143,7 @@ class _Maker:
         return False
 
 
-def _are_apart(branches: list[Any]) -> bool:
+def _are_disjoint(branches: list[Any]) -> bool:
     """Return whether no value can be of two branches: by their types, or by a property that is another constant."""
     if not all(isinstance(each, Mapping) for each in branches):
         return False

@@ -68,19 +68,19 @@ class CassetteLayer(Layer):
             CassetteError: when it is not on the cassette and nothing may be recorded, or cannot be written.
         """
         assert self._cassette is not None, "the layer was called before open()"
-        known_as = self._known_as(request)
-        known = self._cassette.play(known_as)
+        recorded_as = self._recorded_as(request)
+        known = self._cassette.play(recorded_as)
         if known is not None:
             return known
         try:
             answer = await self._inner.complete(request)
         except LLMRequestError as error:
-            self._cassette.record(known_as, error)
+            self._cassette.record(recorded_as, error)
             raise
-        self._cassette.record(known_as, answer)
+        self._cassette.record(recorded_as, answer)
         return answer
 
-    def _known_as(self, request: ChatRequest) -> ChatRequest:
+    def _recorded_as(self, request: ChatRequest) -> ChatRequest:
         params = {name: value for name, value in request.params.items() if name not in self._own}
         return replace(request, model=self._pool, params=params)
 

@@ -86,7 +86,7 @@ class Cassette:
             return self._result(calls[number])
         if self.is_recording:
             return None
-        raise self._unknown(request, len(calls))
+        raise self._not_found(request, len(calls))
 
     def record(self, request: ChatRequest, result: ChatAnswer | LLMRequestError) -> None:
         """Append a call; not one that failed for its key, or of this machine: it says nothing of the pipeline.
@@ -133,7 +133,7 @@ class Cassette:
                 ) from error
             self._calls.setdefault(key_of(asked), []).append(call)
 
-    def _unknown(self, request: ChatRequest, times: int) -> CassetteError:
+    def _not_found(self, request: ChatRequest, times: int) -> CassetteError:
         asked = _request(request)
         what = f"{request.row} asks {request.model}, request {key_of(request).hex()[:12]}"
         if times:

@@ -42,7 +42,7 @@ class CacheFile:
         Raises:
             CacheError: when it cannot be opened, or is no cache.
         """
-        with self._told("cannot be opened"):
+        with self._as_cache_error("cannot be opened"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
             self._make_or_check(self._writer)
@@ -65,7 +65,7 @@ class CacheFile:
             CacheError: when the file cannot be read.
         """
         assert self._reader is not None
-        with self._told("cannot be read"):
+        with self._as_cache_error("cannot be read"):
             row = self._reader.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
@@ -76,7 +76,7 @@ class CacheFile:
             CacheError: when they cannot be written; none of them is stored then.
         """
         assert self._writer is not None
-        with self._told("cannot be written"), self._writer:
+        with self._as_cache_error("cannot be written"), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("INSERT OR IGNORE INTO answers (key, answer) VALUES (?, ?)", answers.items())
 
@@ -87,7 +87,7 @@ class CacheFile:
             CacheError: when the file cannot be written.
         """
         assert self._writer is not None
-        with self._told("cannot be written"), self._writer:
+        with self._as_cache_error("cannot be written"), self._writer:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.executemany("DELETE FROM answers WHERE key = ? AND answer = ?", answers)
 
@@ -125,7 +125,7 @@ class CacheFile:
             )
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _as_cache_error(self, what: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:

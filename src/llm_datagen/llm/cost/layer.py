@@ -70,9 +70,9 @@ class CostLayer(Layer):
             )
         try:
             if self._budget is None:
-                answer = await self._made(request)
+                answer = await self._call(request)
             else:
-                answer = await self._within(self._budget, request, prices)
+                answer = await self._call_within(self._budget, request, prices)
         except LLMRequestError as error:
             if error.is_served:  # it was paid for, whatever it was
                 self._report(request, self._address.host, request.model, error.usage, prices)
@@ -89,10 +89,10 @@ class CostLayer(Layer):
             if spend is not None:
                 spend.leave()
 
-    async def _within(self, budget: Budget, request: ChatRequest, prices: TokenPrices | None) -> ChatAnswer:
+    async def _call_within(self, budget: Budget, request: ChatRequest, prices: TokenPrices | None) -> ChatAnswer:
         if prices is None and budget.picodollars is not None:
             raise BudgetError(f"no price is known of model {request.model!r}: give prices, or a budget of tokens")
-        spend, need = self._joined(request), budget.most(request, prices)
+        spend, need = self._spend_of(request), budget.most(request, prices)
         was_cancelled = _is_cancelled(request)
         call = await self._reserve(spend, need, budget, request)
         if _is_cancelled(request) and not was_cancelled:  # while it waited: after a cancel, no call begins
@@ -100,7 +100,7 @@ class CostLayer(Layer):
             raise LLMCancelledError(f"the call of {request.row} was given up before it was sent: the run is cancelled")
         spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
         try:
-            answer = await self._made(request)
+            answer = await self._call(request)
             spent = spent_on(answer.usage, prices)
         except LLMRequestError as error:
             spent = Amount() if error.is_free else spent_on(error.usage, prices)
@@ -123,7 +123,7 @@ class CostLayer(Layer):
             )
         return answer
 
-    async def _made(self, request: ChatRequest) -> ChatAnswer:
+    async def _call(self, request: ChatRequest) -> ChatAnswer:
         """Make the call, and believe no count of tokens that cannot be."""
         try:
             answer = await self._inner.complete(request)
@@ -164,7 +164,7 @@ class CostLayer(Layer):
             spend.settle(call, Amount())  # the run was paused while it waited
             await self._waits.while_paused(request)
 
-    def _joined(self, request: ChatRequest) -> Spend:
+    def _spend_of(self, request: ChatRequest) -> Spend:
         if self._spend is None:
             ctx = request.ctx
             folder = None if ctx is None else ctx.folder

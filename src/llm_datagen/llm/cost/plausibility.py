@@ -31,13 +31,13 @@ def believable(usage: Mapping[str, int], request: ChatRequest) -> tuple[Mapping[
     parts = [name for name in usage if name not in _COUNTS]
     odd = [name for name in parts if not 0 <= usage[name] <= prompt]
     if odd:
-        kept = {name: count for name, count in usage.items() if name not in odd}
-        return kept, " and ".join(f"{name} {_short(usage[name])}" for name in odd)
+        believed = {name: count for name, count in usage.items() if name not in odd}
+        return believed, " and ".join(f"{name} {_short(usage[name])}" for name in odd)
     return usage, ""
 
 
-def _most(name: str, said: int, request: ChatRequest) -> int:
-    if said <= _FEW:  # most calls: the size of the prompt need not be known
+def _most(name: str, count: int, request: ChatRequest) -> int:
+    if count <= _FEW:  # most calls: the size of the prompt need not be known
         return _FEW
     limit = answer_limit(request.params)
     answer = _MANY if limit is None else max(_FEW, _TIMES * limit)

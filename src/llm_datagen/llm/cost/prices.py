@@ -1,6 +1,6 @@
 """What tokens cost: from the package genai-prices, which is data and makes no request, or as given.
 
-Money is counted in picodollars: a price in US dollars a million tokens, with up to six decimals, is a whole number of
+Money is counted in picodollars: a price in US dollars per million tokens, with up to six decimals, is a whole number of
 them a token. Sums of whole numbers do not drift; they become floats where they are shown.
 """
 
@@ -26,7 +26,7 @@ PICO = 10**12
 """Picodollars in a dollar."""
 _TOKENS = 1_000_000
 _DEAREST = 100_000
-"""US dollars a million tokens; a price above it is a mistake in the unit."""
+"""US dollars per million tokens; a price above it is a mistake in the unit."""
 _FRESH_SECONDS = 60.0
 _NOT_KNOWN = ("output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount")
 """Prices of what endpoints do not report in the usage of a chat: a model that has one of them has no price here."""
@@ -34,7 +34,7 @@ _NOT_KNOWN = ("output_reasoning_mtok", "output_citation_mtok", "input_mchars", "
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """Prices in picodollars a token, of calls with more than `above` prompt tokens."""
+    """Prices in picodollars per token, of calls with more than `above` prompt tokens."""
 
     above: int
     input: int
@@ -45,7 +45,7 @@ class _Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What a model costs, in US dollars a million tokens.
+    """What a model costs, in US dollars per million tokens.
 
     Attributes:
         input: of a prompt.
@@ -75,13 +75,13 @@ class Prices:
         names = {field.name for field in fields(cls)}
         if not isinstance(given, Mapping) or not {"input", "output"} <= set(given) <= names:
             raise ConfigError(
-                "prices must be Prices, or a dict of 'input' and 'output' (and 'cached_input'), in US dollars a "
+                "prices must be Prices, or a dict of 'input' and 'output' (and 'cached_input'), in US dollars per "
                 f"million tokens, not {given!r}"
             )
         return cls(**given)
 
     def per_token(self) -> TokenPrices:
-        """Return them in picodollars a token."""
+        """Return them in picodollars per token."""
         fresh, output = _per_token("input", self.input), _per_token("output", self.output)
         cached = fresh if self.cached_input is None else _per_token("cached_input", self.cached_input)
         return TokenPrices((_Band(-1, fresh, cached, fresh, output),))
@@ -89,7 +89,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrices:
-    """What the calls of a model cost, in picodollars a token. Made by `given_prices` or `known_prices`.
+    """What the calls of a model cost, in picodollars per token. Made by `given_prices` or `known_prices`.
 
     Attributes:
         bands: by their `above`, ascending, the first at -1: a long prompt can have a price of its own.
@@ -225,7 +225,7 @@ def prices_of(price: ModelPrice) -> TokenPrices | None:
 
 
 def _in_band(price: Decimal | TieredPrices | None, above: int) -> int | None:
-    """Return the picodollars a token of calls with more than `above` prompt tokens."""
+    """Return the picodollars per token of calls with more than `above` prompt tokens."""
     if price is None:
         return None
     if not isinstance(price, Decimal):  # tiers, by their start
@@ -240,6 +240,6 @@ def _per_token(name: str, value: Any) -> int:
         amount = Decimal(-1)
     if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount <= _DEAREST:
         raise ConfigError(
-            f"prices[{name!r}] must be US dollars a million tokens, from 0 to {_DEAREST:,}, not {value!r}"
+            f"prices[{name!r}] must be US dollars per million tokens, from 0 to {_DEAREST:,}, not {value!r}"
         )
     return round(amount * PICO / _TOKENS)

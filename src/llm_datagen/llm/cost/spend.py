@@ -1,4 +1,4 @@
-"""The spend of a run's budget: what was spent, and what calls in flight may yet spend.
+"""What a run with a budget spends: what was spent, and what calls in flight may yet spend.
 
 A call is reserved **before** it is sent, with the most that it can cost, and settled when it is known what it did cost.
 A reservation that was never settled, because its process died, counts as spent in full. So what is spent is never more
@@ -63,7 +63,7 @@ class Spend:
 
     @classmethod
     def join(cls, key: Any, folder: Path | None) -> Spend:
-        """Return the spend of `key`, opened if nobody has it yet; `leave` it in the end.
+        """Return the one of `key`, opened if nobody has it yet; `leave` it in the end.
 
         Args:
             key: what stands for the run in this process.
@@ -81,7 +81,7 @@ class Spend:
             return spend
 
     def leave(self) -> None:
-        """Let go of a spend that was joined; the last one closes the file."""
+        """Leave one that was joined; the last one closes the file."""
         with self._joining:
             self._users -= 1
             if not self._users:
@@ -162,12 +162,12 @@ class Spend:
         """Write down what has made room, with the next call that is reserved, or now when none is in flight."""
         if self._file is not None:
             self._file.note(*entry)
-        self._serve()
+        self._wake_waiters()
         if self._file is not None and not self._calls:
             with contextlib.suppress(BudgetError):  # a resume counts the call in full
                 self._file.write()
 
-    def _serve(self) -> None:
+    def _wake_waiters(self) -> None:
         """Let calls that wait go on, the first first: as far as there is room, or never will be."""
         while self._waiting:
             waiter = self._waiting[0]
@@ -180,7 +180,7 @@ class Spend:
                 return
             self._waiting.popleft()
             with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits any more
-                waiter.loop.call_soon_threadsafe(_decide, waiter.decided)
+                waiter.loop.call_soon_threadsafe(_resolve, waiter.decided)
 
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:
@@ -189,9 +189,9 @@ class Spend:
                 self._note("settle", waiter.call, *Amount())
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
-                self._serve()
+                self._wake_waiters()
 
 
-def _decide(future: asyncio.Future[None]) -> None:
+def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

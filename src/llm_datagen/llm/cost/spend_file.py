@@ -74,7 +74,7 @@ class SpendFile:
             BudgetError: when the file cannot be read.
         """
         data = b""
-        with self._told(), contextlib.suppress(FileNotFoundError):
+        with self._as_budget_error(), contextlib.suppress(FileNotFoundError):
             data = self.path.read_bytes()
         lines = data.split(b"\n")[:-1]
         chain = ChecksumChain()
@@ -98,7 +98,7 @@ class SpendFile:
         chain = ChecksumChain()
         entries = (["reserve", call, *need] for call, need in in_flight.items())
         data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
-        with self._told():
+        with self._as_budget_error():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             LOCAL_STORAGE.replace(str(self.path), data, sync=False)
             self._noted.clear()
@@ -124,7 +124,7 @@ class SpendFile:
         """
         chain = ChecksumChain(self._last)
         lines = b"".join(map(chain.line, [*self._noted, orjson.dumps(entry)] if entry else self._noted))
-        with self._told():
+        with self._as_budget_error():
             if self._file is None:
                 raise OSError("it is closed")
             if self._is_torn:
@@ -166,11 +166,11 @@ class SpendFile:
         return Spending(spent, lost, in_flight)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_budget_error(self) -> Iterator[None]:
         try:
             yield
         except (OSError, DatagenError) as error:
             raise BudgetError(
-                f"{self.path}, where the run's spending is kept, cannot be used: {error}; check the disk and the "
+                f"{self.path}, where spending is written down, cannot be used: {error}; check the disk and the "
                 "rights, then resume"
             ) from error

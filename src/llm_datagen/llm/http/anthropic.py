@@ -11,7 +11,7 @@ from llm_datagen.llm.http.reading import content_of, counts_of
 from llm_datagen.llm.types import ChatRequest
 
 MAX_TOKENS = 4096
-"""What an answer may have when `params` say nothing: the API wants to be told."""
+"""What an answer may have when `params` say nothing: the API requires it."""
 
 _READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
@@ -78,12 +78,12 @@ class AnthropicAdapter(ChatAdapter):
 
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts under the names of chat completions."""
-        said = counts_of(data.get("usage")) if isinstance(data, Mapping) else {}
-        if "input_tokens" not in said or "output_tokens" not in said:
+        reported = counts_of(data.get("usage")) if isinstance(data, Mapping) else {}
+        if "input_tokens" not in reported or "output_tokens" not in reported:
             return {}
-        prompt, completion = sum(said.get(name, 0) for name in _READ), said["output_tokens"]
+        prompt, completion = sum(reported.get(name, 0) for name in _READ), reported["output_tokens"]
         counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        parts = {"cached_tokens": said.get(_READ[1]), "cache_write_tokens": said.get(_READ[2])}
+        parts = {"cached_tokens": reported.get(_READ[1]), "cache_write_tokens": reported.get(_READ[2])}
         return counts | {name: count for name, count in parts.items() if count}
 
 

@@ -91,7 +91,7 @@ class HttpTransport:
         """
         payload = dumps(self._address.adapter.body(request))
         started = time.perf_counter()
-        response = await self._sent(payload, request)
+        response = await self._send(payload, request)
         seconds = time.perf_counter() - started
         data = parsed_or_none(response.content)
         if response.status != OK or error_in(data) is not None or response.is_cut:
@@ -112,7 +112,7 @@ class HttpTransport:
             text=reply.text,
             finish_reason=word,
             ending=ending,
-            extras=self._shown(reply.extras),
+            extras=self._redacted(reply.extras),
             usage=usage,
             model=request.model,
             endpoint=self._address.label,
@@ -127,7 +127,7 @@ class HttpTransport:
         if http is not None:
             await http.close()
 
-    async def _sent(self, payload: bytes, request: ChatRequest) -> Response:
+    async def _send(self, payload: bytes, request: ChatRequest) -> Response:
         """Send it, and read what comes back as far as it may go."""
         if self._http is None:
             raise LLMError("the transport was called before open()")
@@ -135,9 +135,9 @@ class HttpTransport:
         # Of each call, and not of the session: those go to a proxy as well that is asked for a tunnel, with the key.
         headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED_ENCODINGS, **self._headers()}
         proxy = self._proxy
-        told: Mapping[str, str] = {}
+        proxy_headers: Mapping[str, str] = {}
         if proxy is not None and self._address.url.scheme == "https":
-            told = proxy.headers
+            proxy_headers = proxy.headers
         elif proxy is not None:  # it reads the headers of the call
             headers |= proxy.headers
         try:
@@ -148,7 +148,7 @@ class HttpTransport:
                 allow_redirects=False,
                 headers=headers,
                 proxy=None if proxy is None else proxy.url,
-                proxy_headers=told,
+                proxy_headers=proxy_headers,
             ) as response:
                 status = response.status
                 most = self._max_response_bytes if status == OK else min(ERROR_BYTES, self._max_response_bytes)
@@ -173,7 +173,7 @@ class HttpTransport:
             self._address, redaction, timeout=self._timeout, max_response_bytes=self._max_response_bytes
         )
 
-    def _shown(self, extras: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _redacted(self, extras: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return them with a refusal that can be shown in an error."""
         return {**extras, "refusal": self._failures.safe(str(extras["refusal"]))} if "refusal" in extras else extras
 

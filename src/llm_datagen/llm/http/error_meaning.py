@@ -67,14 +67,14 @@ def amounts_to(status: int, data: Any) -> int:
         403, 422 and 424, those of a rate limit, a used-up quota or a failure of the server; of 429, that of a quota.
     """
     error = error_in(data)
-    said = _said(error if error is not None else data, is_error=status != OK or error is not None)
+    found = _status_in(error if error is not None else data, is_error=status != OK or error is not None)
     if status == OK:
-        return said or OK
-    if status in _VAGUE and said in (402, 408, 429, 500, 503):
-        return said
+        return found or OK
+    if status in _VAGUE and found in (402, 408, 429, 500, 503):
+        return found
     if status == _FAILED_DEPENDENCY:
-        return said or 500
-    return 402 if status == 429 and said == 402 else status
+        return found or 500
+    return 402 if status == 429 and found == 402 else status
 
 
 def may_pass(status: int) -> bool:
@@ -82,7 +82,7 @@ def may_pass(status: int) -> bool:
     return status in (OK, 408, 409, 425, 429) or status >= 500
 
 
-def _said(error: Any, *, is_error: bool) -> int | None:
+def _status_in(error: Any, *, is_error: bool) -> int | None:
     if not is_error:
         return None
     codes, texts = list(_codes(error)), list(_texts(error))

@@ -75,6 +75,6 @@ def whole(value: Any) -> int | None:
     return math.ceil(value)
 
 
-def other_model(said: Any, asked: str) -> str | None:
+def other_model(reported: Any, asked: str) -> str | None:
     """Return the model that an endpoint says has answered, when that is not the one that was asked."""
-    return said if isinstance(said, str) and said not in ("", asked) else None
+    return reported if isinstance(reported, str) and reported not in ("", asked) else None

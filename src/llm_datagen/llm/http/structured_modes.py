@@ -60,8 +60,8 @@ def read(answer: ChatAnswer, mode: Mode) -> ChatAnswer:
 
 def is_refused(error: LLMRequestError, mode: Mode) -> bool:
     """Return whether an endpoint does not know this way of asking, or not with such a schema: it says so by name."""
-    said = error.body.lower()
-    return error.status in (400, 422) and not error.may_pass and any(word in said for word in _WORDS[mode])
+    body = error.body.lower()
+    return error.status in (400, 422) and not error.may_pass and any(word in body for word in _WORDS[mode])
 
 
 def _with(messages: Sequence[Mapping[str, Any]], words: str) -> list[Mapping[str, Any]]:
@@ -69,9 +69,9 @@ def _with(messages: Sequence[Mapping[str, Any]], words: str) -> list[Mapping[str
     found = list(messages)
     for at in range(len(found) - 1, -1, -1):
         if found[at]["role"] == "user":
-            said = found[at]["content"]
-            is_text = isinstance(said, str)
-            content = f"{said}\n\n{words}" if is_text else [*said, {"type": "text", "text": words}]
+            before = found[at]["content"]
+            is_text = isinstance(before, str)
+            content = f"{before}\n\n{words}" if is_text else [*before, {"type": "text", "text": words}]
             found[at] = {**found[at], "content": content}
             return found
     return [*found, {"role": "user", "content": words}]

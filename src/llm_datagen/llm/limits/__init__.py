@@ -1,4 +1,4 @@
-"""What an endpoint allows: calls and tokens a minute, calls at once.
+"""What an endpoint allows: calls and tokens per minute, calls at once.
 
 Layout:
     layer.py                delays calls until the endpoint's limits have room

@@ -7,7 +7,7 @@ import math
 from llm_datagen.llm.types import Quota
 
 MAX_RESET_SECONDS = 600.0
-"""The longest hold: what is there again later is a used-up quota, and the endpoint's own error says so."""
+"""The longest wait: what is there again later is a used-up quota, and the endpoint's own error says so."""
 
 
 class HeaderQuota:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Ticket, Waiter
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter
 from llm_datagen.llm.limits.registry import limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.transport import Layer, Transport
@@ -91,22 +91,22 @@ class LimitLayer(Layer):
         if limiter is None:
             raise LLMError("the layer was called before open()")
         tokens = self._tokens(limiter, request)
-        ticket = None if is_paused(request) else limiter.enter(tokens)
-        if ticket is None:
-            ticket = await self._wait(limiter, tokens, request)
+        permit = None if is_paused(request) else limiter.enter(tokens)
+        if permit is None:
+            permit = await self._wait(limiter, tokens, request)
         outcome = CallOutcome()
         try:
             answer = await self._inner.complete(request)
             outcome = CallOutcome(used=used_tokens(answer), is_answered=True, left=answer.left)
         except LLMRequestError as error:
             outcome = CallOutcome(
-                is_turned_away=error.amounts_to == 429 and error.may_pass,
+                is_throttled=error.amounts_to == 429 and error.may_pass,
                 retry_after=error.retry_after,
                 left=error.left,
             )
             raise
         finally:
-            self._log_concurrency(request, limiter.leave(ticket, outcome))
+            self._log_concurrency(request, limiter.leave(permit, outcome))
         if tokens:
             self._estimate.learn(request, answer)
         return answer if answer.left is None else replace(answer, left=None)
@@ -147,19 +147,19 @@ class LimitLayer(Layer):
         if least > limit:
             raise LLMRequestError(
                 f"the call of {request.row} needs {least} tokens or more; {self._model} at {self._endpoint} may use "
-                f"{limit} a minute: lower max_tokens in params, shorten the prompt, or raise tokens_per_minute"
+                f"{limit} per minute: lower max_tokens in params, shorten the prompt, or raise tokens_per_minute"
             )
         return min(self._estimate.most(request), limit)
 
-    async def _wait(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket:
+    async def _wait(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Permit:
         while True:
             await self._waits.while_paused(request)
-            ticket = await self._queue(limiter, tokens, request)
-            if ticket is not None:
-                return ticket
+            permit = await self._queue(limiter, tokens, request)
+            if permit is not None:
+                return permit
 
-    async def _queue(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Ticket | None:
-        """Return the leave to make the call; None when the run was paused meanwhile: then others go first."""
+    async def _queue(self, limiter: Limiter, tokens: int, request: ChatRequest) -> Permit | None:
+        """Return the permit for the call; None when the run was paused meanwhile: then others go first."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -179,7 +179,7 @@ class LimitLayer(Layer):
             while not is_paused(request):
                 woken = loop.create_future()
                 turn = limiter.turn(waiter)
-                if isinstance(turn, Ticket):
+                if isinstance(turn, Permit):
                     return turn
                 self._log_wait(request, turn)
                 await self._waits.until(woken, turn, request)

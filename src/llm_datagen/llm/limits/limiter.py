@@ -34,8 +34,8 @@ class Limits:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
-    """The leave to make one call. Give it back by `Limiter.leave`.
+class Permit:
+    """The permit for one call. Give it back by `Limiter.leave`.
 
     Attributes:
         tokens: that the call may use.
@@ -57,14 +57,14 @@ class CallOutcome:
     Attributes:
         used: its tokens; None when nobody said: then what it might have used counts.
         is_answered: whether there is an answer.
-        is_turned_away: whether the endpoint said that there are too many calls (429).
+        is_throttled: whether the endpoint said that there are too many calls (429).
         retry_after: seconds that it asked to wait.
         left: what it said is left of its limits.
     """
 
     used: int | None = None
     is_answered: bool = False
-    is_turned_away: bool = False
+    is_throttled: bool = False
     retry_after: float | None = None
     left: RateLimits | None = None
 
@@ -135,8 +135,8 @@ class Limiter:
             now = self._clock()
             return not self._queue and self._room_at(tokens, now) <= now
 
-    def enter(self, tokens: int) -> Ticket | None:
-        """Return the leave to make a call now; None when it has to queue."""
+    def enter(self, tokens: int) -> Permit | None:
+        """Return the permit for a call now; None when it has to queue."""
         with self._lock:
             now = self._clock()
             return None if self._queue or self._room_at(tokens, now) > now else self._admit(tokens, now)
@@ -149,8 +149,8 @@ class Limiter:
             else:
                 self._queue.append(waiter)
 
-    def turn(self, waiter: Waiter) -> Ticket | float:
-        """Return the leave to make the call; or the seconds to wait, or to be woken earlier, before asking again.
+    def turn(self, waiter: Waiter) -> Permit | float:
+        """Return the permit for the call; or the seconds to wait, or to be woken earlier, before asking again.
 
         Infinity: until woken.
         """
@@ -162,9 +162,9 @@ class Limiter:
             if waiter.asks_at > now:
                 return waiter.asks_at - now
             self._queue.popleft()
-            ticket = self._admit(waiter.tokens, now)
+            permit = self._admit(waiter.tokens, now)
             self._wake_first()
-            return ticket
+            return permit
 
     def give_up(self, waiter: Waiter) -> None:
         """Leave the queue without a call."""
@@ -175,7 +175,7 @@ class Limiter:
                 if was_first:
                     self._wake_first()
 
-    def leave(self, ticket: Ticket, outcome: CallOutcome) -> int | None:
+    def leave(self, permit: Permit, outcome: CallOutcome) -> int | None:
         """End a call, and learn from how it went.
 
         Returns:
@@ -184,26 +184,26 @@ class Limiter:
         """
         with self._lock:
             now = self._clock()
-            changed = self._learn(ticket, outcome, now)
-            self._window.end(ticket.tokens, ticket.tokens if outcome.used is None else outcome.used, now)
+            changed = self._learn(permit, outcome, now)
+            self._window.end(permit.tokens, permit.tokens if outcome.used is None else outcome.used, now)
             if self._queue:
                 first, room_at = self._queue[0], self._room_at(self._queue[0].tokens, now)
                 if room_at < first.asks_at or room_at <= now:
                     self._wake_first()
             return changed
 
-    def _learn(self, ticket: Ticket, outcome: CallOutcome, now: float) -> int | None:
+    def _learn(self, permit: Permit, outcome: CallOutcome, now: float) -> int | None:
         left = outcome.left
         if left is not None and left.requests is not None:
-            since = self._sent - ticket.number - 1
-            self._request_quota.update(left.requests, call=ticket.number, sent_since=since, now=now)
+            since = self._sent - permit.number - 1
+            self._request_quota.update(left.requests, call=permit.number, sent_since=since, now=now)
         if left is not None and left.tokens is not None:
-            since = self._sent_tokens - ticket.tokens_before
-            self._token_quota.update(left.tokens, call=ticket.number, sent_since=since, now=now)
+            since = self._sent_tokens - permit.tokens_before
+            self._token_quota.update(left.tokens, call=permit.number, sent_since=since, now=now)
         if outcome.is_answered:
-            return 0 if self._concurrency.record_answer(now - ticket.sent_at) else None
-        if outcome.is_turned_away and self._concurrency.record_429(
-            in_flight=self._window.in_flight, sent_at=ticket.sent_at, now=now, retry_after=outcome.retry_after
+            return 0 if self._concurrency.record_answer(now - permit.sent_at) else None
+        if outcome.is_throttled and self._concurrency.record_429(
+            in_flight=self._window.in_flight, sent_at=permit.sent_at, now=now, retry_after=outcome.retry_after
         ):
             return int(self._concurrency.limit)
         return None
@@ -214,14 +214,14 @@ class Limiter:
             tokens_per_minute=_lowest(each.tokens_per_minute for each in self._given),
         )
 
-    def _admit(self, tokens: int, now: float) -> Ticket:
+    def _admit(self, tokens: int, now: float) -> Permit:
         self._window.start(tokens)
         self._concurrency.peak = max(self._concurrency.peak, self._window.in_flight)
         self._request_quota.spend(1)
         self._token_quota.spend(tokens)
         self._sent_tokens += tokens
         self._sent += 1
-        return Ticket(tokens, self._sent - 1, self._sent_tokens, now)
+        return Permit(tokens, self._sent - 1, self._sent_tokens, now)
 
     def _room_at(self, tokens: int, now: float) -> float:
         limits = self.limits

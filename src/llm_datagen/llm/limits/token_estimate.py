@@ -13,7 +13,7 @@ _MARGIN = 1.25
 _FIRST_COMPLETION = 1000
 _MESSAGE_BYTES = 32
 _IMAGE_BYTES = 2000
-_MOST_BYTES_A_TOKEN = 8
+_MOST_BYTES_PER_TOKEN = 8
 
 
 class TokenEstimate:
@@ -26,12 +26,12 @@ class TokenEstimate:
 
     def __init__(self) -> None:
         self._answers = 0
-        self._tokens_a_byte = 0.0
+        self._tokens_per_byte = 0.0
         self._completion = 0
 
     def most(self, request: ChatRequest) -> int:
         """Return how many tokens the call may use."""
-        share = 1.0 if self._answers < _FIRST_ANSWERS else self._tokens_a_byte * _MARGIN
+        share = 1.0 if self._answers < _FIRST_ANSWERS else self._tokens_per_byte * _MARGIN
         completion = max_completion(request)
         if completion is None:
             completion = _FIRST_COMPLETION if not self._answers else math.ceil(self._completion * _MARGIN)
@@ -43,14 +43,14 @@ class TokenEstimate:
         if prompt is None:
             return
         self._answers += 1
-        self._tokens_a_byte = max(self._tokens_a_byte, prompt / size_of(request))
+        self._tokens_per_byte = max(self._tokens_per_byte, prompt / size_of(request))
         self._completion = max(self._completion, answer.usage.get("completion_tokens", 0))
 
 
 def least_tokens(request: ChatRequest) -> int:
     """Return how many tokens the call asks for in any case: its text, in long tokens, and its `max_tokens`."""
     chars = sum(_text_chars(message.get("content")) for message in request.messages)
-    return chars // _MOST_BYTES_A_TOKEN + (max_completion(request) or 0)
+    return chars // _MOST_BYTES_PER_TOKEN + (max_completion(request) or 0)
 
 
 def used_tokens(answer: ChatAnswer) -> int | None:

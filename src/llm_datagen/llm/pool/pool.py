@@ -18,8 +18,8 @@ from llm_datagen.llm.waits import Waits
 Strategy = Literal["weighted", "ordered"]
 """How a pool chooses: by the members' weights, or the first that is healthy."""
 
-_ROOM_SECONDS = 0.02
-_LOOK_SECONDS = 0.001
+_MIN_POLL_SECONDS = 0.02
+_POLL_SECONDS_PER_CALL = 0.001
 
 
 class Pool:
@@ -48,7 +48,7 @@ class Pool:
         self._turns = dict.fromkeys(self._members, 0.0)
         self._outage = Outage(self._members, outage_after, clock=clock)
         self._waits = Waits()
-        self._crowd = 0
+        self._waiting_for_room = 0
 
     async def open(self) -> None:
         """Open every member."""
@@ -68,7 +68,7 @@ class Pool:
         error: LLMRequestError | None = None
         has_waited = False
         while True:
-            members = self._open_to(tried)
+            members = self._candidates(tried)
             if not members:
                 if error is not None and not self._outage.is_on:
                     error.follows_outage |= has_waited
@@ -76,7 +76,7 @@ class Pool:
                 await self._outage.wait(request)
                 tried, error, has_waited = [], None, True
                 continue
-            member = self._choice(members, request)
+            member = self._choose(members, request)
             if member is None:
                 await self._wait_for_room(request)
                 continue
@@ -86,7 +86,7 @@ class Pool:
                 await member.record_failure(request, failure)
                 if not _may_succeed_elsewhere(failure) and not member.is_down:
                     raise
-                error = _sooner(error, failure)
+                error = _earlier_retry(error, failure)
                 tried.append(member)
                 continue
             if answer is not None:
@@ -104,14 +104,14 @@ class Pool:
         for member in self._members:
             await member.close()
 
-    def _open_to(self, tried: Sequence[Member]) -> Sequence[Member]:
+    def _candidates(self, tried: Sequence[Member]) -> Sequence[Member]:
         """Return the members that the call may go to: one that is due for a probe, or else those that are up."""
         for member in self._members:
             if member.breaker.is_probe_due and member not in tried:
                 return [member]
         return [member for member in self._members if not member.is_down and member not in tried]
 
-    def _choice(self, members: Sequence[Member], request: ChatRequest) -> Member | None:
+    def _choose(self, members: Sequence[Member], request: ChatRequest) -> Member | None:
         """Return the member whose turn it is; None when the limits of none of several have room now."""
         if len(members) == 1:
             return members[0]
@@ -123,12 +123,12 @@ class Pool:
         return members[0] if self._strategy == "ordered" else self._by_weight(members)
 
     async def _wait_for_room(self, request: ChatRequest) -> None:
-        # Not in the queue of one member: another one may have room earlier. The more wait, the more rarely each looks.
-        self._crowd += 1
+        # Not in the queue of one member: another one may have room earlier. The more wait, the more rarely each polls.
+        self._waiting_for_room += 1
         try:
-            await self._waits.sleep(max(_ROOM_SECONDS, self._crowd * _LOOK_SECONDS), request)
+            await self._waits.sleep(max(_MIN_POLL_SECONDS, self._waiting_for_room * _POLL_SECONDS_PER_CALL), request)
         finally:
-            self._crowd -= 1
+            self._waiting_for_room -= 1
 
     def _by_weight(self, members: Sequence[Member]) -> Member:
         """Return the member whose turn it is (smooth weighted round robin): each one's turns are spread evenly."""
@@ -151,6 +151,6 @@ def _may_succeed_elsewhere(error: LLMRequestError) -> bool:
     return error.may_pass or failure_kind(error) is FailureKind.FAILS
 
 
-def _sooner(first: LLMRequestError | None, second: LLMRequestError) -> LLMRequestError:
+def _earlier_retry(first: LLMRequestError | None, second: LLMRequestError) -> LLMRequestError:
     """Return the error after which the call may be tried again sooner."""
     return second if first is None or (second.retry_after or 0.0) <= (first.retry_after or 0.0) else first

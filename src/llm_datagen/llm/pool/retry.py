@@ -15,7 +15,7 @@ from llm_datagen.llm.waits import Waits
 
 MAX_RETRY_AFTER_SECONDS = 600.0
 """The longest pause that an endpoint may ask for: a longer one is a used-up quota, and a failure."""
-_SPREAD = 0.1
+_JITTER = 0.1
 _MAX_SHORTAGES = 20
 """Tries in a row that found no file or port free: with pauses of up to a minute, for some ten minutes."""
 
@@ -90,7 +90,7 @@ class RetryLayer(Layer):
 
     def _pause(self, attempts: int, asked: float) -> float:
         # A little more than asked, so that the rows that were turned away together do not come back together.
-        return max(full_jitter(self._retry_wait, attempts), asked * (1 + random.random() * _SPREAD))
+        return max(full_jitter(self._retry_wait, attempts), asked * (1 + random.random() * _JITTER))
 
 
 def _was_cut(error: LLMRequestError) -> bool:

@@ -15,25 +15,28 @@ _MAX_JSON_INDENT = 100
 _PRINTF = re.compile(r"%(?:\([^)]*\))?[#0\- +]*(\*|\d*)(?:\.(\*|\d*))?")
 
 
-class Refused(Exception):  # noqa: N818 - internal: it becomes a PromptError that names the row
-    """Raised within a template; the text says what is wrong, without the values of a row."""
+class TemplateRefused(Exception):  # noqa: N818 - internal
+    """Raised within a template; becomes a PromptError that names the row.
+
+    The text says what is wrong, without the values of the row.
+    """
 
 
 def check_size(size: int, what: str) -> None:
     """Refuse more than `MAX_PROMPT_CHARS` characters or items.
 
     Raises:
-        Refused: naming `what` would be too large.
+        TemplateRefused: naming `what` would be too large.
     """
     if size > MAX_PROMPT_CHARS:
-        raise Refused(f"{what} would give more than {MAX_PROMPT_CHARS:,} characters or items")
+        raise TemplateRefused(f"{what} would give more than {MAX_PROMPT_CHARS:,} characters or items")
 
 
 def bounded(pieces: Iterable[str], what: str) -> Iterator[str]:
     """Yield the pieces of a text as long as they are not too many characters together.
 
     Raises:
-        Refused: naming `what` they would give.
+        TemplateRefused: naming `what` they would give.
     """
     size = 0
     for piece in pieces:
@@ -51,7 +54,7 @@ def check_operation(operator: str, left: Any, right: Any) -> None:
     """Refuse ``left operator right`` when the result would be too large.
 
     Raises:
-        Refused: naming the operator.
+        TemplateRefused: naming the operator.
     """
     what = f"the operator {operator}"
     if operator == "%" and isinstance(left, str):
@@ -66,7 +69,7 @@ def check_operation(operator: str, left: Any, right: Any) -> None:
     elif isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * max(right, 1) if operator == "**" else left.bit_length() + right.bit_length()
         if operator in {"*", "**"} and abs(left) > 1 and bits > _MAX_BITS:
-            raise Refused(f"{what} would give a number of more than {_MAX_BITS:,} bits")
+            raise TemplateRefused(f"{what} would give a number of more than {_MAX_BITS:,} bits")
 
 
 def check_method(text: str | bytes, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
@@ -76,7 +79,7 @@ def check_method(text: str | bytes, name: str, args: Sequence[Any], kwargs: Mapp
         The arguments to call it with: an iterator that had to be read is a list.
 
     Raises:
-        Refused: naming the method.
+        TemplateRefused: naming the method.
     """
     what = f"the method {name}"
     match name, args:
@@ -115,7 +118,7 @@ def check_format_spec(spec: str) -> None:
     """Refuse a width of ``str.format`` that is too large.
 
     Raises:
-        Refused: naming it.
+        TemplateRefused: naming it.
     """
     _check_widths(re.findall(r"\d+", spec), "the width of a format")
 
@@ -123,7 +126,7 @@ def check_format_spec(spec: str) -> None:
 def _check_widths(widths: Iterable[str], what: str) -> None:
     for width in widths:
         if width == "*":
-            raise Refused(f"{what} takes its width from a value (*): write the width itself")
+            raise TemplateRefused(f"{what} takes its width from a value (*): write the width itself")
         check_size(int(width[:20] or 0), what)
 
 
@@ -169,7 +172,7 @@ def check_lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -
     """Refuse a text of Jinja2's ``lipsum`` that is too large.
 
     Raises:
-        Refused: naming it.
+        TemplateRefused: naming it.
     """
     check_size(n * max * 12, "lipsum")
 
@@ -178,7 +181,7 @@ def check_json_indent(indent: int | None) -> None:
     """Refuse an indentation that no reader wants.
 
     Raises:
-        Refused: naming it.
+        TemplateRefused: naming it.
     """
     if indent is not None and not 0 <= indent <= _MAX_JSON_INDENT:
-        raise Refused(f"tojson takes an indent from 0 to {_MAX_JSON_INDENT}")
+        raise TemplateRefused(f"tojson takes an indent from 0 to {_MAX_JSON_INDENT}")

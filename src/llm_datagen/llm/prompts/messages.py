@@ -59,7 +59,7 @@ class Conversation:
         Raises:
             PromptError: when they cannot be made of this row.
         """
-        messages = _said(self._turns, item)
+        messages = _rendered(self._turns, item)
         if not messages:
             raise PromptError(f"the prompt of {row_label(item)} has no message")
         if not self._is_read:
@@ -83,7 +83,7 @@ class Conversation:
             if answers.parse(text).is_repaired:
                 raise ValueError("it is not plain JSON, and the model would take it for what is wanted")
             turns = [turn for turn in self._turns if turn.role not in FIRST_ROLES]
-            messages = _said(turns, example["item"])
+            messages = _rendered(turns, example["item"])
         except (ValueError, LLMError) as error:
             raise ConfigError(f"the example {example!r} does not fit the operator: {error}") from error
         return [*messages[_number_of_first(messages) :], {"role": "assistant", "content": text}]
@@ -97,7 +97,7 @@ def repair(text: str, problem: ValueError) -> list[Message]:
     return [{"role": "assistant", "content": text}, ask] if text.strip() else [ask]
 
 
-def _said(turns: list[Turn], item: Any) -> list[Message]:
+def _rendered(turns: list[Turn], item: Any) -> list[Message]:
     return [message for turn in turns for message in turn.messages(item)]
 
 

@@ -13,7 +13,7 @@ from jinja2 import TemplateSyntaxError, UndefinedError, nodes
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import shortened
 from llm_datagen.llm.errors import PromptError
-from llm_datagen.llm.prompts.bounds import Refused, bounded
+from llm_datagen.llm.prompts.bounds import TemplateRefused, bounded
 from llm_datagen.llm.prompts.environment import environment
 from llm_datagen.llm.prompts.values import Null
 
@@ -75,7 +75,7 @@ class Prompt:
                 f"the {self.label} of {row_label(item)} uses an undefined name: {error}; the row has: "
                 f"{known}{_did_you_mean(error, fields)}"
             ) from error
-        except Refused as error:
+        except TemplateRefused as error:
             raise PromptError(f"the {self.label} of {row_label(item)} cannot be made: {error}") from error
         except Exception as error:  # a filter or a method may raise anything; jinja2 lets it through
             # Its message may quote the row's values: they stay in the cause.

@@ -52,7 +52,7 @@ def turns_of(
     """
     turns: list[Turn]
     if isinstance(prompt, str) or not isinstance(prompt, Sequence):
-        turns = [Said("user", prompt, images, label="prompt", null=null)]
+        turns = [TemplateMessage("user", prompt, images, label="prompt", null=null)]
     elif images:
         raise ConfigError("images go with a prompt that is one template: here, give them to a message, as its 'images'")
     elif not prompt:
@@ -62,17 +62,17 @@ def turns_of(
     if system is not None:
         if any(turn.role in FIRST_ROLES for turn in turns):
             raise ConfigError("a system message is in prompt and in system: give one of the two")
-        turns.insert(0, Said("system", system, label="system message", null=null))
+        turns.insert(0, TemplateMessage("system", system, label="system message", null=null))
     return turns
 
 
 def _turn(message: Any, number: int, null: Null) -> Turn:
     match message:
         case {"placeholder": str(field), **others} if field and not others:
-            return Held(field)
+            return Placeholder(field)
         case {"role": role, "content": content, **others} if role in _ROLES and not set(others) - {"images"}:
             images: Any = others.get("images", ())
-            return Said(role, content, images, label=f"prompt's message {number}", null=null)
+            return TemplateMessage(role, content, images, label=f"prompt's message {number}", null=null)
         case _:
             raise ConfigError(
                 f"message {number} of prompt must be a dict of 'role' ({', '.join(_ROLES)}) and 'content', perhaps "
@@ -80,11 +80,11 @@ def _turn(message: Any, number: int, null: Null) -> Turn:
             )
 
 
-class Said:
+class TemplateMessage:
     """A message of templates.
 
     Args:
-        role: who says it.
+        role: who speaks.
         content: the template of its text.
         images: templates of its images: each line that comes out is the URL or the path of one.
         label: what it is called in errors.
@@ -118,8 +118,8 @@ class Said:
         return [{"role": self.role, "content": [{"type": "text", "text": text}, *parts]}]
 
 
-class Held:
-    """The messages that a row holds in a field. They are data: sent as they are, not rendered.
+class Placeholder:
+    """The messages that a row has in a field. They are data: sent as they are, not rendered.
 
     Args:
         field: the field's name.
@@ -137,12 +137,12 @@ class Held:
         if self._field not in fields:
             known = ", ".join(map(str, fields)) or "no fields"
             raise PromptError(f"the prompt of {row_label(item)} lacks its field {self._field!r}; the row has: {known}")
-        held = fields[self._field]
-        if not isinstance(held, list):
-            raise PromptError(f"{self._field} of {row_label(item)} must be a list of messages, not {_kind(held)}")
-        for number, message in enumerate(held, start=1):
+        found = fields[self._field]
+        if not isinstance(found, list):
+            raise PromptError(f"{self._field} of {row_label(item)} must be a list of messages, not {_kind(found)}")
+        for number, message in enumerate(found, start=1):
             _check(message, f"message {number} in {self._field} of {row_label(item)}")
-        return list(held)
+        return list(found)
 
 
 def _check(message: Any, where: str) -> None:

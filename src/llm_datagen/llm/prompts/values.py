@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jinja2 import Undefined
 from jinja2.runtime import LoopContext, TemplateReference
 
-from llm_datagen.llm.prompts.bounds import Refused, bounded, check_json_indent
+from llm_datagen.llm.prompts.bounds import TemplateRefused, bounded, check_json_indent
 
 Null = Literal["empty", "error"]
 """What is written for a null: nothing; or the row fails."""
@@ -25,14 +25,16 @@ def text_of(value: Any, null: Null) -> str:
     JSON; of other types what their own ``__str__`` says.
 
     Raises:
-        Refused: when nothing good could be written: a method, a generator, bytes, or a null where that is an error.
+        TemplateRefused: when it is a method, a generator, bytes, or a null where that is an error.
         jinja2.UndefinedError: when it is undefined.
     """
     if isinstance(value, str | Undefined):
         return str(value)
     if value is None:
         if null == "error":
-            raise Refused('a null would be written: say what stands for it, {{ field or "none" }}, or set null="empty"')
+            raise TemplateRefused(
+                'a null would be written: say what stands for it, {{ field or "none" }}, or set null="empty"'
+            )
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -47,7 +49,7 @@ def json_of(value: Any, indent: int | None = None) -> str:
     """Return `value` as JSON: plain UTF-8, nothing escaped for HTML, keys in their order.
 
     Raises:
-        Refused: when it would be too large, or holds what JSON has no form for.
+        TemplateRefused: when it would be too large, or holds what JSON has no form for.
         jinja2.UndefinedError: when it is, or holds, something undefined.
     """
     check_json_indent(indent)
@@ -63,22 +65,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, _VIEWS):
         return list(value)
     _check_writable(value)
-    raise Refused(f"a value of the type {type(value).__name__} has no form in JSON")
+    raise TemplateRefused(f"a value of the type {type(value).__name__} has no form in JSON")
 
 
 def _check_writable(value: Any) -> None:
     kind: Any = type(value)
     if kind in _OWN:
-        raise Refused(f'{_OWN[kind]} is a name of Jinja2\'s own here: a field of that name is row["{_OWN[kind]}"]')
+        raise TemplateRefused(
+            f'{_OWN[kind]} is a name of Jinja2\'s own here: a field of that name is row["{_OWN[kind]}"]'
+        )
     if callable(value) and hasattr(value, "__name__"):
         # In Jinja2, joiner is the class Joiner, and range the function safe_range of the sandbox.
         name = (value.__name__.lower() if isinstance(value, type) else value.__name__).removeprefix("safe_")
         what = "the function" if getattr(value, "__self__", None) is None else "the method"
-        raise Refused(
+        raise TemplateRefused(
             f"{what} {name!r} would be written, as the row has no field of that name there: "
             f"call it, {name}(…), or correct the name"
         )
     if isinstance(value, Iterator):
-        raise Refused(f"a {kind.__name__} would be written, not what it yields: add | list or | join")
+        raise TemplateRefused(f"a {kind.__name__} would be written, not what it yields: add | list or | join")
     if callable(value) or kind.__str__ is object.__str__ or isinstance(value, bytes | bytearray):
-        raise Refused(f"a value of the type {kind.__name__} has no text: write what of it is meant")
+        raise TemplateRefused(f"a value of the type {kind.__name__} has no text: write what of it is meant")

@@ -1,4 +1,4 @@
-"""Why a record is no row: what a person must know to mend it."""
+"""Why a record is no row: what a person must know to fix it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LongRecord(bytes):
 
 
 def check_encoding(head: bytes) -> None:
-    """See to it that a file does not begin as one of another encoding.
+    """Check that a file does not begin as one of another encoding.
 
     Raises:
         ValueError: naming the encoding, and what to do.

@@ -30,7 +30,7 @@ class EncoderWithoutIds:
 
         It raises ValueError when the row has a column of the id's name already.
         """
-        return lambda row: self._encoder.encode(self._unnamed(row))
+        return lambda row: self._encoder.encode(self._without_id(row))
 
     def encode_other(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row that holds more than plain values, without its newline.
@@ -38,13 +38,13 @@ class EncoderWithoutIds:
         Raises:
             TypeError, ValueError: when the format cannot hold the row, or it has a column of the id's name already.
         """
-        return self._encoder.encode_other(self._unnamed(row))
+        return self._encoder.encode_other(self._without_id(row))
 
     def preamble(self) -> bytes:
         """Return what an empty file must begin with, once rows have been encoded."""
         return self._encoder.preamble()
 
-    def _unnamed(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _without_id(self, row: dict[str, Any]) -> dict[str, Any]:
         column = self._id_column
         if column is None:
             return {name: value for name, value in row.items() if name != ID_FIELD}
@@ -55,7 +55,7 @@ class EncoderWithoutIds:
 class KeepingEncoder(EncoderWithoutIds):
     """Encodes rows with their `_i`, and refuses those that could not be copied without it. See `EncoderWithoutIds`."""
 
-    def _unnamed(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _without_id(self, row: dict[str, Any]) -> dict[str, Any]:
         if self._id_column is not None:
             _check_free(row, self._id_column)
         return row

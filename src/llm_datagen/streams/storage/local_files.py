@@ -53,7 +53,7 @@ class LocalAppendFile:
             raise named(error, self._path) from error
 
     def _check_place(self) -> None:
-        """See to it that the file still has a name: what goes to a file that was removed is lost."""
+        """Check that the file still has a name: what goes to a file that was removed is lost."""
         if os.fstat(self._file.fileno()).st_nlink == 0 and not Path(self._path).exists():
             raise FileNotFoundError(errno.ENOENT, "The file was removed while it was being written", self._path)
 

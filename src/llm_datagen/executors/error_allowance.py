@@ -7,11 +7,11 @@ from typing import Protocol
 
 from llm_datagen.config import FailurePolicy
 
-_LOOKED_AT = 100
-"""Rows from which on a share is looked at."""
+_SHARE_ROWS = 100
+"""A share counts from this many rows on."""
 
 
-class Allowing(Protocol):
+class Allowance(Protocol):
     """Whom a worker asks. Any thread."""
 
     def take(self, rows: int, settled: int) -> bool:
@@ -43,8 +43,8 @@ class ErrorAllowance:
         with self._lock:
             failed, done = self._failed + rows, self.done + settled + rows
             is_share = isinstance(self._policy.max_errors, float)
-            if is_share and done < _LOOKED_AT:
-                is_allowed = failed < _LOOKED_AT
+            if is_share and done < _SHARE_ROWS:
+                is_allowed = failed < _SHARE_ROWS
             else:
                 is_allowed = not self._policy.is_exceeded(failed, done)
             if is_allowed:

@@ -66,7 +66,7 @@ def test_a_run_that_was_interrupted_is_shown_as_far_as_it_is_known(shell: Shell,
     shell.open_gate()
     command("resume", "a")
     shown = command("logs", "a", "--summary").stdout
-    assert "it was run again later: it was killed" in shown
+    assert "it ran again later: it was killed" in shown
     assert "; ended\n" in shown
     assert "1 lines of" not in shown
     assert "1 line of" in shown

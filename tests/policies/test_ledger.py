@@ -189,7 +189,7 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
     "the size of the seal": (edit_seal(size=12), "out.jsonl has .* bytes, but 12 when it was sealed"),
     "the checksum of the seal": (edit_seal(crc=12), "out.jsonl.*: the checksum is .*, 0000000c was committed"),
     "the rows covered by the seal": (edit_seal(cover=[[0, 29, 0, 290]]), "29 source rows are done, but .* are 30"),
-    "the format of the seal": (edit_seal(format=99), "out.jsonl.done is not the seal .* nothing accounts for .*out.jsonl"),
+    "the format of the seal": (edit_seal(format=99), "out.jsonl.done is not the seal .* nothing accounts for"),
     "the time of the seal": (edit_seal(sealed_at="2020-01-01"), "out.jsonl.done: the checksum of the seal differs"),
     "the seal written anew": (edit_seal(), "out.jsonl.done: the checksum of the seal differs"),
     "a byte of the source": (

@@ -19,7 +19,7 @@ from ..programs import Program
 from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
 
 CHILDREN = 70_000
-"""With `TEXT`, 9 MB: more than a spool holds in memory."""
+"""With `TEXT`, 9 MB: more than a spill file holds in memory."""
 
 TEXT = "x" * 100
 

@@ -1,1 +1,1 @@
-"""Tests of llm_datagen.streams: real files where the machine matters, disks in memory where every byte is tried."""
+"""Tests of llm_datagen.streams: real files where the machine matters, storage in memory where every byte is tried."""

@@ -1,4 +1,4 @@
-"""Disks that record what is done to them, and disks that fail; and streams that lie on them."""
+"""Storages that record what is done to them, or fail, and streams on them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from llm_datagen.streams.storage.memory import MemoryStorage
 
 
 class Crash(OSError):
-    """The disk does nothing from now on."""
+    """The storage does nothing from now on."""
 
 
 class CrashStorage:
-    """A disk that dies once `budget` is spent: a byte appended costs one, and so does any other change."""
+    """A storage that dies once `budget` is spent: a byte appended costs one, and so does any other change."""
 
     def __init__(self, budget: int, inner: MemoryStorage | None = None) -> None:
         self.inner = inner or MemoryStorage()
@@ -94,7 +94,7 @@ class _CrashFile:
 
 
 class RecordingStorage:
-    """A disk that writes down every change: (what, path)."""
+    """A storage that writes down every change: (what, path)."""
 
     def __init__(self, inner: Storage | None = None) -> None:
         self.inner: Storage = inner or MemoryStorage()

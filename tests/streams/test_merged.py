@@ -19,7 +19,7 @@ from ..support import write_jsonl
 
 
 def merged(folder: Path, *inputs: list[Any], naming: Any = "named") -> MergedStream:
-    """Return a stream of lanes a, b, …, each a sealed file with these rows."""
+    """Return a stream of the inputs a, b, …, each a sealed file with these rows."""
     uris = {}
     for name, rows in zip("abcdefgh", inputs, strict=False):
         path = write_jsonl(folder / f"{name} &=+.jsonl", rows)
@@ -33,7 +33,7 @@ def merged(folder: Path, *inputs: list[Any], naming: Any = "named") -> MergedStr
 
 @given(st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=4), st.integers(1, 5))
 def test_what_is_not_covered_is_read_in_the_order_of_each_input(inputs: list[list[bool]], rows: int) -> None:
-    """S1, S2, R2: any rows of any lane may be done; the others are read once, and complete the coverage."""
+    """S1, S2, R2: any rows of any input may be done; the others are read once, and complete the coverage."""
     with TemporaryDirectory() as folder:
         stream = merged(Path(folder), *([{"k": k} for k in range(len(merge_input))] for merge_input in inputs))
         places: dict[int, Span] = {}

@@ -195,7 +195,7 @@ def test_an_empty_stream_can_be_sealed_and_continued() -> None:
 
 
 def test_a_seal_survives_being_written_and_read() -> None:
-    """M17: the manifest is JSON that comes back whole."""
+    """M17: the seal is JSON that comes back whole."""
     seal = Seal(size=5, rows=1, crc=2, cover=(Span(0, 1, 2, 3),), ids=("a", 5), marks={"x": None}, complete=True)
     assert Seal.parse(seal.dump()) == seal
     assert Seal.parse(seal.dump()[:-3]) is None
@@ -205,7 +205,7 @@ def test_a_seal_survives_being_written_and_read() -> None:
 
 
 class LateStorage(RecordingStorage):
-    """A disk on which somebody tries to take the stream at the moment it is sealed."""
+    """A storage on which somebody tries to take the stream at the moment it is sealed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -99,7 +99,7 @@ STEPS = [(0, 2, False), (4, 6, False), (6, 7, True), (2, 3, False), (9, 11, Fals
 
 
 def copied(stream: Stream, **changed: bytes) -> Stream:
-    """Return a copy of the stream on another disk, with some files (data, commits, done) changed."""
+    """Return a copy of the stream on another storage, with some files (data, commits, done) changed."""
     copy = stream_on(MemoryStorage())
     for name, path in (("data", stream.path), ("commits", stream.commits_path), ("done", stream.done_path)):
         data = changed.get(name, stream.storage.read_all(path))

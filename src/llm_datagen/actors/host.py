@@ -1,4 +1,4 @@
-"""The host: an actor that has a pipeline, and runs it whenever it is told to. It outlives the runs."""
+"""The host: a long-lived actor that runs a pipeline whenever it is told to, and stays after each run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class HostedRun(Protocol):
 
 
 Launch = Callable[[Run | Resume, Recipient], HostedRun]
-"""Begins a run, and gives it the host. It may take a while: files are checked. Raises what stands in the way."""
+"""Begins a run that reports to the given recipient. May take a while: files are checked. Raises why it cannot begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +61,21 @@ class _Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """From a run: what it says of itself."""
+class _FromRun:
+    """From the run: its status, or an event."""
 
-    number: int
     message: StatusChanged | Event
 
 
 @dataclass(frozen=True, slots=True)
-class _Ear:
-    """What a run knows of its host: an older run is told from the one that is under way."""
+class _RunLink:
+    """What a run knows of its host. A run begins when the one before it has ended, so their messages come in order."""
 
     host: Recipient
-    number: int
 
     def tell(self, message: Any) -> None:
         """Pass a message on."""
-        self.host.tell(_Heard(self.number, message))
+        self.host.tell(_FromRun(message))
 
 
 class PipelineHost(Stage):
@@ -95,9 +93,8 @@ class PipelineHost(Stage):
         self._subscribers = Subscribers()
         self._run: HostedRun | None = None
         self._launcher: threading.Thread | None = None
-        self._number = 0
         self._is_under_way = False
-        self._put_off: list[Envelope[Any]] = []  # until the run that is being launched is known
+        self._deferred: list[Envelope[Any]] = []  # until the run that is being launched is known
         self._answer: Future[Any] = Future()
         self._stopped: list[Future[Any]] = []  # who has asked for the end, and waits
 
@@ -111,7 +108,7 @@ class PipelineHost(Stage):
         assert isinstance(inbox, AnsweringMailbox)
         return inbox
 
-    def handle(self, message: HostMessage | _Launched | _Heard) -> PipelineStatus | None:
+    def handle(self, message: HostMessage | _Launched | _FromRun) -> PipelineStatus | None:
         """Handle a message."""
         match message:
             case GetStatus():
@@ -120,12 +117,10 @@ class PipelineHost(Stage):
                 self._begin(message)
             case _Launched():
                 self._launched(message)
-            case Cancel() if self._launcher is not None:
-                self._put_off.append(Envelope(message))  # nobody waits for an answer
-            case _Heard(number=number) if self._launcher is not None and number == self._number:
-                self._put_off.append(Envelope(message))
+            case Cancel() | _FromRun() if self._launcher is not None:
+                self._deferred.append(Envelope(message))
             case Pause() | Unpause() | Reconfigure() if self._launcher is not None:
-                self._put_off.append(self._inbox.take())
+                self._deferred.append(self._inbox.take())
             case Cancel(reason=reason):
                 if self._run is not None:
                     self._run.cancel(reason)
@@ -133,11 +128,11 @@ class PipelineHost(Stage):
                 self._control_request(message)
             case Subscribe(ref=ref, kinds=kinds):
                 self._subscribers.add(ref, kinds)
-            case _Heard(number=number, message=heard):
-                if isinstance(heard, StatusChanged):
-                    self._came(number, heard.status)
+            case _FromRun(message=report):
+                if isinstance(report, StatusChanged):
+                    self._status_changed(report.status)
                 else:
-                    self._subscribers.publish(heard)
+                    self._subscribers.publish(report)
             case _:
                 refuse_unknown(message)
         return None
@@ -156,7 +151,7 @@ class PipelineHost(Stage):
                 stopped.set_result(None)
 
     def _end_run(self) -> None:
-        for envelope in self._put_off:
+        for envelope in self._deferred:
             self._dismiss(envelope)
         if self._launcher is not None:
             self._launcher.join()
@@ -175,17 +170,15 @@ class PipelineHost(Stage):
                 )
             )
         self._answer, self._is_under_way = self._inbox.answer(), True
-        self._number += 1
-        ear = _Ear(self.actor_ref, self._number)
-        launcher = threading.Thread(target=self._do_launch, args=(command, ear), name="datagen-launcher")
+        launcher = threading.Thread(target=self._do_launch, args=(command,), name="datagen-launcher")
         launcher.start()
         self._launcher = launcher
 
-    def _do_launch(self, command: Run | Resume, ear: _Ear) -> None:
+    def _do_launch(self, command: Run | Resume) -> None:
         run: HostedRun | None = None
         error: BaseException | None = None
         try:
-            self._run = run = self._launch(command, ear)
+            self._run = run = self._launch(command, _RunLink(self.actor_ref))
         except BaseException as caught:  # noqa: BLE001 - whoever has asked gets it
             error = caught
         try:
@@ -197,20 +190,17 @@ class PipelineHost(Stage):
         self._launcher = None
         if launched.error is not None:
             self._is_under_way = False
-            pipeline_id = (
-                launched.command.pipeline_id if isinstance(launched.command, Resume) else self._status.pipeline_id
-            )
-            failure = FailureRecord.of(launched.error)
-            self._subscribers.publish(PipelineFinished(pipeline_id, "failed", failure, launched.error))
+            command, failure = launched.command, FailureRecord.of(launched.error)
+            pipeline_id = command.pipeline_id if isinstance(command, Resume) else self._status.pipeline_id
+            finished = PipelineFinished(pipeline_id, "failed", failure, launched.error)
+            self._deferred.append(Envelope(_FromRun(finished)))  # after the last events of the run before it
             if not self._answer.done():
                 self._answer.set_exception(launched.error)
-        put_off, self._put_off = self._put_off, []
-        self._inbox.put_first(put_off)
+        deferred, self._deferred = self._deferred, []
+        self._inbox.put_first(deferred)
 
-    def _came(self, number: int, status: PipelineStatus) -> None:
-        """Take how a run is; the first word of a run answers whoever asked for it."""
-        if number != self._number:
-            return
+    def _status_changed(self, status: PipelineStatus) -> None:
+        """Take the run's status; the first one of a run is the reply to the command that began it."""
         self._status = status
         self._is_under_way = status.status not in ENDED
         if not self._answer.done():

@@ -35,7 +35,7 @@ from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import NodeReport, RunReport, Status
 from llm_datagen.streams import MergedStream, Sink, Span, Stream
-from llm_datagen.streams.dead_letters import bury_abandoned
+from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
@@ -238,7 +238,7 @@ class UnifiedNode(Binding):
             if source.read_as_is(follow=self.follow_input):
                 sink.tails = Tails(source, follow=self.follow_input)
             try:
-                bury_abandoned(sink, source, self.node_id, self.root)
+                dead_letter_abandoned(sink, source, self.node_id, self.root)
                 dispatched = self._dispatch_log()
             except BaseException:
                 sink.close()

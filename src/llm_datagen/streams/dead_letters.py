@@ -34,7 +34,7 @@ from llm_datagen.streams.source import Source
 _CHUNK_BYTES = 1 << 20
 
 RAW_BYTES = 1 << 20
-"""Bytes of a record that a letter keeps when there is no item: as JSON, a damaged one may take six times its size."""
+"""Bytes of a record that a dead letter keeps when there is no item: as JSON, a damaged one may be six times as long."""
 
 UNPARSED: Any = object()
 """In place of an item: the record could not be parsed."""
@@ -62,7 +62,7 @@ def read_dead_letters(
     Args:
         stream: the stream.
         position: where it stands, if that is known; else its seal or its commit log is asked.
-        checked: whether to refuse letters that are not, byte for byte, what was written.
+        checked: whether to refuse dead letters that are not, byte for byte, what was written.
 
     Raises:
         StreamCorruptError: on a line that is none, or when committed ones are missing.
@@ -108,7 +108,7 @@ def _lines(stream: StreamFiles, size: int) -> Iterator[bytes]:
 
 @functools.lru_cache(maxsize=1)
 def _time_text(milliseconds: int) -> str:
-    """Return a time as text: once for all letters of a millisecond."""
+    """Return a time as text: once for all dead letters of a millisecond."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
@@ -148,7 +148,7 @@ def dead_letter(
     return with_check(dumps(value))
 
 
-def bury_abandoned(sink: Sink, source: Source, node_id: str, root: RootNames | None) -> int:
+def dead_letter_abandoned(sink: Sink, source: Source, node_id: str, root: RootNames | None) -> int:
     """Dead-letter the rows that were handed out when the process died (at_most_once); return how many.
 
     Raises:

@@ -27,7 +27,7 @@ _HINT = "restore it, or start afresh with if_exists='overwrite'"
 class Fingerprint:
     """Checksums of the beginning of a stream, part by part.
 
-    Only what was read and is done with must be the same: behind that, an input may be mended, and may grow. As plain
+    Only what was read and is done with must be the same: behind that, an input may be edited, and may grow. As plain
     data: ``size`` of the input, bytes a ``part``, ``crcs`` (in hex, 8 digits per part; a list of numbers in earlier
     versions). Earlier versions kept a ``tail`` here, too; now commits do (`Tails`).
     """

@@ -1,4 +1,4 @@
-"""Why a record is no row: what a person must know to mend it."""
+"""Why a record is no row: what a person must know to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spool: records wait in memory or in a file without a name, and are all there in any case (M29)."""
+"""Spill files: records wait in memory or in a file without a name, and are all there in any case (M29)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def files_at_most(size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def spill_in(folder: Path | None) -> Iterator[Spill]:
-    """Make a spool, and close it."""
+    """Make a spill file, and close it."""
     with contextlib.closing(Spill(None if folder is None else str(folder))) as spill:
         yield spill
 
@@ -177,9 +177,9 @@ CHILD = """
 import sys
 from llm_datagen.streams.spill import Spill
 
-spool = Spill(sys.argv[1])
+spill = Spill(sys.argv[1])
 for _ in range(20):
-    spool.append([b"x" * 1000] * 1000, may_file=True)
+    spill.append([b"x" * 1000] * 1000, may_file=True)
 print("ready", flush=True)
 sys.stdin.read()
 """

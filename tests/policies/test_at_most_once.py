@@ -42,9 +42,7 @@ def chained(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job['kind']} {job['settings']}")
-def test_no_row_is_handed_out_twice_whatever_kills_the_process(
-    tmp_path: Path, jobs: Jobs, job: dict[str, Any]
-) -> None:
+def test_no_row_is_handed_out_twice_whatever_kills_the_process(tmp_path: Path, jobs: Jobs, job: dict[str, Any]) -> None:
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
     work = Work(jobs, tmp_path, 120, nap=0.001, mended=True, **job)
     while work.kills < 3 and work.kill_after(work.chance.randrange(1, 25)):
@@ -74,9 +72,7 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     assert len(lost) + len(lost_behind) <= 3 * 2 * (8 + 20)
 
 
-def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(
-    tmp_path: Path, jobs: Jobs
-) -> None:
+def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(tmp_path: Path, jobs: Jobs) -> None:
     """S2: the stream is finished, and nothing of its making is left over."""
     work = Work(jobs, tmp_path, 20, mended=True, settings=ONCE)
     fault = {"operation": "remove", "path": "*.dispatched", "hit": 3}  # the first two are of the start

@@ -96,9 +96,7 @@ def test_a_run_that_is_killed_three_times_gives_the_rows_of_a_run_in_peace(
 
 
 @pytest.mark.parametrize("config", [{"kind": "item", "ordered": True}, {"kind": "batch", "protocol": "csv"}])
-def test_worker_processes_die_with_the_run_that_is_killed(
-    tmp_path: Path, jobs: Jobs, config: dict[str, Any]
-) -> None:
+def test_worker_processes_die_with_the_run_that_is_killed(tmp_path: Path, jobs: Jobs, config: dict[str, Any]) -> None:
     """M21, R2, F2: with operators in processes of their own the promises are the same, and none of these is left."""
     job = {"folder": str(tmp_path), "nap": 0.001, "executor": "process", **config}
     jobs.orphans.clear()
@@ -173,9 +171,7 @@ def test_a_kill_in_the_middle_of_any_change_of_the_disk_is_survived(
     assert crash_at_every_change(jobs, job, 6, torn=streaming, first=1 + streaming, step=7) > 20
 
 
-def test_a_kill_in_the_middle_of_any_change_is_survived_by_an_output_without_ids(
-    tmp_path: Path, jobs: Jobs
-) -> None:
+def test_a_kill_in_the_middle_of_any_change_is_survived_by_an_output_without_ids(tmp_path: Path, jobs: Jobs) -> None:
     """S1, R2: the rows with their ids, and the copy without them, both exactly once. The copying comes last."""
     job = {"folder": str(tmp_path), "async_mode": False, "parallel_size": 1, "batch_size": 4, "keep_ids": False}
     assert crash_at_every_change(jobs, {**job, "streaming": False}, 6, torn=True, first=30, step=5) > 45
@@ -214,9 +210,7 @@ def test_sixty_kills(tmp_path: Path, jobs: Jobs, config: dict[str, Any], seed: i
 
 
 @pytest.mark.parametrize("kind", ["item", "async", "batch"])
-def test_a_run_that_is_killed_while_it_is_paused_goes_on_with_a_resume(
-    tmp_path: Path, jobs: Jobs, kind: str
-) -> None:
+def test_a_run_that_is_killed_while_it_is_paused_goes_on_with_a_resume(tmp_path: Path, jobs: Jobs, kind: str) -> None:
     """M21, M30: no call was made between the answer and the kill; a resume is not paused, and gives the right rows."""
     job: dict[str, Any] = {"folder": str(tmp_path), "kind": kind, "nap": 0.002, "pause_at": 60}
     write_jsonl(tmp_path / "in.jsonl", numbered(200))

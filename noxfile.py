@@ -48,7 +48,7 @@ def integration(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """Run the long and random tests."""
     _install(session, "test")
-    session.run("python", "-m", "pytest", "-m", "slow or torture", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "nightly", *session.posargs)
 
 
 @nox.session

@@ -163,8 +163,8 @@ class _Family:
     def _copies(self, step: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say what became of rows that are copied without their ids: what is done and no dead letter is there."""
         yield from self._dead_letters(step, source, origin)
-        if step.stream.is_in_memory and not step.is_there:
-            return  # it may have gone with its process
+        if step.has_gone:
+            return
         for row_id, item, number in source.rows_named(set(origin.heirs)):
             if row_id in origin.heirs and row_id not in origin.fruitful:
                 relation = self._relation(step, row_id, is_heir=True)
@@ -173,8 +173,8 @@ class _Family:
 
     def _ends(self, step: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Say of which rows nothing came, and why."""
-        if step.stream.is_in_memory and not step.is_there:
-            return  # it may have gone with its process
+        if step.has_gone:
+            return
         for row_id, number in origin.heirs.items():
             if number is not None and row_id not in origin.fruitful:
                 relation = "itself" if row_id == self._asked else "descendant"

@@ -26,6 +26,7 @@ from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.tails import Tails
 
 FINDINGS_SHOWN = 20
@@ -154,7 +155,7 @@ class _Check:
     def _source_ids(self) -> dict[Id, int] | None:
         """Return the rows of the source: their ids, and their numbers; None when they cannot be had."""
         source = self._source
-        if not source.exists() and self._may_be_absent():
+        if not all(stream.exists() for stream in streams_of(source)) and self._may_be_absent():
             return None
         with self.account.finding_errors("the source cannot be read: "):
             # What another program wrote may have lines that are no rows; what a node wrote, not.
@@ -170,7 +171,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if self._source.is_in_memory:
+        if any(stream.is_in_memory for stream in streams_of(self._source)):
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
@@ -287,7 +288,7 @@ class _Check:
                     f"{total} rows"
                 )
         if account.pending is not None and (account.pending < 0 or (account.complete and account.pending)):
-            size = self._source.size() or 0
+            size = size_of(self._source) or 0
             has_grown = source_size is not None and size > source_size and account.pending > 0
             account.find(
                 f"the output is {'sealed' if account.complete else 'open'}, and {account.pending} rows are pending"

@@ -9,7 +9,7 @@ Layout:
     stack.py          the layers of an operator, from the outside to the network:
     observer.py       calls are noted, for a preview
     cache/            the response cache (and cassettes, for tests)
-    pool/             tries again; which endpoint is asked; circuit breakers; outages
+    pool/             retries; which endpoint is asked; circuit breakers; outages
     limits/           delays calls until the endpoint's limits have room
     cost/             what each try costs, and whether the run may spend that
     http/             one HTTP call, and what providers do differently

@@ -33,7 +33,7 @@ class Endpoint:
         api_key: the key; a text is wrapped, so that it does not show.
         api_key_env: the environment variable that holds the key; None: the adapter's.
         adapter: the API that it speaks, see `adapter_of`.
-        weight: its share of the calls, beside the other weights of the pool.
+        weight: its share of the calls, relative to the other weights of the pool.
         requests_per_minute: calls that it allows within any minute; None: as many as are wanted.
         tokens_per_minute: tokens, of prompts and answers together, in the same way.
         timeout: seconds that one try of a call may take in all; None: as the operator says.

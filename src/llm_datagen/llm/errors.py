@@ -34,10 +34,10 @@ class LLMRequestError(LLMError):
         is_free: whether it is certain that it costs nothing: it was refused, or never reached the endpoint.
         left: what it said is left of its limits; None when it said nothing.
         amounts_to: the HTTP status that the failure amounts to, where the body says it better than the status: 429 for
-            a rate limit that is sent as 403; else `status`. 200: the endpoint is there, and this call got no answer.
+            a rate limit that is sent as 403; else `status`. 200: the endpoint works, and this call got no answer.
         usage: the token counts of a call that was served, and whose answer is none; empty when not said.
         is_served: whether the endpoint began to answer (HTTP 200), so that the call counts.
-        is_local: whether this machine is the reason, such as too many open files; it says nothing of the endpoint.
+        is_local: whether this machine is the reason, such as too many open files; that shows nothing of the endpoint.
     """
 
     def __init__(

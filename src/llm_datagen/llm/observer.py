@@ -122,7 +122,7 @@ class ObserverLayer(Layer):
 
 
 def is_observed() -> bool:
-    """Return whether somebody observes calls, and waits for the end."""
+    """Return whether calls are observed, so that somebody waits for the end."""
     return bool(_observers)
 
 

@@ -55,8 +55,8 @@ class LLMOperator(BaseOperator):
         adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
             `ChatAdapter`: an instance, a class, or ``"module:Name"``.
         endpoints: a pool in place of `model`, `base_url` and the key: an `Endpoint` each, or a dict such as
-            ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. A try that
-            fails in passing goes to another endpoint at once.
+            ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. After a
+            transient error, a try goes to another endpoint at once.
         strategy: how the pool chooses: ``weighted``, each gets its share of the calls; ``ordered``, the first one that
             answers.
         outage_after: seconds that no endpoint may answer before the run fails; 0: it fails at once. Until then calls
@@ -64,8 +64,8 @@ class LLMOperator(BaseOperator):
         output: a column name for a text answer; or a JSON schema (dict), a pydantic model class, or
             ``"module:Name"`` of one of them, for an answer whose fields become columns. A list of objects, such as
             ``list[Model]``, becomes a row of each.
-        extra_columns: columns of what comes beside the text: ``{"reasoning": column}`` (a text, also from a
-            think block, which is taken off the answer then), ``"tool_calls"`` (the
+        extra_columns: columns of what comes besides the text: ``{"reasoning": column}`` (a text, also from a
+            think block, which is removed from the answer then), ``"tool_calls"`` (the
             calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
@@ -80,8 +80,8 @@ class LLMOperator(BaseOperator):
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
         max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
-        max_retries: how often a call is made again that failed in passing: HTTP 408, 409, 425, 429 and 5xx, no
-            connection, no answer in time, a body that is damaged. ``Retry-After`` is kept to.
+        max_retries: how often a call is repeated after a transient error: HTTP 408, 409, 425, 429 and 5xx, no
+            connection, no answer in time, a damaged body. ``Retry-After`` is respected.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
         requests_per_minute: how many calls the endpoint allows within any minute; None: as many as are wanted.
             Nodes and pipelines of this process with the same endpoint, key and model share the limit.

@@ -2,7 +2,7 @@
 
     ObserverLayer            notes it, for a preview and a plan
     CacheLayer               answers it, if its answer is stored; stores a new answer before anyone sees it
-    RetryLayer               makes it again when its failure may pass
+    RetryLayer               repeats it after a transient error
     Pool                     chooses an endpoint, and the next one when that fails; while all are down, calls wait
       Member                 puts the endpoint's own model and params in; probes it while it is down
       LimitLayer             waits for calls and tokens per minute, and for a place among the calls in flight

@@ -77,7 +77,7 @@ class ChatAnswer:
         finish_reason: why the model stopped, such as ``stop`` or ``length``, in the word of the endpoint; None when not
             said.
         ending: what that makes of the answer; None: what the word means in general.
-        extras: what came beside the text, as JSON data: ``reasoning`` (a text), ``refusal`` (a text), ``tool_calls``
+        extras: what came besides the text, as JSON data: ``reasoning`` (a text), ``refusal`` (a text), ``tool_calls``
             (a list, as the endpoint sent it), ``logprobs``; only what there is.
         usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, ``cached_tokens`` and
             ``cache_write_tokens`` (those of the prompt that came from the endpoint's cache, and went into it).
@@ -120,7 +120,7 @@ class Parsed:
 
     Attributes:
         rows: the columns of each row.
-        is_repaired: whether something was taken off, or replaced, that kept it from being read as it is.
+        is_repaired: whether something had to be removed, or replaced, before it could be read.
     """
 
     rows: list[dict[str, Any]]

@@ -9,6 +9,6 @@ Layout:
     json_schema.py JSON schemas, checked
     reading.py     JSON, also out of what models put around it
     columns.py     no column of the row is overwritten
-    extras.py      what comes beside the text, as columns
+    extras.py      what comes besides the text, as columns
     provenance.py  where an answer comes from: the column _meta
 """

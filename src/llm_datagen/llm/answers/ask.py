@@ -1,4 +1,4 @@
-"""Asks for one answer that can be used: again, with what is wrong with it, after one that cannot."""
+"""Asks for an answer that can be used; after one that cannot, asks for a repair of it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Asker:
         transport: makes the calls.
         answers: what an answer must look like.
         max_repairs: how often the model is asked again after an answer that does not look so.
-        extras: what beside the text becomes columns: by that, an answer may be a call of a tool, without a text; and a
-            think block is taken off the text, and counts as what the endpoint sent as reasoning.
+        extras: what else of an answer becomes columns: then an answer may be a call of a tool, without a text; and a
+            think block is removed from the text, and counts as what the endpoint sent as reasoning.
         cache: the layer of `transport` that stores answers; None for none.
     """
 
@@ -97,7 +97,7 @@ class Asker:
         return Answered(parsed, answers)
 
     async def _usable(self, request: ChatRequest, asked: list[Call]) -> tuple[Parsed, str | None]:
-        """Return what the answer becomes, and the think block that was taken off it."""
+        """Return what the answer becomes, and the think block that was removed from it."""
         while True:
             answer = await self._transport.complete(request)
             asked.append((request, answer))

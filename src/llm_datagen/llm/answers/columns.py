@@ -1,4 +1,4 @@
-"""Columns of an answer beside those that the row has: nothing is overwritten unless it is asked for."""
+"""The columns of an answer are added to those of the row: nothing is overwritten unless the user says so."""
 
 from __future__ import annotations
 

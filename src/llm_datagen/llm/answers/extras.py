@@ -1,4 +1,4 @@
-"""What comes beside the text of an answer, and the columns that it becomes."""
+"""What an answer has besides its text, and the columns that it becomes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm.types import ChatAnswer
 
 EXTRAS = ("reasoning", "tool_calls", "logprobs")
-"""What an answer may have beside its text, see `ChatAnswer.extras`."""
+"""What an answer may have besides its text, see `ChatAnswer.extras`."""
 
 
 class ExtraColumns:
-    """The columns of what comes beside the text.
+    """The columns of what an answer has besides its text.
 
     Args:
         given: the column of each, by the names of `EXTRAS`; None for none.
@@ -22,7 +22,7 @@ class ExtraColumns:
     Attributes:
         columns: their names.
         takes_tool_calls: whether calls of tools become a column, so that an answer may have no text.
-        takes_reasoning: whether thoughts become a column, so that a think block is taken off the text.
+        takes_reasoning: whether thoughts become a column, so that a think block is removed from the text.
 
     Raises:
         ConfigError: when it is no such mapping, or a column is taken.

@@ -1,4 +1,4 @@
-"""Why an answer is no data, before anybody looks at its text."""
+"""Why an answer is not data, whatever its text is."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The JSON of an answer: read as it is, or else out of what models put around it.
 
-Nothing is guessed. What is taken off cannot be data: a byte order mark, a think block, fences, prose, a comma after the
+Nothing is guessed. What is removed cannot be data: a byte order mark, a think block, fences, prose, a comma after the
 last element, a list around the only object, a second copy of the same. What may have lost something on its way is not
 read: JSON that does not end, or two objects that differ. Nor is what comes as an example, with no answer beside it.
 """
@@ -38,7 +38,7 @@ class Reading(NamedTuple):
 
     Attributes:
         value: JSON data: exact integers, no NaN, no lone surrogates.
-        is_repaired: whether something had to be taken off, or replaced.
+        is_repaired: whether something had to be removed, or replaced.
     """
 
     value: Any
@@ -50,7 +50,7 @@ def read_json(text: str, *, lenient: bool, wants: type[dict[str, Any]] | type[li
 
     Args:
         text: the answer.
-        lenient: whether what stands around it is taken off; else the answer must be JSON and nothing else.
+        lenient: whether what stands around it is removed; else the answer must be JSON and nothing else.
         wants: what is looked for, ``dict`` or ``list``. JSON that is neither is returned as it is.
 
     Raises:

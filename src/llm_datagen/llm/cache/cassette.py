@@ -104,7 +104,7 @@ def with_cassette(inner: Transport, *, pool: str, own: Collection[str] = ()) -> 
 
 
 def plays_only() -> bool:
-    """Return whether no call can reach an endpoint, so that its limits need not be kept to."""
+    """Return whether no call can reach an endpoint, so that its limits do not matter."""
     path, mode = os.environ.get(CASSETTE_VARIABLE), os.environ.get(MODE_VARIABLE) or "none"
     if not path:
         return False

@@ -74,7 +74,7 @@ class Cassette:
         """Return the next recorded answer to `request`; None when there is none, and it may be recorded.
 
         Raises:
-            LLMRequestError: when that call failed. ``Retry-After`` is not said again: nobody need wait.
+            LLMRequestError: when that call failed. ``Retry-After`` is left out: there is nothing to wait for.
             CassetteError: when there is none, and nothing may be recorded.
         """
         key = key_of(request)
@@ -89,7 +89,7 @@ class Cassette:
         raise self._not_found(request, len(calls))
 
     def record(self, request: ChatRequest, result: ChatAnswer | LLMRequestError) -> None:
-        """Append a call; not one that failed for its key, or of this machine: it says nothing of the pipeline.
+        """Append a call; not one that failed for its key, or of this machine: that shows nothing of the pipeline.
 
         Raises:
             CassetteError: when it cannot be written.

@@ -95,7 +95,7 @@ class CacheLayer(Layer):
             await asyncio.wait([first])
 
     async def discard(self, calls: Sequence[Call]) -> None:
-        """Forget answers, because nobody can use them: the next time they are asked for anew.
+        """Forget answers that cannot be used: the next time, the calls are made again.
 
         What another row has got for an equal request meanwhile stays.
 
@@ -193,7 +193,7 @@ def _read(key: bytes, stored: bytes) -> ChatAnswer | None:
 
 
 def _is_cacheable(request: ChatRequest, answer: ChatAnswer) -> bool:
-    """Return whether an answer may be cached: it is there, and whole."""
+    """Return whether an answer may be cached: it has come, and it is whole."""
     has_text = answer.text is not None and answer.ends is Ending.FINISHED
     return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
 

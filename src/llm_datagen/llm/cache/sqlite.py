@@ -17,7 +17,7 @@ from llm_datagen.llm.errors import CacheError
 
 _APPLICATION_ID = 0x4C4C4D4A
 _FORMAT = 2
-"""2: an answer says what its end makes of it, and has a checksum. 1 is read: what ended its answers is judged anew."""
+"""2: an answer has its ending and a checksum. 1 is read, too: the ending is then found from its finish reason."""
 _EARLIER = (1,)
 _BUSY_SECONDS = 30.0
 

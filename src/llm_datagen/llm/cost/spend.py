@@ -63,7 +63,7 @@ class Spend:
 
     @classmethod
     def join(cls, key: Any, folder: Path | None) -> Spend:
-        """Return the one of `key`, opened if nobody has it yet; `leave` it in the end.
+        """Return the one of `key`, opened if it is not open yet; `leave` it in the end.
 
         Args:
             key: what stands for the run in this process.
@@ -136,7 +136,7 @@ class Spend:
             self._note("settle", call, *spent)
 
     def lose(self, call: int) -> None:
-        """A call is over, and nobody knows what it cost: its reservation counts as spent."""
+        """A call is over, and what it cost is unknown: its reservation counts as spent."""
         with self._lock:
             need = self._calls[call]
             self._end(call, need)

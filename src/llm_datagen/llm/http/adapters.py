@@ -25,7 +25,7 @@ class Reply:
         usage: token counts: ``prompt_tokens`` and ``completion_tokens``, perhaps ``total_tokens``, and
             ``cached_tokens`` and ``cache_write_tokens``, the parts of the prompt that the provider took from its cache
             and put into it.
-        extras: what came beside the text, as JSON data, by the names of `ChatAnswer.extras`.
+        extras: what came besides the text, as JSON data, by the names of `ChatAnswer.extras`.
         model: the model that answered, as the provider says; None when it does not.
     """
 
@@ -111,7 +111,7 @@ class ChatAdapter(ABC):
 
 
 class OpenAIAdapter(ChatAdapter):
-    """Chat completions, which most providers and servers of models speak beside OpenAI."""
+    """Chat completions, which most providers and model servers speak, not only OpenAI."""
 
     base_url = "https://api.openai.com/v1"
     base_url_env = "OPENAI_BASE_URL"

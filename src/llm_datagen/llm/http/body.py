@@ -1,4 +1,4 @@
-"""The body of a response: read up to a bound, also when it is compressed, and taken apart as JSON."""
+"""The body of a response: read up to a bound, also when it is compressed, and parsed as JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> tuple[bytes,
 
 
 def parsed(content: bytes) -> Any:
-    """Return the JSON of a body: also with what strict parsers refuse, where a good answer may stand beside it.
+    """Return the JSON of a body: also with what strict parsers refuse, next to which there may be a good answer.
 
     ``NaN``, integers of any length, raw control characters, a byte order mark. What is no Unicode becomes U+FFFD.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 OK = 200
-"""What a failure amounts to that is of this call alone: the endpoint is there, and the next try may get an answer."""
+"""What a failure amounts to that concerns this call alone: the endpoint works, and the next try may get an answer."""
 
 HINTS = {
     400: "check model, params and the schema",

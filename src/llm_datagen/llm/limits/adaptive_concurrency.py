@@ -1,6 +1,6 @@
-"""How many calls may be in flight: fewer when the endpoint lastingly turns calls away (429), else more again.
+"""Adaptive concurrency: fewer calls in flight while the endpoint keeps answering 429, more again afterwards.
 
-Additive increase, multiplicative decrease. There is no limit until calls are turned away lastingly: when 429s come
+Additive increase, multiplicative decrease. There is no limit until 429s are sustained: when they come
 for more than `SUSTAINED_SECONDS`, and are more than a tenth of the answers. Single ones, and a burst of them, change
 nothing: those calls are tried again. Then the limit falls to 0.7 of the calls in flight, and rises by one after
 three times as many answers in a row as it allows calls.

@@ -7,14 +7,14 @@ import math
 from llm_datagen.llm.types import Quota
 
 MAX_RESET_SECONDS = 600.0
-"""The longest wait: what is there again later is a used-up quota, and the endpoint's own error says so."""
+"""The longest wait: a quota that comes back later is used up, and the endpoint's own error says so."""
 
 
 class HeaderQuota:
     """How much may be sent by what the endpoint has said: of requests, or of tokens. Not safe for several threads.
 
     An answer says what was left when its call was booked. What was sent after that call may have been booked or not;
-    it is taken off, so that the endpoint is never asked for more than it has. When nothing is left, the calls wait
+    it is subtracted, so that the endpoint is never asked for more than it has. When nothing is left, the calls wait
     for the reset, or for an answer that says otherwise.
     """
 
@@ -46,7 +46,7 @@ class HeaderQuota:
         self._reset_at = now + quota.reset
 
     def spend(self, amount: int) -> None:
-        """Take off what is sent now."""
+        """Subtract what is sent now."""
         self._remaining -= amount
 
     def room_at(self, amount: int, now: float) -> float:

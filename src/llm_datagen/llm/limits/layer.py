@@ -71,7 +71,7 @@ class LimitLayer(Layer):
             self._limiter.attach(self._limits)
 
     def takes(self, request: ChatRequest) -> bool:
-        """Return whether a minute has the tokens for the call at all."""
+        """Return whether the tokens of a minute are enough for the call at all."""
         limit = None if self._limiter is None else self._limiter.limits.tokens_per_minute
         return limit is None or least_tokens(request) <= limit
 

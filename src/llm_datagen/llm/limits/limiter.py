@@ -1,7 +1,7 @@
-"""Who may call an endpoint now.
+"""The limiter of an endpoint: which call may be made now.
 
 Calls queue, and the first in the queue goes first: a large call is not overtaken by small ones. A limiter has
-no thread and no timer. Whoever is first in the queue is told how long to wait, and is woken when it may go earlier.
+no thread and no timer. The first in the queue learns how long to wait, and is woken when it may go earlier.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class CallOutcome:
     """How a call ended.
 
     Attributes:
-        used: its tokens; None when nobody said: then what it might have used counts.
+        used: its tokens; None when not said: then what it might have used counts.
         is_answered: whether there is an answer.
-        is_throttled: whether the endpoint said that there are too many calls (429).
+        is_throttled: whether the endpoint answered 429.
         retry_after: seconds that it asked to wait.
         left: what it said is left of its limits.
     """
@@ -74,8 +74,8 @@ class Waiter:
 
     Args:
         tokens: that the call may use.
-        wake: called when `Limiter.turn` is worth asking again, from any thread; raises RuntimeError when nobody is
-            there any more.
+        wake: called when `Limiter.turn` is worth asking again, from any thread; raises RuntimeError when nobody
+            waits any more.
     """
 
     __slots__ = ("asks_at", "tokens", "wake")
@@ -124,7 +124,7 @@ class Limiter:
             self._wake_first()
 
     def is_idle(self) -> bool:
-        """Return whether there is nothing here to be remembered: nobody is attached, and the last minute is over."""
+        """Return whether it can be forgotten: no layer is attached, and nothing was sent within the last minute."""
         with self._lock:
             self._window.forget(self._clock())
             return not (self._given or self._queue or self._window.requests)

@@ -1,8 +1,8 @@
 """What was sent within the last minute: requests and tokens, exactly.
 
-A call counts from the moment it is sent until a minute after it ended. The endpoint books it at some moment between
-the two, and nobody says when: this way every minute of the endpoint's own holds at most what is counted here at the
-moment at which its last call was sent, whichever moments it goes by. The price: at calls of L seconds, 60 / (60 + L) of
+A call counts from the moment it is sent until a minute after it ended. The endpoint books it at some unknown moment
+between the two: this way every minute of the endpoint's own has at most what is counted here at the moment at which its
+last call was sent, whichever moments it goes by. The price: at calls of L seconds, 60 / (60 + L) of
 the limit is used.
 """
 

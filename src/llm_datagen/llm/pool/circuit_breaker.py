@@ -13,7 +13,7 @@ from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 FAILURES_BEFORE_PING = 5
-"""So many failures in a row, with no answer between them, and the endpoint is pinged."""
+"""Consecutive failures after which the endpoint is pinged."""
 
 FIRST_PROBE_SECONDS = 0.5
 MAX_PROBE_SECONDS = 30.0
@@ -23,11 +23,11 @@ class FailureKind(enum.Enum):
     """What a failed call says of its endpoint."""
 
     ANSWERS = enum.auto()
-    """It is there: the request was wrong, or comes too early."""
+    """It answers: the request was wrong, or comes too early."""
     FAILS = enum.auto()
     """It failed: no connection, no answer in time, HTTP 5xx, a damaged body. The request may be the cause."""
     REFUSES = enum.auto()
-    """It lets nobody in, as far as this call shows: a wrong key, URL or model, a used-up quota."""
+    """It refuses every call, as far as this one shows: a wrong key, URL or model, a used-up quota."""
     NOT_REACHED = enum.auto()
     """The call did not get there, for a reason of this machine: nothing is known of the endpoint."""
 
@@ -66,7 +66,7 @@ class CircuitBreaker:
     Attributes:
         is_open: whether no call but a probe may go through: the endpoint is down.
         error: the call that opened it.
-        refuses: whether the endpoint lets nobody in, so that waiting does not help.
+        refuses: whether the endpoint refuses every call, so that waiting does not help.
         since: when it opened, a monotonic time in seconds.
         since_text: the same for people, in UTC.
 

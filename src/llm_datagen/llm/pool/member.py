@@ -15,7 +15,7 @@ from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 PING = ({"role": "user", "content": "ping"},)
-"""What an endpoint is asked to find out whether a failure is its own, or due to what a row asked for."""
+"""The ping: it shows whether a failure is the endpoint's, or due to what a row asked for."""
 
 
 class Member(Layer):
@@ -26,7 +26,7 @@ class Member(Layer):
         inner: makes one try of a call there.
         breaker: of the endpoint, shared with its layer.
         limited: the layer of `inner` that knows its limits; None when there is none.
-        pings: whether it can be asked if it is there; else a failure is always the call's own.
+        pings: whether it can be pinged; else a failure is always the call's own.
         clock: returns monotonic seconds.
 
     Attributes:
@@ -147,7 +147,7 @@ class Member(Layer):
         return replace(request, model=endpoint.model, params=params)
 
     async def _send_ping(self, request: ChatRequest) -> LLMRequestError | None:
-        """Return None when the endpoint is there."""
+        """Send a ping; return its error, or None when the endpoint answers."""
         ping = replace(
             request, messages=PING, params={"max_tokens": 1}, model=self.endpoint.model, row="a probe", is_probe=True
         )

@@ -1,4 +1,4 @@
-"""The pool: a call goes to one of several endpoints, and to another one when that fails in passing."""
+"""The pool: a call goes to one of several endpoints, and to another one after a transient error."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ _POLL_SECONDS_PER_CALL = 0.001
 class Pool:
     """Makes one try of a call, at one member after the other until one answers. A single endpoint is a pool of one.
 
-    A member that is down gets no call but probes. While all are down, calls wait; also while the limits of all have no
-    room.
+    A member that is down gets no call but probes. Calls wait while all are down, or while the limits of none have room.
 
     Args:
         members: the endpoints, the preferred one first.

@@ -1,4 +1,4 @@
-"""Tries again: a call that failed in passing is made again after a pause, while other rows go on."""
+"""Retries: a call with a transient error is repeated after a pause, while other rows go on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_SHORTAGES = 20
 
 
 class RetryLayer(Layer):
-    """Makes a call again when it failed in passing.
+    """Repeats a call after a transient error.
 
     The pause before a try is random, up to `retry_wait` doubled with each try and at most 60 seconds; never less than
     the endpoint asked for by ``Retry-After``. After a connection that was cut, or a damaged body, the first new try
@@ -33,7 +33,7 @@ class RetryLayer(Layer):
         max_retries: how many tries may follow the first one.
         retry_wait: seconds that the first pause takes at most.
         is_down: asked when a call has used up its tries: whether its endpoint is down, so that the failure is not the
-            call's. Then its tries begin anew.
+            call's. Then its tries are counted from 1 again.
         sleep: how to wait before a request is made again.
     """
 

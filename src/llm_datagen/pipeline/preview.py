@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
-from llm_datagen.pipeline.blueprint import node_of_entry
 from llm_datagen.pipeline.fan_out import Selector
+from llm_datagen.pipeline.node_entries import node_of_entry
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory

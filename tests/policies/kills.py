@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.verify import NodeAccount, verify
+from llm_datagen.runs.account import NodeAccount
+from llm_datagen.runs.verify import verify
 
 from ..support import bag, eventually, lines, numbered, write_jsonl
 from .helpers import dead_letters_of

@@ -8,12 +8,13 @@ from typing import Any, Self
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
-from llm_datagen.operators import FunctionOperator, as_operator
+from llm_datagen.operators import FunctionOperator, Operator, as_operator
 from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import MergedStream, Source, Stream, StreamFactory
+from llm_datagen.streams.source import streams_of
 
 
 class Binding:
@@ -87,8 +88,8 @@ class Binding:
         else:
             self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
         sources: list[Source] = [self._input, *self._named_inputs.values()]
-        for source in sources:
-            source.anchor()
+        for stream in (stream for source in sources for stream in streams_of(source)):
+            stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
         written = {self._output.place, *(output.place for output in outputs)}
         for source in sources:
@@ -108,7 +109,7 @@ class Binding:
         is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
         return self.set_operator(func if is_operator else FunctionOperator(func, batch=True))
 
-    def set_operator(self, operator: Any) -> Self:
+    def set_operator(self, operator: Operator) -> Self:
         """Say what the node does: an operator, or a function of one item.
 
         Raises:

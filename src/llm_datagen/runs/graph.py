@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.export import is_export
-from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Source, StreamFactory
+from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import size_of, streams_of
 
 _NEEDLES = 50
 """Up to so many ids are searched in undecoded records; with more, all records are decoded."""
@@ -47,7 +48,12 @@ class StreamNode:
     @property
     def is_there(self) -> bool:
         """Whether there is any data."""
-        return self.stream.size() is not None
+        return size_of(self.stream) is not None
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether there is no data, and it may have gone with its process."""
+        return not self.is_there and any(stream.is_in_memory for stream in streams_of(self.stream))
 
     def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
         """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
@@ -106,7 +112,7 @@ def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
         if any(place in written and place not in nodes for place in source.places) and waiting:
             waiting.append(entry)  # nodes may be wired in any order
             continue
-        for stream, _ in source.parts(Coverage()):
+        for stream in streams_of(source):
             nodes.setdefault(stream.place, StreamNode("input", stream, root=root_names(entry)))
         if isinstance(source, MergedStream) and source.place not in nodes:  # two nodes may merge the same streams
             nodes[source.place] = _merged(source, nodes)

@@ -163,8 +163,8 @@ class _Relatives:
     def _copies(self, node: StreamNode, source: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Yield the fates of rows that are copied without ids: done, unless dead-lettered."""
         yield from self._dead_letters(node, source, origin)
-        if node.stream.is_in_memory and not node.is_there:
-            return  # its process may have ended
+        if node.has_gone:
+            return
         for row_id, item, number in source.rows_named(set(origin.descendants)):
             if row_id in origin.descendants and row_id not in origin.with_results:
                 relation = self._relation(node, row_id, is_descendant=True)
@@ -173,8 +173,8 @@ class _Relatives:
 
     def _ends(self, node: StreamNode, origin: _Origin) -> Iterator[Trace]:
         """Yield the rows without results, and why."""
-        if node.stream.is_in_memory and not node.is_there:
-            return  # its process may have ended
+        if node.has_gone:
+            return
         for row_id, number in origin.descendants.items():
             if number is not None and row_id not in origin.with_results:
                 relation = "itself" if row_id == self._asked else "descendant"

@@ -23,6 +23,7 @@ from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.tails import Tails
 
 _COUNTED = {
@@ -96,7 +97,7 @@ class _Check:
     def _source_ids(self) -> dict[Id, int] | None:
         """Return the rows of the source, numbers by ids; None when it cannot be read."""
         source = self._source
-        if not source.exists() and self._may_be_absent():
+        if not all(stream.exists() for stream in streams_of(source)) and self._may_be_absent():
             return None
         with self.account.finding_errors("the source cannot be read: "):
             # A file of another program may have lines that are no rows; a node's output may not.
@@ -112,7 +113,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if self._source.is_in_memory:
+        if any(stream.is_in_memory for stream in streams_of(self._source)):
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
@@ -229,7 +230,7 @@ class _Check:
                     f"{total} rows"
                 )
         if account.pending is not None and (account.pending < 0 or (account.complete and account.pending)):
-            size = self._source.size() or 0
+            size = size_of(self._source) or 0
             has_grown = source_size is not None and size > source_size and account.pending > 0
             account.find(
                 f"the output is {'sealed' if account.complete else 'open'}, and {account.pending} rows are pending"
@@ -239,6 +240,8 @@ class _Check:
     def _check_run_state(self) -> None:
         """Check that the run state of a completed run has the same counts (R1)."""
         for name, here in _COUNTED.items():
-            told, found = self._entry.get(name), getattr(self.account, here)
-            if told != found:
-                self.account.find(f"runtime.json says of {self.account.node_id}: {name} {told}; its files say {found}")
+            stored, found = self._entry.get(name), getattr(self.account, here)
+            if stored != found:
+                self.account.find(
+                    f"runtime.json says of {self.account.node_id}: {name} {stored}; its files say {found}"
+                )

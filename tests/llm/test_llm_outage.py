@@ -95,6 +95,7 @@ def port_of(base_url: str) -> int:
     return int(base_url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
 
 
+@pytest.mark.process
 def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     with ExitStack() as up:
@@ -116,6 +117,7 @@ def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(t
     assert_whole(tmp_path)
 
 
+@pytest.mark.process
 def test_a_run_waits_for_a_server_that_comes_back_and_finishes_by_itself(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     with ExitStack() as up:

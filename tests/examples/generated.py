@@ -37,7 +37,7 @@ def events_table() -> str:
             when, _, fields = inspect.cleandoc(ast.literal_eval(text.value)).partition("Fields: ")
             shown = _in_one_line(fields).replace("`NodeReport`", "[`NodeReport`](reports.md)")
             shown = shown.replace("its settings", "its [settings](config.md#nodeconfig)")
-            rows += f"| `{name.value.value}` | {_in_one_line(when)} | {shown} |\n"
+            rows += f"| `{ast.literal_eval(name.value)}` | {_in_one_line(when)} | {shown} |\n"
     return EVENTS_HEAD + rows
 
 

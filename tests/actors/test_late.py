@@ -121,7 +121,7 @@ def begin(shape: str, **settings: Any) -> tuple[Bench, Slow, Written]:
 
 
 def check_end(bench: Bench, slow: Slow, written: Written, shape: str) -> None:
-    """Let the slow row go on, and see to it that each row was called and delivered once, in batches on the grid."""
+    """Let the slow row go on, and check that each row was called and delivered once, in batches on the grid."""
     assert bench.supervisor.of(StageEnded) == []
     slow.gate.set()
     assert bench.ended().outcome is StageOutcome.FINISHED

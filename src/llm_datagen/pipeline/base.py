@@ -1,39 +1,174 @@
-"""What both kinds of pipelines share: they are run, waited for, cancelled and watched."""
+"""What both kinds of pipelines share: they are resumed, run, waited for, cancelled and watched."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self
 
 import pykka
 
 from llm_datagen.actors.host import PipelineHost
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient
+from llm_datagen.config import IfExists, OnChange, OnError, Verify, checked
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
 from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.import_path import refuse_lookup
-from llm_datagen.pipeline.operator_changes import compare
-from llm_datagen.pipeline.path_checks import check_layout
+from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
+from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.node_entries import UNKNOWN_ID
+from llm_datagen.pipeline.opening import open_nodes
 from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
 from llm_datagen.pipeline.rerun import finish
-from llm_datagen.pipeline.resume_checks import check_nodes, check_operators
+from llm_datagen.pipeline.resume_checks import check_operators
 from llm_datagen.pipeline.run import Run, run_in_foreground
-from llm_datagen.pipeline.run_files import kept_paths
 from llm_datagen.pipeline.runners import run_beside, run_during
-from llm_datagen.pipeline.stored import StoredPipeline
+from llm_datagen.pipeline.settings import NodePipelineOptions
+from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
-from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.runs.logs.writer import LogTarget, open_log
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
-from llm_datagen.streams import Fingerprint
 
 
-class BasePipeline(StoredPipeline):
-    """A pipeline that can be run: from the run state to the report."""
+class BasePipeline:
+    """A pipeline that can be run: from the run state to the report.
+
+    Args:
+        blueprint: what the code says of it.
+        settings: `results_dir`, `hooks` and `log_file`.
+    """
+
+    def __init__(self, blueprint: Blueprint, settings: Mapping[str, Any]) -> None:
+        self.results_dir: str = settings["results_dir"]
+        self.hooks: IPipelineHooks | None = settings["hooks"]
+        self.log_file: LogTarget = settings["log_file"]
+        self.streaming = blueprint.streaming  # of a run, as its run state says
+        self._code = blueprint
+        self._stored: StoredRun | None = None
+        self._is_default = False  # whether the run was created by run() or start() itself
+        self._run: Run | None = None
+
+    @property
+    def pipeline_id(self) -> str:
+        """The id; empty before `create()` or `resume()`."""
+        return self._stored.folder.pipeline_id if self._stored else ""
+
+    @property
+    def nodes(self) -> list[UnifiedNode]:
+        """The nodes; none before `create()` or `resume()`."""
+        return self._stored.nodes if self._stored else []
+
+    def _lifecycle(self) -> RunLifecycle:
+        self._refuse_running()
+        return RunLifecycle(self._code, self.results_dir, self.log_file)
+
+    def _refuse_running(self) -> None:
+        if self._run is not None and not self._run.is_over():
+            raise PipelineBusyError(
+                f"this object is still running {self.pipeline_id!r}; wait() for it, or cancel() it and wait(), or use "
+                "another object"
+            )
+
+    def _take(self, stored: StoredRun) -> None:
+        """Be the pipeline of a run that is ready."""
+        self._stored, self._run, self._is_default = stored, None, False
+        self.streaming = bool(stored.state["config"]["streaming"])
+
+    def _create(
+        self,
+        blueprint: Blueprint,
+        overrides: Mapping[str, Any],
+        pipeline_id: str | None,
+        if_exists: IfExists,
+        on_change: OnChange,
+    ) -> None:
+        """Create a run; only then is the pipeline what `create()` was told."""
+        changed = {name: overrides.get(name, getattr(self, name)) for name in ("results_dir", "hooks", "log_file")}
+        settings: dict[str, Any] = {**checked(NodePipelineOptions, changed, "create()")}
+        self._refuse_running()
+        lifecycle = RunLifecycle(blueprint, settings["results_dir"], settings["log_file"])
+        stored = lifecycle.create(pipeline_id, if_exists, on_change)
+        self.results_dir, self.hooks, self.log_file = (settings[name] for name in changed)
+        self._code = blueprint
+        self._take(stored)
+
+    # Going on.
+
+    def resume(
+        self,
+        pipeline_id: str,
+        *,
+        on_error: OnError | None = None,
+        max_errors: int | float | None = None,
+        verify: Verify = "tail",
+        on_change: OnChange = "refuse",
+        parallel_size: int | None = None,
+        rate: float | None = None,
+    ) -> Self:
+        """Load the run state and make it ready to go on where it stopped, whatever stopped it (M6).
+
+        Paths, settings and ids come from the run state; only the operators come from the code. When the code gives
+        other paths, or other settings, those of the run state are used, and a `ResumeWarning`, the hooks' `on_log` and
+        the platform log say so. Nothing is said of a setting that the code does not give.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+            on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
+                bad row has ended goes on with "dead_letter".
+            max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
+                number. Alone, it changes the nodes that go on after a row that failed.
+            verify: "tail" compares what the last flush of each stream added with its checksum (and the whole of streams
+                up to 64 MiB); "full" compares every byte that the run has written.
+            on_change: what becomes of rows of operators that were edited since (their code, their prompt, their
+                settings; see `BaseOperator.fingerprint`), and when steps were added, removed or moved: "refuse";
+                "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
+                that differ, or keep rows of an edit that was accepted before, and all behind them are done again: their
+                outputs are deleted, what is before them stays.
+            parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
+            rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes; on
+                "accept" or "rerun", when the code gives no operators: those of the run state know of no edit.
+            PipelineNotFoundError: when there is no such run.
+            RunStateError: when its run state cannot be read.
+            OperatorChangedError: when operators, or the steps, are not those of the run state, and `on_change` does
+                not say what is meant; it names what changed. An OperatorMismatchError.
+            PipelineBusyError: when it is running, or this object is.
+            StreamError: when its files were changed meanwhile; nothing is changed then.
+
+        Warns:
+            OperatorWarning: when the run state does not say whether operators were edited.
+        """
+        settings: dict[str, Any] = {"on_error": on_error, "max_errors": max_errors, "verify": verify}
+        pace: dict[str, Any] = {"parallel_size": parallel_size, "rate": rate}
+        self._take(self._lifecycle().resume(pipeline_id, on_change=on_change, **settings, **pace))
+        return self
+
+    def replay(self, pipeline_id: str, *, on_change: OnChange = "refuse") -> Self:
+        """Like `resume`, and every dead-lettered row is done again, by the same nodes, with the same id.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+            on_change: what becomes of rows of operators that were edited since; see `resume`.
+
+        Returns:
+            The pipeline itself: call `run()` next. Rows that fail again are dead-lettered again.
+
+        Raises:
+            StreamCorruptError: when dead letters cannot be read; nothing is changed then.
+            DatagenError: as `resume`.
+        """
+        self._take(self._lifecycle().replay(pipeline_id, on_change=on_change))
+        return self
 
     # Running.
 
@@ -57,7 +192,7 @@ class BasePipeline(StoredPipeline):
             ConfigError: when `progress` cannot be what was given.
         """
         check_progress(progress)
-        self._ensure_created()
+        self._ready()
         with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
             return run_in_foreground(self._prepare(hooks))
 
@@ -155,9 +290,8 @@ class BasePipeline(StoredPipeline):
 
     def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
         """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
-        self._ensure_created()
-        folder = self._folder
-        assert folder is not None
+        stored = self._ready()
+        folder = stored.folder
         if self._run is not None:
             if not self._run.is_over():
                 raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
@@ -169,22 +303,8 @@ class BasePipeline(StoredPipeline):
                 undo.callback(self._forget, folder)
             folder.lock.acquire()
             undo.callback(folder.lock.release)
-            run_state = self._catch_up(folder)
-            edit = compare(run_state, run_state["nodes"], [node.operator for node in self.nodes])
-            edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
-            joints = [node.joint for node in self.nodes]
-            check_layout(joints, self.log_file, folder)
-            check_nodes(self.nodes, run_state)
-            run_state["files"] = kept_paths(joints, self.log_file)
-            if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in self.nodes):
-                self._save_state(folder, run_state, self.nodes)  # its input has grown since: seals are taken off now
-            plans = []
-            for node, entry in zip(self.nodes, run_state["nodes"], strict=True):
-                if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
-                    entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
-                # What was opened must be closed if the next one fails.
-                plans.append(node.plan(folder=folder.files_path))
-                undo.callback(plans[-1].close)
+            stored = self._catch_up(stored)
+            plans = open_nodes(stored, self.log_file, undo)
             log = open_log(self.log_file)
             undo.pop_all()  # from here on, the run lets go of it all
             self._is_default = False
@@ -193,47 +313,48 @@ class BasePipeline(StoredPipeline):
             pipeline_id=folder.pipeline_id,
             streaming=self.streaming,
             folder=folder,
-            run_state=run_state,
+            run_state=stored.state,
             hooks=hooks or self.hooks,
             log=log,
-            notes=self._notes,
+            notes=stored.notes,
         )
-        self._note_run(self._run)
+        self._code.note_run(self._run)
         return self._run
 
-    def _catch_up(self, folder: RunFolder) -> dict[str, Any]:
-        """Return the run state as it is now: others may have run, resumed or replaced the run meanwhile."""
-        run_state = finish(folder, folder.load())
-        if run_state["updated_at"] != self._run_state["updated_at"]:
-            check_operators(run_state, self._operators(run_state))
-            self.nodes, self._run_state = self._nodes_of(run_state), run_state
+    def _catch_up(self, stored: StoredRun) -> StoredRun:
+        """Return the run as it is now: others may have run, resumed or replaced it meanwhile."""
+        run_state = finish(stored.folder, stored.folder.load())
+        if run_state["updated_at"] != stored.state["updated_at"]:
+            check_operators(run_state, self._code.operators(run_state))
+            self._stored = stored = replace(stored, state=run_state, nodes=nodes_of(self._code, run_state))
             self.streaming = bool(run_state["config"]["streaming"])
-        return self._run_state
+        return stored
 
-    def _note_run(self, run: Run) -> None:
-        """Note a run that is about to begin."""
-
-    def _create_default(self) -> None:
-        raise TypeError
-
-    def _ensure_created(self) -> None:
+    def _ready(self) -> StoredRun:
+        """Return the run; without one, create it under an id that is made up."""
         refuse_lookup("run()")
-        if self._folder is None:
-            self._create_default()
+        if self._stored is None:
+            self._create(self._code, {}, None, "error", "refuse")
             self._is_default = True
+        assert self._stored is not None
+        return self._stored
 
     def _forget(self, folder: RunFolder) -> None:
         """Leave nothing of a run that nobody asked for by its id, and that could not begin."""
         folder.forget()
         folder.remove_if_unused()
-        self._folder, self._run_state, self.nodes, self._is_default = None, {}, [], False
+        self._stored, self._is_default = None, False
 
     # Watching.
 
     @property
+    def _state(self) -> dict[str, Any]:
+        return self._stored.state if self._stored else {}
+
+    @property
     def status(self) -> Status:
         """The status (M8)."""
-        return Status(self._run_state.get("status", Status.PENDING))
+        return Status(self._state.get("status", Status.PENDING))
 
     @property
     def progress(self) -> list[NodeReport]:
@@ -241,7 +362,7 @@ class BasePipeline(StoredPipeline):
         known = NodeReport.__dataclass_fields__
         return [
             NodeReport(**{key: value for key, value in node.items() if key in known})
-            for node in self._run_state.get("nodes", [])
+            for node in self._state.get("nodes", [])
         ]
 
     def describe(self, format: DiagramFormat = "text") -> str:
@@ -253,7 +374,7 @@ class BasePipeline(StoredPipeline):
         Raises:
             ConfigError: when `format` is another one.
         """
-        return draw(self._run_state if self._folder else self._blueprint(), format)
+        return draw(self._state or self._code.run_state(UNKNOWN_ID), format)
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
         """Return the nodes as a run state has them, and their operators. Opens and changes nothing.
@@ -261,5 +382,5 @@ class BasePipeline(StoredPipeline):
         Raises:
             OperatorMismatchError: when the operators are not those of the run that was created or resumed.
         """
-        run_state = self._run_state if self._folder else self._blueprint()
-        return run_state, self._operators(run_state)
+        run_state = self._state or self._code.run_state(UNKNOWN_ID)
+        return run_state, self._code.operators(run_state)

@@ -14,6 +14,7 @@ from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import MergedStream, Source, Stream, StreamFactory
+from llm_datagen.streams.source import streams_of
 
 
 class Binding:
@@ -87,8 +88,8 @@ class Binding:
         else:
             self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
         sources: list[Source] = [self._input, *self._named_inputs.values()]
-        for source in sources:
-            source.anchor()
+        for stream in (stream for source in sources for stream in streams_of(source)):
+            stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
         written = {self._output.place, *(output.place for output in outputs)}
         for source in sources:

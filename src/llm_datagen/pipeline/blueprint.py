@@ -1,214 +1,183 @@
-"""Blueprints: from settings to the run state, and back to nodes. Plain data; nothing is opened or started."""
+"""What the code says of a pipeline: the part in which a line of operators and nodes wired by hand differ."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from llm_datagen.config import (
-    InputIds,
-    NodeConfig,
-    NodeSettings,
-    WriterConfig,
-    checked,
-    node_settings,
-    plain,
-    settings_of_entry,
-)
-from llm_datagen.errors import ConfigError
-from llm_datagen.operators import batch_by_of, operator_name
-from llm_datagen.operators.references import ref_of
+from llm_datagen.config import NodeConfig
+from llm_datagen.errors import OperatorMismatchError
+from llm_datagen.operators.references import operators_of
+from llm_datagen.pipeline.changed_steps import has_same_steps, line_of
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.settings import PipelineSettings, as_plain, id_prefix_of, stream_between
-from llm_datagen.runs.export import Exporter, codec_of, with_export
-from llm_datagen.runs.logs.writer import DEFAULT_LOG
-from llm_datagen.runs.state_file import FORMAT, now_text
-from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.runs.store import check_pipeline_id
-from llm_datagen.streams import MergedStream, StreamFactory
-from llm_datagen.streams.ids import root_names
-
-T = TypeVar("T")
-
-UNKNOWN_ID = "PIPELINE_ID"
-"""What stands for the id of a run that was not created yet, where a topology is drawn."""
-
-
-def new_pipeline_id() -> str:
-    """Return an id that nobody has: the time, and some letters."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, run_state_of_nodes
+from llm_datagen.pipeline.operator_changes import Entry
+from llm_datagen.pipeline.resume_checks import (
+    ignored_ends,
+    ignored_node_configs,
+    ignored_node_settings,
+    ignored_settings,
+    ignored_uris,
+)
+from llm_datagen.pipeline.run import Note, Run
+from llm_datagen.pipeline.settings import PipelineSettings, as_plain, pipeline_settings
+from llm_datagen.runs.export import exporters_of
 
 
-def run_state_of_line(
-    settings: PipelineSettings, node_configs: Sequence[NodeConfig | Mapping[str, Any] | None], pipeline_id: str
-) -> dict[str, Any]:
-    """Return the run state of a line of nodes.
+class Blueprint(Protocol):
+    """What the code says of a pipeline. Plain data: nothing is opened or started."""
 
-    Raises:
-        ConfigError: on a wrong value, when one is missing, or when adjacent nodes' URIs disagree.
+    @property
+    def streaming(self) -> bool:
+        """Whether all nodes run at once."""
+
+    @property
+    def has_operators(self) -> bool:
+        """Whether the code gives operators; else, they are made again as the run state says."""
+
+    def run_state(self, pipeline_id: str) -> dict[str, Any]:
+        """Return the run state of a new run.
+
+        Raises:
+            ConfigError: when something that it needs is missing, or the nodes do not fit together.
+        """
+
+    def operators(self, run_state: dict[str, Any]) -> list[Any]:
+        """Return the operators, in the order of the run state's nodes."""
+
+    def steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        """Return the nodes as the code has them, drawn for the run of a run state, and their operators.
+
+        The nodes are ``run_state["nodes"]`` itself when the code has the same steps.
+        """
+
+    def ignored(self, run_state: dict[str, Any]) -> list[Note]:
+        """Return what the code gives, and a resume does not use."""
+
+    def note_run(self, run: Run) -> None:
+        """Note a run that is about to begin."""
+
+
+def nodes_of(blueprint: Blueprint, run_state: dict[str, Any]) -> list[UnifiedNode]:
+    """Return the nodes that a run state describes, with the operators of the code."""
+    operators = blueprint.operators(run_state)
+    return [node_of_entry(entry, operator) for entry, operator in zip(run_state["nodes"], operators, strict=True)]
+
+
+@dataclass(slots=True, kw_only=True)
+class LineBlueprint:
+    """A line of operators.
+
+    Attributes:
+        settings: its settings.
+        node_configs: what differs from node to node.
+        given: the settings that the code gives, also as their defaults.
     """
-    check_pipeline_id(pipeline_id)
-    operators = _given("operators", settings["operators"])
-    count = len(operators)
-    if len(node_configs) > count:
-        raise ConfigError(f"node_configs has {len(node_configs)} entries for {count} operators")
-    configs = [NodeConfig.of(_with_writer_defaults(config, settings["writer_config"])) for config in node_configs]
-    configs += [NodeConfig()] * (count - len(configs))
-    of_all = checked(NodeSettings, node_settings(settings), "UnifiedPipeline")
-    uris = _uris(settings, configs, pipeline_id)
-    nodes = []
-    for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
-        # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
-        own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
-        own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
-        nodes.append(
-            {
-                "node_id": f"node_{number}",
-                "operator": operator_name(operator),
-                "operator_ref": ref_of(operator),
-                "input_uri": uris[number],
-                "output_uri": uris[number + 1],
-                **plain(node_settings(own)),
-                "id_scheme": "path" if settings["id_scheme"] == "text" else settings["id_scheme"],
-                "id_prefix": id_prefix_of(settings) if settings["id_scheme"] == "text" else "",
-                "input_ids": _input_ids(settings["input_ids"], uris[0]),
-                "input_values": _may_hold_values(uris[0]),
-                "follow_input": settings["follow_input"] if number == 0 else True,
-                "is_root": number == 0,
-            }
-        )
-    _check_siblings_together(nodes)
-    if not settings["keep_ids"] or settings["id_column"] is not None:
-        nodes = with_export(nodes, settings["id_column"])
-        nodes[-1]["operator_ref"] = ref_of(Exporter(settings["id_column"]))
-    return _run_state(pipeline_id, as_plain(settings), nodes)
+
+    settings: PipelineSettings
+    node_configs: Sequence[NodeConfig | Mapping[str, Any] | None]
+    given: Mapping[str, Any]
+    _made_again: dict[str, list[Any]] = field(default_factory=dict)
+    """Operators that the code does not give, by the run."""
+
+    @property
+    def streaming(self) -> bool:
+        """Whether all nodes run at once."""
+        return self.settings["streaming"]
+
+    @property
+    def has_operators(self) -> bool:
+        """Whether the code gives operators."""
+        return self.settings["operators"] is not None
+
+    def run_state(self, pipeline_id: str) -> dict[str, Any]:
+        """Return the run state of a new run."""
+        return run_state_of_line(self.settings, self.node_configs, pipeline_id)
+
+    def operators(self, run_state: dict[str, Any]) -> list[Any]:
+        """Return those of the code; if it has none, those that the run state names."""
+        operators = self.settings["operators"]
+        if operators is not None:
+            return [*operators, *exporters_of(run_state)]
+        pipeline_id = run_state["pipeline_id"]
+        if pipeline_id not in self._made_again:
+            self._made_again = {pipeline_id: operators_of(run_state)}
+        return self._made_again[pipeline_id]
+
+    def steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        """Return the nodes as the code has them, and their operators."""
+        operators = self.operators(run_state)
+        return line_of(self.settings, self.node_configs, run_state, operators), operators
+
+    def ignored(self, run_state: dict[str, Any]) -> list[Note]:
+        """Return the paths and settings that a resume does not use."""
+        settings = self.settings
+        return [
+            *ignored_ends(settings["input_uri"], settings["output_uri"], run_state),
+            *ignored_settings(as_plain(settings), as_plain(pipeline_settings({})), self.given, run_state),
+            *ignored_node_configs(self.node_configs, run_state),
+        ]
+
+    def note_run(self, run: Run) -> None:
+        """Do nothing: nobody else has its nodes."""
 
 
-def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Check that where batches are of one parent, its children lie together.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphBlueprint:
+    """Nodes that were wired by hand.
 
-    The first node writes the children of a row in one piece. Others may get children, and must keep their order.
+    Attributes:
+        nodes: the nodes, each behind those that it reads from.
+        streaming: whether all run at once.
+        given: the settings that the code gives, also as their defaults.
     """
-    for number, node in enumerate(nodes):
-        if node["batch_by"] == "parent" and number == 0:
-            raise ConfigError('node_0: batch_by="parent": it reads the input, whose rows are children of none')
-        for other in nodes[1:number] if node["batch_by"] == "parent" else ():
-            if not other["ordered"]:
-                raise ConfigError(
-                    f'{node["node_id"]}: batch_by="parent" needs the children of a row to lie together, and '
-                    f"{other['node_id']} before it may change the order; give that one ordered=True"
-                )
 
+    nodes: Sequence[UnifiedNode]
+    streaming: bool
+    given: Mapping[str, Any]
 
-def _given(name: str, value: T | None) -> T:
-    """Return a setting that only a resume can do without."""
-    if value is None:
-        raise ConfigError(f"{name} is missing: a new run needs it; give it to UnifiedPipeline() or create()")
-    return value
+    @property
+    def has_operators(self) -> bool:
+        """Whether the code gives operators: always."""
+        return True
 
+    def run_state(self, pipeline_id: str) -> dict[str, Any]:
+        """Return the run state of a new run."""
+        return run_state_of_nodes(self.nodes, pipeline_id, streaming=self.streaming)
 
-def _with_writer_defaults(config: Any, defaults: Any) -> Any:
-    """Let a node's `writer_config` that is a dict change only what it names."""
-    writer = config.get("writer_config") if isinstance(config, Mapping) else None
-    if not isinstance(writer, Mapping):
-        return config
-    return {**config, "writer_config": {**WriterConfig.of(defaults).as_dict(), **writer}}
+    def operators(self, run_state: dict[str, Any]) -> list[Any]:
+        """Return those of the nodes.
 
-
-def _may_hold_values(uri: str) -> bool:
-    """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
-    stream = StreamFactory.create(uri)
-    seal = stream.read_seal()
-    is_of_engine = seal is not None and seal.rows is not None
-    return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
-
-
-def _input_ids(wanted: InputIds, uri: str) -> InputIds:
-    """Return what becomes of an `_i` of the input: one that the user never gave is not kept as his."""
-    seal = StreamFactory.create(uri).read_seal()
-    return "drop" if seal is not None and seal.is_numbered() else wanted
-
-
-def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
-    """Return the URIs of all streams in order: the input, those between, the output."""
-    uris = [_given("input_uri", configs[0].input_uri or settings["input_uri"])]
-    for number in range(len(configs) - 1):
-        written, read = configs[number].output_uri, configs[number + 1].input_uri
-        if written and read and written != read:
-            raise ConfigError(
-                f"node_{number} writes {written!r}, but node_{number + 1} reads {read!r}; give both the same URI, or "
-                "only one of them"
+        Raises:
+            OperatorMismatchError: when the run state has other nodes.
+        """
+        given = {node.node_id: node.operator for node in self.nodes}
+        known = [entry["node_id"] for entry in run_state["nodes"]]
+        if sorted(given) != sorted(known):
+            raise OperatorMismatchError(
+                f"run {run_state['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; "
+                "undo that, or resume it again: resume() says what changed, and what can be done"
             )
-        uris.append(written or read or stream_between(settings, pipeline_id, number))
-    uris.append(_given("output_uri", configs[-1].output_uri or settings["output_uri"]))
-    for uri in uris:
-        if isinstance(StreamFactory.source(uri), MergedStream):
-            raise ConfigError(
-                f"{uri!r} is not a stream of a UnifiedPipeline: its nodes have one input each; wire nodes with several "
-                "by bind_io(), for a UnifiedNodePipeline"
-            )
-    return uris
+        return [given[node_id] for node_id in known]
 
+    def steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
+        """Return the nodes as the code has them, and their operators."""
+        given = {node.node_id: node.operator for node in self.nodes}
+        entries = self.run_state(run_state["pipeline_id"])["nodes"]
+        if has_same_steps(run_state["nodes"], entries):
+            entries = run_state["nodes"]
+        return entries, [given[entry["node_id"]] for entry in entries]
 
-def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming: bool) -> dict[str, Any]:
-    """Return the run state of nodes that were wired by hand."""
-    entries = [
-        {
-            "node_id": node.node_id,
-            **node.config(),
-            "operator_ref": ref_of(node.operator),
-            "id_scheme": node.settings["id_scheme"],
-            "follow_input": node.follow_input,
-            "is_root": node.root is not None,
-        }
-        for node in nodes
-    ]
-    return _run_state(pipeline_id, {"streaming": streaming}, entries)
+    def ignored(self, run_state: dict[str, Any]) -> list[Note]:
+        """Return the streams and settings that a resume does not use."""
+        return [
+            *ignored_uris(self.nodes, run_state),
+            *ignored_settings({"streaming": self.streaming}, {"streaming": True}, self.given, run_state),
+            *ignored_node_settings(self.nodes, run_state),
+        ]
 
-
-def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "pipeline_id": pipeline_id,
-        "status": str(Status.PENDING),
-        "reason": "",
-        "paused": False,
-        "error": None,
-        "failed_row": None,
-        "usage": [],
-        "cost": None,
-        "pid": None,
-        "host": None,
-        "created_at": now_text(),
-        "started_at": None,
-        "ended_at": None,
-        "updated_at": None,
-        "config": config,
-        "nodes": [{**node, **NodeReport(node_id=node["node_id"]).as_dict()} for node in nodes],
-    }
-
-
-def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG) -> UnifiedNode:
-    """Return the node that a run state describes.
-
-    Args:
-        entry: the node, as the run state has it.
-        operator: its operator.
-        log_file: the platform log when it runs by itself; None for none.
-
-    Raises:
-        ConfigError: when the run state holds a value that this version does not know.
-    """
-    node = UnifiedNode(
-        entry["node_id"],
-        **settings_of_entry(entry),
-        id_scheme=entry["id_scheme"],
-        follow_input=entry["follow_input"],
-        log_file=log_file,
-    )
-    node.root = root_names(entry)
-    node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
-    node.output.codec = codec_of(entry, node.output.codec)
-    return node
+    def note_run(self, run: Run) -> None:
+        """Let the nodes show how the run goes."""
+        for node in self.nodes:
+            node.runs_in(run)

@@ -40,7 +40,7 @@ from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.merge_inputs import Naming
 from llm_datagen.streams.recovery import check_recoverable, position_of
-from llm_datagen.streams.source import has_ended
+from llm_datagen.streams.source import has_ended, size_of
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -149,7 +149,7 @@ class UnifiedNode(Binding):
         seal = self.output.read_seal()
         if seal is None or not seal.complete:
             return False
-        if self.input.size() is None:  # what is finished needs no input
+        if size_of(self.input) is None:  # what is finished needs no input
             return True
         if not has_ended(self.input, follow=self.follow_input):
             return False

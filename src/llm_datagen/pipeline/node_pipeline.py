@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self, Unpack
 
-from llm_datagen.config import (
-    IfExists,
-    OnChange,
-    check_flag,
-    checked,
-)
-from llm_datagen.errors import OperatorMismatchError
+from llm_datagen.config import IfExists, OnChange, checked
 from llm_datagen.pipeline.base import BasePipeline
-from llm_datagen.pipeline.blueprint import UNKNOWN_ID, node_of_entry, run_state_of_nodes
-from llm_datagen.pipeline.changed_steps import has_same_steps
+from llm_datagen.pipeline.blueprint import GraphBlueprint
 from llm_datagen.pipeline.disjoint_ids import settle_merges
 from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import Entry
-from llm_datagen.pipeline.overrides import override, restoring
-from llm_datagen.pipeline.resume_checks import ignored_node_settings, ignored_settings, ignored_uris
-from llm_datagen.pipeline.run import Note, Run
 from llm_datagen.pipeline.settings import NodePipelineOptions
 from llm_datagen.pipeline.topology import check_topology, in_reading_order
 
@@ -38,16 +28,18 @@ class UnifiedNodePipeline(BasePipeline):
     """
 
     given: Mapping[str, Any]
-    """What the code gives, by name."""
+    """What the code gives the constructor, by name."""
+
+    _code: GraphBlueprint
 
     @takes_settings(NodePipelineOptions)
     def __init__(self, nodes: Sequence[UnifiedNode], **options: Unpack[NodePipelineOptions]) -> None:
-        super().__init__(checked(NodePipelineOptions, options, "UnifiedNodePipeline"))
-        self._streaming = self.streaming  # as the code says; a resume sets the other to what its run state says
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
-        self._given = in_reading_order(parts)
-        settle_merges(self._given)
+        ordered = in_reading_order(parts)
+        settle_merges(ordered)
+        settings = checked(NodePipelineOptions, options, "UnifiedNodePipeline")
+        super().__init__(GraphBlueprint(nodes=ordered, streaming=settings["streaming"], given=self.given), settings)
 
     def create(
         self,
@@ -76,50 +68,7 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        with restoring(self):
-            override(self, NodePipelineOptions, overrides)
-            self._streaming = self.streaming = check_flag("streaming", overrides.get("streaming", self._streaming))
-            self.given = {**self.given, **overrides}
-            run_state = run_state_of_nodes(self._given, pipeline_id or "", streaming=self.streaming)
-            return self._create(pipeline_id, run_state, if_exists, on_change)
-
-    def _create_default(self) -> None:
-        self.create()
-
-    def _blueprint(self) -> dict[str, Any]:
-        return run_state_of_nodes(self._given, UNKNOWN_ID, streaming=self._streaming)
-
-    def _note_run(self, run: Run) -> None:
-        for node in self._given:
-            node.runs_in(run)
-
-    def _has_operators(self) -> bool:
-        return True
-
-    def _operators(self, run_state: dict[str, Any]) -> list[Any]:
-        given = {node.node_id: node.operator for node in self._given}
-        known = [entry["node_id"] for entry in run_state["nodes"]]
-        if sorted(given) != sorted(known):
-            raise OperatorMismatchError(
-                f"run {run_state['pipeline_id']!r} was made with the nodes {known}, and the code has {list(given)}; "
-                "undo that, or resume it again: resume() says what changed, and what can be done"
-            )
-        return [given[node_id] for node_id in known]
-
-    def _ignored(self, run_state: dict[str, Any]) -> list[Note]:
-        return [
-            *ignored_uris(self._given, run_state),
-            *ignored_settings({"streaming": self._streaming}, {"streaming": True}, self.given, run_state),
-            *ignored_node_settings(self._given, run_state),
-        ]
-
-    def _steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
-        given = {node.node_id: node.operator for node in self._given}
-        entries = run_state_of_nodes(self._given, run_state["pipeline_id"], streaming=self.streaming)["nodes"]
-        if has_same_steps(run_state["nodes"], entries):
-            entries = run_state["nodes"]
-        return entries, [given[entry["node_id"]] for entry in entries]
-
-    def _nodes_of(self, run_state: dict[str, Any]) -> list[UnifiedNode]:
-        operators = self._operators(run_state)
-        return [node_of_entry(entry, operator) for entry, operator in zip(run_state["nodes"], operators, strict=True)]
+        settings = checked(NodePipelineOptions, {"streaming": self._code.streaming, **overrides}, "create()")
+        graph = replace(self._code, streaming=settings["streaming"], given={**self._code.given, **overrides})
+        self._create(graph, overrides, pipeline_id, if_exists, on_change)
+        return self

@@ -131,7 +131,7 @@ class Edit:
         again: set[str] = set()
         places: set[Place] = set()
         for entry in self.entries:  # each comes after those that it reads from
-            if entry["node_id"] in begin or places & set(_stream(entry["input_uri"]).places):
+            if entry["node_id"] in begin or places & set(StreamFactory.source(entry["input_uri"]).places):
                 again.add(entry["node_id"])
                 places.add(_stream(entry["output_uri"]).place)
         return again
@@ -142,7 +142,7 @@ class Edit:
         kept = {node_id: stream for node_id, stream in before.items() if node_id in now and node_id not in again}
         moves = [(node_id, old, now[node_id]) for node_id, old in kept.items() if old.place != now[node_id].place]
         stays = {stream.place for stream in kept.values()}
-        stays |= {place for entry in self.entries for place in _stream(entry["input_uri"]).places} - {
+        stays |= {place for entry in self.entries for place in StreamFactory.source(entry["input_uri"]).places} - {
             stream.place for stream in now.values()
         }
         deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
@@ -265,7 +265,7 @@ def _how_steps_differ(before: Entry | None, now: Entry) -> list[str]:
         return ["it was added"]
     if before["operator"] != now["operator"]:
         return [f"in the place of {before['operator']}"]
-    if _stream(before["input_uri"]).places != _stream(now["input_uri"]).places:
+    if StreamFactory.source(before["input_uri"]).places != StreamFactory.source(now["input_uri"]).places:
         return ["it reads something else"]
     old, new = _stream(before["output_uri"]), _stream(now["output_uri"])
     if old.place != new.place and not (isinstance(old, FileStream) and old.can_move_to(new)):
@@ -275,7 +275,7 @@ def _how_steps_differ(before: Entry | None, now: Entry) -> list[str]:
 
 def _read_from(entries: Sequence[Entry], entry: Entry) -> set[str]:
     """Return which of some nodes write what a node reads."""
-    places = set(_stream(entry["input_uri"]).places)
+    places = set(StreamFactory.source(entry["input_uri"]).places)
     return {str(one["node_id"]) for one in entries if _stream(one["output_uri"]).place in places}
 
 

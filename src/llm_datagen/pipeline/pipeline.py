@@ -7,28 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self, Unpack
 
 from llm_datagen.config import IfExists, NodeConfig, OnChange, PipelineIdScheme, WriterConfig
-from llm_datagen.errors import OperatorWarning
-from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.base import BasePipeline
-from llm_datagen.pipeline.blueprint import UNKNOWN_ID, new_pipeline_id, node_of_entry, run_state_of_line
-from llm_datagen.pipeline.changed_steps import line_of
+from llm_datagen.pipeline.blueprint import LineBlueprint
 from llm_datagen.pipeline.given_settings import takes_settings
-from llm_datagen.pipeline.id_column import clash_of_ids
-from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import Entry
-from llm_datagen.pipeline.overrides import override, restoring
-from llm_datagen.pipeline.resume_checks import ignored_ends, ignored_node_configs, ignored_settings
-from llm_datagen.pipeline.run import Note
+from llm_datagen.pipeline.node_entries import UNKNOWN_ID
 from llm_datagen.pipeline.settings import (
     PipelineOptions,
     PipelineOverrides,
     PipelineSettings,
-    as_plain,
     pipeline_settings,
 )
-from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs.diagram import DiagramFormat, draw
-from llm_datagen.runs.export import exporters_of
 from llm_datagen.runs.hooks import IPipelineHooks
 
 
@@ -51,7 +40,9 @@ class UnifiedPipeline(BasePipeline):
     """
 
     given: Mapping[str, Any]
-    """What the code gives, by name."""
+    """What the code gives the constructor, by name."""
+
+    _code: LineBlueprint
 
     @takes_settings(PipelineSettings)
     def __init__(
@@ -71,14 +62,9 @@ class UnifiedPipeline(BasePipeline):
         id_scheme: PipelineIdScheme = "path",
         **options: Unpack[PipelineOptions],
     ) -> None:
-        self._settings = pipeline_settings(self.given)
-        super().__init__(self._settings)
-        self._configs_given = self._node_configs  # by the constructor, or by create()
-        self._remade: tuple[str, list[Any]] | None = None  # of which run, and its operators
-
-    @property
-    def _node_configs(self) -> Sequence[NodeConfig | Mapping[str, Any] | None]:
-        return self._settings["node_configs"] or ()
+        settings = pipeline_settings(self.given)
+        self._node_configs = settings["node_configs"] or ()  # those of `create()` are for one run
+        super().__init__(LineBlueprint(settings=settings, node_configs=self._node_configs, given=self.given), settings)
 
     def create(
         self,
@@ -111,20 +97,21 @@ class UnifiedPipeline(BasePipeline):
         Warns:
             OperatorWarning: when the first row of the input has the column that `id_column` names.
         """
-        with restoring(self):
-            override(self, PipelineOverrides, overrides)
-            self._settings = pipeline_settings({**self._settings, **overrides}, "create()")
-            self.given = {**self.given, **overrides}
-            self._configs_given = self._node_configs if node_configs is None else node_configs
-            self.streaming = self._settings["streaming"]  # a resume may have set it to what its run state says
-            pipeline_id = pipeline_id or new_pipeline_id()
-            run_state = run_state_of_line(self._settings, self._configs_given, pipeline_id)
-            clash = clash_of_ids(run_state)
-            self._create(pipeline_id, run_state, if_exists, on_change)
-            if clash is not None and self._run_state is run_state:  # and it is not resumed
-                warn(clash, OperatorWarning)
-                self._notes.append(Note(run_state["nodes"][-1]["node_id"], clash))
-            return self
+        line = self._overridden(overrides, node_configs, "create()")
+        self._create(line, overrides, pipeline_id, if_exists, on_change)
+        return self
+
+    def _overridden(
+        self,
+        overrides: PipelineOverrides,
+        node_configs: Sequence[NodeConfig | Mapping[str, Any] | None] | None,
+        owner: str,
+    ) -> LineBlueprint:
+        return LineBlueprint(
+            settings=pipeline_settings({**self._code.settings, **overrides}, owner),
+            node_configs=self._node_configs if node_configs is None else node_configs,
+            given={**self._code.given, **overrides},
+        )
 
     def describe(
         self,
@@ -164,42 +151,6 @@ class UnifiedPipeline(BasePipeline):
         """
         if self.pipeline_id or not (node_configs or overrides):
             return super().blueprint()
-        settings = pipeline_settings({**self._settings, **overrides}, "blueprint()")
-        configs = self._node_configs if node_configs is None else node_configs
-        run_state = run_state_of_line(settings, configs, UNKNOWN_ID)
-        return run_state, [*(settings["operators"] or ()), *exporters_of(run_state)]
-
-    def _create_default(self) -> None:
-        self.create()
-
-    def _blueprint(self) -> dict[str, Any]:
-        return run_state_of_line(self._settings, self._node_configs, UNKNOWN_ID)
-
-    def _has_operators(self) -> bool:
-        return self._settings["operators"] is not None
-
-    def _operators(self, run_state: dict[str, Any]) -> list[Any]:
-        operators = self._settings["operators"]
-        if operators is not None:
-            return [*operators, *exporters_of(run_state)]
-        pipeline_id = run_state["pipeline_id"]
-        if self._remade is None or self._remade[0] != pipeline_id:
-            self._remade = pipeline_id, operators_of(run_state)
-        return self._remade[1]
-
-    def _ignored(self, run_state: dict[str, Any]) -> list[Note]:
-        return [
-            *ignored_ends(self._settings["input_uri"], self._settings["output_uri"], run_state),
-            *ignored_settings(as_plain(self._settings), as_plain(pipeline_settings({})), self.given, run_state),
-            *ignored_node_configs(self._configs_given, run_state),
-        ]
-
-    def _steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
-        operators = self._operators(run_state)
-        return line_of(self._settings, self._configs_given, run_state, operators), operators
-
-    def _nodes_of(self, run_state: dict[str, Any]) -> list[UnifiedNode]:
-        return [
-            node_of_entry(entry, operator)
-            for entry, operator in zip(run_state["nodes"], self._operators(run_state), strict=True)
-        ]
+        line = self._overridden(overrides, node_configs, "blueprint()")
+        run_state = line.run_state(UNKNOWN_ID)
+        return run_state, line.operators(run_state)

@@ -1,16 +1,17 @@
-"""A pipeline as it lies on disk: from the blueprint to the run state, and from the run state back."""
+"""The life of a run on the disk: created, and made ready to go on. A part of both kinds of pipelines."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
 from llm_datagen.errors import (
     ConfigError,
     InputWarning,
-    PipelineBusyError,
+    OperatorWarning,
     PipelineExistsError,
     ResumeWarning,
     RunStateError,
@@ -18,10 +19,11 @@ from llm_datagen.errors import (
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import edits_unread, ref_of
-from llm_datagen.pipeline.blueprint import new_pipeline_id
-from llm_datagen.pipeline.id_column import other_separators
+from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
+from llm_datagen.pipeline.id_column import clash_of_ids, other_separators
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import Entry, Reset, compare
+from llm_datagen.pipeline.node_entries import new_pipeline_id
+from llm_datagen.pipeline.operator_changes import Reset, compare
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
 from llm_datagen.pipeline.path_checks import check_claims, check_layout
 from llm_datagen.pipeline.rerun import check_reset, finish
@@ -33,79 +35,64 @@ from llm_datagen.pipeline.resume_checks import (
     edited_since,
     is_untouched,
 )
-from llm_datagen.pipeline.run import Note, Run
+from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.run_files import kept_paths
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
 
 
-class StoredPipeline:
-    """A pipeline as it lies in its results folder: made, found again, and made ready to go on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """A run in its folder, ready to begin or to go on.
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.streaming: bool = settings["streaming"]
-        self.results_dir: str = settings["results_dir"]
-        self.hooks: IPipelineHooks | None = settings["hooks"]
-        self.log_file: LogTarget = settings["log_file"]
-        self._is_default = False  # whether the run was created by run() or start() itself
-        self.nodes: list[UnifiedNode] = []
-        self._folder: RunFolder | None = None
-        self._run_state: dict[str, Any] = {}
-        self._run: Run | None = None
-        self._notes: list[Note] = []  # to be told when the run begins
+    Attributes:
+        folder: where it is kept.
+        state: the run state, which the run changes.
+        nodes: its nodes.
+        notes: what is told when it begins.
+    """
 
-    # What the kinds differ in.
+    folder: RunFolder
+    state: dict[str, Any]
+    nodes: list[UnifiedNode]
+    notes: Sequence[Note] = ()
 
-    def _has_operators(self) -> bool:
-        """Return whether the code gives operators; else, they are made again as the run state says."""
-        raise TypeError
+    def save(self, *, is_complete: bool = True) -> None:
+        """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
+        count_again(self.state, self.nodes)
+        is_complete = is_complete and all(node.is_finished() for node in self.nodes)
+        self.state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
+        self.folder.save(self.state)
 
-    def _operators(self, run_state: dict[str, Any]) -> list[Any]:
-        """Return the operators in the code, in the order of the run state's nodes."""
-        raise TypeError
 
-    def _steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
-        """Return the nodes as the code has them, drawn for the run of a run state, and their operators.
+@dataclass(frozen=True, slots=True)
+class RunLifecycle:
+    """Makes runs of a pipeline, and makes them ready to go on.
 
-        The nodes are ``run_state["nodes"]`` itself when the code has the same steps.
-        """
-        raise TypeError
+    Attributes:
+        blueprint: what the code says of the pipeline.
+        results_dir: where run states are kept.
+        log_file: the platform log.
+    """
 
-    def _nodes_of(self, run_state: dict[str, Any]) -> list[UnifiedNode]:
-        """Return the nodes that a run state describes, with the operators in the code."""
-        raise TypeError
+    blueprint: Blueprint
+    results_dir: str
+    log_file: LogTarget
 
-    def _blueprint(self) -> dict[str, Any]:
-        """Return the run state as `create()` would make it now, of an id that is not known yet."""
-        raise TypeError
-
-    def _ignored(self, run_state: dict[str, Any]) -> list[Note]:
-        """Return what the code gives, and a resume does not use."""
-        raise TypeError
-
-    # Blueprint.
-
-    @property
-    def pipeline_id(self) -> str:
-        """The id; empty before `create()` or `resume()`."""
-        return self._folder.pipeline_id if self._folder else ""
-
-    def _create(
-        self, pipeline_id: str | None, run_state: dict[str, Any], if_exists: IfExists, on_change: OnChange = "refuse"
-    ) -> Self:
+    def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
+        """Write the run state of a new run; see `UnifiedPipeline.create`."""
+        run_state = self.blueprint.run_state(pipeline_id or new_pipeline_id())
+        clash = clash_of_ids(run_state)
         refuse_lookup("create()", in_functions=False)
         check_choice("if_exists", if_exists, IfExists)
         check_choice("on_change", on_change, OnChange)
-        self._refuse_running()
-        folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
-        run_state["pipeline_id"] = folder.pipeline_id
-        nodes = self._nodes_of(run_state)
+        folder = RunFolder(self.results_dir, run_state["pipeline_id"])
+        nodes = nodes_of(self.blueprint, run_state)
         check_topology(nodes)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
@@ -113,7 +100,7 @@ class StoredPipeline:
         check_layout(joints, self.log_file, folder)
         folder.lock.acquire()
         try:
-            old = self._old_run_state(folder, if_exists)
+            old = _old_run_state(folder, if_exists)
             if if_exists == "overwrite":
                 delete_outputs([*old["nodes"], *run_state["nodes"]] if old else run_state["nodes"], nodes, folder)
                 folder.remove_files()
@@ -121,7 +108,7 @@ class StoredPipeline:
                 if if_exists == "resume":
                     folder.lock.release()
                     return self.resume(folder.pipeline_id, on_change=on_change)
-                # We hold its lock, so what its run state says to be running is not.
+                # We have its lock, so what its run state says to be running is not.
                 how = "interrupted" if old["status"] in LIVE else old["status"]
                 raise PipelineExistsError(why_taken(folder, self.results_dir, how))
             for node in nodes:
@@ -134,21 +121,13 @@ class StoredPipeline:
         finally:
             folder.lock.release()
             folder.remove_if_unused()
-        self._folder, self._run_state, self.nodes, self._run = folder, run_state, nodes, None
-        self._is_default = False
-        self._notes = [Note(nodes[0].node_id, text) for text in other_separators(run_state)]
-        for note in self._notes:
+        notes = [Note(nodes[0].node_id, text) for text in other_separators(run_state)]
+        for note in notes:
             warn(note.text, InputWarning)
-        return self
-
-    def _old_run_state(self, folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
-        """Return the run state that is there already, if one is. To be overwritten, it need not be readable."""
-        try:
-            return finish(folder, folder.load()) if folder.exists() else None
-        except RunStateError:
-            if if_exists == "overwrite":
-                return None
-            raise
+        if clash is not None:
+            warn(clash, OperatorWarning)
+            notes.append(Note(nodes[-1].node_id, clash))
+        return StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
 
     def resume(
         self,
@@ -160,76 +139,24 @@ class StoredPipeline:
         on_change: OnChange = "refuse",
         parallel_size: int | None = None,
         rate: float | None = None,
-    ) -> Self:
-        """Load the run state and make it ready to go on where it stopped, whatever stopped it (M6).
-
-        Paths, settings and ids come from the run state; only the operators come from the code. When the code gives
-        other paths, or other settings, those of the run state are used, and a `ResumeWarning`, the hooks' `on_log` and
-        the platform log say so. Nothing is said of a setting that the code does not give.
-
-        Args:
-            pipeline_id: the run's id, in `results_dir`.
-            on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
-                bad row has ended goes on with "dead_letter".
-            max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
-                number. Alone, it changes the nodes that go on after a row that failed.
-            verify: "tail" compares what the last flush of each stream added with its checksum (and the whole of streams
-                up to 64 MiB); "full" compares every byte that the run has written.
-            on_change: what becomes of rows of operators that were edited since (their code, their prompt, their
-                settings; see `BaseOperator.fingerprint`), and when steps were added, removed or moved: "refuse";
-                "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
-                that differ, or keep rows of an edit that was accepted before, and all behind them are done again: their
-                outputs are deleted, what is before them stays.
-            parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
-            rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
-
-        Returns:
-            The pipeline itself: call `run()` next.
-
-        Raises:
-            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes; on
-                "accept" or "rerun", when the code gives no operators: those of the run state know of no edit.
-            PipelineNotFoundError: when there is no such run.
-            RunStateError: when its run state cannot be read.
-            OperatorChangedError: when operators, or the steps, are not those of the run state, and `on_change` does
-                not say what is meant; it names what changed. An OperatorMismatchError.
-            PipelineBusyError: when it is running, or this object is.
-            StreamError: when its files were changed meanwhile; nothing is changed then.
-
-        Warns:
-            OperatorWarning: when the run state does not say whether operators were edited.
-        """
+    ) -> StoredRun:
+        """Make a run ready to go on where it stopped; see `BasePipeline.resume`."""
         with self._locked(pipeline_id) as (folder, run_state):
             change_policy(run_state, on_error, max_errors)
             change_pace(run_state, parallel_size, rate)
-            self._resume(folder, run_state, verify=verify, on_change=on_change)
-        return self
+            return self._resume(folder, run_state, verify=verify, on_change=on_change)
 
-    def replay(self, pipeline_id: str, *, on_change: OnChange = "refuse") -> Self:
-        """Like `resume`, and every dead-lettered row is done again, by the same nodes, with the same id.
-
-        Args:
-            pipeline_id: the run's id, in `results_dir`.
-            on_change: what becomes of rows of operators that were edited since; see `resume`.
-
-        Returns:
-            The pipeline itself: call `run()` next. Rows that fail again are dead-lettered again.
-
-        Raises:
-            StreamCorruptError: when dead letters cannot be read; nothing is changed then.
-            DatagenError: as `resume`.
-        """
+    def replay(self, pipeline_id: str, *, on_change: OnChange) -> StoredRun:
+        """Make a run ready to do its dead letters again; see `BasePipeline.replay`."""
         with self._locked(pipeline_id) as (folder, run_state):
             for entry in run_state["nodes"]:
                 check_dead_letters(StreamFactory.create(entry["output_uri"]))
-            self._resume(folder, run_state, on_change=on_change, is_replay=True)
-        return self
+            return self._resume(folder, run_state, on_change=on_change, is_replay=True)
 
     @contextlib.contextmanager
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
-        """Hold the lock of a run, with its run state as it is once nobody else can change it."""
+        """Keep the lock of a run, with its run state as it is once nobody else can change it."""
         refuse_lookup("resume() or replay()", in_functions=False)
-        self._refuse_running()
         folder = RunFolder(self.results_dir, pipeline_id)
         folder.load()  # when there is no such run, no folder is made for its lock
         folder.lock.acquire()
@@ -245,21 +172,18 @@ class StoredPipeline:
         *,
         verify: Verify = "tail",
         is_replay: bool = False,
-        on_change: OnChange = "refuse",
-    ) -> None:
+        on_change: OnChange,
+    ) -> StoredRun:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
-        if run_state["status"] in {
-            Status.RUNNING,
-            Status.CANCELING,
-        }:  # killed: what was used since its last save is lost
+        if run_state["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: the usage since its last save is lost
             run_state["usage_is_partial"] = True
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
-        if on_change != "refuse" and not self._has_operators():
+        if on_change != "refuse" and not self.blueprint.has_operators:
             raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
-        edit = compare(run_state, *self._steps(run_state), is_replay=is_replay)
+        edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
         reset = edit.settle(on_change)
-        nodes = self._nodes_of(run_state)
+        nodes = nodes_of(self.blueprint, run_state)
         if edit.is_redrawn:
             check_topology(nodes)
         kept = nodes if reset is None else self._as_they_lie(run_state, reset)
@@ -273,7 +197,7 @@ class StoredPipeline:
             check_reset(reset, nodes, folder)
         run_state["files"] = kept_paths(joints, self.log_file)
         edit.warn()
-        ignored, edited = self._ignored(run_state), edited_since(kept, run_state)
+        ignored, edited = self.blueprint.ignored(run_state), edited_since(kept, run_state)
         for note in ignored:
             warn(note.text, ResumeWarning)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
@@ -283,28 +207,16 @@ class StoredPipeline:
             folder.save(run_state)
             finish(folder, run_state)
         dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
-        self._save_state(
-            folder, run_state, nodes, is_complete=not dead_letters
-        )  # before a stream is less than the run state says
+        notes = edit.notes(on_change) + ignored + edited
+        stored = StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
+        stored.save(is_complete=not dead_letters)  # before a stream is less than the run state says
         for node in nodes:
             node.reopen()
         for output in dead_letters:
             release_dead_letters(output)
         if dead_letters:
-            self._save_state(folder, run_state, nodes)
-        self._folder, self._run_state, self.nodes, self._run = folder, run_state, nodes, None
-        self._is_default = False
-        self._notes = edit.notes(on_change) + ignored + edited
-        self.streaming = bool(run_state["config"]["streaming"])
-
-    def _save_state(
-        self, folder: RunFolder, run_state: dict[str, Any], nodes: list[UnifiedNode], *, is_complete: bool = True
-    ) -> None:
-        """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
-        count_again(run_state, nodes)
-        is_complete = is_complete and all(node.is_finished() for node in nodes)
-        run_state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
-        folder.save(run_state)
+            stored.save()
+        return stored
 
     def _as_they_lie(self, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
         """Return the nodes that are kept, as they lie on the disk before `reset`."""
@@ -312,12 +224,15 @@ class StoredPipeline:
         entries = [
             {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in run_state["nodes"]
         ]
-        nodes = self._nodes_of({**run_state, "nodes": entries})
+        nodes = nodes_of(self.blueprint, {**run_state, "nodes": entries})
         return [node for node in nodes if node.node_id not in reset.again]
 
-    def _refuse_running(self) -> None:
-        if self._run is not None and not self._run.is_over():
-            raise PipelineBusyError(
-                f"this object is still running {self.pipeline_id!r}; wait() for it, or cancel() it and wait(), or use "
-                "another object"
-            )
+
+def _old_run_state(folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
+    """Return the run state that is there already, if one is. To be overwritten, it need not be readable."""
+    try:
+        return finish(folder, folder.load()) if folder.exists() else None
+    except RunStateError:
+        if if_exists == "overwrite":
+            return None
+        raise

@@ -1,0 +1,214 @@
+"""Blueprints: from settings to the run state, and back to nodes. Plain data; nothing is opened or started."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from llm_datagen.config import (
+    InputIds,
+    NodeConfig,
+    NodeSettings,
+    WriterConfig,
+    checked,
+    node_settings,
+    plain,
+    settings_of_entry,
+)
+from llm_datagen.errors import ConfigError
+from llm_datagen.operators import batch_by_of, operator_name
+from llm_datagen.operators.references import ref_of
+from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.settings import PipelineSettings, as_plain, id_prefix_of, stream_between
+from llm_datagen.runs.export import Exporter, codec_of, with_export
+from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.runs.state_file import FORMAT, now_text
+from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.store import check_pipeline_id
+from llm_datagen.streams import MergedStream, StreamFactory
+from llm_datagen.streams.ids import root_names
+
+T = TypeVar("T")
+
+UNKNOWN_ID = "PIPELINE_ID"
+"""What stands for the id of a run that was not created yet, where a topology is drawn."""
+
+
+def new_pipeline_id() -> str:
+    """Return an id that nobody has: the time, and some letters."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def run_state_of_line(
+    settings: PipelineSettings, node_configs: Sequence[NodeConfig | Mapping[str, Any] | None], pipeline_id: str
+) -> dict[str, Any]:
+    """Return the run state of a line of nodes.
+
+    Raises:
+        ConfigError: on a wrong value, when one is missing, or when adjacent nodes' URIs disagree.
+    """
+    check_pipeline_id(pipeline_id)
+    operators = _given("operators", settings["operators"])
+    count = len(operators)
+    if len(node_configs) > count:
+        raise ConfigError(f"node_configs has {len(node_configs)} entries for {count} operators")
+    configs = [NodeConfig.of(_with_writer_defaults(config, settings["writer_config"])) for config in node_configs]
+    configs += [NodeConfig()] * (count - len(configs))
+    of_all = checked(NodeSettings, node_settings(settings), "UnifiedPipeline")
+    uris = _uris(settings, configs, pipeline_id)
+    nodes = []
+    for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
+        # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
+        own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
+        own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
+        nodes.append(
+            {
+                "node_id": f"node_{number}",
+                "operator": operator_name(operator),
+                "operator_ref": ref_of(operator),
+                "input_uri": uris[number],
+                "output_uri": uris[number + 1],
+                **plain(node_settings(own)),
+                "id_scheme": "path" if settings["id_scheme"] == "text" else settings["id_scheme"],
+                "id_prefix": id_prefix_of(settings) if settings["id_scheme"] == "text" else "",
+                "input_ids": _input_ids(settings["input_ids"], uris[0]),
+                "input_values": _may_hold_values(uris[0]),
+                "follow_input": settings["follow_input"] if number == 0 else True,
+                "is_root": number == 0,
+            }
+        )
+    _check_siblings_together(nodes)
+    if not settings["keep_ids"] or settings["id_column"] is not None:
+        nodes = with_export(nodes, settings["id_column"])
+        nodes[-1]["operator_ref"] = ref_of(Exporter(settings["id_column"]))
+    return _run_state(pipeline_id, as_plain(settings), nodes)
+
+
+def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Check that where batches are of one parent, its children lie together.
+
+    The first node writes the children of a row in one piece. Others may get children, and must keep their order.
+    """
+    for number, node in enumerate(nodes):
+        if node["batch_by"] == "parent" and number == 0:
+            raise ConfigError('node_0: batch_by="parent": it reads the input, whose rows are children of none')
+        for other in nodes[1:number] if node["batch_by"] == "parent" else ():
+            if not other["ordered"]:
+                raise ConfigError(
+                    f'{node["node_id"]}: batch_by="parent" needs the children of a row to lie together, and '
+                    f"{other['node_id']} before it may change the order; give that one ordered=True"
+                )
+
+
+def _given(name: str, value: T | None) -> T:
+    """Return a setting that only a resume can do without."""
+    if value is None:
+        raise ConfigError(f"{name} is missing: a new run needs it; give it to UnifiedPipeline() or create()")
+    return value
+
+
+def _with_writer_defaults(config: Any, defaults: Any) -> Any:
+    """Let a node's `writer_config` that is a dict change only what it names."""
+    writer = config.get("writer_config") if isinstance(config, Mapping) else None
+    if not isinstance(writer, Mapping):
+        return config
+    return {**config, "writer_config": {**WriterConfig.of(defaults).as_dict(), **writer}}
+
+
+def _may_hold_values(uri: str) -> bool:
+    """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
+    stream = StreamFactory.create(uri)
+    seal = stream.read_seal()
+    is_of_engine = seal is not None and seal.rows is not None
+    return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
+
+
+def _input_ids(wanted: InputIds, uri: str) -> InputIds:
+    """Return what becomes of an `_i` of the input: one that the user never gave is not kept as his."""
+    seal = StreamFactory.create(uri).read_seal()
+    return "drop" if seal is not None and seal.is_numbered() else wanted
+
+
+def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
+    """Return the URIs of all streams in order: the input, those between, the output."""
+    uris = [_given("input_uri", configs[0].input_uri or settings["input_uri"])]
+    for number in range(len(configs) - 1):
+        written, read = configs[number].output_uri, configs[number + 1].input_uri
+        if written and read and written != read:
+            raise ConfigError(
+                f"node_{number} writes {written!r}, but node_{number + 1} reads {read!r}; give both the same URI, or "
+                "only one of them"
+            )
+        uris.append(written or read or stream_between(settings, pipeline_id, number))
+    uris.append(_given("output_uri", configs[-1].output_uri or settings["output_uri"]))
+    for uri in uris:
+        if isinstance(StreamFactory.source(uri), MergedStream):
+            raise ConfigError(
+                f"{uri!r} is not a stream of a UnifiedPipeline: its nodes have one input each; wire nodes with several "
+                "by bind_io(), for a UnifiedNodePipeline"
+            )
+    return uris
+
+
+def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming: bool) -> dict[str, Any]:
+    """Return the run state of nodes that were wired by hand."""
+    entries = [
+        {
+            "node_id": node.node_id,
+            **node.config(),
+            "operator_ref": ref_of(node.operator),
+            "id_scheme": node.settings["id_scheme"],
+            "follow_input": node.follow_input,
+            "is_root": node.root is not None,
+        }
+        for node in nodes
+    ]
+    return _run_state(pipeline_id, {"streaming": streaming}, entries)
+
+
+def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "pipeline_id": pipeline_id,
+        "status": str(Status.PENDING),
+        "reason": "",
+        "paused": False,
+        "error": None,
+        "failed_row": None,
+        "usage": [],
+        "cost": None,
+        "pid": None,
+        "host": None,
+        "created_at": now_text(),
+        "started_at": None,
+        "ended_at": None,
+        "updated_at": None,
+        "config": config,
+        "nodes": [{**node, **NodeReport(node_id=node["node_id"]).as_dict()} for node in nodes],
+    }
+
+
+def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | None = DEFAULT_LOG) -> UnifiedNode:
+    """Return the node that a run state describes.
+
+    Args:
+        entry: the node, as the run state has it.
+        operator: its operator.
+        log_file: the platform log when it runs by itself; None for none.
+
+    Raises:
+        ConfigError: when the run state holds a value that this version does not know.
+    """
+    node = UnifiedNode(
+        entry["node_id"],
+        **settings_of_entry(entry),
+        id_scheme=entry["id_scheme"],
+        follow_input=entry["follow_input"],
+        log_file=log_file,
+    )
+    node.root = root_names(entry)
+    node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
+    node.output.codec = codec_of(entry, node.output.codec)
+    return node

@@ -1,0 +1,39 @@
+"""The nodes of a run are checked and opened, before any actor is started."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from llm_datagen.actors.opened_node import OpenedNode
+from llm_datagen.pipeline.operator_changes import compare
+from llm_datagen.pipeline.path_checks import check_layout
+from llm_datagen.pipeline.resume_checks import check_nodes
+from llm_datagen.pipeline.run_files import kept_paths
+from llm_datagen.pipeline.stored import StoredRun
+from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.status import Status
+from llm_datagen.streams import Fingerprint
+
+
+def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[OpenedNode]:
+    """Return the nodes of a run that is locked, opened. What is opened is closed by `undo`.
+
+    Raises:
+        DatagenError: when the run cannot go on; see `UnifiedPipeline.run`.
+    """
+    run_state, nodes = stored.state, stored.nodes
+    edit = compare(run_state, run_state["nodes"], [node.operator for node in nodes])
+    edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
+    joints = [node.joint for node in nodes]
+    check_layout(joints, log_file, stored.folder)
+    check_nodes(nodes, run_state)
+    run_state["files"] = kept_paths(joints, log_file)
+    if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in nodes):
+        stored.save()  # its input has grown since: seals are taken off now
+    plans = []
+    for node, entry in zip(nodes, run_state["nodes"], strict=True):
+        if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+            entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
+        plans.append(node.plan(folder=stored.folder.files_path))
+        undo.callback(plans[-1].close)
+    return plans

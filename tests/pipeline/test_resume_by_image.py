@@ -182,7 +182,7 @@ def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
         (lambda row: row, "cannot be imported"),
         (functools.partial(lambda row, by: row, by=1), "cannot be imported"),
         (Label("x", extra={"when": Path("a")}), r"extra\.when is a PosixPath, which is no plain data"),
-        (Label("x", extra={"n": float("nan")}), "a number that JSON has not"),
+        (Label("x", extra={"n": float("nan")}), "a number that JSON cannot express"),
         (Label("x" * 70_000), "at most 65,536 are kept"),
         (Client(SECRET), "given api_key literally"),
         (Client(api_key=SECRET), "given api_key literally"),
@@ -419,7 +419,7 @@ def test_a_setting_that_is_given_its_default_is_told_as_any_other(
 ) -> None:
     interrupted(bench, double, batch_size=5, writer_config={"flush_batch_size": 3})
     given: dict[str, Any] = {"batch_size": 1, "writer_config": {"flush_batch_size": 1000}}
-    operators = [double, Label("x")]
+    operators: list[Any] = [double, Label("x")]
     again = UnifiedPipeline(operators, results_dir=bench.results, log_file=None, **({} if by_create else given))
     if by_create:
         ends: dict[str, Any] = {"input_uri": f"jsonl://{bench.input}", "output_uri": f"jsonl://{bench.output}"}

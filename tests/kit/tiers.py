@@ -79,6 +79,7 @@ UNIT: frozenset[str] = frozenset(
         "test_secret_names.py",
         "test_settings.py",
         "test_support.py",
+        "test_tiers.py",
         "torture/test_medium.py",
     ]
 )
@@ -129,7 +130,8 @@ def nothing_started() -> Iterator[None]:
 
 def table(reports: list[pytest.TestReport], workers: int) -> list[str]:
     """Return what each tier has taken, from the reports of tests, as its share of the time of so many processes."""
-    tests, seconds = Counter[str](), Counter[str]()
+    tests: Counter[str] = Counter()
+    seconds = dict.fromkeys(BUDGETS, 0.0)
     for report in reports:
         for tier in BUDGETS:
             if tier in report.keywords:

@@ -30,7 +30,7 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.actors import PipelineActor
-from llm_datagen.llm import LLMError
+from llm_datagen.llm import Budget, Endpoint, LLMError, LLMOperator, Prices
 from llm_datagen.runs.logs import LogEvent, LogSummary, read, summary
 
 
@@ -113,6 +113,15 @@ def nodes() -> None:
     node.set_operator(double)
     node.bind_io("jsonl://in.jsonl", "jsonl://out.jsonl")
     assert_type(UnifiedNodePipeline([node]).create("b"), UnifiedNodePipeline)
+
+
+def models() -> None:
+    """Options of a model are typed, or dicts."""
+    limited = {"max_tokens": 100}
+    pool = LLMOperator("{{ q }}", endpoints=[Endpoint(model="m", weight=2), {"model": "n"}], budget=Budget(usd=5.0))
+    assert_type(pool.budget, Budget | None)
+    assert_type(pool.endpoints, tuple[Endpoint, ...])
+    LLMOperator("{{ q }}", model="m", prices=Prices(input=1, output=2), budget={"tokens": 500}, params=limited)
 
 
 def errors(pipeline: UnifiedPipeline) -> str:

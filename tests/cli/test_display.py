@@ -65,7 +65,7 @@ def test_ctrl_c_at_a_terminal_says_what_it_does_and_leaves_the_terminal_sane(she
         shell.reach()
         terminal.read_until("rows/s")
         terminal.process.send_signal(signal.SIGINT)
-        terminal.read_until("canceling: what is in flight ends and is saved")
+        terminal.read_until("canceling: calls in flight finish and are saved")
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.read_to_end() == -signal.SIGINT
     assert_cursor_is_visible(terminal.shown)

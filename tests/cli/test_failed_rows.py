@@ -96,7 +96,7 @@ def test_without_dead_letters_it_says_so_and_how_to_get_them(shell: Shell, comma
         "run a: no dead letters",
         "  it failed: ValueError: seven is [not] wanted",
         '  at row 7 (in.jsonl, line 8): {"n": 7}',
-        "  to go on, and dead-letter rows that fail: llm-datagen resume a --on-error dead_letter",
+        "  to continue, and dead-letter rows that fail: llm-datagen resume a --on-error dead_letter",
     ]
     assert "1 error (1 skipped)" in command("resume", "a", "--on-error", "skip").stdout
     assert len(shell.rows()) == 49

@@ -64,7 +64,7 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     told = command("status", "a").stdout
     assert "run a: interrupted (the process is gone; resume it: llm-datagen resume a)" in told
     assert "node_0 Gate: interrupted, " in told
-    assert "usage and cost are at least these: what was used just before a kill is missing" in told
+    assert "usage and cost are at least these: the last usage before a kill is missing" in told
     assert "a: interrupted, " in command("status").stdout
     data = json.loads(command("status", "a", "--json").stdout)
     assert (data["status"], data["saved_status"]) == ("interrupted", "running")

@@ -59,14 +59,14 @@ def test_a_run_that_was_interrupted_is_shown_as_far_as_it_is_known(shell: Shell,
         goes_on = command("logs", "a", "--summary").stdout
         process.kill()
         process.wait()
-    assert "it goes on, or was killed" in goes_on
+    assert "it is running, or was killed" in goes_on
     assert "node_0: its end is not in the log; so far " in goes_on
     with (shell.folder / "logs" / "platform.log").open("a") as log:
         log.write('{"event": "[Ope')
     shell.open_gate()
     command("resume", "a")
     shown = command("logs", "a", "--summary").stdout
-    assert "it was run again later: it was killed" in shown
+    assert "it ran again later: it was killed" in shown
     assert "; ended\n" in shown
     assert "1 lines of" not in shown
     assert "1 line of" in shown

@@ -138,7 +138,7 @@ def test_money_is_what_the_run_then_costs_also_of_answers_that_are_kept(
     (reported,) = plan["nodes"][0]["models"]
     assert reported["completion_tokens"]["value"] == 100
     assert plan["total"]["cost"] is None  # of what the gate calls nobody knows a price
-    assert "it reported by itself what it used" in shown
+    assert "it reported its usage itself" in shown
     assert f"${used['cost']:,.2f}" in shown
 
 

@@ -102,7 +102,7 @@ def test_a_run_is_cancelled_from_another_process_which_waits_until_it_is_saved(s
         shell.reach()
         cancel = shell.run("cancel", "a", "--reason", "enough")
         assert (cancel.returncode, cancel.stderr) == (0, "")
-        assert cancel.stdout.startswith(f"run a: process {run.pid} was told to cancel\nrun a: canceled (enough)\n")
+        assert cancel.stdout.startswith(f"run a: process {run.pid} was asked to cancel\nrun a: canceled (enough)\n")
         assert run.wait(PATIENCE_SECONDS) == 1
 
 
@@ -139,7 +139,7 @@ def test_ctrl_c_ends_watching_and_not_the_run(shell: Shell) -> None:
 def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
-        assert "still ending what is in flight after 0.1 s" in command("cancel", "a", "--timeout", "0.1", code=1).stdout
+        assert "calls are still in flight after 0.1 s" in command("cancel", "a", "--timeout", "0.1", code=1).stdout
         eventually(lambda: "run a: canceling (llm-datagen cancel)" in command("status", "a").stdout)
         shell.open_gate()
         assert run.wait(PATIENCE_SECONDS) == 1
@@ -148,7 +148,7 @@ def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Comm
 def test_cancel_does_not_wait_when_told_so(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
-        assert command("cancel", "a", "--no-wait").stdout == f"run a: process {run.pid} was told to cancel\n"
+        assert command("cancel", "a", "--no-wait").stdout == f"run a: process {run.pid} was asked to cancel\n"
         assert run.wait(PATIENCE_SECONDS) == 1
 
 

@@ -48,7 +48,7 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
         assert len(shell.calls()) == before < ROWS
 
         changed = command("reconfigure", "a", "--node", "0", "--parallel-size", "3", "--rate", "900").stdout
-        assert changed == "run a: node_0 has parallel_size 3, batch_size 1, 900 rows a second at most\n"
+        assert changed == "run a: node_0 has parallel_size 3, batch_size 1, 900 rows per second at most\n"
         run_state = folder.path / "runtime.json"
         eventually(lambda: json.loads(run_state.read_bytes())["nodes"][0]["parallel_size"] == 3)
 

@@ -15,16 +15,16 @@ from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit,
 
 
 class World:
-    """Callers that always have a row to ask for, and an endpoint that turns away what is too much at once.
+    """Workers that always have a row to ask for, and an endpoint that turns away what is too much at once.
 
     Args:
-        callers: of the node.
+        workers: of the node.
         at_once: calls that the endpoint takes; may be set at any time.
         seconds: that a call takes.
         share: of calls that are turned away anyway.
     """
 
-    def __init__(self, *, callers: int, at_once: float, seconds: float, share: float = 0.0) -> None:
+    def __init__(self, *, workers: int, at_once: float, seconds: float, share: float = 0.0) -> None:
         self.now = 0.0
         self.at_once = at_once
         self.open = 0
@@ -37,7 +37,7 @@ class World:
         self._random = Random(3)
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = count()
-        for _ in range(callers):
+        for _ in range(workers):
             self._ask(1)
 
     def run(self, until: float) -> None:
@@ -90,7 +90,7 @@ class World:
 def test_sustained_429s_end_the_endpoint_stays_busy_and_all_is_as_before_when_it_takes_more(
     at_once: int, seconds: float
 ) -> None:
-    world = World(callers=25, at_once=at_once, seconds=seconds)
+    world = World(workers=25, at_once=at_once, seconds=seconds)
     settled, end = int(20 * seconds) + 10, int(120 * seconds) + 20
     world.run(end)
     answers = world.counted("answers", range(settled, end))
@@ -102,7 +102,7 @@ def test_sustained_429s_end_the_endpoint_stays_busy_and_all_is_as_before_when_it
 
 
 def test_two_percent_of_429s_lower_nothing() -> None:
-    world = World(callers=50, at_once=math.inf, seconds=0.5, share=0.02)
+    world = World(workers=50, at_once=math.inf, seconds=0.5, share=0.02)
     world.run(200.0)
     assert world.counted("answers", range(200)) > 15_000
     assert world.lowest == math.inf

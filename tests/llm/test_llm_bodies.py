@@ -211,8 +211,8 @@ def test_a_shortage_of_files_that_lasts_fails_the_run_and_no_row() -> None:
     async def sleep(seconds: float, request: ChatRequest) -> None: ...
 
     short = Short()
-    caller = RetryLayer(short, max_retries=0, retry_wait=1.0, sleep=sleep)
+    layer = RetryLayer(short, max_retries=0, retry_wait=1.0, sleep=sleep)
     with pytest.raises(LocalResourceError, match="no files left") as caught:
-        asyncio.run(caller.complete(ChatRequest(messages=[], params={}, model="m")))
+        asyncio.run(layer.complete(ChatRequest(messages=[], params={}, model="m")))
     assert short.calls == 21
     assert failure_kind(caught.value) is FailureKind.NOT_REACHED

@@ -32,16 +32,16 @@ ANSWER = ChatAnswer(
 def test_an_answer_that_was_changed_in_the_file_is_not_given_but_asked_for_again(tmp_path: Path, edit: str) -> None:
     path, other = tmp_path / "cache", replace(REQUEST, messages=[{"role": "user", "content": "?"}])
 
-    async def both(caller: CacheLayer) -> list[str | None]:
-        return [(await caller.complete(request)).text for request in (REQUEST, other)]
+    async def both(layer: CacheLayer) -> list[str | None]:
+        return [(await layer.complete(request)).text for request in (REQUEST, other)]
 
-    assert run(path, Asked(ANSWER, replace(ANSWER, text="nein")), both) == ["ja", "nein"]
+    assert run(path, ScriptedTransport(ANSWER, replace(ANSWER, text="nein")), both) == ["ja", "nein"]
     with closing(sqlite3.connect(path)) as file, file:
         kept = dict(file.execute("SELECT key, answer FROM answers"))
         mine, others = kept[key_of(REQUEST)], kept[key_of(other)]
         changed = {"a bit": mine.replace(b"ja", b"na"), "another's": others, "cut": mine[:-9]}[edit]
         file.execute("UPDATE answers SET answer = ? WHERE key = ?", (changed, key_of(REQUEST)))
-    asked = Asked(ANSWER)
+    asked = ScriptedTransport(ANSWER)
     assert run(path, asked, both) == ["ja", "nein"]
     assert run(path, asked, both) == ["ja", "nein"]
     assert asked.count == 1, "it is kept again"
@@ -50,8 +50,8 @@ def test_an_answer_that_was_changed_in_the_file_is_not_given_but_asked_for_again
 FULL = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
 
 
-class Asked:
-    """A caller at the bottom: gives the answers that it was made with, one after the other; the last one for ever."""
+class ScriptedTransport:
+    """Gives the answers that it was made with, one after the other; the last one for ever."""
 
     def __init__(self, *answers: ChatAnswer | Exception) -> None:
         self.answers = list(answers or [ANSWER])
@@ -74,7 +74,7 @@ class Asked:
         pass
 
 
-def run(path: Path, asked: Asked, body: Callable[[CacheLayer], Awaitable[Any]]) -> Any:
+def run(path: Path, asked: ScriptedTransport, body: Callable[[CacheLayer], Awaitable[Any]]) -> Any:
     """Run `body` with a cache that was opened, and close it."""
 
     async def main() -> Any:
@@ -89,7 +89,7 @@ def run(path: Path, asked: Asked, body: Callable[[CacheLayer], Awaitable[Any]]) 
     return asyncio.run(main())
 
 
-def complete(path: Path, asked: Asked, *requests: ChatRequest) -> list[ChatAnswer]:
+def complete(path: Path, asked: ScriptedTransport, *requests: ChatRequest) -> list[ChatAnswer]:
     async def body(cache: CacheLayer) -> list[ChatAnswer]:
         return [await cache.complete(request) for request in requests or [REQUEST]]
 
@@ -114,7 +114,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def test_an_answer_outlives_its_process_and_costs_nothing_the_second_time(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "answers.sqlite"
-    asked = Asked()
+    asked = ScriptedTransport()
     assert complete(path, asked) == [ANSWER]
     same = replace(REQUEST, params={"seed": 1, "temperature": 0}, row="row 2")
     assert complete(path, asked, REQUEST, same) == [replace(ANSWER, is_cached=True, cost=0.0, saved=ANSWER.cost)] * 2
@@ -140,7 +140,7 @@ def test_an_answer_outlives_its_process_and_costs_nothing_the_second_time(tmp_pa
     ],
 )
 def test_a_failure_is_not_kept(tmp_path: Path, failure: ChatAnswer | Exception) -> None:
-    asked = Asked(failure, ANSWER)
+    asked = ScriptedTransport(failure, ANSWER)
     if isinstance(failure, Exception):
         with pytest.raises(LLMRequestError):
             complete(tmp_path / "answers", asked)
@@ -150,7 +150,7 @@ def test_a_failure_is_not_kept(tmp_path: Path, failure: ChatAnswer | Exception) 
 
 
 def test_equal_requests_in_flight_are_asked_once_and_a_failed_one_is_passed_on(tmp_path: Path) -> None:
-    asked = Asked(LLMRequestError("HTTP 500"), ANSWER)
+    asked = ScriptedTransport(LLMRequestError("HTTP 500"), ANSWER)
 
     async def body(cache: CacheLayer) -> list[Any]:
         asked.go = asyncio.Event()
@@ -166,7 +166,7 @@ def test_equal_requests_in_flight_are_asked_once_and_a_failed_one_is_passed_on(t
 
 
 def test_the_answer_of_a_row_that_is_cancelled_is_kept_and_the_loop_goes_on(tmp_path: Path) -> None:
-    asked = Asked()
+    asked = ScriptedTransport()
 
     async def body(cache: CacheLayer) -> ChatAnswer:
         with locked(tmp_path / "answers"):
@@ -185,7 +185,7 @@ def test_the_answer_of_a_row_that_is_cancelled_is_kept_and_the_loop_goes_on(tmp_
 
 
 def test_an_answer_that_nobody_can_use_is_discarded(tmp_path: Path) -> None:
-    asked = Asked(replace(ANSWER, text="no JSON"), ANSWER)
+    asked = ScriptedTransport(replace(ANSWER, text="no JSON"), ANSWER)
 
     async def body(cache: CacheLayer) -> ChatAnswer:
         bad = await cache.complete(REQUEST)
@@ -199,7 +199,7 @@ def test_an_answer_that_nobody_can_use_is_discarded(tmp_path: Path) -> None:
 
 def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_prompt(tmp_path: Path) -> None:
     broken, repaired = replace(ANSWER, text="no JSON"), replace(ANSWER, text='{"a": "b"}')
-    asked = Asked(broken, replace(ANSWER, finish_reason="length"), repaired)
+    asked = ScriptedTransport(broken, replace(ANSWER, finish_reason="length"), repaired)
     schema = answer_format({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
 
     async def body(cache: CacheLayer) -> list[Any]:
@@ -218,7 +218,7 @@ def test_a_row_that_fails_takes_no_answer_away_from_another_row_with_the_same_pr
 
 
 def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_is_not_lost(tmp_path: Path) -> None:
-    path, asked = tmp_path / "answers", Asked()
+    path, asked = tmp_path / "answers", ScriptedTransport()
 
     async def body(cache: CacheLayer) -> ChatAnswer:
         execute(path, FULL)
@@ -234,7 +234,7 @@ def test_no_call_is_made_while_answers_cannot_be_kept_and_the_one_that_was_made_
 
 
 def test_an_answer_that_could_not_be_kept_is_kept_in_the_end_when_it_can_be(tmp_path: Path) -> None:
-    path, asked = tmp_path / "answers", Asked()
+    path, asked = tmp_path / "answers", ScriptedTransport()
 
     async def body(cache: CacheLayer) -> None:
         execute(path, FULL)
@@ -252,10 +252,10 @@ def test_a_file_that_is_no_cache_is_refused_and_left_as_it_is(tmp_path: Path) ->
     text.write_text("not a database, but long enough to be looked at" * 20)
     with closing(sqlite3.connect(foreign)) as other:
         other.execute("CREATE TABLE mine (x)")
-    complete(newer, Asked())
+    complete(newer, ScriptedTransport())
     with closing(sqlite3.connect(newer)) as other:
         other.execute("PRAGMA user_version = 7")
-    complete(damaged, Asked())
+    complete(damaged, ScriptedTransport())
     with damaged.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 8192)
@@ -268,7 +268,7 @@ def test_a_file_that_is_no_cache_is_refused_and_left_as_it_is(tmp_path: Path) ->
     ):
         before = path.read_bytes() if path.is_file() else b""
         with pytest.raises(CacheError, match=message):
-            complete(path, Asked())
+            complete(path, ScriptedTransport())
         assert not path.is_file() or path.read_bytes() == before
 
 

@@ -27,7 +27,7 @@ class Call:
 
 @dataclass
 class Simulation:
-    """Does what callers do, in simulated time."""
+    """Makes calls in simulated time."""
 
     limits: Limits
     now: float = 0.0
@@ -145,7 +145,7 @@ def test_an_answer_that_used_more_than_was_reserved_is_made_up_for_by_the_next_c
     assert [when for when, _ in simulation.booked] == [0, 61, 122]
 
 
-def test_of_several_limits_the_lowest_hold_as_long_as_their_callers_are_there() -> None:
+def test_of_several_limits_the_lowest_hold_as_long_as_their_layers_are_open() -> None:
     limiter = Limiter()
     low, high = Limits(requests_per_minute=1), Limits(requests_per_minute=3, tokens_per_minute=9)
     limiter.attach(low)

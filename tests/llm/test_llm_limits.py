@@ -148,14 +148,14 @@ def test_calls_that_are_given_up_free_their_place(server: ChatServer) -> None:
     """Tasks are cancelled where they stand, as when `grace` is over: in the queue and in flight."""
     inner = Quick()
     its = Limiter(window=0.0)
-    caller = LimitLayer(inner, endpoint="e", api_key=None, model="m", limits=Limits(requests_per_minute=2), limiter=its)
+    layer = LimitLayer(inner, endpoint="e", api_key=None, model="m", limits=Limits(requests_per_minute=2), limiter=its)
     random = Random(7)
 
     async def run() -> None:
-        await caller.open()
+        await layer.open()
         request = ChatRequest(messages=[], params={}, model="m", ctx=Context())
         for _ in range(20):
-            tasks = [asyncio.create_task(caller.complete(request)) for _ in range(12)]
+            tasks = [asyncio.create_task(layer.complete(request)) for _ in range(12)]
             for _ in range(random.randrange(4)):
                 await asyncio.sleep(0.001)
             for task in random.sample(tasks, 8):
@@ -163,7 +163,7 @@ def test_calls_that_are_given_up_free_their_place(server: ChatServer) -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert sum(isinstance(result, ChatAnswer) for result in results) >= 4
             assert inner.most <= 2
-        await caller.close()
+        await layer.close()
 
     asyncio.run(run())
     assert its.is_idle()

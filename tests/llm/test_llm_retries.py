@@ -71,15 +71,15 @@ def test_the_pause_is_never_shorter_than_the_endpoint_asks(server: ChatServer) -
     async def ask() -> None:
         operator = server.operator(max_retries=1, retry_wait=0.001)
         await operator.setup()
-        caller = operator._transport
-        assert isinstance(caller, RetryLayer)
+        layer = operator._transport
+        assert isinstance(layer, RetryLayer)
 
         async def sleep(seconds: float, request: ChatRequest) -> None:
             pauses.append(seconds)
             await loop_sleep(0)
 
-        caller._sleep = sleep
-        answer = await caller.complete(ChatRequest(messages=[], params={}, model="m"))
+        layer._sleep = sleep
+        answer = await layer.complete(ChatRequest(messages=[], params={}, model="m"))
         assert (answer.text, answer.attempts) == ("yes", 2)
         await operator.teardown()
 
@@ -101,14 +101,14 @@ def test_after_a_cut_connection_or_a_damaged_body_the_first_new_try_is_made_at_o
     async def ask() -> None:
         operator = server.operator(max_retries=2)
         await operator.setup()
-        caller = operator._transport
-        assert isinstance(caller, RetryLayer)
+        layer = operator._transport
+        assert isinstance(layer, RetryLayer)
 
         async def sleep(seconds: float, _request: ChatRequest) -> None:
             slept.append(seconds)
 
-        caller._sleep = sleep
-        assert (await caller.complete(ChatRequest(messages=[], params={}, model="m"))).attempts == 3
+        layer._sleep = sleep
+        assert (await layer.complete(ChatRequest(messages=[], params={}, model="m"))).attempts == 3
         await operator.teardown()
 
     asyncio.run(ask())
@@ -128,9 +128,9 @@ def test_pauses_grow_with_each_try_up_to_a_minute() -> None:
         pauses.append(seconds)
 
     async def ask() -> None:
-        caller = RetryLayer(Down(), max_retries=200, retry_wait=1.0, sleep=sleep)
+        layer = RetryLayer(Down(), max_retries=200, retry_wait=1.0, sleep=sleep)
         with pytest.raises(LLMRequestError):
-            await caller.complete(ChatRequest(messages=[], params={}, model="m"))
+            await layer.complete(ChatRequest(messages=[], params={}, model="m"))
 
     asyncio.run(ask())
     assert len(pauses) == 200

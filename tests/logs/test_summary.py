@@ -62,9 +62,9 @@ def ended(node_id: str, **figures: Any) -> NodeSummary:
         ([ended("a", busy_s=396, starved_s=60)], "a limits: its workers were busy 99 % of the time"),
         (
             [ended("a", busy_s=396), NodeSummary(node_id="b", held_back_s=1.25, held_back_times=3)],
-            "what limits it shows when its nodes have ended; b was held back at least 3 times, 1.2 s",
+            "the bottleneck is known when its nodes have ended; b was held back at least 3 times, 1.2 s",
         ),
-        ([], "what limits it shows when its nodes have ended"),
+        ([], "the bottleneck is known when its nodes have ended"),
     ],
 )
 def test_the_bottleneck_in_a_sentence(nodes: list[NodeSummary], sentence: str) -> None:
@@ -150,7 +150,7 @@ def test_a_run_that_was_killed_is_told_from_one_that_ended(bench: Bench) -> None
     (killed,) = logs.summary(bench.log).runs
     assert (killed.state, killed.is_whole) == (LoggedState.OPEN, True)
     assert [(node.status, node.is_exact, node.busy_s) for node in killed.nodes] == [("running", False, None)]
-    assert killed.bottleneck == "what limits it shows when its nodes have ended"
+    assert killed.bottleneck == "the bottleneck is known when its nodes have ended"
     programs.run(program, check=True)
     again = logs.summary(bench.log).runs
     assert [run.state for run in again] == [LoggedState.KILLED, LoggedState.ENDED]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ..kit.jobs import Jobs
 from ..support import nothing_left
-from .kills import Forks
+from .kills import JOB
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +20,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """A process that forks jobs which can be killed."""
-    forks = Forks()
-    yield forks
-    forks.close()
+@pytest.fixture
+def jobs() -> Jobs:
+    """Runs of `job.py` that can be killed."""
+    return Jobs(JOB)

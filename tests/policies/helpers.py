@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import RunReport, StreamFactory
-from llm_datagen.runs.verify import NodeAccount, verify
+from llm_datagen.runs.account import NodeAccount
+from llm_datagen.runs.verify import verify
 
 from ..pipeline.chains import Fate, bare
 from ..support import Bench, eventually, lines

@@ -1,4 +1,4 @@
-"""A pipeline to be killed. Run with ``python job.py``, it forks a child for every job that it is given on stdin.
+"""A pipeline to be killed: ``job.py '{…}'`` does a job, and ends.
 
 A job is a JSON object: `folder` (with `in.jsonl`), `do` ("run" or "replay"), settings of the pipeline, and how the
 operators behave; after `hold` calls, they wait to be killed. They note every call, durably, in `folder/calls`; what the
@@ -8,7 +8,6 @@ job says is appended to `folder/said`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import math
 import os
@@ -17,9 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-import structlog  # noqa: F401 - before any fork: each child would import it
+from typing import Any
 
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
 from llm_datagen.testing import Fault, inject
@@ -130,27 +127,10 @@ def main(job: dict[str, Any]) -> None:
         say(job, f"ended {pipeline.run().status}")
 
 
-def serve() -> NoReturn:
-    """Fork a child for every job; say its pid. Given a pid, wait for it, and say its status."""
-    gc.freeze()
-    for line in sys.stdin:
-        request = json.loads(line)
-        if isinstance(request, int):
-            print(os.waitpid(request, 0)[1], flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                main(request)
-                code = 0
-            except BaseException as error:  # noqa: BLE001 - said, and shown by the exit status
-                say(request, f"raised {error!r}")
-            finally:
-                os._exit(code)
-        print(pid, flush=True)
-    sys.exit(0)
-
-
 if __name__ == "__main__":
-    serve()
+    its_job = json.loads(sys.argv[1])
+    try:
+        main(its_job)
+    except BaseException as error:
+        say(its_job, f"raised {error!r}")
+        raise

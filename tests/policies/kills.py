@@ -2,81 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.verify import NodeAccount, verify
+from llm_datagen.runs.account import NodeAccount
+from llm_datagen.runs.verify import verify
 
+from ..kit.jobs import Jobs
 from ..support import bag, eventually, lines, numbered, write_jsonl
 from .helpers import dead_letters_of
 from .job import expected
 
-SERVER = Path(__file__).with_name("job.py")
-
-
-class Forks:
-    """A process that has imported the package, and forks a child for every job."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def _ask(self, request: Any) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def start(self, job: dict[str, Any]) -> int:
-        """Start a job; return its pid."""
-        return self._ask(job)
-
-    def wait(self, pid: int) -> int:
-        """Wait for the end of a job; return its exit status, negative for the signal that ended it."""
-        return os.waitstatus_to_exitcode(self._ask(pid))
-
-    def run(self, job: dict[str, Any]) -> int:
-        """Start a job and wait for its end."""
-        return self.wait(self.start(job))
-
-    def kill(self, pid: int) -> int:
-        """`kill -9` a job; return its exit status: it may have ended before."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return self.wait(pid)
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+JOB = Path(__file__).with_name("job.py")
 
 
 class Work:
     """A folder in which a job is done, and killed.
 
     Args:
-        forks: where jobs run.
+        jobs: runs them.
         folder: an empty folder.
         rows: rows of the input.
         job: what the job is like.
     """
 
-    def __init__(self, forks: Forks, folder: Path, rows: int, **job: Any) -> None:
-        self.forks = forks
+    def __init__(self, jobs: Jobs, folder: Path, rows: int, **job: Any) -> None:
+        self.jobs = jobs
         self.folder = folder
         self.rows = rows
         self.job = {"folder": str(folder), **job}
@@ -111,18 +67,18 @@ class Work:
         """
         before = self.calls().total()
         changes = {"hold": calls + headstart, **changes}
-        pid = self.forks.start({**self.job, "seed": self.chance.random(), **changes})
+        pid = self.jobs.start({**self.job, "seed": self.chance.random(), **changes})
         ended = f"ended {self.said().count('ended')}"
         eventually(lambda: self.calls().total() >= before + calls or self.said().count("ended") > int(ended[6:]))
         time.sleep(self.chance.random() * 0.01)
-        was_killed = self.forks.kill(pid) == -signal.SIGKILL
+        was_killed = self.jobs.kill(pid) == -signal.SIGKILL
         self.kills += was_killed
         self.check_image()
         return was_killed
 
     def finish(self, **changes: Any) -> None:
         """Do the job to its end."""
-        assert self.forks.run({**self.job, "nap": 0.0, **changes}) == 0, self.said()
+        assert self.jobs.run({**self.job, "nap": 0.0, **changes}) == 0, self.said()
 
     def check_image(self) -> None:
         """See to it that the image and the checkpoint are whole: so they must be at every instant."""

@@ -18,10 +18,11 @@ from llm_datagen.streams.dispatch_log import DispatchLog, abandoned, forget
 from llm_datagen.streams.position import Position
 from llm_datagen.testing import record
 
+from ..kit.jobs import Jobs
 from ..support import Bench, bag, eventually, lines, numbered
 from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of
 from .job import expected
-from .kills import Forks, Work
+from .kills import Work
 
 ONCE: dict[str, Any] = {"delivery": "at_most_once"}
 
@@ -41,11 +42,9 @@ def chained(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job['kind']} {job['settings']}")
-def test_no_row_is_handed_out_twice_whatever_kills_the_process(
-    tmp_path: Path, forks: Forks, job: dict[str, Any]
-) -> None:
+def test_no_row_is_handed_out_twice_whatever_kills_the_process(tmp_path: Path, jobs: Jobs, job: dict[str, Any]) -> None:
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
-    work = Work(forks, tmp_path, 120, nap=0.001, mended=True, **job)
+    work = Work(jobs, tmp_path, 120, nap=0.001, mended=True, **job)
     while work.kills < 3 and work.kill_after(work.chance.randrange(1, 25)):
         work.ledger()
     assert work.kills == 3
@@ -73,30 +72,28 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(
     assert len(lost) + len(lost_behind) <= 3 * 2 * (8 + 20)
 
 
-def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(
-    tmp_path: Path, forks: Forks
-) -> None:
+def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(tmp_path: Path, jobs: Jobs) -> None:
     """S2: the stream is finished, and nothing of its making is left over."""
-    work = Work(forks, tmp_path, 20, mended=True, settings=ONCE)
+    work = Work(jobs, tmp_path, 20, mended=True, settings=ONCE)
     fault = {"operation": "remove", "path": "*.dispatched", "hit": 3}  # the first two are of the start
-    assert work.forks.run({**work.job, "fault": fault}) == -9
+    assert work.jobs.run({**work.job, "fault": fault}) == -9
     assert list(tmp_path.rglob("*.dispatched"))
     work.finish()
     assert not list(tmp_path.rglob("*.dispatched"))
 
 
-def test_the_same_kills_with_exactly_once_abandon_nothing(tmp_path: Path, forks: Forks) -> None:
+def test_the_same_kills_with_exactly_once_abandon_nothing(tmp_path: Path, jobs: Jobs) -> None:
     """R2: the default: every row comes out; calls may be repeated."""
-    work = Work(forks, tmp_path, 100, nap=0.001, mended=True)
+    work = Work(jobs, tmp_path, 100, nap=0.001, mended=True)
     while work.kills < 3 and work.kill_after(work.chance.randrange(5, 25)):
         pass
     work.finish()
     work.check(mended=True)
 
 
-def test_abandoned_rows_can_be_replayed(tmp_path: Path, forks: Forks) -> None:
+def test_abandoned_rows_can_be_replayed(tmp_path: Path, jobs: Jobs) -> None:
     """M24: whoever knows that they may be done again, says so: then every row is there."""
-    work = Work(forks, tmp_path, 80, nap=0.02, mended=True, settings={**ONCE, "parallel_size": 4})
+    work = Work(jobs, tmp_path, 80, nap=0.02, mended=True, settings={**ONCE, "parallel_size": 4})
     assert work.kill_after(20)
     work.finish()
     assert dead_letters_of(work.between) or dead_letters_of(work.output)
@@ -203,9 +200,9 @@ def test_a_failure_hands_back_what_it_stopped(bench: Bench) -> None:
     check_counts(bench, report)
 
 
-def test_poisoned_rows_and_lost_ones_are_told_apart(tmp_path: Path, forks: Forks) -> None:
+def test_poisoned_rows_and_lost_ones_are_told_apart(tmp_path: Path, jobs: Jobs) -> None:
     """C1: letters say why; together with what came out they are all rows."""
-    work = Work(forks, tmp_path, 100, nap=0.001, settings={**ONCE, "batch_size": 1})
+    work = Work(jobs, tmp_path, 100, nap=0.001, settings={**ONCE, "batch_size": 1})
     work.kill_after(30)
     work.finish()
     first, _ = work.ledger()

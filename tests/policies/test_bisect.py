@@ -47,14 +47,20 @@ class AsyncBatches(Batches):
         return super().process_batch(items, ctx)
 
 
-@pytest.mark.parametrize("make", [Batches, AsyncBatches])
-@pytest.mark.parametrize("bad", [0, 1, 2, 14, 15, 16, 31, 32, 33, 46, 47, 48, 61, 62, 63])
+BAD = [0, 1, 2, 14, 15, 16, 31, 32, 33, 46, 47, 48, 61, 62, 63]
+
+
+@pytest.mark.parametrize(
+    ("make", "bad"),
+    [
+        *((Batches, bad) for bad in BAD),
+        *((AsyncBatches, bad) for bad in BAD if bad % 9 == 0),  # the same code but for an `await`
+    ],
+)
 def test_one_bad_row_in_a_batch_costs_at_most_twelve_further_calls(
     bench: Bench, bad: int, make: Callable[[Collection[int]], Batches]
 ) -> None:
     """M24: wherever it is, the 63 others come out."""
-    if make is AsyncBatches and bad % 9:
-        return  # the same code but for an `await`
     bench.give(numbered(64))
     operator = make({bad})
     report = bench.pipeline([operator], batch_size=64, on_error="dead_letter").create("a").run()

@@ -17,7 +17,8 @@ import pytest
 
 from llm_datagen import NodeFailedError, Status, StreamFactory, UnifiedPipeline
 from llm_datagen.config import OnError
-from llm_datagen.runs.verify import FINDINGS_SHOWN, verify
+from llm_datagen.runs.account import FINDINGS_SHOWN
+from llm_datagen.runs.verify import verify
 from llm_datagen.streams.checksums import with_check
 
 from ..pipeline.chains import STYLES, Fate, operator
@@ -188,7 +189,7 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
     "the size of the seal": (edit_seal(size=12), "out.jsonl has .* bytes, but 12 when it was sealed"),
     "the checksum of the seal": (edit_seal(crc=12), "out.jsonl.*: the checksum is .*, 0000000c was committed"),
     "the rows covered by the seal": (edit_seal(cover=[[0, 29, 0, 290]]), "29 source rows are done, but .* are 30"),
-    "the format of the seal": (edit_seal(format=99), "out.jsonl.done is no seal .* nothing accounts for .*out.jsonl"),
+    "the format of the seal": (edit_seal(format=99), "out.jsonl.done is not the seal .* nothing accounts for"),
     "the time of the seal": (edit_seal(sealed_at="2020-01-01"), "out.jsonl.done: the checksum of the seal differs"),
     "the seal written anew": (edit_seal(), "out.jsonl.done: the checksum of the seal differs"),
     "a byte of the source": (
@@ -201,7 +202,7 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
         edit_image(rows_out=24),
         "runtime.json says of node_0: rows_out 24; its files say 25",
     ),
-    "a seal by hand": (replace("out.jsonl.done", b""), "out.jsonl.done is no seal .* nothing accounts for"),
+    "a seal by hand": (replace("out.jsonl.done", b""), "out.jsonl.done is not the seal .* nothing accounts for"),
     "no seal": (lambda bench: Path(f"{bench.output}.done").unlink(), "nothing accounts for it"),
     "the output removed": (lambda bench: bench.output.unlink(), "out.jsonl is gone"),
     "the output emptied": (replace("out.jsonl", b""), "out.jsonl has 0 bytes"),

@@ -11,9 +11,10 @@ import pytest
 from llm_datagen import NodeFailedError, Status
 from llm_datagen.errors import StreamChangedError, StreamError
 
+from ..kit.jobs import Jobs
 from ..support import Bench, bag, lines, numbered
 from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
-from .kills import Forks, Work
+from .kills import Work
 
 KINDS = [
     {"kind": kind, "settings": {"ordered": ordered, "streaming": streaming, "batch_size": 2 if kind == "item" else 4}}
@@ -28,10 +29,10 @@ KINDS = [
 
 @pytest.mark.parametrize("job", KINDS, ids=lambda job: f"{job['kind']} {job['settings']}")
 def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
-    tmp_path: Path, forks: Forks, job: dict[str, Any]
+    tmp_path: Path, jobs: Jobs, job: dict[str, Any]
 ) -> None:
     """M21, M24: whatever is done when the process dies, the resumed run has exactly the letters of a run in peace."""
-    work = Work(forks, tmp_path, 150, nap=0.0005, **job)
+    work = Work(jobs, tmp_path, 150, nap=0.0005, **job)
     while work.kills < 3 and work.kill_after(work.chance.randrange(1, 30)):
         work.ledger()
     work.finish()
@@ -45,12 +46,12 @@ def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
 
 @pytest.mark.parametrize("keep", [0, 1, 700])
 @pytest.mark.parametrize("hit", [1, 2, 5])
-def test_a_torn_letter_is_cut_off_and_written_again(tmp_path: Path, forks: Forks, keep: int, hit: int) -> None:
+def test_a_torn_letter_is_cut_off_and_written_again(tmp_path: Path, jobs: Jobs, keep: int, hit: int) -> None:
     """S1: the letter comes before its commit; without that, it was never written."""
     settings = {"batch_size": 1, "parallel_size": 1, "writer_config": {"async_mode": False, "fsync": "never"}}
-    work = Work(forks, tmp_path, 40, settings=settings)
+    work = Work(jobs, tmp_path, 40, settings=settings, nap=0.01)  # calls that take so long have a commit each
     fault = {"operation": "write", "path": "*.errors.jsonl", "hit": hit, "action": "tear", "keep": keep}
-    assert work.forks.run({**work.job, "fault": fault}) == -9
+    assert work.jobs.run({**work.job, "fault": fault}) == -9
     work.finish()
     work.check()
 
@@ -58,22 +59,22 @@ def test_a_torn_letter_is_cut_off_and_written_again(tmp_path: Path, forks: Forks
 @pytest.mark.parametrize("where", ["*.errors.jsonl", "*.commits"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_death_of_the_process_between_letter_and_commit_is_survived(
-    tmp_path: Path, forks: Forks, where: str, when: str
+    tmp_path: Path, jobs: Jobs, where: str, when: str
 ) -> None:
     """S1: at every step of a letter's way to the disk."""
-    work = Work(forks, tmp_path, 30)
+    work = Work(jobs, tmp_path, 30)
     for hit in (1, 3):
         fault = {"operation": "write", "path": where, "hit": hit, "action": "kill", "when": when}
-        assert work.forks.run({**work.job, "fault": fault}) in {-9, 0}
+        assert work.jobs.run({**work.job, "fault": fault}) in {-9, 0}
     work.finish()
     work.check()
 
 
-def test_a_full_disk_under_the_letters_fails_the_run_and_loses_none(tmp_path: Path, forks: Forks) -> None:
+def test_a_full_disk_under_the_letters_fails_the_run_and_loses_none(tmp_path: Path, jobs: Jobs) -> None:
     """F1, M24: as with rows: mend the cause, resume."""
-    work = Work(forks, tmp_path, 60)
+    work = Work(jobs, tmp_path, 60)
     fault = {"operation": "write", "path": "*.errors.jsonl", "hit": 2, "action": "tear", "keep": 10, "error": "ENOSPC"}
-    assert work.forks.run({**work.job, "fault": fault}) == 1
+    assert work.jobs.run({**work.job, "fault": fault}) == 1
     assert "ENOSPC" in work.said() or "No space left" in work.said()
     work.finish()
     work.check()

@@ -11,6 +11,7 @@ import pytest
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.errors import PipelineBusyError, PipelineNotFoundError, StreamCorruptError
 
+from ..kit.jobs import Jobs
 from ..pipeline.chains import operator
 from ..support import Bench, bag, eventually, lines, numbered, pairwise, stored
 from .helpers import (
@@ -23,7 +24,7 @@ from .helpers import (
     modelled,
     some_children,
 )
-from .kills import Forks, Work
+from .kills import Work
 
 
 @pytest.mark.parametrize(
@@ -253,9 +254,9 @@ def test_a_replay_of_a_run_that_is_running_is_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", ["item", "batch"])
-def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, forks: Forks, kind: str, streaming: bool) -> None:
+def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, jobs: Jobs, kind: str, streaming: bool) -> None:
     """M21, M24: whether a letter was taken up again or not, its row comes out once."""
-    work = Work(forks, tmp_path, 150, kind=kind, nap=0.001, settings={"streaming": streaming})
+    work = Work(jobs, tmp_path, 150, kind=kind, nap=0.001, settings={"streaming": streaming})
     work.finish()
     work.check()
     assert work.kill_after(5, headstart=10, do="replay", mended=True)
@@ -272,14 +273,14 @@ def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, forks: Forks, kind: 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["*out.jsonl.commits", "*node_0.jsonl.commits", "*.done", "*/runtime.json"])
-def test_a_kill_at_any_step_of_taking_up_letters_loses_none(tmp_path: Path, forks: Forks, step: str, when: str) -> None:
+def test_a_kill_at_any_step_of_taking_up_letters_loses_none(tmp_path: Path, jobs: Jobs, step: str, when: str) -> None:
     """M21, M24: of each node, either all letters were taken up or none: a second replay makes it whole."""
-    work = Work(forks, tmp_path, 60)
+    work = Work(jobs, tmp_path, 60)
     work.finish()
     operation = "remove" if step == "*.done" else "rename"
     for hit in (1, 2):
         fault = {"operation": operation, "path": step, "hit": hit, "when": when}
-        assert forks.run({**work.job, "do": "replay", "mended": True, "fault": fault}) in {-9, 0}
+        assert jobs.run({**work.job, "do": "replay", "mended": True, "fault": fault}) in {-9, 0}
         work.ledger()
     work.finish(do="replay", mended=True)
     work.check(mended=True)

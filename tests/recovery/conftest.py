@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ..kit.jobs import Jobs
 from ..support import nothing_left
-from .zygote import Zygote
+from .left_by_jobs import JOB
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +20,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    """A process that forks jobs which can be killed."""
-    zygote = Zygote()
-    yield zygote
-    zygote.close()
+@pytest.fixture
+def jobs() -> Jobs:
+    """Runs of `job.py` that can be killed."""
+    return Jobs(JOB)

@@ -1,4 +1,4 @@
-"""A pipeline to be killed: run by itself (``job.py '{…}'``), or forked off by `--zygote`, which saves the imports.
+"""A pipeline to be killed: ``job.py '{…}'`` does a job, and ends.
 
 The job is a JSON object: `folder` (with `in.jsonl`), `resume`, the pipeline's settings, and what the operators do.
 What it says is appended to `folder/said`; the operators count their calls in `folder/calls`.
@@ -7,7 +7,6 @@ What it says is appended to `folder/said`; the operators count their calls in `f
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import random
@@ -16,9 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-import structlog  # noqa: F401 - before any fork: each child would import it
+from typing import Any
 
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.messages import Pause
@@ -229,29 +226,5 @@ def run_until_paused(pipeline: UnifiedPipeline | UnifiedNodePipeline, job: dict[
     pipeline.wait()
 
 
-def be_zygote() -> NoReturn:
-    """Fork a child for every job on stdin; say its pid; when asked with a pid, wait for it and say its status."""
-    gc.freeze()
-    for line in sys.stdin:
-        request = json.loads(line)
-        if isinstance(request, int):
-            print(os.waitpid(request, 0)[1], flush=True)
-            continue
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                main(request)
-                code = 0
-            except BaseException as error:  # noqa: BLE001 - said, and shown by the exit status
-                say(request, f"raised {error!r}")
-            finally:
-                os._exit(code)
-        print(pid, flush=True)
-    sys.exit(0)
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "--zygote":
-        be_zygote()
     main(json.loads(sys.argv[1]))

@@ -32,7 +32,7 @@ from ..support import (
     until_cancelled,
     write_jsonl,
 )
-from .zygote import JOB, calls_of, check_rows, committed, output_of, said
+from .left_by_jobs import JOB, calls_of, check_rows, committed, output_of, said
 
 ROWS = 200
 

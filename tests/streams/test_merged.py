@@ -14,6 +14,7 @@ from llm_datagen.errors import RowFormatError
 from llm_datagen.streams import Coverage, MergedStream, Span, StreamFactory, inputs_of
 from llm_datagen.streams.coverage import INPUT_STRIDE
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import size_of
 
 from ..support import write_jsonl
 
@@ -60,7 +61,7 @@ def test_what_is_not_covered_is_read_in_the_order_of_each_input(inputs: list[lis
             ]
             assert coverage.add(block.span)
         assert cursor.ended()
-        assert (cursor.start, cursor.limit) == (sum(map(len, inputs)), stream.size() or 0)
+        assert (cursor.start, cursor.limit) == (sum(map(len, inputs)), size_of(stream) or 0)
         cursor.close()
         assert sorted(found) == [row for row, is_in in is_done.items() if not is_in]
         for at in range(len(inputs)):

@@ -18,32 +18,32 @@ from pykka._envelope import Envelope
 from llm_datagen.actors.mailbox import Mailbox
 
 
-class AnsweringMailbox(Mailbox):
-    """A mailbox whose messages can be answered later. Only the actor's own thread calls these methods."""
+def defer_reply(mailbox: Mailbox) -> Future[Any]:
+    """Return the reply to the message that is being handled: resolve it or fail it, once, from any thread.
 
-    def answer(self) -> Future[Any]:
-        """Return the answer to the message that is being handled: resolve it or fail it, once, from any thread.
+    The caller of an ask gets the result, or has the exception raised. A tell has no caller. Called by the actor's own
+    thread, as are the others.
+    """
+    reply: Future[Any] = Future()
+    envelope = take(mailbox)
+    if envelope.reply_to is not None:
+        caller = envelope.reply_to
+        reply.add_done_callback(lambda done: _pass_on(done, caller))
+    return reply
 
-        Whoever asked gets the result, or has the exception raised. When nobody has asked, it goes nowhere.
-        """
-        answer: Future[Any] = Future()
-        envelope = self.current
-        if envelope is not None and envelope.reply_to is not None:
-            reply, envelope.reply_to = envelope.reply_to, None
-            answer.add_done_callback(lambda done: _pass_on(done, reply))
-        return answer
 
-    def take(self) -> Envelope[Any]:
-        """Return the message that is being handled, to be put again: whoever has asked is answered then."""
-        envelope = self.current
-        assert envelope is not None
-        reply, envelope.reply_to = envelope.reply_to, None
-        return Envelope(envelope.message, reply_to=reply)
+def take(mailbox: Mailbox) -> Envelope[Any]:
+    """Return the message that is being handled, to be put again: the caller of an ask is answered then."""
+    envelope = mailbox.current
+    assert envelope is not None
+    reply, envelope.reply_to = envelope.reply_to, None
+    return Envelope(envelope.message, reply_to=reply)
 
-    def forward(self, ref: pykka.ActorRef[Any]) -> None:
-        """Hand the message that is being handled to another actor, which answers it in place of this one."""
-        with contextlib.suppress(pykka.ActorDeadError):  # it has ended: whoever has asked was told so
-            ref.actor_inbox.put(self.take())
+
+def forward(mailbox: Mailbox, ref: pykka.ActorRef[Any]) -> None:
+    """Hand the message that is being handled to another actor, which answers it in place of this one."""
+    with contextlib.suppress(pykka.ActorDeadError):  # it has ended: the caller was told so
+        ref.actor_inbox.put(take(mailbox))
 
 
 def _pass_on(done: Future[Any], reply: pykka.Future[Any]) -> None:

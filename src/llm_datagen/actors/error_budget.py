@@ -60,7 +60,7 @@ class ErrorBudget:
 
     def outcome(self, block: Block, failure: OperatorFailure) -> BlockResult:
         """Return the outcome of rows that failed, and are done with all the same."""
-        return BlockResult.without_rows(
+        return BlockResult(
             block.span,
             skipped=0 if self.is_dead_lettered else failure.rows,
             dead=failure.rows if self.is_dead_lettered else 0,

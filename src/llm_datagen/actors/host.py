@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pykka
 from pykka._envelope import Envelope
 
-from llm_datagen.actors.deferred_reply import AnsweringMailbox
+from llm_datagen.actors.deferred_reply import defer_reply, forward, take
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown
 from llm_datagen.actors.subscribers import Subscribers
@@ -98,16 +98,6 @@ class PipelineHost(Stage):
         self._answer: Future[Any] = Future()
         self._stopped: list[Future[Any]] = []  # who has asked for the end, and waits
 
-    @staticmethod
-    def _create_actor_inbox() -> AnsweringMailbox:
-        return AnsweringMailbox()
-
-    @property
-    def _inbox(self) -> AnsweringMailbox:
-        inbox = self.mailbox
-        assert isinstance(inbox, AnsweringMailbox)
-        return inbox
-
     def handle(self, message: HostMessage | _Launched | _FromRun) -> PipelineStatus | None:
         """Handle a message."""
         match message:
@@ -120,7 +110,7 @@ class PipelineHost(Stage):
             case Cancel() | _FromRun() if self._launcher is not None:
                 self._deferred.append(Envelope(message))
             case Pause() | Unpause() | Reconfigure() if self._launcher is not None:
-                self._deferred.append(self._inbox.take())
+                self._deferred.append(take(self.mailbox))
             case Cancel(reason=reason):
                 if self._run is not None:
                     self._run.cancel(reason)
@@ -140,7 +130,7 @@ class PipelineHost(Stage):
     def on_stop(self) -> None:
         """Let whoever stops this actor wait until the run is saved."""
         super().on_stop()
-        self._stopped.append(self._inbox.answer())
+        self._stopped.append(defer_reply(self.mailbox))
 
     def release(self) -> None:
         """End the run that is under way, and wait until it is saved."""
@@ -169,7 +159,7 @@ class PipelineHost(Stage):
                     "before the next one"
                 )
             )
-        self._answer, self._is_under_way = self._inbox.answer(), True
+        self._answer, self._is_under_way = defer_reply(self.mailbox), True
         launcher = threading.Thread(target=self._do_launch, args=(command,), name="datagen-launcher")
         launcher.start()
         self._launcher = launcher
@@ -197,7 +187,7 @@ class PipelineHost(Stage):
             if not self._answer.done():
                 self._answer.set_exception(launched.error)
         deferred, self._deferred = self._deferred, []
-        self._inbox.put_first(deferred)
+        self.mailbox.put_first(deferred)
 
     def _status_changed(self, status: PipelineStatus) -> None:
         """Take the run's status; the first one of a run is the reply to the command that began it."""
@@ -209,8 +199,8 @@ class PipelineHost(Stage):
     def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
         ref = None if self._run is None else self._run.ref
         if ref is not None and ref.is_alive():
-            self._inbox.forward(ref)
+            forward(self.mailbox, ref)
         else:
-            self._inbox.answer().set_exception(
+            defer_reply(self.mailbox).set_exception(
                 ConfigError(f"no run is under way, so there is nothing to {type(command).__name__.lower()}")
             )

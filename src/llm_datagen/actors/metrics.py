@@ -9,46 +9,8 @@ TELL_SECONDS = 1.0
 """How often they are reported to the supervisor, at most."""
 
 
-class WorkerMetrics:
-    """What the workers of a node did. Used by the node's thread alone.
-
-    Args:
-        node_id: the node's id.
-        workers: how many there are at most.
-        supervisor: who is told.
-    """
-
-    def __init__(self, node_id: str, workers: int, supervisor: Recipient) -> None:
-        self._node_id = node_id
-        self.workers = workers
-        self._supervisor = supervisor
-        self._busy = self._held_back = 0.0
-        self._times_held = 0
-        self._last_told = float("-inf")
-
-    def add(self, done: TaskDone, now: float) -> None:
-        """Add a task that has ended."""
-        self._busy += done.seconds
-        if done.held_back:
-            self._held_back += done.held_back
-            self._times_held += 1
-        if now - self._last_told >= TELL_SECONDS:
-            self._last_told = now
-            self.tell()
-
-    def tell(self) -> None:
-        """Tell the supervisor."""
-        figures = {
-            "workers": self.workers,
-            "busy_s": round(self._busy, 3),
-            "held_back_s": round(self._held_back, 3),
-            "held_back_times": self._times_held,
-        }
-        tell(self._supervisor, TimeSpent(self._node_id, figures))
-
-
-class SourceMetrics:
-    """How long a reader had nothing to give that was asked for. Used by the reader's thread alone.
+class _Metrics:
+    """Sums of seconds and counts, reported once in a while. Used by the thread of one actor.
 
     Args:
         node_id: the node's id.
@@ -58,19 +20,63 @@ class SourceMetrics:
     def __init__(self, node_id: str, supervisor: Recipient) -> None:
         self._node_id = node_id
         self._supervisor = supervisor
-        self._starved = 0.0
-        self._times = 0
         self._last_told = float("-inf")
 
-    def add(self, waited: float, now: float) -> None:
-        """Add a wait that is over."""
-        self._starved += waited
-        self._times += 1
+    def _tell_in_time(self, now: float) -> None:
         if now - self._last_told >= TELL_SECONDS:
             self._last_told = now
             self.tell()
 
     def tell(self) -> None:
-        """Tell the supervisor."""
-        figures = {"starved_s": round(self._starved, 3), "starved_times": self._times}
-        tell(self._supervisor, TimeSpent(self._node_id, figures))
+        """Report the figures to the supervisor."""
+        tell(self._supervisor, TimeSpent(self._node_id, self._figures()))
+
+    def _figures(self) -> dict[str, float]:
+        return {}
+
+
+class WorkerMetrics(_Metrics):
+    """What the workers of a node did.
+
+    Args:
+        node_id: the node's id.
+        workers: how many there are at most.
+        supervisor: who is told.
+    """
+
+    def __init__(self, node_id: str, workers: int, supervisor: Recipient) -> None:
+        super().__init__(node_id, supervisor)
+        self.workers = workers
+        self._busy = self._held_back = 0.0
+        self._times_held = 0
+
+    def add(self, task: TaskDone, now: float) -> None:
+        """Add a task that has ended."""
+        self._busy += task.seconds
+        self._held_back += task.held_back
+        self._times_held += bool(task.held_back)
+        self._tell_in_time(now)
+
+    def _figures(self) -> dict[str, float]:
+        return {
+            "workers": self.workers,
+            "busy_s": round(self._busy, 3),
+            "held_back_s": round(self._held_back, 3),
+            "held_back_times": self._times_held,
+        }
+
+
+class SourceMetrics(_Metrics):
+    """How long a reader had nothing to give that was asked for."""
+
+    _starved = 0.0
+    _times = 0
+
+    def add(self, waited: float, now: float) -> None:
+        """Add a wait that is over."""
+        self._starved += waited
+        self._times += 1
+        self._tell_in_time(now)
+
+    def _figures(self) -> dict[str, float]:
+        return {"starved_s": round(self._starved, 3), "starved_times": self._times}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pykka
 
-from llm_datagen.actors.deferred_reply import AnsweringMailbox
+from llm_datagen.actors.deferred_reply import defer_reply
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.actors.subscribers import Subscribers
@@ -74,10 +74,6 @@ class PipelineActor(Stage):
         self._clean_up = clean_up
         self._result: Settled | None = None
         self._was_told_to_run = False
-
-    @staticmethod
-    def _create_actor_inbox() -> AnsweringMailbox:
-        return AnsweringMailbox()
 
     def handle(self, message: PipelineMessage) -> PipelineStatus | None:
         """Handle a message."""
@@ -148,9 +144,7 @@ class PipelineActor(Stage):
         """Pass a command on; the supervisor answers it, so that this actor always answers."""
         if self._supervisor is None:
             self._run()
-        inbox = self.mailbox
-        assert isinstance(inbox, AnsweringMailbox)
-        answer = inbox.answer()
+        answer = defer_reply(self.mailbox)
         if not tell(self._supervisor, ControlRequest(command, answer)):
             answer.set_exception(ActorEndedError("the run has ended"))
 

@@ -280,12 +280,8 @@ class RunState:
         if self._folder is None:
             return
         now = self.now()
-        self._saved_state["status"] = str(now.status)
-        self._saved_state["reason"] = now.reason
-        self._saved_state["error"] = now.error
-        self._saved_state["failed_row"] = now.failed_row
-        self._saved_state["paused"] = now.paused
-        self._saved_state["usage"], self._saved_state["cost"] = now.usage, now.cost
+        fields = ("reason", "error", "failed_row", "paused", "usage", "cost")
+        self._saved_state.update({name: getattr(now, name) for name in fields}, status=str(now.status))
         if final:
             self._saved_state["ended_at"] = now_text()
         for node, report in zip(self._saved_state["nodes"], now.nodes, strict=True):

@@ -15,7 +15,7 @@ from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
 app = typer.Typer(
     name="llm-datagen",
     help="Run LLM data pipelines of millions of rows: none is lost or written twice.\n\n"
-    "Ctrl+C ends what is in flight, saves it, and tells how to resume. "
+    "Ctrl+C lets running calls finish, saves, and says how to resume. "
     "Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, "
     "3 stopped by an operator or a budget, 130 after Ctrl+C, 143 after SIGTERM.",
     no_args_is_help=True,
@@ -38,7 +38,7 @@ def _options(
     ] = False,
 ) -> None:
     for category in (InputWarning, OperatorWarning, ResumeWarning):
-        warnings.simplefilter("ignore", category)  # the display shows it, as what the hooks are told
+        warnings.simplefilter("ignore", category)  # the display shows it: the hooks get it, too
 
 
 for group in (run, inspect, control):

@@ -1,4 +1,4 @@
-"""Budgets of runs: what was spent, and one that is given to a resume in place of that in the file or the code."""
+"""Budgets of runs: what was spent, and a budget for a resume in place of the one in the file or the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rows failed of, as one cause: the same error, whatever row it names."""
+"""Causes of failed rows: the same error is one cause, whatever row it names."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def reconfigure_run(
         folder: the run's folder.
         node: the id of a node, or its number; None when there is only one.
         parallel_size: batches in its operator at once, at most; None leaves it.
-        batch_size: items a batch; None leaves it.
-        rate: rows a second, at most; 0 takes the limit off, None leaves it.
+        batch_size: items per batch; None leaves it.
+        rate: rows per second, at most; 0 removes the limit, None leaves it.
 
     Raises:
         ConfigError: when there is no such node, or it cannot be changed so; nothing is changed then.
@@ -70,7 +70,7 @@ def reconfigure_run(
     now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
     write(
         f"run {folder.pipeline_id}: {now['node_id']} has parallel_size {now['parallel_size']}, "
-        f"batch_size {now['batch_size']}" + (f", {now['rate']:g} rows a second at most" if now["rate"] else "")
+        f"batch_size {now['batch_size']}" + (f", {now['rate']:g} rows per second at most" if now["rate"] else "")
     )
 
 
@@ -135,7 +135,7 @@ def wait_for_end(folder: RunFolder, timeout: float, clock: Callable[[], float] =
 
 
 def _holds(pid: int, lock: Path) -> bool:
-    """Return whether a process has the lock's file open; where that cannot be seen, whether it may."""
+    """Return whether a process has the lock's file open; if that cannot be seen, whether it may."""
     files = Path(f"/proc/{pid}/fd")
     if not Path("/proc/self/fd").exists():
         command = ["ps", "-p", str(pid), "-o", "command="]
@@ -158,7 +158,7 @@ def _holds(pid: int, lock: Path) -> bool:
 
 
 def _takes_sigterm(pid: int) -> bool:
-    """Return whether a process handles SIGTERM, as `run()` in a main thread does; True where that cannot be seen."""
+    """Return whether a process handles SIGTERM, as `run()` in a main thread does; True if that cannot be seen."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -36,7 +36,7 @@ class DeadLetterGroup:
         operator: its operator's identity.
         kind: the kind of error.
         count: how many rows.
-        text: what the first of them failed of; of an error without a message, where it was raised.
+        text: the message of the first one; for an error without a message, where it was raised.
         row_id: its id.
         input: what the operator was given; the record as text, when it could not be parsed.
         file: where the dead letters are.
@@ -56,10 +56,10 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
     """Show the dead letters of a run, grouped or each by itself.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         pipeline_id: the run's id.
         node: the id of a node, or its number; None for all.
-        as_json: whether to print JSON; of rows, an object a line.
+        as_json: whether to print JSON; of rows, an object per line.
         as_rows: whether to show each row, one after the other.
 
     Raises:
@@ -125,13 +125,13 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
 
 
 def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what is told of each dead letter, one after the other: no more than one is in memory."""
+    """Yield each dead letter as data, one at a time: no more than one is in memory."""
     for entry in entries:
         stream = StreamFactory.output_of(entry)
         source = StreamFactory.input_of(entry)
         for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             where = ""
-            with contextlib.suppress(OSError, StreamError):  # it is gone, or cannot be read: the row is known still
+            with contextlib.suppress(OSError, StreamError):  # missing or unreadable; the row is known all the same
                 where = source.line_place(dead_letter["source"][1])
             yield {
                 "node_id": entry["node_id"],
@@ -151,7 +151,7 @@ def _row_line(row: dict[str, Any]) -> str:
 
 _REASON_CHARS = 2000
 _GROUPS = 200
-"""Causes of a node that are told apart."""
+"""Causes per node that are listed one by one."""
 
 _OTHERS = "(and other messages)"
 
@@ -184,9 +184,9 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
             yield _foreign("  at ", run.state["failed_row"])
         may_fail = any(entry.get("kept") or entry.get("filtered") for entry in entries)  # else perhaps all rows do
         yield (
-            f"  to go on, and dead-letter rows that fail: {resume} --on-error dead_letter"
+            f"  to continue, and dead-letter rows that fail: {resume} --on-error dead_letter"
             if may_fail
-            else f"  to go on, when the cause is mended: {resume}"
+            else f"  to continue, once the cause is fixed: {resume}"
         )
 
 

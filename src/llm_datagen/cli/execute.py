@@ -54,7 +54,7 @@ def _display(pipeline: BasePipeline) -> Display:
 
 
 def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterable[str]:
-    """Return how a run went, in some lines: why it was cancelled, and how to go on, if it is not completed."""
+    """Return a run's summary in a few lines: why it was cancelled, and how to continue it if it is not completed."""
     report = RunReport(
         pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
     )
@@ -99,7 +99,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
 
 
 def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
-    """Return how to go on without the rows that fail, when it is these that ended the run.
+    """Return how to continue without the rows that fail, if these ended the run.
 
     It is none when every row may fail so, as with a prompt that is wrong.
     """
@@ -117,7 +117,7 @@ def _command(verb: str, pipeline: BasePipeline) -> str:
 
 
 def command_line(verb: str, pipeline_id: str, results_dir: str | Path) -> str:
-    """Return what is to be typed to do something with a run."""
+    """Return the command to type for a run."""
     command = ["llm-datagen", verb, pipeline_id]
     if Path(results_dir).absolute() != Path(default_results()).absolute():
         command += ["--results-dir", str(results_dir)]

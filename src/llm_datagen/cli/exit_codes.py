@@ -66,7 +66,7 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
                 lines = users_traceback(cause)
                 is_said = str(cause) in str(error)
                 if isinstance(error, ConfigError) and is_said and not _passes_users_files(cause):
-                    lines = lines[-1:]  # how a library found what is wrong with a setting is no news
+                    lines = lines[-1:]  # how a library found the wrong setting helps nobody
                 if len(lines) > 1 or not is_said:  # else nothing that was not said
                     say_error("".join(lines).rstrip(), title="")
         raise typer.Exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED) from None
@@ -108,5 +108,5 @@ def _is_the_users(frame: TracebackType) -> bool:
     path = frame.tb_frame.f_code.co_filename
     if path.startswith(("<frozen", _OURS)):
         return False
-    # What users install lies within the standard library's folder, and is theirs.
+    # Installed packages lie within the standard library's folder, and are the user's.
     return "site-packages" in path or "dist-packages" in path or not path.startswith(_STANDARD_LIBRARY)

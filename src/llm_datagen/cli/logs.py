@@ -22,8 +22,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 _STATES = {
     LoggedState.ENDED: "ended",
-    LoggedState.OPEN: "its end is not in the log: it goes on, or was killed",
-    LoggedState.KILLED: "its end is not in the log, and it was run again later: it was killed",
+    LoggedState.OPEN: "its end is not in the log: it is running, or was killed",
+    LoggedState.KILLED: "its end is not in the log, and it ran again later: it was killed",
 }
 
 
@@ -40,7 +40,7 @@ def show_events(
     """Show events, in the order in which they were logged.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         pipeline_id: only events of this run; None for all.
         log_file: the log; None for that of the run state, or the default one.
         since: only events from then on.
@@ -136,7 +136,7 @@ def _text(value: Any) -> str:
 
 
 def _lines(run: RunSummary) -> Iterator[str]:
-    name = f"run {run.pipeline_id}" if run.pipeline_id else "a node by itself"
+    name = f"run {run.pipeline_id}" if run.pipeline_id else "a single node"
     began = run.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     cut = "" if run.is_whole else "; its beginning is not in the log any more"
     yield f"{name}: {began}, {_took(run.seconds)}; {_STATES[run.state]}{cut}"

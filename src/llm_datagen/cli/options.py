@@ -20,7 +20,7 @@ class IfExistsOption(enum.StrEnum):
 
 
 class DiagramOption(enum.StrEnum):
-    """How a topology is drawn."""
+    """The form of a diagram."""
 
     TEXT = "text"
     MERMAID = "mermaid"
@@ -57,7 +57,7 @@ ResultsOption = Annotated[
     typer.Option(
         "--results-dir",
         metavar="DIR",
-        help=f"Where runs are kept: this, or ${RESULTS_VARIABLE}, or tmp/results.",
+        help=f"The folder of the runs: this one, ${RESULTS_VARIABLE}, or tmp/results.",
         show_default=False,
     ),
 ]
@@ -67,7 +67,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a setting of the pipeline, such as streaming=true; more than once if need be.",
+        help="Override a setting of the pipeline, such as streaming=true. May be given again.",
         show_default=False,
     ),
 ]
@@ -75,7 +75,7 @@ AcceptOption = Annotated[
     bool,
     typer.Option(
         "--accept-changes",
-        help="Operators were edited since: what is done stays, and the rest is done by them as they are now.",
+        help="Operators were edited: finished rows stay, and the edited operators do the rest.",
     ),
 ]
 RerunOption = Annotated[

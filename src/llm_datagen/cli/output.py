@@ -20,12 +20,12 @@ def is_terminal() -> bool:
 
 
 def write(text: str = "") -> None:
-    """Write a line to standard output, at once, with what would steer a terminal escaped."""
+    """Write a line to standard output, at once, with control characters escaped."""
     print(escape(text), flush=True)
 
 
 def write_json(data: Any) -> None:
-    """Write data as indented JSON to standard output; in its strings, what would steer a terminal is escaped."""
+    """Write data as indented JSON to standard output; control characters in its strings are escaped."""
     try:
         text = orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # an integer of more than 64 bits, a lone surrogate
@@ -39,7 +39,7 @@ def write_json_line(line: bytes) -> None:
 
 
 def keep_output_from_failing() -> None:
-    """Have standard output and standard error take every text, and outlive their reader and their disk.
+    """Let standard output and standard error take every text, and survive a closed pipe or a full disk.
 
     What the encoding of the terminal lacks is written as an escape. When nobody reads any more (``| head``), or the
     disk is full, the rest goes nowhere: the run that is shown goes on, and the exit code is its own.
@@ -62,7 +62,7 @@ def _unfailing(stream: TextIO) -> TextIO:
 
 
 class _Sink(io.FileIO):
-    """A file that takes what cannot be written, and forgets it."""
+    """A file that drops what is written to it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "w", closefd=False)

@@ -35,7 +35,7 @@ class Plan:
         count: rows of its inputs.
         nodes: what each node will do.
         seconds: how long the run takes.
-        notes: what is to be known of these figures.
+        notes: what to know about these figures.
         spent: US dollars that the sample cost; None when no price is known.
         calls: calls that the sample took, without those that the cache answered.
         failed: rows of the sample that failed.
@@ -127,7 +127,7 @@ def _notes(
     nodes: Sequence[NodeUse],
     seed: int,
 ) -> Iterator[str]:
-    """Say what the figures rest on, and what they leave out."""
+    """Say what the figures are based on, and what they leave out."""
     for stream, sample in preview_run.samples.values():
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
         yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
@@ -138,7 +138,7 @@ def _notes(
             yield f"{node.node_id}: {note}"
     yield from _notes_of_budgets(previews, nodes)
     left_out = "tries that fail, pauses after them, and limits that nobody gave, are left out"
-    yield f"± holds the sampling error with 95 %; {left_out}"
+    yield f"± is the sampling error at 95 %; {left_out}"
 
 
 def _notes_of_rows(stage: NodePreview) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[st
     elif node.bound not in ("", "calls"):
         yield f"its {node.bound} decides on the time"
     if node.models and not calls:
-        yield "it reported by itself what it used; how that differs from row to row is not known"
+        yield "it reported its usage itself, so the variation between rows is unknown"
     unpriced = [use.model for use in node.models if use.cost is None]
     if unpriced:
         yield f"no price is known of {', '.join(unpriced)}: give prices, if it costs anything"

@@ -158,7 +158,7 @@ def _may_mix_parents(stage: NodePreview) -> bool:
 
 def _by_row(calls: Sequence[ObservedCall]) -> dict[str, list[ObservedCall]]:
     rows: dict[str, list[ObservedCall]] = {}
-    for call in sorted(calls, key=lambda call: call.request.sample):  # the samples of a row come in any order
+    for call in sorted(calls, key=lambda call: call.request.sample):  # the samples of a row arrive in any order
         rows.setdefault(call.request.row, []).append(call)
     return rows
 

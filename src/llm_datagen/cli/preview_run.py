@@ -1,4 +1,4 @@
-"""A pipeline that was named on the command line, tried with some of its rows: what `preview` and `plan` share."""
+"""Some rows through a pipeline that was named on the command line: what `preview` and `plan` share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Choose = Callable[[Stream, RootNames | None], Sample]
 
 
 class PreviewRun:
-    """The preview of a pipeline. The streams that it writes lie in a temporary folder, and go with it.
+    """Some rows through a pipeline. The streams that it writes lie in a temporary folder, which is removed at the end.
 
     Args:
         target: the pipeline.
@@ -70,7 +70,7 @@ class PreviewRun:
 
 
 class Spent(NamedTuple):
-    """What previews have used: every call that was served, whatever became of its answer, and none from a cache.
+    """What previews have used: every call that was served, even if its answer was not usable; no cached ones.
 
     Attributes:
         prompt_tokens: of all prompts.

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from llm_datagen.llm.types import ChatAnswer
 
 SLOW_SECONDS = 0.005
-"""A row that keeps an operator without calls busy for so long counts in the time of a run; others do not."""
+"""In the time of a run, a row of an operator without calls counts only if it takes so long."""
 
 _WITHIN = 1.96
-"""Standard errors on each side that hold 95 % of a normal distribution."""
+"""Standard errors on each side that cover 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Estimate:
 
     @property
     def margin(self) -> float:
-        """Half of the range that holds the true value with 95 %, as far as sampling goes."""
+        """Half of the 95 % confidence interval of the sampling error."""
         return _WITHIN * self.error
 
     def __mul__(self, other: Estimate | float) -> Estimate:
@@ -175,7 +175,7 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
 
 
 def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> dict[str, Estimate]:
-    """Return how long the calls take when nothing but the limits that were given holds them back."""
+    """Return how long the calls take if only the given limits slow them down."""
     operator = operator.operator if isinstance(operator, RoutingOperator) else operator
     limits = getattr(operator, "limits", None)
     wanted = {
@@ -201,7 +201,7 @@ def _by_row(stage: NodePreview, calls: Sequence[ObservedCall]) -> list[list[Obse
 
 
 def _seconds_of(calls: Iterable[ObservedCall]) -> float:
-    """Return how long the calls of a row take: its samples at once, repairs one after the other; without pauses."""
+    """Return how long the calls of a row take: samples at once, repairs one after the other, no pauses."""
     samples: dict[int, float] = {}
     for call in calls:
         seconds = call.answer.seconds if call.answer else call.seconds
@@ -227,7 +227,7 @@ def _model_use(name: str, answers: Sequence[Sequence[ChatAnswer]], rows_in: Esti
 
 
 def _reported(stage: NodePreview, rows_in: Estimate) -> list[ModelUse]:
-    """Return what an operator that calls models by itself has reported; how rows differ in it is not known."""
+    """Return what an operator that calls models itself has reported; the variation between rows is unknown."""
     uses = []
     for usage in stage.report.usage:
 

@@ -38,13 +38,13 @@ def resume_run(
     Args:
         pipeline_id: the run's id.
         name: where its operators come from; None for where they came from.
-        results_dir: where runs are kept; None for where the pipeline, or the environment, says.
+        results_dir: the folder of the runs; None for the pipeline's, or the environment's.
         on_error: what becomes of rows that fail from now on; None leaves it as it is.
         max_errors: how many rows may fail; by itself, it changes nothing else.
         budget: what its operators may spend in all.
         on_change: what becomes of rows of operators that were edited since.
         parallel_size: batches in the operator of each node at once; None leaves it as it is.
-        rate: rows a second that each node hands to its operator, at most; 0 takes the limit off.
+        rate: rows per second that each node hands to its operator, at most; 0 removes the limit.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -74,7 +74,7 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
     Args:
         pipeline_id: the run's id.
         name: where its operators come from; None for where they came from.
-        results_dir: where runs are kept; None for where the pipeline, or the environment, says.
+        results_dir: the folder of the runs; None for the pipeline's, or the environment's.
         on_change: what becomes of rows of operators that were edited since.
 
     Raises:
@@ -133,12 +133,12 @@ def _policy(run_state: dict[str, Any], on_error: OnError | None) -> OnError:
 
 
 class _Stopped:
-    """A run that is to go on, in the directory in which it was started.
+    """A run to be resumed, in the directory in which it was started.
 
     Args:
         pipeline_id: the run's id.
         name: where its operators come from; None for where they came from.
-        results_dir: where runs are kept; None for where the pipeline, or the environment, says.
+        results_dir: the folder of the runs; None for the pipeline's, or the environment's.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
@@ -151,7 +151,7 @@ class _Stopped:
         if self._given is not None and results_dir is None:
             results_dir = Path(self._given.pipeline.results_dir)
         self.folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
-        self.run_state = self.folder.load()  # there must be such a run before anything else is said of it
+        self.run_state = self.folder.load()  # first of all, there must be such a run
         self._origin = origin_of(self.folder)
         if self._origin is not None:
             self._origin.enter()
@@ -159,7 +159,7 @@ class _Stopped:
             import_protocols(self.run_state, self._origin.target)
 
     def target(self, verb: str) -> Target:
-        """Return the pipeline; `verb` is what is to be done with it.
+        """Return the pipeline; `verb` is the command.
 
         Raises:
             ConfigError: when it is not known where its operators come from, or they cannot be had.
@@ -185,7 +185,7 @@ class _Stopped:
         return Target(name="", pipeline=UnifiedPipeline(log_file=self.run_state.get("log_file")))
 
     def keep_origin(self, target: Target, verb: str) -> str:
-        """Keep where its operators come from now, and return what is said of that; `verb` is what is done with it."""
+        """Save where its operators come from now, and return a sentence about that; `verb` is the command."""
         if not target.name:
             return (
                 "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "

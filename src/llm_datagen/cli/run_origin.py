@@ -1,4 +1,4 @@
-"""Where a run came from: kept beside its run state as ``origin.json``, so that ``resume ID`` needs nothing else."""
+"""What a run was started with: ``origin.json`` beside its run state, so that ``resume ID`` needs nothing else."""
 
 from __future__ import annotations
 

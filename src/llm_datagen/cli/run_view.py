@@ -1,4 +1,4 @@
-"""The runs that there are, and how they really are: a run state alone may tell of a process that is gone."""
+"""The runs that there are, with their true status: a run state may still name a process that is dead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.store import run_ids
 
 INTERRUPTED = "interrupted"
-"""The status of a run whose run state says that it is running, and whose process is gone."""
+"""The status of a run whose run state says that it is running, and whose process is dead."""
 
 UNREADABLE = "unreadable"
 
@@ -37,7 +37,7 @@ class RunView:
         status: how it really is.
         state: its run state; empty when it cannot be read.
         is_live: whether a process is at it.
-        note: what else is to be said.
+        note: what else to show.
         spending: what it has spent of its budget; empty for a run without one, or when nobody has looked.
     """
 
@@ -50,7 +50,7 @@ class RunView:
 
     @property
     def rerun_note(self) -> str:
-        """What is to be said of a `rerun` that was cut short; empty when there is none."""
+        """A note about a `rerun` that was interrupted; empty when there is none."""
         names = sorted(unsettled(self.state))
         if not names:
             return ""
@@ -138,7 +138,7 @@ def open_run(results_dir: Path, pipeline_id: str) -> RunView:
 
 
 def all_runs(results_dir: str | Path) -> list[RunView]:
-    """Return all runs that are kept in a folder, the one that moved last at the end."""
+    """Return all runs in a folder, the one with the latest change at the end."""
     runs = []
     for pipeline_id in run_ids(results_dir):
         try:
@@ -151,7 +151,7 @@ def all_runs(results_dir: str | Path) -> list[RunView]:
 
 
 def list_table(runs: list[RunView]) -> Table:
-    """Return a table with a line a run."""
+    """Return a table with a line per run."""
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "status", "in", "out", "errors", "updated"):
         table.add_column(heading, justify="right" if heading in {"in", "out", "errors"} else "left", no_wrap=True)
@@ -186,7 +186,7 @@ def list_lines(runs: list[RunView]) -> list[str]:
 
 
 def run_table(run: RunView) -> Table:
-    """Return a table with a line a node."""
+    """Return a table with a line per node."""
     return node_table(run.nodes(), title=headline(run), caption=_details(run))
 
 
@@ -211,7 +211,7 @@ def _details(run: RunView) -> str:
     is_short = run_state.get("usage_is_partial") or (
         run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING
     )
-    usage = "usage and cost are at least these: what was used just before a kill is missing\n" if is_short else ""
+    usage = "usage and cost are at least these: the last usage before a kill is missing\n" if is_short else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     return (
@@ -221,7 +221,7 @@ def _details(run: RunView) -> str:
 
 
 def _versions(run_state: dict[str, Any]) -> Iterator[str]:
-    """Return what is to be said of nodes whose rows are not all of the operator as it is now."""
+    """Return notes on nodes whose rows are not all from the operator of today."""
     for entry in run_state.get("nodes", ()):
         old = older_rows(entry)
         if old is None:

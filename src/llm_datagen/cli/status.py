@@ -18,16 +18,16 @@ from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import live
 
 WATCH_SECONDS = 0.5
-"""How often runs are looked at while they are watched. Their run states are saved about as often."""
+"""How often `--watch` reads the run states. They are saved about as often."""
 
 
 def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_json: bool) -> None:
     """Show a run, or all runs.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         pipeline_id: the run's id; None for all.
-        watch: whether to go on until nothing runs any more.
+        watch: whether to repeat it until no run is running.
         as_json: whether to print JSON.
 
     Raises:

@@ -26,13 +26,13 @@ from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.streams import StreamFactory
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
-"""The environment variable that says where runs are kept."""
+"""The environment variable with the folder of the runs."""
 
 DEFAULT_RESULTS = "tmp/results"
 
 
 def default_results() -> str:
-    """Return where runs are kept unless somebody says otherwise."""
+    """Return the default folder of the runs."""
     return os.environ.get(RESULTS_VARIABLE) or DEFAULT_RESULTS
 
 
@@ -96,7 +96,7 @@ def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
     """Return a drawing of a pipeline that was not run yet, or of a run. Opens no stream.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         name: a YAML file, ``module:attr``, or the id of a run.
         format: "text" or "mermaid".
 

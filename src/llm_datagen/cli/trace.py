@@ -30,14 +30,14 @@ _ENDS = {
     "pending": "PENDING: not done yet",
     "missing": "MISSING: it is done, and should be here; see llm-datagen verify",
 }
-"""What is said of a row of which nothing came."""
+"""What to show for a row without results."""
 
 
 def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) -> int:
     """Show a row's ancestors, itself and its descendants, stream by stream, and return the exit code.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         pipeline_id: the run's id.
         text: the row's id, as text.
         as_json: whether to print JSON.
@@ -67,7 +67,7 @@ def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) 
 
 
 def _nearest(run_state: dict[str, Any], row_id: Id) -> str:
-    """Return what is to be said of the row that may be meant, or that a row would be a child of, by its name."""
+    """Return a hint at the row that may be meant, or at the parent that the id names."""
     for entry in run_state["nodes"]:
         root = root_names(entry)
         if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():

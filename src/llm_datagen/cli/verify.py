@@ -1,4 +1,4 @@
-"""The account of a run, recounted from its files: a line a node, and what is wrong."""
+"""The account of a run, recounted from its files: a line per node, and what is wrong."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from rich.text import Text
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.run_view import RunView, open_run
+from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import number
-from llm_datagen.runs.verify import FINDINGS_SHOWN, NodeAccount, verify
+from llm_datagen.runs.verify import verify
 
-_ON_THE_MOVE = "it is running, so its last rows are on the move: what is found may be that; verify it when it has ended"
+_ON_THE_MOVE = (
+    "it is running, so its last rows are being written: findings may come from that; verify it when it has ended"
+)
 
 
 def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
     """Recount a run, say what is wrong, and return the exit code.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         pipeline_id: the run's id.
         as_json: whether to print JSON.
 
@@ -87,7 +90,7 @@ def _line(account: NodeAccount, operator: str) -> str:
 
 
 def _parts(account: NodeAccount) -> dict[str, str]:
-    """Return what the source rows have become, each being exactly one of these."""
+    """Return the counts of the source rows. Each row is in exactly one of them."""
     if _is_unknown(account):
         return dict.fromkeys(("kept", "filtered", "skipped", "dead-lettered", "pending"), "?")
     return {
@@ -104,7 +107,7 @@ def _rows_out(account: NodeAccount) -> int | None:
 
 
 def _is_unknown(account: NodeAccount) -> bool:
-    """Return whether the files are in no state to tell what became of the rows."""
+    """Return whether the files cannot say what became of the rows."""
     return account.unsettled or (bool(account.findings) and not account.covered)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a file, in words: the path of the key, what was given, what was expected, what was meant."""
+"""What is wrong with a YAML file: the path of the key, what was given, what was expected, what may be meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN_WORDS = {
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return all problems as text: the one as a sentence, several as a line each.
+    """Return all problems as text: one as a sentence, several as a line each.
 
     Args:
         error: what pydantic found.
@@ -68,7 +68,7 @@ def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _model_at(model: type[BaseModel], keys: Sequence[str | int]) -> type[BaseModel] | None:
-    """Return the model of what lies at a path."""
+    """Return the model at a path."""
     annotation: Any = model
     for key in keys:
         if isinstance(key, str):

@@ -1,4 +1,4 @@
-"""Who reads an error: a program's author, who calls functions, or somebody at the command line, who types options."""
+"""Advice in errors for its reader: function calls for programs, options for the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _typing = [0]
 
 @contextlib.contextmanager
 def typed() -> Iterator[None]:
-    """Have what is advised within be what can be typed. Errors come from any thread, so it holds for the process."""
+    """Advise options within this block, in the whole process: errors come from any thread."""
     _typing[0] += 1
     try:
         yield

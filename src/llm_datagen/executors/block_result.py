@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.streams import Block, Span
 from llm_datagen.streams.ids import Id
@@ -36,36 +36,17 @@ class BlockResult:
     """
 
     span: Span
-    rows: int
-    data: bytes | Spill = field(repr=False)
-    filtered: int
-    ids: tuple[Id | None, Id | None]
-    marks: dict[str, Any] | None
-    rest: Block | None
-    failure: OperatorFailure | None
-    calls: int
-    seconds: float
+    rows: int = 0
+    data: bytes | Spill = field(default=b"", repr=False)
+    filtered: int = 0
+    ids: tuple[Id | None, Id | None] = (None, None)
+    marks: dict[str, Any] | None = None
+    rest: Block | None = None
+    failure: OperatorFailure | None = None
+    calls: int = 0
+    seconds: float = 0.0
     skipped: int = 0
     dead: int = 0
     dead_letters: bytes = field(default=b"", repr=False)
     survived: tuple[OperatorFailure, ...] = ()
     cpu_seconds: float = 0.0
-
-    @classmethod
-    def without_rows(cls, span: Span, *, skipped: int = 0, dead: int = 0, dead_letters: bytes = b"") -> Self:
-        """Return the outcome of source rows that failed and are done with all the same."""
-        return cls(
-            span=span,
-            rows=0,
-            data=b"",
-            filtered=0,
-            ids=(None, None),
-            marks=None,
-            rest=None,
-            failure=None,
-            calls=0,
-            seconds=0.0,
-            skipped=skipped,
-            dead=dead,
-            dead_letters=dead_letters,
-        )

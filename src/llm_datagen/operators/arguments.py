@@ -1,4 +1,4 @@
-"""What an operator was made with, as plain data that a run state can hold; never a secret."""
+"""The constructor arguments of an operator, as plain data for the run state; never a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_datagen.operators.secret_names import is_secret_name
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 MOST_BYTES = 65_536
-"""Arguments that are longer, as JSON, are not kept: the run state is written several times a second."""
+"""The longest arguments, as JSON, that are stored: the run state is written several times per second."""
 
 _TUPLE, _NAME = "$tuple", "$name"
 _SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-")
@@ -21,16 +21,16 @@ _QUERY_NAME = re.compile(r"[?&]([\w.-]+)=")
 
 
 class NotPlainError(Exception):
-    """Raised when an argument cannot be kept; the text says which and why."""
+    """Raised when an argument cannot be stored; the text says which and why."""
 
 
 def kept_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a class or a function as plain data: ``args`` and ``with``.
 
     Args:
-        made: the class, or the function of which some arguments are given.
-        args: those that are given by position.
-        kwargs: those that are given by name.
+        made: the class, or the function whose arguments are partly given.
+        args: positional arguments.
+        kwargs: keyword arguments.
 
     Raises:
         NotPlainError: when one of them is a secret, too long, or neither plain data nor something that a module holds.
@@ -47,7 +47,7 @@ def kept_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     if len(data) > MOST_BYTES:
         raise NotPlainError(f"its arguments are {len(data):,} bytes, and at most {MOST_BYTES:,} are kept")
     if loads_exactly(data) != kept:  # nan, inf
-        raise NotPlainError("its arguments hold a number that JSON has not")
+        raise NotPlainError("its arguments hold a number that JSON cannot express")
     return kept
 
 
@@ -62,7 +62,7 @@ def given_arguments(kept: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]
 
 
 def _refuse_secret_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """A secret may come by position: its parameter has the name."""
+    """Refuse secrets, positional ones by the name of their parameter."""
     names: dict[str, Any] = dict(kwargs)
     with contextlib.suppress(TypeError, ValueError):  # what does not fit is refused by the constructor
         names = dict(inspect.signature(made).bind_partial(*args, **kwargs).arguments)

@@ -13,7 +13,7 @@ from llm_datagen.operators.protocols import INodeContext
 
 
 class _SignatureOfInit:
-    """The signature of a class whose `__new__` takes anything, and whose `__init__` says what."""
+    """The signature of a class whose `__new__` takes anything: that of its `__init__`."""
 
     def __get__(self, instance: Any, owner: type) -> inspect.Signature:
         if instance is not None:
@@ -28,7 +28,7 @@ class BaseOperator:
     """The class to inherit from: override `process_item` or `process_batch` (plain or async).
 
     When both are overridden, `process_batch` is used. `setup` and `teardown` may be overridden too (async if
-    the operator is), for clients and models: they are called once a run, before the first and after the last
+    the operator is), for clients and models: they are called once per run, before the first and after the last
     call, on a thread (or event loop) of the node; with ``executor="process"``, once in each worker process.
 
     Attributes:
@@ -38,8 +38,8 @@ class BaseOperator:
             whole batch fail.
         batch_by: which rows share a call of `process_batch`: "position", those that lie together; "parent", children of
             one row, and of no other. A node's setting counts more.
-        version: what stands for the operator's code and settings, when it is set: a resume then compares nothing else.
-        stateful: whether the operator means to keep something from one call to the next; True silences the warning.
+        version: if it is set, a resume compares it in place of the operator's code and settings.
+        stateful: True says that the operator keeps state between calls on purpose; it silences the warning.
     """
 
     name: str = ""
@@ -51,7 +51,7 @@ class BaseOperator:
     if not TYPE_CHECKING:  # a constructor's own signature is what counts
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-            """Note the arguments, so that the run state can say how to make the operator again."""
+            """Record the arguments, so that the operator can be made again from the run state."""
             if cls.__init__ is object.__init__ and (args or kwargs):
                 raise TypeError(f"{cls.__name__}() takes no arguments")
             self = super().__new__(cls)
@@ -75,7 +75,7 @@ class BaseOperator:
         raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
 
     def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
-        """Turn a batch into one result an item, or into a flat list of rows."""
+        """Turn a batch into one result per item, or into a flat list of rows."""
         raise TypeError(f"{type(self).__name__} overrides neither process_item nor process_batch")
 
     def kept_files(self) -> Mapping[str, str]:
@@ -89,7 +89,7 @@ class BaseOperator:
         """Get ready for a run. Called once, before the first call."""
 
     def teardown(self) -> Any:
-        """Let go of what `setup` took. Called once, after the last call, also after a failure."""
+        """Release what `setup` took. Called once, after the last call, also after a failure."""
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what the results depend on, by the name of each part. Override it to say that better.

@@ -1,4 +1,4 @@
-"""How the engine calls what it was given as an operator: a function, or an object with one of two methods."""
+"""How the engine calls an operator: a function, or an object with `process_item` or `process_batch`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def as_operator(thing: Any) -> Any:
     """Return `thing` as an operator: operators as they are, functions wrapped.
 
     Raises:
-        ConfigError: when it is neither, cannot be called with an item (and ctx), or what is asked of it raises.
+        ConfigError: when it is neither, cannot be called with an item (and ctx), or an attribute of it raises.
     """
     if isinstance(thing, type):
         raise ConfigError(f"operator {thing.__qualname__} is a class; give an instance: {thing.__name__}()")
@@ -154,7 +154,7 @@ def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
 
 
 def batch_by_of(operator: Any, setting: BatchBy | None, node_id: str, id_scheme: str) -> BatchBy:
-    """Return which rows share a call of an operator: as the node's setting says, else the operator.
+    """Return which rows share a call of an operator: the node's setting, or else the operator's.
 
     Raises:
         ConfigError: when the operator takes no batches, or children have ids that do not name their parent.

@@ -1,4 +1,4 @@
-"""From an operator to the words in a run state that say how to make it again, and from such words to an operator."""
+"""From an operator to a reference in the run state that says how to make it again, and back."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import MergedStream, Source, Span, Stream, StreamFactory
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.recovery import position_of
-from llm_datagen.streams.source import has_ended
+from llm_datagen.streams.source import has_ended, size_of, streams_of
 
 
 class Binding:
@@ -93,8 +93,8 @@ class Binding:
         else:
             self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
         sources: list[Source] = [self._input, *self._named_inputs.values()]
-        for source in sources:
-            source.anchor()
+        for stream in (stream for source in sources for stream in streams_of(source)):
+            stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
         written = {self._output.place, *(output.place for output in outputs)}
         for source in sources:
@@ -197,7 +197,7 @@ class Binding:
         seal = self.output.read_seal()
         if seal is None or not seal.complete:
             return False
-        if self.input.size() is None:  # what is finished needs no input
+        if size_of(self.input) is None:  # what is finished needs no input
             return True
         if not has_ended(self.input, follow=self.follow_input):
             return False

@@ -20,7 +20,7 @@ from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.pipeline.node_entries import node_of_entry
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.streams import Coverage, MergedStream, Place, Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
@@ -28,6 +28,7 @@ from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import ID_FIELD, NUMERIC_WIDTH, Id, RootNames, parent_of, root_names
 from llm_datagen.streams.rows import as_row, named
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import streams_of
 
 _BLOCK_ROWS = 4096
 
@@ -108,7 +109,7 @@ class _Known:
 
 def sources_of(entry: Mapping[str, Any]) -> list[Stream]:
     """Return the streams that a node of a run state reads: its input, or all that it merges."""
-    return [stream for stream, _ in StreamFactory.input_of(entry).parts(Coverage())]
+    return streams_of(StreamFactory.input_of(entry))
 
 
 def external_inputs(run_state: Mapping[str, Any]) -> list[tuple[Stream, RootNames | None]]:

@@ -32,6 +32,7 @@ from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.export import is_export
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
+from llm_datagen.streams.source import size_of, streams_of
 
 _NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
 """What a run state has besides settings: `check_operators`, `ignored_ends` and `ignored_uris` look at these."""
@@ -254,13 +255,14 @@ def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
     for node in nodes:
         known = entries[node.node_id].get("input_fingerprint")
-        if known is None or not node.is_finished() or node.input.size() is None:  # it may be gone
+        if known is None or not node.is_finished() or size_of(node.input) is None:  # it may be gone
             continue
         try:
             Fingerprint.check_input(node.input, known, node.read_before(), follow=node.follow_input)
         except StreamChangedError:
+            shown = " and ".join(stream.shown for stream in streams_of(node.input))
             text = (
-                f"{node.input.shown} was edited or shortened since its rows were done; they stay as they are. To do "
+                f"{shown} was edited or shortened since its rows were done; they stay as they are. To do "
                 "them anew, start afresh: overwrite the run"
             )
             notes.append(Note(node.node_id, text))

@@ -13,8 +13,9 @@ from llm_datagen.operators import kept_files
 from llm_datagen.pipeline.output_owners import local_place, places_of
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.rotation import LogFile
-from llm_datagen.streams import Coverage, Place, Source, Stream
+from llm_datagen.streams import Place, Source, Stream
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
+from llm_datagen.streams.source import streams_of
 from llm_datagen.streams.storage.local import LocalStorage
 
 RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
@@ -83,7 +84,7 @@ def inputs_of(joints: list[Joint]) -> list[Stream]:
     written = {joint.output.place for joint in joints}
     found: dict[Place, Stream] = {}
     for joint in joints:
-        for stream, _ in joint.input.parts(Coverage()):
+        for stream in streams_of(joint.input):
             if stream.place not in written:
                 found.setdefault(stream.place, stream)
     return list(found.values())

@@ -32,7 +32,7 @@ MOST_BYTES = 1 << 16
 """The longest request or reply."""
 
 ASK_SECONDS = 10.0
-"""How long an answer is waited for."""
+"""How long to wait for an answer."""
 
 _LONGEST_PATH = 100
 _BACKLOG = 128
@@ -41,10 +41,10 @@ _own: WeakSet[socket.socket] = WeakSet()
 
 
 def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
-    """Make the socket of a run whose lock is held; None when there is no place for one.
+    """Make the socket of a run whose lock this process holds; None when there is no place for one.
 
-    What a process that was killed has left there is replaced: the lock says that nobody else has the run. What others
-    of this user's that were killed have left beside it is removed.
+    A socket that a killed process left there is replaced: the lock says that nobody else has the run. Sockets that
+    other killed processes of this user left beside it are removed.
 
     Returns:
         The socket, which listens, and its path.
@@ -58,7 +58,7 @@ def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
             continue
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            made = path.with_suffix(".new")  # it gets its name when it listens: who finds it can tell that it is alive
+            made = path.with_suffix(".new")  # it gets its name once it listens, so a socket that can be found is alive
             made.unlink(missing_ok=True)
             listening.bind(str(made))
             made.chmod(0o600)
@@ -74,7 +74,7 @@ def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
 
 
 def not_inherited(connection: socket.socket) -> None:
-    """Have a socket closed in processes that are forked: else they would keep it alive when this one is killed."""
+    """Close a socket in forked processes. Else they would keep it open after this process is killed."""
     _own.add(connection)
 
 
@@ -125,16 +125,16 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
         arguments: those of the message: `node_id`, `parallel_size`, `batch_size`, `rate`; `reason`.
 
     Raises:
-        ConfigError: when the run refuses the order; nothing is changed then.
-        ControlError: when nobody who can be reached from here runs it, or nobody answers.
+        ConfigError: when the run refuses the command; nothing is changed then.
+        ControlError: when no process that can be reached from here runs it, or it does not answer.
     """
     name, owner = f"run {folder.pipeline_id!r}", folder.lock.owner()
     if owner is None or not (folder.lock.is_held() or folder.lock.owner_elsewhere()):
         raise ControlError(f"{name} is not running")
     if owner.is_elsewhere:
-        raise ControlError(f"{name} runs on {owner.host}, and this is {socket.gethostname()}: do it there")
+        raise ControlError(f"{name} runs on {owner.host}, and this is {socket.gethostname()}: run this command there")
     if not owner.control:
-        raise ControlError(f"{name} has no control socket (yet): try again, or let the program that runs it do it")
+        raise ControlError(f"{name} has no control socket (yet): try again, or do it in the program that runs it")
     request = {"pipeline_id": folder.pipeline_id, "token": owner.token, "order": order, "arguments": arguments}
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -143,9 +143,13 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
             connection.sendall(dumps(request) + b"\n")
             reply = loads_exactly(read_line(connection))
     except PermissionError:
-        raise ControlError(f"{name} is run by process {owner.pid} of another user: do it as that user") from None
+        raise ControlError(
+            f"{name} is run by process {owner.pid} of another user: run this command as that user"
+        ) from None
     except TimeoutError:
-        raise ControlError(f"{name}: process {owner.pid} has not answered in {ASK_SECONDS:g} s; it may hang") from None
+        raise ControlError(
+            f"{name}: process {owner.pid} did not answer within {ASK_SECONDS:g} s; it may hang"
+        ) from None
     except (OSError, ValueError) as error:
         raise ControlError(f"{name}: process {owner.pid} is ending, or gone ({error!r} at {owner.control})") from None
     if "error" in reply:
@@ -154,11 +158,11 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
 
 
 def read_line(connection: socket.socket) -> bytes:
-    """Return the line that comes through a connection.
+    """Read a line from a connection.
 
     Raises:
         ValueError: when it ends before the line does, or the line is too long.
-        OSError: when it breaks, or nothing comes for as long as its timeout says.
+        OSError: when it breaks, or its timeout is over.
     """
     data = b""
     while not data.endswith(b"\n"):

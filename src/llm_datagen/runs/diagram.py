@@ -1,4 +1,4 @@
-"""Drawings of a topology: streams and the nodes between them, as text and as a Mermaid flowchart."""
+"""Diagrams of a pipeline: streams and the nodes between them, as text and as a Mermaid flowchart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.streams import StreamFactory, inputs_of
 
 DiagramFormat = Literal["text", "mermaid"]
-"""How a topology is drawn."""
+"""The form of a diagram."""
 
 _Node = Mapping[str, Any]
 
@@ -20,11 +20,11 @@ _PLAIN = re.compile(r"[^\W_]|[/:=,() ]|(?<=[^\W_])[._-](?=[^\W_])")
 
 
 def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
-    """Return a drawing of the nodes and streams in a run state. Each stream is in it once. Opens nothing.
+    """Return a diagram of the nodes and streams in a run state. Each stream is in it once. Opens no stream.
 
     Args:
-        run_state: the run state; only its `config` and its `nodes` are looked at.
-        format: "text": a line a node and a line a stream, indented where several nodes read the same stream. A node
+        run_state: the run state; only its `config` and its `nodes` are used.
+        format: "text": a line per node and a line per stream, indented where several nodes read the same stream. A node
             that reads several is drawn below the last of them, and named below the others.
             "mermaid": a flowchart in the language of Mermaid.
 
@@ -38,7 +38,7 @@ def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
 
 
 def _key(uri: str) -> Any:
-    """Return what stream a URI means, however it is spelled; the protocol need not be known here."""
+    """Return the identity of the stream of a URI, however it is spelled; the protocol may be unknown here."""
     try:
         return StreamFactory.create(uri).place
     except ConfigError:

@@ -1,8 +1,8 @@
-"""Exporting: an output whose rows have no `_i`, or have it under another name.
+"""Export: an output whose rows have no `_i`, or have it under another name.
 
-What `merging` is in front of a node, behind the last one. That node writes its rows with their ids, as every node does,
-to a stream beside the output; a small node behind it copies them to the output, where the codec leaves the ids out. So
-what holds for each stream (S1, S2, R2) holds for both, and nothing that needs ids has to do without.
+The last node writes its rows with their ids, as every node does, to a stream beside the output. A small node behind it
+copies them to the output, and its codec leaves the ids out. So both streams keep the guarantees (S1, S2, R2), and all
+that needs ids has them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXPORT_ID = "export"
 
 
 class Exporter(BaseOperator):
-    """Copies rows. That they lose their ids is the codec's doing.
+    """Copies rows. The codec of the output removes their ids.
 
     Args:
         id_column: the column that takes the id; None when none does.
@@ -57,8 +57,8 @@ def rows_beside(output_uri: str) -> str:
 def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
     """Return the nodes of a run state with one behind them that copies the rows of the last one to its output.
 
-    A row that has a column of the id's name is refused where it is made, by the last node. Another one that cannot be
-    copied fails as rows of the last node do; but where these are skipped, it is dead-lettered.
+    The last node refuses a row that has a column of the id's name. A row that cannot be copied for another reason fails
+    as rows of the last node do; but if these are skipped, it is dead-lettered.
 
     Args:
         nodes: the nodes of a line; the last one writes the output.

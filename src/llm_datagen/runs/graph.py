@@ -1,4 +1,4 @@
-"""The streams of a run, each with what it is made from, as its run state tells; and the rows in them, for who looks."""
+"""The graph of a run's streams: each stream with its source, by the run state; and the rows in them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.export import is_export
-from llm_datagen.streams import Coverage, MergedStream, MergeInput, Place, Source, StreamFactory
+from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import size_of, streams_of
 
 _NEEDLES = 50
-"""Ids that are looked for in undecoded records; when there are more, all records are decoded."""
+"""Up to so many ids are searched in undecoded records; with more, all records are decoded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,13 +26,13 @@ class StreamNode:
     Attributes:
         where: "input", or the id of the node that writes it.
         stream: the stream.
-        source: the step that it is made from; None for an input, and for several streams that are read as one.
-        inputs: the inputs of such, each with its step. It is no stream on disk, and has no rows but theirs.
+        source: the node that it is made from; None for an input, and for several streams that are read as one.
+        inputs: the inputs of such, each with its node. It is no stream on disk, and has no rows but theirs.
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
         is_export: whether its rows are copies of those of the source, without their ids.
-        batch_size: rows a batch of that node has, at most.
-        position: how far it has come; None when nothing says so.
+        batch_size: rows per batch of that node has, at most.
+        position: how far it was written; None when not known.
     """
 
     where: str
@@ -47,7 +48,12 @@ class StreamNode:
     @property
     def is_there(self) -> bool:
         """Whether there is any data."""
-        return self.stream.size() is not None
+        return size_of(self.stream) is not None
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether there is no data, and it may have gone with its process."""
+        return not self.is_there and any(stream.is_in_memory for stream in streams_of(self.stream))
 
     def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
         """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
@@ -77,9 +83,9 @@ class StreamNode:
 
 
 def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
-    """Return the ids of the nodes whose streams a `rerun` that was cut short has still to delete or to move.
+    """Return the ids of the nodes whose streams an interrupted `rerun` has still to delete or to move.
 
-    Until a resume has done so, what lies there is of no node, and nothing of it is read. So with nodes that read it.
+    Until a resume has done so, nothing reads these streams, nor those of the nodes that read from them.
     """
     mark = run_state.get("reset")
     if mark is None:
@@ -96,36 +102,36 @@ def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
 
 def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
     """Return the streams of a run, each behind the one that it is made from; of nodes that are settled."""
-    steps: dict[Place, StreamNode] = {}
+    nodes: dict[Place, StreamNode] = {}
     left_out = unsettled(run_state)
     waiting = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
     while waiting:
         entry = waiting.pop(0)
         source, output = StreamFactory.input_of(entry), StreamFactory.output_of(entry)
-        if any(place in written and place not in steps for place in source.places) and waiting:
+        if any(place in written and place not in nodes for place in source.places) and waiting:
             waiting.append(entry)  # nodes may be wired in any order
             continue
-        for stream, _ in source.parts(Coverage()):
-            steps.setdefault(stream.place, StreamNode("input", stream, root=root_names(entry)))
-        if isinstance(source, MergedStream) and source.place not in steps:  # two nodes may merge the same streams
-            steps[source.place] = _merged(source, steps)
+        for stream in streams_of(source):
+            nodes.setdefault(stream.place, StreamNode("input", stream, root=root_names(entry)))
+        if isinstance(source, MergedStream) and source.place not in nodes:  # two nodes may merge the same streams
+            nodes[source.place] = _merged(source, nodes)
         found = position_of(output)
-        steps[output.place] = StreamNode(
+        nodes[output.place] = StreamNode(
             entry["node_id"],
             output,
-            steps[source.place],
+            nodes[source.place],
             is_numeric=entry["id_scheme"] == "numeric" or _is_numbered(source),
             is_export=is_export(entry),
             batch_size=entry["batch_size"],
             position=found[1] if found else None,
         )
-    return list(steps.values())
+    return list(nodes.values())
 
 
-def _merged(source: MergedStream, steps: Mapping[Place, StreamNode]) -> StreamNode:
+def _merged(source: MergedStream, nodes: Mapping[Place, StreamNode]) -> StreamNode:
     return StreamNode(
-        "", source, inputs=tuple((merge_input, steps[merge_input.stream.place]) for merge_input in source.inputs)
+        "", source, inputs=tuple((merge_input, nodes[merge_input.stream.place]) for merge_input in source.inputs)
     )
 
 

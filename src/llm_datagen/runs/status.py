@@ -1,4 +1,4 @@
-"""What a run says of itself: the status of a pipeline while it runs, and the report at its end."""
+"""The status of a pipeline while it runs, and the report at its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 
 LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
-"""What a run state says of a run while a process is at it, and after that process was killed."""
+"""The status in the run state while a process runs it, and after that process was killed."""
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED})
 """How a run can have ended. Stopped: an operator asked for it (`StopRun`), such as at the cap of a budget."""
@@ -50,7 +50,7 @@ class NodeReport:
         failed: rows that failed: these two, and the one that ended the run.
         total: source rows in all; None while nothing is known.
         total_is_exact: whether `total` is counted, not estimated.
-        rows_per_second: source rows a second, over the last seconds.
+        rows_per_second: source rows per second, over the last seconds.
         seconds: how long it ran, in this run.
         workers: tasks that it has at once, at most.
         busy_s: seconds that its workers were in tasks, in this run, together: at most `seconds` times `workers`.
@@ -59,8 +59,8 @@ class NodeReport:
         starved_s: seconds in which rows were asked for and the source had none yet, in this run.
         starved_times: how often that was so.
         usage: sums of what operators reported, a dict for each provider and model.
-        stalled: since when nothing has moved and what it waits for, while that is so.
-        error: what it failed of.
+        stalled: how long nothing has moved, and what it waits for; empty unless it is stalled.
+        error: the error that it failed with.
     """
 
     node_id: str
@@ -92,7 +92,7 @@ class NodeReport:
 
     @property
     def pending(self) -> int | None:
-        """Source rows that are not done; None while nobody has counted the source to its end."""
+        """Source rows that are not done; None until the source was counted to its end."""
         return self.total - self.rows_in if self.total is not None and self.total_is_exact else None
 
     @property
@@ -106,7 +106,7 @@ class NodeReport:
 
 
 def why_empty(node: NodeReport) -> str:
-    """Return why no row came out of a node that is completed; an empty string when that is not so."""
+    """Return why a completed node has no output rows; empty if it has some."""
     failed = node.skipped + node.dead_letters
     if node.status is not Status.COMPLETED or node.rows_out or not (failed or node.filtered):
         return ""
@@ -125,10 +125,10 @@ class PipelineStatus:
         pipeline_id: its id.
         status: its status.
         nodes: its nodes.
-        reason: why it was cancelled, if somebody said so; or why an operator has stopped it.
-        error: what it failed of.
-        failed_row: which row it failed of, and its input in short, such as ``row 17 (in.jsonl, line 18): {"n": 17}``.
-        paused: whether it was told to pause: no call of an operator begins.
+        reason: why it was cancelled, if a reason was given; or why an operator stopped it.
+        error: the error that it failed with.
+        failed_row: the row that it failed with, and its shortened input: ``row 17 (in.jsonl, line 18): {"n": 17}``.
+        paused: whether it is paused: no call of an operator begins.
     """
 
     pipeline_id: str
@@ -167,7 +167,7 @@ class RunReport(PipelineStatus):
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about nodes that are completed, such as ``node_0: no row came out: all 10 failed``."""
+        """Warnings about completed nodes, such as ``node_0: no row came out: all 10 failed``."""
         return [f"{node.node_id}: {why}" for node in self.nodes if (why := why_empty(node))]
 
     def __repr__(self) -> str:
@@ -178,7 +178,7 @@ class RunReport(PipelineStatus):
         )
 
     def _repr_html_(self) -> str:
-        """Return what notebooks show: a line of the run, and a table with a line a node."""
+        """Return what notebooks show: a line of the run, and a table with a line per node."""
         head = "".join(f"<th>{name}</th>" for name in ("node", "status", *_COUNTS, "cost"))
         body = "".join(_html_row(node) for node in self.nodes)
         why = "".join(f"<div>{_html(text)}</div>" for text in (self.reason or self.error, *self.warnings) if text)

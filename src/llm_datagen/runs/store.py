@@ -47,7 +47,7 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        results_dir: where runs are kept.
+        results_dir: the folder of the runs.
         pipeline_id: the run's id.
 
     Attributes:

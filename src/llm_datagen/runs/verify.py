@@ -1,20 +1,17 @@
-"""The account of a run, recounted from its files: what `llm-datagen verify` says.
+"""Verify: the account of a run, recounted from its files. `llm-datagen verify` shows it.
 
 Conservation (C1): each source row of a node is exactly one of: kept (it gave output rows), filtered, skipped,
 dead-lettered, or pending. The commit log (or the seal) counts filtered, skipped and dead-lettered rows, and says which
 rows are done; here the rows that are kept are counted from the output's ids, and all must agree.
 
-Reads files only; nothing is changed. A run that is running may be looked at, but its last rows are on the move.
+It only reads. A running run can be verified, too, but its last rows are being written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.errors import StreamError
+from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.export import is_export
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.status import Status
@@ -26,10 +23,8 @@ from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.tails import Tails
-
-FINDINGS_SHOWN = 20
-"""Findings a node, at most; a damaged file gives one for each row."""
 
 _COUNTED = {
     "rows_in": "covered",
@@ -38,66 +33,14 @@ _COUNTED = {
     "skipped": "skipped",
     "dead_letters": "dead",
 }
-"""What the run state counts of a node, and what it is called here."""
-
-
-@dataclass(slots=True, kw_only=True)
-class NodeAccount:
-    """What became of the source rows of a node.
-
-    Attributes:
-        node_id: the node.
-        rows_in: rows in its source that may be read now; None when that cannot be counted: the source is not there
-            (yet), or cannot be read.
-        covered: source rows that are done.
-        kept: source rows that gave output rows, counted from the output; None when rows of whole batches
-            (``first~last_k``) make that impossible, or source or output cannot be read.
-        filtered: source rows that gave none.
-        skipped: source rows that failed and were left out.
-        dead: source rows that failed and are dead-lettered.
-        rows_out: rows in the output.
-        complete: whether the output is sealed.
-        unsettled: whether a `rerun` that was cut short has still to delete or to move what it reads or writes: then
-            nothing of it was looked at, and a resume finishes that first.
-        findings: what is wrong; empty when nothing is.
-    """
-
-    node_id: str
-    rows_in: int | None = None
-    covered: int = 0
-    kept: int | None = None
-    filtered: int = 0
-    skipped: int = 0
-    dead: int = 0
-    rows_out: int = 0
-    complete: bool = False
-    unsettled: bool = False
-    findings: list[str] = field(default_factory=list)
-
-    @property
-    def pending(self) -> int | None:
-        """Source rows that are not done; None when the source cannot be counted."""
-        return None if self.rows_in is None else self.rows_in - self.covered
-
-    def find(self, text: str) -> None:
-        """Add a finding."""
-        if len(self.findings) < FINDINGS_SHOWN and text not in self.findings:
-            self.findings.append(text)
-
-    @contextmanager
-    def finding_errors(self, what: str = "") -> Iterator[None]:
-        """Make findings of the errors that say what is wrong with a file; then the rest is looked at, too."""
-        try:
-            yield
-        except (StreamError, FileNotFoundError) as error:
-            self.find(f"{what}{error}")
+"""Counts of a node in the run state, and their names here."""
 
 
 def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
-    """Recount a run from its files, checksums and all. Memory: about 250 bytes for each row of a node.
+    """Recount a run from its files, checksums and all. Memory: about 250 bytes per row of a node.
 
-    What is not there yet, because its node has not begun, and what has gone with the memory of its process
-    (``memory://``), is nothing wrong: then the counts are None.
+    A stream may be missing if its node has not begun, or if its process has ended (``memory://``): then the counts are
+    None, and nothing is wrong.
 
     Args:
         run_state: the run state (`RunFolder.load`).
@@ -140,11 +83,11 @@ class _Check:
             self._explain_nothing()
 
     def _explain_nothing(self) -> None:
-        """There is neither a seal nor a commit log."""
+        """Add findings for an output without seal and commit log."""
         path, storage = self._output.path, self._output.storage
         size, done = storage.size(path), self._entry.get("rows_in", 0)
         if self._output.is_sealed() and (size or self._has_begun):
-            self.account.find(f"{self._output.done_path} is no seal that a node wrote: nothing accounts for {path}")
+            self.account.find(f"{self._output.done_path} is not the seal of a node: nothing accounts for {path}")
         elif size:
             self.account.find(f"{path} has data, but neither a seal nor a commit log: nothing accounts for it")
         elif self._has_begun and not self._output.is_in_memory:
@@ -152,12 +95,12 @@ class _Check:
             self.account.find(f"{what} its commit log and its seal, and {done} source rows were done; restore it")
 
     def _source_ids(self) -> dict[Id, int] | None:
-        """Return the rows of the source: their ids, and their numbers; None when they cannot be had."""
+        """Return the rows of the source, numbers by ids; None when it cannot be read."""
         source = self._source
-        if not source.exists() and self._may_be_absent():
+        if not all(stream.exists() for stream in streams_of(source)) and self._may_be_absent():
             return None
         with self.account.finding_errors("the source cannot be read: "):
-            # What another program wrote may have lines that are no rows; what a node wrote, not.
+            # A file of another program may have lines that are no rows; a node's output may not.
             root = root_names(self._entry)
             rows = rows_of(source, decode=root is None, strict=self._is_own_source)
             numbers: dict[Id, int] = {}
@@ -170,7 +113,7 @@ class _Check:
         return None
 
     def _may_be_absent(self) -> bool:
-        if self._source.is_in_memory:
+        if any(stream.is_in_memory for stream in streams_of(self._source)):
             return True
         is_to_come = self._is_own_source or bool(self._entry.get("follow_input"))
         return is_to_come and not self._has_begun and not self._output.exists()
@@ -287,7 +230,7 @@ class _Check:
                     f"{total} rows"
                 )
         if account.pending is not None and (account.pending < 0 or (account.complete and account.pending)):
-            size = self._source.size() or 0
+            size = size_of(self._source) or 0
             has_grown = source_size is not None and size > source_size and account.pending > 0
             account.find(
                 f"the output is {'sealed' if account.complete else 'open'}, and {account.pending} rows are pending"
@@ -295,7 +238,7 @@ class _Check:
             )
 
     def _check_run_state(self) -> None:
-        """Check that of a run that has ended well, the run state says the same (R1)."""
+        """Check that the run state of a completed run has the same counts (R1)."""
         for name, here in _COUNTED.items():
             told, found = self._entry.get(name), getattr(self.account, here)
             if told != found:

@@ -88,16 +88,6 @@ class MergedStream:
         return " and ".join(merge_input.stream.path for merge_input in self.inputs)
 
     @property
-    def shown(self) -> str:
-        """Where the inputs lie, as they were given."""
-        return " and ".join(merge_input.stream.shown for merge_input in self.inputs)
-
-    def anchor(self) -> None:
-        """Make the paths of the inputs absolute."""
-        for merge_input in self.inputs:
-            merge_input.stream.anchor()
-
-    @property
     def done_path(self) -> str:
         """Where the seals lie that are not there, for people."""
         return " or ".join(
@@ -121,24 +111,6 @@ class MergedStream:
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return the inputs that are not followed."""
         return [merge_input.stream for merge_input in self.inputs if not follow or merge_input.is_static]
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether an input goes with the process."""
-        return any(merge_input.stream.is_in_memory for merge_input in self.inputs)
-
-    def exists(self) -> bool:
-        """Return whether there is anything of every input."""
-        return all(merge_input.stream.exists() for merge_input in self.inputs)
-
-    def size(self) -> int | None:
-        """Return the bytes of all inputs; None when there is none of them."""
-        sizes = [size for merge_input in self.inputs if (size := merge_input.stream.size()) is not None]
-        return sum(sizes) if sizes else None
-
-    def is_sealed(self) -> bool:
-        """Return whether all inputs are."""
-        return all(merge_input.stream.is_sealed() for merge_input in self.inputs)
 
     def read_seal(self) -> Seal | None:
         """Return the sums of the inputs' seals; None when one is missing, or its rows were never counted."""

@@ -24,10 +24,6 @@ class Described(Protocol):
         """Where the data lies, for people."""
 
     @property
-    def shown(self) -> str:
-        """Where the data lies, as it was given."""
-
-    @property
     def done_path(self) -> str:
         """Where the seal lies, or would lie, for people."""
 
@@ -85,22 +81,6 @@ class Source(Described, Protocol):
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of the streams that are not followed until they are sealed."""
 
-    def anchor(self) -> None:
-        """Make the paths absolute: from here on, the program may change its working directory."""
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether the source, or a part of it, goes with the process."""
-
-    def exists(self) -> bool:
-        """Return whether there is anything of the source: of each of its streams, data, a commit log or a seal."""
-
-    def size(self) -> int | None:
-        """Return the bytes of data; None when there is no data."""
-
-    def is_sealed(self) -> bool:
-        """Return whether the source has ended."""
-
     def read_seal(self) -> Seal | None:
         """Return what the seal says; None when nobody has counted the rows."""
 
@@ -117,8 +97,19 @@ class Source(Described, Protocol):
         """Return the error that says which line cannot be parsed, and why."""
 
 
+def streams_of(source: Source) -> list[Stream]:
+    """Return the streams that are read when a source is."""
+    return [stream for stream, _ in source.parts(Coverage())]
+
+
+def size_of(source: Source) -> int | None:
+    """Return the bytes of all streams of a source; None when none of them is there."""
+    sizes = [size for stream in streams_of(source) if (size := stream.size()) is not None]
+    return sum(sizes) if sizes else None
+
+
 def has_ended(source: Source, *, follow: bool) -> bool:
     """Return whether a source is at its end: each stream of it is sealed, or not followed, or gone."""
     as_is = {stream.place for stream in source.read_as_is(follow=follow)}
-    followed = (stream for stream, _ in source.parts(Coverage()) if stream.place not in as_is)
+    followed = (stream for stream in streams_of(source) if stream.place not in as_is)
     return all(stream.is_sealed() or stream.size() is None for stream in followed)

@@ -1,4 +1,4 @@
-"""Hooks that keep what they are told."""
+"""Hooks that record their calls."""
 
 from __future__ import annotations
 

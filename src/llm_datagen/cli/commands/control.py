@@ -32,17 +32,17 @@ def cancel(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Cancel a run of another process on this machine: what is in flight ends and is saved."""
+    """Cancel a run of another process on this machine: calls in flight finish and are saved."""
     with exit_codes(full_traceback=traceback):
         folder = RunFolder(results_dir or default_results(), pipeline_id)
         pid = send_cancel(folder, reason)
-        write(f"run {pipeline_id}: process {pid} was told to cancel")
+        write(f"run {pipeline_id}: process {pid} was asked to cancel")
         if no_wait:
             return
         ended = wait_for_end(folder, timeout)
         if ended is None:
             write(
-                f"run {pipeline_id}: still ending what is in flight after {timeout:g} s; it saves by itself (see: "
+                f"run {pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end (see: "
                 f"llm-datagen status {pipeline_id})"
             )
             raise typer.Exit(FAILED)
@@ -56,7 +56,7 @@ def pause(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Pause a run of another process on this machine: no call of an operator begins any more, until `unpause`."""
+    """Pause a run of another process on this machine: no new calls of operators until `unpause`."""
     with exit_codes(full_traceback=traceback):
         pause_run(RunFolder(results_dir or default_results(), pipeline_id))
 
@@ -67,7 +67,7 @@ def unpause(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Let a run that was paused go on."""
+    """Continue a paused run."""
     with exit_codes(full_traceback=traceback):
         unpause_run(RunFolder(results_dir or default_results(), pipeline_id))
 
@@ -82,15 +82,15 @@ def reconfigure(
     parallel_size: Annotated[
         int | None, typer.Option(metavar="N", help="Batches in its operator at once, at most.", show_default=False)
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Items a batch.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Items per batch.", show_default=False)] = None,
     rate: Annotated[
         float | None,
-        typer.Option(metavar="R", help="Rows a second, at most; 0 takes the limit off.", show_default=False),
+        typer.Option(metavar="R", help="Rows per second, at most; 0 removes the limit.", show_default=False),
     ] = None,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Change a node of a run of another process on this machine, while it runs; a resume keeps it."""
+    """Change a node of a run of another process on this machine, while it runs. A resume keeps the change."""
     with exit_codes(full_traceback=traceback):
         folder = RunFolder(results_dir or default_results(), pipeline_id)
         reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)

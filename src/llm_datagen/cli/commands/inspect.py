@@ -57,7 +57,7 @@ def status(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Show how a run stands, or which runs there are."""
+    """Show the status of a run, or list all runs."""
     with exit_codes(full_traceback=traceback):
         show_status(results_dir or Path(default_results()), pipeline_id, watch=watch, as_json=as_json)
 
@@ -68,7 +68,7 @@ def errors(
     node: Annotated[
         str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
     ] = None,
-    each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object a line.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object per line.")] = False,
     as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
@@ -152,7 +152,7 @@ def logs(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Show what platform.log says of a run, or of all that are in it: its events, or a summary.
+    """Show the events of platform.log, or a summary, of one run or of all.
 
     Rotated files are read as well. The log may still be written to.
     """

@@ -1,4 +1,4 @@
-"""Commands that run a pipeline, or try one."""
+"""Commands that run a pipeline, or a few rows of it."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def preview(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Show what the models are asked about the first rows, and what they answer.
+    """Show the prompts of the first rows, and the models' answers.
 
-    Nothing is written but the cache of an operator that has one (`cache`); only these rows are paid for.
+    Nothing is written but the response cache of operators that have one (`cache`). Only these rows are paid for.
 
     Operators that call no model are run, too, and their rows are shown. Exits with 1 when a row fails.
     """
@@ -113,7 +113,7 @@ def plan(
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
-    """Try some rows, and say what a run will use: tokens, money, time.
+    """Run some rows, and estimate what the whole run will use: tokens, money, time.
 
     The rows are drawn from the whole input, which is read once. They are paid for; with `cache`, only once.
 
@@ -167,7 +167,7 @@ def resume(
         float | None,
         typer.Option(
             metavar="R",
-            help="Rows a second that each node hands to its operator, at most; 0 takes the limit off.",
+            help="Rows per second that each node hands to its operator, at most; 0 removes the limit.",
             show_default=False,
         ),
     ] = None,
@@ -176,7 +176,7 @@ def resume(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Go on where a run stopped, whatever stopped it.
+    """Resume a run where it stopped, whatever stopped it.
 
     Paths and settings are those of the run; only the operators come from the file or the code.
 
@@ -207,7 +207,7 @@ def replay(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Try the dead-lettered rows of a run again, and go on with it.
+    """Retry the dead-lettered rows of a run, and continue it.
 
     The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
     """

@@ -1,4 +1,4 @@
-"""The demo, watched like every run; and the demo started afresh."""
+"""The demo with a display, and a fresh start of it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,6 @@ from importlib.resources import files
 
 
 def definition_lines() -> list[str]:
-    """Return the definitions: one JSON object a line, with ``synset``, ``word``, ``topic``, ``definition``."""
+    """Return the definitions: one JSON object per line, with ``synset``, ``word``, ``topic``, ``definition``."""
     source = files("llm_datagen.cli.demo").joinpath("data", "definitions.jsonl")
     return source.read_text(encoding="utf-8").splitlines()

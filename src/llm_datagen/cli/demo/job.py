@@ -104,7 +104,7 @@ def run_demo(
     Raises:
         LocalModelError: when the model cannot be fetched or started.
         NodeFailedError: when a stage failed; the run can be resumed.
-        KeyboardInterrupt: after Ctrl+C, when everything is saved and the way on is shown.
+        KeyboardInterrupt: after Ctrl+C, when everything is saved and the command to continue is shown.
     """
     console = console or SafeConsole()
     check_count("parallel", parallel)

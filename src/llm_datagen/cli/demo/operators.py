@@ -1,4 +1,4 @@
-"""The three stages of the demo: a definition is cleaned, a model asks and answers, a judge keeps what holds."""
+"""The three stages of the demo: clean a definition, let a model ask and answer, filter bad answers."""
 
 from __future__ import annotations
 

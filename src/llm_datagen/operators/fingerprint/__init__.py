@@ -1,12 +1,12 @@
 """The fingerprint of an operator: what its answers depend on, as named parts with a short digest each.
 
-It is kept in the run state, so that a resume tells by name what was changed since: "code", "global PROMPT", "attribute
-limit". The same program has the same fingerprint in every process: there are no addresses in it, no order of sets, no
-paths of source files, no line numbers.
+The run state stores it, so that a resume can name what was changed since: "code", "global PROMPT", "attribute limit".
+The same program has the same fingerprint in every process: there are no addresses in it, no order of sets, no paths of
+source files, no line numbers.
 
 What counts: the code of the operator's functions and classes, with their defaults, what they close over, and the
 globals that they use; functions and classes that these use, unless they belong to an installed package; and attributes.
-Of plain data the value counts, of any other object only the type. What cannot be told is None.
+Plain data counts by its value, any other object only by its type. A part that cannot be compared is None.
 
 Layout:
     code.py     digests of code

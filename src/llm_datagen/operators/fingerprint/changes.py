@@ -69,7 +69,7 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
 
 
 def unread_parts(now: Mapping[str, str | None]) -> list[str]:
-    """Return the parts of an operator that raise when they are looked at, so that an edit of them is not seen."""
+    """Return the parts of an operator that raise when they are read, so that an edit of them is not seen."""
     return [
         name.removesuffix(UNREAD)
         for name, value in now.items()
@@ -112,7 +112,7 @@ def _is_data(before: str | None, now: str | None) -> bool:
 
 
 def note_changes(operator: Any, before: Parts) -> None:
-    """Note that a run has changed parts of its operator: what `before` the run was another value."""
+    """Record that a run has changed parts of its operator; `before` has their values before the run."""
     now = fingerprint_of(operator)
     names = [name for name in dict.fromkeys([*before, *now]) if before.get(name, "") != now.get(name, "")]
     known = [name for name in names if before.get(name, "") is not None and now.get(name, "") is not None]

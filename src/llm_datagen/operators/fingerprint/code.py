@@ -49,7 +49,7 @@ def code_digest(code: CodeType) -> str:
 
 
 def is_same_code(one: str, other: str) -> bool:
-    """Return whether two digests may be of the same code; those that have nothing in common cannot be told apart."""
+    """Return whether two digests may be of the same code. Digests without a common part are taken as equal."""
     ours, theirs = (dict(part.split(":", 1) for part in text.split() if ":" in part) for text in (one, other))
     for kind in ("ast", *sorted(ours)):
         if kind in ours and kind in theirs:

@@ -90,7 +90,7 @@ class _Plain:
         self._within: list[int] = []
 
     def of(self, value: Any) -> Any:
-        """Return what tells the value from others, the same in every process."""
+        """Return a key of the value that is the same in every process."""
         kind = type(value)
         if value is None or kind in _ATOMS:
             return kind.__name__, repr(value)

@@ -1,9 +1,9 @@
-"""What operators have changed themselves, in this process: that is no setting, and no reason to refuse a resume.
+"""Parts that operators have changed themselves in this process: no edit, and no reason to refuse a resume.
 
-What is kept is the value before the run: that is what another process starts with, so that is what a run state gets.
+The run state gets the values before the run, as another process starts with these.
 
-An object is known by itself, and a function, or a class with the globals that its methods use, by its name and its
-code: the next run may well get a new one that shares what the last one has changed.
+An object is recognised by its identity; a function, or a class with the globals that its methods use, by its name and
+its code, as the next run may get a new one that shares what the last one has changed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _named: dict[tuple[str, str], dict[tuple[str, ...], Before]] = {}  # by the name
 
 
 def subject_of(operator: Any) -> Any:
-    """Return what the user gave: the function or the object within the engine's wrappers."""
+    """Return the user's function or object within the engine's wrappers."""
     inner = getattr(operator, "operator", None) or getattr(operator, "func", None)
     is_wrapper = type(operator).__module__.partition(".")[0] == PACKAGE and inner is not None
     return subject_of(inner) if is_wrapper else operator
 
 
 def note_own_state(operator: Any, changed: Before) -> None:
-    """Note, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
+    """Record, for this process, that an operator has changed some of its parts itself. Any thread may call it."""
     holder = _holder(operator)
     for name, before in changed.items():
         if name.startswith(_ATTRIBUTE):

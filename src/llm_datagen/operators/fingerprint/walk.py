@@ -26,13 +26,13 @@ from llm_datagen.operators.fingerprint.user_code import PACKAGE, UserCode
 
 Parts = dict[str, str | None]
 """What is known of an operator, by the name of each part: a digest, with a short value behind it where that is no
-secret, or a short text alone; None: nothing can be told."""
+secret, or a short text alone; None: it cannot be compared."""
 
 UNREAD = " (cannot be read)"
-"""What the name of a part ends with that raises when it is looked at; its value is None."""
+"""The end of the name of a part that raises when it is read; its value is None."""
 
 SOME_UNREAD = "some of it"
-"""The part that stands for all that was not looked at any more, as something raised."""
+"""The part that stands for everything that was not read, because something raised."""
 
 _IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
 
@@ -48,7 +48,7 @@ def parts_of(thing: Any, *, above: type = object, without: Iterable[str] = ()) -
     walk = _Walk(thing, above, frozenset(without))
     try:
         walk.visit_root()
-    except Exception:  # noqa: BLE001 - foreign objects may do anything when they are looked at
+    except Exception:  # noqa: BLE001 - foreign objects may do anything when they are read
         walk.parts[SOME_UNREAD] = None
     return walk.parts
 
@@ -172,7 +172,7 @@ class _Walk:
 
         Args:
             thing: it.
-            of: how its parts are told from those of the operator.
+            of: the end of the names of its parts, to distinguish them from those of the operator.
             method: its name, when it belongs to a class.
         """
         if isinstance(thing, type):
@@ -239,7 +239,7 @@ class _Walk:
     def _code(self, code: CodeType) -> str | None:
         try:
             return code_digest(code)
-        except Exception:  # noqa: BLE001 - what cannot be told is said
+        except Exception:  # noqa: BLE001 - None says so
             return None
 
     def _defaults(self, function: FunctionType, of: str) -> None:
@@ -265,7 +265,7 @@ class _Walk:
     def _import(self, name: str, function: FunctionType) -> None:
         """Follow what a function imports when it is called, if that is loaded; nothing is imported here.
 
-        It is one part, so that one that cannot be told is the same as any.
+        It is one part: if it cannot be compared, nothing else is lost.
         """
         module = sys.modules.get(name)
         if name in self._importing or (module is not None and not self._is_ours(name)):

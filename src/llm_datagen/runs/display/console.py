@@ -1,4 +1,4 @@
-"""The console of rich that all displays write to: foreign text cannot steer the terminal through it."""
+"""The console of rich that all displays write to. It escapes control characters in foreign text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.segment import Segment
 from llm_datagen.errors.escape import escape
 
 FREE_WIDTH = 2_000
-"""Columns of a line where there is no terminal and COLUMNS says nothing: a file or a script takes what there is."""
+"""Columns of a line without a terminal and without COLUMNS: a file or a script takes any length."""
 
 
 class SafeConsole(Console):
-    """A console whose texts are escaped, whatever they are: ids, names, errors, rows. What steers it is rich's own.
+    """A console that escapes all texts: ids, names, errors, rows. Control codes are rich's own.
 
     Args:
         options: those of `rich.console.Console`. Nothing is highlighted, and texts have no markup or emoji codes.

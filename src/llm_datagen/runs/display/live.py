@@ -1,4 +1,4 @@
-"""At a terminal: a table with a line a node, drawn again and again in its place."""
+"""At a terminal: a live table with a line per node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llm_datagen.runs.status import Status
 
 REFRESHES_PER_SECOND = 4
 
-CANCELING = "canceling: what is in flight ends and is saved; Ctrl+C once more ends the process at once"
+CANCELING = "canceling: calls in flight finish and are saved; Ctrl+C again ends the process at once"
 
 
 class LiveTable(DisplayModel):
@@ -28,8 +28,8 @@ class LiveTable(DisplayModel):
 
     Args:
         console: the terminal.
-        nodes: the nodes as they are before the run, if that is known.
-        status: tells the status of the run, if anybody can.
+        nodes: the nodes before the run, if known.
+        status: returns the status of the run, if it is known.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class LiveTable(DisplayModel):
         self._live = live(self._console, self._table)
 
     def on_pipeline_end(self, cid: str, success: bool, error: BaseException | None) -> None:
-        """Draw for the last time, and leave it there."""
+        """Draw the table for the last time."""
         self.close()
 
     def close(self) -> None:
-        """Stop drawing, if somebody has not done that already."""
+        """Stop drawing, if it has not stopped already."""
         drawn, self._live = self._live, None
         if drawn is not None:
             drawn.stop()
@@ -61,7 +61,7 @@ class LiveTable(DisplayModel):
 
 
 def live(console: Console, draw: Callable[[], Table]) -> Live:
-    """Start to draw what `draw` returns, several times a second; the caller stops it."""
+    """Draw what `draw` returns several times per second, until the caller stops it."""
     shown = Live(
         console=console,
         get_renderable=draw,

@@ -1,4 +1,4 @@
-"""What the hooks tell of a run, kept for a display: one view a node."""
+"""The state of a display: one view per node, from what the hooks report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.runs.usage import cost_of
 
 RATE_SECONDS = 15.0
-"""The rate of a node that is running is over so many of the last seconds."""
+"""The rate of a running node is that of the last seconds, so many."""
 
 _WARNING_CHARS = 300
 
@@ -57,10 +57,10 @@ class _Entry:
 
 
 class DisplayModel(DefaultPipelineHooks):
-    """Hooks that keep what they hear. Hooks are called on one thread; `views` may be called from any.
+    """Hooks that record what a display shows. They are called on one thread; `views` may be called from any.
 
     Args:
-        nodes: the nodes as they are before the run, if that is known.
+        nodes: the nodes before the run, if known.
         clock: seconds that only grow.
     """
 
@@ -86,7 +86,7 @@ class DisplayModel(DefaultPipelineHooks):
     # Hooks.
 
     def on_pipeline_start(self, cid: str, config: Mapping[str, Any]) -> None:
-        """Learn which nodes there are, if nobody has told."""
+        """Take the nodes from the configuration, unless they are known."""
         with self._guard:
             if not self._entries:
                 for number, operator in enumerate(config.get("operators", ())):
@@ -97,7 +97,7 @@ class DisplayModel(DefaultPipelineHooks):
         with self._guard:
             entry = self._entry(nid)
             operator = str(config.get("operator", entry.view.operator))
-            failed = entry.view.skipped + entry.view.dead  # what ended an earlier run does not count any more
+            failed = entry.view.skipped + entry.view.dead  # the end of an earlier run does not count
             entry.view = replace(
                 entry.view, status=Status.RUNNING, operator=operator, failed=failed, stalled="", warning=""
             )
@@ -125,7 +125,7 @@ class DisplayModel(DefaultPipelineHooks):
             entry.sample(self.clock(), curr)
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
-        """Keep how it ended."""
+        """Record how it ended."""
         status = Status.COMPLETED if success else Status.STOPPED if error is None else Status.FAILED
         with self._guard:
             entry = self._entry(nid)
@@ -133,7 +133,7 @@ class DisplayModel(DefaultPipelineHooks):
             entry.view = replace(entry.view, status=status, stalled="", warning="")
 
     def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
-        """Keep since when nothing has moved, until something does."""
+        """Record a stall, until rows are done again."""
         seconds = info["seconds"]
         text = f"nothing has moved for {seconds:.{0 if seconds >= 10 else 1}f} s; waits on {info['waits_on']}"
         if info["in_flight"]:
@@ -143,14 +143,14 @@ class DisplayModel(DefaultPipelineHooks):
             entry.view = replace(entry.view, stalled=text)
 
     def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
-        """Keep a warning, until rows are done again."""
+        """Record a warning, until rows are done again."""
         if level == "warning":
             with self._guard:
                 entry = self._entry(nid)
                 entry.view = replace(entry.view, warning=one_line(message, _WARNING_CHARS))
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
-        """Count the tokens, and what they cost."""
+        """Add tokens and cost."""
         with self._guard:
             entry = self._entry(nid)
             cost = cost_of([metrics])

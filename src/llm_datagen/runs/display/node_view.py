@@ -1,4 +1,4 @@
-"""A node as it is shown, whether the hooks or a run state tell of it."""
+"""A node as it is shown, from hooks or from a run state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NodeView:
         done: source rows that are done.
         total: source rows in all; None while nothing is known.
         is_exact: whether `total` is counted, not estimated.
-        rate: source rows a second.
+        rate: source rows per second.
         filtered: source rows that gave no row.
         failed: source rows that failed: these two, and the one that ended the run.
         skipped: those that were left out.
@@ -29,8 +29,8 @@ class NodeView:
         tokens: tokens used, over all runs.
         cost: US dollars, over all runs; None when no price is known.
         seconds: how long it ran, in this run.
-        stalled: since when nothing has moved and what it waits for, while that is so.
-        warning: what its operator has warned of last, until rows are done again.
+        stalled: how long nothing has moved, and what it waits for; empty unless it is stalled.
+        warning: the last warning of its operator, until rows are done again.
     """
 
     node_id: str
@@ -52,12 +52,12 @@ class NodeView:
 
     @property
     def pending(self) -> int | None:
-        """Source rows that are not done; None while nobody has counted the source to its end."""
+        """Source rows that are not done; None until the source was counted to its end."""
         return max(0, self.total - self.done) if self.total is not None and self.is_exact else None
 
     @property
     def seconds_left(self) -> float | None:
-        """About how many seconds it will go on; None while that is not known."""
+        """About how many seconds are left; None if not known."""
         if self.total is None or self.rate <= 0 or self.status != Status.RUNNING:
             return None
         return max(0, self.total - self.done) / self.rate

@@ -1,4 +1,4 @@
-"""In a notebook: the same table, published as HTML, and again in its place while the run goes on."""
+"""In a notebook: the table as HTML, updated in its place while the run goes on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NotebookTable(DisplayModel):
 
     Args:
         publish: shows it; called on the thread of the hooks.
-        nodes: the nodes as they are before the run, if that is known.
+        nodes: the nodes before the run, if known.
         clock: seconds that only grow.
     """
 

@@ -1,4 +1,4 @@
-"""Not at a terminal: a line a node, at its start, every few seconds, and at its end."""
+"""Without a terminal: a line per node at its start, every few seconds, and at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PlainLines(DisplayModel):
 
     Args:
         write: takes a line.
-        nodes: the nodes as they are before the run, if that is known.
+        nodes: the nodes before the run, if known.
         clock: seconds that only grow.
     """
 

@@ -37,7 +37,7 @@ _BAR_WIDTH = 12
 
 
 def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
-    """Return a table with a line a node; what else is to be said of the nodes comes below it."""
+    """Return a table with a line per node, and notes on the nodes below it."""
     nodes = list(nodes)
     notes = [escape_line(f"{node.node_id}: {text}") for node in nodes for text in _notes(node)]
     notes += [caption] if caption else []
@@ -50,7 +50,7 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
         pad_edge=False,
         expand=False,
     )
-    # Where there is no room, columns that may wrap give way first; theirs is text that does not.
+    # Without room, columns that may wrap shrink first; these hold text that must not wrap.
     table.add_column("node", max_width=LABEL_WIDTH)
     table.add_column("")
     has_costs = any(node.cost is not None for node in nodes)
@@ -132,7 +132,7 @@ def node_line(node: NodeView) -> str:
 
 
 def errors_in_words(count: int) -> str:
-    """Return so many errors in words."""
+    """Return a number of errors, such as ``2 errors``."""
     return f"{number(count)} error{'' if count == 1 else 's'}"
 
 
@@ -157,7 +157,7 @@ def progress(node: NodeView) -> str:
 
 
 def eta(node: NodeView) -> str:
-    """Return how long a node will go on, or how it ended."""
+    """Return how long a node will take, or how it ended."""
     if node.status == Status.PENDING:
         return "waiting"
     if node.status != Status.RUNNING:
@@ -178,7 +178,7 @@ def rows_in_words(count: int) -> str:
 
 
 def rate(value: float) -> str:
-    """Return a rate with as many digits as mean something."""
+    """Return a rate, rounded to meaningful digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"
 
 
@@ -198,7 +198,7 @@ def line_width() -> int:
 
 
 def one_line(text: str, width: int) -> str:
-    """Return foreign text as a line that is at most so wide, without what would steer a terminal."""
+    """Return foreign text as one line of at most `width` columns, with control characters escaped."""
     words = " ".join(text[: 10 * max(width, 1)].split())
     shown = escape_line(words)
     if cell_len(shown) <= width:

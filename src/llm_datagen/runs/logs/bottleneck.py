@@ -1,4 +1,4 @@
-"""What a log says of runs, as plain data; and in a sentence."""
+"""The summary of runs in a log, as data; and the rule that finds the bottleneck."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class LoggedState(StrEnum):
-    """How a run stands, by the log alone."""
+    """The state of a run, by the log alone."""
 
     ENDED = "ended"
     """It has logged its end."""
     OPEN = "open"
-    """It has not: it goes on, or it was killed."""
+    """It has not: it is running, or it was killed."""
     KILLED = "killed"
     """It has not, and the pipeline was run again later."""
 
@@ -26,8 +26,8 @@ class NodeSummary:
     Attributes:
         node_id: its id.
         status: how it ended; ``"running"`` when the log does not say.
-        is_exact: whether it has logged its end, and so these figures are its own. Else they are what its other lines
-            tell, which are not written for each wait: at least so much.
+        is_exact: whether it has logged its end, with these figures. Else they come from its other lines, which are not
+            written for each wait: lower bounds.
         seconds: how long it ran; until the last line of its run, if its end is not in the log.
         workers: tasks that it had at once, at most; 0 when not known.
         busy_s: seconds that its workers were in tasks, together; None when not known.
@@ -85,7 +85,7 @@ class RunSummary:
     Attributes:
         pipeline_id: the pipeline's id; empty for a node by itself.
         run: which run of it.
-        state: how it stands.
+        state: its state.
         started: when it began; its first line that there is, if its beginning was rotated away.
         last: when it logged its last line that there is.
         seconds: how long it took, or until `last`.
@@ -127,7 +127,7 @@ class LogSummary:
     unreadable: int = 0
 
 
-_NOTABLE = 0.05  # a share of its time that is worth a word
+_NOTABLE = 0.05  # a share of its time that is worth mentioning
 
 
 def bottleneck_of(nodes: tuple[NodeSummary, ...]) -> str:
@@ -142,7 +142,7 @@ def bottleneck_of(nodes: tuple[NodeSummary, ...]) -> str:
             for node in nodes
             if node.held_back_times
         ]
-        return "; ".join(["what limits it shows when its nodes have ended", *waits])
+        return "; ".join(["the bottleneck is known when its nodes have ended", *waits])
     most = max(nodes, key=lambda node: node.own_s)
     others = [_others(node) for node in nodes if node is not most]
     return "; ".join([_limit(most, nodes[0]), *filter(None, others)])

@@ -1,4 +1,4 @@
-"""The events of a platform log, in the order in which they were written."""
+"""The events of a platform log, in written order."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def read(
 ) -> Iterator[LogEvent]:
     """Read a log with its rotated files (``<path>.1`` and so on), the oldest first, a line at a time.
 
-    The files are opened at once, and read as they are then: what is written meanwhile may be read or not, but nothing
-    is read twice. They are closed when the iterator has ended or is closed.
+    All files are opened at the start. Lines that are written meanwhile may be read or not, but none is read twice. The
+    files are closed when the iterator has ended or is closed.
 
     Args:
         path: the log.
         pipeline_id: only events of this pipeline.
         event: only these events: a name, or several, with or without the brackets, in upper or lower case.
         node: only events of this node.
-        since: only events from then on; a time without a zone is one of this machine's.
-        on_unreadable: called with each line that is no event: torn by the death of a process or a full disk, or
-            written by somebody else. They are left out.
+        since: only events from then on; a time without a zone is local time.
+        on_unreadable: called with each line that is no event: torn by the death of a process or a full disk, or written
+            by another program. They are left out.
 
     Raises:
         ConfigError: when there is no such event.
@@ -119,7 +119,7 @@ def _chosen(
 
 
 def may_be_log(head: bytes) -> bool:
-    """Return whether a file may be a log, by its beginning: a line is an event, or it has but one, which is torn."""
+    """Return whether a file may be a log, by its beginning: some line is an event, or its only line is torn."""
     lines = head.split(b"\n")
     if not head.strip() or any(map(_event, lines)):
         return True
@@ -144,7 +144,7 @@ def _event(line: bytes) -> LogEvent | None:
 def _open_all(path: Path) -> list[BinaryIO]:
     """Open the log and its rotated files; return them with the oldest first.
 
-    The newest is opened first: one that is rotated meanwhile is met again under its next name, and taken once.
+    The newest is opened first: a file that is rotated meanwhile is found again under its next name, and taken once.
     """
     files: dict[tuple[int, int], BinaryIO] = {}
     try:

@@ -17,12 +17,12 @@ _FIGURES = {field.name for field in fields(NodeSummary)} - {"node_id", "is_exact
 def summary(
     path: str | os.PathLike[str], *, pipeline_id: str | None = None, since: datetime | None = None
 ) -> LogSummary:
-    """Return what a log, with its rotated files, says of the runs in it. It may be written to meanwhile.
+    """Summarize the runs in a log and its rotated files. Others may write to it meanwhile.
 
     Args:
         path: the log.
         pipeline_id: only runs of this pipeline.
-        since: only runs that logged something from then on; a time without a zone is one of this machine's.
+        since: only runs that logged something from then on; a time without a zone is local time.
 
     Raises:
         DiskError: when there is no log, or it cannot be read.
@@ -66,7 +66,7 @@ class _Run:
             self._nodes.setdefault(event.node_id, _Node(event.node_id)).note(event)
 
     def summary(self) -> RunSummary:
-        """Return what there is to say."""
+        """Return the summary of the run."""
         state = LoggedState.ENDED
         if self._seconds is None:
             state = LoggedState.KILLED if self.is_followed else LoggedState.OPEN
@@ -119,7 +119,7 @@ class _Node:
                 self._starved = waited
 
     def summary(self, last: datetime) -> NodeSummary:
-        """Return what there is to say, when the run's last line is of `last`."""
+        """Return the summary of the node; `last` is the time of the run's last line."""
         if self._end is not None:
             return NodeSummary(node_id=self._node_id, is_exact=True, **self._end)
         return NodeSummary(

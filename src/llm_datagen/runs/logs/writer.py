@@ -1,7 +1,7 @@
-"""platform.log: one JSON object a line, for people with grep and for programs (M28).
+"""platform.log: one JSON object per line, for grep and for programs (M28).
 
 Built with structlog, rendered with orjson, without touching structlog's or logging's global configuration. Several
-pipelines, and processes, can share a file (`logfile.py`). Events are constants; rows and secrets are never logged.
+pipelines, and processes, can share a file (`rotation.py`). Events are constants; rows and secrets are never logged.
 `llm_datagen.logs` reads it.
 """
 
@@ -88,7 +88,7 @@ class _FileLog:
 
 
 class _HostsLog:
-    """Hands events to the host's logger. What that raises is its own affair: a line is nothing to fail of."""
+    """Hands events to the host's logger. Its errors are ignored: a run must not fail because of its log."""
 
     path = None
     """There is no file that is known."""
@@ -142,7 +142,7 @@ def check_log(target: Any) -> LogTarget:
     """Return `target`.
 
     Raises:
-        ConfigError: when it is nowhere that a log can go.
+        ConfigError: when it is neither a path, a `LogFile`, a logger nor None.
     """
     is_logger = all(callable(getattr(target, name, None)) for name in ("bind", "info", "warning", "error"))
     if target is None or isinstance(target, str | os.PathLike) or is_logger:
@@ -186,7 +186,7 @@ def open_log(target: LogTarget) -> PlatformLog:
 def _dumps(value: Any, **_: Any) -> bytes:
     try:
         line = dumps(value, default=str)
-    except TypeError:  # a number past 64 bits, a lone surrogate: a line in the log is nothing to fail of
+    except TypeError:  # a number past 64 bits, a lone surrogate: a run must not fail because of its log
         line = dumps({str(name): _as_json(field) for name, field in value.items()})
     return escape_json(line.decode()).encode()  # people read logs in terminals
 

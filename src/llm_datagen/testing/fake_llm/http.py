@@ -41,7 +41,7 @@ class Service(Protocol):
         """Answer, now or `later`: with one call of `respond`, `reset` or `break_off`."""
 
     def client_left(self) -> None:
-        """Note that the client of a request that was to be answered later has gone."""
+        """Record that the client of a waiting request has disconnected."""
 
 
 class Connection(asyncio.Protocol):

@@ -150,7 +150,7 @@ class FakeLLMServer:
             self._call(request, connection)
 
     def client_left(self) -> None:
-        """Note that a call has lost its client. Called on the server's thread."""
+        """Record that a call has lost its client. Called on the server's thread."""
         self.abandoned += 1
         self._open -= 1
 

@@ -1,63 +1,15 @@
-"""The other end of `job.py`: starting jobs, killing them, and seeing what they left."""
+"""What the jobs of `job.py` have said, and left."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from ..support import bag, eventually, lines, stored, worker_processes
+from ..support import bag, eventually, lines, stored
 from .job import expected
 
 JOB = Path(__file__).with_name("job.py")
-
-
-class Zygote:
-    """A process that has imported the package, and forks a child for every job."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(JOB), "--zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.orphans: set[int] = set()
-        """The worker processes that jobs had when they were killed."""
-
-    def _ask(self, request: Any) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def start(self, job: dict[str, Any]) -> int:
-        """Start a job; return its pid."""
-        return self._ask(job)
-
-    def wait(self, pid: int) -> int:
-        """Wait for a job to end; return its exit status, negative for the signal that ended it."""
-        return os.waitstatus_to_exitcode(self._ask(pid))
-
-    def run(self, job: dict[str, Any]) -> int:
-        """Start a job and wait for its end."""
-        return self.wait(self.start(job))
-
-    def kill(self, pid: int) -> None:
-        """`kill -9` a job, and wait until it is gone."""
-        self.orphans.update(worker_processes(pid))
-        os.kill(pid, signal.SIGKILL)
-        self.wait(pid)
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
 
 
 def said(job: dict[str, Any]) -> str:

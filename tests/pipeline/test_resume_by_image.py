@@ -182,7 +182,7 @@ def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
         (lambda row: row, "cannot be imported"),
         (functools.partial(lambda row, by: row, by=1), "cannot be imported"),
         (Label("x", extra={"when": Path("a")}), r"extra\.when is a PosixPath, which is no plain data"),
-        (Label("x", extra={"n": float("nan")}), "a number that JSON has not"),
+        (Label("x", extra={"n": float("nan")}), "a number that JSON cannot express"),
         (Label("x" * 70_000), "at most 65,536 are kept"),
         (Client(SECRET), "given api_key literally"),
         (Client(api_key=SECRET), "given api_key literally"),

@@ -21,6 +21,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams import Seal
 
+from . import generated
 from .pages import DOCS, names_in, table
 from .settings_tables import TABLES, Table
 
@@ -270,19 +271,16 @@ def test_every_key_of_an_operator_in_yaml_is_there() -> None:
     assert sorted(spec.PIPELINE.model_fields) == sorted([*settings, "pipeline_id"])
 
 
-def test_every_command_and_option_is_in_the_tables() -> None:
+def test_every_command_is_in_the_table() -> None:
     typer = pytest.importorskip("typer")
     group = typer.main.get_command(pytest.importorskip("llm_datagen.cli.app").app)
     commands = group.commands
     shown_commands = [names_in(cell)[0].split()[0] for cell in table(REFERENCE, "Command line", "command")]
     assert shown_commands == list(commands)
-    options: dict[str, list[str]] = {}
-    for name, command in {"llm-datagen": group, **commands}.items():
-        for parameter in command.params:
-            if parameter.param_type_name == "option" and "--help" not in parameter.opts:
-                options.setdefault(parameter.opts[0], []).append(name)
-    shown = table(REFERENCE, "Command line", "option")
-    assert sorted(names_in(cell)[0].split()[0] for cell in shown) == sorted(options)
-    for cell, (of, _) in shown.items():
-        users = options[names_in(cell)[0].split()[0]]
-        assert (of == "all" and set(users) == set(commands)) or names_in(of) == users, cell
+
+
+def test_events_and_commands_are_those_of_the_code() -> None:
+    """``python -m tests.examples.generated`` writes them."""
+    assert generated.shown_events() == generated.events_table()
+    pytest.importorskip("typer")
+    assert generated.COMMANDS.read_text(encoding="utf-8") == generated.commands_page()

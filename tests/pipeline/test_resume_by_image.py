@@ -419,7 +419,7 @@ def test_a_setting_that_is_given_its_default_is_told_as_any_other(
 ) -> None:
     interrupted(bench, double, batch_size=5, writer_config={"flush_batch_size": 3})
     given: dict[str, Any] = {"batch_size": 1, "writer_config": {"flush_batch_size": 1000}}
-    operators = [double, Label("x")]
+    operators: list[Any] = [double, Label("x")]
     again = UnifiedPipeline(operators, results_dir=bench.results, log_file=None, **({} if by_create else given))
     if by_create:
         ends: dict[str, Any] = {"input_uri": f"jsonl://{bench.input}", "output_uri": f"jsonl://{bench.output}"}

@@ -149,3 +149,7 @@ def test_a_class_that_still_calls_its_storage_disk_is_warned_and_keeps_it() -> N
             disk = storage
 
     assert Older("older://rows").storage is storage
+    stream = JsonlStream("rows.jsonl")
+    with pytest.warns(DeprecationWarning, match=r"Stream\.disk is called `storage` now"):
+        stream.disk = storage
+    assert stream.storage is storage

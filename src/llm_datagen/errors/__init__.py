@@ -7,7 +7,7 @@
     ├─ StreamError    a stream, or a row of it
     ├─ LLMError       a call to a model (`llm_datagen.llm.errors`)
     ├─ DiskError      the operating system refuses an operation on a file
-    └─ StopRun        no error: an operator ends the run in good order
+    └─ StopRun        no error: an operator ends the run, as a cancel does
 
 Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
 """
@@ -180,7 +180,7 @@ class DiskError(DatagenError, OSError):
 
 
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
-    """Raised by an operator, or its `setup`, to end the run in good order, as a cancel does; the text is the reason.
+    """Raised by an operator, or its `setup`, to end the run as a cancel does; the text is the reason.
 
     The run is then `stopped`, and can be resumed.
 

@@ -17,7 +17,7 @@ from llm_datagen.llm.cost.budget import Budget, check_budget
 from llm_datagen.llm.cost.prices import Prices, given_prices
 from llm_datagen.llm.http.adapters import adapter_of
 from llm_datagen.llm.http.address import Address, checked_key
-from llm_datagen.llm.limits.limiter import Limits, checked_limits
+from llm_datagen.llm.limits.limiter import Limits
 from llm_datagen.streams.formats.json_text import dumps
 
 RESERVED_PARAMS = ("model", "messages", "response_format", "stream", "n")
@@ -82,7 +82,7 @@ class Endpoint:
             check_count("max_response_bytes", self.max_response_bytes)
         object.__setattr__(self, "params", checked_params(self.params))
         given_prices(self.prices)
-        checked_limits(self.requests_per_minute, self.tokens_per_minute)
+        _ = self.limits
         object.__setattr__(self, "address", Address(self.base_url, adapter_of(self.adapter), self.model))
 
     @classmethod
@@ -105,6 +105,11 @@ class Endpoint:
         if "model" not in given:
             raise ConfigError("an endpoint must say its model")
         return cls(**given)
+
+    @property
+    def limits(self) -> Limits:
+        """What it allows within any minute."""
+        return Limits(requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute)
 
     def key(self) -> SecretStr | None:
         """Return the key that is sent, or None.

@@ -33,7 +33,6 @@ from llm_datagen.llm.http.client import HttpTransport
 from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
 from llm_datagen.llm.limits.layer import LimitLayer
-from llm_datagen.llm.limits.limiter import checked_limits
 from llm_datagen.llm.observer import is_observed, with_observer
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from llm_datagen.llm.pool.member import Member
@@ -109,8 +108,7 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
         paid = CostLayer(guarded, address, prices=given_prices(endpoint.prices), budget=budget)
         if plays_only():
             return Member(endpoint, paid, breaker=breaker, pings=False)
-        limits = checked_limits(endpoint.requests_per_minute, endpoint.tokens_per_minute)
-        limited = LimitLayer(paid, endpoint=address.label, api_key=key, model=endpoint.model, limits=limits)
+        limited = LimitLayer(paid, endpoint=address.label, api_key=key, model=endpoint.model, limits=endpoint.limits)
         return Member(endpoint, limited, breaker=breaker, limited=limited)
 
     members = list(map(member, endpoints))

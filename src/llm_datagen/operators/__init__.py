@@ -1,4 +1,4 @@
-"""Operators: what users write, and how the engine calls it, names it and tells one version from another.
+"""Operators: what users write, and how the engine calls, names and compares it.
 
 An operator has one of two methods, plain or ``async def``:
 

@@ -103,8 +103,8 @@ def operators_of(run_state: Mapping[str, Any]) -> list[Any]:
         ref = entry.get("operator_ref")
         where = f"{entry['node_id']} ({entry['operator']})"
         if not isinstance(ref, dict) or "use" not in ref:
-            told = ref.get("cannot") if isinstance(ref, dict) else None
-            missing.append(f"{where}: {told or 'the run state does not say how it was made'}")
+            why = ref.get("cannot") if isinstance(ref, dict) else None
+            missing.append(f"{where}: {why or 'the run state does not say how it was made'}")
             continue
         try:
             args, kwargs = given_arguments(ref)

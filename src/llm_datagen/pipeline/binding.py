@@ -8,7 +8,7 @@ from typing import Any, Self
 from llm_datagen.config import BatchBy, DataConfig, FailurePolicy, WriterConfig, node_settings, plain
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
-from llm_datagen.operators import FunctionOperator, as_operator, batch_by_of, operator_name
+from llm_datagen.operators import FunctionOperator, Operator, as_operator, batch_by_of, operator_name
 from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
@@ -114,7 +114,7 @@ class Binding:
         is_operator = hasattr(func, "process_item") or hasattr(func, "process_batch")
         return self.set_operator(func if is_operator else FunctionOperator(func, batch=True))
 
-    def set_operator(self, operator: Any) -> Self:
+    def set_operator(self, operator: Operator) -> Self:
         """Say what the node does: an operator, or a function of one item.
 
         Raises:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self, Unpack
 
 from llm_datagen.config import IfExists, NodeConfig, OnChange, PipelineIdScheme, WriterConfig
+from llm_datagen.operators import Operator
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.blueprint import LineBlueprint
 from llm_datagen.pipeline.given_settings import takes_settings
@@ -43,7 +44,7 @@ class UnifiedPipeline(BasePipeline):
     @takes_settings(PipelineSettings)
     def __init__(
         self,
-        operators: Sequence[Any] | None = None,
+        operators: Sequence[Operator] | None = None,
         input_uri: str | None = None,
         output_uri: str | None = None,
         streaming: bool = False,

@@ -116,12 +116,12 @@ def _homes() -> Iterator[Path]:
                 yield home
 
 
-def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
+def ask(folder: RunFolder, command: str, **arguments: Any) -> dict[str, Any]:
     """Ask the process that runs `folder`, and return its answer.
 
     Args:
         folder: the run's folder.
-        order: "pause", "unpause", "reconfigure", "cancel" or "status".
+        command: "pause", "unpause", "reconfigure", "cancel" or "status".
         arguments: those of the message: `node_id`, `parallel_size`, `batch_size`, `rate`; `reason`.
 
     Raises:
@@ -135,7 +135,7 @@ def ask(folder: RunFolder, order: str, **arguments: Any) -> dict[str, Any]:
         raise ControlError(f"{name} runs on {owner.host}, and this is {socket.gethostname()}: run this command there")
     if not owner.control:
         raise ControlError(f"{name} has no control socket (yet): try again, or do it in the program that runs it")
-    request = {"pipeline_id": folder.pipeline_id, "token": owner.token, "order": order, "arguments": arguments}
+    request = {"pipeline_id": folder.pipeline_id, "token": owner.token, "order": command, "arguments": arguments}
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ASK_SECONDS)

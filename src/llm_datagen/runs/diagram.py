@@ -124,6 +124,4 @@ def _label(text: str) -> str:
     """Return text for a quoted label. Quotes, markup and markdown are written as codes, as in ``#34;``."""
     text = _visible(text)
     text = "".join(c if _PLAIN.match(text, at) else f"#{ord(c)};" for at, c in enumerate(text))
-    return text.replace("style", "#115;tyle").replace(
-        "classDef", "#99;lassDef"
-    )  # Mermaid takes codes apart behind them
+    return text.replace("style", "#115;tyle").replace("classDef", "#99;lassDef")  # Mermaid splits codes behind them

@@ -168,7 +168,7 @@ class RunLock:
 
     @property
     def token(self) -> str:
-        """What tells this holder of the lock from any other one; empty when it was never held."""
+        """A random id of this holder of the lock; empty before it was ever held."""
         return "" if self._me is None else self._me.token
 
     def note_control(self, path: str) -> None:

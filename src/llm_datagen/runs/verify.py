@@ -240,6 +240,8 @@ class _Check:
     def _check_run_state(self) -> None:
         """Check that the run state of a completed run has the same counts (R1)."""
         for name, here in _COUNTED.items():
-            told, found = self._entry.get(name), getattr(self.account, here)
-            if told != found:
-                self.account.find(f"runtime.json says of {self.account.node_id}: {name} {told}; its files say {found}")
+            stored, found = self._entry.get(name), getattr(self.account, here)
+            if stored != found:
+                self.account.find(
+                    f"runtime.json says of {self.account.node_id}: {name} {stored}; its files say {found}"
+                )

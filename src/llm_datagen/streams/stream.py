@@ -20,7 +20,7 @@ from llm_datagen.streams.reader_writer import EOF_RETRY_SECONDS, StreamReader, S
 from llm_datagen.streams.recovery import check_data, position_of
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
-from llm_datagen.streams.storage.base import Place
+from llm_datagen.streams.storage.base import Place, Storage
 
 
 class Stream(StreamFiles):
@@ -34,6 +34,17 @@ class Stream(StreamFiles):
         if "disk" in cls.__dict__:
             warn(f"{cls.__name__}.disk is called `storage` now; rename it", DeprecationWarning, stacklevel=2)
             cls.storage = cls.__dict__["disk"]
+
+    @property
+    def disk(self) -> Storage:
+        """The name of `storage` in version 0.1, for one release."""
+        warn("Stream.disk is called `storage` now", DeprecationWarning, stacklevel=2)
+        return self.storage
+
+    @disk.setter
+    def disk(self, storage: Storage) -> None:
+        warn("Stream.disk is called `storage` now", DeprecationWarning, stacklevel=2)
+        self.storage = storage
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the stream as it is read and written by other settings than the defaults."""

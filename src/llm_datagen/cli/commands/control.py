@@ -1,4 +1,4 @@
-"""Commands that steer a run of another process."""
+"""Commands that control a run of another process."""
 
 from __future__ import annotations
 

@@ -27,10 +27,18 @@ class Limits:
     Attributes:
         requests_per_minute: calls; None: as many as are wanted.
         tokens_per_minute: tokens of prompts and answers together; None: as many as are wanted.
+
+    Raises:
+        ConfigError: when one is no whole number, 1 or more, and not None.
     """
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
 
 
 @dataclass(slots=True, eq=False)
@@ -242,22 +250,6 @@ class Limiter:
                 self._queue.popleft()
             else:
                 return
-
-
-def checked_limits(requests_per_minute: object, tokens_per_minute: object) -> Limits:
-    """Return the limits that were given.
-
-    Raises:
-        ConfigError: when one is no whole number, 1 or more, and not None.
-    """
-    return Limits(
-        requests_per_minute=_checked("requests_per_minute", requests_per_minute),
-        tokens_per_minute=_checked("tokens_per_minute", tokens_per_minute),
-    )
-
-
-def _checked(name: str, value: object) -> int | None:
-    return None if value is None else check_count(name, value)
 
 
 def _known(moment: float) -> float:

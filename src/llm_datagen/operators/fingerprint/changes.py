@@ -44,7 +44,7 @@ def fingerprint_of(operator: Any) -> Parts:
     try:
         parts = own() if callable(own) else parts_of(operator)
         parts = {str(name): None if value is None else _kept(str(name), value) for name, value in parts.items()}
-    except Exception:  # noqa: BLE001 - a method of the user's; that nothing can be told is said
+    except Exception:  # noqa: BLE001 - a method of the user's
         parts = {"fingerprint": None}
     return without_own_state(operator, parts)
 
@@ -59,7 +59,7 @@ def changed_parts(known: Mapping[str, str | None], now: Mapping[str, str | None]
             continue
         if name.startswith(FILE) and not (name in known and name in now):  # the argument that names it is a part, too
             continue
-        if name.endswith(UNREAD):  # it is told for itself; earlier versions did not note it
+        if name.endswith(UNREAD):  # it is reported separately; earlier versions did not record it
             continue
         if name not in now or name not in known:
             changes.append(f"{name} ({'new' if name in now else 'gone'})")

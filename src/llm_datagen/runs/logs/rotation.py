@@ -1,7 +1,7 @@
 """The file of a platform log: lines from several threads and processes, none of them torn or lost; and its rotation.
 
 A line is one write to a file that is open for appending: the kernel puts it behind whatever is there, whoever else
-writes. Before each line one look at the path tells whether the file was moved away (by us in another process, or by
+writes. Before each line a look at the path shows whether the file was moved away (by us in another process, or by
 a tool such as logrotate): then the path is opened anew, so that no line goes to a file that will be removed.
 
 With a bound, who writes has the file's lock (`<path>.lock`) from that look until the line is written, and rotates when

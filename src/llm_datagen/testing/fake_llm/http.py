@@ -26,7 +26,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest:
-    """A request that is whole. The names of headers are in small letters."""
+    """A complete request. The names of headers are in lower case."""
 
     method: str
     path: str

@@ -216,7 +216,7 @@ class FakeLLMServer:
             return
         try:
             completion = self._completion(raw, body, is_cut_off=fault == "cut_off")
-        except Exception as error:  # noqa: BLE001 - the answer function is the test's own, and the client is told
+        except Exception as error:  # noqa: BLE001 - the answer function is the test's own; the client gets the error
             connection.respond(400, error_body(f"no answer could be made: {error!r}"))
         else:
             if fault == "truncated":

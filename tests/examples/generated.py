@@ -1,0 +1,96 @@
+"""Parts of the reference that are made from the code: the events of the log, and the commands with their options.
+
+``python -m tests.examples.generated`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from enum import Enum
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.runs.logs import events
+
+from .pages import DOCS
+
+EVENTS = DOCS / "reference" / "log.md"
+COMMANDS = DOCS / "reference" / "commands.md"
+EVENTS_HEAD = "| event | when | fields |\n|---|---|---|\n"
+INTRODUCTION = """# Commands and options
+
+Every command of `llm-datagen` with its arguments and options, as `llm-datagen COMMAND --help` describes them.
+[Command line](cli.md) has exit codes and environment variables.
+"""
+
+
+def events_table() -> str:
+    """Return the table of events, from the docstrings under their names."""
+    rows = ""
+    body = ast.parse(inspect.getsource(events)).body
+    for name, text in pairwise(body):
+        if isinstance(name, ast.Assign) and isinstance(name.value, ast.Constant) and isinstance(text, ast.Expr):
+            when, _, fields = inspect.cleandoc(ast.literal_eval(text.value)).partition("Fields: ")
+            shown = _in_one_line(fields).replace("`NodeReport`", "[`NodeReport`](reports.md)")
+            shown = shown.replace("its settings", "its [settings](config.md#nodeconfig)")
+            rows += f"| `{ast.literal_eval(name.value)}` | {_in_one_line(when)} | {shown} |\n"
+    return EVENTS_HEAD + rows
+
+
+def shown_events() -> str:
+    """Return the table of events as the page has it."""
+    page = EVENTS.read_text(encoding="utf-8")
+    return page[page.index(EVENTS_HEAD) :].partition("\n\n")[0] + "\n"
+
+
+def commands_page() -> str:
+    """Return the page of commands, from the command line itself."""
+    import typer
+
+    from llm_datagen.cli.app import app
+
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return INTRODUCTION + "".join(f"\n{section}" for name in commands for section in _command(name, commands[name]))
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield f"## {name}\n"
+    yield from (f"{_in_one_line(part)}.\n" for part in command.help.split("\n\n"))
+    rows = [row for parameter in command.params for row in _parameter(parameter)]
+    if rows:
+        yield "| argument or option | meaning |\n|---|---|\n" + "".join(rows)
+
+
+def _parameter(parameter: Any) -> Iterator[str]:
+    if "--help" in parameter.opts:
+        return
+    value = "" if getattr(parameter, "is_flag", False) else f" {_value(parameter)}"
+    names = [_value(parameter)] if parameter.param_type_name == "argument" else [f"{n}{value}" for n in parameter.opts]
+    cell = ", ".join(f"`{name.strip()}`" for name in names)
+    yield f"| {cell} | {_in_one_line(parameter.help or '').replace('<output>', '`<output>`')} |\n".replace(
+        " |  |", " | |"
+    )
+
+
+def _value(parameter: Any) -> str:
+    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    choices = [each.value for each in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
+    value = parameter.metavar or "|".join(choices) or parameter.name.upper()
+    return str(value).replace("|", " or ")
+
+
+def _in_one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().removesuffix(".").replace("|", "\\|")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write(EVENTS, EVENTS.read_text(encoding="utf-8").replace(shown_events(), events_table()))
+    _write(COMMANDS, commands_page())

@@ -84,7 +84,7 @@ def test_so_does_a_worker_process() -> None:
     ids=["fail", "max_errors", "stop", "exit", "cancelled"],
 )
 def test_what_the_node_must_decide_ends_the_pass(policy: FailurePolicy, error: BaseException) -> None:
-    """M24, F1: and the row that failed is the first of the rest, without a letter."""
+    """M24, F1: and the row that failed is the first of the rest, without a dead letter."""
 
     def act(item: Any) -> Any:
         raise error
@@ -329,7 +329,7 @@ def _write_source(processing: Processing, data: bytes) -> None:
 
 
 def test_the_policy_of_retries_holds_within_a_pass() -> None:
-    """M24: each row has all its attempts, and its letter says how many."""
+    """M24: each row has all its attempts, and its dead letter says how many."""
     calls: list[int] = []
 
     def act(item: Any) -> Any:

@@ -53,7 +53,6 @@ class Bench:
             self.processing,
             self.outlet,
             workers,
-            policy=processing.get("policy") or FailurePolicy(),
             may_repeat=may_repeat,
         )
         self.tasks = 0

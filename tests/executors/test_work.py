@@ -512,7 +512,7 @@ def test_a_class_with_both_methods_is_called_by_batches() -> None:
 
 
 def test_a_kernel_may_be_used_by_many_threads() -> None:
-    """M10: passes share nothing but what is constant."""
+    """M10: block runs share nothing but what is constant."""
     barrier = threading.Barrier(4)
 
     def together(item: Any) -> Any:

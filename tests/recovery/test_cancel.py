@@ -16,6 +16,7 @@ import pytest
 
 import llm_datagen.pipeline.run as run_module
 from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, UnifiedPipeline
+from llm_datagen.pipeline import runners
 from llm_datagen.runs import RunFolder
 
 from .. import programs
@@ -337,7 +338,8 @@ def test_a_signal_cancels_saves_and_is_raised_at_the_end(
 
 def test_a_signal_is_heard_at_once_and_not_at_the_next_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """M25: the main thread is woken by it; what it does every now and then by itself is not waited for."""
-    monkeypatch.setattr(run_module, "_SLICE_SECONDS", 10 * PATIENCE_SECONDS)
+    for module in (run_module, runners):
+        monkeypatch.setattr(module, "SLICE_SECONDS", 10 * PATIENCE_SECONDS)
     bench.give(numbered(3))
 
     def until_cancelled(item: Any, ctx: Any) -> Any:

@@ -52,7 +52,11 @@ def no_handler(number: int) -> Iterator[None]:
     real = signal.signal
 
     def install(which: int, handler: Any) -> Any:
-        if which == number and callable(handler) and getattr(handler, "__module__", "") == "llm_datagen.pipeline.run":
+        if (
+            which == number
+            and callable(handler)
+            and getattr(handler, "__module__", "") == "llm_datagen.pipeline.runners"
+        ):
             raise OSError(22, "Invalid argument")
         return real(which, handler)
 

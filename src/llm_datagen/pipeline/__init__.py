@@ -1,7 +1,9 @@
 """What users hold: a pipeline, a node, and a run of them.
 
-* `pipeline`, `node_pipeline`, `node`: the public classes; `base`, `stored`: what they share
-* `settings`, `blueprint`: checked settings, and from them to the run state and back
+* `pipeline`, `node_pipeline`, `node`: the public classes; `kept`, `base`: what both kinds of pipelines share
+* `settings`, `line_settings`, `given_settings`: the table of their settings, and constructors that take it
+* `blueprint`, `node_entries`: what the code says, as a run state, and back to nodes
+* `stored`, `opening`, `node_opening`: a run is created, resumed, and opened
 * `binding`, `topology`, `disjoint_ids`, `fan_in`, `fan_out`: how nodes and streams are joined
 * `run`, `runners`, `progress`: a run that goes on
 * `resume_checks`, `operator_changes`, `changed_steps`, `rerun`: what must hold before a run goes on

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from llm_datagen.config import DataConfig
+from llm_datagen.config import BatchBy, DataConfig, FailurePolicy, WriterConfig, node_settings, plain
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
-from llm_datagen.operators import FunctionOperator, Operator, as_operator
+from llm_datagen.operators import FunctionOperator, Operator, as_operator, batch_by_of, operator_name
 from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
 from llm_datagen.pipeline.settings import NodeAloneSettings
-from llm_datagen.streams import MergedStream, Source, Stream, StreamFactory
-from llm_datagen.streams.source import streams_of
+from llm_datagen.streams import MergedStream, Source, Span, Stream, StreamFactory
+from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.source import has_ended, size_of, streams_of
 
 
 class Binding:
@@ -30,6 +32,9 @@ class Binding:
         self.settings = settings
         self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
         self._waits = self.follow_input, self.idle_timeout  # for the inputs, where there are several
+        self.writer_config = WriterConfig.of(settings["writer_config"])
+        self.policy = FailurePolicy.of(settings)
+        self.root: RootNames | None = None
         self._operator: Any = None
         self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}
@@ -164,6 +169,58 @@ class Binding:
         if self._output is None:
             raise ConfigError(f"node {self.node_id} has no streams; call bind_io() first")
         return self._output
+
+    def config(self) -> dict[str, Any]:
+        """Return the node's settings as plain data."""
+        return {
+            "operator": operator_name(self.operator),
+            "input_uri": self.input.uri,
+            "output_uri": self.output.uri,
+            **plain(node_settings(self.settings_of_run())),
+        }
+
+    def settings_of_run(self) -> dict[str, Any]:
+        """Return the settings, with those that depend on what the node is joined to."""
+        return {**self.settings, "batch_by": self.batch_by, "idle_timeout": self.idle_timeout}
+
+    @property
+    def batch_by(self) -> BatchBy:
+        """Which items share a batch.
+
+        Raises:
+            ConfigError: when the operator, or the ids, do not allow what was chosen.
+        """
+        return batch_by_of(self.operator, self.settings["batch_by"], self.node_id, self.settings["id_scheme"])
+
+    def is_finished(self) -> bool:
+        """Return whether the output was sealed by its writer, and the input has not grown since."""
+        seal = self.output.read_seal()
+        if seal is None or not seal.complete:
+            return False
+        if size_of(self.input) is None:  # what is finished needs no input
+            return True
+        if not has_ended(self.input, follow=self.follow_input):
+            return False
+        if seal.source_size is None:
+            return True
+        # Of several, one may have grown while another one was shortened: this one counts as what was read of it.
+        parts = self.input.parts(seal.position().coverage)
+        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= seal.source_size
+
+    def reopen(self) -> None:
+        """Take the seal off an output that is not finished.
+
+        Raises:
+            StreamError: when it is not what it was when it was sealed; then the seal stays.
+        """
+        if self.output.is_sealed() and not self.is_finished():
+            self.output.verify(whole=False)
+            self.output.unseal()
+
+    def read_before(self) -> list[Span]:
+        """Return which rows of the input are done with, as the output says."""
+        found = position_of(self.output)
+        return list(found[1].coverage) if found else []
 
 
 def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from llm_datagen.config import OLDER, NodeConfig, NodeSettings, settings_in
 from llm_datagen.operators import operator_name
+from llm_datagen.pipeline.line_settings import pipeline_settings
 from llm_datagen.pipeline.node_entries import run_state_of_line
-from llm_datagen.pipeline.settings import PipelineSettings, pipeline_settings
+from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.export import Exporter, is_export
 from llm_datagen.streams import StreamFactory
 

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, Unpack
 
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import (
-    BatchBy,
-    FailurePolicy,
-    WriterConfig,
     check_text,
     checked,
-    node_settings,
-    plain,
-    settings_in,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.executors.process.pickling import pack
-from llm_datagen.operators import Call, batch_by_of, operator_name
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.pipeline.given_settings import takes_settings
+from llm_datagen.pipeline.node_opening import check_node, open_node
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
-from llm_datagen.pipeline.run import Run, run_in_foreground
+from llm_datagen.pipeline.run import Run
+from llm_datagen.pipeline.runners import run_in_foreground
 from llm_datagen.pipeline.settings import NodeAloneOptions, NodeAloneSettings
-from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input, check_source
-from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import NodeReport, RunReport, Status
-from llm_datagen.streams import MergedStream, Sink, Span, Stream
-from llm_datagen.streams.dead_letters import dead_letter_abandoned
-from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
-from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams import MergedStream, Stream
 from llm_datagen.streams.merge_inputs import Naming
-from llm_datagen.streams.recovery import check_recoverable, position_of
-from llm_datagen.streams.source import has_ended, size_of
-from llm_datagen.streams.tails import Tails
-
-_OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
-"""Settings that stages look at by their names."""
 
 
 class UnifiedNode(Binding):
@@ -71,9 +53,6 @@ class UnifiedNode(Binding):
     ) -> None:
         given = {name: value for name, value in self.given.items() if name != "node_id"}
         super().__init__(check_text("node_id", node_id), checked(NodeAloneSettings, given, "UnifiedNode"))
-        self.writer_config = WriterConfig.of(self.settings["writer_config"])
-        self.policy = FailurePolicy.of(self.settings)
-        self.root: RootNames | None = None
         self._hooks, self._log_file = self.settings["hooks"], self.settings["log_file"]
         self._packed: bytes | None = None  # by `check`, for `plan`
         self._opened: OpenedNode | None = None
@@ -120,59 +99,7 @@ class UnifiedNode(Binding):
         )
         return node.bind_io(self.output, output).set_operator(Selector(name))
 
-    def config(self) -> dict[str, Any]:
-        """Return the node's settings as plain data."""
-        return {
-            "operator": operator_name(self.operator),
-            "input_uri": self.input.uri,
-            "output_uri": self.output.uri,
-            **plain(node_settings(self._settings_of_run())),
-        }
-
-    def _settings_of_run(self) -> dict[str, Any]:
-        """Return the settings, with those that depend on what the node is joined to."""
-        return {**self.settings, "batch_by": self.batch_by, "idle_timeout": self.idle_timeout}
-
-    @property
-    def batch_by(self) -> BatchBy:
-        """Which items share a batch.
-
-        Raises:
-            ConfigError: when the operator, or the ids, do not allow what was chosen.
-        """
-        return batch_by_of(self.operator, self.settings["batch_by"], self.node_id, self.settings["id_scheme"])
-
     # Running.
-
-    def is_finished(self) -> bool:
-        """Return whether the output was sealed by its writer, and the input has not grown since."""
-        seal = self.output.read_seal()
-        if seal is None or not seal.complete:
-            return False
-        if size_of(self.input) is None:  # what is finished needs no input
-            return True
-        if not has_ended(self.input, follow=self.follow_input):
-            return False
-        if seal.source_size is None:
-            return True
-        # Of several, one may have grown while another one was shortened: this one counts as what was read of it.
-        parts = self.input.parts(seal.position().coverage)
-        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= seal.source_size
-
-    def reopen(self) -> None:
-        """Take the seal off an output that is not finished.
-
-        Raises:
-            StreamError: when it is not what it was when it was sealed; then the seal stays.
-        """
-        if self.output.is_sealed() and not self.is_finished():
-            self.output.verify(whole=False)
-            self.output.unseal()
-
-    def read_before(self) -> list[Span]:
-        """Return which rows of the input are done with, as the output says."""
-        found = position_of(self.output)
-        return list(found[1].coverage) if found else []
 
     def check(self) -> None:
         """Check that the node can go on where it was. Only reads: what is refused stays as it is (M22).
@@ -183,32 +110,7 @@ class UnifiedNode(Binding):
             StreamMissingError: when the input must be there and is not.
             StreamError: when the output cannot be continued; see `Sink`.
         """
-        source, output = self.input, self.output
-        output.check_seal()
-        seal = output.read_seal()
-        if seal is not None and self.is_finished():
-            check_finished(output, seal.size, seal.source, source.uri)
-            check_dead_letters_of(output, seal.position())
-            return
-        if self.settings["executor"] == "process":
-            self._packed = self._pack()
-        for stream in source.read_as_is(follow=self.follow_input):
-            check_input(stream)
-        output.check_free()
-        if output.is_sealed():
-            output.verify(whole=False)
-        position = check_recoverable(output, source.uri)
-        check_dead_letters_of(output, position)
-        as_is = {stream.place for stream in source.read_as_is(follow=self.follow_input)}
-        for stream, coverage in source.parts(position.coverage):
-            check_source(stream, coverage)
-            if self.root is None:
-                check_ids(stream, follow=stream.place not in as_is)
-        Tails.check(source, position.marks, position.coverage)
-        abandoned(output, position)
-
-    def _pack(self) -> bytes:
-        return pack(self.operator, self.output.codec)
+        self._packed = check_node(self)
 
     def plan(self, *, seal: bool = True, folder: Path | None = None) -> OpenedNode:
         """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.
@@ -220,55 +122,8 @@ class UnifiedNode(Binding):
         Raises:
             StreamError: when the output cannot be continued; see `Sink`.
         """
-        source, output = self.input, self.output
-        call = Call(self.operator)
-        old_seal = output.read_seal()
-        sink: Sink | None = None
-        packed: bytes | None = None
-        dispatched: DispatchLog | None = None
-        if old_seal is not None and self.is_finished():
-            output.storage.remove(output.commits_path)  # there still after a kill between the seal and its removal
-            output.storage.remove(output.dispatched_path)
-            position = old_seal.position()
-        else:
-            if self.settings["executor"] == "process":
-                packed, self._packed = self._packed or self._pack(), None
-            self.reopen()
-            sink = output.sink(source=source.uri, fsync=self.writer_config.fsync)
-            if source.read_as_is(follow=self.follow_input):
-                sink.tails = Tails(source, follow=self.follow_input)
-            try:
-                dead_letter_abandoned(sink, source, self.node_id, self.root)
-                dispatched = self._dispatch_log()
-            except BaseException:
-                sink.close()
-                raise
-            position = sink.position
-        settings = self._settings_of_run()
-        return OpenedNode(
-            node_id=self.node_id,
-            operator=self.operator,
-            call=call,
-            source=source,
-            sink=sink,
-            position=position,
-            segments=position.coverage.gaps(),
-            writer=self.writer_config,
-            root=self.root,
-            follow=self.follow_input,
-            policy=self.policy,
-            dispatched=dispatched,
-            **{name: settings[name] for name in _OF_STAGES},
-            packed=packed,
-            folder=folder,
-            seal=seal,
-            config=self.config(),
-        )
-
-    def _dispatch_log(self) -> DispatchLog | None:
-        if self.settings["delivery"] == "exactly_once":
-            return None
-        return DispatchLog(self.output, sync=self.writer_config.fsync == "flush")
+        packed, self._packed = self._packed, None
+        return open_node(self, packed, seal=seal, folder=folder)
 
     def open(self) -> Self:
         """Open the streams and recover the output. Only needed to run and close in separate steps."""

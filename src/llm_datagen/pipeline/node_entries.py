@@ -20,8 +20,9 @@ from llm_datagen.config import (
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import batch_by_of, operator_name
 from llm_datagen.operators.references import ref_of
+from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.settings import PipelineSettings, as_plain, id_prefix_of, stream_between
+from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.export import Exporter, codec_of, with_export
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT, now_text

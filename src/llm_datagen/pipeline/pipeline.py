@@ -11,13 +11,9 @@ from llm_datagen.operators import Operator
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.blueprint import LineBlueprint
 from llm_datagen.pipeline.given_settings import takes_settings
+from llm_datagen.pipeline.line_settings import pipeline_settings
 from llm_datagen.pipeline.node_entries import UNKNOWN_ID
-from llm_datagen.pipeline.settings import (
-    PipelineOptions,
-    PipelineOverrides,
-    PipelineSettings,
-    pipeline_settings,
-)
+from llm_datagen.pipeline.settings import PipelineOptions, PipelineOverrides, PipelineSettings
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Any
 
 import pykka
@@ -25,7 +21,6 @@ from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import FailureRecord, NodeFailedError
 from llm_datagen.errors.advice import advice
-from llm_datagen.executors import signals
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
@@ -41,7 +36,8 @@ from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport
 LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""
 
-_SLICE_SECONDS = 0.2
+SLICE_SECONDS = 0.2
+"""How long a thread waits without a look at signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +202,7 @@ class Run:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             # Short slices, so that signals are handled while the main thread waits (H19).
-            left = _SLICE_SECONDS if deadline is None else min(_SLICE_SECONDS, max(0.0, deadline - time.monotonic()))
+            left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, max(0.0, deadline - time.monotonic()))
             with contextlib.suppress(TimeoutError):
                 self._settled.result(left)
             if self._settled.done():
@@ -284,62 +280,3 @@ class Run:
     def _note_end(self) -> None:
         self._seconds = time.monotonic() - self._started
         self._log.info(events.RUN_ENDED, seconds=round(self._seconds, 3))
-
-
-def run_in_foreground(run: Run) -> RunReport:
-    """Start `run` and wait for its end, whatever that is.
-
-    In the main thread, the first Ctrl+C or SIGTERM cancels it, and a second one ends the process at once (M25);
-    the handlers that were installed before are put back. In other threads no handler is touched.
-
-    Raises:
-        NodeFailedError: when it failed; from the original exception.
-        KeyboardInterrupt: after Ctrl+C, when everything is saved.
-        SystemExit: with 143 after SIGTERM, when everything is saved.
-    """
-    news: SimpleQueue[int] = SimpleQueue()  # a signal; or 0: the run has ended
-    came = 0
-    with contextlib.ExitStack() as put_back:
-        try:
-            put_back.enter_context(_signals_told(news))
-        except BaseException as error:
-            run.abandon(error)
-            raise
-        run.start()
-        run.when_over(lambda: news.put(0))
-        while not run.is_over():
-            with contextlib.suppress(Empty):
-                number = news.get(timeout=_SLICE_SECONDS)
-                if number and not came:
-                    came = number
-                    run.cancel(signal.Signals(came).name)
-        run.wait()
-    run.raise_failure()
-    if came:
-        if came == signal.SIGINT:
-            raise KeyboardInterrupt(run.saved())
-        raise SystemExit(128 + signal.SIGTERM)
-    return run.report()
-
-
-@contextlib.contextmanager
-def _signals_told(news: SimpleQueue[int]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        # Any lock may be held by the code that is interrupted here. A SimpleQueue needs none: its put() may come in the
-        # middle of its own get(), and wakes it at once.
-        news.put(number)
-
-    with contextlib.ExitStack() as put_back:
-        put_back.callback(signals.put_back)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signals.install(number, on_signal)
-        yield

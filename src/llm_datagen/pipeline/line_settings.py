@@ -1,0 +1,47 @@
+"""What follows from the settings of a line of operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from llm_datagen.config import checked, plain
+from llm_datagen.errors import ConfigError
+from llm_datagen.operators import operator_name
+from llm_datagen.pipeline.settings import PipelineSettings, extension_of
+from llm_datagen.streams.ids import TEXT_PREFIX
+
+_NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file"}
+
+
+def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") -> PipelineSettings:
+    """Return the settings of a line of operators, checked.
+
+    Raises:
+        ConfigError: on a name that is not one of a setting, a wrong value, or two that do not go together.
+    """
+    settings = checked(PipelineSettings, given, owner)
+    if settings["id_prefix"] is not None and settings["id_scheme"] != "text":
+        raise ConfigError(f'id_prefix={settings["id_prefix"]!r} needs id_scheme="text", not {settings["id_scheme"]!r}')
+    if settings["id_column"] is not None and not settings["keep_ids"]:
+        raise ConfigError(f"id_column={settings['id_column']!r} says where ids stand, and keep_ids=False that none do")
+    return settings
+
+
+def as_plain(settings: PipelineSettings) -> dict[str, Any]:
+    """Return the settings as plain data for a run state, the operators by their names."""
+    kept = {name: value for name, value in settings.items() if name not in _NOT_IN_RUN_STATE}
+    return plain({**kept, "operators": [operator_name(operator) for operator in settings["operators"] or ()]})
+
+
+def id_prefix_of(settings: PipelineSettings) -> str:
+    """Return what ids of root rows begin with under the scheme "text"."""
+    return TEXT_PREFIX if settings["id_prefix"] is None else settings["id_prefix"]
+
+
+def stream_between(settings: PipelineSettings, pipeline_id: str, number: int) -> str:
+    """Return the URI of the stream that node `number` writes for the next one."""
+    protocol = settings["default_protocol"]
+    name = f"node_{number}.{extension_of(protocol)}"
+    return protocol + str(PurePosixPath(settings["base_path"], settings["protocol_prefix"], pipeline_id, name))

@@ -460,6 +460,7 @@ def test_the_thread_that_waits_may_be_another_one(bench: Bench) -> None:
     assert error_of(aside(pipeline.run)) is not None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("executor", "is_async"), [("thread", False), ("thread", True), ("process", False)]
 )  # async operators have no processes

@@ -61,6 +61,7 @@ def test_a_worker_goes_on_after_rows_that_fail(shape: str, policy: FailurePolicy
     assert all(found["source"][0] == found["_i"] for found in dead_letters)
 
 
+@pytest.mark.process
 def test_so_does_a_worker_process() -> None:
     """M24: with the user's exceptions and items."""
     with running(odd_fails, policy=DEAD) as bench:
@@ -297,6 +298,7 @@ def test_a_share_is_of_what_is_surely_done() -> None:
     assert allowance.take(1, 2), "100 of 200"
 
 
+@pytest.mark.process
 def test_a_worker_process_asks_how_many_rows_may_fail() -> None:
     """M24: the count is the engine's, for all processes."""
     policy = replace(DEAD, max_errors=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nox
 
-nox.options.sessions = ["lint", "types", "unit", "integration", "docs"]
+nox.options.sessions = ["lint", "types", "unit", "integration", "process", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
@@ -32,23 +32,30 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def unit(session: nox.Session) -> None:
-    """Run the tests that start no thread."""
+    """Run the tests that start no thread and no process."""
     _install(session, "test")
     session.run("python", "-m", "pytest", "-m", "unit", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def integration(session: nox.Session) -> None:
-    """Run all tests of a push."""
+    """Run whole pipelines in one process."""
     _install(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "integration", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def process(session: nox.Session) -> None:
+    """Run the tests that start processes, and kill them."""
+    _install(session, "test")
+    session.run("python", "-m", "pytest", "-m", "process", *session.posargs)
 
 
 @nox.session
 def nightly(session: nox.Session) -> None:
     """Run the long and random tests."""
     _install(session, "test")
-    session.run("python", "-m", "pytest", "-m", "slow or torture", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "nightly", *session.posargs)
 
 
 @nox.session

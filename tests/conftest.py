@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from .kit.tiers import nothing_started, table, tier_of
 from .support import Bench
 
 # Tests start hundreds of processes; without its bytecode, each would compile the package for itself.
@@ -33,9 +35,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if any(argument.endswith(".py") for argument in named) else (os.cpu_count() or 1) + 2
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest tests, so that none of them is still running when all others have ended."""
+    """Mark each test with its tier; begin with the longest, so that none still runs when all others have ended."""
+    for item in items:
+        item.add_marker(tier_of(item))
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what each tier has taken, and may take."""
+    reports = [one for kind in terminalreporter.stats.values() for one in kind if isinstance(one, pytest.TestReport)]
+    for line in table(reports, max(1, config.getoption("numprocesses", None) or 0)):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -48,6 +60,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hold unit tests to what they are."""
+    with nothing_started() if request.node.get_closest_marker("unit") else nullcontext():
+        yield
 
 
 @pytest.fixture

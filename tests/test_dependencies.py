@@ -34,6 +34,7 @@ def test_a_dependency_has_both_bounds_and_its_locked_version_lies_between(requir
     assert requirement.specifier.contains(LOCKED[canonicalize_name(requirement.name)])
 
 
+@pytest.mark.process
 def test_the_lowest_versions_are_those_of_the_bounds() -> None:
     told = subprocess.run([sys.executable, ROOT / ".ci" / "lowest"], capture_output=True, text=True, check=True)
     lowest = pins(told.stdout)

@@ -101,6 +101,7 @@ def test_an_edit_is_named_and_layout_does_not_count(
     assert sorted(changed_parts(before, after)) == sorted(parts)
 
 
+@pytest.mark.process
 def test_it_is_the_same_in_every_process(folder: Path) -> None:
     """No addresses, no order of sets, no paths."""
     (folder / "job.py").write_text(SOURCE)

@@ -75,6 +75,7 @@ def test_all_rules_of_orjson_hold_beside_a_long_integer() -> None:
     assert dumps({"n": 2**70, "x": object}, default=lambda value: value.__name__).endswith(b'"x":"object"}')
 
 
+@pytest.mark.integration
 def test_dead_letters_hold_them(tmp_path: Path) -> None:
     def refuse(row: Any) -> Any:
         raise ValueError(str(row["n"]))
@@ -103,6 +104,7 @@ def test_dead_letters_hold_them(tmp_path: Path) -> None:
     assert (loads_exactly(line)["_i"], loads_exactly(line)["input"]) == (2**70, [2**80])
 
 
+@pytest.mark.integration
 def test_a_stream_may_have_them_as_ids(tmp_path: Path) -> None:
     """Commit records name the first and the last id; the image names the row that failed."""
     ill = tmp_path / "ill"
@@ -145,6 +147,7 @@ def test_keys_of_requests_stay_and_tell_long_integers_apart() -> None:
     assert most_prompt_tokens(_request(seed=2**70)) - most_prompt_tokens(_request(seed=1)) == len(str(2**70)) - 1
 
 
+@pytest.mark.integration
 def test_requests_and_answers_keep_them_on_the_way_to_an_endpoint(tmp_path: Path) -> None:
     """Sent, kept in the journal and on a cassette, and checked by a schema, with all digits."""
     schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 2**70}}, "required": ["n"]}

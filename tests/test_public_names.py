@@ -24,6 +24,7 @@ def test_every_public_name_is_there() -> None:
         _ = llm_datagen.nothing
 
 
+@pytest.mark.process
 def test_the_package_imports_little() -> None:
     """A worker process needs few of the names."""
     program = "import sys, llm_datagen; print(*sorted(name for name in sys.modules if name.startswith('llm_datagen.')))"

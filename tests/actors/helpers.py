@@ -60,7 +60,7 @@ def error_of(future: Future[Any]) -> BaseException | None:
 
 
 def no_aside_left() -> None:
-    """See to it that no thread to the side is left: one that is, is blocked on something of ours."""
+    """Fail if a side thread is left: it is blocked on something of ours."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     for thread in threading.enumerate():
         if thread.name.startswith(_ASIDE):

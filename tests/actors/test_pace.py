@@ -1,4 +1,4 @@
-"""The pace: cheap calls travel together, slow ones alone, and nothing grows without a bound (M10)."""
+"""Adaptive chunking: cheap calls travel together, slow ones alone, and nothing grows without a bound (M10)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
 
 
 def gil_bound(concurrency: int = 16, *, may_queue: bool = True) -> AdaptiveChunking:
-    """Return the pace of a cheap operator on threads."""
+    """Return the chunking of a cheap operator on threads."""
     known = AdaptiveChunking(concurrency, 1, 10_000, may_queue=may_queue, is_gil_bound=True)
     known.learn(1000, 1e-3)
     return known

@@ -205,6 +205,7 @@ def test_start_registers_before_it_starts_the_loop() -> None:
     assert seen == [1]
 
 
+@pytest.mark.integration
 def test_a_base_exception_stops_every_actor_of_the_process() -> None:
     """H9: still so; this is why none ever leaves `on_receive` of a stage."""
 

@@ -214,13 +214,13 @@ class Chaos:
 
 
 @contextlib.contextmanager
-def steered(ref: pykka.ActorRef[Any], seed: int, nodes: int) -> Iterator[None]:
+def controlled(ref: pykka.ActorRef[Any], seed: int, nodes: int) -> Iterator[None]:
     """Have somebody pause, unpause and reconfigure a run, in random order; in the end it is not paused."""
     rng = random.Random(seed)
-    orders: list[Any] = []
+    commands: list[Any] = []
     for _ in range(rng.choice([0, 0, 5, 20])):
         node_id = f"node_{rng.randrange(nodes)}"
-        orders.append(
+        commands.append(
             rng.choice(
                 [
                     Pause(),
@@ -232,17 +232,17 @@ def steered(ref: pykka.ActorRef[Any], seed: int, nodes: int) -> Iterator[None]:
             )
         )
 
-    def steer() -> None:
+    def control() -> None:
         with contextlib.suppress(pykka.ActorDeadError):
-            for order in [*orders, Unpause()]:
+            for command in [*commands, Unpause()]:
                 if rng.random() < 0.5:
-                    ref.tell(order)
+                    ref.tell(command)
                 else:
                     with contextlib.suppress(ConfigError):
-                        ref.ask(order, timeout=END_SECONDS)
+                        ref.ask(command, timeout=END_SECONDS)
                 time.sleep(rng.choice([0.0, 0.001, 0.01]))
 
-    thread = threading.Thread(target=steer)
+    thread = threading.Thread(target=control)
     thread.start()
     yield
     thread.join()
@@ -323,7 +323,7 @@ class Noisy(DefaultPipelineHooks):
         raise SystemExit("noise")
 
 
-class Trial:
+class RandomRun:
     """One random run, struck once or more often, and resumed until it is done.
 
     Args:
@@ -416,7 +416,7 @@ class Trial:
             self.fill_disks(patch)
             self.chaos.ref = pipeline.start()
             self.chaos.at_start()
-            with steered(self.chaos.ref, self.rng.randrange(10**6), len(self.operators)):
+            with controlled(self.chaos.ref, self.rng.randrange(10**6), len(self.operators)):
                 report = self.outcome(pipeline)
             self.chaos.let_go.set()
             eventually(lambda: not any(thread.name.startswith("datagen-") for thread in threading.enumerate()))
@@ -427,10 +427,10 @@ class Trial:
             assert (report.status is Status.COMPLETED) == is_complete
 
     def calm_run(self, pipeline: BasePipeline) -> None:
-        """Run to the end, and see to it that exactly the right rows are there."""
+        """Run to the end, and check that exactly the right rows are there."""
         for operator in self.operators:
             operator.chaos = Calm()
-        with nothing_left(), steered(pipeline.start(), self.rng.randrange(10**6), len(self.operators)):
+        with nothing_left(), controlled(pipeline.start(), self.rng.randrange(10**6), len(self.operators)):
             report = self.outcome(pipeline)
         assert report is not None
         assert report.status is Status.COMPLETED
@@ -512,11 +512,11 @@ def test_a_run_that_is_struck_ends_leaves_nothing_and_can_be_resumed(seeds: list
     for seed in seeds:
         folder = next(folders)
         folder.mkdir()
-        trial = Trial(seed, folder)
+        run = RandomRun(seed, folder)
         try:
-            trial.run()
+            run.run()
         except BaseException as error:
-            error.add_note(f"DATAGEN_SEED={seed}: {vars(trial)}")
+            error.add_note(f"DATAGEN_SEED={seed}: {vars(run)}")
             raise
         finally:
-            trial.delete()
+            run.delete()

@@ -206,13 +206,15 @@ def test_a_file_that_nobody_seals_is_told_of_once_unless_a_node_feeds_it(
         bench.clock.step(bench.ref, RETRY)
     assert bench.sent() == [0, 1]
     quiet = bench.supervisor.of(SourceQuiet)
-    assert [(news.node_id, news.text) for news in quiet] == [("n", record.getMessage()) for record in caplog.records]
+    assert [(report.node_id, report.text) for report in quiet] == [
+        ("n", record.getMessage()) for record in caplog.records
+    ]
     assert len(quiet) == (0 if is_fed else 1)
-    for news in quiet:
-        assert "in.jsonl" in news.text
-        assert "in.jsonl.done is missing" in news.text
-        assert "seal()" in news.text
-        assert "follow_input=False" in news.text
+    for report in quiet:
+        assert "in.jsonl" in report.text
+        assert "in.jsonl.done is missing" in report.text
+        assert "seal()" in report.text
+        assert "follow_input=False" in report.text
     assert {(record.name, record.levelname) for record in caplog.records} <= {("llm_datagen", "WARNING")}
     bench.end()
 

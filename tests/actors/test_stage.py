@@ -519,7 +519,7 @@ def test_a_message_that_is_not_as_its_class_says_is_refused_and_changes_nothing(
 
 
 def test_a_failing_stage_says_nothing_to_pykkas_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """H15: the boss is the channel for failures; nobody sees the logger `pykka`, and it must not hold rows."""
+    """H15: the parent is the channel for failures; nobody sees the logger `pykka`, and it must not hold rows."""
     caplog.set_level(logging.INFO, "pykka")
     ref = Probe.start(desk, begin=lambda: None, release=raising(ValueError))
     ref.ask(raising(KeyError), timeout=PATIENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""The crew of a run: the first failure is the cause, nobody is left behind, strangers do no harm (F1, F2, H9-H15)."""
+"""The stages of a run: the first failure is the cause, nobody is left behind, strangers do no harm (F1, F2, H9-H15)."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_call_that_outlives_its_run_keeps_its_stream(bench: Bench, monkeypatch
     pipeline = bench.pipeline([gate]).create("p")
     ref = pipeline.start()
     assert gate.is_here.wait(PATIENCE_SECONDS)
-    crew = [one for one in pykka.ActorRegistry.get_all() if one is not ref]
+    stages = [one for one in pykka.ActorRegistry.get_all() if one is not ref]
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "LAST_WAIT_SECONDS", 0.01)
         ref.stop(block=False)
@@ -133,7 +133,7 @@ def test_a_call_that_outlives_its_run_keeps_its_stream(bench: Bench, monkeypatch
     with pytest.raises(StreamBusyError):
         pipeline.resume("p")
     gate.is_open.set()
-    assert all(join(one, PATIENCE_SECONDS) for one in crew)
+    assert all(join(one, PATIENCE_SECONDS) for one in stages)
     assert pipeline.resume("p").run().rows_out == 5
 
 
@@ -170,7 +170,7 @@ def test_an_error_without_a_text_fails_the_run_and_does_not_hang_it(bench: Bench
 
 
 def test_an_error_with_a_text_that_no_file_can_hold_fails_the_run_as_itself(bench: Bench) -> None:
-    """F1: it is in the image and in the log, and neither fails of it."""
+    """F1: it is in the run state and in the log, and neither fails of it."""
 
     def fail(item: Any) -> Any:
         raise ValueError("a lone \ud800 surrogate")
@@ -250,7 +250,7 @@ def test_a_subscriber_that_raises_is_forgotten(bench: Bench, kind: type[BaseExce
 
 
 def test_a_message_that_nobody_knows_shows_no_row(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """H15, M28: whoever it was sent to, neither the log nor the image has it."""
+    """H15, M28: whoever it was sent to, neither the log nor the run state has it."""
     bench.give(numbered(10))
     for number, kind in enumerate(("WriterActor", "NodeActor", "ReaderActor", "SupervisorActor", "PipelineActor")):
         gate = Gate()
@@ -289,7 +289,7 @@ def test_the_pipeline_answers_at_once_whatever_runs(bench: Bench) -> None:
     pipeline = bench.pipeline([until_cancelled], hooks=Stuck()).create("p")
     ref = pipeline.start()
     assert is_here.wait(PATIENCE_SECONDS)
-    eventually(lambda: status_of(ref) == Status.RUNNING)  # the word of it may be slower than the first row
+    eventually(lambda: status_of(ref) == Status.RUNNING)  # its report may be slower than the first row
     ref.tell(Cancel("enough"))
     stuck.set()
     report = pipeline.wait(PATIENCE_SECONDS)
@@ -401,7 +401,7 @@ def test_a_teardown_that_fails_is_logged_and_undoes_nothing(
 
 
 def test_usage_that_json_does_not_know_does_not_fail_the_run(bench: Bench) -> None:
-    """M13, M27: it is summed and saved in the image."""
+    """M13, M27: it is summed and saved in the run state."""
 
     class Float64(float):
         """As that of NumPy."""
@@ -460,6 +460,7 @@ def test_the_thread_that_waits_may_be_another_one(bench: Bench) -> None:
     assert error_of(aside(pipeline.run)) is not None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("executor", "is_async"), [("thread", False), ("thread", True), ("process", False)]
 )  # async operators have no processes

@@ -64,6 +64,7 @@ def test_the_first_row_is_on_disk_before_a_small_pipeline_ends(tmp_path: Path) -
     assert 0 < sample["work"] <= sample["process"] - 0.1  # its operator sleeps for 11 rows more
 
 
+@pytest.mark.process
 def test_other_rows_than_those_of_the_plain_loop_are_no_figures(tmp_path: Path) -> None:
     workload = Workload(name="wrong", about="", operators=("identity",), reference=("clean",))
     with pytest.raises(WrongResultError, match="which are not the 30"):
@@ -96,6 +97,7 @@ def test_the_ideal_is_what_a_list_schedule_takes() -> None:
     assert ideal_seconds([2.0], 50) == 2.0
 
 
+@pytest.mark.process
 def test_another_revision_is_checked_out_and_removed(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     (repository / "src").mkdir(parents=True)

@@ -41,6 +41,7 @@ def drawn(nodes: list[NodeView], width: int) -> str:
     return captured.get()
 
 
+@pytest.mark.process
 def test_at_a_terminal_a_table_is_drawn_while_the_run_runs_and_the_cursor_stays(shell: Shell) -> None:
     file = shell.yaml(["ops:Gate", "ops:odd"], streaming=True)
     with Terminal(shell, "run", file, "--id", "a") as terminal:
@@ -59,6 +60,7 @@ def assert_cursor_is_visible(shown: str) -> None:
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
+@pytest.mark.process
 def test_ctrl_c_at_a_terminal_says_what_it_does_and_leaves_the_terminal_sane(shell: Shell) -> None:
     file = shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}])
     with Terminal(shell, "run", file, "--id", "a") as terminal:
@@ -71,6 +73,7 @@ def test_ctrl_c_at_a_terminal_says_what_it_does_and_leaves_the_terminal_sane(she
     assert_cursor_is_visible(terminal.shown)
 
 
+@pytest.mark.process
 def test_status_is_drawn_as_a_table_at_a_terminal(shell: Shell) -> None:
     assert shell.run("run", shell.yaml(["ops:odd"]), "--id", "a").returncode == 0
     with Terminal(shell, "status", "a", "--watch") as terminal:
@@ -79,6 +82,7 @@ def test_status_is_drawn_as_a_table_at_a_terminal(shell: Shell) -> None:
     assert "50/50" in terminal.shown
 
 
+@pytest.mark.process
 def test_how_many_rows_there_are_is_shown_before_the_first_is_done(shell: Shell) -> None:
     with Terminal(shell, "run", shell.yaml([{"use": "ops:Gate", "with": {"at": 0}}])) as terminal:
         terminal.read_until(r" 0/~?\d\d")
@@ -86,6 +90,7 @@ def test_how_many_rows_there_are_is_shown_before_the_first_is_done(shell: Shell)
         assert terminal.read_to_end() == 0
 
 
+@pytest.mark.process
 def test_what_operators_print_goes_above_the_table(shell: Shell) -> None:
     (shell.folder / "loud.py").write_text("def loud(item):\n    print(f'[{item}]')\n    return item\n")
     with Terminal(shell, "run", shell.yaml(["loud:loud"])) as terminal:
@@ -93,6 +98,7 @@ def test_what_operators_print_goes_above_the_table(shell: Shell) -> None:
     assert "[{'n': 49, '_i': 49}]\r\n" in terminal.shown
 
 
+@pytest.mark.process
 def test_elsewhere_there_are_plain_lines_without_control_characters(shell: Shell) -> None:
     shell.open_gate()
     done = shell.run("run", shell.yaml(["ops:Gate"]), FORCE_COLOR="1")

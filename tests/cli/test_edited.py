@@ -51,6 +51,7 @@ def test_both_choices_at_once_are_refused(command: Command, begun: str) -> None:
     assert "give one of them" in command("resume", "a", "--accept-changes", "--rerun", code=2).output
 
 
+@pytest.mark.process
 def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shell: Shell, command: Command) -> None:
     """A prompt, say, or any other argument: the run state has that of the run."""
 

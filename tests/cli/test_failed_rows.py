@@ -170,6 +170,7 @@ def test_dead_letters_are_tried_again_as_often_as_one_likes(shell: Shell, comman
     assert "nothing is wrong" in command("verify", "a").stdout
 
 
+@pytest.mark.process
 def test_dead_letters_of_an_early_node_go_through_all_that_follow(shell: Shell) -> None:
     """In processes of their own, and from elsewhere."""
     file = shell.yaml([PICKY, "ops:twice"], streaming=True)
@@ -217,6 +218,7 @@ def test_an_unknown_policy_is_refused(command: Command) -> None:
     assert "'shrug' is not one of" in command("resume", "a", "--on-error", "shrug", code=2).stderr
 
 
+@pytest.mark.process
 def test_a_run_that_runs_is_watched_and_left_alone(shell: Shell, command: Command) -> None:
     file = shell.yaml([PICKY, {"use": "ops:Gate", "stall_after": 0.2}], streaming=True)
     with shell.started("run", file, "--id", "a") as run:

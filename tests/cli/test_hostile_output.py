@@ -125,6 +125,7 @@ def _texts(data: Any) -> str:
     return "".join(map(_texts, data)) if isinstance(data, list) else str(data)
 
 
+@pytest.mark.process
 def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback(shell: Shell) -> None:
     def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Start an interpreter of its own: it chooses its encodings when it starts."""
@@ -147,6 +148,7 @@ def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback(shell: Shell)
         assert terminal.read_to_end() == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("end", ["closed", "full"])
 def test_output_that_nobody_takes_fails_no_run(shell: Shell, end: str) -> None:
     shell.yaml(["ops:odd"])
@@ -169,6 +171,7 @@ def test_output_that_nobody_takes_fails_no_run(shell: Shell, end: str) -> None:
     assert len(shell.rows()) == 25
 
 
+@pytest.mark.process
 def test_a_run_without_standard_output_does_not_fail(shell: Shell) -> None:
     """An interpreter of its own: without the file, it has no `sys.stdout`."""
     shell.yaml(["ops:odd"])

@@ -24,6 +24,7 @@ def start_and_signal(shell: Shell, number: int, *arguments: str) -> tuple[int, s
     return process.returncode, output, errors
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_that_is_told_to_end_saves_says_how_to_go_on_and_goes_on(shell: Shell, number: int, code: int) -> None:
     returned, output, errors = start_and_signal(shell, number, shell.yaml(["ops:Gate"]))
@@ -42,6 +43,7 @@ def test_a_run_that_is_told_to_end_saves_says_how_to_go_on_and_goes_on(shell: Sh
     assert shell.calls() == list(range(50))
 
 
+@pytest.mark.process
 def test_a_second_ctrl_c_ends_the_process_at_once_and_nothing_is_lost(shell: Shell) -> None:
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
@@ -56,6 +58,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once_and_nothing_is_lost(shell: She
     assert shell.rows() == EXPECTED
 
 
+@pytest.mark.process
 def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere(
     shell: Shell, command: Command, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -83,6 +86,7 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.process
 def test_a_failed_run_goes_on_when_the_cause_is_mended(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)
     assert shell.run("resume", "a").returncode == 1
@@ -97,6 +101,7 @@ def test_a_failed_run_goes_on_when_the_cause_is_mended(shell: Shell, command: Co
     assert [row["n"] for row in shell.rows()] == list(range(50))
 
 
+@pytest.mark.process
 def test_a_run_of_code_is_resumed_by_its_name(shell: Shell) -> None:
     returned, _, _ = start_and_signal(shell, signal.SIGINT, "ops:pipeline", "--set", "writer_config={fsync: never}")
     assert returned == 130
@@ -141,6 +146,7 @@ def test_a_completed_run_is_resumed_without_a_call(shell: Shell, command: Comman
     assert shell.calls() == list(range(50))
 
 
+@pytest.mark.process
 def test_a_run_that_is_running_is_not_run_twice(shell: Shell, command: Command) -> None:
     file = shell.yaml(["ops:Gate"])
     with shell.started("run", file, "--id", "a") as process:

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from ..support import lines
 from .conftest import Command
 from .shell import Shell
@@ -52,6 +54,7 @@ def test_a_summary_says_what_limits_a_run(shell: Shell, command: Command) -> Non
     assert {"busy", "held_back", "starved", "busy_s"} <= set(data["runs"][0]["nodes"][0])
 
 
+@pytest.mark.process
 def test_a_run_that_was_interrupted_is_shown_as_far_as_it_is_known(shell: Shell, command: Command) -> None:
     file = shell.yaml([{"use": "ops:Gate"}])
     with shell.started("run", file, "--id", "a") as process:

@@ -30,6 +30,7 @@ def _told(messages: Sequence[Mapping[str, Any]]) -> Any:
     return {"question": f"why {text[4:]}?"} if text.startswith("ask ") else f"because of {text}"
 
 
+@pytest.mark.process
 def test_preview_spends_the_calls_of_its_rows_and_the_run_need_not_pay_for_them_again(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +191,7 @@ def test_what_cannot_be_previewed_is_refused(shell: Shell, command: Command) -> 
     assert len(lines(shell.folder / "in.jsonl")) == 50
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("batch_by", ["position", "parent"])
 def test_preview_says_when_batches_may_mix_parents(shell: Shell, batch_by: str) -> None:
     (shell.folder / "pairs.py").write_text(

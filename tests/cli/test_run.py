@@ -16,6 +16,7 @@ from .conftest import Command
 from .shell import Shell
 
 
+@pytest.mark.process
 def test_a_pipeline_in_yaml_runs_to_its_end_and_says_how_it_went(shell: Shell) -> None:
     shell.open_gate()
     file = shell.yaml(["ops:odd", {"use": "ops:Gate", "parallel_size": 3}], streaming=True, pipeline_id="mine")
@@ -124,6 +125,7 @@ def test_an_id_that_has_a_run_is_refused_continued_or_overwritten_as_asked(shell
     assert shell.output.stat().st_mtime_ns > before
 
 
+@pytest.mark.process
 def test_an_operators_exception_ends_with_1_and_shows_the_users_frames_only(shell: Shell) -> None:
     done = shell.run("run", shell.yaml(["ops:no_seven"]), "--id", "a")
     assert done.returncode == 1
@@ -154,6 +156,7 @@ def test_an_error_of_the_engine_is_one_message_without_a_traceback(shell: Shell,
     assert "Traceback" not in errors
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_does_not_stop_the_run(shell: Shell) -> None:
     """As in `llm-datagen run p.yaml | head -1`."""
     with shell.started("run", shell.yaml(["ops:Gate"])) as run:

@@ -97,6 +97,7 @@ def test_runs_are_looked_for_where_the_option_or_the_environment_says(
     assert "a: completed" in command("status", "--results-dir", "kept").stdout
 
 
+@pytest.mark.process
 def test_a_run_is_cancelled_from_another_process_which_waits_until_it_is_saved(shell: Shell) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
@@ -106,6 +107,7 @@ def test_a_run_is_cancelled_from_another_process_which_waits_until_it_is_saved(s
         assert run.wait(PATIENCE_SECONDS) == 1
 
 
+@pytest.mark.process
 def test_watching_shows_each_change_until_the_end(shell: Shell) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
@@ -123,6 +125,7 @@ def test_watching_shows_each_change_until_the_end(shell: Shell) -> None:
     assert shown_all.splitlines()[-1].startswith("a: completed, 50 rows in, 50 out")
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_watching_and_not_the_run(shell: Shell) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
@@ -136,6 +139,7 @@ def test_ctrl_c_ends_watching_and_not_the_run(shell: Shell) -> None:
         assert run.wait(PATIENCE_SECONDS) == 0
 
 
+@pytest.mark.process
 def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
         shell.reach()
@@ -145,6 +149,7 @@ def test_cancel_does_not_wait_longer_than_it_is_told(shell: Shell, command: Comm
         assert run.wait(PATIENCE_SECONDS) == 1
 
 
+@pytest.mark.process
 def test_cancel_does_not_wait_when_told_so(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
@@ -161,6 +166,7 @@ def held(shell: Shell, command: Command, **changes: object) -> RunFolder:
     return folder
 
 
+@pytest.mark.process
 def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, command: Command) -> None:
     """A process id alone may be anybody's: it may have been given away again since."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:

@@ -27,6 +27,7 @@ from .shell import Shell
 ROWS = 50
 
 
+@pytest.mark.process
 def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, command: Command) -> None:
     """M30: no call begins while it is paused; the rows are right; only the user may speak; nothing is left (F2)."""
     with shell.started("run", shell.yaml([{"use": "ops:Gate", "with": {"minds_cancel": False}}]), "--id", "a") as run:
@@ -78,6 +79,7 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
     assert shell.calls() == list(range(ROWS))
 
 
+@pytest.mark.process
 def test_the_socket_that_a_killed_process_has_left_is_replaced(shell: Shell, command: Command) -> None:
     with shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a") as run:
         shell.reach()
@@ -93,6 +95,7 @@ def test_the_socket_that_a_killed_process_has_left_is_replaced(shell: Shell, com
     assert not Path(owner.control).exists()
 
 
+@pytest.mark.process
 def test_idle_connections_keep_nobody_waiting_and_forked_children_hold_no_socket(
     shell: Shell, command: Command
 ) -> None:
@@ -121,6 +124,7 @@ def test_idle_connections_keep_nobody_waiting_and_forked_children_hold_no_socket
         run.wait()
 
 
+@pytest.mark.process
 def test_a_forked_child_does_not_listen_for_its_parent() -> None:
     listening = socket.socket(socket.AF_UNIX)
     with listening:

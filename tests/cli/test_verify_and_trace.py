@@ -115,6 +115,7 @@ def test_what_is_wrong_is_said_and_ends_with_1(
     assert "there is no run 'z'" in command("verify", "z", code=2).stderr
 
 
+@pytest.mark.process
 def test_what_was_in_the_memory_of_a_process_is_not_missed(shell: Shell, command: Command) -> None:
     file = shell.yaml([PICKY, PICKY, PICKY], default_protocol="memory://")
     assert shell.run("run", file, "--id", "a").returncode == 0

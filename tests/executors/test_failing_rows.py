@@ -61,6 +61,7 @@ def test_a_worker_goes_on_after_rows_that_fail(shape: str, policy: FailurePolicy
     assert all(found["source"][0] == found["_i"] for found in dead_letters)
 
 
+@pytest.mark.process
 def test_so_does_a_worker_process() -> None:
     """M24: with the user's exceptions and items."""
     with running(odd_fails, policy=DEAD) as bench:
@@ -84,7 +85,7 @@ def test_so_does_a_worker_process() -> None:
     ids=["fail", "max_errors", "stop", "exit", "cancelled"],
 )
 def test_what_the_node_must_decide_ends_the_pass(policy: FailurePolicy, error: BaseException) -> None:
-    """M24, F1: and the row that failed is the first of the rest, without a letter."""
+    """M24, F1: and the row that failed is the first of the rest, without a dead letter."""
 
     def act(item: Any) -> Any:
         raise error
@@ -297,6 +298,7 @@ def test_a_share_is_of_what_is_surely_done() -> None:
     assert allowance.take(1, 2), "100 of 200"
 
 
+@pytest.mark.process
 def test_a_worker_process_asks_how_many_rows_may_fail() -> None:
     """M24: the count is the engine's, for all processes."""
     policy = replace(DEAD, max_errors=3)
@@ -329,7 +331,7 @@ def _write_source(processing: Processing, data: bytes) -> None:
 
 
 def test_the_policy_of_retries_holds_within_a_pass() -> None:
-    """M24: each row has all its attempts, and its letter says how many."""
+    """M24: each row has all its attempts, and its dead letter says how many."""
     calls: list[int] = []
 
     def act(item: Any) -> Any:

@@ -53,7 +53,6 @@ class Bench:
             self.processing,
             self.outlet,
             workers,
-            policy=processing.get("policy") or FailurePolicy(),
             may_repeat=may_repeat,
         )
         self.tasks = 0
@@ -114,6 +113,7 @@ class Traced(BaseOperator):
         self.calls.note(f"teardown-{os.getpid()}")
 
 
+@pytest.mark.process
 def test_calls_are_made_in_one_other_process_as_long_as_it_keeps_up(tmp_path: Path) -> None:
     """M11: setup and teardown once in it; a second process is not started without need."""
     operator = Traced(tmp_path / "calls")
@@ -126,6 +126,7 @@ def test_calls_are_made_in_one_other_process_as_long_as_it_keeps_up(tmp_path: Pa
     assert operator.calls.all() == {f"{what}-{pid}": 1 for what in ("setup", "teardown") for pid in pids}
 
 
+@pytest.mark.process
 def test_slow_calls_get_as_many_processes_as_are_allowed_each_set_up_once(tmp_path: Path) -> None:
     """M10: and no more."""
     operator = Traced(tmp_path / "calls")
@@ -137,6 +138,7 @@ def test_slow_calls_get_as_many_processes_as_are_allowed_each_set_up_once(tmp_pa
     assert operator.calls.all() == {f"{what}-{pid}": 1 for what in ("setup", "teardown") for pid in pids}
 
 
+@pytest.mark.process
 def test_a_task_ends_at_the_row_that_fails_with_the_users_exception_and_its_traceback() -> None:
     """M24: as on threads; the exception is the class that the operator has raised, and says where."""
 
@@ -175,6 +177,7 @@ class Unpicklable(Exception):
         raise RuntimeError("I stay here")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("error", [NeverBack(1, 2), Unpicklable("1 and 2")])
 def test_an_exception_that_cannot_be_brought_over_is_told_in_words(error: Exception) -> None:
     """Not a hang, and not the failure of anything else."""
@@ -234,6 +237,7 @@ class Fragile(BaseOperator):
         return item
 
 
+@pytest.mark.process
 def test_a_setup_that_fails_comes_out_of_start(tmp_path: Path) -> None:
     """M11: as with threads."""
     bench = Bench(Fragile(tmp_path / "calls", 1))
@@ -246,6 +250,7 @@ def test_a_setup_that_fails_comes_out_of_start(tmp_path: Path) -> None:
     bench.executor.stop()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("by_dying", [False, True])
 def test_a_setup_that_fails_in_a_later_process_is_the_end_whatever_the_policy(tmp_path: Path, by_dying: bool) -> None:
     """Else every row would be skipped, by and by, of an operator that was never there."""
@@ -264,6 +269,7 @@ def test_a_setup_that_fails_in_a_later_process_is_the_end_whatever_the_policy(tm
     assert len(failed[0].rest.records) == 1
 
 
+@pytest.mark.process
 def test_a_teardown_that_fails_comes_out_of_stop_and_all_have_ended() -> None:
     class Untidy(BaseOperator):
         def process_item(self, item: Any, ctx: Any) -> Any:
@@ -297,6 +303,7 @@ def segfault() -> None:
 DEATHS = {kill_myself: "was killed by SIGKILL", exit_now: "has ended with status 7", segfault: "was killed by SIGSEGV"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("die", DEATHS)
 def test_a_death_is_the_failure_of_its_row(die: Callable[[], None]) -> None:
     """M24: however the process died."""
@@ -313,6 +320,7 @@ def test_a_death_is_the_failure_of_its_row(die: Callable[[], None]) -> None:
     assert b'"kind":"WorkerDiedError"' in failure.dead_letters
 
 
+@pytest.mark.process
 def test_of_many_rows_in_one_task_those_that_kill_their_process_are_found_and_all_others_come_out() -> None:
     """M24: nothing else is lost."""
 
@@ -327,6 +335,7 @@ def test_of_many_rows_in_one_task_those_that_kill_their_process_are_found_and_al
     assert [failure.ids for failure in failures] == [(70,), (71,)]
 
 
+@pytest.mark.process
 def test_a_row_that_kills_its_process_is_tried_again_as_often_as_one_that_raises(tmp_path: Path) -> None:
     """M24: `retries` counts deaths."""
     calls = Calls(tmp_path / "calls")
@@ -345,6 +354,7 @@ def test_a_row_that_kills_its_process_is_tried_again_as_often_as_one_that_raises
     assert b'"attempts":2' in failure.dead_letters
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("bisect", [True, False])
 def test_a_batch_that_kills_its_process_is_halved_if_it_may_be(tmp_path: Path, bisect: bool) -> None:
     """M24: as one that raises."""
@@ -364,6 +374,7 @@ def test_a_batch_that_kills_its_process_is_halved_if_it_may_be(tmp_path: Path, b
     assert len(rows) == (7 if bisect else 4)
 
 
+@pytest.mark.process
 def test_what_must_not_be_called_again_is_not(tmp_path: Path) -> None:
     """at_most_once: all rows that were in the process have failed, and nobody knows what came of them."""
     calls = Calls(tmp_path / "calls")
@@ -382,6 +393,7 @@ def test_what_must_not_be_called_again_is_not(tmp_path: Path) -> None:
     assert calls.all() == {"0": 1, "1": 1, "2": 1}
 
 
+@pytest.mark.process
 def test_a_process_that_is_killed_while_idle_costs_nothing(tmp_path: Path) -> None:
     with running(Traced(tmp_path / "calls"), policy=FailurePolicy()) as bench:
         pid = rows_of(bench.done_of([{}]))[0]["pid"]
@@ -392,6 +404,7 @@ def test_a_process_that_is_killed_while_idle_costs_nothing(tmp_path: Path) -> No
     assert rows_of(done)[0]["pid"] != pid
 
 
+@pytest.mark.process
 def test_a_death_is_noticed_though_a_child_of_the_process_lives_on() -> None:
     """It holds the pipe open."""
 
@@ -425,6 +438,7 @@ class Hearing(Ctx):
         self.heard.append((message, fields))
 
 
+@pytest.mark.process
 def test_usage_and_log_lines_arrive_in_order_before_the_result_also_of_a_call_that_kills() -> None:
     """M26: what was paid for is counted."""
 
@@ -445,6 +459,7 @@ def test_usage_and_log_lines_arrive_in_order_before_the_result_also_of_a_call_th
     assert ctx.heard == expected
 
 
+@pytest.mark.process
 def test_a_cancel_reaches_a_call_that_runs_and_the_rest_comes_back() -> None:
     """M7: `is_cancelled` of a long call."""
 
@@ -467,6 +482,7 @@ def test_a_cancel_reaches_a_call_that_runs_and_the_rest_comes_back() -> None:
         assert (again.rows, again.calls) == (0, 0)
 
 
+@pytest.mark.process
 def test_a_pause_before_a_retry_ends_with_a_cancel() -> None:
     def fail(item: Any, ctx: Any) -> Any:
         ctx.log("begun")
@@ -480,6 +496,7 @@ def test_a_pause_before_a_retry_ends_with_a_cancel() -> None:
         assert bench.outlet.wait_for(1)[1].rest is not None
 
 
+@pytest.mark.process
 def test_calls_that_are_given_up_are_killed() -> None:
     """grace: what cannot be done to a thread can be done to a process."""
 
@@ -500,6 +517,7 @@ def test_calls_that_are_given_up_are_killed() -> None:
     assert bench.outlet.done[1].failure is None
 
 
+@pytest.mark.process
 def test_stop_waits_for_what_runs() -> None:
     """M7: what was handed out ends."""
 
@@ -521,6 +539,7 @@ def test_stop_waits_for_what_runs() -> None:
 # --- streams -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_line_that_is_no_row_is_named_with_its_place_by_the_one_who_has_the_stream() -> None:
     """S3: also of a stream in the memory of this process."""
     block = block_of(numbered(3))
@@ -535,6 +554,7 @@ def test_a_line_that_is_no_row_is_named_with_its_place_by_the_one_who_has_the_st
     assert done.failure.items == []
 
 
+@pytest.mark.process
 def test_all_processes_write_csv_under_one_header() -> None:
     """The first row that is encoded, by whichever process, decides the columns for all."""
 
@@ -577,6 +597,7 @@ def start_job(folder: Path, how: Sequence[str]) -> Program:
     return Program(["job.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, is_leader=True)
 
 
+@pytest.mark.process
 def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_call(tmp_path: Path) -> None:
     """F2: not even one that holds the interpreter's lock is left. And a script needs no `__main__` guard."""
     with start_job(tmp_path, ["sleep", "spin"]) as job:
@@ -590,6 +611,7 @@ def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_c
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=5)
 
 
+@pytest.mark.process
 def test_ctrl_c_is_for_the_engine_which_lets_the_calls_end_and_saves_them(tmp_path: Path) -> None:
     """M25: the terminal sends it to every process of the group."""
     with start_job(tmp_path, ["short"] * 50) as job:

@@ -229,6 +229,7 @@ def test_an_operator_may_do_with_its_item_what_it_likes(shape: str, is_root: boo
     assert block.records == records, "what the engine holds is never changed"
 
 
+@pytest.mark.integration
 def test_one_dict_may_be_returned_by_many_threads_at_once() -> None:
     """M12: it is copied before its id is set."""
     shared = {"answer": 42, "_i": "not mine", "more": list(range(20))}
@@ -511,8 +512,9 @@ def test_a_class_with_both_methods_is_called_by_batches() -> None:
     assert [row["size"] for row in rows_of(done_of(Both(), range(5), batch_size=3))] == [3, 3, 3, 2, 2]
 
 
+@pytest.mark.integration
 def test_a_kernel_may_be_used_by_many_threads() -> None:
-    """M10: passes share nothing but what is constant."""
+    """M10: block runs share nothing but what is constant."""
     barrier = threading.Barrier(4)
 
     def together(item: Any) -> Any:

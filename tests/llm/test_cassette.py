@@ -214,6 +214,7 @@ def test_what_is_no_cassette_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         _run(NOWHERE, ["a"])
 
 
+@pytest.mark.process
 def test_the_program_plays_a_tape_that_the_environment_names(folder: Path) -> None:
     shell = Shell(folder)
     write_jsonl(folder / "in.jsonl", [{"n": 1}, {"n": 2}])

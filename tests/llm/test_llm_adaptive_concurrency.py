@@ -64,6 +64,7 @@ def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_i
     assert it.room_at(1000, 0.0) == 0.0
 
 
+@pytest.mark.integration
 def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
     assert "keeps turning calls away (429)" in said[0]["message"]
 
 
+@pytest.mark.integration
 def test_what_is_left_is_spent_and_then_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_limiters", {})
     bench = Bench(tmp_path)

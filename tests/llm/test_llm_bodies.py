@@ -99,6 +99,7 @@ def test_a_body_that_grows_when_it_is_unpacked_is_read_up_to_the_bound(server: C
     assert ctx.usage == [{"provider": "127.0.0.1", "model": "tiny", "requests": 1}]
 
 
+@pytest.mark.process
 def test_unpacking_takes_no_more_memory_than_the_bound() -> None:
     program = """
 import asyncio, resource, sys
@@ -161,6 +162,7 @@ def test_a_bound_that_is_none_is_refused() -> None:
         LLMOperator("hi", model="m", max_response_bytes=0)
 
 
+@pytest.mark.process
 def test_too_many_open_files_are_no_outage_and_the_row_waits_for_one(server: ChatServer) -> None:
     program = f"""
 import asyncio, os, resource

@@ -60,6 +60,7 @@ def test_spent_is_at_most_the_cap_and_a_run_with_a_raised_one_ends_with_all_rows
     assert used <= till.tokens, "what broke off was paid for, too, and reported to nobody"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.torture)])
 def test_spent_is_at_most_the_cap_over_kill_9_in_mid_flight(
     server: ChatServer, folder: Path, kills: int, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,7 @@ PRICES = {"input": 1.0, "output": 2.0}
 REQUEST = ChatRequest(messages=[{"role": "user", "content": "x" * 1000}], params={"max_tokens": 100}, model="m")
 
 
+@pytest.mark.integration
 def test_every_call_that_was_served_is_in_the_usage_and_its_cost(server: ChatServer) -> None:
     good, served = completion("yes"), {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     replies = [
@@ -54,6 +55,7 @@ def test_every_call_that_was_served_is_in_the_usage_and_its_cost(server: ChatSer
         assert entry["cost"] == pytest.approx(7e-6 + 2 * 3e-6)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("bad", [{"choices": []}, {"choices": None}, {"choices": [{"message": None}]}])
 def test_no_answer_in_a_completion_is_the_rows_failure_and_no_outage(server: ChatServer, bad: dict[str, Any]) -> None:
     server.always(completion("yes") | bad)
@@ -109,6 +111,7 @@ def test_a_part_of_the_prompt_is_no_more_than_the_prompt(cached: int) -> None:
     assert nonsense == f"cached_tokens {cached}"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("prompt_tokens", [-5000, 10**30, 0])
 def test_a_budget_holds_against_an_endpoint_that_reports_nonsense(
     server: ChatServer, tmp_path: Path, prompt_tokens: int
@@ -134,6 +137,7 @@ def test_a_price_that_cannot_be_is_refused(price: float) -> None:
         LLMOperator("hi", model="m", prices={"input": price, "output": 1})
 
 
+@pytest.mark.integration
 def test_a_reservation_that_no_file_can_hold_is_too_much_for_any_budget(server: ChatServer, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", [{"q": "x"}])
     operator = server.operator(budget={"usd": 5}, prices=PRICES, params={"max_tokens": 10**18})

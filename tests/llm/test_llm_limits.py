@@ -123,6 +123,7 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
     assert len(server.seen) == 6 + 10 - answered
 
 
+@pytest.mark.process
 def test_rows_that_wait_for_a_limit_survive_kill_9(tmp_path: Path, server: ChatServer) -> None:
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(8))

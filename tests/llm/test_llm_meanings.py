@@ -66,6 +66,7 @@ def test_a_failure_amounts_to_what_its_body_says(status: int, body: Any, means: 
     assert amounts_to(status, body) == means
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("reply", "calls"),
     [
@@ -84,6 +85,7 @@ def test_a_failure_of_the_row_is_retried_by_its_meaning_and_is_no_outage(
     assert (made, type(failure)) == (calls, LLMRequestError)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -100,6 +102,7 @@ def test_a_failure_of_the_endpoint_is_one_also_when_its_status_does_not_say_so(
     assert type(tries(server, reply)[1]) is kind
 
 
+@pytest.mark.integration
 def test_a_rate_limit_in_a_body_is_waited_for_and_the_row_is_done(server: ChatServer) -> None:
     replies = [Reply(error(message="Rate limit reached"), 403, {"retry-after-ms": "1"}), Reply(completion("yes"))]
     server.reply = lambda seen: replies[len(server.seen) - 1]
@@ -147,6 +150,7 @@ def test_what_headers_say_of_limits_is_bounded(remaining: str, reset: str, left:
     assert (said and said.requests) == left
 
 
+@pytest.mark.integration
 def test_headers_of_nonsense_spoil_no_answer(server: ChatServer) -> None:
     headers = {"x-ratelimit-remaining-tokens": "7" * 5000, "x-ratelimit-reset-tokens": "1s", "retry-after": "soon"}
     server.reply = lambda seen: Reply(completion("yes"), headers=headers)

@@ -72,6 +72,7 @@ def test_a_base_url_that_cannot_be_meant_is_refused_by_name(base_url: Any, messa
         LLMOperator("hi", model="m", base_url=base_url)
 
 
+@pytest.mark.integration
 def test_a_netrc_is_not_read_with_a_key_or_without(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_netrc_is_not_read_with_a_key_or_without(
     assert [seen.headers.get("authorization") for seen in server.seen] == [None, None, *["Bearer the-key"] * 2]
 
 
+@pytest.mark.integration
 def test_a_proxy_of_the_environment_is_used_with_its_password_and_not_for_this_machine(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_proxy_of_the_environment_is_used_with_its_password_and_not_for_this_m
     assert "bWU6czNjcmV0" not in str(caught.value)
 
 
+@pytest.mark.integration
 def test_a_tunnel_through_a_proxy_is_asked_for_with_the_password_and_its_no_does_not_show_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -198,6 +201,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", CA_VARIABLES)
 def test_certificates_that_the_environment_names_are_trusted(
     name: str, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch

@@ -35,6 +35,7 @@ def test_an_option_is_the_same_as_a_dict_of_its_names(typed: dict[str, Any], pla
     assert one.fingerprint() == other.fingerprint()
 
 
+@pytest.mark.integration
 def test_an_endpoint_is_the_same_as_a_dict_of_its_names(server: ChatServer) -> None:
     named: dict[str, Any] = {"model": "m", "base_url": server.base_url, "api_key": "secret-key", "weight": 2.0}
     typed, plain = (LLMOperator("{{ q }}", endpoints=[each]) for each in (Endpoint(**named), named))

@@ -237,6 +237,7 @@ def test_a_cassette_of_a_pool_is_played_whoever_has_the_turn(tmp_path: Path) -> 
     assert {row["answer"] for row in recorded} == {"A", "B"}
 
 
+@pytest.mark.process
 def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", rows(20))
     with FakeLLMServer(api_key="one") as a, FakeLLMServer() as b:

@@ -89,6 +89,7 @@ def test_the_mask_itself_holds_no_secret() -> None:
     assert "canary" not in repr(vars(MASK))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("form", ["plain", "percent", "json, every character", "base64 of a header", "last half"])
 def test_an_error_shows_no_form_of_the_key_wherever_it_was_echoed(server: ChatServer, form: str) -> None:
     key = KEY.replace('"', "'")
@@ -119,6 +120,7 @@ def test_an_error_shows_no_form_of_the_key_wherever_it_was_echoed(server: ChatSe
         assert hidden == shown, reply
 
 
+@pytest.mark.integration
 def test_what_a_model_says_is_data_and_goes_into_rows_as_it_is(server: ChatServer) -> None:
     def reply(seen: Seen) -> Reply:
         return Reply(completion(f"the header was {seen.headers['authorization']}"))
@@ -128,6 +130,7 @@ def test_what_a_model_says_is_data_and_goes_into_rows_as_it_is(server: ChatServe
     assert row["answer"] == "the header was Bearer sk-canary-1234567890"
 
 
+@pytest.mark.integration
 def test_a_refusal_is_shown_without_the_key(server: ChatServer) -> None:
     body: Any = completion(None)
     body["choices"][0]["message"]["refusal"] = "I will not, with sk-canary-1234567890"

@@ -169,6 +169,7 @@ def test_the_file_stays_small_and_a_disk_that_refuses_ends_no_call_unwritten(
     again.leave()
 
 
+@pytest.mark.integration
 def test_event_loops_of_several_threads_share_it(tmp_path: Path) -> None:
     spend, budget = Spend.join("key", tmp_path), Budget(tokens=1000)
     granted: list[int] = []

@@ -31,6 +31,7 @@ def prompts(server: ChatServer) -> Counter[str]:
     return Counter(seen.body["messages"][-1]["content"] for seen in server.seen)
 
 
+@pytest.mark.process
 def test_no_call_is_made_again_after_kill_9_between_the_answer_and_the_commit(
     server: ChatServer, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ made = UnifiedPipeline([step], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/
 """
 
 
+@pytest.mark.process
 def test_a_run_that_was_killed_is_told_from_one_that_ended(bench: Bench) -> None:
     """By the log alone: while nothing else is known, it may still go on; when it was run again, it was killed."""
     bench.give(numbered(60))

@@ -495,6 +495,7 @@ UnifiedPipeline([same], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jso
 """
 
 
+@pytest.mark.process
 def test_a_second_run_of_an_id_is_refused_across_processes(bench: Bench) -> None:
     """M23: another process holds it; its pid is in the message; when it is gone, the id is free."""
     bench.give(numbered(300))
@@ -691,6 +692,7 @@ def test_what_of_the_data_is_refused_is_a_setting_that_is_kept(bench: Bench) -> 
         bench.pipeline([same], data_config={"nan": "zero"})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_nan_in_a_result_is_its_rows_failure(bench: Bench, executor: Any) -> None:
     """12.2.6: of that row only, in worker processes as on threads; and the input names its line."""

@@ -16,6 +16,7 @@ def same(item: object) -> object:
     return item
 
 
+@pytest.mark.integration
 def test_a_line_is_drawn_before_and_after_create(bench: Bench) -> None:
     """Each stream once; nothing is opened, made or changed."""
     operators = [FunctionOperator(same, name="clean"), FunctionOperator(same, name="ask")]

@@ -102,6 +102,7 @@ def test_a_row_of_a_later_node_is_named_by_the_stream_that_the_node_reads(tmp_pa
     assert error.failed_row.startswith("row 2_0 (tmp/a/node_0.jsonl, line 5): {")
 
 
+@pytest.mark.process
 def test_a_worker_process_names_the_row_as_well(tmp_path: Path) -> None:
     error = fail(tmp_path, [Picky()], ROWS, executor="process")
     assert error.failed_row == f"row 2 ({tmp_path}/in.jsonl, line 4): {SHOWN}"

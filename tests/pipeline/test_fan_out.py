@@ -126,6 +126,7 @@ UnifiedPipeline(
 """
 
 
+@pytest.mark.process
 def test_a_kill_leaves_no_file_and_the_row_is_done_again(bench: Bench) -> None:
     """R2, F2: what was in the file was promised to nobody."""
     bench.give(numbered(4))

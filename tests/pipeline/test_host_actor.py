@@ -68,6 +68,7 @@ def ended(heard: list[Any]) -> list[str]:
     return [message.status for message in heard if isinstance(message, PipelineFinished)]
 
 
+@pytest.mark.process
 def test_it_resumes_what_another_process_left(bench: Bench) -> None:
     """M30: ask(Resume(id)) after kill -9 elsewhere; every row once; refusals reach who asked, and who listens."""
     bench.give(numbered(len(ROWS)))

@@ -364,6 +364,7 @@ KILLED = """
 """
 
 
+@pytest.mark.process
 def test_a_diamond_loses_and_repeats_nothing_though_it_is_killed(bench: Bench) -> None:
     """S4, M21: three times; a merge that keeps ids, and, behind it, one of a file and a node."""
     bench.give(numbered(400))

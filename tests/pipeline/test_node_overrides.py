@@ -27,6 +27,7 @@ def nodes(bench: Bench) -> list[UnifiedNode]:
     return [first.set_operator(lambda item: item), second.set_operator(lambda item: item)]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("streaming", [False, True])
 def test_what_create_is_given_counts(bench: Bench, streaming: bool) -> None:
     heard = Heard()

@@ -90,6 +90,7 @@ def test_a_pattern_is_said_to_be_none(bench: Bench) -> None:
         bench.pipeline([same], input_uri=f"jsonl://{bench.folder}/*.jsonl").create("a").run()
 
 
+@pytest.mark.integration
 def test_rows_that_are_lists_are_rows(bench: Bench) -> None:
     bench.input.write_text("[1, 2]\n[3]\n")
     bench.pipeline([lambda row: {"first": row[0]}]).create("a").run()

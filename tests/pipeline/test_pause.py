@@ -116,6 +116,7 @@ def _kinds() -> list[Any]:
     ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("kind", "streaming"), _kinds())
 def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: str, streaming: bool) -> None:
     """M30, M21: what was handed out and not called is given back; no row is lost, none is called twice."""
@@ -204,6 +205,7 @@ class TwoSteps(Counted):
         return item
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_a_call_sees_that_the_run_is_paused_and_that_it_goes_on(bench: Bench, executor: str) -> None:
     if executor == "process":

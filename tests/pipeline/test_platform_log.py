@@ -199,6 +199,7 @@ assert not structlog.is_configured() and not logging.root.handlers
 """
 
 
+@pytest.mark.process
 def test_importing_has_no_side_effect(tmp_path: Path) -> None:
     """M1: no file, thread, signal handler, print, or change of structlog's or logging's configuration."""
     done = subprocess.run(
@@ -208,6 +209,7 @@ def test_importing_has_no_side_effect(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_a_run_configures_nothing_globally_and_prints_nothing(tmp_path: Path) -> None:
     """M28: the log is built without structlog's or logging's global configuration."""
     done = programs.run(["-W", "error", "-c", RUN], cwd=tmp_path)

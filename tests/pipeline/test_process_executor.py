@@ -66,6 +66,7 @@ SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", SHAPES)
 def test_processes_make_the_rows_that_threads_make(bench: Bench, name: str) -> None:
     """M10, M12, M14: with their ids, and in order where it is kept."""
@@ -83,6 +84,7 @@ def test_processes_make_the_rows_that_threads_make(bench: Bench, name: str) -> N
         assert found[0] == found[1]
 
 
+@pytest.mark.process
 def test_csv_and_memory_streams_feed_processes(bench: Bench, tmp_path: Path) -> None:
     """M16: quoted cells with newlines, a header for all; a stream that only this process can see."""
     MemoryStream("memory://in", [{"n": n, "text": f'row {n},\n"quoted"'} for n in range(20)])
@@ -96,6 +98,7 @@ def test_csv_and_memory_streams_feed_processes(bench: Bench, tmp_path: Path) -> 
     MemoryStream("memory://in").delete()
 
 
+@pytest.mark.process
 def test_the_setting_is_in_the_image_and_a_resume_keeps_it(bench: Bench) -> None:
     """M5, M6: whatever the code says then; and a node may differ from the pipeline."""
     calls = Calls(bench.folder / "calls")
@@ -120,6 +123,7 @@ def test_the_setting_is_in_the_image_and_a_resume_keeps_it(bench: Bench) -> None
     assert len(set(pids)) == 2  # one in each run
 
 
+@pytest.mark.process
 def test_an_async_operator_in_processes_is_refused_before_anything_is_touched(bench: Bench) -> None:
     async def later(row: Any) -> Any:
         return row
@@ -151,6 +155,7 @@ def die_at(*numbers: int) -> Any:
     return FunctionOperator(work, name="work")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
 def test_rows_that_kill_their_process_are_left_out_and_the_run_goes_on(bench: Bench, on_error: str) -> None:
     """M24, C1: a dead worker is a failure of its rows, not of the run; a replay does them."""
@@ -168,6 +173,7 @@ def test_rows_that_kill_their_process_are_left_out_and_the_run_goes_on(bench: Be
         assert bench.pipeline([die_at()]).replay("a").run().rows_out == 150
 
 
+@pytest.mark.process
 def test_a_row_that_kills_its_process_fails_the_run_which_can_be_resumed(bench: Bench) -> None:
     """M24: on_error="fail"; what was done is done."""
     bench.give(numbered(200))
@@ -179,6 +185,7 @@ def test_a_row_that_kills_its_process_fails_the_run_which_can_be_resumed(bench: 
     assert bench.pipeline([die_at()]).resume("a").run().rows_out == 200
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
 def test_with_at_most_once_no_row_of_a_dead_process_is_called_again(bench: Bench, on_error: str) -> None:
     """M24: nobody knows what the operator has done to it: abandoned, or a dead letter; retries or not."""
@@ -209,6 +216,7 @@ class Talkative(BaseOperator):
         return item
 
 
+@pytest.mark.process
 def test_usage_and_log_of_workers_reach_report_hooks_and_log(bench: Bench) -> None:
     """M26: all of it, before the run ends."""
     bench.give(numbered(30))
@@ -219,6 +227,7 @@ def test_usage_and_log_of_workers_reach_report_hooks_and_log(bench: Bench) -> No
     assert sorted(seen) == list(range(30))
 
 
+@pytest.mark.process
 def test_a_cancel_ends_calls_that_ask_and_kills_those_that_do_not_after_grace(bench: Bench) -> None:
     """M7: a process can be ended, where a thread can only be left behind."""
 
@@ -237,6 +246,7 @@ def test_a_cancel_ends_calls_that_ask_and_kills_those_that_do_not_after_grace(be
     assert "[Grace Over]" in bench.log.read_text()
 
 
+@pytest.mark.process
 def test_a_node_by_itself_runs_in_processes(bench: Bench) -> None:
     """M31."""
     bench.give(numbered(10))
@@ -247,6 +257,7 @@ def test_a_node_by_itself_runs_in_processes(bench: Bench) -> None:
     assert str(os.getpid()) not in {json.dumps(row["pid"]) for row in lines(bench.output)}
 
 
+@pytest.mark.process
 def test_batch_size_does_not_multiply_processes(bench: Bench) -> None:
     """M10: items of a batch are done one after the other in a worker."""
 

@@ -95,6 +95,7 @@ print(pipeline.create("a").run())
 """
 
 
+@pytest.mark.process
 def test_at_a_terminal_a_table_is_drawn_on_standard_error(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", numbered(50))
     screen, terminal = pty.openpty()

@@ -154,6 +154,7 @@ CHANGES_ITS_MIND = """
 """
 
 
+@pytest.mark.process
 def test_a_row_is_in_one_output_though_its_operator_changes_its_mind(bench: Bench) -> None:
     """S4, M21: killed three times, with an operator that decides by chance."""
     bench.give(numbered(600))

@@ -30,6 +30,7 @@ class Whole(BaseOperator):
         return [{"sum": sum(item["n"] for item in items)}]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.parametrize(("given", "prefix"), [({}, "r"), ({"id_prefix": "shard3-"}, "shard3-")])
 def test_text_ids_are_all_text_that_no_reader_takes_for_a_number(
@@ -104,6 +105,7 @@ def test_names_are_read_back_as_the_numbers_they_were_made_of() -> None:
     assert RootNames().number("7") is None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_three_chained_runs_keep_all_ids_in_the_order_of_the_runs(bench: Bench, executor: str, batch_size: int) -> None:
@@ -186,6 +188,7 @@ def same(row: Any) -> Any:
 LIKE_VALUES: list[Any] = [{"_i": 5, "data": "x"}, {"_i": "a", "data": {"n": 1}}, {"data": 2}, {"data": 3, "_i": 7}]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_rows_of_the_user_that_look_like_values_of_the_engine_are_rows(bench: Bench, executor: str) -> None:
     """12: `_i` of such a row went without a word."""

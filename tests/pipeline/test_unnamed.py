@@ -40,6 +40,7 @@ def rows_of(bench: Bench) -> Path:
     return Path(f"{bench.output}.rows")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_the_output_has_no_ids_and_the_rows_beside_it_do(bench: Bench, streaming: bool, executor: str) -> None:
@@ -101,6 +102,7 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_column_that_is_taken_fails_where_it_is_made_and_nothing_is_overwritten(

@@ -41,6 +41,7 @@ def chained(text: str) -> bytes:
     return b"".join(chain.line(line) for line in whole) + torn
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job['kind']} {job['settings']}")
 def test_no_row_is_handed_out_twice_whatever_kills_the_process(tmp_path: Path, jobs: Jobs, job: dict[str, Any]) -> None:
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
@@ -72,6 +73,7 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(tmp_path: Path, j
     assert len(lost) + len(lost_behind) <= 3 * 2 * (8 + 20)
 
 
+@pytest.mark.process
 def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resume(tmp_path: Path, jobs: Jobs) -> None:
     """S2: the stream is finished, and nothing of its making is left over."""
     work = Work(jobs, tmp_path, 20, mended=True, settings=ONCE)
@@ -82,6 +84,7 @@ def test_what_a_kill_between_the_seal_and_its_logs_leaves_is_removed_by_the_resu
     assert not list(tmp_path.rglob("*.dispatched"))
 
 
+@pytest.mark.process
 def test_the_same_kills_with_exactly_once_abandon_nothing(tmp_path: Path, jobs: Jobs) -> None:
     """R2: the default: every row comes out; calls may be repeated."""
     work = Work(jobs, tmp_path, 100, nap=0.001, mended=True)
@@ -91,6 +94,7 @@ def test_the_same_kills_with_exactly_once_abandon_nothing(tmp_path: Path, jobs: 
     work.check(mended=True)
 
 
+@pytest.mark.process
 def test_abandoned_rows_can_be_replayed(tmp_path: Path, jobs: Jobs) -> None:
     """M24: whoever knows that they may be done again, says so: then every row is there."""
     work = Work(jobs, tmp_path, 80, nap=0.02, mended=True, settings={**ONCE, "parallel_size": 4})
@@ -200,6 +204,7 @@ def test_a_failure_hands_back_what_it_stopped(bench: Bench) -> None:
     check_counts(bench, report)
 
 
+@pytest.mark.process
 def test_poisoned_rows_and_lost_ones_are_told_apart(tmp_path: Path, jobs: Jobs) -> None:
     """C1: letters say why; together with what came out they are all rows."""
     work = Work(jobs, tmp_path, 100, nap=0.001, settings={**ONCE, "batch_size": 1})

@@ -27,6 +27,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("job", KINDS, ids=lambda job: f"{job['kind']} {job['settings']}")
 def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
     tmp_path: Path, jobs: Jobs, job: dict[str, Any]
@@ -44,6 +45,7 @@ def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("keep", [0, 1, 700])
 @pytest.mark.parametrize("hit", [1, 2, 5])
 def test_a_torn_letter_is_cut_off_and_written_again(tmp_path: Path, jobs: Jobs, keep: int, hit: int) -> None:
@@ -56,6 +58,7 @@ def test_a_torn_letter_is_cut_off_and_written_again(tmp_path: Path, jobs: Jobs, 
     work.check()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["*.errors.jsonl", "*.commits"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_death_of_the_process_between_letter_and_commit_is_survived(
@@ -70,6 +73,7 @@ def test_the_death_of_the_process_between_letter_and_commit_is_survived(
     work.check()
 
 
+@pytest.mark.process
 def test_a_full_disk_under_the_letters_fails_the_run_and_loses_none(tmp_path: Path, jobs: Jobs) -> None:
     """F1, M24: as with rows: mend the cause, resume."""
     work = Work(jobs, tmp_path, 60)

@@ -124,6 +124,7 @@ UnifiedPipeline(
 """
 
 
+@pytest.mark.process
 def test_an_output_that_another_process_writes_is_not_deleted_nor_anything_else(bench: Bench) -> None:
     """M4, M23: all outputs are looked at before the first is deleted."""
     bench.give(numbered(3))

@@ -252,6 +252,7 @@ def test_a_replay_of_a_run_that_is_running_is_refused(bench: Bench) -> None:
     assert len(lines(bench.output)) == 5
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", ["item", "batch"])
 def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, jobs: Jobs, kind: str, streaming: bool) -> None:
@@ -271,6 +272,7 @@ def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, jobs: Jobs, kind: st
     work.check(mended=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["*out.jsonl.commits", "*node_0.jsonl.commits", "*.done", "*/runtime.json"])
 def test_a_kill_at_any_step_of_taking_up_letters_loses_none(tmp_path: Path, jobs: Jobs, step: str, when: str) -> None:

@@ -111,6 +111,7 @@ def here(bench: Bench, **settings: Any) -> UnifiedPipeline:
     return bench.pipeline([same], base_path=bench.folder, log_file=None, **settings)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("host", ["", "far-away"])
 def test_a_second_run_is_told_who_has_it_and_gets_it_when_that_process_is_dead(
     bench: Bench, host: str, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +151,7 @@ def unseen_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunLock, "storage", OneMachine())
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("unseen_locks")
 def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_run_state(bench: Bench) -> None:
     """M23: while its run state moves it is not taken, nor shown as dead; its process id is not looked for here."""
@@ -170,6 +172,7 @@ def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_run_
     assert here(bench).resume("a").run().rows_out == 5
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("unseen_locks")
 def test_a_run_that_another_machine_has_left_dead_is_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """M23: nothing has to be removed by hand, though nobody gave it back."""
@@ -199,6 +202,7 @@ def test_a_record_of_the_owner_that_cannot_be_read_keeps_nobody_out(bench: Bench
     assert pipeline.run().rows_out == 5
 
 
+@pytest.mark.process
 def test_of_twenty_processes_that_run_one_id_at_once_exactly_one_does(bench: Bench) -> None:
     """M23: the others are told which."""
     bench.give(numbered(30))
@@ -216,6 +220,7 @@ def test_of_twenty_processes_that_run_one_id_at_once_exactly_one_does(bench: Ben
     assert [row["n"] for row in lines(bench.output)] == list(range(30))
 
 
+@pytest.mark.process
 def test_of_runs_in_different_folders_that_write_one_output_exactly_one_does(bench: Bench) -> None:
     """M23, M21: the stream itself is locked; nothing of it is overwritten."""
     bench.give(numbered(30))
@@ -231,6 +236,7 @@ def test_of_runs_in_different_folders_that_write_one_output_exactly_one_does(ben
     assert [row["n"] for row in lines(bench.output)] == list(range(30))
 
 
+@pytest.mark.process
 def test_two_runs_that_were_created_for_one_output_do_not_both_write_it(bench: Bench) -> None:
     """M23: whoever comes second is refused, whether the first is running or has ended."""
     bench.give(numbered(30))

@@ -183,6 +183,7 @@ print(pipeline.wait().status)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("style", ["plain", "blocking", "threaded"])
 def test_a_call_that_never_returns_does_not_keep_the_process(bench: Bench, style: str) -> None:
     """M25: when the run has given it up, the program can end."""
@@ -218,6 +219,7 @@ print("went on")
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
 def test_after_one_signal_a_process_ends_when_the_grace_is_over(bench: Bench, number: int, code: int) -> None:
     """M7, M25: what was done is saved, the call that hangs is given up, and nobody has to send a second one."""

@@ -386,6 +386,7 @@ def _start(folder: Path, **job: Any) -> tuple[dict[str, Any], Program]:
         return full, Program([JOB, json.dumps(full)], stderr=err)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_process_that_is_interrupted_saves_and_says_so(
@@ -409,6 +410,7 @@ def test_a_process_that_is_interrupted_saves_and_says_so(
     assert len(calls_of(job)) == len(set(calls_of(job))) == 2 * ROWS
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["item", "async"])
 def test_a_second_signal_ends_a_process_whose_operator_hangs(tmp_path: Path, kind: str) -> None:
     """M25: the first Ctrl+C waits for the call that hangs, the second one does not; what was saved is there."""
@@ -439,6 +441,7 @@ UnifiedPipeline([work, awork], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_script_that_ends_without_waiting_ends_when_its_run_does(tmp_path: Path, streaming: bool) -> None:
     """M5, H13: the run's threads are no daemons: the rows are not lost when the main thread has nothing more to do."""

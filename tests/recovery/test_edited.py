@@ -299,6 +299,7 @@ def kill_rerun() -> Iterator[Callable[[Bench, str, int], int]]:
     assert job.returncode == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
 def test_a_rerun_that_is_killed_is_never_a_mixture(
     bench: Bench, kill_rerun: Callable[[Bench, str, int], int], after: str
@@ -322,6 +323,7 @@ def test_a_rerun_that_is_killed_is_never_a_mixture(
     assert killed > 2
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "settings",
     [

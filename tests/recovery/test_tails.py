@@ -112,6 +112,7 @@ class Killed:
         return lines(self.output) == [{"n": n, "_i": n} for n in range(ROWS)]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_an_edit_of_what_was_done_last_before_a_kill_is_refused(tmp_path: Path, form: str) -> None:
     """Line 17: behind the first 8 MiB, in rows that no saved image knows of; what was not done may be edited."""
@@ -132,6 +133,7 @@ def _is_seen(killed: Killed, row: int) -> bool:
     return False
 
 
+@pytest.mark.process
 def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) -> None:
     """What it covered is done again then, so it may be edited."""
     killed = Killed(tmp_path, "jsonl")
@@ -146,6 +148,7 @@ def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) 
     assert killed.ends_well()
 
 
+@pytest.mark.process
 def test_a_run_of_an_older_version_whose_commits_have_no_checksums_of_the_input_goes_on(tmp_path: Path) -> None:
     killed = Killed(tmp_path, "jsonl")
     reader, writer, found = ChecksumChain(), ChecksumChain(), []
@@ -229,6 +232,7 @@ def pipeline(folder):
 """
 
 
+@pytest.mark.process
 def test_of_several_inputs_each_is_compared_up_to_its_own_end(tmp_path: Path) -> None:
     """They are killed as they are merged: each is read up to a place of its own."""
 

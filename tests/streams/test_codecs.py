@@ -328,6 +328,7 @@ def test_a_csv_encoder_goes_on_with_the_header_of_the_file() -> None:
         CsvCodec().encoder(b'"endless')
 
 
+@pytest.mark.integration
 def test_one_of_many_first_rows_decides_the_columns() -> None:
     """M19: workers encode at the same time; one header comes out, and all records have its order."""
     names = [f"c{k}" for k in range(8)]

@@ -59,6 +59,7 @@ UnifiedPipeline(
 """
 
 
+@pytest.mark.process
 def test_a_killed_run_of_packed_streams_goes_on_and_no_row_is_lost_or_repeated(
     example: ModuleType, tmp_path: Path
 ) -> None:

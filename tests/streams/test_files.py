@@ -33,6 +33,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_a_killed_process_leaves_a_stream_that_the_next_one_continues(tmp_path: Path) -> None:
     """M21, M23: kill -9 at any instant; while it lives nobody else may write, and readers see whole commits."""
     stream = JsonlStream(str(tmp_path / "out.jsonl"))
@@ -60,6 +61,7 @@ def test_a_killed_process_leaves_a_stream_that_the_next_one_continues(tmp_path: 
     stream.verify()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("where", ["disk", "memory"])
 def test_a_reader_beside_a_writer_sees_every_row_once(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -93,6 +93,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_no_lock(tmp_path: Path, monk
         lock_path(str(path))
 
 
+@pytest.mark.process
 def test_a_forked_child_has_no_part_in_a_lock(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     held, (told, tell) = lock_path(path), os.pipe()
@@ -123,6 +124,7 @@ def test_a_lock_that_is_released_is_free_though_a_child_of_a_c_library_has_its_f
         lock_path(path).release()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_no_child_is_forked_while_a_lock_is_taken_or_released(tmp_path: Path) -> None:
     """It would have the file, and the lock, that nobody closes in it: opened, not known yet; or closed by name only."""
@@ -131,6 +133,7 @@ def test_no_child_is_forked_while_a_lock_is_taken_or_released(tmp_path: Path) ->
     assert done.returncode == 0
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="who has a lock is known on Linux")
 def test_a_busy_lock_names_who_has_it(tmp_path: Path) -> None:
     """Also where nobody wrote it down, and where who did is gone."""

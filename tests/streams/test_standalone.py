@@ -252,6 +252,7 @@ def test_who_does_not_follow_takes_what_is_there_now(stream: Stream) -> None:
 # Waiting.
 
 
+@pytest.mark.integration
 def test_a_waiting_reader_gets_rows_as_they_are_written_by_another_thread(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

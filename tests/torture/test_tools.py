@@ -192,6 +192,7 @@ assert FileStream.storage is RunFolder.storage is LOCAL_STORAGE and type(LOCAL_S
 """
 
 
+@pytest.mark.process
 def test_faults_that_are_off_cost_nothing(bench: Bench) -> None:
     """A run uses the plain disk, and the tools are not even imported, whatever the environment says."""
     bench.give(numbered(3))
@@ -226,6 +227,7 @@ def killed(bench: Bench, crashes: str = "", plan: FaultPlan | None = None) -> in
     return subprocess.run([sys.executable, "-c", KILLED, str(bench.folder), crashes], env=env, check=False).returncode
 
 
+@pytest.mark.process
 def test_a_plan_in_the_environment_kills_a_process(bench: Bench) -> None:
     """M21: killed between the data and the seal; the next process goes on."""
     bench.give(numbered(50))
@@ -236,6 +238,7 @@ def test_a_plan_in_the_environment_kills_a_process(bench: Bench) -> None:
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(50))
 
 
+@pytest.mark.process
 def test_crashes_are_counted_across_processes_and_calls_by_row(bench: Bench) -> None:
     """R2: two crashes at chosen calls; what was called again is what was in flight."""
     bench.give(numbered(50))

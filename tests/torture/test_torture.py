@@ -31,6 +31,7 @@ def torture(*arguments: str, timeout: float = 110.0) -> dict[str, Any]:
     return tally
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [

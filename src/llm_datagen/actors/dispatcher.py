@@ -63,13 +63,12 @@ class Dispatcher:
             opened.concurrency,
             opened.step,
             opened.step if opened.dispatched is not None else opened.writer.queue_size,
-            spare=executor.spare_tasks if self._may_queue else 0,
-            may_queue=self._may_queue,
             is_gil_bound=executor.is_gil_bound,
             task_seconds=executor.task_seconds,
         )
         self._rate_limit = RateLimit(mailbox.clock, opened.rate)
         self._is_checking_late = False
+        self._resize_chunking()
 
     @property
     def _may_queue(self) -> bool:
@@ -173,5 +172,8 @@ class Dispatcher:
         self._rate_limit.change(self._opened.rate)
         self._executor.resize(workers)
         self.in_flight.workers = workers
+        self._resize_chunking()
+
+    def _resize_chunking(self) -> None:
         spare = self._executor.spare_tasks if self._may_queue else 0
-        self._chunking.resize(workers, spare=spare, may_queue=self._may_queue)
+        self._chunking.resize(self._opened.concurrency, spare=spare, may_queue=self._may_queue)

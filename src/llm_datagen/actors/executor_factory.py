@@ -54,7 +54,6 @@ def make_executor(opened: OpenedNode, processing: Processing, delivery: Delivery
             processing,
             delivery,
             opened.concurrency,
-            policy=opened.policy,
             may_repeat=opened.dispatched is None,
         )
     make = EventLoopExecutor if opened.call.is_async else ThreadExecutor

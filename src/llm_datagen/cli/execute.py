@@ -1,4 +1,4 @@
-"""Run a pipeline, or resume it, while somebody watches; and say how it went."""
+"""Run or resume a pipeline with a display, and print its summary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run_watched(pipeline: BasePipeline) -> int:
         reason = pipeline.run(progress=False).reason
     finally:
         display.close()
-        if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # else it was refused before it began
+        if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # otherwise it was refused before it began
             for line in summary(pipeline, time.monotonic() - started, reason):
                 write(line)
     return exit_code_of(pipeline.status)
@@ -101,7 +101,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
 def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
     """Return how to continue without the rows that fail, if these ended the run.
 
-    It is none when every row may fail so, as with a prompt that is wrong.
+    None if every row may fail like that, as with a wrong prompt.
     """
     if report.status is not Status.FAILED:
         return

@@ -37,13 +37,13 @@ _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
 def exit_code_of(status: Status) -> int:
-    """Return the exit code of a command whose run has ended so."""
+    """Return the exit code for the status of a run."""
     return {Status.COMPLETED: 0, Status.STOPPED: STOPPED}.get(status, FAILED)
 
 
 @contextlib.contextmanager
 def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
-    """Turn what is raised within into a message on standard error, and an exit code.
+    """Turn exceptions within the block into a message on standard error, and an exit code.
 
     Args:
         full_traceback: whether to print whole tracebacks.
@@ -78,7 +78,7 @@ def say_error(text: str, *, title: str = "Error: ") -> None:
 
 
 def users_traceback(error: BaseException) -> list[str]:
-    """Return the traceback of `error` without what is the engine's, the interpreter's, or the importer's.
+    """Return the traceback of `error` without frames of the engine, the interpreter or the importer.
 
     It begins with the first frame of the user's, and keeps all that this one called.
     """

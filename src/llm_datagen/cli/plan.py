@@ -1,4 +1,4 @@
-"""A plan: some rows are tried, and what they used says what a run will use: tokens, money, time."""
+"""A plan: run some rows, and estimate from them what the whole run will use: tokens, money, time."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ class Plan:
 
 
 def show_plan(name: str, settings: list[str], *, count: int, seed: int, as_json: bool) -> int:
-    """Try some rows, and show what a run will use; return the exit code: 1 when no row got through.
+    """Run some rows, and show what the whole run will use; return the exit code: 1 when all rows failed.
 
     Args:
         name: a YAML file, or ``module:attr``.
         settings: ``key=value`` each.
         count: how many rows each node gets at most.
-        seed: which rows are drawn.
+        seed: the seed of the sample.
         as_json: whether to print JSON.
 
     Raises:
@@ -176,7 +176,7 @@ def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[st
 def _notes_of_budgets(
     previews: Sequence[tuple[NodePreview, Sequence[ObservedCall]]], nodes: Sequence[NodeUse]
 ) -> Iterator[str]:
-    """Say that a budget is too small. The operators that have one spend it together; the lowest stops the run."""
+    """Warn of a budget that is too small. Operators share the budget of a run; the lowest one stops the run."""
     found = []
     for (stage, _), node in zip(previews, nodes, strict=True):
         operator = stage.operator.operator if isinstance(stage.operator, RoutingOperator) else stage.operator
@@ -234,7 +234,7 @@ def _amount(value: Estimate) -> str:
 
 
 def _short(value: float) -> str:
-    """Return a number with as many digits as a plan can know: ``9,999``, ``41.2k``, ``1.25M``."""
+    """Return a number, rounded to what a plan can know: ``9,999``, ``41.2k``, ``1.25M``."""
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= 9_999.5 and value >= unit:
             return f"{value / unit:.{2 if value < 10 * unit else 1 if value < 100 * unit else 0}f}{sign}"

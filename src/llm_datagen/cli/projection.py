@@ -1,4 +1,4 @@
-"""From what some rows used to what all will: sums, each with its standard error.
+"""Projection from some rows to all: sums, each with its standard error.
 
 The error is that of the sampling alone: rows are taken as drawn at random and independent, and all calls as if they
 were to be made and paid for. Errors of factors are combined as if they were independent.
@@ -30,7 +30,7 @@ _WITHIN = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number that is not quite known.
+    """An estimated number.
 
     Attributes:
         value: the number.
@@ -63,7 +63,7 @@ NOTHING = Estimate(0.0)
 
 
 def mean_of(values: Sequence[float], population: float) -> Estimate:
-    """Return the mean of a population, of which some values are known.
+    """Estimate the mean of a population from some of its values.
 
     Args:
         values: those that are known; of a single one, the error is taken as large as itself.
@@ -107,10 +107,10 @@ class NodeUse:
         rows_out: rows that come out.
         models: what it uses of each model.
         row_seconds: how long a row takes, on the average.
-        seconds: how long all take; 0 when they take next to nothing.
+        seconds: how long all take; 0 if the time is negligible.
         at_once: rows in the operator at once.
         was_at_once: the most that were in the preview.
-        bound: what decides on `seconds`: "calls", "requests_per_minute", "tokens_per_minute", "rate"; "" for nothing.
+        bound: what limits `seconds`: "calls", "requests_per_minute", "tokens_per_minute", "rate"; "" for nothing.
     """
 
     node_id: str
@@ -191,7 +191,7 @@ def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> 
 
 
 def _by_row(stage: NodePreview, calls: Sequence[ObservedCall]) -> list[list[ObservedCall]]:
-    """Return the calls of each row; when they do not say which row they are for, evenly shared out."""
+    """Return the calls of each row; calls without a row are spread evenly."""
     rows: dict[str, list[ObservedCall]] = {f"row {row_id}": [] for row_id, _ in stage.given}
     names = list(rows)
     for number, call in enumerate(calls):
@@ -251,12 +251,12 @@ def _rows_per_row(stage: NodePreview, population: float) -> Estimate:
     made_of = stage.made_of()
     if made_of is not None:
         return mean_of([len(made) for made in made_of.values()], population)
-    given, made = len(stage.given), len(stage.made)  # of whole batches: nobody knows which row gave how many
+    given, made = len(stage.given), len(stage.made)  # of whole batches: the share of each row is unknown
     return Estimate(made / given, math.sqrt(made) / given)
 
 
 def run_seconds(nodes: Sequence[NodeUse], *, streaming: bool) -> Estimate:
-    """Return how long a run takes: the slowest node, and each other one for a row; or one node after the other.
+    """Return how long a run takes: the slowest node plus one row of each other; or one node after the other.
 
     Nodes that wait for the limits of the same models share these, and so their time.
     """

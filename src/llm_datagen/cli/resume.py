@@ -1,4 +1,4 @@
-"""Go on with a run: find it, find where its operators come from, and run it. Or do its dead letters again."""
+"""Resume or replay a run: find it, find where its operators come from, and run it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def resume_run(
 
     Args:
         pipeline_id: the run's id.
-        name: where its operators come from; None for where they came from.
+        name: where its operators come from; None for the same as before.
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
-        on_error: what becomes of rows that fail from now on; None leaves it as it is.
+        on_error: what to do with rows that fail from now on; None leaves it as it is.
         max_errors: how many rows may fail; by itself, it changes nothing else.
         budget: what its operators may spend in all.
-        on_change: what becomes of rows of operators that were edited since.
+        on_change: what to do about operators that were edited.
         parallel_size: batches in the operator of each node at once; None leaves it as it is.
         rate: rows per second that each node hands to its operator, at most; 0 removes the limit.
 
@@ -69,13 +69,13 @@ def resume_run(
 
 
 def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_change: OnChange = "refuse") -> int:
-    """Let the dead-lettered rows of a run be done again, resume it, and return the exit code.
+    """Retry the dead-lettered rows of a run, resume it, and return the exit code.
 
     Args:
         pipeline_id: the run's id.
-        name: where its operators come from; None for where they came from.
+        name: where its operators come from; None for the same as before.
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
-        on_change: what becomes of rows of operators that were edited since.
+        on_change: what to do about operators that were edited.
 
     Raises:
         ConfigError: when it is not known where its operators come from.
@@ -99,7 +99,7 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
 
 
 def on_change_of(*, accept: bool, rerun: bool) -> OnChange:
-    """Return what ``--accept-changes`` and ``--rerun`` say.
+    """Return the `on_change` of ``--accept-changes`` and ``--rerun``.
 
     Raises:
         ConfigError: when both are given.
@@ -110,7 +110,7 @@ def on_change_of(*, accept: bool, rerun: bool) -> OnChange:
 
 
 def parse_max_errors(text: str | None) -> int | float | None:
-    """Return the number of rows, or the share of them, that was typed.
+    """Parse ``--max-errors``: a number of rows, or a share of them.
 
     Raises:
         ConfigError: when it is neither.
@@ -125,7 +125,7 @@ def parse_max_errors(text: str | None) -> int | float | None:
 
 
 def _policy(run_state: dict[str, Any], on_error: OnError | None) -> OnError:
-    """Return what becomes of rows that fail when only their number was given: what it was, if that is one thing."""
+    """Return the policy for failed rows when only their number was given: that of all nodes, if it is the same."""
     known: set[OnError] = {entry["on_error"] for entry in run_state["nodes"]} if on_error is None else {on_error}
     if known == {"fail"} or len(known) > 1:
         raise ConfigError("--max-errors: say what becomes of rows that fail: --on-error skip, or dead_letter")
@@ -137,12 +137,12 @@ class _Stopped:
 
     Args:
         pipeline_id: the run's id.
-        name: where its operators come from; None for where they came from.
+        name: where its operators come from; None for the same as before.
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        ConfigError: when what was named is no pipeline, or the directory is gone.
+        ConfigError: when the name is not one of a pipeline, or the directory is gone.
     """
 
     def __init__(self, pipeline_id: str, name: str | None, results_dir: Path | None) -> None:
@@ -162,7 +162,7 @@ class _Stopped:
         """Return the pipeline; `verb` is the command.
 
         Raises:
-            ConfigError: when it is not known where its operators come from, or they cannot be had.
+            ConfigError: when it is not known where its operators come from, or they cannot be loaded.
         """
         if self._given is None and self._origin is None:
             target = self._by_run_state(verb)

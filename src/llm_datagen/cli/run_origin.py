@@ -15,13 +15,12 @@ from llm_datagen.streams.storage.local import LocalStorage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a run came from.
+    """What a run was started with, and where.
 
     Attributes:
         target: the absolute path of a YAML file, or ``module:attr``.
         cwd: the directory in which it was started, which its relative paths are relative to.
-        folder: where the run's folder was then; a copy of a project has another one. Empty: an earlier version did not
-            say.
+        folder: the run's folder at that time; a copy of a project has another one. Empty in runs of earlier versions.
     """
 
     target: str
@@ -34,16 +33,16 @@ class Origin:
         return cls(target=target, cwd=str(Path.cwd()))
 
     def save(self, folder: RunFolder) -> None:
-        """Keep it beside the run state."""
+        """Save it beside the run state."""
         kept = replace(self, folder=str(folder.path.absolute()))
         data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         LocalStorage().replace(str(_path(folder)), data, sync=False)
 
     def enter(self) -> None:
-        """Make its directory the working directory, so that relative paths mean what they meant.
+        """Change to its directory, so that relative paths mean the same as before.
 
         Raises:
-            ConfigError: when it is not there any more.
+            ConfigError: when it is gone.
         """
         try:
             os.chdir(self.cwd)
@@ -55,7 +54,7 @@ class Origin:
             ) from None
 
     def moved_to(self, folder: Path) -> Origin:
-        """Return the origin of a run whose folder is now at `folder`: its project was moved, or copied, as a whole.
+        """Return the origin of a run whose project was moved or copied as a whole: its folder is now `folder`.
 
         Raises:
             ConfigError: when more than the project's place has changed, so that its files are not known.
@@ -77,9 +76,9 @@ class Origin:
 
 
 def origin_of(folder: RunFolder) -> Origin | None:
-    """Return where a run came from; None when it was not started from the command line.
+    """Return the origin of a run; None when it was not started from the command line.
 
-    When its project was moved or copied with all that is in it, it is the directory of the copy.
+    If its project was moved or copied as a whole, the origin is in the copy.
 
     Raises:
         ConfigError: when the file cannot be read, or the run's folder alone was moved or copied.

@@ -34,11 +34,11 @@ class RunView:
 
     Attributes:
         pipeline_id: its id.
-        status: how it really is.
+        status: its true status.
         state: its run state; empty when it cannot be read.
-        is_live: whether a process is at it.
+        is_live: whether a process runs it.
         note: what else to show.
-        spending: what it has spent of its budget; empty for a run without one, or when nobody has looked.
+        spending: what it has spent of its budget; empty for a run without one, or when not read.
     """
 
     pipeline_id: str
@@ -94,7 +94,7 @@ class RunView:
 
 
 def read_run(folder: RunFolder) -> RunView:
-    """Return a run as it is.
+    """Return a run with its true status.
 
     Raises:
         PipelineNotFoundError: when there is none.
@@ -119,14 +119,14 @@ def read_run(folder: RunFolder) -> RunView:
 
 
 def open_run(results_dir: Path, pipeline_id: str) -> RunView:
-    """Return a run as it is, and make the directory in which it was started the working directory, if it is known.
+    """Return a run with its true status, and change to the directory in which it was started, if it is known.
 
-    Protocols of the user's own are known then, too.
+    Protocols of the user's own are registered, too.
 
     Raises:
         PipelineNotFoundError: when there is none.
         RunStateError: when its run state cannot be read.
-        ConfigError: when its directory is not there any more, or a module that may register a protocol.
+        ConfigError: when its directory is gone, or a module that may register a protocol.
     """
     folder = RunFolder(results_dir.absolute(), pipeline_id)
     run = read_run(folder)
@@ -173,7 +173,7 @@ def list_table(runs: list[RunView]) -> Table:
 
 
 def list_lines(runs: list[RunView]) -> list[str]:
-    """Return the runs as a line of text each."""
+    """Return a line of text per run."""
     lines = []
     for run in runs:
         brief = run.brief()
@@ -196,7 +196,7 @@ def run_lines(run: RunView) -> list[str]:
 
 
 def headline(run: RunView) -> str:
-    """Return how a run is, in a line."""
+    """Return the status of a run, in a line."""
     why = run.note or run.state.get("error") or run.state.get("reason") or ""
     paused = ", paused" if run.is_live and run.state.get("paused") else ""
     return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else ""))

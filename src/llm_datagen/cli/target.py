@@ -1,4 +1,4 @@
-"""From what a user names, a YAML file or ``module:attr``, to a pipeline that can be created or resumed."""
+"""From a YAML file or ``module:attr`` to a pipeline that can be created or resumed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Target:
         """Create the run, or resume it if `if_exists` says so.
 
         Raises:
-            ConfigError: when what was asked for cannot be done to this pipeline.
+            ConfigError: when an option does not apply to this pipeline.
             PipelineExistsError: when the id, or an output, is there already.
         """
         pipeline = self.pipeline
@@ -93,7 +93,7 @@ class Target:
 
 
 def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
-    """Return a drawing of a pipeline that was not run yet, or of a run. Opens no stream.
+    """Return a diagram of a pipeline or of a run. Opens no stream.
 
     Args:
         results_dir: the folder of the runs.
@@ -111,10 +111,10 @@ def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """Return what ``--set key=value`` says; the values are YAML.
+    """Parse ``--set key=value``; the values are YAML.
 
     Raises:
-        ConfigError: when it says nothing, or nothing that is known.
+        ConfigError: when it is not ``key=value``, or the key is unknown.
     """
     known = [key for key in PIPELINE.model_fields if key not in {"operators", "pipeline_id"}]
     settings = {}
@@ -132,14 +132,14 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
 
 
 def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
-    """Return the pipeline that `name` means. Modules are looked for in the working directory first.
+    """Load a pipeline. Modules of the working directory come first.
 
     Args:
         name: a YAML file, or ``module:attr``.
         settings: settings that override its own.
 
     Raises:
-        ConfigError: when it means none, or what it means is wrong.
+        ConfigError: when there is none of that name, or it is wrong.
     """
     make_importable(Path.cwd())
     path = Path(name)
@@ -152,7 +152,7 @@ def find_target(name: str, settings: Mapping[str, Any] | None = None) -> Target:
 
 
 def _refuse_script(name: str) -> None:
-    """Say how a pipeline in a Python file is named, when somebody names the file."""
+    """Refuse a Python file, and say how to name a pipeline in it."""
     file, _, attribute = name.partition(":")
     if not file.endswith(".py"):
         return
@@ -180,7 +180,7 @@ def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:
 
 
 def _check_uris(spec: PipelinePart) -> None:
-    """Name the key of a URI that means no stream. After the operators: their modules may register protocols."""
+    """Refuse a URI of no stream, with its key. After the operators: their modules may register protocols."""
     uris = [("input_uri", spec.input_uri), ("output_uri", spec.output_uri)]
     for number, entry in enumerate(spec.operators):
         uris += [(f"operators[{number}].{key}", getattr(entry, key)) for key in ("input_uri", "output_uri")]

@@ -72,7 +72,7 @@ class NodeFailedError(RunError):
 
     Attributes:
         node_id: the node that failed first.
-        failed_row: which row it failed of, and its input in short; None when it was none's fault.
+        failed_row: the row that it failed with, and its shortened input; None when no row was at fault.
     """
 
     def __init__(self, message: str, node_id: str = "", failed_row: str | None = None) -> None:

@@ -21,10 +21,10 @@ class Older:
 
 
 def older_rows(entry: Mapping[str, Any]) -> Older | None:
-    """Return what earlier versions of a node's operator did and is still there; None when it is nothing.
+    """Return the rows that are still those of earlier versions of a node's operator; None when there are none.
 
     Args:
-        entry: the node, as a run state has it: what ``changes`` notes after the last time that it was done again.
+        entry: the node in the run state; its ``changes`` after the last rerun count.
     """
     rows, parts = 0, {}
     for note in entry.get("changes") or ():

@@ -15,7 +15,7 @@ from llm_datagen.errors import ConfigError
 
 @runtime_checkable
 class IPipelineHooks(Protocol):
-    """What can be watched. `cid` is the pipeline id, `nid` the node id."""
+    """The hooks of a run. `cid` is the pipeline id, `nid` the node id."""
 
     def on_pipeline_start(self, cid: str, config: Mapping[str, Any]) -> None:
         """A run begins; `config` is the run state's configuration."""
@@ -120,7 +120,7 @@ def check_hooks(hooks: Any) -> Any:
 
 
 class CompositePipelineHooks(DefaultPipelineHooks):
-    """Several hooks as one: each call goes to all of them; one that fails does not keep the others from it.
+    """Several hooks as one: each call goes to all of them, even if one fails.
 
     Args:
         hooks: the hooks, called in this order.

@@ -17,13 +17,13 @@ _PICO_DIGITS = 12
 
 
 def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:
-    """Return the US dollars of usage entries; None when none of them says."""
+    """Return the US dollars of usage entries; None when none of them has a cost."""
     costs = [entry[COST] for entry in usage if COST in entry]
     return round(sum(costs), _PICO_DIGITS) if costs else None
 
 
 def dollars(value: float) -> str:
-    """Return an amount of US dollars, with as many digits as mean something: ``$12.34``, ``$0.0012``."""
+    """Return an amount of US dollars, rounded to meaningful digits: ``$12.34``, ``$0.0012``."""
     return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
 
 

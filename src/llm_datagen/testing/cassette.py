@@ -1,4 +1,4 @@
-"""Real calls of a test, recorded once and played ever after."""
+"""Real calls of a test, recorded once and replayed from then on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults as data: what is to go wrong, where, and at which time. They can be handed to another process as JSON."""
+"""Faults as data: what goes wrong, where, and at which hit. JSON passes them to another process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_datagen.config import check_choice, check_seconds, check_text
 from llm_datagen.errors import ConfigError
 
 ENV = "LLM_DATAGEN_FAULTS"
-"""The environment variable that `inject_from_env` reads. The engine itself never looks at it."""
+"""The environment variable that `inject_from_env` reads. The engine does not read it."""
 
 Operation = Literal["*", "open", "lock", "read", "write", "fsync", "truncate", "rename", "remove", "mkdir"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)[1:]
@@ -92,7 +92,7 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Faults that are in force together. Each counts its own hits.
+    """Faults that are active together. Each counts its own hits.
 
     Attributes:
         faults: the faults; where several are due at one hit, they come in this order.
@@ -102,7 +102,7 @@ class FaultPlan:
 
     @classmethod
     def of(cls, value: FaultPlan | Fault | None) -> FaultPlan:
-        """Return a plan, of one fault, of none, or the plan itself."""
+        """Return a plan as it is, or the plan of one fault, or an empty one."""
         if isinstance(value, FaultPlan):
             return value
         return cls() if value is None else cls((value,))
@@ -113,7 +113,7 @@ class FaultPlan:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the plan that `to_json` made text of.
+        """Return the plan from the text of `to_json`.
 
         Raises:
             ConfigError: when it is not one.
@@ -125,5 +125,5 @@ class FaultPlan:
             raise ConfigError(f"this is not a fault plan: {error!r}: {text[:200]!r}") from error
 
     def as_env(self) -> Mapping[str, str]:
-        """Return the environment variable that hands the plan to a process that calls `inject_from_env`."""
+        """Return the environment variable that passes the plan to a process that calls `inject_from_env`."""
         return {ENV: self.to_json()}

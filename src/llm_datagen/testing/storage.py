@@ -140,7 +140,7 @@ class FaultyStorage(LocalStorage):
 
 
 def _undo(result: object) -> None:
-    """Let go of what a step returned, when its caller will not get it."""
+    """Release what a step returned, when its caller will not get it."""
     if isinstance(result, FileIO):
         result.close()
     elif isinstance(result, HeldLock):
@@ -164,7 +164,7 @@ def install(storage: LocalStorage) -> None:
 
 @contextlib.contextmanager
 def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyStorage]:
-    """Let things go wrong as planned: for all file streams and run folders of this process, until the block ends.
+    """Inject faults into all file streams and run folders of this process, until the block ends.
 
     Files that were open before stay as they are. Stream classes that have a storage of their own do, too.
 
@@ -185,14 +185,14 @@ def inject(plan: FaultPlan | Fault | None) -> Iterator[FaultyStorage]:
 
 
 def record() -> contextlib.AbstractContextManager[FaultyStorage]:
-    """Let nothing go wrong, and record every failpoint that is reached: `storage.hits`."""
+    """Record every failpoint that is reached, without faults: `storage.hits`."""
     return inject(None)
 
 
 def inject_from_env() -> FaultyStorage | None:
-    """Let things go wrong, to the end of the process, as the environment variable `ENV` says; None when it is not set.
+    """Inject the faults of the environment variable `ENV` until the process ends; None when it is not set.
 
-    For a process that a test has started: the test hands the plan over with `FaultPlan.as_env()`.
+    For a process that a test has started: the test passes the plan with `FaultPlan.as_env()`.
     """
     text = os.environ.get(ENV)
     if not text:

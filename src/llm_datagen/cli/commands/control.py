@@ -27,7 +27,7 @@ def cancel(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until everything is saved.")] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for that.")] = 120.0,
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why; shown in its status and log.")
+        str, typer.Option(metavar="TEXT", help="The reason, for its status and log.")
     ] = "llm-datagen cancel",
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
@@ -77,7 +77,9 @@ def reconfigure(
     pipeline_id: IdArgument,
     node: Annotated[
         str | None,
-        typer.Option(metavar="NODE", help="The node: its id, or its number; not needed of one.", show_default=False),
+        typer.Option(
+            metavar="NODE", help="The node: its id, or its number. Not needed if there is only one.", show_default=False
+        ),
     ] = None,
     parallel_size: Annotated[
         int | None, typer.Option(metavar="N", help="Batches in its operator at once, at most.", show_default=False)

@@ -34,14 +34,14 @@ def describe(
         typer.Argument(metavar="FILE.yaml|MODULE:NAME|ID", help="A pipeline, or the id of a run.", show_default=False),
     ],
     form: Annotated[
-        DiagramOption, typer.Option("--format", help="As lines, or as a flowchart in the language of Mermaid.")
+        DiagramOption, typer.Option("--format", help="As lines, or as a Mermaid flowchart.")
     ] = DiagramOption.TEXT,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Draw the streams of a pipeline, and the nodes between them.
+    """Show a diagram of a pipeline: its streams, and the nodes between them.
 
-    No stream is opened, and nothing is run.
+    Opens no stream, and runs nothing.
     """
     with exit_codes(full_traceback=traceback):
         write(describe_pipeline(results_dir or Path(default_results()), pipeline, form.value))
@@ -52,7 +52,7 @@ def status(
     pipeline_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="The id of a run; all runs without.", show_default=False)
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until it ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat it until the run ends.")] = False,
     as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
@@ -66,7 +66,7 @@ def status(
 def errors(
     pipeline_id: IdArgument,
     node: Annotated[
-        str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
+        str | None, typer.Option(metavar="NODE", help="Only this node: its id, or its number.", show_default=False)
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object per line.")] = False,
     as_json: JsonOption = False,
@@ -92,7 +92,7 @@ def verify(
 
     Each source row of a node is exactly one of: kept, filtered, skipped, dead-lettered, pending.
 
-    Exits with 1 when anything is wrong. Nothing is changed. Takes about 100 bytes of memory for each row of a node.
+    Exits with 1 if anything is wrong. Changes nothing. Needs about 100 bytes of memory per row of a node.
     """
     with exit_codes(full_traceback=traceback):
         raise typer.Exit(verify_run(results_dir or Path(default_results()), pipeline_id, as_json=as_json))
@@ -109,9 +109,9 @@ def trace(
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Show what a row came from and what became of it, in every stream of a run.
+    """Show where a row came from and what became of it, in every stream of a run.
 
-    Exits with 1 when there is no such row. Every stream is read as a whole.
+    Exits with 1 if there is no such row. Reads every stream from beginning to end.
     """
     with exit_codes(full_traceback=traceback):
         raise typer.Exit(trace_row(results_dir or Path(default_results()), pipeline_id, row_id, as_json=as_json))
@@ -131,7 +131,7 @@ def logs(
         ),
     ] = None,
     node: Annotated[
-        str | None, typer.Option(metavar="NODE", help="Of one node only: its id, or its number.", show_default=False)
+        str | None, typer.Option(metavar="NODE", help="Only this node: its id, or its number.", show_default=False)
     ] = None,
     since: Annotated[
         str | None,
@@ -145,7 +145,7 @@ def logs(
     log_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The log: this, or that of the run state, or logs/platform.log.", show_default=False
+            metavar="FILE", help="The log: this file, or the run's, or logs/platform.log.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -154,7 +154,7 @@ def logs(
 ) -> None:
     """Show the events of platform.log, or a summary, of one run or of all.
 
-    Rotated files are read as well. The log may still be written to.
+    Reads rotated files, too. A run may still write to the log.
     """
     with exit_codes(full_traceback=traceback):
         results = results_dir or Path(default_results())

@@ -54,7 +54,7 @@ def run(
     settings: SetOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Run a pipeline, and watch it."""
+    """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
         target = find_target(pipeline, parse_settings(settings or []))
         created = target.create(
@@ -77,12 +77,12 @@ def preview(
             "--row",
             min=0,
             metavar="NUMBER",
-            help="A row of the input, from 0, in place of the first ones; more than once if need be.",
+            help="A row of the input, from 0, in place of the first ones. May be given again.",
             show_default=False,
         ),
     ] = None,
     no_calls: Annotated[
-        bool, typer.Option("--no-calls", help="Show the prompts that need no answer, and call no model.")
+        bool, typer.Option("--no-calls", help="Show the prompts that need no answer of a model, and make no calls.")
     ] = False,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -108,7 +108,7 @@ def plan(
     rows: Annotated[
         int, typer.Option("--rows", "-k", min=1, metavar="N", help="How many rows: each node gets so many at most.")
     ] = 20,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Which rows are drawn: equal seeds, equal rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The seed of the sample: equal seeds, equal rows.")] = 0,
     settings: SetOption = None,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,

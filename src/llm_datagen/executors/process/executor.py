@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.base import Outlet
 from llm_datagen.executors.block_result import BlockResult
@@ -49,7 +48,6 @@ class ProcessExecutor:
         processing: how rows are processed. The processes make their own from its settings.
         outlet: where results go.
         workers: processes at most.
-        policy: how often a call that failed is made again.
         may_repeat: whether rows that were in a process that died may be called again.
     """
 
@@ -65,13 +63,12 @@ class ProcessExecutor:
         outlet: Outlet,
         workers: int,
         *,
-        policy: FailurePolicy,
         may_repeat: bool = True,
     ) -> None:
         self._processing = processing
         self._outlet = outlet
         self._may_repeat = may_repeat
-        self._setup = WorkerSetup.of(processing, packed, policy, SLICE_SECONDS)
+        self._setup = WorkerSetup.of(processing, packed, SLICE_SECONDS)
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._changed = threading.Condition()

@@ -38,7 +38,7 @@ class WorkerSetup:
     slice_seconds: float
 
     @classmethod
-    def of(cls, processing: Processing, packed: bytes, policy: FailurePolicy, slice_seconds: float) -> Self:
+    def of(cls, processing: Processing, packed: bytes, slice_seconds: float) -> Self:
         """Return what a worker needs to know to do what `processing` does."""
         return cls(
             sys_path=[str(Path(entry).absolute()) for entry in sys.path],
@@ -50,6 +50,6 @@ class WorkerSetup:
             batch_by=processing.batch_by,
             id_scheme=processing.id_scheme,
             root=processing.root,
-            policy=policy,
+            policy=processing.policy,
             slice_seconds=slice_seconds,
         )

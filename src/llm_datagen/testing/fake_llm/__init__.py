@@ -1,4 +1,4 @@
-"""A server that answers as an LLM endpoint does, on loopback, for tests."""
+"""A fake LLM endpoint on loopback, for tests."""
 
 from llm_datagen.testing.fake_llm.server import FakeLLMServer
 

@@ -1,4 +1,4 @@
-"""What a fake endpoint says: a text of the caller's choice, or an answer that is valid against the request's schema."""
+"""Answers of a fake endpoint: a given text, or an answer that is valid against the request's schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fake endpoint does wrong, and how long it takes: drawn from the seed and the request, never from the clock."""
+"""Faults and latency of a fake endpoint: drawn from the seed and the request, never from the clock."""
 
 from __future__ import annotations
 

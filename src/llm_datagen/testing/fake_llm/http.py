@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as clients of an API speak: a connection that takes requests one after the other."""
+"""The part of HTTP/1.1 that clients of an API use: a connection that takes requests one after the other."""
 
 from __future__ import annotations
 

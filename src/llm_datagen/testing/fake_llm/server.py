@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint for tests: real HTTP, answers of one's choice, faults that a seed decides."""
+"""An OpenAI-compatible endpoint for tests: real HTTP, chosen answers, faults that depend on a seed."""
 
 from __future__ import annotations
 

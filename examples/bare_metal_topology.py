@@ -1,4 +1,4 @@
-"""Reader, node and writer actors, wired by hand under a supervisor of one's own: a diamond.
+"""Reader, node and writer actors, wired by hand under a supervisor of your own: a diamond.
 
     in.jsonl ─► words ─┬─► short.jsonl ─► shout ──► shouted.jsonl ─┬─► merge ─► out.jsonl
                        └─► long.jsonl ──► measure ► measured.jsonl ┘

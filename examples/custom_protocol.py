@@ -1,4 +1,4 @@
-"""A protocol of one's own: JSON lines in gzip files, ``gzip://rows.jsonl.gz``, as the input and the output of a run.
+"""A protocol of your own: JSON lines in gzip files, ``gzip://rows.jsonl.gz``, as the input and the output of a run.
 
 docs/how-to/add-a-protocol.md explains it. Run it with ``python custom_protocol.py [DIRECTORY]``; without a directory it
 works in a temporary one.

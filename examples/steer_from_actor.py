@@ -1,4 +1,4 @@
-"""An actor of one's own keeps a run within a budget: it hears what calls use, pauses the run, and cancels it.
+"""An actor of your own keeps a run within a budget: it hears what calls use, pauses the run, and cancels it.
 
 Later, somebody grants more, and the actor sends a Resume: the run goes on where it stopped, and pays for no row twice.
 

@@ -1,4 +1,4 @@
-"""Critique and revise: a first answer, what is wrong with it, and a better one. Three calls a row.
+"""Critique and revise: a first answer, what is wrong with it, and a better one. Three calls per row.
 
 Run it with ``python examples/recipes/critique_and_revise.py``; `endpoint` says where the model is.
 critique_and_revise.yaml is the same without a line of Python around it.

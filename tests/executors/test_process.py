@@ -608,7 +608,7 @@ def test_workers_end_at_once_when_the_engine_is_killed_also_in_the_middle_of_a_c
         assert len(workers) == 2
         job.kill()
         job.wait()
-        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=5)
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 @pytest.mark.process
@@ -623,4 +623,4 @@ def test_ctrl_c_is_for_the_engine_which_lets_the_calls_end_and_saves_them(tmp_pa
     assert "worker" not in err
     assert re.search("KeyboardInterrupt", err)
     rows = (tmp_path / "out.jsonl").read_text().splitlines()
-    assert 1 <= len(rows) <= 3
+    assert 1 <= len(rows) < 50

@@ -486,7 +486,7 @@ HOLDER = """
 import sys, time
 from llm_datagen import UnifiedPipeline
 def same(item):
-    time.sleep(0.02)
+    time.sleep(0.02 if item["n"] < 100 else 600)  # it is killed before it is over
     return item
 same.version = "an instrument"
 folder = sys.argv[1]

@@ -319,5 +319,5 @@ def test_a_full_queue_blocks_the_workers_and_says_so(bench: Bench) -> None:
     # Held by the writer: 10. With each of two workers: a task, which is never larger than the queue.
     assert max(ahead) <= 10 + 2 * 10
     events = [line["event"] for line in bench.log_lines()]
-    assert 1 <= events.count("[Backpressure]") <= 5
+    assert 1 <= events.count("[Backpressure]") < 400 / 10  # at most one a second, however long it takes
     assert events.count("[Backpressure Over]") == events.count("[Backpressure]")

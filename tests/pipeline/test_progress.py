@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -100,12 +102,22 @@ def test_at_a_terminal_a_table_is_drawn_on_standard_error(tmp_path: Path) -> Non
     write_jsonl(tmp_path / "in.jsonl", numbered(50))
     screen, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    parts: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # nobody has the terminal open any more
+            while part := os.read(screen, 65536):
+                parts.append(part)
+
     with Program(["-c", SCRIPT], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal) as program:
+        os.close(terminal)
+        reader = threading.Thread(target=read)
+        reader.start()
         said, _ = program.communicate(PATIENCE_SECONDS)
-    assert program.returncode == 0
-    drawn = os.read(screen, 65536).decode()
+        reader.join()
     os.close(screen)
-    os.close(terminal)
+    assert program.returncode == 0
+    drawn = b"".join(parts).decode()
     assert said.startswith("<RunReport a: completed after ")
     assert "rows/s" in drawn
     assert "50/50" in drawn

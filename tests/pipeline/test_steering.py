@@ -37,7 +37,7 @@ from llm_datagen.messages import (
     UsageReported,
 )
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered
+from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered, until_cancelled
 from .listening import Listener
 
 
@@ -206,6 +206,8 @@ def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:
 
     def work(item: Any, ctx: Any) -> Any:
         ctx.report_usage({"model": "m", "tokens": 1})
+        if item["n"] == 10_000:  # the run is not over before it is cancelled
+            until_cancelled(ctx)
         return item
 
     pipeline = bench.pipeline([work, lambda item: item], streaming=True).create("a")

@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pykka
 import pytest
 
-from llm_datagen import MemoryStream, NodeFailedError, RunReport, Status
+from llm_datagen import INodeContext, MemoryStream, NodeFailedError, RunReport, Status
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.executors import event_loop
 from llm_datagen.messages import GetStatus, Stalled, Subscribe
@@ -24,7 +23,7 @@ from llm_datagen.runs.status import NodeReport
 from llm_datagen.testing import Fault, RecordingHooks, inject
 
 from ..actors.helpers import SteppingClock, go_by
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
+from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, until_cancelled
 from .helpers import PoisonError, check_counts, double, ledger_of, some_children
 
 GRACE = 0.1
@@ -140,16 +139,23 @@ def test_a_failure_does_not_wait_longer_than_the_grace_either(bench: Bench, hang
     assert bench.image("a")["status"] == "failed"
 
 
-def test_a_call_that_ends_within_the_grace_is_saved(bench: Bench, hang: Hang) -> None:
+def test_a_call_that_ends_within_the_grace_is_saved(bench: Bench) -> None:
     """M7: what is dispatched ends, and is committed; nothing is said of any grace."""
     bench.give(numbered(20))
-    pipeline = bench.pipeline([hang.plain], grace=60).create("a")
+    here = threading.Event()
+
+    def work(row: Any, ctx: INodeContext) -> Any:
+        if row["n"] == 7:
+            here.set()
+            until_cancelled(ctx)
+        return row
+
+    pipeline = bench.pipeline([work], grace=60).create("a")
     pipeline.start()
-    eventually(lambda: hang.hanging)
+    assert here.wait(PATIENCE_SECONDS)
     pipeline.cancel()
-    time.sleep(0.05)
-    hang.gate.set()
     report = pipeline.wait(PATIENCE_SECONDS)
+    assert report is not None
     assert report.status == Status.CANCELED
     assert [row["n"] for row in lines(bench.output)] == list(range(8))
     assert "[Grace Over]" not in bench.log.read_text()

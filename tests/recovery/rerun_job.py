@@ -1,17 +1,13 @@
-"""Does runs again with edited operators, each in a forked process that is killed (SIGKILL) at a step on the disk."""
+"""Does a run again with edited operators, in a process that is killed (SIGKILL) at a step on the disk."""
 
 from __future__ import annotations
 
-import gc
 import itertools
-import json
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
-
-import structlog  # noqa: F401 - before any fork: each child would import it
 
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -37,21 +33,7 @@ def kill_at(at: int) -> None:
         setattr(LocalStorage, name, deadly(getattr(LocalStorage, name)))
 
 
-def main() -> None:
-    """Take a job from each line of the standard input, and answer with its exit status."""
-    gc.freeze()
-    for request in sys.stdin:
-        folder, dead_letters, at = json.loads(request)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                kill_at(at)
-                line(Bench(Path(folder)), steps(dead_letters)).resume("a", on_change="rerun").run()
-                os._exit(0)
-            finally:
-                os._exit(1)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    folder, marks, at = sys.argv[1:]
+    kill_at(int(at))
+    line(Bench(Path(folder)), steps(marks)).resume("a", on_change="rerun").run()

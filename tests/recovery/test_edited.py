@@ -7,9 +7,7 @@ import functools
 import itertools
 import json
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from llm_datagen import (
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 
+from .. import programs
 from ..pipeline import parts
 from ..support import Bench, lines, numbered, write_jsonl
 from .edited_steps import CALLS, Step, Trouble, line, steps
@@ -275,35 +274,15 @@ def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
     pytest.fail("it dies at every step")
 
 
-@pytest.fixture(scope="module")
-def kill_rerun() -> Iterator[Callable[[Bench, str, int], int]]:
-    """Does a run again in a process that is killed at a disk step; returns its exit status."""
-    job = subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.rerun_job"],
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert job.stdin is not None
-    assert job.stdout is not None
-    stdin, stdout = job.stdin, job.stdout
-
-    def kill(bench: Bench, dead_letters: str, at: int) -> int:
-        stdin.write(json.dumps([str(bench.folder), dead_letters, at]) + "\n")
-        stdin.flush()
-        return int(stdout.readline())
-
-    yield kill
-    job.communicate()
-    assert job.returncode == 0
+def kill_rerun(bench: Bench, after: str, at: int) -> int:
+    """Do a run again in a process that is killed at a disk step; return its exit status."""
+    command = ["-m", f"{__package__}.rerun_job", bench.folder, after, at]
+    return programs.run(command, cwd=Path(__file__).parents[2]).returncode
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
-def test_a_rerun_that_is_killed_is_never_a_mixture(
-    bench: Bench, kill_rerun: Callable[[Bench, str, int], int], after: str
-) -> None:
+def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> None:
     """SIGKILL before every 29th of the disk's steps of a rerun, from the first to the last."""
     killed = 0
     for at in itertools.count(0, 29):

@@ -212,7 +212,7 @@ def test_sixty_kills(tmp_path: Path, jobs: Jobs, config: dict[str, Any], seed: i
 @pytest.mark.parametrize("kind", ["item", "async", "batch"])
 def test_a_run_that_is_killed_while_it_is_paused_goes_on_with_a_resume(tmp_path: Path, jobs: Jobs, kind: str) -> None:
     """M21, M30: no call was made between the answer and the kill; a resume is not paused, and gives the right rows."""
-    job: dict[str, Any] = {"folder": str(tmp_path), "kind": kind, "nap": 0.002, "pause_at": 60}
+    job: dict[str, Any] = {"folder": str(tmp_path), "kind": kind, "nap": 0.002, "pause_at": 60, "hang_at": 150}
     write_jsonl(tmp_path / "in.jsonl", numbered(200))
     Path(tmp_path / "calls").touch()
     pid = jobs.start(job)
@@ -222,6 +222,6 @@ def test_a_run_that_is_killed_while_it_is_paused_goes_on_with_a_resume(tmp_path:
     assert Path(tmp_path / "calls").read_text() == made
     eventually(lambda: json.loads((tmp_path / "results" / "job" / "runtime.json").read_bytes())["paused"])
     jobs.kill(pid)
-    del job["pause_at"]
+    del job["pause_at"], job["hang_at"]
     assert jobs.run({**job, "resume": True, "nap": 0.0}) == 0, said(job)
     check_rows(job, 200)

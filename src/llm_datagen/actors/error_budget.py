@@ -1,4 +1,4 @@
-"""Rows that failed: how many, whether the node survives it, and how they are done with."""
+"""The error budget of a node: how many rows failed, whether the node goes on, and the result of such rows."""
 
 from __future__ import annotations
 

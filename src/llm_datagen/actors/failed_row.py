@@ -1,4 +1,4 @@
-"""Which row failed a run: what people are told of it."""
+"""Which row failed a run: as people are shown it."""
 
 from __future__ import annotations
 

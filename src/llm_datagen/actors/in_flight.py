@@ -127,7 +127,7 @@ class InFlight:
         return sum(len(block.records) for block in self._begun())
 
     def ids_begun(self) -> tuple[Id, ...]:
-        """Return the ids of the first rows that the workers have: the only time that a node looks into rows."""
+        """Return the ids of the first rows that the workers have: the only time that a node reads rows."""
         ids: list[Id] = []
         for block in self._begun():
             for number, record in enumerate(block.records[: IDS_SHOWN - len(ids)]):

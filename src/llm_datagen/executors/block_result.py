@@ -1,4 +1,4 @@
-"""What a worker gives back: outcomes are data."""
+"""The result of a block: what a worker gives back. Outcomes are data."""
 
 from __future__ import annotations
 

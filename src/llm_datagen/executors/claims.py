@@ -1,4 +1,4 @@
-"""Claims: how a worker and the node agree which rows of a task were begun, without a lock for each row."""
+"""Claims: how a worker and the node agree which rows of a task were begun, without a lock per row."""
 
 from __future__ import annotations
 

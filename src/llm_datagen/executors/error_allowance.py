@@ -1,4 +1,4 @@
-"""How many rows may fail still: so that workers go on after failures without asking the node each time."""
+"""The error allowance: how many more rows may fail. With it, workers go on after failures without asking the node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHARE_ROWS = 100
 
 
 class Allowance(Protocol):
-    """Whom a worker asks. Any thread."""
+    """What a worker asks before it goes on after a failure. Any thread."""
 
     def take(self, rows: int, settled: int) -> bool:
         """Return whether a worker may go on after `rows` that failed, behind `settled` others of its task."""

@@ -1,4 +1,4 @@
-"""The engine, as a worker process sees it: whom it tells of its calls, and asks for what only the engine has."""
+"""The engine, as a worker process sees it: it gets reports, and answers what only the engine knows."""
 
 from __future__ import annotations
 

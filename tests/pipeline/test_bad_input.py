@@ -616,7 +616,7 @@ def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
     """M9: the error says which call is missing."""
     with pytest.raises(ConfigError, match="bind_io"):
         UnifiedNode("n").set_operator(same).run()
-    with pytest.raises(ConfigError, match="set_processor"):
+    with pytest.raises(ConfigError, match="set_operator"):
         UnifiedNode("n").bind_io(f"jsonl://{tmp_path}/a.jsonl", f"jsonl://{tmp_path}/b.jsonl").run()
     with pytest.raises(ConfigError, match="input_bus"):
         UnifiedNode("n").bind_io(3, "jsonl://x")  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from llm_datagen import (
     UnifiedNode,
     UnifiedNodePipeline,
 )
+from llm_datagen.errors import ResumeWarning
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
@@ -88,6 +89,32 @@ def test_branches_of_a_router_come_together_under_the_ids_that_they_have(bench: 
     found = {(row.where, row.state) for row in trace(bench.image("a"), 7) if row.where in {"even", "odd", "merge"}}
     assert found == {("odd", "row"), ("merge", "row")}
     assert pipeline(bench, *nodes).resume("a").run().rows_out == 60
+
+
+def test_ids_of_several_inputs_are_kept_or_renamed_as_the_user_says(bench: Bench, recwarn: Any) -> None:
+    """M14: "keep" only where it is sure that no two are the same; a resume does not take another word."""
+    bench.give(numbered(20))
+    merge, *before = diamond(bench, routed=True)
+    inputs = {"even": f"csv://{bench.folder}/even.csv", "odd": f"jsonl://{bench.folder}/odd.jsonl"}
+
+    def renamed(ids: Any) -> UnifiedNode:
+        return UnifiedNode("merge").bind_io(inputs, merge.output.uri, ids=ids).set_operator(merge.operator)
+
+    pipeline(bench, *before, renamed("rename")).create("a").run()
+    rows = {row["_i"] for row in stored(merge.output.uri)}
+    assert rows == {f"{n}_{'odd' if n % 2 else 'even'}" for n in range(20)}
+    kept = pipeline(bench, *before, renamed("keep"))
+    assert kept.resume("a").run().rows_out == 20
+    (told,) = [str(one.message) for one in recwarn if issubclass(one.category, ResumeWarning)]
+    assert "goes on with input_uri='merge://named?" in told
+    assert {row["_i"] for row in stored(merge.output.uri)} == rows
+    merge, *before = diamond(bench, routed=False)
+    with pytest.raises(ConfigError, match=r"node merge: ids=\"keep\": rows of 'even' and 'odd' may have the same id"):
+        pipeline(bench, *before, renamed("keep"))
+    with pytest.raises(ConfigError, match="ids must be one of 'keep', 'rename', not 'other'"):
+        renamed("other")
+    with pytest.raises(ConfigError, match="node one: ids='keep' is for several inputs"):
+        UnifiedNode("one").bind_io("a.jsonl", "b.jsonl", ids="keep")
 
 
 @pytest.mark.parametrize(

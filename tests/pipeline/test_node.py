@@ -443,7 +443,7 @@ def test_nodes_that_are_not_ready_are_named(bench: Bench) -> None:
     """M9: a pipeline wires nothing: what a node lacks is said of that node."""
     with pytest.raises(ConfigError, match=r"lonely.*bind_io"):
         run(bench, [UnifiedNode("lonely").set_processor(same)])
-    with pytest.raises(ConfigError, match=r"idle.*set_processor"):
+    with pytest.raises(ConfigError, match=r"idle.*set_operator"):
         run(bench, [UnifiedNode("idle").bind_io("jsonl://x.jsonl", "jsonl://y.jsonl")]).create("a")
 
 

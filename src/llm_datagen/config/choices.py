@@ -18,6 +18,9 @@ InputIds = Literal["keep", "refuse", "drop"]
 Nan = Literal["error", "null"]
 """What becomes of NaN and the infinities in an input."""
 
+MergeIds = Literal["keep", "rename"]
+"""Whether rows of several inputs keep their ids, or are named after their input."""
+
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]

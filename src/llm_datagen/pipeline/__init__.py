@@ -6,7 +6,7 @@
 * `stored`, `opening`, `node_opening`: a run is created, resumed, and opened
 * `binding`, `topology`, `disjoint_ids`, `fan_in`, `fan_out`: how nodes and streams are joined
 * `run`, `runners`, `progress`: a run that goes on
-* `resume_checks`, `operator_changes`, `changed_steps`, `rerun`: what must hold before a run goes on
+* `resume_checks`, `ignored`, `operator_changes`, `changed_steps`, `rerun`: what must hold before a run goes on
 """
 
 from llm_datagen.pipeline.node import UnifiedNode

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from llm_datagen.config import BatchBy, DataConfig, FailurePolicy, WriterConfig, node_settings, plain
+from llm_datagen.config import (
+    BatchBy,
+    DataConfig,
+    FailurePolicy,
+    MergeIds,
+    WriterConfig,
+    check_choice,
+    node_settings,
+    plain,
+)
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
 from llm_datagen.operators import FunctionOperator, Operator, as_operator, batch_by_of, operator_name
@@ -35,6 +44,7 @@ class Binding:
         self.writer_config = WriterConfig.of(settings["writer_config"])
         self.policy = FailurePolicy.of(settings)
         self.root: RootNames | None = None
+        self.ids: MergeIds | None = None
         self._operator: Any = None
         self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}
@@ -48,6 +58,7 @@ class Binding:
         output_bus: Stream | str | Mapping[str, Stream | str],
         *,
         route: Rule | None = None,
+        ids: MergeIds | None = None,
     ) -> Self:
         """Say where the node reads and writes: streams, or URIs.
 
@@ -57,10 +68,12 @@ class Binding:
 
         Args:
             input_bus: what is read; several as a list, which is named in0, in1, …; or a stream for each name. A name
-                is letters, digits and dashes. Where rows of two inputs may have the same id, all are named after their
-                input: row 7 of `left` is ``7_left``.
+                is letters, digits and dashes.
             output_bus: what is written; or a stream for each name.
             route: given a row that is no `Route`, returns the name of its output; None drops the row.
+            ids: of several inputs. "rename": all rows are named after their input: row 7 of `left` is ``7_left``.
+                "keep": they keep their ids; refused where rows of two inputs may have the same one. None: they keep
+                them where no two can have the same one, else they are renamed.
 
         Returns:
             The node.
@@ -84,6 +97,9 @@ class Binding:
         outputs = list(self._named_outputs.values()) or [self._output]
         for stream in (self._output, *outputs):
             stream.anchor()
+        if ids is not None:
+            check_choice("ids", ids, MergeIds)
+        self.ids = ids
         self._named_inputs = {}
         if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
@@ -91,6 +107,10 @@ class Binding:
             check_inputs(self.node_id, self._named_inputs)
             self._input = merged_beside(outputs[0]).with_data(DataConfig.of(self.settings["data_config"]))
         else:
+            if ids is not None and not isinstance(input_bus, MergedStream):
+                raise ConfigError(
+                    f"node {self.node_id}: ids={ids!r} is for several inputs: give a list of them, or a dict"
+                )
             self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
         sources: list[Source] = [self._input, *self._named_inputs.values()]
         for stream in (stream for source in sources for stream in streams_of(source)):
@@ -134,7 +154,7 @@ class Binding:
             ConfigError: when none was set.
         """
         if self._operator is None:
-            raise ConfigError(f"node {self.node_id} has no operator; call set_processor() first")
+            raise ConfigError(f"node {self.node_id} has no operator; call set_operator() first")
         if self._named_outputs:
             return RoutingOperator(self._operator, list(self._named_outputs), self._rule)
         return self._operator

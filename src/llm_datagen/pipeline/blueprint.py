@@ -10,17 +10,17 @@ from llm_datagen.config import NodeConfig
 from llm_datagen.errors import OperatorMismatchError
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.changed_steps import has_same_steps, line_of
-from llm_datagen.pipeline.line_settings import as_plain, pipeline_settings
-from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, run_state_of_nodes
-from llm_datagen.pipeline.operator_changes import Entry
-from llm_datagen.pipeline.resume_checks import (
+from llm_datagen.pipeline.ignored import (
     ignored_ends,
     ignored_node_configs,
     ignored_node_settings,
     ignored_settings,
     ignored_uris,
 )
+from llm_datagen.pipeline.line_settings import as_plain, pipeline_settings
+from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, run_state_of_nodes
+from llm_datagen.pipeline.operator_changes import Entry
 from llm_datagen.pipeline.run import Note, Run
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.export import exporters_of

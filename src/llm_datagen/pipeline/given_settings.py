@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, signature
 from typing import Any, TypeVar, cast, get_type_hints
@@ -44,14 +44,3 @@ def takes_settings(table: type) -> Callable[[Init], Init]:
 
 def _told(each: Any) -> str:
     return f"{each.unit} {each.text}" if each.unit else str(each.text)
-
-
-def given_names(settings: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of settings that are given; of those that are a mapping, also those in it: ``name['key']``."""
-    inner = {setting_name(name, key) for name, value in settings.items() if isinstance(value, Mapping) for key in value}
-    return frozenset(settings) | inner
-
-
-def setting_name(name: str, key: str) -> str:
-    """Return what a setting within another one is called."""
-    return f"{name}[{key!r}]"

@@ -86,7 +86,8 @@ class UnifiedNode(Binding):
         uri = MergedStream.uri_of(naming, {name: stream.uri for name, stream in self._named_inputs.items()})
         merged = self.input
         assert isinstance(merged, Stream)
-        return node.bind_io(uri, merged).set_operator(Merger(list(self._named_inputs)))
+        node.bind_io(uri, merged).ids = self.ids
+        return node.set_operator(Merger(list(self._named_inputs)))
 
     def _selector(self, name: str, output: Stream) -> UnifiedNode:
         node = UnifiedNode(

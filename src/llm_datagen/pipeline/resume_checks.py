@@ -8,13 +8,9 @@ from typing import Any
 
 from llm_datagen.config import (
     FailurePolicy,
-    NodeConfig,
     OnError,
-    SettingsGroup,
     check_count,
     check_rate,
-    checked,
-    plain,
 )
 from llm_datagen.errors import (
     ConfigError,
@@ -24,30 +20,13 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.operators import operator_name
-from llm_datagen.pipeline.given_settings import given_names, setting_name
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import Note
-from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.export import is_export
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.streams import FileStream, Fingerprint, StreamFactory
+from llm_datagen.streams import FileStream, Fingerprint
 from llm_datagen.streams.source import size_of, streams_of
-
-_NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
-"""What a run state has besides settings: `check_operators`, `ignored_ends` and `ignored_uris` look at these."""
-
-_WAYS = (
-    (
-        {"on_error", "max_errors"},
-        "resume(on_error=, max_errors=) changes these, or resume --on-error, --max-errors",
-    ),
-    (
-        {"parallel_size", "rate"},
-        "resume(parallel_size=, rate=) changes these, or resume --parallel-size, --rate; while it runs, Reconfigure",
-    ),
-)
-"""Settings of a run that can be changed, and how."""
 
 
 def check_operators(run_state: dict[str, Any], operators: list[Any]) -> None:
@@ -64,142 +43,6 @@ def check_operators(run_state: dict[str, Any], operators: list[Any]) -> None:
             "that, or resume it again: resume() says what changed, and what can be done (an operator that was renamed "
             "keeps its identity with name='the old name')"
         )
-
-
-def ignored_ends(input_uri: str | None, output_uri: str | None, run_state: Mapping[str, Any]) -> list[Note]:
-    """Return which of the two ends of a line the code gives otherwise than its run state has them."""
-    ignored = []
-    ends = (("input_uri", input_uri, run_state["nodes"][0]), ("output_uri", output_uri, run_state["nodes"][-1]))
-    for name, uri, entry in ends:
-        used = (entry[name], run_state["config"].get(name))  # a node's config may have replaced what the code gives
-        if uri is not None and not any(known and _are_same_place(uri, known) for known in used):
-            ignored.append(_ignored(run_state, entry, name, uri))
-    return ignored
-
-
-def ignored_settings(
-    settings: Mapping[str, Any], defaults: Mapping[str, Any], given: Mapping[str, Any], run_state: Mapping[str, Any]
-) -> list[Note]:
-    """Return which settings the code gives otherwise than the run state has them.
-
-    Args:
-        settings: the settings of the code.
-        defaults: what they are when they are not given.
-        given: those that the code gives, also as their defaults.
-        run_state: the run state.
-    """
-    names = given_names(given)
-    said, usual, created = _flat(settings), _flat(defaults), _flat(run_state["config"])
-    nodes = [_flat(entry) for entry in run_state["nodes"]]
-    # A node's config, or resume(on_error=), may have replaced what the code gives.
-    used = {name: nodes[0].get(name, value) for name, value in created.items()}
-    ignored = {
-        name: value
-        for name, value in said.items()
-        if name in used
-        and value not in (used[name], created[name])
-        and (name in names or value != usual.get(name))
-        and not any(name in node and node[name] == value for node in nodes)
-    }
-    return _unused(f"run {run_state['pipeline_id']!r}", run_state["nodes"][0]["node_id"], ignored, used)
-
-
-def ignored_node_settings(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[Note]:
-    """Return which settings of nodes the code gives otherwise than the run state of nodes wired by hand has them."""
-    entries = {entry["node_id"]: _flat(entry) for entry in run_state["nodes"]}
-    notes = []
-    for node in given:
-        names = given_names(node.given)
-        used, usual = entries[node.node_id], _flat(_usual_of_nodes())
-        said = _flat({**node.config(), "id_scheme": node.settings["id_scheme"], "follow_input": node.follow_input})
-        ignored = {
-            name: value
-            for name, value in said.items()
-            if name in used and value != used[name] and (name in names or value != usual.get(name))
-        }
-        notes += _unused(f"{node.node_id} of run {run_state['pipeline_id']!r}", node.node_id, ignored, used)
-    return notes
-
-
-def ignored_node_configs(
-    configs: Sequence[NodeConfig | Mapping[str, Any] | None], run_state: Mapping[str, Any]
-) -> list[Note]:
-    """Return what the code's `node_configs` give otherwise than the run state of a line has it."""
-    notes = []
-    for config, entry in zip(configs, run_state["nodes"], strict=False):
-        settings = _given_in(config)
-        used = _flat(entry)
-        ignored = {name: value for name, value in _flat(settings).items() if name in used and value != used[name]}
-        notes += [
-            _ignored(run_state, entry, name, settings[name])
-            for name in ("input_uri", "output_uri")
-            if name in settings and not _are_same_place(settings[name], entry[name])
-        ]
-        notes += _unused(f"{entry['node_id']} of run {run_state['pipeline_id']!r}", entry["node_id"], ignored, used)
-    return notes
-
-
-def _given_in(config: NodeConfig | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a node's config gives, as a run state has it: None means that it does not."""
-    settings = NodeConfig.of(config).given()
-    for name, value in settings.items():
-        if isinstance(value, SettingsGroup):
-            given = config.get(name) if isinstance(config, Mapping) else None
-            whole = value.as_dict()
-            settings[name] = {key: whole[key] for key in given} if isinstance(given, Mapping) else whole
-    return settings
-
-
-def _usual_of_nodes() -> dict[str, Any]:
-    """Return the settings of a node that was given none."""
-    return plain(checked(NodeAloneSettings, {}, "UnifiedNode"))
-
-
-def _unused(who: str, node_id: str, ignored: Mapping[str, Any], used: Mapping[str, Any]) -> list[Note]:
-    if not ignored:
-        return []
-    ways = "".join(f". {way}" for names, way in _WAYS if names & set(ignored))
-    text = (
-        f"{who} goes on with {', '.join(f'{name}={used[name]!r}' for name in ignored)}, as its "
-        f"run state says; the code gives {', '.join(f'{name}={value!r}' for name, value in ignored.items())}, which is "
-        f"not used: a resume takes its settings from the run state{ways}. For other ones, create another run"
-    )
-    return [Note(node_id, text)]
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by name, those of `writer_config` and `data_config` one by one."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= {setting_name(name, key): each for key, each in value.items()}
-        elif name not in _NO_SETTINGS:
-            flat[name] = value
-    return flat
-
-
-def ignored_uris(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[Note]:
-    """Return the streams of nodes that the code wires otherwise than the run state has them."""
-    entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
-    ignored = []
-    for node in given:
-        entry = entries[node.node_id]
-        for name, uri in (("input_uri", node.input.uri), ("output_uri", node.output.uri)):
-            if not _are_same_place(uri, entry[name]):
-                ignored.append(_ignored(run_state, entry, name, uri))
-    return ignored
-
-
-def _are_same_place(uri: str, other: str) -> bool:
-    return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places
-
-
-def _ignored(run_state: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Note:
-    text = (
-        f"run {run_state['pipeline_id']!r} goes on with {name}={entry[name]!r}, as its run state says; the code gives "
-        f"{given!r}, which is not used: a resume takes its paths from the run state. For other ones, create another run"
-    )
-    return Note(entry["node_id"], text)
 
 
 def change_policy(run_state: dict[str, Any], on_error: OnError | None, max_errors: int | float | None) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import llm_datagen
+
 from .. import programs
 from .pages import DOCS, Block, blocks_of
 from .shell import clean_environment
@@ -20,6 +22,11 @@ PAGES = sorted([*DOCS.rglob("*.md"), README])
 TUTORIALS = DOCS / "tutorials"
 PROGRAMS: dict[str, list[str]] = {"python": [], "llm-datagen": ["-m", "llm_datagen.cli"]}
 """Commands of sessions that are Python programs, and what `python` is given for them."""
+
+SOURCE = Path(llm_datagen.__file__).parent
+ROOMS = "|".join(sorted(path.name for path in SOURCE.iterdir() if path.is_dir() and path.name[0] != "_"))
+NAMED = re.compile(rf"`((?:tests|examples|docs|{ROOMS})/[\w/]+(?:\.py)?)`")
+"""Files and folders of the repository, and modules of the package, as pages name them."""
 
 PAGES_WITH_PROGRAMS = [page for page in PAGES if any(block.info for block in blocks_of(page))]
 
@@ -76,6 +83,13 @@ def test_links_on_a_page_lead_somewhere(page: Path) -> None:
         assert file.exists(), f"{page.name} links to {target}, which is not there"
         if anchor:
             assert anchor in _anchors(file), f"{page.name} links to {target}; that heading is not there"
+
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "CONTRIBUTING.md"], ids=_name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    for name in NAMED.findall(page.read_text(encoding="utf-8")):
+        places = [root / f"{name}{ending}" for root in (DOCS.parent, SOURCE) for ending in ("", ".py")]
+        assert any(place.exists() for place in places), f"{page.name} names {name}, which is not there"
 
 
 def _anchors(page: Path) -> set[str]:

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,10 @@ from rich.text import Text
 from llm_datagen.testing import FakeLLMServer, Latency
 
 PICTURE = Path(__file__).with_name("live-table.svg")
-COLUMNS, LINES = 100, 40
+COLUMNS, LINES = 110, 40
 ROWS = 3_000
-SECONDS_TO_CTRL_C = 6.0
+ROWS_TO_CTRL_C = 1_100
+"""Ctrl+C comes when so many questions are written."""
 PIPELINE = """
 input_uri: jsonl://documents.jsonl
 output_uri: jsonl://questions.jsonl
@@ -95,7 +95,7 @@ def screen(output: str) -> list[str]:
     return lines
 
 
-def at_terminal(*arguments: str, folder: Path, url: str, ctrl_c_after: float | None = None) -> list[str]:
+def at_terminal(*arguments: str, folder: Path, url: str, ctrl_c_after: int | None = None) -> list[str]:
     """Run the command line in a pseudo-terminal; return what that shows in the end."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
@@ -105,12 +105,14 @@ def at_terminal(*arguments: str, folder: Path, url: str, ctrl_c_after: float | N
         cwd=folder, env={**os.environ, **environment}, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
-    if ctrl_c_after is not None:
-        threading.Timer(ctrl_c_after, process.send_signal, [signal.SIGINT]).start()
     output = b""
     with contextlib.suppress(OSError):  # Linux says by an error that nobody has the other end any more
         while data := os.read(ours, 65536):
             output += data
+            done = re.findall(r"WriteQuest[^\n]*?([\d,]+)/", output.decode(errors="ignore"))
+            if ctrl_c_after is not None and done and int(done[-1].replace(",", "")) >= ctrl_c_after:
+                process.send_signal(signal.SIGINT)
+                ctrl_c_after = None
     process.wait()
     os.close(ours)
     return [f"\x1b[1m$ llm-datagen {' '.join(arguments)}\x1b[0m", *screen(output.decode())]
@@ -128,7 +130,7 @@ def main() -> None:
         (folder / "steps.py").write_text(STEPS)
         begun = at_terminal(
             "run", "questions.yaml", "--id", "questions",
-            folder=folder, url=server.base_url, ctrl_c_after=SECONDS_TO_CTRL_C,
+            folder=folder, url=server.base_url, ctrl_c_after=ROWS_TO_CTRL_C,
         )  # fmt: skip
         ended = at_terminal("resume", "questions", folder=folder, url=server.base_url)
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)

@@ -92,13 +92,13 @@ def test_a_tasks_length_follows_what_the_executor_says_a_task_should_take() -> N
 
 
 def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
-    """M10: a worker that has ended one finds the next one there; those of a cheap one wait one at a time."""
-    known = AdaptiveChunking(16, 1, 10_000, spare=2, may_queue=True)
+    """M10: a worker that has ended one finds the next one there."""
+    known = AdaptiveChunking(16, 1, 10_000, spare=2)
     assert known.tasks == chunking.FIRST_WORKERS
     known.open_up()
     assert known.tasks == 16 + 2
     known.learn(1000, 1e-3)
-    assert known.tasks == 16 + 1
+    assert known.tasks == 16
     known.slow_down()
     assert known.tasks == 16 + 2
     never = AdaptiveChunking(16, 1, 10_000)
@@ -106,9 +106,9 @@ def test_tasks_of_a_slow_operator_may_wait_for_one_of_many_workers() -> None:
     assert never.tasks == 16
 
 
-def gil_bound(concurrency: int = 16, *, may_queue: bool = True) -> AdaptiveChunking:
+def gil_bound(concurrency: int = 16) -> AdaptiveChunking:
     """Return the chunking of a cheap operator on threads."""
-    known = AdaptiveChunking(concurrency, 1, 10_000, may_queue=may_queue, is_gil_bound=True)
+    known = AdaptiveChunking(concurrency, 1, 10_000, is_gil_bound=True)
     known.learn(1000, 1e-3)
     return known
 
@@ -119,21 +119,21 @@ def test_a_cheap_operator_that_computes_has_two_threads(monkeypatch: pytest.Monk
     known = gil_bound()
     for _ in range(50):
         known.learn(1000, 1e-3, 0.5e-3)  # each has the lock for half of its time
-    assert known.tasks == chunking.FIRST_WORKERS + 1
+    assert known.tasks == chunking.FIRST_WORKERS
     assert AdaptiveChunking(1, 1, 10_000, is_gil_bound=True).tasks == 1
 
 
 def test_a_cheap_operator_that_gives_up_the_lock_has_a_thread_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """M10: as NumPy does; they compute all the time, and are not seen to stand in each other's way."""
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    known = gil_bound(may_queue=False)
+    known = gil_bound()
     seen = []
     for _ in range(50):
         known.learn(1000, 1e-3, 1e-3)
         seen.append(known.tasks)
     assert seen[0] == chunking.FIRST_WORKERS, "one look is not enough"
     assert seen[-1] == 5
-    few = gil_bound(3, may_queue=False)
+    few = gil_bound(3)
     for _ in range(50):
         few.learn(1000, 1e-3, 1e-3)
     assert few.tasks == 3
@@ -144,7 +144,7 @@ def test_a_cheap_operator_that_waits_has_all_that_it_may_have() -> None:
     known = gil_bound()
     for _ in range(20):
         known.learn(1000, 1e-3, 0.01e-3)
-    assert known.tasks == 16 + 1
+    assert known.tasks == 16
 
 
 def test_a_call_that_takes_long_frees_the_rows_behind_it_until_more_is_known() -> None:

@@ -44,7 +44,6 @@ class AdaptiveChunking:
         step: rows per call.
         queue_size: rows that the writer holds, at most; a task is never larger.
         spare: tasks of a slow operator that may wait for one of many workers, so that none is idle between two tasks.
-        may_queue: whether a task of a cheap operator may wait for a worker.
         is_gil_bound: whether workers that compute hold one another up.
         task_seconds: how long a task of a cheap operator should take; half of that is a slow call, with its own task.
     """
@@ -56,13 +55,11 @@ class AdaptiveChunking:
         queue_size: int,
         *,
         spare: int = 0,
-        may_queue: bool = False,
         is_gil_bound: bool = False,
         task_seconds: float = TASK_SECONDS,
     ) -> None:
         self._concurrency = concurrency
         self._spare = spare
-        self._may_queue = may_queue
         self._is_gil_bound = is_gil_bound
         self._cheap_workers = FIRST_WORKERS
         self._share = 0.5
@@ -73,9 +70,9 @@ class AdaptiveChunking:
         self._seconds_per_call: float | None = None
         self._calls = 1
 
-    def resize(self, concurrency: int, *, spare: int, may_queue: bool) -> None:
+    def resize(self, concurrency: int, *, spare: int) -> None:
         """Take other limits from now on; what was learned of the operator stays."""
-        self._concurrency, self._spare, self._may_queue = concurrency, spare, may_queue
+        self._concurrency, self._spare = concurrency, spare
 
     def learn(self, calls: int, seconds: float, cpu_seconds: float = 0.0) -> None:
         """Learn that `calls` calls took `seconds`, of which `cpu_seconds` were computing."""
@@ -123,8 +120,7 @@ class AdaptiveChunking:
             return min(self._concurrency, FIRST_WORKERS)
         if not self.is_grouping:
             return self._concurrency + self._spare
-        workers = min(self._concurrency, self._cheap_workers) if self._is_gil_bound else self._concurrency
-        return workers + self._may_queue
+        return min(self._concurrency, self._cheap_workers) if self._is_gil_bound else self._concurrency
 
     @property
     def rows_per_task(self) -> int:

@@ -176,4 +176,4 @@ class Dispatcher:
 
     def _resize_chunking(self) -> None:
         spare = self._executor.spare_tasks if self._may_queue else 0
-        self._chunking.resize(self._opened.concurrency, spare=spare, may_queue=self._may_queue)
+        self._chunking.resize(self._opened.concurrency, spare=spare)

@@ -253,12 +253,13 @@ def test_of_several_inputs_each_is_compared_up_to_its_own_end(tmp_path: Path) ->
     assert found is not None
     rows = lines(tmp_path / "out.jsonl.merged")[: found[1].rows]
     ends = {k: 1 + max(row["n"] for row in rows if row["k"] == k) for k in ("one", "two")}
-    assert all(450 < end < ROWS for end in ends.values())  # behind the first 8 MiB
+    assert all(450 < end <= ROWS for end in ends.values())  # behind the first 8 MiB
+    assert min(ends.values()) < ROWS  # one of them may have been read to its end
     job = _imported(tmp_path / "job.py")
     for k, end in ends.items():
         write(k, end - 1)
         with pytest.raises(StreamChangedError, match=f"{k}.jsonl.*was edited"):
             job.pipeline(tmp_path).resume("a")
-        write(k, end)
+        write(k, end)  # of an input that was read to its end, no row
         job.pipeline(tmp_path).resume("a")
         write(k)

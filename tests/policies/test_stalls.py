@@ -257,9 +257,9 @@ class Hours(SteppingClock):
         self.nodes: list[NodeActor] = []
 
     def pass_by(self, seconds: float) -> None:
-        """Let time pass, and wait until each node has looked at what that means."""
+        """Let time pass, a thousandth more for sums that are rounded; wait until each node has looked at it."""
         self._rest()
-        self.advance(seconds)
+        self.advance(seconds * 1.001)
         self._rest()
 
     def _rest(self) -> None:

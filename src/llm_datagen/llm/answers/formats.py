@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +67,7 @@ class TextFormat:
         return Parsed([{self.columns[0]: text}])
 
 
-class _JsonFormat:
+class _JsonFormat(ABC):
     """What is common to answers in JSON."""
 
     def __init__(self, name: str, shape: Shape, *, lenient: bool, asks_for_all: bool) -> None:
@@ -106,8 +107,9 @@ class _JsonFormat:
             raise ValueError(f"it is no {'list of JSON objects' if self.is_list else 'JSON object'}")
         return Parsed([_public(row) for row in rows], is_repaired)
 
+    @abstractmethod
     def _checked(self, value: Any) -> Any:
-        raise NotImplementedError
+        """Return an answer that keeps to the schema, as columns are made of it; raise ValueError when it does not."""
 
 
 class SchemaFormat(_JsonFormat):

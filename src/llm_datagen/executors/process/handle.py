@@ -75,7 +75,7 @@ class WorkerProcess:
         """
         decode, self._decode = self._decode, block.decode
         is_new = decode is not block.decode
-        bare = Block(block.records, block.start, block.offset, block.offset_end, block.ends, None)  # type: ignore[arg-type]
+        bare = (block.records, block.start, block.offset, block.offset_end, block.ends)
         self._send(("task", bare, pack_decoder(block.decode) if is_new else None))
         self._failed = 0
         try:

@@ -71,15 +71,15 @@ def _serve(channel: Channel) -> None:
     engine.tell("ready")
     decode: Any = None
     while (message := engine.next())[0] == "task":
-        block: Block = message[1]
-        if message[2] is not None:
-            decode = pickle.loads(message[2])
-        block.decode = decode
+        _, (records, start, offset, offset_end, ends), packed = message
+        if packed is not None:
+            decode = pickle.loads(packed)
+        block = Block(records, start, offset, offset_end, ends, decode)
         result = run_block(processing, block)
         engine.tell("done", *_parts(result))
         if processing.encoder is encoder and encoder.settled is not None:
             processing = replace(processing, encoder=encoder.settled)
-        del message, block, result
+        del message, records, block, result
     failure: tuple[Any, ...] = (None, None)
     try:
         watch.end()

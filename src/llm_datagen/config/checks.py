@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
 from llm_datagen.errors import ConfigError
+
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def check_count(name: str, value: Any) -> int:
@@ -67,7 +70,7 @@ def check_path(name: str, value: Any) -> str:
     path = check_text(name, value)
     if "\0" in path:
         raise ConfigError(f"{name} has a NUL character, which no path can have: {path!r}")
-    if any("\ud800" <= character <= "\udfff" for character in path):
+    if _HALF_A_CHARACTER.search(path):
         raise ConfigError(
             f"{name} is no text: {path!a} has half a character, or bytes that are not UTF-8; rename the file or folder"
         )

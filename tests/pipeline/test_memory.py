@@ -28,6 +28,7 @@ def check(tmp_path: Path, rows: int) -> None:
         path.unlink()
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_150_000_rows(tmp_path: Path) -> None:
     """75 MB through two nodes at once: peak below 150 MB, and no more at the end than at a quarter."""
     check(tmp_path, 150_000)

@@ -18,12 +18,12 @@ GROWN = "has grown since; a resume does them"
 """What `verify` says, rightly, when a sealed node's input has grown."""
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_after_any_kill_verify_finds_nothing_wrong(tmp_path: Path, case: str, step: int) -> None:
     """R1: whatever was under way, `verify` is clean after it, and the run goes on to the right end.
 
-    The long form kills before each change of the disk, the other before every third of a kind.
+    The long form kills before each change of the disk, the other before every seventh of a kind.
     """
     code = f"import sys; from {JOB} import main; main(*sys.argv[1:])"
     done = programs.run(["-c", code, case, tmp_path, step], cwd=ROOT, timeout=3 * PATIENCE_SECONDS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from .kit.tiers import nothing_started, table, tier_of
+from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of
 from .support import Bench
 
 # Tests start hundreds of processes; without its bytecode, each would compile the package for itself.
@@ -38,6 +38,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its tier; begin with the longest, so that none still runs when all others have ended."""
+    leave_to_the_nightly_run(items)
     for item in items:
         item.add_marker(tier_of(item))
     items.sort(key=lambda item: item.path.name not in LONGEST)

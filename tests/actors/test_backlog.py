@@ -131,7 +131,7 @@ class Bench:
 
 
 @given(segments(), st.integers(1, 6), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @pytest.mark.slow
 def test_batches_are_the_same_whatever_the_blocks_and_the_timing(
     given_segments: list[tuple[int, int]], step: int, data: st.DataObject

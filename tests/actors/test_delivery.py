@@ -242,7 +242,7 @@ def work(draw: st.DrawFn) -> tuple[list[Segment], list[tuple[int, int]], int]:
 
 
 @given(work())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_rows_are_written_in_input_order_however_their_tasks_end(
     given_work: tuple[list[Segment], list[tuple[int, int]], int],
 ) -> None:

@@ -135,6 +135,7 @@ def check_end(bench: Bench, slow: Slow, written: Written, shape: str) -> None:
 shapes = pytest.mark.parametrize("shape", SHAPES)
 
 
+@pytest.mark.sampled(4)
 @shapes
 @pytest.mark.parametrize("parallel_size", [2, 8])
 def test_a_slow_row_holds_up_none_that_was_grouped_with_it(shape: str, parallel_size: int) -> None:
@@ -164,6 +165,7 @@ def test_a_single_worker_makes_one_call_at_a_time_all_the_same(shape: str) -> No
     assert written.rows == list(range(ROWS)), "a single worker keeps the order"
 
 
+@pytest.mark.sampled(4)
 @shapes
 @pytest.mark.parametrize("parallel_size", [2, 8])
 def test_rows_behind_a_slow_one_are_done_and_wait_for_their_turn_where_order_is_kept(

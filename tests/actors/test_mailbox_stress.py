@@ -76,6 +76,7 @@ def check_order(found: list[Any], accepted: list[list[Any]]) -> None:
             assert lanes[producer, kind] == [message for message in messages if type(message) is kind]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", range(12))
 def test_everything_that_was_put_is_got_once_in_the_order_of_its_producer(seed: int) -> None:
     """H2, H3: over tiny mailboxes; in the end nothing is held."""
@@ -93,6 +94,7 @@ def test_everything_that_was_put_is_got_once_in_the_order_of_its_producer(seed: 
     assert mailbox.empty()
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("seed", range(24))
 def test_a_put_that_came_back_is_in_the_mailbox_and_one_that_raised_is_not(seed: int) -> None:
     """H3, H4: whenever the mailbox closes: nobody hangs, and nothing "succeeds" into a dead queue."""

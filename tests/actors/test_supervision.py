@@ -186,6 +186,7 @@ def test_an_error_with_a_text_that_no_file_can_hold_fails_the_run_as_itself(benc
 # --- threads that cannot be started ----------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "role",
     ["pipeline", "hooks", "supervisor", "writer-node_0", "node-node_0", "reader-node_0", "worker-node_0", "loop"],

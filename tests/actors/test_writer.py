@@ -492,6 +492,7 @@ def test_progress_is_told_ten_times_a_second_at_most_and_at_the_end(bench: Bench
 # --- at random -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("seed", range(16))
 def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) -> None:

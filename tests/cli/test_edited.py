@@ -28,6 +28,7 @@ def _file(shell: Shell, much: int) -> str:
     return shell.yaml([{"use": "ops:add", "with": {"much": much}}, "ops:picky"], streaming=False)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("verb", ["run", "resume"])
 @pytest.mark.parametrize("choice", ["", "--accept-changes", "--rerun"])
 def test_an_edited_file_goes_on_only_as_it_is_told(
@@ -192,6 +193,7 @@ pipeline = UnifiedPipeline([odd], "jsonl://in.jsonl", "jsonl://out.jsonl")
 """
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("verb", ["preview", "plan", "run", "describe", "resume"])
 @pytest.mark.parametrize(
     ("name", "code", "called"),

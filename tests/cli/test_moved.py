@@ -26,6 +26,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("way", ["--accept-changes", "--rerun"])
 def test_a_copy_goes_on_in_the_copy_and_the_original_stays_as_it_was(halfway: Shell, tmp_path: Path, way: str) -> None:
     copy = tmp_path / "copy"
@@ -50,6 +51,7 @@ def test_a_project_that_was_moved_goes_on_where_it_is(halfway: Shell, tmp_path: 
     assert len((moved / "out.jsonl").read_text().splitlines()) == 50
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("verb", ["resume", "replay", "verify", "errors"])
 def test_a_copy_of_the_results_alone_is_refused(halfway: Shell, tmp_path: Path, verb: str) -> None:
     """Its relative paths would be those of the original; that a link leads to it makes no copy."""

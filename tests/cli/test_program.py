@@ -24,6 +24,7 @@ def test_the_program_is_installed_as_llm_datagen() -> None:
     assert entry.load() is main
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("package", ["typer", "rich", "pydantic", "yaml"])
 def test_without_the_extra_it_says_how_to_install_it(package: str) -> None:

@@ -102,6 +102,7 @@ def keeps_to_its_schema(row: dict[str, Any]) -> bool:
     return JsonSchema(ANSWER_SCHEMA).violation(answer) is None
 
 
+@pytest.mark.slow
 def test_the_demo_is_run_once_and_then_shown(tmp_path: Path, weights: Path) -> None:
     files = DemoFiles(tmp_path / "[demo]")
     said = StringIO()

@@ -35,6 +35,7 @@ def _name(page: Path) -> str:
     return str(page.relative_to(DOCS.parent))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.process
 @pytest.mark.parametrize("page", PAGES_WITH_PROGRAMS, ids=_name)
 def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from .shell import clean_environment
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.process
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_runs_and_finds_its_own_result_right(example: Path, tmp_path: Path) -> None:

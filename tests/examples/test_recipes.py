@@ -42,6 +42,7 @@ def outcome(pipeline: Any, name: str) -> tuple[RunReport, list[dict[str, Any]]]:
     return report, rows
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_makes_the_same_rows_in_python_and_in_yaml(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeLLMServer(api_key="k") as server:

@@ -162,6 +162,7 @@ def test_a_row_that_fails_after_the_rest_was_taken_away_gives_back_only_what_is_
         assert (done.span.end, done.rest, act.kept) == (7, None, 7)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("shape", SHAPES)
 @given(
     count=st.integers(1, 40),

@@ -177,6 +177,7 @@ class Unpicklable(Exception):
         raise RuntimeError("I stay here")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("error", [NeverBack(1, 2), Unpicklable("1 and 2")])
 def test_an_exception_that_cannot_be_brought_over_is_told_in_words(error: Exception) -> None:
@@ -250,6 +251,7 @@ def test_a_setup_that_fails_comes_out_of_start(tmp_path: Path) -> None:
     bench.executor.stop()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("by_dying", [False, True])
 def test_a_setup_that_fails_in_a_later_process_is_the_end_whatever_the_policy(tmp_path: Path, by_dying: bool) -> None:
@@ -303,6 +305,7 @@ def segfault() -> None:
 DEATHS = {kill_myself: "was killed by SIGKILL", exit_now: "has ended with status 7", segfault: "was killed by SIGSEGV"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("die", DEATHS)
 def test_a_death_is_the_failure_of_its_row(die: Callable[[], None]) -> None:
@@ -354,6 +357,7 @@ def test_a_row_that_kills_its_process_is_tried_again_as_often_as_one_that_raises
     assert b'"attempts":2' in failure.dead_letters
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("bisect", [True, False])
 def test_a_batch_that_kills_its_process_is_halved_if_it_may_be(tmp_path: Path, bisect: bool) -> None:

@@ -464,6 +464,7 @@ def test_a_slow_row_does_not_hold_up_those_that_were_grouped_with_it(
     assert done.seconds >= work.SLICE_SECONDS
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("seed", range(20))
 def test_the_rest_of_a_rest_is_the_same_as_all_at_once(seed: int) -> None:
     """R2, M14: however a block is cut by time, cancel and failure, the bytes are the same in the end."""

@@ -114,6 +114,30 @@ def tier_of(item: pytest.Item) -> str:
     return "unit" if name in UNIT else "process" if name in PROCESS else "integration"
 
 
+def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
+    """Of a test that is marked `sampled(n)`, leave n of its cases to the default run: the first, the last, some between.
+
+    The others are marked `slow`. So each test is in the default run, and each case in CI.
+    """
+    cases: dict[tuple[Path, str], list[pytest.Function]] = {}
+    for item in items:
+        is_left_out = item.get_closest_marker("slow") or item.get_closest_marker("torture")
+        if isinstance(item, pytest.Function) and item.get_closest_marker("sampled") and not is_left_out:
+            cases.setdefault((item.path, item.originalname), []).append(item)
+    for found in cases.values():
+        marker = found[0].get_closest_marker("sampled")
+        assert marker is not None
+        for case in set(found) - set(evenly(found, *marker.args)):
+            case.add_marker(pytest.mark.slow)
+
+
+def evenly(cases: list[pytest.Function], count: int) -> list[pytest.Function]:
+    """Return so many of the cases, at even distances: the first, and with two or more the last."""
+    if count >= len(cases):
+        return cases
+    return [cases[round(number * (len(cases) - 1) / max(1, count - 1))] for number in range(count)]
+
+
 @contextmanager
 def nothing_started() -> Iterator[None]:
     """Let nothing within the block start a thread or a process."""

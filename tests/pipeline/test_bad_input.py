@@ -265,6 +265,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("bad", "blanks", "streaming"), pairwise(MALFORMED, [0, 3], [True, False]))
 def test_a_malformed_line_is_named_by_file_and_number(bench: Bench, bad: str, blanks: int, streaming: bool) -> None:
     """M24: file name and line number, blank lines counted; the rows before it are saved."""

@@ -41,6 +41,7 @@ class Gauge:
         await asyncio.sleep(0.003)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("parallel_size", "batch_size"), [(1, 6), (3, 2), (6, 1), (2, 5)])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_the_items_of_a_batch_are_processed_concurrently(
@@ -223,6 +224,7 @@ def test_a_slow_row_does_not_hold_up_others(bench: Bench) -> None:
     assert len(lines(bench.output)) == 2000
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("style", ["threads", "async"])
 def test_what_waits_for_its_turn_in_an_ordered_node_is_bounded(bench: Bench, style: str) -> None:
     """M10, DESIGN: while row 0 is not done, the others go on through a window, not through the whole input."""

@@ -46,6 +46,7 @@ def check_all(bench: Bench) -> None:
     assert not [name for name in bench.files() if ".datagen-" in name]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("settings", [{}, {"ordered": True}, {"writer_config": {"async_mode": False}}])
 def test_very_many_children_of_a_row_are_written_whole(bench: Bench, settings: dict[str, Any]) -> None:
     """M12, F2: in order, between their neighbours; no file is left open."""
@@ -78,6 +79,7 @@ def test_an_exception_that_is_kept_keeps_no_file_open(bench: Bench) -> None:
     check_all(bench)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("on_error", ["fail", "skip", "dead_letter"])
 def test_a_disk_without_room_for_the_children_is_no_fault_of_their_row(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, on_error: Any

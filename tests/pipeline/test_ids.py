@@ -58,7 +58,7 @@ def chains(draw: st.DrawFn) -> tuple[list[str], list[Fate]]:
     return styles, fates
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     chain=chains(),
     count=st.integers(0, 40),
@@ -202,7 +202,7 @@ def test_numeric_collisions_are_found_across_a_resume(bench: Bench) -> None:
     assert not bench.is_sealed()
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(widths=WIDTHS, again=WIDTHS, count=st.integers(0, 15), batch_size=st.integers(1, 4))
 def test_numeric_ids_are_right_and_unique_or_refused(
     widths: list[int], again: list[int], count: int, batch_size: int

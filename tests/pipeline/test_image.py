@@ -73,6 +73,7 @@ class Watcher:
                     self.problems.append(f"{name} claims {position['output']['bytes']} bytes, {size} are there")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_the_image_is_whole_at_every_instant_and_never_ahead_of_the_streams(bench: Bench, streaming: bool) -> None:
     """M27, R1, C1: replaced atomically; progress moves, and is never more than is on disk."""

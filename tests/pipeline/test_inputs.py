@@ -20,6 +20,7 @@ def same(item: Any) -> Any:
     return item
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("text", "streaming", "between"),
     pairwise([b"", b"\n", b"\n\r\n\n", b"\xef\xbb\xbf"], [True, False], ["jsonl", "csv", "memory"]),
@@ -36,6 +37,7 @@ def test_an_input_without_rows_gives_an_output_without_rows(
     assert bench.is_sealed()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("streaming", "between", "style"),
     pairwise([True, False], ["jsonl", "csv", "memory"], ["item", "async", "batch"]),
@@ -92,6 +94,7 @@ def test_odd_bytes_are_read_right(bench: Bench, streaming: bool) -> None:
     assert lines(bench.output) == [{**row, "_i": n} for n, row in enumerate(rows)]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("async_mode", [True, False])
 def test_rows_of_a_megabyte_go_through(bench: Bench, async_mode: bool) -> None:
     """M20: rows far larger than any block; in JSONL and in CSV cells."""

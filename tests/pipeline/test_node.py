@@ -309,6 +309,7 @@ def run(bench: Bench, nodes: list[UnifiedNode], **settings: Any) -> UnifiedNodeP
     return UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=bench.log, **settings)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_three_nodes_in_any_order_of_the_list(bench: Bench, streaming: bool, order: tuple[int, ...]) -> None:

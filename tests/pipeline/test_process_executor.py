@@ -66,6 +66,7 @@ SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("name", SHAPES)
 def test_processes_make_the_rows_that_threads_make(bench: Bench, name: str) -> None:
@@ -155,6 +156,7 @@ def die_at(*numbers: int) -> Any:
     return FunctionOperator(work, name="work")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
 def test_rows_that_kill_their_process_are_left_out_and_the_run_goes_on(bench: Bench, on_error: str) -> None:
@@ -185,6 +187,7 @@ def test_a_row_that_kills_its_process_fails_the_run_which_can_be_resumed(bench: 
     assert bench.pipeline([die_at()]).resume("a").run().rows_out == 200
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
 def test_with_at_most_once_no_row_of_a_dead_process_is_called_again(bench: Bench, on_error: str) -> None:

@@ -57,6 +57,7 @@ KINDS: dict[str, tuple[Any, Callable[[Any], str | None] | None, dict[str, Any]]]
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_row_goes_where_it_is_sent(bench: Bench, kind: str, streaming: bool) -> None:

@@ -57,6 +57,7 @@ def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: [int(part) for part in str(row["_i"]).split("_")])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("streaming", "parallel_size", "executor"),

@@ -80,6 +80,7 @@ class Heard(DefaultPipelineHooks):
             self.warnings.append(message)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("operator", "name", "executor"),

@@ -40,6 +40,7 @@ def rows_of(bench: Bench) -> Path:
     return Path(f"{bench.output}.rows")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("executor", ["thread", "process"])
@@ -102,6 +103,7 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.parametrize("streaming", [True, False])
@@ -164,6 +166,7 @@ def test_a_verify_counts_what_is_missing(bench: Bench) -> None:
     assert any(str(bench.output) in finding for finding in verify(bench.image("a"))[-1].findings)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_most_once"])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_dead_letters_are_replayed_into_it(bench: Bench, delivery: str, streaming: bool) -> None:

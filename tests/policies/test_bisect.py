@@ -50,6 +50,7 @@ class AsyncBatches(Batches):
 BAD = [0, 1, 2, 14, 15, 16, 31, 32, 33, 46, 47, 48, 61, 62, 63]
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("make", "bad"),
     [
@@ -98,7 +99,7 @@ def process(operator: BaseOperator, count: int, batch_size: int) -> tuple[list[i
 
 
 @given(st.integers(1, 80), st.integers(1, 70), st.sets(st.integers(0, 79), max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_whatever_rows_are_bad_exactly_they_fail(count: int, batch_size: int, bad: set[int]) -> None:
     """M24, C1: the others come out once each, in order; the calls are few."""
     operator = Batches(bad)

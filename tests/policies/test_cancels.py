@@ -14,6 +14,7 @@ from .helpers import ledger_of
 ROWS = 300
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("cancels", [12, pytest.param(500, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_cancel_at_any_moment_ends_the_run_and_leaves_nothing(bench: Bench, streaming: bool, cancels: int) -> None:

@@ -15,6 +15,7 @@ from .helpers import dead_letters_of, ledger_of, poisoned
 BAD = {3, 10, 11, 24, 38}
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("operation", "path", "hit", "delivery"),
     [

@@ -27,6 +27,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("job", KINDS, ids=lambda job: f"{job['kind']} {job['settings']}")
 def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
@@ -45,6 +46,7 @@ def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.process
 @pytest.mark.parametrize("keep", [0, 1, 700])
 @pytest.mark.parametrize("hit", [1, 2, 5])
@@ -58,6 +60,7 @@ def test_a_torn_letter_is_cut_off_and_written_again(tmp_path: Path, jobs: Jobs, 
     work.check()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("where", ["*.errors.jsonl", "*.commits"])
 @pytest.mark.parametrize("when", ["before", "after"])

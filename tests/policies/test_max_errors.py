@@ -17,6 +17,7 @@ from ..support import Bench, lines, numbered, pairwise
 from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("limit", "style", "on_error"),
     pairwise([0, 1, 7], ["item", "batch", "async item"], ["skip", "dead_letter"]),
@@ -62,6 +63,7 @@ def test_a_share_is_of_the_rows_that_are_done(share: float, errors: int, others:
     assert exceeded == (rows >= 100 and errors > share * rows)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("share", "every", "ends"), [(0.2, 4, True), (0.2, 6, False), (0.7, 1, True), (0.95, 1, True)])
 @pytest.mark.parametrize("parallel_size", [1, 4])
 def test_a_share_of_the_rows_may_fail(bench: Bench, share: float, every: int, ends: bool, parallel_size: int) -> None:
@@ -83,6 +85,7 @@ def test_a_share_of_the_rows_may_fail(bench: Bench, share: float, every: int, en
     assert len(dead_letters_of(bench.output)) == ledger.dead <= 251 // every + 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
 @pytest.mark.parametrize("style", ["item", "batch", "async item"])
 def test_with_a_higher_limit_the_run_goes_on_and_calls_nothing_again(bench: Bench, style: str, on_error: str) -> None:

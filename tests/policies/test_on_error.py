@@ -38,6 +38,7 @@ def text_of(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value if key == "_i" else str(value) for key, value in row.items()}
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("on_error", "style", "protocol", "streaming", "ordered", "async_mode"),
     pairwise(["skip", "dead_letter"], STYLES, ["jsonl", "csv"], [True, False], [True, False], [True, False]),
@@ -87,6 +88,7 @@ def test_the_others_come_out_and_the_failed_are_accounted_for(
                 assert dead_letter["source"][0] == dead_letter["_i"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("style", "protocol", "streaming", "ordered", "async_mode"),
     pairwise(["item", "async batch"], ["jsonl", "csv"], [True, False], [True, False], [True, False]),
@@ -131,6 +133,7 @@ def test_a_run_that_failed_goes_on_with_another_policy(
 BAD_LINES = ["nonsense", '{"n": 3', '{"n": NaN}', "\x00", '{"_i": 7}{"n": 1}']
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
 @pytest.mark.parametrize("style", STYLES)
 def test_a_line_that_cannot_be_parsed_is_dealt_with_like_a_row_that_fails(

@@ -65,6 +65,7 @@ def test_the_input_is_never_an_output_however_it_is_spelled(bench: Bench, spelli
         assert contents(bench.folder) == before
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_the_old_run_wrote_is_not_deleted_when_the_new_one_reads_it(
@@ -211,6 +212,7 @@ def test_without_overwrite_nothing_is_deleted(bench: Bench) -> None:
     assert contents(bench.folder) == before
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("is_finished", [True, False])
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
 def test_what_another_run_made_is_not_deleted_by_overwriting_this_one(

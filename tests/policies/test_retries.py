@@ -220,6 +220,7 @@ def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Retries, "pause_after", lambda self, attempts: 3600.0 if attempts <= 1 else None)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.usefixtures("long_waits")
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
 @pytest.mark.parametrize("make", ALL)

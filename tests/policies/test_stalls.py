@@ -88,6 +88,7 @@ def no_thread_left() -> None:
 STYLES = ["plain", "waiting", "stubborn", "blocking", "threaded"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("style", STYLES)
 def test_a_cancelled_run_does_not_wait_longer_than_its_grace(
@@ -189,6 +190,7 @@ print(pipeline.wait().status)
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("style", ["plain", "blocking", "threaded"])
 def test_a_call_that_never_returns_does_not_keep_the_process(bench: Bench, style: str) -> None:
@@ -225,6 +227,7 @@ print("went on")
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
 def test_after_one_signal_a_process_ends_when_the_grace_is_over(bench: Bench, number: int, code: int) -> None:

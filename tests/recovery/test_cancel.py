@@ -94,6 +94,7 @@ def copy(item: Any) -> Any:
     return item
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("kind", "streaming", "async_mode", "parallel_size", "ordered"),
     [
@@ -302,6 +303,7 @@ def own_handlers() -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_signal_cancels_saves_and_is_raised_at_the_end(
@@ -386,6 +388,7 @@ def _start(folder: Path, **job: Any) -> tuple[dict[str, Any], Program]:
         return full, Program([JOB, json.dumps(full)], stderr=err)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("streaming", [True, False])
@@ -410,6 +413,7 @@ def test_a_process_that_is_interrupted_saves_and_says_so(
     assert len(calls_of(job)) == len(set(calls_of(job))) == 2 * ROWS
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["item", "async"])
 def test_a_second_signal_ends_a_process_whose_operator_hangs(tmp_path: Path, kind: str) -> None:

@@ -154,6 +154,7 @@ def check_refused_then_restored(scene: Scene, path: Path, damage: Callable[[Path
     assert bag(lines(scene.bench.output)) == bag(EXPECTED)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("damage", "first_is_done"), list(zip([*DAMAGES, edit_log], itertools.cycle([True, False]), strict=False))
 )
@@ -163,6 +164,7 @@ def test_a_changed_output_is_refused(bench: Bench, damage: Callable[[Path], None
     check_refused_then_restored(scene, bench.output, damage)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("first_is_done", [True, False])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_changed_stream_between_is_refused(bench: Bench, damage: Callable[[Path], None], first_is_done: bool) -> None:
@@ -191,6 +193,7 @@ def test_an_input_that_was_moved_by_a_few_bytes_is_refused(bench: Bench) -> None
     check_refused_then_restored(scene, bench.input, widen)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("tail", [b'{"n": 17, "_i"', b'{"n":1,"_i":1}\n', b"\n", b"\0" * 5000, b'{"n":1}\n' * 50])
 @pytest.mark.parametrize("which", ["between", "output"])
 def test_a_torn_tail_is_cut_and_regenerated(bench: Bench, tail: bytes, which: str) -> None:
@@ -268,6 +271,7 @@ def test_a_finished_run_resumes_to_completed_and_calls_nothing(bench: Bench, str
     assert {file: file.read_bytes() for file in bench.folder.glob("*.jsonl*")} == before
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("damage", [cut, edit_end, edit_begin, delete])
 @pytest.mark.parametrize("which", ["between", "output"])
 def test_a_finished_run_whose_files_were_changed_is_refused(

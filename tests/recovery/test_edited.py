@@ -194,6 +194,7 @@ def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench:
     assert len(bench.image("a")["nodes"][1]["changes"]) == 1
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("before", "after", "kept"),
     [
@@ -249,6 +250,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", ["unlink", "rename"])
 @pytest.mark.parametrize("after", ["AC", "AXB", "A", "ABCD"])
 def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
@@ -280,6 +282,7 @@ def kill_rerun(bench: Bench, after: str, at: int) -> int:
     return programs.run(command, cwd=Path(__file__).parents[2]).returncode
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
 def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> None:
@@ -302,6 +305,7 @@ def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> 
     assert killed > 2
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.process
 @pytest.mark.parametrize(
     "settings",
@@ -444,6 +448,7 @@ def graph(folder: Path, marks: str = "ABC", rule: Callable[[Any], str] = left_or
     return UnifiedNodePipeline(nodes, results_dir=folder / "results", log_file=None)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("edit", "again"), [("aBC", "ABC"), ("AbC", "BC"), ("ABc", "C"), ("rule", "ABC")])
 def test_in_a_graph_the_edited_node_and_all_downstream_of_it_are_done_again(
     bench: Bench, edit: str, again: str

@@ -123,6 +123,7 @@ def settings(streaming: bool, async_mode: bool, parallel_size: int, ordered: boo
     }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("kind", "node", "streaming", "async_mode", "parallel_size", "ordered"),
     [
@@ -176,6 +177,7 @@ def test_an_operator_that_raises_fails_the_run_and_a_resume_mends_it(
     assert 1 <= again <= 4 * 5 * 10 + 40
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("async_mode", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_calls_that_were_begun_are_saved_when_another_fails(bench: Bench, kind: str, async_mode: bool) -> None:
@@ -208,6 +210,7 @@ def test_calls_that_were_begun_are_saved_when_another_fails(bench: Bench, kind: 
     assert {0, 2, 3} <= {row["n"] for row in lines(bench.output)} == set(done)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("node", [0, 1])
 @pytest.mark.parametrize("is_async", [True, False])
@@ -323,6 +326,7 @@ FATAL = [
 ]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("trouble", FATAL, ids=repr)
 @pytest.mark.parametrize("is_async", [True, False])
 def test_whatever_an_operator_raises_it_fails_the_run_and_nothing_hangs(
@@ -411,6 +415,7 @@ def test_the_caller_can_fail_again_and_again_and_get_there_in_the_end(bench: Ben
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(100))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("async_mode", [True, False])
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("which", ["output", "commit log"])

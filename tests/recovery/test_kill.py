@@ -75,6 +75,7 @@ def bound(job: dict[str, Any], kills: int) -> int:
     return kills * 2 * (workers * queue + queue)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("kind", "ordered", "streaming", "async_mode", "protocol"),
     pairwise(["async", "batch", "item"], [True, False], [True, False], [True, False], ["jsonl", "csv"]),
@@ -95,6 +96,7 @@ def test_a_run_that_is_killed_three_times_gives_the_rows_of_a_run_in_peace(
         assert again <= bound(job, 3)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("config", [{"kind": "item", "ordered": True}, {"kind": "batch", "protocol": "csv"}])
 def test_worker_processes_die_with_the_run_that_is_killed(tmp_path: Path, jobs: Jobs, config: dict[str, Any]) -> None:
     """M21, R2, F2: with operators in processes of their own the promises are the same, and none of these is left."""
@@ -106,6 +108,7 @@ def test_worker_processes_die_with_the_run_that_is_killed(tmp_path: Path, jobs: 
     eventually(lambda: not any(map(is_worker, jobs.orphans)))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_nodes_wired_by_hand_survive_kills(tmp_path: Path, jobs: Jobs, streaming: bool) -> None:
     """M31, M21: one stream that two nodes read; killed four times, each branch has every row once."""
@@ -162,6 +165,7 @@ def crash_at_every_change(
     raise AssertionError
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_kill_in_the_middle_of_any_change_of_the_disk_is_survived(
     tmp_path: Path, jobs: Jobs, streaming: bool
@@ -209,6 +213,7 @@ def test_sixty_kills(tmp_path: Path, jobs: Jobs, config: dict[str, Any], seed: i
     assert again <= bound(job, 60)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["item", "async", "batch"])
 def test_a_run_that_is_killed_while_it_is_paused_goes_on_with_a_resume(tmp_path: Path, jobs: Jobs, kind: str) -> None:
     """M21, M30: no call was made between the answer and the kill; a resume is not paused, and gives the right rows."""

@@ -112,6 +112,7 @@ class Killed:
         return lines(self.output) == [{"n": n, "_i": n} for n in range(ROWS)]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_an_edit_of_what_was_done_last_before_a_kill_is_refused(tmp_path: Path, form: str) -> None:

@@ -9,7 +9,7 @@ from llm_datagen.streams import Block
 
 from .storages import blocks_of, stream_of
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=75, deadline=None)
 
 files = st.tuples(
     st.lists(st.tuples(st.integers(0, 999), st.sampled_from(["\n", "\r\n", "\n\n", "\n\r\n\n"])), max_size=8),

@@ -168,6 +168,7 @@ def test_a_file_that_grows_byte_by_byte_gives_each_row_once(kind: str) -> None:
     assert found == list(enumerate(rows))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_a_record_may_be_larger_than_a_block(kind: str) -> None:
     """M19, S3: also with blank lines before it, which fill no block of their own."""

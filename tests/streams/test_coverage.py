@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llm_datagen.streams import Coverage, Segment, Span
 
 ROWS = 24
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=120, deadline=None)
 
 row_sizes = st.lists(st.integers(1, 9), min_size=ROWS, max_size=ROWS)
 pieces = st.lists(st.tuples(st.integers(0, ROWS), st.integers(0, 6)), max_size=30)

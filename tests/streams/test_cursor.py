@@ -14,7 +14,7 @@ from llm_datagen.streams.storage.memory import MemoryStorage
 
 from .storages import blocks_of, contents, drain, grow, put, read_now, stream_of, stream_on, values_now
 
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=75, deadline=None)
 texts = st.text('ab",\n\ré漢', max_size=8)
 
 

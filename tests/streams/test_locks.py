@@ -28,7 +28,7 @@ from llm_datagen.streams.storage.locks import lock_path
 path, children, over = sys.argv[1], [], threading.Event()
 
 def fork():
-    while len(children) < 300:
+    while len(children) < 150:
         pid = os.fork()
         if pid == 0:
             names = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]

@@ -18,7 +18,7 @@ values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=2) | st.dic
 ids = st.integers(0, 99) | st.sampled_from(["0_1", "3~9_0"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(values, ids)
 def test_a_value_comes_back_as_it_was_under_its_id(value: Any, row_id: int | str) -> None:
     """M15: also an object whose only field is `data`, and whatever it was, it is not changed."""

@@ -181,7 +181,7 @@ def test_a_commit_log_cut_at_any_byte_gives_the_state_of_its_last_whole_commit()
         assert contents(cut) == states[-1].data
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 400), st.integers(0, 1500), st.binary(max_size=20))
 def test_both_files_cut_give_a_commit_or_an_error(data_length: int, log_length: int, tail: bytes) -> None:
     """S1: whatever a loss of power leaves, the stream is as after some commit, or refused."""
@@ -395,7 +395,7 @@ def test_a_crash_at_any_byte_loses_nothing_and_repeats_nothing(monkeypatch: pyte
         check_run(survivor, ROWS, may_keep_log=is_sealed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(
     st.lists(st.integers(0, 900), max_size=8), st.integers(0, 2000), st.integers(1, 9), st.sampled_from([80, 300, 9999])
 )

@@ -115,7 +115,7 @@ def tier_of(item: pytest.Item) -> str:
 
 
 def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
-    """Of a test that is marked `sampled(n)`, leave n of its cases to the default run: the first, the last, some between.
+    """Of a test that is marked `sampled(n)`, leave n of its cases to the default run, at even distances.
 
     The others are marked `slow`. So each test is in the default run, and each case in CI.
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.coverage import START, Coverage, Segment
+from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place
@@ -51,6 +51,9 @@ class SourceCursor(Protocol):
     def knows_end(self) -> bool:
         """Whether `limit` is where the source ends."""
 
+    def estimate(self) -> int | None:
+        """Return about how many rows there are; None while nobody knows where the source ends."""
+
     def extend(self, limit: int, place: Place | None = None) -> None:
         """Take a writer's word that the first `limit` bytes of the stream at `place` are committed."""
 
@@ -80,6 +83,24 @@ class Source(Described, Protocol):
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of the streams that are not followed until they are sealed."""
+
+    def size_after(self, done: Coverage) -> int:
+        """Return the bytes that the source has, or had where these rows were read."""
+
+    def fingerprint(self, *, follow: bool) -> Any:
+        """Return what tells later whether what is read as it is was changed, as plain data; see `Fingerprint`."""
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that what was read is still what it was: of what is read as it is.
+
+        Args:
+            known: what `fingerprint` has returned before; None checks nothing.
+            done: the rows that are done with.
+            follow: whether the source is followed.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
 
     def read_seal(self) -> Seal | None:
         """Return what the seal says; None when nobody has counted the rows."""

@@ -19,10 +19,10 @@ from llm_datagen.config import DataConfig, check_choice
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import INPUT_STRIDE, START, Coverage, Segment, Span
-from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.merge_inputs import MergeInput, Naming
 from llm_datagen.streams.seal import Seal
+from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.stream import Stream
 
@@ -171,7 +171,7 @@ class MergedCursor:
 
     def __init__(self, stream: MergedStream, segments: Sequence[Segment], *, follow: bool) -> None:
         self.stream = stream
-        self._turns: list[tuple[MergeInput, Cursor]] = []
+        self._turns: list[tuple[MergeInput, SourceCursor]] = []
         for merge_input in stream.inputs:
             is_to_come = not follow and not merge_input.is_static and not merge_input.stream.exists()
             left = [] if is_to_come else merge_input.segments_of(segments)
@@ -180,7 +180,7 @@ class MergedCursor:
             )
         self._reads = 0
 
-    def _cursors(self) -> Iterator[Cursor]:
+    def _cursors(self) -> Iterator[SourceCursor]:
         return (cursor for _, cursor in self._turns)
 
     @property
@@ -202,6 +202,11 @@ class MergedCursor:
     def knows_end(self) -> bool:
         """Whether `limit` is where all inputs end."""
         return all(cursor.knows_end for cursor in self._cursors())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether an input has more that may be read, without a look at what was written since."""
+        return any(cursor.has_more for cursor in self._cursors())
 
     def estimate(self) -> int | None:
         """Return about how many rows the inputs have; None while nobody knows where all of them end."""

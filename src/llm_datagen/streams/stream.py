@@ -22,6 +22,7 @@ from llm_datagen.streams.recovery import check_data, position_of
 from llm_datagen.streams.resume_point import check_resumable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
 
 
@@ -209,7 +210,7 @@ class Stream(StreamFiles):
         """
         return readable(self, follow=follow)
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
         """Return a cursor over some segments; with `follow`, it goes on until the seal."""
         return Cursor(self, segments, follow=follow)
 

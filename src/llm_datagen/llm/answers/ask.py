@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 from yarl import URL
 
-from llm_datagen.llm.answers.extras import ExtraColumns
-from llm_datagen.llm.answers.problems import problem_of
+from llm_datagen.llm.answers.columns import ExtraColumns
 from llm_datagen.llm.answers.reading import split_thoughts
 from llm_datagen.llm.cache.response_cache import CacheLayer, Call
 from llm_datagen.llm.errors import LLMAnswerError
-from llm_datagen.llm.finish_reasons import Ending
+from llm_datagen.llm.finish_reasons import Ending, problem_of
 from llm_datagen.llm.prompts.messages import repair
 from llm_datagen.llm.transport import Transport
 from llm_datagen.llm.types import AnswerFormat, ChatAnswer, ChatRequest, Parsed

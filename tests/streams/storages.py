@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.streams import Cursor, Segment, Stream, StreamFiles, cursor
+from llm_datagen.streams import Segment, Stream, StreamFiles, cursor
 from llm_datagen.streams.coverage import START
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import AppendFile, ReadFile, Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
@@ -192,7 +193,7 @@ def blocks_of(size: int) -> Iterator[None]:
         yield
 
 
-def drain(reader: Cursor, rows: int = 1 << 30) -> list[tuple[int, Any]]:
+def drain(reader: SourceCursor, rows: int = 1 << 30) -> list[tuple[int, Any]]:
     """Return what the cursor gives now: (ordinal, decoded row)."""
     found: list[tuple[int, Any]] = []
     while (block := reader.read(rows)) is not None:

@@ -130,9 +130,8 @@ class ReaderActor(Stage):
     def _estimate(self) -> None:
         """Report, once per second, about how many rows a source has whose end is known."""
         now = self.clock.monotonic()
-        if self._cursor.knows_end and now - self._last_sized >= ESTIMATE_SECONDS:
+        if now - self._last_sized >= ESTIMATE_SECONDS and (total := self._cursor.estimate()) is not None:
             self._last_sized = now
-            total = round(self._cursor.start * self._cursor.limit / max(1, self._cursor.offset))
             tell(self._supervisor, SourceSized(self.node_id, total, is_exact=False))
 
     # Waiting for a source that has nothing new: five quick checks, then slow ones.

@@ -223,9 +223,7 @@ class Binding:
             return False
         if seal.source_size is None:
             return True
-        # Of several, one may have grown while another one was shortened: this one counts as what was read of it.
-        parts = self.input.parts(seal.position().coverage)
-        return sum(max(stream.size() or 0, done.end()[1]) for stream, done in parts) <= seal.source_size
+        return self.input.size_after(seal.position().coverage) <= seal.source_size
 
     def reopen(self) -> None:
         """Take the seal off an output that is not finished.

@@ -11,7 +11,7 @@ from llm_datagen.executors.process.pickling import pack
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.settings import NodeAloneSettings
-from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input, check_source
+from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input
 from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.streams import Sink
 from llm_datagen.streams.dead_letters import dead_letter_abandoned
@@ -51,7 +51,7 @@ def check_node(node: Binding) -> bytes | None:
     check_dead_letters_of(output, position)
     as_is = {stream.place for stream in source.read_as_is(follow=node.follow_input)}
     for stream, coverage in source.parts(position.coverage):
-        check_source(stream, coverage)
+        stream.check_resumable(coverage)
         if node.root is None:
             check_ids(stream, follow=stream.place not in as_is)
     Tails.check(source, position.marks, position.coverage)
@@ -84,7 +84,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
         packed = packed or _pack(node)
         node.reopen()
         sink = output.sink(source=source.uri, fsync=node.writer_config.fsync)
-        if source.read_as_is(follow=node.follow_input):
+        if any(stream.has_tails for stream in source.read_as_is(follow=node.follow_input)):
             sink.tails = Tails(source, follow=node.follow_input)
         try:
             dead_letter_abandoned(sink, source, node.node_id, node.root)

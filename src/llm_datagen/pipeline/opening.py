@@ -12,7 +12,6 @@ from llm_datagen.pipeline.run_files import kept_paths
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import Status
-from llm_datagen.streams import Fingerprint
 
 
 def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[OpenedNode]:
@@ -33,7 +32,7 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     plans = []
     for node, entry in zip(nodes, run_state["nodes"], strict=True):
         if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
-            entry["input_fingerprint"] = Fingerprint.of_input(node.input, follow=node.follow_input)
+            entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
         plans.append(node.plan(folder=stored.folder.files_path))
         undo.callback(plans[-1].close)
     return plans

@@ -25,7 +25,7 @@ from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.export import is_export
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.streams import FileStream, Fingerprint
+from llm_datagen.streams import FileStream
 from llm_datagen.streams.source import size_of, streams_of
 
 
@@ -87,7 +87,7 @@ def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> N
         entry = entries[node.node_id]
         if not node.is_finished():
             known, done = entry.get("input_fingerprint"), node.read_before()
-            Fingerprint.check_input(node.input, known, done, follow=node.follow_input)
+            node.input.check_fingerprint(known, done, follow=node.follow_input)
         _check_output_is_there(node, entry)
         node.check()
 
@@ -101,7 +101,7 @@ def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
         if known is None or not node.is_finished() or size_of(node.input) is None:  # it may be gone
             continue
         try:
-            Fingerprint.check_input(node.input, known, node.read_before(), follow=node.follow_input)
+            node.input.check_fingerprint(known, node.read_before(), follow=node.follow_input)
         except StreamChangedError:
             shown = " and ".join(stream.shown for stream in streams_of(node.input))
             text = (

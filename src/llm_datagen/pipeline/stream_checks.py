@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.status import Status
-from llm_datagen.streams import Coverage, Stream
+from llm_datagen.streams import Stream
 from llm_datagen.streams.dead_letters import check_dead_letters
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
@@ -79,33 +78,3 @@ def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
         "failed": position.skipped + position.dead,
         "status": Status.COMPLETED if is_finished else Status.PENDING,
     }
-
-
-def check_source(source: Stream, done: Coverage) -> None:
-    """Check that the rows which were read before are still there (M22)."""
-    _, offset = done.end()
-    promised = source.readable()
-    size = None if promised is None else promised.limit  # what lies behind that is cut off before anyone reads it
-    if offset and (size is None or size < offset):
-        what = "is gone" if size is None else f"has {size} bytes that are accounted for"
-        raise StreamChangedError(
-            f"{source.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
-            "restore it, or start afresh with if_exists='overwrite'"
-        )
-    for segment in done.gaps():
-        if not _is_row_start(source, segment.offset):
-            raise StreamChangedError(
-                f"{source.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
-                "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
-            )
-
-
-def _is_row_start(source: Stream, offset: int) -> bool:
-    """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline.
-
-    Or before one: where a stream ended within a line, that line may have got its newline since.
-    """
-    if offset == 0:
-        return True
-    with contextlib.closing(source.storage.open_read(source.path)) as file:
-        return file.read_at(offset - 1, 1) == b"\n" or file.read_at(offset, 1) in (b"", b"\n", b"\r")

@@ -15,7 +15,7 @@ from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.export import is_export
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.status import Status
-from llm_datagen.streams import Fingerprint, Place, StreamFactory
+from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
@@ -135,7 +135,7 @@ class _Check:
         if not self._is_own_source and self._ids is not None:
             with account.finding_errors():
                 known = self._entry.get("input_fingerprint")
-                Fingerprint.check_input(self._source, known, position.coverage, follow=False)
+                self._source.check_fingerprint(known, position.coverage, follow=False)
                 Tails.check(self._source, position.marks, position.coverage)
         dead_letters: set[Id] = set()
         with account.finding_errors():

@@ -69,6 +69,10 @@ class Cursor:
         """Whether there is more that may be read, without a look at what was written since."""
         return self._pending is not None or self._offset < self._limit
 
+    def estimate(self) -> int | None:
+        """Return about how many rows there are; None while nobody knows where the stream ends."""
+        return round(self.start * self.limit / max(1, self.offset)) if self.knows_end else None
+
     def extend(self, limit: int, place: Place | None = None) -> None:
         """Take a writer's word that the first `limit` bytes are committed; `place` says of which stream."""
         self._limit = max(self._limit, limit)
@@ -162,7 +166,7 @@ class Cursor:
     def _read_block(self, end: int) -> Block | None:
         """Read whole records between the current offset and `end`; None when there is none."""
         if self._file is None:
-            self._file = self.stream.storage.open_read(self.stream.path)
+            self._file = self.stream.open_data()
         if self._decode is None:
             self._decode = self._read_preamble()
             if self._decode is None:

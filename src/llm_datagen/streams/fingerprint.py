@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError
-from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.location import StreamFiles
-from llm_datagen.streams.source import Source
 
 HEAD_BYTES = 8 * 1024 * 1024
 """How much of an input is looked at, from its beginning."""
@@ -31,30 +30,6 @@ class Fingerprint:
     data: ``size`` of the input, bytes a ``part``, ``crcs`` (in hex, 8 digits per part; a list of numbers in earlier
     versions). Earlier versions kept a ``tail`` here, too; now commits do (`Tails`).
     """
-
-    @staticmethod
-    def of_input(source: Source, *, follow: bool) -> dict[str, Any] | None:
-        """Return the fingerprints of what a node reads as it is; of several streams, by their URIs."""
-        known = {stream.uri: Fingerprint.of(stream) for stream in source.read_as_is(follow=follow)}
-        return known.get(source.uri) if source.places == [source.place] else known
-
-    @staticmethod
-    def check_input(source: Source, known: Any, done: Iterable[Span], *, follow: bool) -> None:
-        """Check that what a node has read is still what it was: of what is read as it is.
-
-        Args:
-            source: what it reads.
-            known: what `of_input` has returned before; None checks nothing.
-            done: the rows that are done with.
-            follow: whether what the source reads is followed.
-
-        Raises:
-            StreamChangedError: when it is not.
-        """
-        static = {stream.place for stream in source.read_as_is(follow=follow)}
-        for stream, coverage in source.parts(Coverage(done)):
-            if stream.place in static:
-                Fingerprint.check(stream, known if stream is source else (known or {}).get(stream.uri), coverage)
 
     @staticmethod
     def of(stream: StreamFiles) -> dict[str, Any] | None:
@@ -112,7 +87,7 @@ class Fingerprint:
 
 
 def _crcs(stream: StreamFiles, part: int, length: int) -> list[int]:
-    file = stream.storage.open_read(stream.path)
+    file = stream.open_data()
     try:
         head = memoryview(file.read_at(0, length))
         return [zlib.crc32(head[at : at + part]) for at in range(0, len(head), part)]
@@ -127,7 +102,7 @@ def _known_crcs(crcs: str | list[int]) -> list[int]:
 
 
 def _crc(stream: StreamFiles, begin: int, end: int) -> int:
-    file = stream.storage.open_read(stream.path)
+    file = stream.open_data()
     try:
         return zlib.crc32(file.read_at(begin, end - begin))
     finally:

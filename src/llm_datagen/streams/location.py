@@ -10,7 +10,7 @@ from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.line_numbers import LineCounter
 from llm_datagen.streams.seal import Seal
-from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.base import Place, ReadFile, Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
 
@@ -119,12 +119,20 @@ class StreamFiles:
         """
         number = self._lines.known(offset)
         if number is None:
-            file = self.storage.open_read(self.path)
+            file = self.open_data()
             try:
                 number = self._lines.number(file, offset)
             finally:
                 file.close()
         return f"{self.shown}, line {number}"
+
+    def open_data(self) -> ReadFile:
+        """Open the data, to be read at the offsets that rows have.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        return self.storage.open_read(self.path)
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""

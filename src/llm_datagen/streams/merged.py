@@ -9,20 +9,20 @@ A merged stream has no file. It has a URI, which says all: ``merge://named?left=
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import parse_qsl, quote
 
 from llm_datagen.config import DataConfig, check_choice
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.coverage import INPUT_STRIDE, START, Coverage, Segment
-from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.coverage import INPUT_STRIDE, START, Coverage, Segment, Span
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.merge_inputs import MergeInput, Naming
 from llm_datagen.streams.seal import Seal
+from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.stream import Stream
 
@@ -112,6 +112,25 @@ class MergedStream:
         """Return the inputs that are not followed."""
         return [merge_input.stream for merge_input in self.inputs if not follow or merge_input.is_static]
 
+    def size_after(self, done: Coverage) -> int:
+        """Return the bytes of all inputs: one may have grown while another one was shortened."""
+        return sum(stream.size_after(of_input) for stream, of_input in self.parts(done))
+
+    def fingerprint(self, *, follow: bool) -> dict[str, Any]:
+        """Return the fingerprints of the inputs that are read as they are, by their URIs."""
+        return {stream.uri: stream.fingerprint(follow=False) for stream in self.read_as_is(follow=follow)}
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that what was read of the inputs that are read as they are is still what it was.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        static = {stream.place for stream in self.read_as_is(follow=follow)}
+        for stream, coverage in self.parts(Coverage(done)):
+            if stream.place in static:
+                stream.check_fingerprint((known or {}).get(stream.uri), coverage, follow=False)
+
     def read_seal(self) -> Seal | None:
         """Return the sums of the inputs' seals; None when one is missing, or its rows were never counted."""
         seals = [merge_input.stream.read_seal() for merge_input in self.inputs]
@@ -152,7 +171,7 @@ class MergedCursor:
 
     def __init__(self, stream: MergedStream, segments: Sequence[Segment], *, follow: bool) -> None:
         self.stream = stream
-        self._turns: list[tuple[MergeInput, Cursor]] = []
+        self._turns: list[tuple[MergeInput, SourceCursor]] = []
         for merge_input in stream.inputs:
             is_to_come = not follow and not merge_input.is_static and not merge_input.stream.exists()
             left = [] if is_to_come else merge_input.segments_of(segments)
@@ -161,7 +180,7 @@ class MergedCursor:
             )
         self._reads = 0
 
-    def _cursors(self) -> Iterator[Cursor]:
+    def _cursors(self) -> Iterator[SourceCursor]:
         return (cursor for _, cursor in self._turns)
 
     @property
@@ -183,6 +202,17 @@ class MergedCursor:
     def knows_end(self) -> bool:
         """Whether `limit` is where all inputs end."""
         return all(cursor.knows_end for cursor in self._cursors())
+
+    @property
+    def has_more(self) -> bool:
+        """Whether an input has more that may be read, without a look at what was written since."""
+        return any(cursor.has_more for cursor in self._cursors())
+
+    def estimate(self) -> int | None:
+        """Return about how many rows the inputs have; None while nobody knows where all of them end."""
+        found = [cursor.estimate() for cursor in self._cursors()]
+        known = [rows for rows in found if rows is not None]
+        return sum(known) if len(known) == len(found) else None
 
     def extend(self, limit: int, place: Place | None = None) -> None:
         """Take a writer's word that the first `limit` bytes of the input that is `place` are committed."""

@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from llm_datagen.errors import RowFormatError
-from llm_datagen.streams.block import Block
-from llm_datagen.streams.coverage import START, Coverage, Segment
+from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.seal import Seal
+from llm_datagen.streams.source_cursor import Described, SourceCursor
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.stream import Stream
-
-
-class Described(Protocol):
-    """What messages say of a source."""
-
-    uri: str
-
-    @property
-    def path(self) -> str:
-        """Where the data lies, for people."""
-
-    @property
-    def done_path(self) -> str:
-        """Where the seal lies, or would lie, for people."""
-
-
-class SourceCursor(Protocol):
-    """Reads a source, a block at a time. One thread at a time may use it. See `Cursor`."""
-
-    @property
-    def stream(self) -> Described:
-        """What is read."""
-
-    @property
-    def offset(self) -> int:
-        """The bytes that were read."""
-
-    @property
-    def start(self) -> int:
-        """The rows that were read."""
-
-    @property
-    def limit(self) -> int:
-        """The bytes that are known to be readable."""
-
-    @property
-    def knows_end(self) -> bool:
-        """Whether `limit` is where the source ends."""
-
-    def extend(self, limit: int, place: Place | None = None) -> None:
-        """Take a writer's word that the first `limit` bytes of the stream at `place` are committed."""
-
-    def read(self, rows: int) -> Block | None:
-        """Return the next records, `rows` at most; None when there are none now."""
-
-    def ended(self) -> bool:
-        """Return whether everything was read, of a source that will not grow."""
-
-    def close(self) -> None:
-        """Close the files."""
 
 
 class Source(Described, Protocol):
@@ -80,6 +30,24 @@ class Source(Described, Protocol):
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of the streams that are not followed until they are sealed."""
+
+    def size_after(self, done: Coverage) -> int:
+        """Return the bytes that the source has, or had where these rows were read."""
+
+    def fingerprint(self, *, follow: bool) -> Any:
+        """Return what tells later whether what is read as it is was changed, as plain data; see `Fingerprint`."""
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that what was read is still what it was: of what is read as it is.
+
+        Args:
+            known: what `fingerprint` has returned before; None checks nothing.
+            done: the rows that are done with.
+            follow: whether the source is followed.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
 
     def read_seal(self) -> Seal | None:
         """Return what the seal says; None when nobody has counted the rows."""

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from warnings import warn
 
 from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import StreamCorruptError, StreamMissingError
 from llm_datagen.streams.checksums import is_unaltered
 from llm_datagen.streams.commit_log import CommitLog, read_log
-from llm_datagen.streams.coverage import START, Coverage, Segment
+from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.read_limit import ReadLimit, readable
 from llm_datagen.streams.reader_writer import EOF_RETRY_SECONDS, StreamReader, StreamWriter
 from llm_datagen.streams.recovery import check_data, position_of
+from llm_datagen.streams.resume_point import check_resumable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
 
 
@@ -70,6 +73,34 @@ class Stream(StreamFiles):
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of these streams that are not followed until they are sealed."""
         return [] if follow else [self]
+
+    has_tails: ClassVar[bool] = True
+    """Whether commits hold checksums of what was read of it last; see `Tails`."""
+
+    def size_after(self, done: Coverage) -> int:
+        """Return the bytes that the stream has, or had where these rows were read."""
+        return max(self.size() or 0, done.end()[1])
+
+    def fingerprint(self, *, follow: bool) -> Any:
+        """Return what tells later whether the stream was changed, as plain data; None when it is followed."""
+        return Fingerprint.of(self) if self.read_as_is(follow=follow) else None
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that what was read of the stream is still what it was, unless it is followed.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        if self.read_as_is(follow=follow):
+            Fingerprint.check(self, known, done)
+
+    def check_resumable(self, done: Coverage) -> None:
+        """Check that the rows which were read before are still there (M22).
+
+        Raises:
+            StreamChangedError: when they are not.
+        """
+        check_resumable(self, done)
 
     def check_seal(self) -> None:
         """Check that a seal that this package wrote is as it was written.
@@ -179,7 +210,7 @@ class Stream(StreamFiles):
         """
         return readable(self, follow=follow)
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> Cursor:
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
         """Return a cursor over some segments; with `follow`, it goes on until the seal."""
         return Cursor(self, segments, follow=follow)
 

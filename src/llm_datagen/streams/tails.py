@@ -80,7 +80,7 @@ class _Tail:
         self._known = None
         with contextlib.suppress(OSError):  # that it cannot be read, its reader says
             if self._file is None:
-                self._file = self._stream.storage.open_read(self._stream.path)
+                self._file = self._stream.open_data()
             if at < end:
                 crc = zlib.crc32(self._file.read_at(at, end - at), crc)
             self._known = [begin, end, crc]

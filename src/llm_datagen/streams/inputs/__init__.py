@@ -1,0 +1,1 @@
+"""Inputs that other programs have written whole, and that are only read."""

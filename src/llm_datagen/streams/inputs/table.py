@@ -1,0 +1,242 @@
+"""Tables: files of columns, such as Parquet, that are read as rows. The address of a row is its number.
+
+A format of tables is one small file: a `Table`, which gives rows from any number on, and a `TableStream` that opens it.
+Everything else (reading in blocks, going on after a kill, fingerprints, messages) is here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+from llm_datagen.errors import RowFormatError, StreamChangedError, StreamError, StreamMissingError
+from llm_datagen.streams.block import Block
+from llm_datagen.streams.coverage import START, Coverage, Segment, Span
+from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.formats.base import Codec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
+from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.streams.storage.base import Place
+from llm_datagen.streams.stream import Stream
+
+
+class Table(Protocol):
+    """An open table. One thread at a time uses it."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+
+    def batches(self, start: int) -> Iterator[list[bytes]]:
+        """Yield all rows from number `start` on, some thousand at a time, each as a line of JSON without a newline.
+
+        Memory holds a batch or two, however large the table is.
+
+        Raises:
+            ValueError: when the file is damaged.
+        """
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+
+
+class TableStream(FileStream):
+    """A table in a file, which is only read. Its rows are those of JSON lines, by the settings of the data."""
+
+    codec: Codec = JsonlCodec()
+    has_tails: ClassVar[bool] = False
+
+    @abstractmethod
+    def open_table(self) -> Table:
+        """Open the file.
+
+        Raises:
+            StreamError: when it is no such table, is damaged, or has columns that rows cannot hold.
+            MissingExtraError: when the library that reads it is not installed.
+        """
+
+    def check_source(self) -> None:
+        """Check that what is there is such a table.
+
+        Raises:
+            StreamError: when it is not.
+        """
+        if self.size() is not None:
+            self.open_table().close()
+
+    def check_path(self) -> None:
+        """Refuse to write.
+
+        Raises:
+            StreamError: always: rows cannot be appended to a table, so that each is there once.
+        """
+        raise StreamError(f"{self.uri}: rows are not appended to a table; write JSON lines, and export them")
+
+    def read_as_is(self, *, follow: bool) -> list[Stream]:
+        """Return the table: it does not grow."""
+        return [self]
+
+    def readable(self, *, follow: bool = True) -> ReadLimit | None:
+        """Return that all of it may be read; None when there is no file."""
+        size = self.size()
+        return None if size is None else ReadLimit(size, ended=True)
+
+    def size_after(self, done: Coverage) -> int:
+        """Return the bytes of the file."""
+        return self.size() or 0
+
+    def fingerprint(self, *, follow: bool) -> Any:
+        """Return what tells later whether the file was changed; see `whole_file`."""
+        return fingerprint_of(self)
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that the file is what it was, if rows of it were read.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        if known is not None and any(done):
+            check_fingerprint_of(self, known)
+
+    def check_resumable(self, done: Coverage) -> None:
+        """Check that the rows that were read before are still there.
+
+        Raises:
+            StreamChangedError: when they are not.
+        """
+        needed, _ = done.end()
+        if not needed:
+            return
+        table = self.open_table()
+        try:
+            if table.rows < needed:
+                raise StreamChangedError(
+                    f"{self.path} has {table.rows} rows, but {needed} were read from it before the run was "
+                    "interrupted; restore it, or start afresh with if_exists='overwrite'"
+                )
+        finally:
+            table.close()
+
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> TableCursor:
+        """Return a cursor over some segments."""
+        return TableCursor(self, segments)
+
+    def line_place(self, offset: int) -> str:
+        """Return the path and the number of the row, from 1, for messages."""
+        return f"{self.shown}, row {offset + 1}"
+
+    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
+        """Return the error that says which row cannot be read, and why."""
+        return RowFormatError(f"{self.line_place(offset)}: this row cannot be read: {error}")
+
+
+class TableCursor:
+    """Reads the rows of some segments of a table, in order. One thread at a time may use it. See `SourceCursor`.
+
+    Args:
+        stream: the table.
+        segments: what to read, in order; only the last may be open-ended.
+    """
+
+    def __init__(self, stream: TableStream, segments: Sequence[Segment]) -> None:
+        self.stream = stream
+        self._segments = list(segments)
+        self._table: Table | None = None
+        self._batches: Iterator[list[bytes]] = iter(())
+        self._rest: list[bytes] = []
+        self._is_placed = False
+        self._at = segments[0].start if segments else 0
+        self._size = 0
+        found = stream.codec.read_preamble(b"", final=True)
+        assert found is not None
+        self._decode = found[0]
+
+    @property
+    def offset(self) -> int:
+        """The number of the next row, which is its address."""
+        return self._at
+
+    @property
+    def start(self) -> int:
+        """The number of the next row."""
+        return self._at
+
+    @property
+    def limit(self) -> int:
+        """The bytes of the file."""
+        return self._size
+
+    @property
+    def knows_end(self) -> bool:
+        """Whether the file was opened."""
+        return self._table is not None or self.ended()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are rows."""
+        return bool(self._segments)
+
+    def estimate(self) -> int | None:
+        """Return how many rows there are; None before the file was opened."""
+        return self._table.rows if self._table is not None else None
+
+    def extend(self, limit: int, place: Place | None = None) -> None:
+        """Do nothing: no node writes tables."""
+
+    def read(self, rows: int) -> Block | None:
+        """Return the next rows, `rows` at most; None when there are none.
+
+        Raises:
+            StreamMissingError: when the file does not exist.
+            StreamError: when it cannot be read.
+        """
+        table = self._open()
+        while self._segments:
+            end = table.rows if self._segments[0].end is None else self._segments[0].end
+            if self._at >= end:
+                self._segments.pop(0)
+                self._is_placed = False
+                if self._segments:
+                    self._at = self._segments[0].start
+                continue
+            if not self._is_placed:
+                self._batches, self._rest, self._is_placed = table.batches(self._at), [], True
+            records = self._next(min(rows, end - self._at))
+            start, self._at = self._at, self._at + len(records)
+            ends = list(range(start + 1, self._at + 1))
+            return Block(records, start, start, self._at, ends, self._decode)
+        return None
+
+    def ended(self) -> bool:
+        """Return whether everything was read."""
+        return not self._segments
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+
+    def _open(self) -> Table:
+        if self._table is None:
+            size = self.stream.size()
+            if size is None:
+                raise StreamMissingError(f"{self.stream.path} does not exist; check the path of the input")
+            self._size, self._table, self._is_placed = size, self.stream.open_table(), False
+        return self._table
+
+    def _next(self, rows: int) -> list[bytes]:
+        try:
+            while not self._rest:
+                self._rest = next(self._batches)
+        except StopIteration:
+            raise StreamError(f"{self.stream.path} ends before row {self._at + 1}, which its footer promises") from None
+        except (ValueError, OSError) as error:
+            raise StreamError(
+                f"{self.stream.path} cannot be read behind row {self._at}: {error}; the file is damaged: replace it "
+                "with a whole one, and resume"
+            ) from error
+        records, self._rest = self._rest[:rows], self._rest[rows:]
+        return records

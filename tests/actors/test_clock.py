@@ -9,7 +9,7 @@ import pytest
 
 from llm_datagen.actors.clock import Clock, ManualClock, SystemClock
 
-from .helpers import aside, result_of
+from ..kit.actors import aside, result_of
 
 
 def wait(clock: Clock, condition: threading.Condition, deadline: float | None) -> float:

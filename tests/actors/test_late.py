@@ -22,7 +22,7 @@ from llm_datagen.messages import Cancel, EndOfSource, Finish, Moved, StageEnded,
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
-from ..support import PATIENCE_SECONDS, eventually
+from ..kit.support import PATIENCE_SECONDS, eventually
 from .nodes import Bench
 
 ROWS = 3000

@@ -18,8 +18,8 @@ from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.messages import Bulk, Drain, EndOfSource, Finish
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Load, SteppingClock, aside, error_of, got, put, result_of
+from ..kit.actors import Load, SteppingClock, aside, error_of, got, put, result_of
+from ..kit.support import PATIENCE_SECONDS
 
 
 class Waits:

@@ -34,8 +34,8 @@ from llm_datagen.messages import (
 from llm_datagen.runs.logs import events
 from llm_datagen.streams import Span, spill
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
+from ..kit.actors import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
+from ..kit.support import PATIENCE_SECONDS
 
 
 def write(start: int, end: int | None = None, **changes: Any) -> Write:

@@ -18,7 +18,7 @@ from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits
 from llm_datagen.llm.types import Quota, RateLimits
 from llm_datagen.testing import FakeLLMServer, LLMLimits
 
-from ..support import Bench
+from ..kit.support import Bench
 
 AWAY = CallOutcome(is_throttled=True)
 ANSWERED = CallOutcome(is_answered=True)

@@ -24,8 +24,8 @@ from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 MINUTE = 0.5

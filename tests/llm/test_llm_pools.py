@@ -17,8 +17,8 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
 from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
-from .. import programs
-from ..support import eventually, lines, write_jsonl
+from ..kit import programs
+from ..kit.support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 ROWS = 200

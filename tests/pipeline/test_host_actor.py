@@ -33,8 +33,8 @@ from llm_datagen.messages import (
     Unpause,
 )
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered
 from .listening import Listener
 
 JOB = """

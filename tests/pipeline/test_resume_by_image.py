@@ -28,7 +28,7 @@ from llm_datagen.llm import LLMOperator
 from llm_datagen.operators.references import ref_of
 from llm_datagen.runs import RunFolder
 
-from ..support import Bench, bag, lines, numbered
+from ..kit.support import Bench, bag, lines, numbered
 from .parts import Client, Label, Plain, PlainWith, Scale, add, double, pairs
 
 SECRET = "not-for-any-file"

@@ -26,7 +26,7 @@ from llm_datagen.llm.limits import limiter
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 
-from ..support import eventually, nothing_left
+from ..kit.support import eventually, nothing_left
 from .forks import Death, fork
 from .llm_cases import CANARY, MOST_ROWS_AT_ONCE, WINDOW_SECONDS, LLMCase
 from .llm_judge import LLMJudge

@@ -23,7 +23,7 @@ from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.storage.base import AppendFile, ReadFile, Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..support import PATIENCE_SECONDS
+from .support import PATIENCE_SECONDS
 
 HANG_SECONDS = 60
 """A test that takes longer hangs. (They take milliseconds, but the machine may be busy.)"""

@@ -43,7 +43,7 @@ from llm_datagen.config.node import (
     node_settings,
     settings_of_entry,
 )
-from llm_datagen.config.setting import Setting, SettingsGroup, checked, plain, refuse_unknown, settings_in
+from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_of, plain, refuse_unknown, settings_in
 
 __all__ = [
     "OLDER",
@@ -86,6 +86,7 @@ __all__ = [
     "checked",
     "choice_of",
     "node_settings",
+    "object_of",
     "optional",
     "plain",
     "refuse_unknown",

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from llm_datagen.actors.clock import Clock, ManualClock, SystemClock
+from llm_datagen.actors.clock import Clock, SystemClock
+from llm_datagen.testing import ManualClock
 
 from ..kit.actors import aside, result_of
 

@@ -31,6 +31,7 @@ from llm_datagen.config.choices import (
 )
 from llm_datagen.config.groups import OLDER, DataConfig, WriterConfig
 from llm_datagen.config.node import (
+    SHARE_ROWS,
     BatchOptions,
     FailurePolicy,
     NodeConfig,
@@ -46,6 +47,7 @@ from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_o
 
 __all__ = [
     "OLDER",
+    "SHARE_ROWS",
     "BatchBy",
     "BatchOptions",
     "Check",

@@ -241,6 +241,9 @@ def settings_of_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 _OF_NODE = settings_in(NodeSettings)
 
+SHARE_ROWS = 100
+"""A share of rows that fail (`max_errors` as a fraction) counts when so many rows are done."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePolicy:
@@ -276,5 +279,5 @@ class FailurePolicy:
         if self.max_errors is None:
             return False
         if isinstance(self.max_errors, float):
-            return rows >= 100 and errors > self.max_errors * rows
+            return rows >= SHARE_ROWS and errors > self.max_errors * rows
         return errors > self.max_errors

@@ -24,8 +24,8 @@ from llm_datagen.messages import (
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.streams import Cursor
 from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS
+from llm_datagen.streams.source_cursor import SourceCursor
 
 LOG_AGAIN_SECONDS = 5.0
 """A reader that starves again and again says so at most once in this time."""
@@ -56,7 +56,7 @@ class ReaderActor(Stage):
         node_id: str,
         supervisor: Recipient,
         node: Recipient,
-        cursor: Cursor,
+        cursor: SourceCursor,
         *,
         retry_interval: float,
         idle_timeout: float | None,

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
+from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.source import Source
+from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
 
 
@@ -96,7 +98,10 @@ class StreamFactory:
             UnknownProtocolError: naming the known protocols.
             ConfigError: when the URI is not one.
         """
-        return cls.stream_class(uri)(uri)
+        found = cls.stream_class(uri)
+        if issubclass(found, FileStream) and found.path is FileStream.path and ending_of(uri):
+            return CompressedStream(uri, getattr(found, "codec", None))
+        return found(uri)
 
 
 def _data_of(entry: Mapping[str, Any]) -> DataConfig:

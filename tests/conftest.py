@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from .kit.support import Bench
 from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of
-from .support import Bench
 
 # Tests start hundreds of processes; without its bytecode, each would compile the package for itself.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

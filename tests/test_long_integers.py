@@ -30,8 +30,8 @@ from llm_datagen.streams import Span, StreamFactory
 from llm_datagen.streams.dead_letters import dead_letter, read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
+from .kit.support import lines, write_jsonl
 from .llm.chat_server import ChatServer, Reply, completion, run_rows, serve
-from .support import lines, write_jsonl
 
 LONG = [2**64, -(2**63) - 1, 12345678901234567890123, -(10**40)]
 VALUE = {"n": LONG, "deep": [{"big": 2**70, "f": 0.1, "none": None, "text": "é漢"}], "short": [2**64 - 1, -(2**63)]}

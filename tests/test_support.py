@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from .support import pairwise
+from .kit.support import pairwise
 
 CHOICES: list[list[Any]] = [["a", "b", "c"], [True, False], [True, False], [1, 4], [None, {"n": 1}]]
 

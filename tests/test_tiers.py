@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .kit.programs import Program
 from .kit.tiers import PROCESS, TESTS, UNIT, nothing_started
-from .programs import Program
 
 NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         IdError,
         InputWarning,
         NodeFailedError,
+        NotRunningError,
         OperatorChangedError,
         OperatorError,
         OperatorMismatchError,
@@ -98,6 +99,7 @@ __all__ = [
     "NodeConfig",
     "NodeFailedError",
     "NodeReport",
+    "NotRunningError",
     "Operator",
     "OperatorChangedError",
     "OperatorError",
@@ -146,8 +148,8 @@ _HOMES = {
     "config": "DataConfig FailurePolicy NodeConfig WriterConfig",
     "errors": """
         ColumnError ConfigError ControlError DatagenError DiskError FailureRecord FatalError IdError
-        InputWarning NodeFailedError OperatorChangedError OperatorError OperatorMismatchError
-        OperatorWarning PipelineBusyError PipelineExistsError PipelineNotFoundError RemoteError
+        InputWarning NodeFailedError NotRunningError OperatorChangedError OperatorError
+        OperatorMismatchError OperatorWarning PipelineBusyError PipelineExistsError PipelineNotFoundError RemoteError
         ResumeWarning RowFormatError RowValueError RunEndedError RunError RunStateError StopRun
         StreamBusyError StreamChangedError StreamCorruptError StreamError StreamExistsError StreamIdleError
         StreamMissingError StreamSealedError TooManyErrorsError UnknownMessageError UnknownProtocolError

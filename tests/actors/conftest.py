@@ -11,8 +11,8 @@ import pytest
 
 from llm_datagen.actors.stage import Stage
 
-from ..support import nothing_left
-from .helpers import HANG_SECONDS, SteppingClock, go_by, no_aside_left
+from ..kit.actors import HANG_SECONDS, SteppingClock, go_by, no_aside_left
+from ..kit.support import nothing_left
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

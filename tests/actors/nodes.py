@@ -17,8 +17,8 @@ from llm_datagen.streams.coverage import START
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Desk, FakeWriter, Log, block_of, stream_on
+from ..kit.actors import Desk, FakeWriter, Log, block_of, stream_on
+from ..kit.support import PATIENCE_SECONDS
 
 
 class Gates:

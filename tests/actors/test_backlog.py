@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llm_datagen.actors.backlog import Backlog
 from llm_datagen.streams import Block
 
-from .helpers import block_of
+from ..kit.actors import block_of
 
 
 def rows(start: int, end: int) -> Block:

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from llm_datagen.actors.clock import Clock, ManualClock, SystemClock
+from llm_datagen.actors.clock import Clock, SystemClock
+from llm_datagen.testing import ManualClock
 
-from .helpers import aside, result_of
+from ..kit.actors import aside, result_of
 
 
 def wait(clock: Clock, condition: threading.Condition, deadline: float | None) -> float:

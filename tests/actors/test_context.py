@@ -13,7 +13,7 @@ from llm_datagen.operators import INodeContext
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import open_log
 
-from .helpers import DeadDesk, Desk, Log
+from ..kit.actors import DeadDesk, Desk, Log
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import OperatorFailure, TaskDone
 from llm_datagen.streams import Block, Segment, Span
 
-from .helpers import Desk, FakeWriter, aside, block_of, result_of
+from ..kit.actors import Desk, FakeWriter, aside, block_of, result_of
 
 
 def done(start: int, end: int, **changes: Any) -> BlockResult:

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 
-from llm_datagen.actors.clock import ManualClock
 from llm_datagen.actors.in_flight import InFlight
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.watchdog import StallWatchdog
@@ -21,8 +20,9 @@ from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.messages import Cancel, EndOfSource, Finish, Moved, StageEnded, StageOutcome, Stalled, TaskDone, Write
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
+from llm_datagen.testing import ManualClock
 
-from ..support import PATIENCE_SECONDS, eventually
+from ..kit.support import PATIENCE_SECONDS, eventually
 from .nodes import Bench
 
 ROWS = 3000

@@ -13,13 +13,13 @@ import pytest
 from pykka._envelope import Envelope
 
 from llm_datagen import messages
-from llm_datagen.actors.clock import ManualClock
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.messages import Bulk, Drain, EndOfSource, Finish
+from llm_datagen.testing import ManualClock
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Load, SteppingClock, aside, error_of, got, put, result_of
+from ..kit.actors import Load, SteppingClock, aside, error_of, got, put, result_of
+from ..kit.support import PATIENCE_SECONDS
 
 
 class Waits:

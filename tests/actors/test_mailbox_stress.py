@@ -15,7 +15,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 
-from .helpers import Load, aside, result_of
+from ..kit.actors import Load, aside, result_of
 
 pytestmark = pytest.mark.usefixtures("restless")
 

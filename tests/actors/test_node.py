@@ -29,8 +29,8 @@ from llm_datagen.messages import (
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.runs.logs import events
 
-from ..support import PATIENCE_SECONDS, eventually
-from .helpers import SteppingClock
+from ..kit.actors import SteppingClock
+from ..kit.support import PATIENCE_SECONDS, eventually
 from .nodes import Bench, Gates
 
 

@@ -13,7 +13,7 @@ from pykka import _actor, _envelope, _ref, messages
 
 from llm_datagen.actors.stage import Stage
 
-from ..support import PATIENCE_SECONDS
+from ..kit.support import PATIENCE_SECONDS
 
 
 class Inbox:

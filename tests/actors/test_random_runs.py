@@ -38,8 +38,8 @@ from llm_datagen.runs.status import RunReport, Status
 from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.dead_letters import read_dead_letters
 
-from ..support import bag, eventually, nothing_left, stored, write_jsonl
-from .helpers import DiskFullError
+from ..kit.actors import DiskFullError
+from ..kit.support import bag, eventually, nothing_left, stored, write_jsonl
 
 pytestmark = [pytest.mark.usefixtures("restless"), pytest.mark.timeout(300)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import sys
 
-from llm_datagen.actors.clock import ManualClock
 from llm_datagen.actors.rate_limit import BURST_SECONDS, RateLimit
+from llm_datagen.testing import ManualClock
 
 
 def test_no_stretch_of_time_has_more_rows_than_the_rate_allows() -> None:

@@ -29,8 +29,8 @@ from llm_datagen.runs.logs import events
 from llm_datagen.streams import Segment, Sink, Span, Stream
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Desk, Log, SteppingClock, stream_on
+from ..kit.actors import Desk, Log, SteppingClock, stream_on
+from ..kit.support import PATIENCE_SECONDS
 
 RETRY = 10.0
 """The reader's retry interval in these tests, in seconds of a clock that is stepped."""

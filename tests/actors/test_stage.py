@@ -18,8 +18,8 @@ from llm_datagen.actors.stage import Stage, join, tell
 from llm_datagen.errors import FailureRecord, UnknownMessageError
 from llm_datagen.messages import Cancel, Committed, Demand, StageEnded, StageOutcome, StatusChanged
 
-from ..support import PATIENCE_SECONDS
-from .helpers import DeadDesk, Desk, Load, SteppingClock, aside, error_of, put, result_of
+from ..kit.actors import DeadDesk, Desk, Load, SteppingClock, aside, error_of, put, result_of
+from ..kit.support import PATIENCE_SECONDS
 
 SECRET = "the-password-in-a-row"
 

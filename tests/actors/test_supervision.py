@@ -21,8 +21,8 @@ from llm_datagen.runs.hooks import DefaultPipelineHooks
 from llm_datagen.runs.status import PipelineStatus, RunReport, Status
 
 from ..executors.helpers import threads_of
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
-from .helpers import Desk, DiskFullError, FailingStorage, Log, aside, error_of, result_of, stream_on
+from ..kit.actors import Desk, DiskFullError, FailingStorage, Log, aside, error_of, result_of, stream_on
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 
 def alive(role: str) -> list[threading.Thread]:

@@ -15,7 +15,7 @@ import pytest
 from llm_datagen.actors.delivery import Delivery
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import join, tell
-from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor
+from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor, _BackpressureMeter
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
 from llm_datagen.executors.block_result import BlockResult
@@ -34,8 +34,8 @@ from llm_datagen.messages import (
 from llm_datagen.runs.logs import events
 from llm_datagen.streams import Span, spill
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
+from ..kit.actors import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
+from ..kit.support import PATIENCE_SECONDS
 
 
 def write(start: int, end: int | None = None, **changes: Any) -> Write:
@@ -431,7 +431,7 @@ def test_a_wait_is_one_line_when_it_begins_and_one_when_it_is_over(bench: Bench)
     (line,) = bench.log.lines
     assert line == (
         events.BACKPRESSURE,
-        {"node_id": "n", "stream": "out.jsonl", "queue_rows": 1, "queue_size": 1, "waits": 1},
+        {"node_id": "n", "stream": "out.jsonl", "queue_rows": 1, "queue_size": 1, "waits": 1, "waited_total_s": 0.0},
     )
     assert bench.clock is not None
     bench.clock.advance(0.5)
@@ -444,6 +444,37 @@ def test_a_wait_is_one_line_when_it_begins_and_one_when_it_is_over(bench: Bench)
     assert over["waited_s"] == 0.5
     bench.ref.stop()
     bench.ended()
+
+
+def test_a_wait_is_over_when_the_last_worker_goes_on() -> None:
+    """M28: one of two that waited goes on, and the other still waits: that is no end."""
+    log = Log()
+    meter = _BackpressureMeter(log, 1)
+    meter.note(None, 1, 0.0)
+    meter.note(None, 1, 0.1)
+    meter.note(0.25, 1, 0.25)
+    assert [event for event, _ in log.lines] == [events.BACKPRESSURE]
+    meter.note(0.5, 0, 0.6)
+    ((_, began), (event, over)) = log.lines
+    assert (event, began["waits"], over["waits"], over["waited_total_s"]) == (events.BACKPRESSURE_OVER, 1, 2, 0.75)
+
+
+@pytest.mark.usefixtures("restless")
+def test_no_wait_is_lost_when_many_threads_wait_at_once() -> None:
+    """M28: each thread notes its own waits, all at the same time."""
+    log = Log()
+    meter = _BackpressureMeter(log, 1)
+
+    def waits() -> None:
+        for _ in range(500):
+            meter.note(None, 1, 0.0)
+            meter.note(1.0, 1, 0.0)
+
+    for worker in [aside(waits) for _ in range(4)]:
+        result_of(worker)
+    meter.note(None, 1, 9.0)
+    assert log.of(events.BACKPRESSURE)[-1]["waits"] == 2001
+    assert log.of(events.BACKPRESSURE)[-1]["waited_total_s"] == 2000
 
 
 def test_waits_that_follow_one_another_are_told_once_a_second(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from llm_datagen.cli.app import app
 
-from ..support import nothing_left
+from ..kit.support import nothing_left
 from .shell import Shell
 
 Command = Callable[..., Result]

@@ -18,9 +18,9 @@ import yaml
 
 from llm_datagen.runs import RunFolder
 
-from .. import programs
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, eventually, lines, numbered, write_jsonl
+from ..kit import programs
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, eventually, lines, numbered, write_jsonl
 
 PROGRAM = ["-m", "llm_datagen.cli"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from llm_datagen.testing import FakeLLMServer
 
-from ..support import lines
+from ..kit.support import lines
 from .conftest import Command
 from .shell import Shell
 

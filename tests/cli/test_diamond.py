@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..support import lines
+from ..kit.support import lines
 from .conftest import Command
 from .shell import Shell
 

@@ -16,7 +16,7 @@ from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import duration, node_line, node_table, one_line, rate
 
-from ..support import Bench, numbered
+from ..kit.support import Bench, numbered
 from .shell import Shell, Terminal
 
 

@@ -11,7 +11,7 @@ import pytest
 from llm_datagen.cli.target import default_results
 from llm_datagen.runs import RunFolder
 
-from .. import programs
+from ..kit import programs
 from .conftest import Command
 from .shell import Shell
 

@@ -14,7 +14,7 @@ from llm_datagen.cli.target import find_target
 from llm_datagen.streams import Span, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters
 
-from ..support import bag, eventually
+from ..kit.support import bag, eventually
 from .conftest import Command
 from .shell import Shell, forget_operators
 

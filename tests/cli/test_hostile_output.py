@@ -19,8 +19,8 @@ from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.display.tables import node_line, node_table
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, write_jsonl
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, write_jsonl
 from .conftest import Command
 from .shell import PROGRAM, Shell, Terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support import PATIENCE_SECONDS, eventually
+from ..kit.support import PATIENCE_SECONDS, eventually
 from .conftest import Command
 from .shell import Shell, forget_operators
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support import lines
+from ..kit.support import lines
 from .conftest import Command
 from .shell import Shell
 

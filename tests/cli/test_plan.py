@@ -11,7 +11,7 @@ import pytest
 from llm_datagen.cli.projection import Estimate, mean_of
 from llm_datagen.testing import FakeLLMServer
 
-from ..support import write_jsonl
+from ..kit.support import write_jsonl
 from .conftest import Command
 from .shell import Shell
 

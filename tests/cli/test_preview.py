@@ -11,8 +11,8 @@ import pytest
 
 from llm_datagen.testing import FakeLLMServer
 
+from ..kit.support import lines, numbered, write_jsonl
 from ..llm.chat_server import ChatServer, Reply, completion, serve
-from ..support import lines, numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
 

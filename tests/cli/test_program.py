@@ -14,7 +14,7 @@ import pytest
 
 from llm_datagen.cli import main
 
-from ..support import write_jsonl
+from ..kit.support import write_jsonl
 from .conftest import Command
 from .shell import Shell
 

@@ -11,7 +11,7 @@ from llm_datagen import CompositePipelineHooks, DefaultPipelineHooks
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.target import find_target
 
-from ..support import PATIENCE_SECONDS
+from ..kit.support import PATIENCE_SECONDS
 from .conftest import Command
 from .shell import Shell
 

@@ -19,7 +19,7 @@ from llm_datagen.cli.run_view import read_run
 from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
 
-from ..support import PATIENCE_SECONDS, eventually, write_jsonl
+from ..kit.support import PATIENCE_SECONDS, eventually, write_jsonl
 from .conftest import Command
 from .shell import Shell
 

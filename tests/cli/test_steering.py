@@ -20,7 +20,7 @@ from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask, not_inherited, open_socket
 
-from ..support import PATIENCE_SECONDS, bag, eventually, lines, numbered, write_jsonl
+from ..kit.support import PATIENCE_SECONDS, bag, eventually, lines, numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
 

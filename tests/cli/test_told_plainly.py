@@ -12,7 +12,7 @@ import pytest
 
 from llm_datagen import BaseOperator, INodeContext, InputWarning, Status
 
-from ..support import Bench
+from ..kit.support import Bench
 from .conftest import Command
 from .shell import Shell
 

@@ -12,7 +12,7 @@ from llm_datagen import StreamFactory
 from llm_datagen.cli.target import find_target
 from llm_datagen.runs import RunFolder
 
-from ..support import write_jsonl
+from ..kit.support import write_jsonl
 from .conftest import Command
 from .shell import Shell
 

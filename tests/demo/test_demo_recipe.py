@@ -14,7 +14,7 @@ import yaml
 
 from llm_datagen.cli.demo.server import local_server
 
-from ..support import lines
+from ..kit.support import lines
 
 RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 

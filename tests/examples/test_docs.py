@@ -13,7 +13,7 @@ import pytest
 
 import llm_datagen
 
-from .. import programs
+from ..kit import programs
 from .pages import DOCS, Block, blocks_of
 from .shell import clean_environment
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .. import programs
+from ..kit import programs
 from .shell import clean_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -15,7 +15,7 @@ from llm_datagen import RunReport, Status
 from llm_datagen.cli.target import find_target
 from llm_datagen.testing import FakeLLMServer
 
-from ..support import lines
+from ..kit.support import lines
 from .pages import DOCS
 from .shell import clean_environment
 

@@ -174,7 +174,7 @@ def test_every_field_of_an_event_is_in_the_table() -> None:
 
 def test_every_order_and_event_of_a_pipeline_is_in_the_tables() -> None:
     orders = table(REFERENCE, "Messages", "command, from llm_datagen.messages")
-    for cell, (fields, _) in orders.items():
+    for cell, (fields, _, _) in orders.items():
         assert names_in(fields) == list(_fields(getattr(messages, cell.strip("`"))))
     events = table(REFERENCE, "Messages", "event")
     assert sorted(_names(events)) == sorted(event.__name__ for event in typing.get_args(messages.Event))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ..actors.helpers import HANG_SECONDS, no_aside_left
-from ..support import nothing_left
+from ..kit.actors import HANG_SECONDS, no_aside_left
+from ..kit.support import nothing_left
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

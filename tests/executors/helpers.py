@@ -21,8 +21,8 @@ from llm_datagen.streams import Block
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..actors.helpers import block_of, stream_on
-from ..support import PATIENCE_SECONDS
+from ..kit.actors import block_of, stream_on
+from ..kit.support import PATIENCE_SECONDS
 
 
 class Ctx:

@@ -24,8 +24,8 @@ from llm_datagen.executors.processing import Processing
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 
-from ..actors.helpers import aside, block_of, result_of
-from ..support import PATIENCE_SECONDS
+from ..kit.actors import aside, block_of, result_of
+from ..kit.support import PATIENCE_SECONDS
 from .helpers import SHAPES, Ctx, data_of, left, operator_of, processing_of, rows_of
 
 ROWS = 12

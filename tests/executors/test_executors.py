@@ -18,8 +18,8 @@ from llm_datagen.executors.event_loop import EventLoopExecutor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.operators import Call
 
-from ..actors.helpers import aside, block_of, error_of, result_of
-from ..support import PATIENCE_SECONDS, eventually
+from ..kit.actors import aside, block_of, error_of, result_of
+from ..kit.support import PATIENCE_SECONDS, eventually
 from .helpers import Ctx, Outlet, processing_of, rows_of, threads_of
 
 Make = Callable[..., ThreadExecutor | EventLoopExecutor]

@@ -23,7 +23,7 @@ from llm_datagen.streams import Span, Stream
 from llm_datagen.streams.dead_letters import RAW_BYTES, UNPARSED, dead_letter
 from llm_datagen.streams.line_numbers import LineCounter
 
-from ..actors.helpers import block_of
+from ..kit.actors import block_of
 from .helpers import SHAPES, Ctx, operator_of, processing_of, rows_of, run
 from .test_process import running
 

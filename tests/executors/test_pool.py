@@ -10,8 +10,8 @@ import pytest
 
 from llm_datagen.executors.thread_pool import WorkerPool
 
-from ..actors.helpers import aside, error_of, result_of
-from ..support import PATIENCE_SECONDS, eventually
+from ..kit.actors import aside, error_of, result_of
+from ..kit.support import PATIENCE_SECONDS, eventually
 from .helpers import threads_of
 
 

@@ -27,9 +27,9 @@ from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 
-from ..actors.helpers import aside, block_of, error_of, result_of
-from ..programs import Program
-from ..support import Calls, eventually, numbered, worker_processes
+from ..kit.actors import aside, block_of, error_of, result_of
+from ..kit.programs import Program
+from ..kit.support import Calls, eventually, numbered, worker_processes
 from .helpers import Ctx, Outlet, data_of, left, processing_of, rows_of, threads_of
 
 SOON = FailurePolicy(retries=1, retry_wait=0.001)

@@ -22,7 +22,7 @@ from llm_datagen.executors.kernel import run_block
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block, Stream
 
-from ..actors.helpers import aside, block_of, result_of
+from ..kit.actors import aside, block_of, result_of
 from .helpers import SHAPES, Ctx, data_of, done_of, left, operator_of, processing_of, rows_of, run
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support import nothing_left
+from .support import nothing_left
 
 
 @pytest.fixture(autouse=True)

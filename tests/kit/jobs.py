@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..programs import Program
-from ..support import worker_processes
+from .programs import Program
+from .support import worker_processes
 
 
 class Jobs:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ..programs import Program
+from .programs import Program
 
 BUDGETS = {"unit": 20, "integration": 90, "process": 60, "nightly": None}
 """Seconds that all tests of a tier may take on two cores; printed after each run, beside what they took."""
@@ -28,7 +28,7 @@ UNIT: frozenset[str] = frozenset(
     [
         "actors/test_backlog.py",
         "actors/test_context.py",
-        "actors/test_pace.py",
+        "actors/test_chunking.py",
         "actors/test_pykka_contract.py",
         "actors/test_rate.py",
         "cli/test_yaml_errors.py",

@@ -17,7 +17,7 @@ from llm_datagen.llm.cache.cassette_file import CassetteError, RecordMode
 from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
 from ..cli.shell import Shell
-from ..support import lines, write_jsonl
+from ..kit.support import lines, write_jsonl
 
 CANARY = "sk-canary-of-a-cassette"
 NOWHERE = "http://127.0.0.1:9/v1"

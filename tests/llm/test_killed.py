@@ -14,9 +14,9 @@ from typing import Any
 
 from llm_datagen.testing import FakeLLMServer
 
-from .. import programs
-from ..programs import Program
-from ..support import eventually, lines, write_jsonl
+from ..kit import programs
+from ..kit.programs import Program
+from ..kit.support import eventually, lines, write_jsonl
 
 JOB = Path(__file__).with_name("killed_job.py")
 ROWS, AT_ONCE = 150, 10

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from llm_datagen.llm import LLMOperator
-from llm_datagen.llm.limits import adaptive_concurrency, registry
+from llm_datagen.llm.limits import adaptive_concurrency
+from llm_datagen.llm.limits import limiter as limiter_module
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from llm_datagen.llm.limits.header_quota import HeaderQuota
 from llm_datagen.llm.limits.headers import rate_limits
@@ -17,7 +18,7 @@ from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits
 from llm_datagen.llm.types import Quota, RateLimits
 from llm_datagen.testing import FakeLLMServer, LLMLimits
 
-from ..support import Bench
+from ..kit.support import Bench
 
 AWAY = CallOutcome(is_throttled=True)
 ANSWERED = CallOutcome(is_answered=True)
@@ -68,7 +69,7 @@ def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_i
 def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "_limiters", {})
+    monkeypatch.setattr(limiter_module, "_limiters", {})
     monkeypatch.setattr(adaptive_concurrency, "SUSTAINED_SECONDS", 0.1)
     monkeypatch.setattr(adaptive_concurrency, "_REST_SECONDS", 0.2)
     bench = Bench(tmp_path)
@@ -93,7 +94,7 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
 
 @pytest.mark.integration
 def test_what_is_left_is_spent_and_then_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_limiters", {})
+    monkeypatch.setattr(limiter_module, "_limiters", {})
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(60))
     with FakeLLMServer(latency=0.005, limits=LLMLimits(requests=15, seconds=0.3)) as server:

@@ -24,7 +24,7 @@ from llm_datagen.llm.pool.circuit_breaker import FailureKind, failure_kind
 from llm_datagen.llm.pool.retry import RetryLayer
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
-from .. import programs
+from ..kit import programs
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 ROOT = Path(__file__).parents[2]

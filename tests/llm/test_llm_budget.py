@@ -16,8 +16,8 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator
 from llm_datagen.messages import Pause, Unpause
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, lines, write_jsonl
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, lines, write_jsonl
 from . import budget_job
 from .chat_server import ChatServer
 from .till import PRICES, Till

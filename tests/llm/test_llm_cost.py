@@ -16,7 +16,7 @@ from llm_datagen.runs.display.node_view import view_of
 from llm_datagen.runs.display.tables import node_line
 from llm_datagen.runs.usage import UsageSums, dollars
 
-from ..support import write_jsonl
+from ..kit.support import write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 PRICES = {"input": 0.1, "output": 0.4}

@@ -16,7 +16,7 @@ from llm_datagen.llm.cost.plausibility import believable
 from llm_datagen.llm.http.reading import chat_counts
 from llm_datagen.llm.types import ChatRequest
 
-from ..support import lines, write_jsonl
+from ..kit.support import lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 PRICES = {"input": 1.0, "output": 2.0}

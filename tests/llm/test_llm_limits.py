@@ -16,7 +16,7 @@ import pytest
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError
-from llm_datagen.llm.limits import registry
+from llm_datagen.llm.limits import limiter as limiter_module
 from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.llm.limits.token_estimate import TokenEstimate
@@ -24,8 +24,8 @@ from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.messages import Cancel, Pause, Unpause
 from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 MINUTE = 0.5
@@ -52,8 +52,8 @@ class Quick:
 
 @pytest.fixture(autouse=True)
 def _minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "WINDOW_SECONDS", MINUTE)
-    monkeypatch.setattr(registry, "_limiters", {})
+    monkeypatch.setattr(limiter_module, "WINDOW_SECONDS", MINUTE)
+    monkeypatch.setattr(limiter_module, "_limiters", {})
 
 
 def test_two_pipelines_at_once_share_the_limit_of_their_endpoint(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_two_pipelines_at_once_share_the_limit_of_their_endpoint(tmp_path: Path)
 def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_does_those_rows(
     tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "WINDOW_SECONDS", 600.0)
+    monkeypatch.setattr(limiter_module, "WINDOW_SECONDS", 600.0)
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(10))
     busy = Reply("busy", 429, headers={"Retry-After": "500"})
@@ -115,9 +115,9 @@ def test_a_cancel_ends_waits_for_a_limit_and_for_a_retry_at_once_and_a_resume_do
     assert 500 < said[0]["seconds"] <= 600
     assert len(said) == 1
     assert len(server.seen) == 6
-    registry._limiters.clear()  # else the resume would wait for the minute that this one has filled
+    limiter_module._limiters.clear()  # else the resume would wait for the minute that this one has filled
     server.reply = lambda seen: Reply(completion("yes"))
-    monkeypatch.setattr(registry, "WINDOW_SECONDS", 0.05)
+    monkeypatch.setattr(limiter_module, "WINDOW_SECONDS", 0.05)
     assert pipeline().resume("p").run().nodes[0].rows_out == 10
     assert [row["q"] for row in sorted(lines(bench.output), key=lambda row: row["q"])] == list(range(10))
     assert len(server.seen) == 6 + 10 - answered

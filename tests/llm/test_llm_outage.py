@@ -19,9 +19,9 @@ from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator
 from llm_datagen.llm.limits import layer
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 
-from .. import programs
-from ..programs import Program
-from ..support import eventually, lines, write_jsonl
+from ..kit import programs
+from ..kit.programs import Program
+from ..kit.support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 PROGRAM = ["-m", "llm_datagen.cli"]

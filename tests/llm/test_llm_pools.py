@@ -17,8 +17,8 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, LLMRequestError
 from llm_datagen.testing import FakeLLMServer, LLMFaults, cassette
 
-from .. import programs
-from ..support import eventually, lines, write_jsonl
+from ..kit import programs
+from ..kit.support import eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, completion, run_rows
 
 ROWS = 200
@@ -261,9 +261,9 @@ def test_a_pool_is_written_in_yaml(tmp_path: Path) -> None:
         ({"endpoints": []}, "endpoints must be a list of endpoints"),
         ({"endpoints": [{"model": "m"}], "model": "m"}, "give model or endpoints, not both"),
         ({"endpoints": [{"model": "m"}], "api_key": "k"}, "give api_key or endpoints, not both"),
-        ({"endpoints": ["m"]}, "an endpoint must be an Endpoint"),
-        ({"endpoints": [{"base_url": "http://x/v1"}]}, "an endpoint must say its model"),
-        ({"endpoints": [{"model": "m", "wait": 3}]}, "an endpoint has no 'wait'; it has model, base_url"),
+        ({"endpoints": ["m"]}, "an endpoint must be an Endpoint or a dict"),
+        ({"endpoints": [{"base_url": "http://x/v1"}]}, "an endpoint must say 'model'"),
+        ({"endpoints": [{"model": "m", "wait": 3}]}, "an endpoint has no setting 'wait'; did you mean 'weight'"),
         ({"endpoints": [{"model": "m", "weight": 0}]}, "weight must be a positive number"),
         ({"endpoints": [{"model": "m", "params": {"n": 2}}]}, "params may not hold 'n'"),
         ({"endpoints": [{"model": "m", "base_url": "ftp://x"}]}, "base_url must start with http"),

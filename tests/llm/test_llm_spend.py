@@ -14,8 +14,9 @@ import pytest
 
 from llm_datagen.cli.budget import spending
 from llm_datagen.llm import BudgetError
-from llm_datagen.llm.cost.budget import Amount, Budget, answer_limit
+from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.spend import Spend
+from llm_datagen.llm.limits.token_estimate import answer_limit, least_tokens, used_tokens
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams.storage.local import LocalStorage
@@ -217,4 +218,19 @@ def test_the_most_that_a_call_can_cost_is_above_what_any_tokenizer_makes_of_it()
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}}
     assert 2000 < most([{"type": "text", "text": "x" * 100}, image, image], max_tokens=50) < 3000
     assert 11_000 < most([{"type": "input_audio", "data": "A" * 10_000}], max_tokens=50) < 12_000
-    assert answer_limit({"max_tokens": 5, "max_completion_tokens": 7}) == 7
+
+
+def test_of_two_limits_of_an_answer_the_higher_one_counts_for_budgets_and_limits_alike() -> None:
+    params = {"max_tokens": 9, "max_completion_tokens": 7}
+    assert answer_limit(params) == 9
+    assert answer_limit({"max_tokens": True, "max_completion_tokens": 7}) == 7
+    assert answer_limit({"max_tokens": True}) is None
+    assert least_tokens(ChatRequest(messages=[], params=params, model="m")) == 9
+
+
+def test_what_a_call_has_used_is_the_same_for_budgets_and_limits() -> None:
+    thoughts = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40}
+    assert used_tokens(thoughts) == 40
+    assert spent_on(thoughts, None) == Amount(0, 40)
+    assert used_tokens({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 10}) == 15
+    assert used_tokens({}) is None

@@ -16,8 +16,8 @@ from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError, NodeFailedError
 from llm_datagen.llm import LLMAnswerError, LLMOperator
 
-from .. import programs
-from ..support import lines, write_jsonl
+from ..kit import programs
+from ..kit.support import lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 JOB = Path(__file__).with_name("paid_once_job.py")

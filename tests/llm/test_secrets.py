@@ -17,7 +17,7 @@ from yarl import URL
 from llm_datagen.llm.http.redaction import Redaction
 
 from ..cli.shell import Shell
-from ..support import lines, write_jsonl
+from ..kit.support import lines, write_jsonl
 from .chat_server import ChatServer, Reply, Seen, completion
 
 KEY, URL_KEY, ARGUMENT = "sk-Vq81/Zr+Tn5vB7yHw2", "Xe93~Lm0Pd6.Jc4Ru", "sk-Gk57/Yb+Wf8nQ1tSx3"

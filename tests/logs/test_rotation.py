@@ -19,7 +19,7 @@ from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.streams.storage import locks
 from llm_datagen.streams.storage.locks import lock_path
 
-from ..support import PATIENCE_SECONDS, Bench, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, lines, numbered
 
 WRITER = """
 import sys, threading

@@ -23,7 +23,7 @@ from llm_datagen.runs.logs.reader import EVENTS
 from llm_datagen.testing import Fault, inject
 
 from ..examples.pages import DOCS, names_in, table
-from ..support import PATIENCE_SECONDS, QUICK, Bench, eventually, numbered
+from ..kit.support import PATIENCE_SECONDS, QUICK, Bench, eventually, numbered
 
 REFERENCE = DOCS / "reference"
 SECTION = "platform.log"

@@ -15,8 +15,8 @@ from llm_datagen.runs.logs import NodeSummary
 from llm_datagen.runs.logs.bottleneck import LoggedState, bottleneck_of
 from llm_datagen.testing import Fault, inject
 
-from .. import programs
-from ..support import QUICK, Bench, numbered
+from ..kit import programs
+from ..kit.support import QUICK, Bench, numbered
 
 
 def slow(item: Any) -> Any:

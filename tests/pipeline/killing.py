@@ -7,9 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-from .. import programs
-from ..programs import Program
-from ..support import eventually
+from ..kit import programs
+from ..kit.programs import Program
+from ..kit.support import eventually
 
 
 def run_killed_three_times(script: Path, folder: Path, output: Path, *, seed: int) -> None:

@@ -34,8 +34,8 @@ from llm_datagen import (
 )
 from llm_datagen.runs import RunFolder
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl
 
 
 def same(item: Any) -> Any:

@@ -14,7 +14,7 @@ from llm_datagen import BaseOperator, LogFile, UnifiedNode, UnifiedNodePipeline,
 from llm_datagen.llm import LLMOperator
 from llm_datagen.testing import FakeLLMServer
 
-from ..support import lines, numbered, write_jsonl
+from ..kit.support import lines, numbered, write_jsonl
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

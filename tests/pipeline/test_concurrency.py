@@ -13,7 +13,7 @@ import pytest
 from llm_datagen import BaseOperator, INodeContext
 from llm_datagen.streams.storage.local import LocalStorage
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 
 class Gauge:

@@ -9,7 +9,7 @@ import pytest
 
 from llm_datagen import ConfigError, FunctionOperator, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 
-from ..support import Bench, numbered
+from ..kit.support import Bench, numbered
 
 
 def same(item: object) -> object:

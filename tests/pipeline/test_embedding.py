@@ -12,7 +12,7 @@ import pytest
 from llm_datagen import INodeContext, NodeFailedError, Status
 from llm_datagen.messages import GetStatus
 
-from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered, until_cancelled
+from ..kit.support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered, until_cancelled
 
 
 def slow(row: Any) -> Any:

@@ -15,8 +15,8 @@ from llm_datagen import DiskError, FunctionOperator, NodeFailedError
 from llm_datagen.streams import spill as spill_module
 from llm_datagen.streams.spill import SpillError
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, Bench, lines, nothing_left, numbered
 
 CHILDREN = 70_000
 """With `TEXT`, 9 MB: more than a spill file holds in memory."""

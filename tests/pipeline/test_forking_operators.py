@@ -11,7 +11,7 @@ import pytest
 
 from llm_datagen.executors import signals
 
-from ..support import Bench, lines, numbered
+from ..kit.support import Bench, lines, numbered
 
 _FORK = multiprocessing.get_context("fork")
 

@@ -13,7 +13,7 @@ import pytest
 from llm_datagen import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks, NodeFailedError, Status
 from llm_datagen.runs.hooks import HOOK_NAMES
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 
 class Everything(DefaultPipelineHooks):

@@ -12,7 +12,16 @@ import pykka
 from llm_datagen import INodeContext, Status
 from llm_datagen.messages import Cancel, Pause, Unpause
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered, until_cancelled, until_paused
+from ..kit.support import (
+    PATIENCE_SECONDS,
+    Bench,
+    eventually,
+    lines,
+    nothing_left,
+    numbered,
+    until_cancelled,
+    until_paused,
+)
 
 
 class Host(pykka.ThreadingActor):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator, ColumnError, FunctionOperator, IdError, INodeContext, NodeFailedError
 
-from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, numbered
 from .chains import STYLES, Fate, modelled, operator
 
 # --- any chain, in any mode ----------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ import pytest
 from llm_datagen import MemoryStream, NodeFailedError, Status
 from llm_datagen.actors.supervisor import SupervisorActor
 
-from ..actors.helpers import SteppingClock, go_by
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+from ..kit.actors import SteppingClock, go_by
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 
 class Watcher:

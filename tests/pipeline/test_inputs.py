@@ -13,7 +13,7 @@ import pytest
 from llm_datagen import CsvStream, FileStream, JsonlStream, NodeFailedError, Status, StreamFactory
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, stored
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, stored
 
 
 def same(item: Any) -> Any:

@@ -24,7 +24,18 @@ from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
 
-from ..support import PATIENCE_SECONDS, QUICK, Bench, bag, eventually, instrument, lines, nothing_left, numbered, stored
+from ..kit.support import (
+    PATIENCE_SECONDS,
+    QUICK,
+    Bench,
+    bag,
+    eventually,
+    instrument,
+    lines,
+    nothing_left,
+    numbered,
+    stored,
+)
 from .killing import run_killed_three_times
 
 

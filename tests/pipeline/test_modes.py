@@ -9,7 +9,7 @@ import pytest
 
 from llm_datagen import MemoryStream, Status
 
-from ..support import Bench, bag, lines, numbered, pairwise, stored, write_jsonl
+from ..kit.support import Bench, bag, lines, numbered, pairwise, stored, write_jsonl
 from .chains import STYLES, Fate, modelled, operator
 
 

@@ -29,7 +29,7 @@ from llm_datagen import (
     UnifiedNodePipeline,
 )
 
-from ..support import (
+from ..kit.support import (
     PATIENCE_SECONDS,
     QUICK,
     Bench,

@@ -8,7 +8,7 @@ import pytest
 
 from llm_datagen import ConfigError, DefaultPipelineHooks, Status, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 
-from ..support import Bench, lines, numbered
+from ..kit.support import Bench, lines, numbered
 
 
 class Heard(DefaultPipelineHooks):

@@ -13,7 +13,7 @@ from llm_datagen import ConfigError, DatagenError, DiskError, StreamError, Unifi
 from llm_datagen.llm import LLMOperator
 from llm_datagen.testing import Fault, inject
 
-from ..support import Bench, lines, numbered
+from ..kit.support import Bench, lines, numbered
 
 
 def same(row: Any) -> Any:

@@ -16,7 +16,7 @@ from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.executors.retry import Retries
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
 
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered, until_paused
+from ..kit.support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered, until_paused
 from .listening import Listener
 
 ROWS = 400

@@ -15,8 +15,8 @@ import pytest
 from llm_datagen import ConfigError, DefaultPipelineHooks, JsonlStream, NodeFailedError, UnifiedPipeline
 from llm_datagen.runs.logs import events
 
-from .. import programs
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+from ..kit import programs
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 CONSTANTS = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
 

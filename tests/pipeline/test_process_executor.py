@@ -24,7 +24,7 @@ from llm_datagen import (
 )
 from llm_datagen.testing import CallCounter, RecordingHooks, crash_at
 
-from ..support import Bench, Calls, bag, eventually, lines, numbered, stored, worker_processes
+from ..kit.support import Bench, Calls, bag, eventually, lines, numbered, stored, worker_processes
 
 
 def double(row: Any) -> Any:

@@ -19,8 +19,8 @@ from llm_datagen.pipeline import progress
 from llm_datagen.runs.display.notebook import NotebookTable
 from llm_datagen.runs.status import NodeReport, RunReport, Status
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, numbered, write_jsonl
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, numbered, write_jsonl
 
 
 class Ends(DefaultPipelineHooks):

@@ -14,7 +14,17 @@ from llm_datagen import BaseOperator, ConfigError, INodeContext, Status
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Reconfigured
 
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered, worker_processes
+from ..kit.support import (
+    PATIENCE_SECONDS,
+    Bench,
+    Calls,
+    bag,
+    eventually,
+    lines,
+    nothing_left,
+    numbered,
+    worker_processes,
+)
 
 
 @pytest.fixture(autouse=True)

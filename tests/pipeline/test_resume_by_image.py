@@ -25,10 +25,11 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.llm import LLMOperator
+from llm_datagen.messages import Cancel, Reconfigure
 from llm_datagen.operators.references import ref_of
 from llm_datagen.runs import RunFolder
 
-from ..support import Bench, bag, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, numbered
 from .parts import Client, Label, Plain, PlainWith, Scale, add, double, pairs
 
 SECRET = "not-for-any-file"
@@ -281,6 +282,38 @@ def test_settings_that_the_code_gives_otherwise_are_told_and_not_used(bench: Ben
     assert [str(one.message) for one in told if one.category is ResumeWarning] == [expected]
     assert ("node_0", "warning", expected) in heard.logged
     assert report.status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("kind", ["line", "node_configs", "by_hand"])
+def test_code_that_gives_what_was_changed_since_is_not_warned_of(
+    bench: Bench, kind: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """M30: whoever changes a rate by `Reconfigure` need not change the code, too; a third value is told of."""
+    bench.give(numbered(50))
+    results = bench.folder / "results"
+
+    def pipeline(rate: float) -> UnifiedPipeline | UnifiedNodePipeline:
+        if kind == "line":
+            return bench.pipeline([double], rate=rate)
+        if kind == "node_configs":
+            return bench.pipeline([double], node_configs=[NodeConfig(rate=rate)])
+        node = UnifiedNode("node_0", rate=rate, follow_input=False).bind_io(
+            f"jsonl://{bench.input}", f"jsonl://{bench.output}"
+        )
+        return UnifiedNodePipeline([node.set_operator(double)], results_dir=results, log_file=None)
+
+    run = pipeline(1.0).create("a")
+    ref = run.start()
+    ref.ask(Reconfigure("node_0", rate=2.0), timeout=PATIENCE_SECONDS)
+    ref.ask(Reconfigure("node_0", rate=3.0, parallel_size=4), timeout=PATIENCE_SECONDS)
+    ref.tell(Cancel())
+    assert run.wait(PATIENCE_SECONDS).status is Status.CANCELED
+    assert bench.image("a")["nodes"][0]["changed_from"] == {"rate": 1.0, "parallel_size": 1}
+    pipeline(1.0).resume("a")
+    assert [one for one in recwarn if one.category is ResumeWarning] == []
+    with pytest.warns(ResumeWarning, match="goes on with rate=None, .*the code gives rate=5.0"):
+        pipeline(5.0).resume("a", rate=0).run()
+    assert len(lines(bench.output)) == 50
 
 
 def test_settings_that_the_code_does_not_give_are_not_told(bench: Bench, recwarn: pytest.WarningsRecorder) -> None:

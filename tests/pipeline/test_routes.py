@@ -13,7 +13,7 @@ from llm_datagen import BaseOperator, ConfigError, NodeFailedError, Route, Unifi
 from llm_datagen.operators import INodeContext
 from llm_datagen.runs.verify import verify
 
-from ..support import QUICK, Bench, bag, lines, nothing_left, numbered, stored
+from ..kit.support import QUICK, Bench, bag, lines, nothing_left, numbered, stored
 from .killing import run_killed_three_times
 
 OUTPUTS = ("even", "odd")

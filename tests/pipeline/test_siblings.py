@@ -17,8 +17,8 @@ from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams.block import Block
 
-from .. import programs
-from ..support import Bench, lines, numbered, pairwise, write_jsonl
+from ..kit import programs
+from ..kit.support import Bench, lines, numbered, pairwise, write_jsonl
 
 
 def pair(row: dict[str, Any]) -> list[dict[str, Any]]:

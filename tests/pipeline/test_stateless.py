@@ -9,7 +9,7 @@ import pytest
 
 from llm_datagen import BaseOperator, DefaultPipelineHooks, NodeFailedError, OperatorWarning
 
-from ..support import Bench, nothing_left, numbered
+from ..kit.support import Bench, nothing_left, numbered
 
 SEEN: set[int] = set()
 

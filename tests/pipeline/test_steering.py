@@ -37,7 +37,7 @@ from llm_datagen.messages import (
     UsageReported,
 )
 
-from ..support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered, until_cancelled
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, nothing_left, numbered, until_cancelled
 from .listening import Listener
 
 

@@ -15,7 +15,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.ids import RootNames
 
-from ..support import Bench, bag, lines, numbered, stored
+from ..kit.support import Bench, bag, lines, numbered, stored
 
 
 def pair(row: dict[str, Any]) -> list[dict[str, Any]]:

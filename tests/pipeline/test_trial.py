@@ -28,7 +28,7 @@ from llm_datagen.pipeline.preview import (
 )
 from llm_datagen.streams.ids import RootNames
 
-from ..support import numbered, write_jsonl
+from ..kit.support import numbered, write_jsonl
 from .test_stateless import Counting, Meant, Stateless
 
 

@@ -11,7 +11,7 @@ import pytest
 from llm_datagen import IdError, JsonlStream, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.streams import StreamFactory
 
-from ..support import Bench, lines, numbered
+from ..kit.support import Bench, lines, numbered
 
 
 def pair(row: Any) -> list[Any]:

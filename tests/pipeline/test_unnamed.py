@@ -19,7 +19,7 @@ from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.testing import Fault, inject
 
-from ..support import Bench, bag, lines, numbered
+from ..kit.support import Bench, bag, lines, numbered
 
 
 def pair(row: Any) -> Any:

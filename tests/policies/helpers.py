@@ -13,8 +13,8 @@ from llm_datagen import RunReport, StreamFactory
 from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.verify import verify
 
+from ..kit.support import Bench, eventually, lines
 from ..pipeline.chains import Fate, bare
-from ..support import Bench, eventually, lines
 
 
 class PoisonError(Exception):

@@ -14,7 +14,7 @@ from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.verify import verify
 
 from ..kit.jobs import Jobs
-from ..support import bag, eventually, lines, numbered, write_jsonl
+from ..kit.support import bag, eventually, lines, numbered, write_jsonl
 from .helpers import dead_letters_of
 from .job import expected
 

@@ -16,8 +16,8 @@ from llm_datagen import NodeFailedError, StreamFactory
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams.recovery import position_of
 
+from ..kit.support import Bench, numbered
 from ..pipeline.chains import Fate
-from ..support import Bench, numbered
 from .helpers import PoisonError, double, ledger_of, no_fifths, some_children
 
 PLACE = re.compile(r"bytes? \d|line \d|row \d|\d+ bytes|\d+ rows|at byte \d")

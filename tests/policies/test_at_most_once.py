@@ -19,7 +19,7 @@ from llm_datagen.streams.position import Position
 from llm_datagen.testing import record
 
 from ..kit.jobs import Jobs
-from ..support import Bench, bag, eventually, lines, numbered
+from ..kit.support import Bench, bag, eventually, lines, numbered
 from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of
 from .job import expected
 from .kills import Work

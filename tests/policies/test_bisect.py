@@ -21,9 +21,9 @@ from llm_datagen.operators import Call
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..actors.helpers import block_of, stream_on
 from ..executors.helpers import Ctx, rows_of
-from ..support import Bench, eventually, lines, numbered
+from ..kit.actors import block_of, stream_on
+from ..kit.support import Bench, eventually, lines, numbered
 from .helpers import PoisonError, brief, check_counts, dead_letters_of
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ..support import PATIENCE_SECONDS, Bench, bag, lines, nothing_left, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, nothing_left, numbered
 from .helpers import ledger_of
 
 ROWS = 300

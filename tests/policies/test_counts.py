@@ -14,7 +14,7 @@ from llm_datagen.cli.run_view import read_run, run_lines
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
 
-from ..support import Bench, eventually, numbered
+from ..kit.support import Bench, eventually, numbered
 from .helpers import PoisonError, ledger_of, no_fifths, poisoned, some_children
 
 PARTS = ("kept", "filtered", "skipped", "dead_letters", "pending")

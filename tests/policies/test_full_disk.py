@@ -9,7 +9,7 @@ import pytest
 from llm_datagen import DatagenError
 from llm_datagen.testing import Fault, inject
 
-from ..support import Bench, bag, lines, nothing_left, numbered, pairwise
+from ..kit.support import Bench, bag, lines, nothing_left, numbered, pairwise
 from .helpers import dead_letters_of, ledger_of, poisoned
 
 BAD = {3, 10, 11, 24, 38}

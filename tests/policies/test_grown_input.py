@@ -17,8 +17,8 @@ from llm_datagen.errors import StreamChangedError, StreamMissingError
 from llm_datagen.streams import Fingerprint, JsonlStream, Span
 from llm_datagen.streams import fingerprint as fingerprint_module
 
+from ..kit.support import Bench, bag, lines, numbered
 from ..pipeline.chains import operator
-from ..support import Bench, bag, lines, numbered
 from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of, some_children
 
 

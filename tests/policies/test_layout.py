@@ -25,7 +25,7 @@ from llm_datagen import (
 from llm_datagen.llm import LLMOperator
 from llm_datagen.pipeline import path_checks
 
-from ..support import Bench, numbered
+from ..kit.support import Bench, numbered
 
 
 class Keeps(BaseOperator):

@@ -21,8 +21,8 @@ from llm_datagen.runs.account import FINDINGS_SHOWN
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams.checksums import with_check
 
+from ..kit.support import Bench, eventually, numbered
 from ..pipeline.chains import STYLES, Fate, operator
-from ..support import Bench, eventually, numbered
 from .helpers import Seen, check_counts, double, failing_when, ledger_of, no_fifths, poisoned, some_children
 
 FATES: list[Fate] = [double, no_fifths, some_children]

@@ -12,7 +12,7 @@ from llm_datagen import NodeFailedError, Status
 from llm_datagen.errors import StreamChangedError, StreamError
 
 from ..kit.jobs import Jobs
-from ..support import Bench, bag, lines, numbered
+from ..kit.support import Bench, bag, lines, numbered
 from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
 from .kills import Work
 

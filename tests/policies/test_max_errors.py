@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from llm_datagen import ConfigError, NodeFailedError, TooManyErrorsError
 from llm_datagen.config import FailurePolicy
 
+from ..kit.support import Bench, lines, numbered, pairwise
 from ..pipeline.chains import operator
-from ..support import Bench, lines, numbered, pairwise
 from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
 
 

@@ -13,8 +13,8 @@ from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.errors import ColumnError, RowFormatError
 from llm_datagen.testing import RecordingHooks
 
+from ..kit.support import Bench, bag, lines, numbered, pairwise, stored
 from ..pipeline.chains import STYLES, bare, operator
-from ..support import Bench, bag, lines, numbered, pairwise, stored
 from .helpers import (
     PoisonError,
     at_source,

@@ -12,8 +12,8 @@ import pytest
 
 from llm_datagen import BaseOperator, DatagenError, FatalError, INodeContext, NodeFailedError, StopRun
 
+from ..kit.support import Bench, Calls, bag, lines, nothing_left, numbered
 from ..pipeline.chains import STYLES, operator
-from ..support import Bench, Calls, bag, lines, nothing_left, numbered
 from .helpers import check_counts, dead_letters_of, modelled
 
 ROWS = 60

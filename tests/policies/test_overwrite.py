@@ -21,8 +21,8 @@ from llm_datagen import (
 )
 from llm_datagen.errors import StreamBusyError, StreamError
 
-from ..programs import Program
-from ..support import Bench, lines, numbered
+from ..kit.programs import Program
+from ..kit.support import Bench, lines, numbered
 from .helpers import dead_letters_of, double, poisoned
 
 Spelling = Callable[[Path], str]

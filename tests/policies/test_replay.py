@@ -12,8 +12,8 @@ from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
 from llm_datagen.errors import PipelineBusyError, PipelineNotFoundError, StreamCorruptError
 
 from ..kit.jobs import Jobs
+from ..kit.support import Bench, bag, eventually, lines, numbered, pairwise, stored
 from ..pipeline.chains import operator
-from ..support import Bench, bag, eventually, lines, numbered, pairwise, stored
 from .helpers import (
     Seen,
     check_counts,

@@ -17,7 +17,7 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.executors import processing as work_module
 from llm_datagen.executors.retry import MAX_WAIT_SECONDS, Retries
 
-from ..support import Bench, bag, eventually, lines, numbered
+from ..kit.support import Bench, bag, eventually, lines, numbered
 from .helpers import PoisonError, check_counts, dead_letters_of, poisoned
 
 SOON: dict[str, Any] = {"retry_wait": 0.0001}

@@ -25,8 +25,8 @@ from llm_datagen.runs.lock import RunLock
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 
-from ..programs import Program
-from ..support import Bench, eventually, lines, numbered
+from ..kit.programs import Program
+from ..kit.support import Bench, eventually, lines, numbered
 
 JOB = """
 import os, socket, sys, time

@@ -22,8 +22,8 @@ from llm_datagen.messages import GetStatus, Stalled, Subscribe
 from llm_datagen.runs.status import NodeReport
 from llm_datagen.testing import Fault, RecordingHooks, inject
 
-from ..actors.helpers import SteppingClock, go_by
-from ..support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, until_cancelled
+from ..kit.actors import SteppingClock, go_by
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, until_cancelled
 from .helpers import PoisonError, check_counts, double, ledger_of, some_children
 
 GRACE = 0.1

@@ -10,7 +10,7 @@ import pytest
 from llm_datagen import NodeFailedError
 from llm_datagen.testing import FaultyStorage, record
 
-from ..support import Bench, numbered
+from ..kit.support import Bench, numbered
 from .helpers import dead_letters_of, poisoned
 
 

@@ -16,9 +16,9 @@ from llm_datagen.runs.trace import trace
 from llm_datagen.streams import Span
 from llm_datagen.streams.seal import Seal
 
+from ..kit.support import Bench, numbered
 from ..pipeline.chains import Fate
 from ..streams.storages import blocks_of
-from ..support import Bench, numbered
 from .helpers import double, ledger_of, no_fifths, poisoned, some_children
 
 FATES: list[Fate] = [double, no_fifths, some_children]

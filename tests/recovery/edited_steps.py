@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_datagen import UnifiedPipeline
 
-from ..support import QUICK, Bench
+from ..kit.support import QUICK, Bench
 
 CALLS: Counter[str] = Counter()
 

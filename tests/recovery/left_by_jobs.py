@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..support import bag, eventually, lines, stored
+from ..kit.support import bag, eventually, lines, stored
 from .job import expected
 
 JOB = Path(__file__).with_name("job.py")

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_datagen.streams.storage.local import LocalStorage
 
-from ..support import Bench
+from ..kit.support import Bench
 from .edited_steps import line, steps
 
 STEPS = ("open_file", "write", "truncate", "rename", "unlink")

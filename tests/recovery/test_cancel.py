@@ -19,9 +19,9 @@ from llm_datagen import BaseOperator, INodeContext, JsonlStream, Status, Unified
 from llm_datagen.pipeline import runners
 from llm_datagen.runs import RunFolder
 
-from .. import programs
-from ..programs import Program
-from ..support import (
+from ..kit import programs
+from ..kit.programs import Program
+from ..kit.support import (
     PATIENCE_SECONDS,
     Bench,
     Calls,

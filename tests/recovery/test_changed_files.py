@@ -22,7 +22,7 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 
-from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered, write_jsonl
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, numbered, write_jsonl
 
 ROWS = 150
 EXPECTED = [{"n": n, "_i": n} for n in range(ROWS)]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .. import programs
-from ..support import PATIENCE_SECONDS
+from ..kit import programs
+from ..kit.support import PATIENCE_SECONDS
 from .claims_job import CASES
 
 JOB = "tests.recovery.claims_job"

@@ -28,9 +28,9 @@ from llm_datagen import (
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 
-from .. import programs
+from ..kit import programs
+from ..kit.support import Bench, lines, numbered, write_jsonl
 from ..pipeline import parts
-from ..support import Bench, lines, numbered, write_jsonl
 from .edited_steps import CALLS, Step, Trouble, line, steps
 
 ROWS = 12

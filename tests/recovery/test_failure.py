@@ -13,7 +13,7 @@ import pytest
 from llm_datagen import BaseOperator, DefaultPipelineHooks, INodeContext, NodeFailedError, Status
 from llm_datagen.streams.storage.local import LocalStorage
 
-from ..support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered, pairwise
+from ..kit.support import PATIENCE_SECONDS, Bench, Calls, bag, lines, numbered, pairwise
 
 ROWS = 200
 BAD = 50

@@ -13,8 +13,8 @@ import pytest
 
 from llm_datagen import LogFile
 
-from ..programs import Program
-from ..support import Bench, eventually, lines, numbered
+from ..kit.programs import Program
+from ..kit.support import Bench, eventually, lines, numbered
 
 JOB = """
 import multiprocessing, os, sys, time

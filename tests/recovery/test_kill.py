@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ..kit.jobs import Jobs
-from ..support import bag, eventually, is_worker, lines, numbered, pairwise, write_jsonl
+from ..kit.support import bag, eventually, is_worker, lines, numbered, pairwise, write_jsonl
 from .left_by_jobs import calls_of, check_rows, committed, output_of, rows_of, said
 
 CONFIGS = [

@@ -12,8 +12,8 @@ import pytest
 
 from llm_datagen import NodeFailedError, Status
 
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, nothing_left, numbered
 from ..pipeline.chains import STYLES, Fate, modelled, operator
-from ..support import PATIENCE_SECONDS, Bench, bag, lines, nothing_left, numbered
 
 MAX_TRIES = 8
 

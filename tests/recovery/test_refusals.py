@@ -13,7 +13,7 @@ import pytest
 from llm_datagen import DatagenError, JsonlStream, NodeFailedError, Status, StreamError, UnifiedNode, UnifiedPipeline
 from llm_datagen.runs.lock import RunLock
 
-from ..support import PATIENCE_SECONDS, Bench, bag, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, numbered
 
 ROWS = 60
 TORN = b'{"n": 1, "half a ro'

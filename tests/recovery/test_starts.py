@@ -23,7 +23,7 @@ from llm_datagen import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.testing import Fault, inject
 
-from ..support import PATIENCE_SECONDS, Bench, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, lines, numbered
 
 
 def same(item: Any) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ..programs import run
-from ..support import bag, lines
+from ..kit.programs import run
+from ..kit.support import bag, lines
 
 STORED = Path(__file__).with_name("stored")
 CALLS = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "LLM_DATAGEN_CASSETTE": "calls.jsonl"}

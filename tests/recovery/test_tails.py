@@ -19,7 +19,7 @@ from llm_datagen.streams.checksum_chain import ChecksumChain
 from llm_datagen.streams.commit_log import read_log
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
-from ..support import Bench, lines, numbered
+from ..kit.support import Bench, lines, numbered
 
 ROWS, LONG = 600, 20_000
 JOB = """

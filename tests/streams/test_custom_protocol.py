@@ -18,8 +18,8 @@ from llm_datagen import FunctionOperator, OperatorWarning, StreamCorruptError, S
 from llm_datagen.streams import JsonlStream
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS, eventually, numbered
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS, eventually, numbered
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_protocol.py"
 

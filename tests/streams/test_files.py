@@ -16,7 +16,7 @@ from llm_datagen.streams import JsonlStream, Span, Stream, commit_log
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
-from ..programs import Program
+from ..kit.programs import Program
 from .storages import drain, stream_on, values_now
 
 CHILD = """

@@ -19,7 +19,7 @@ from llm_datagen import JsonlStream, PipelineBusyError, StreamBusyError
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams.storage.locks import lock_path, wait_for_lock
 
-from ..support import eventually
+from ..kit.support import eventually
 
 FORKED_MEANWHILE = """
 import os, sys, threading

@@ -16,7 +16,7 @@ from llm_datagen.streams.coverage import INPUT_STRIDE
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of
 
-from ..support import write_jsonl
+from ..kit.support import write_jsonl
 
 
 def merged(folder: Path, *inputs: list[Any], naming: Any = "named") -> MergedStream:

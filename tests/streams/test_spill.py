@@ -20,8 +20,8 @@ from llm_datagen.errors import DatagenError
 from llm_datagen.streams import spill as spill_module
 from llm_datagen.streams.spill import Spill, SpillError
 
-from ..programs import Program
-from ..support import PATIENCE_SECONDS
+from ..kit.programs import Program
+from ..kit.support import PATIENCE_SECONDS
 
 SMALL = 40
 """Bytes in memory, at most, in most of these tests."""

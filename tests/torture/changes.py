@@ -10,7 +10,7 @@ from typing import NamedTuple
 from llm_datagen import DatagenError
 from llm_datagen.testing import Fault
 
-from ..support import nothing_left
+from ..kit.support import nothing_left
 from .cases import Node
 from .faults import _case
 from .forks import fork

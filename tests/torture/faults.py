@@ -17,7 +17,7 @@ from llm_datagen import DatagenError, StreamFactory
 from llm_datagen.messages import Cancel, GetStatus
 from llm_datagen.testing import Fault, inject
 
-from ..support import eventually, nothing_left
+from ..kit.support import eventually, nothing_left
 from .cases import PIPELINE_ID, Case, Node
 from .forks import fork
 from .lab import Lab

@@ -23,7 +23,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 
-from ..support import instrument, stored
+from ..kit.support import instrument, stored
 from .forks import fork
 from .operators import FATES, PoisonError, bare
 from .tally import Tally

@@ -16,7 +16,7 @@ from llm_datagen.streams.recovery import position_of
 from llm_datagen.testing import Fault, FaultPlan, inject
 from llm_datagen.testing.storage import FaultyStorage
 
-from ..support import nothing_left
+from ..kit.support import nothing_left
 from .bounds import bound
 from .cases import PIPELINE_ID, Case
 from .files import image_problems, key_of, rows_in, unpacked, whole_lines

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import DatagenError, NodeFailedError, ResumeWarning
-from llm_datagen.llm.limits import registry
+from llm_datagen.llm.limits import limiter
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 
-from ..support import eventually, nothing_left
+from ..kit.support import eventually, nothing_left
 from .forks import Death, fork
 from .llm_cases import CANARY, MOST_ROWS_AT_ONCE, WINDOW_SECONDS, LLMCase
 from .llm_judge import LLMJudge
@@ -213,7 +213,7 @@ class LLMTorture:
 
     def _work(self, *, orders: list[Order], is_replay: bool) -> None:
         """Be the process that runs it."""
-        vars(registry)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
+        vars(limiter)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
         warnings.simplefilter("ignore", ResumeWarning)  # an order may have changed a setting before the kill
         signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=self._steer, args=(orders,), name="steering", daemon=True).start()

@@ -14,7 +14,7 @@ from llm_datagen import DatagenError, NodeFailedError, UnifiedPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 
-from ..support import instrument, stored
+from ..kit.support import instrument, stored
 from .tally import Tally
 
 ROWS = 40

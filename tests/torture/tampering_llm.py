@@ -11,7 +11,7 @@ from llm_datagen import DatagenError, UnifiedPipeline
 from llm_datagen.llm import LLMOperator
 from llm_datagen.testing import FakeLLMServer
 
-from ..support import stored
+from ..kit.support import stored
 from .tally import Tally
 from .tampering import edit
 

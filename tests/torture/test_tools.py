@@ -33,7 +33,7 @@ from llm_datagen.testing import (
     record,
 )
 
-from ..support import Bench, bag, lines, numbered
+from ..kit.support import Bench, bag, lines, numbered
 
 
 class Copy(BaseOperator):

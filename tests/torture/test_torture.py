@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .. import programs
+from ..kit import programs
 from .tampering import tampering
 from .tampering_llm import tampering_llm
 

@@ -16,10 +16,11 @@ from llm_datagen.actors.deferred_reply import when_all
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.config import check_count, check_rate
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, NotRunningError
 from llm_datagen.messages import PauseCalls, Reconfigure, Reconfigured, Resize, UnpauseCalls
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import PipelineStatus
 
 Stages = Iterable[tuple[Recipient, Recipient]]
@@ -105,7 +106,7 @@ class PauseControl:
         changed = {"parallel_size": opened.parallel_size, "batch_size": opened.batch_size, "rate": opened.rate}
         opened.config = {**opened.config, **changed}
         if command.node_id in self._entries:
-            self._entries[command.node_id].update(changed)
+            change_settings(self._entries[command.node_id], changed)
         self._log.info(events.RECONFIGURED, node_id=command.node_id, **changed)
         tell(node, Resize())
         return Reconfigured(command.node_id, opened.parallel_size, opened.batch_size, opened.rate)
@@ -128,5 +129,5 @@ class PauseControl:
                     f"makes of them, depend on batch_size={opened.batch_size}, which stays as it is for the whole run"
                 )
         if is_over or opened.sink is None:
-            raise ConfigError(f"{command.node_id} does not run any more: there is nothing to change")
+            raise NotRunningError(f"{command.node_id} does not run any more: there is nothing to change")
         return opened

@@ -15,7 +15,7 @@ from llm_datagen.actors.deferred_reply import defer_reply, forward, take
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown
 from llm_datagen.actors.subscribers import Subscribers
-from llm_datagen.errors import ConfigError, FailureRecord, PipelineBusyError
+from llm_datagen.errors import FailureRecord, NotRunningError, PipelineBusyError
 from llm_datagen.messages import (
     Cancel,
     Event,
@@ -202,5 +202,5 @@ class PipelineHost(Stage):
             forward(self.mailbox, ref)
         else:
             defer_reply(self.mailbox).set_exception(
-                ConfigError(f"no run is under way, so there is nothing to {type(command).__name__.lower()}")
+                NotRunningError(f"no run is under way, so there is nothing to {type(command).__name__.lower()}")
             )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Any
 
+from llm_datagen.actors.clock import Clock
 from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageReported
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
@@ -21,9 +21,11 @@ class NodeState:
     Args:
         node_id: its id.
         saved: what the saved run state says of it (totals and usage of earlier runs).
+        clock: what times go by.
     """
 
-    def __init__(self, node_id: str, saved: dict[str, Any]) -> None:
+    def __init__(self, node_id: str, saved: dict[str, Any], clock: Clock) -> None:
+        self._clock = clock
         self.node_id = node_id
         self.status = Status.PENDING
         self.error: str | None = None
@@ -48,7 +50,7 @@ class NodeState:
         """The node begins, at `position`."""
         self.status = Status.RUNNING
         self._stand_at(position)
-        self._started = time.monotonic()
+        self._started = self._clock.monotonic()
 
     def finished_before(self, position: Position) -> None:
         """The node has finished in an earlier run."""
@@ -66,7 +68,7 @@ class NodeState:
         """The node has ended."""
         self.status = status
         self.stalled = None
-        self._ended = time.monotonic()
+        self._ended = self._clock.monotonic()
 
     def committed(self, message: RowsCommitted) -> None:
         """Rows were committed."""
@@ -74,7 +76,7 @@ class NodeState:
         self.stalled = None
         self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
         self._skipped, self._dead = message.skipped, message.dead
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._samples.append((now, message.done))
         while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
             self._samples.popleft()
@@ -101,7 +103,7 @@ class NodeState:
 
     def report(self) -> NodeReport:
         """Return the state as it is now."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         seconds = 0.0 if self._started is None else (self._ended or now) - self._started
         rate = 0.0
         if self._ended is not None:

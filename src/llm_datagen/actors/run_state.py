@@ -82,7 +82,7 @@ class RunState:
         self._clock = clock
         known = {node["node_id"]: node for node in saved_state.get("nodes", [])}
         self.node_states = {
-            opened.node_id: NodeState(opened.node_id, known.get(opened.node_id, {})) for opened in opened_nodes
+            opened.node_id: NodeState(opened.node_id, known.get(opened.node_id, {}), clock) for opened in opened_nodes
         }
         self.status = Status.RUNNING
         self.reason = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,35 +239,32 @@ def _acknowledge(write: Write, error: Exception | None = None) -> None:
 
 
 class _BackpressureMeter:
-    """Says in the log when workers wait for the writer, and when they go on: one line per wait, not per row.
+    """Says in the log when workers wait for the writer, at most once per second, and when none waits any more.
 
-    Called by the threads that wait. Waits that follow within a second are counted, and told with the next line.
+    Called by the threads that wait, several at once.
     """
 
     def __init__(self, log: PlatformLog, capacity: int) -> None:
         self._log = log
         self._capacity = capacity
+        self._lock = threading.Lock()
         self._next_line = float("-inf")
         self._is_open = False
+        self._waiting = 0
         self._waits = 0
         self._waited = 0.0
 
     def note(self, waited: float | None, queued: int, now: float) -> None:
         """Log that a wait begins (`waited` None) or is over, with `queued` rows in the queue."""
-        if waited is None:
-            self._waits += 1
-            if not self._is_open and now >= self._next_line:
-                self._is_open = True
-                self._log.warning(events.BACKPRESSURE, queue_rows=queued, queue_size=self._capacity, waits=self._waits)
-            return
-        self._waited += waited
-        if self._is_open:
-            self._is_open = False
-            self._next_line = now + BACKPRESSURE_LOG_SECONDS
-            self._log.info(
-                events.BACKPRESSURE_OVER,
-                waited_s=round(waited, 6),
-                queue_rows=queued,
-                waits=self._waits,
-                waited_total_s=round(self._waited, 6),
-            )
+        with self._lock:
+            self._waiting += 1 if waited is None else -1
+            self._waited += waited or 0.0
+            told = {"queue_rows": queued, "waited_total_s": round(self._waited, 6)}
+            if waited is None:
+                self._waits += 1
+                if now >= self._next_line:
+                    self._is_open, self._next_line = True, now + BACKPRESSURE_LOG_SECONDS
+                    self._log.warning(events.BACKPRESSURE, queue_size=self._capacity, waits=self._waits, **told)
+            elif self._is_open and not self._waiting:
+                self._is_open = False
+                self._log.info(events.BACKPRESSURE_OVER, waited_s=round(waited, 6), waits=self._waits, **told)

@@ -31,6 +31,7 @@ from llm_datagen.config.choices import (
 )
 from llm_datagen.config.groups import OLDER, DataConfig, WriterConfig
 from llm_datagen.config.node import (
+    SHARE_ROWS,
     BatchOptions,
     FailurePolicy,
     NodeConfig,
@@ -42,10 +43,11 @@ from llm_datagen.config.node import (
     node_settings,
     settings_of_entry,
 )
-from llm_datagen.config.setting import Setting, SettingsGroup, checked, plain, refuse_unknown, settings_in
+from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_of, plain, refuse_unknown, settings_in
 
 __all__ = [
     "OLDER",
+    "SHARE_ROWS",
     "BatchBy",
     "BatchOptions",
     "Check",
@@ -84,6 +86,7 @@ __all__ = [
     "checked",
     "choice_of",
     "node_settings",
+    "object_of",
     "optional",
     "plain",
     "refuse_unknown",

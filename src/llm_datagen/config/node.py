@@ -21,7 +21,7 @@ from llm_datagen.config.checks import (
 )
 from llm_datagen.config.choices import BatchBy, DeliveryMode, ExecutorKind, OnError
 from llm_datagen.config.groups import OLDER, DataConfig, WriterConfig
-from llm_datagen.config.setting import Setting, keys_of, refuse_unknown, settings_in
+from llm_datagen.config.setting import Setting, object_of, refuse_unknown, settings_in
 
 
 class UriOptions(TypedDict, total=False):
@@ -219,9 +219,7 @@ class NodeConfig(_Fields):  # type: ignore[misc]  # its fields are those of the 
         Raises:
             ConfigError: on a key that is not a setting, or a wrong value.
         """
-        if isinstance(value, cls):
-            return value
-        return cls() if value is None else cls(**keys_of(cls, "node_configs", value, NodeConfigOptions))
+        return cls() if value is None else object_of(cls, "node_configs", value)
 
     def given(self) -> dict[str, Any]:
         """Return the settings that it says."""
@@ -240,6 +238,9 @@ def settings_of_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _OF_NODE = settings_in(NodeSettings)
+
+SHARE_ROWS = 100
+"""A share of rows that fail (`max_errors` as a fraction) counts when so many rows are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,5 +277,5 @@ class FailurePolicy:
         if self.max_errors is None:
             return False
         if isinstance(self.max_errors, float):
-            return rows >= 100 and errors > self.max_errors * rows
+            return rows >= SHARE_ROWS and errors > self.max_errors * rows
         return errors > self.max_errors

@@ -7,8 +7,8 @@ arguments of a constructor: ``**options: Unpack[NodeOptions]``. Settings that ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar, cast, get_type_hints
 
@@ -84,7 +84,10 @@ def checked(table: type[T], given: Mapping[str, Any], owner: str) -> T:
 
 def refuse_unknown(table: type, given: Mapping[str, Any], owner: str) -> None:
     """Raise a ConfigError when a name is not one of a setting; it says which one is near, or all."""
-    known = settings_in(table)
+    _refuse_unknown(settings_in(table), given, owner)
+
+
+def _refuse_unknown(known: Collection[str], given: Mapping[str, Any], owner: str) -> None:
     for name in given:
         if name not in known:
             raise ConfigError(f"{owner} has no setting {name!r}; {did_you_mean(str(name), known)}")
@@ -113,11 +116,7 @@ class SettingsGroup:
         Raises:
             ConfigError: on a key that is not a setting, or a wrong value.
         """
-        if value is None:
-            return cls()
-        if isinstance(value, cls):
-            return value
-        return cls(**keys_of(cls, cls.setting_name, value))
+        return cls() if value is None else object_of(cls, cls.setting_name, value)
 
     @classmethod
     def check(cls, _: str, value: Any) -> Self:
@@ -129,9 +128,26 @@ class SettingsGroup:
         return asdict(self)
 
 
-def keys_of(cls: type, name: str, value: Any, table: type | None = None) -> dict[str, Any]:
-    """Return a dict of settings as arguments of `cls`; raise a ConfigError when it is none, or has other keys."""
+def object_of(cls: type[T], name: str, value: Any, *, without: Collection[str] = ()) -> T:
+    """Return an object of a dataclass that a user gave, perhaps as a dict with the names of its fields.
+
+    Args:
+        cls: the class.
+        name: what the value is called, for errors.
+        value: an object or a dict.
+        without: fields that a dict may not have.
+
+    Raises:
+        ConfigError: when it is neither, or a field is wrong, missing or not known.
+    """
+    if isinstance(value, cls):
+        return value
+    known = {each.name: each for each in fields(cast(Any, cls)) if each.init and each.name not in without}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} must be a {cls.__name__} or a dict, not {value!r}")
-    refuse_unknown(table or cls, value, name)
-    return dict(value)
+        article = "an" if cls.__name__.startswith("E") else "a"
+        raise ConfigError(f"{name} must be {article} {cls.__name__} or a dict, not {value!r}")
+    _refuse_unknown(known, value, name)
+    for each in known.values():
+        if each.name not in value and each.default is each.default_factory is MISSING:
+            raise ConfigError(f"{name} must say {each.name!r}")
+    return cls(**value)

@@ -63,6 +63,10 @@ class RunEndedError(RunError):
     """Raised when a command comes after the end of a run, or of its host; a `pykka.ActorDeadError`, too."""
 
 
+class NotRunningError(RunError, ConfigError):
+    """Raised when a command that changes a run comes while none is under way; a ConfigError, too, as it was before."""
+
+
 class UnknownMessageError(RunError, TypeError):
     """Raised to whoever asks an actor something that it does not understand; nothing is changed by it."""
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from llm_datagen.config import FailurePolicy
-
-_SHARE_ROWS = 100
-"""A share counts from this many rows on."""
+from llm_datagen.config import SHARE_ROWS, FailurePolicy
 
 
 class Allowance(Protocol):
@@ -43,8 +40,8 @@ class ErrorAllowance:
         with self._lock:
             failed, done = self._failed + rows, self.done + settled + rows
             is_share = isinstance(self._policy.max_errors, float)
-            if is_share and done < _SHARE_ROWS:
-                is_allowed = failed < _SHARE_ROWS
+            if is_share and done < SHARE_ROWS:
+                is_allowed = failed < SHARE_ROWS
             else:
                 is_allowed = not self._policy.is_exceeded(failed, done)
             if is_allowed:

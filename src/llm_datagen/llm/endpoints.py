@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from pydantic import SecretStr
 
-from llm_datagen.config import check_count, check_seconds, check_text
+from llm_datagen.config import check_count, check_seconds, check_text, object_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cost.budget import Budget, check_budget
 from llm_datagen.llm.cost.prices import Prices, given_prices
@@ -92,19 +92,7 @@ class Endpoint:
         Raises:
             ConfigError: on a name that is not known, or a wrong value.
         """
-        if isinstance(given, Endpoint):
-            return given
-        if not isinstance(given, Mapping):
-            raise ConfigError(
-                f"an endpoint must be an Endpoint, or a dict such as {{'model': …, 'base_url': …}}, not {given!r}"
-            )
-        names = [each.name for each in fields(cls) if each.name not in ("address", "takes_default_key")]
-        for name in given:
-            if name not in names:
-                raise ConfigError(f"an endpoint has no {name!r}; it has {', '.join(names)}")
-        if "model" not in given:
-            raise ConfigError("an endpoint must say its model")
-        return cls(**given)
+        return object_of(cls, "an endpoint", given, without=("takes_default_key",))
 
     @property
     def limits(self) -> Limits:

@@ -9,8 +9,7 @@ from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
 from llm_datagen.llm.answers.ask import Asker
-from llm_datagen.llm.answers.columns import check_free, with_columns
-from llm_datagen.llm.answers.extras import ExtraColumns
+from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
 from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE

@@ -55,18 +55,7 @@ class Stack(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """How calls are made, checked.
-
-    Attributes:
-        strategy: how the pool chooses among its endpoints.
-        max_retries: how many tries may follow the first one of a call.
-        retry_wait: seconds that the pause before the second try takes at most.
-        outage_after: seconds that all endpoints may be down before the run fails.
-        timeout: seconds that one try may take in all, at endpoints that do not say their own.
-        max_response_bytes: the longest body of an answer, in the same way.
-        structured: the only way to ask for JSON; None: the best that each endpoint knows.
-        cache: the file that stores answers; None for none.
-    """
+    """How calls are made: the arguments of `LLMOperator` by these names, checked."""
 
     strategy: Strategy
     max_retries: int
@@ -101,14 +90,14 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
             max_response_bytes=endpoint.max_response_bytes or settings.max_response_bytes,
         )
         # Below the cassette: a request is found there whatever way it took.
-        asking = StructuredLayer(http, address.adapter, label=address.label, mode=settings.structured)
-        taped = with_cassette(asking, pool=pool_identity, own=own_params)
+        structured = StructuredLayer(http, address.adapter, label=address.label, mode=settings.structured)
+        recorded = with_cassette(structured, pool=pool_identity, own=own_params)
         breaker = CircuitBreaker()
-        guarded = CircuitBreakerLayer(taped, breaker)
-        paid = CostLayer(guarded, address, prices=given_prices(endpoint.prices), budget=budget)
+        breaking = CircuitBreakerLayer(recorded, breaker)
+        costed = CostLayer(breaking, address, prices=given_prices(endpoint.prices), budget=budget)
         if plays_only():
-            return Member(endpoint, paid, breaker=breaker, pings=False)
-        limited = LimitLayer(paid, endpoint=address.label, api_key=key, model=endpoint.model, limits=endpoint.limits)
+            return Member(endpoint, costed, breaker=breaker, pings=False)
+        limited = LimitLayer(costed, endpoint=address.label, api_key=key, model=endpoint.model, limits=endpoint.limits)
         return Member(endpoint, limited, breaker=breaker, limited=limited)
 
     members = list(map(member, endpoints))

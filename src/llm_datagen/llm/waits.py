@@ -13,6 +13,9 @@ from llm_datagen.operators import INodeContext
 POLL_SECONDS = 0.1
 """How often the waits check whether the run is being cancelled, or paused."""
 
+MAX_WAIT_SECONDS = 600.0
+"""The longest wait that an endpoint may ask for: a quota that comes back later is used up, and its error says so."""
+
 IsOver = Callable[[INodeContext], bool]
 
 

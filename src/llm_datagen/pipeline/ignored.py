@@ -81,7 +81,7 @@ def ignored_node_settings(given: Sequence[UnifiedNode], run_state: Mapping[str, 
         ignored = {
             name: value
             for name, value in said.items()
-            if name in used and value != used[name] and (name in names or value != usual.get(name))
+            if _is_otherwise(name, value, used) and (name in names or value != usual.get(name))
         }
         notes += _unused(f"{node.node_id} of run {run_state['pipeline_id']!r}", node.node_id, ignored, used)
     return notes
@@ -95,7 +95,7 @@ def ignored_node_configs(
     for config, entry in zip(configs, run_state["nodes"], strict=False):
         settings = _given_in(config)
         used = _flat(entry)
-        ignored = {name: value for name, value in _flat(settings).items() if name in used and value != used[name]}
+        ignored = {name: value for name, value in _flat(settings).items() if _is_otherwise(name, value, used)}
         notes += [
             _ignored(run_state, entry, name, settings[name])
             for name in ("input_uri", "output_uri")
@@ -103,6 +103,12 @@ def ignored_node_configs(
         ]
         notes += _unused(f"{entry['node_id']} of run {run_state['pipeline_id']!r}", entry["node_id"], ignored, used)
     return notes
+
+
+def _is_otherwise(name: str, value: Any, used: Mapping[str, Any]) -> bool:
+    """Return whether a value is neither used nor what it was before a `Reconfigure`, or a resume, changed it."""
+    before = used.get(_name_of("changed_from", name), used.get(name))
+    return name in used and value not in (used[name], before)
 
 
 def _given_in(config: NodeConfig | Mapping[str, Any] | None) -> dict[str, Any]:

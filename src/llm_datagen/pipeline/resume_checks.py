@@ -24,6 +24,7 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.export import is_export
+from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.source import size_of, streams_of
@@ -61,7 +62,7 @@ def change_policy(run_state: dict[str, Any], on_error: OnError | None, max_error
             "(on_error='fail'); say on_error='skip' or 'dead_letter', too"
         )
     for entry in changed:
-        entry.update(on_error=on_error or entry["on_error"], max_errors=max_errors)
+        change_settings(entry, {"on_error": on_error or entry["on_error"], "max_errors": max_errors})
 
 
 def change_pace(run_state: dict[str, Any], parallel_size: int | None, rate: float | None) -> None:
@@ -77,7 +78,7 @@ def change_pace(run_state: dict[str, Any], parallel_size: int | None, rate: floa
         changed["rate"] = check_rate("rate", rate) if rate else None
     for entry in run_state["nodes"]:
         if not is_export(entry):
-            entry.update(changed)
+            change_settings(entry, changed)
 
 
 def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,3 +75,11 @@ def _check_keys(run_state: dict[str, Any]) -> None:
 def now_text() -> str:
     """Return the time, in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def change_settings(entry: dict[str, Any], changed: Mapping[str, Any]) -> None:
+    """Change settings of a node in a run state, which notes the values before: code that still gives them is right."""
+    before = {name: entry.get(name) for name, value in changed.items() if entry.get(name) != value}
+    if before:
+        entry["changed_from"] = before | entry.get("changed_from", {})
+        entry.update(changed)

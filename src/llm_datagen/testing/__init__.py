@@ -12,9 +12,9 @@ Nothing of the engine imports this package, and nothing here needs pytest. docs/
 
 from typing import TYPE_CHECKING
 
-from llm_datagen.actors.clock import ManualClock
 from llm_datagen.errors.deprecation import old_names
 from llm_datagen.testing.cassette import cassette
+from llm_datagen.testing.clock import ManualClock
 from llm_datagen.testing.fake_llm.faults import Latency, LLMFaults
 from llm_datagen.testing.fake_llm.limits import LLMLimits
 from llm_datagen.testing.fake_llm.server import FakeLLMServer

@@ -44,7 +44,7 @@ class ProcessExecutor:
 
     Args:
         name: the node's id.
-        packed: the operator, and the codec of the output; see `transport.pack`.
+        packed: the operator, and the codec of the output; see `pickling.pack`.
         processing: how rows are processed. The processes make their own from its settings.
         outlet: where results go.
         workers: processes at most.

@@ -1,12 +1,17 @@
-"""The columns of an answer are added to those of the row: nothing is overwritten unless the user says so."""
+"""The columns of an answer, added to those of the row: nothing is overwritten unless the user says so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import ColumnExistsError
 from llm_datagen.llm.prompts.template import row_label
+from llm_datagen.llm.types import ChatAnswer
+
+EXTRAS = ("reasoning", "tool_calls", "logprobs")
+"""What an answer may have besides its text, see `ChatAnswer.extras`."""
 
 
 def with_columns(row: Mapping[str, Any], columns: Mapping[str, Any], *, overwrites: bool) -> dict[str, Any]:
@@ -32,3 +37,39 @@ def check_free(columns: Iterable[str], row: Mapping[str, Any]) -> None:
             f"{row_label(row)} has a column {', '.join(map(repr, taken))} already, and the answer would overwrite it: "
             "give output (or extra_columns) another name, or set overwrite_columns=True"
         )
+
+
+class ExtraColumns:
+    """The columns of what an answer has besides its text.
+
+    Args:
+        given: the column of each, by the names of `EXTRAS`; None for none.
+        taken: columns of the text.
+
+    Attributes:
+        columns: their names.
+        takes_tool_calls: whether calls of tools become a column, so that an answer may have no text.
+        takes_reasoning: whether thoughts become a column, so that a think block is removed from the text.
+
+    Raises:
+        ConfigError: when it is no such mapping, or a column is taken.
+    """
+
+    def __init__(self, given: Any, taken: Collection[str] = ()) -> None:
+        if given is None:
+            given = {}
+        if not isinstance(given, Mapping) or not set(given) <= set(EXTRAS):
+            raise ConfigError(f"extra_columns must be a dict from {', '.join(EXTRAS)} to columns, not {given!r}")
+        for column in given.values():
+            if not isinstance(column, str) or not column or column.startswith("_"):
+                raise ConfigError(f"extra_columns must name columns that do not start with '_', not {column!r}")
+            if column in taken or list(given.values()).count(column) > 1:
+                raise ConfigError(f"the column {column!r} of extra_columns is filled already: give it another name")
+        self._columns = dict(given)
+        self.columns = tuple(self._columns.values())
+        self.takes_reasoning = "reasoning" in self._columns
+        self.takes_tool_calls = "tool_calls" in self._columns
+
+    def of(self, answer: ChatAnswer) -> dict[str, Any]:
+        """Return the columns, as JSON data; None for what the answer does not have."""
+        return {column: answer.extras.get(name) for name, column in self._columns.items()}

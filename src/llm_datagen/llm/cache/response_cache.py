@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import orjson
 
-from llm_datagen.llm.cache.scope import CacheScope
+from llm_datagen.llm.cache.scope import SharedAnswerNotice
 from llm_datagen.llm.cache.sqlite import CacheFile
 from llm_datagen.llm.errors import CacheError
 from llm_datagen.llm.finish_reasons import Ending
@@ -52,7 +52,7 @@ class CacheLayer(Layer):
         self._in_flight: dict[bytes, asyncio.Future[None]] = {}
         self._unwritten: dict[bytes, bytes] = {}
         self._is_failing = False
-        self._sharing = CacheScope()
+        self._notice = SharedAnswerNotice()
 
     async def open(self) -> None:
         """Open the file, then the inner transport.
@@ -85,7 +85,7 @@ class CacheLayer(Layer):
             if stored is not None:
                 answer = _read(key, stored)
                 if answer is not None and _is_cacheable(request, answer):
-                    self._sharing.note(key, request)
+                    self._notice.note(key, request)
                     return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
                 # It was changed in the file; or an earlier version stored what was cut off, by an end unknown to it.
                 await self._in_thread(partial(self._file.delete, [(key, stored)]))
@@ -132,7 +132,7 @@ class CacheLayer(Layer):
         try:
             answer = await self._inner.complete(request)
             if _is_cacheable(request, answer):
-                self._sharing.note(key, request)
+                self._notice.note(key, request)
                 self._unwritten[key] = _encoded(key, answer)
                 await self._save()
             return answer

@@ -17,7 +17,7 @@ _MOST = 10_000
 """So many answers are remembered: rows with one prompt mostly come close to one another, and memory is bounded."""
 
 
-class CacheScope:
+class SharedAnswerNotice:
     """Notes which row an answer was given to first. Used on the event loop of the node."""
 
     def __init__(self) -> None:

@@ -6,12 +6,12 @@ machine dies the last answers may be gone, and are paid for again; the file stay
 
 from __future__ import annotations
 
+import random
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_random
 
 from llm_datagen.llm.errors import CacheError
 
@@ -46,15 +46,7 @@ class CacheFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
             self._make_or_check(self._writer)
-            # Many processes that begin at once can lock each other out here, without SQLite's own wait.
-            for attempt in Retrying(
-                retry=retry_if_exception_message(match=".*locked"),
-                stop=stop_after_delay(_BUSY_SECONDS),
-                wait=wait_random(0, 0.05),
-                reraise=True,
-            ):
-                with attempt:
-                    self._writer.execute("PRAGMA journal_mode = WAL").fetchone()
+            _set_wal_mode(self._writer)
             self._writer.execute("PRAGMA synchronous = NORMAL")
             self._reader = self._connect()
 
@@ -140,3 +132,17 @@ class CacheFile:
             ) from error
         except OSError as error:
             raise CacheError(f"the cache {self.path} {what}: {error} (check the path and the rights)") from error
+
+
+def _set_wal_mode(connection: sqlite3.Connection) -> None:
+    """Set it, again and again: processes that begin at once lock each other out of it, without SQLite's own wait."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0, 0.05))
+        else:
+            return

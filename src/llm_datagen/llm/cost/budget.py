@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from llm_datagen.config import check_count
+from llm_datagen.config import check_count, object_of
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.cost.prices import PICO, TokenPrices, known_prices, prompt_and_output
+from llm_datagen.llm.cost.prices import PICO, TokenPrices, known_prices
+from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs.usage import dollars
 from llm_datagen.streams.formats.json_text import dumps
@@ -20,7 +21,6 @@ _HIDDEN_TOKENS = 100
 """For what endpoints put around the messages."""
 _LARGEST = 1 << 62
 """What the spend file can hold of a call; no budget has room for that much."""
-_LIMITS = ("max_completion_tokens", "max_tokens")
 
 
 class Amount(NamedTuple):
@@ -77,15 +77,7 @@ class Budget:
         Raises:
             ConfigError: when it is none.
         """
-        if isinstance(given, Budget):
-            return given
-        keys = set(given) if isinstance(given, Mapping) else set()
-        if not keys & {"usd", "tokens"} or not keys <= {"usd", "tokens", "image_tokens"}:
-            raise ConfigError(
-                "budget must be a Budget, or a dict of 'usd' (US dollars), 'tokens', or both (and 'image_tokens'), not "
-                f"{given!r}"
-            )
-        return cls(**given)
+        return object_of(cls, "budget", given)
 
     def holds(self, amount: Amount) -> bool:
         """Return whether that much may be spent in all."""
@@ -159,14 +151,7 @@ def spent_on(usage: Mapping[str, int], prices: TokenPrices | None) -> Amount | N
     """
     if "prompt_tokens" not in usage:
         return None
-    prompt, answer = prompt_and_output(usage)
-    return Amount((prices.picodollars(usage) or 0) if prices is not None else 0, prompt + answer)
-
-
-def answer_limit(params: Mapping[str, Any]) -> int | None:
-    """Return how many tokens an answer has at most, by the fields of the request; None when they do not say."""
-    limits = [params[key] for key in _LIMITS if isinstance(params.get(key), int)]
-    return max(limits, default=None)
+    return Amount((prices.picodollars(usage) or 0) if prices is not None else 0, used_tokens(usage) or 0)
 
 
 def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str, prices: TokenPrices | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm_datagen.llm.cost.budget import answer_limit, most_prompt_tokens
+from llm_datagen.llm.cost.budget import most_prompt_tokens
+from llm_datagen.llm.limits.token_estimate import answer_limit
 from llm_datagen.llm.types import ChatRequest
 
 _FEW = 100_000

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
+from llm_datagen.config import object_of
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.http.address import LOOPBACK
+from llm_datagen.llm.limits.token_estimate import prompt_and_output
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice, TieredPrices
@@ -70,15 +72,7 @@ class Prices:
         Raises:
             ConfigError: when they are none.
         """
-        if isinstance(given, Prices):
-            return given
-        names = {field.name for field in fields(cls)}
-        if not isinstance(given, Mapping) or not {"input", "output"} <= set(given) <= names:
-            raise ConfigError(
-                "prices must be Prices, or a dict of 'input' and 'output' (and 'cached_input'), in US dollars per "
-                f"million tokens, not {given!r}"
-            )
-        return cls(**given)
+        return object_of(cls, "prices (US dollars per million tokens)", given)
 
     def per_token(self) -> TokenPrices:
         """Return them in picodollars per token."""
@@ -159,12 +153,6 @@ class PriceList:
             prices = known_prices(model, self._url, service_tier=service_tier)
             self._known[model, service_tier] = now, prices
         return prices
-
-
-def prompt_and_output(usage: Mapping[str, int]) -> tuple[int, int]:
-    """Return the prompt's tokens, and all others that were made: some endpoints count thoughts in the total only."""
-    prompt = usage.get("prompt_tokens", 0)
-    return prompt, max(usage.get("completion_tokens", 0), usage.get("total_tokens", 0) - prompt)
 
 
 def given_prices(prices: Prices | Mapping[str, Any] | None) -> TokenPrices | None:

@@ -28,7 +28,7 @@ from llm_datagen.llm.http.network import Proxy, proxy_of, trusted_certificates
 from llm_datagen.llm.http.reading import counts_of, other_model
 from llm_datagen.llm.http.redaction import Redaction
 from llm_datagen.llm.limits.headers import rate_limits
-from llm_datagen.llm.limits.token_estimate import max_completion
+from llm_datagen.llm.limits.token_estimate import answer_limit
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.streams.formats.json_text import dumps
 
@@ -104,7 +104,7 @@ class HttpTransport:
         ending = self._address.adapter.ending(reason)
         if ending is Ending.FAILED:
             raise self._failures.failed_answer(response, reply, word, request)
-        usage, limit = counts_of(reply.usage), max_completion(request)
+        usage, limit = counts_of(reply.usage), answer_limit(request.params)
         other = other_model(reply.model, request.model)
         if word is None and limit is not None and usage.get("completion_tokens", 0) >= limit:
             ending = Ending.CUT_OFF  # nobody says so, but it has just as many tokens as it may have

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 
 from llm_datagen.llm.types import Quota
-
-MAX_RESET_SECONDS = 600.0
-"""The longest wait: a quota that comes back later is used up, and the endpoint's own error says so."""
+from llm_datagen.llm.waits import MAX_WAIT_SECONDS
 
 
 class HeaderQuota:
@@ -38,7 +36,7 @@ class HeaderQuota:
             sent_since: what was sent after that call.
             now: the moment.
         """
-        if call <= self._latest_call or quota.reset > MAX_RESET_SECONDS:
+        if call <= self._latest_call or quota.reset > MAX_WAIT_SECONDS:
             return
         self._latest_call = call
         self._remaining = quota.remaining - sent_since

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter
-from llm_datagen.llm.limits.registry import limiter_of
+from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter, limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -97,7 +96,7 @@ class LimitLayer(Layer):
         outcome = CallOutcome()
         try:
             answer = await self._inner.complete(request)
-            outcome = CallOutcome(used=used_tokens(answer), is_answered=True, left=answer.left)
+            outcome = CallOutcome(used=used_tokens(answer.usage), is_answered=True, left=answer.left)
         except LLMRequestError as error:
             outcome = CallOutcome(
                 is_throttled=error.amounts_to == 429 and error.may_pass,

@@ -6,12 +6,15 @@ no thread and no timer. The first in the queue learns how long to wait, and is w
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from pydantic import SecretStr
 
 from llm_datagen.config import check_count
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
@@ -250,6 +253,32 @@ class Limiter:
                 self._queue.popleft()
             else:
                 return
+
+
+_limiters: dict[tuple[str, bytes, str], Limiter] = {}
+"""Those of this process: one for all layers that share an endpoint, a key and a model."""
+_limiters_lock = threading.Lock()
+
+
+def limiter_of(endpoint: str, api_key: SecretStr | None, model: str, limits: Limits) -> Limiter:
+    """Return the limiter that this process has for a model, attached to `limits`.
+
+    It outlives its layers by a minute: the next run must know what this one has sent.
+
+    Args:
+        endpoint: the URL of the calls.
+        api_key: the key; only a hash of it is kept.
+        model: the model's name.
+        limits: what the layer was given; to be detached when it is closed.
+    """
+    key = api_key.get_secret_value() if api_key else ""
+    name = (endpoint, hashlib.sha256(key.encode()).digest(), model)
+    with _limiters_lock:
+        for other in [other for other, limiter in _limiters.items() if other != name and limiter.is_idle()]:
+            del _limiters[other]
+        limiter = _limiters.setdefault(name, Limiter(window=WINDOW_SECONDS))
+        limiter.attach(limits)
+        return limiter
 
 
 def _known(moment: float) -> float:

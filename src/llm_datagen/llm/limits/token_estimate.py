@@ -32,7 +32,7 @@ class TokenEstimate:
     def most(self, request: ChatRequest) -> int:
         """Return how many tokens the call may use."""
         share = 1.0 if self._answers < _FIRST_ANSWERS else self._tokens_per_byte * _MARGIN
-        completion = max_completion(request)
+        completion = answer_limit(request.params)
         if completion is None:
             completion = _FIRST_COMPLETION if not self._answers else math.ceil(self._completion * _MARGIN)
         return math.ceil(size_of(request) * share) + completion
@@ -49,51 +49,46 @@ class TokenEstimate:
 
 def least_tokens(request: ChatRequest) -> int:
     """Return how many tokens the call asks for in any case: its text, in long tokens, and its `max_tokens`."""
-    chars = sum(_text_chars(message.get("content")) for message in request.messages)
-    return chars // _MOST_BYTES_PER_TOKEN + (max_completion(request) or 0)
+    texts, _ = _texts_and_images(request)
+    return sum(map(len, texts)) // _MOST_BYTES_PER_TOKEN + (answer_limit(request.params) or 0)
 
 
-def used_tokens(answer: ChatAnswer) -> int | None:
+def answer_limit(params: Mapping[str, Any]) -> int | None:
+    """Return how many tokens an answer has at most, by the fields of the request; None when they do not say.
+
+    Of two limits the higher one counts: an endpoint may know only that one.
+    """
+    limits = [params[key] for key in ("max_completion_tokens", "max_tokens") if type(params.get(key)) is int]
+    return max(limits, default=None)
+
+
+def prompt_and_output(usage: Mapping[str, int]) -> tuple[int, int]:
+    """Return the prompt's tokens, and all others that were made: some endpoints count thoughts in the total only."""
+    prompt = usage.get("prompt_tokens", 0)
+    return prompt, max(usage.get("completion_tokens", 0), usage.get("total_tokens", 0) - prompt)
+
+
+def used_tokens(usage: Mapping[str, int]) -> int | None:
     """Return what a call has used; None when the endpoint did not say."""
-    usage = answer.usage
-    if "total_tokens" in usage:
-        return usage["total_tokens"]
-    if "prompt_tokens" in usage:
-        return usage["prompt_tokens"] + usage.get("completion_tokens", 0)
-    return None
-
-
-def max_completion(request: ChatRequest) -> int | None:
-    """Return the most tokens that the request lets its answer have; None when it does not say."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = request.params.get(name)
-        if isinstance(value, int):
-            return value
-    return None
+    return sum(prompt_and_output(usage)) if {"total_tokens", "prompt_tokens"} & set(usage) else None
 
 
 def size_of(request: ChatRequest) -> int:
     """Return the size of a prompt in bytes of text; an image counts like a text of a certain size."""
     schema = request.params.get("response_format")
-    size = 0 if schema is None else len(str(schema))
-    for message in request.messages:
-        size += _MESSAGE_BYTES + _content_bytes(message.get("content"))
+    texts, images = _texts_and_images(request)
+    size = sum(len(text) if text.isascii() else len(text.encode(errors="replace")) for text in texts)
+    size += len(request.messages) * _MESSAGE_BYTES + images * _IMAGE_BYTES + (0 if schema is None else len(str(schema)))
     return max(size, 1)
 
 
-def _content_bytes(content: Any) -> int:
-    if isinstance(content, str):
-        return len(content) if content.isascii() else len(content.encode(errors="replace"))
-    if isinstance(content, list):
-        return sum(_content_bytes(part["text"]) if _is_text(part) else _IMAGE_BYTES for part in content)
-    return 0
-
-
-def _text_chars(content: Any) -> int:
-    if isinstance(content, str):
-        return len(content)
-    return sum(len(part["text"]) for part in content if _is_text(part)) if isinstance(content, list) else 0
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, Mapping) and isinstance(part.get("text"), str)
+def _texts_and_images(request: ChatRequest) -> tuple[list[str], int]:
+    """Return the texts of the messages, and how many of their parts are none."""
+    texts, images = [], 0
+    for content in (message.get("content") for message in request.messages):
+        for part in content if isinstance(content, list) else ({"text": content},) if isinstance(content, str) else ():
+            if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+                texts.append(part["text"])
+            else:
+                images += 1
+    return texts, images

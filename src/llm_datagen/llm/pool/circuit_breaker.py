@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.pool.retry import MAX_RETRY_AFTER_SECONDS
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.waits import MAX_WAIT_SECONDS
 
 FAILURES_BEFORE_PING = 5
 """Consecutive failures after which the endpoint is pinged."""
@@ -54,7 +54,7 @@ def failure_kind(error: LLMRequestError) -> FailureKind:
 
 def _is_quota(error: LLMRequestError) -> bool:
     """Return whether a quota is used up: a limit that is not over in some minutes."""
-    return error.amounts_to == 429 and (not error.may_pass or (error.retry_after or 0.0) > MAX_RETRY_AFTER_SECONDS)
+    return error.amounts_to == 429 and (not error.may_pass or (error.retry_after or 0.0) > MAX_WAIT_SECONDS)
 
 
 class CircuitBreaker:

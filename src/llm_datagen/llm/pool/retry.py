@@ -11,10 +11,8 @@ from llm_datagen.executors.retry import full_jitter
 from llm_datagen.llm.errors import LLMRequestError, LocalResourceError
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
-from llm_datagen.llm.waits import Waits
+from llm_datagen.llm.waits import MAX_WAIT_SECONDS, Waits
 
-MAX_RETRY_AFTER_SECONDS = 600.0
-"""The longest pause that an endpoint may ask for: a longer one is a used-up quota, and a failure."""
 _JITTER = 0.1
 _MAX_SHORTAGES = 20
 """Tries in a row that found no file or port free: with pauses of up to a minute, for some ten minutes."""
@@ -74,7 +72,7 @@ class RetryLayer(Layer):
                 if error.follows_outage:
                     attempts = 1
                 asked = error.retry_after or 0.0
-                if not error.may_pass or attempts > self._max_retries or asked > MAX_RETRY_AFTER_SECONDS:
+                if not error.may_pass or attempts > self._max_retries or asked > MAX_WAIT_SECONDS:
                     if error.may_pass and self._is_down is not None and await self._is_down(request, error):
                         attempts = 1
                         continue

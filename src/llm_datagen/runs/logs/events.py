@@ -79,12 +79,12 @@ GRACE_OVER = "[Grace Over]"
 Fields: `node_id`, `grace_s`, `ids`.
 """
 BACKPRESSURE = "[Backpressure]"
-"""A worker begins to wait for the writer; at most one line per second.
+"""Workers wait for the writer; at most one line per second.
 
-Fields: `node_id`, `stream`, `queue_rows`, `queue_size`, `waits`.
+Fields: `node_id`, `stream`, `queue_rows`, `queue_size`, `waits`, `waited_total_s`.
 """
 BACKPRESSURE_OVER = "[Backpressure Over]"
-"""A worker that waited for the writer goes on.
+"""No worker waits for the writer any more.
 
 Fields: `node_id`, `stream`, `waited_s`, `queue_rows`, `waits`, `waited_total_s`.
 """

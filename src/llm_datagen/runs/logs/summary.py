@@ -106,9 +106,7 @@ class _Node:
         match event.event:
             case events.NODE_ENDED:
                 self._end = {name: value for name, value in given.items() if name in _FIGURES}
-            case events.BACKPRESSURE:
-                self._held_times = max(self._held_times, given.get("waits", 0))
-            case events.BACKPRESSURE_OVER:
+            case events.BACKPRESSURE | events.BACKPRESSURE_OVER:
                 self._held_times = max(self._held_times, given.get("waits", 0))
                 self._held = max(self._held, given.get("waited_total_s", 0.0))
             case events.EOF_RETRY | events.EOF_WAITING:

@@ -14,7 +14,6 @@ import pykka
 import pytest
 from pykka._envelope import Envelope
 
-from llm_datagen.actors.clock import ManualClock
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Stage
 from llm_datagen.messages import Bulk, Write
@@ -22,8 +21,9 @@ from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.storage.base import AppendFile, ReadFile, Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
+from llm_datagen.testing import ManualClock
 
-from ..support import PATIENCE_SECONDS
+from .support import PATIENCE_SECONDS
 
 HANG_SECONDS = 60
 """A test that takes longer hangs. (They take milliseconds, but the machine may be busy.)"""

@@ -22,7 +22,7 @@ import pykka
 from llm_datagen import INodeContext, StreamFactory, UnifiedPipeline
 from llm_datagen.runs import RunFolder
 
-cloudpickle.register_pickle_by_value(sys.modules[__package__])
+cloudpickle.register_pickle_by_value(sys.modules[__package__.partition(".")[0]])
 """Operators of tests go to worker processes as those of a script do: no worker imports a test's module, and pytest."""
 
 QUICK: dict[str, Any] = {"fsync": "never"}

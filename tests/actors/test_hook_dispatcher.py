@@ -26,8 +26,8 @@ from llm_datagen.messages import (
 from llm_datagen.runs.hooks import HOOK_NAMES, DefaultPipelineHooks
 from llm_datagen.runs.logs import events
 
-from ..support import PATIENCE_SECONDS
-from .helpers import Log
+from ..kit.actors import Log
+from ..kit.support import PATIENCE_SECONDS
 
 
 class Recorder(DefaultPipelineHooks):

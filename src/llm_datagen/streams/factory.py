@@ -14,6 +14,8 @@ from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
 
+_MAY_BE_COMPRESSED = frozenset({FileStream, JsonlStream, CsvStream})
+
 
 class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
@@ -99,7 +101,7 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
-        if issubclass(found, FileStream) and found.path is FileStream.path and ending_of(uri):
+        if found in _MAY_BE_COMPRESSED and ending_of(uri):
             return CompressedStream(uri, getattr(found, "codec", None))
         return found(uri)
 

@@ -7,10 +7,14 @@ from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
+from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.source import Source
+from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
+
+_MAY_BE_COMPRESSED = frozenset({FileStream, JsonlStream, CsvStream})
 
 
 class StreamFactory:
@@ -96,7 +100,10 @@ class StreamFactory:
             UnknownProtocolError: naming the known protocols.
             ConfigError: when the URI is not one.
         """
-        return cls.stream_class(uri)(uri)
+        found = cls.stream_class(uri)
+        if found in _MAY_BE_COMPRESSED and ending_of(uri):
+            return CompressedStream(uri, getattr(found, "codec", None))
+        return found(uri)
 
 
 def _data_of(entry: Mapping[str, Any]) -> DataConfig:

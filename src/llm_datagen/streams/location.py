@@ -21,10 +21,12 @@ class StreamFiles:
         uri: the URI of the stream, as given.
         storage: what keeps the files.
         codec: the format.
+        compression: the ending that tells how the data is compressed; None when it is not.
     """
 
     storage: Storage
     codec: Codec
+    compression: str | None = None
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -125,6 +127,10 @@ class StreamFiles:
             finally:
                 file.close()
         return f"{self.shown}, line {number}"
+
+    def pack(self, data: bytes) -> bytes:
+        """Return what lies on disk of some bytes of rows."""
+        return data
 
     def open_data(self) -> ReadFile:
         """Open the data, to be read at the offsets that rows have.

@@ -9,12 +9,14 @@ from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
 
 _MAY_BE_COMPRESSED = frozenset({FileStream, JsonlStream, CsvStream})
+_MAY_BE_MANY = frozenset({FileStream, JsonlStream, CsvStream})
 
 
 class StreamFactory:
@@ -101,6 +103,8 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
+        if found in _MAY_BE_MANY and is_file_set(uri.rpartition("://")[2]):
+            return FileSet(uri, cls.create)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):
             return CompressedStream(uri, getattr(found, "codec", None))
         return found(uri)

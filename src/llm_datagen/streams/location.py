@@ -6,6 +6,8 @@ Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.line_numbers import LineCounter
@@ -70,6 +72,11 @@ class StreamFiles:
     def files(self) -> tuple[str, ...]:
         """The paths of all files that may belong to the stream; the seal comes first, the data last."""
         return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path
+
+    @property
+    def files_read(self) -> Sequence[str]:
+        """The paths of the data: of several files that are read as one, of each of them."""
+        return (self.path,)
 
     @property
     def spill_folder(self) -> str | None:

@@ -105,9 +105,11 @@ class BetweenOptions(TypedDict, total=False):
         str | os.PathLike[str],
         Setting("tmp", _path_text, "where the streams between the nodes lie", "folder"),
     ]
-    protocol_prefix: Annotated[str, Setting("", _prefix_of_path, "where they lie below `base_path`", "folder")]
+    protocol_prefix: Annotated[
+        str, Setting("", _prefix_of_path, "the folder of these streams below `base_path`", "folder")
+    ]
     default_protocol: Annotated[
-        str, Setting("jsonl://", _protocol, "that of the streams between the nodes", "protocol")
+        str, Setting("jsonl://", _protocol, "the protocol of the streams between the nodes", "protocol")
     ]
 
 

@@ -17,9 +17,11 @@ from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 def check_input(source: Stream) -> None:
     """Check that an input which is to be read as it is can be."""
     if source.size() is None:
-        found = f"no file is {source.path}" if isinstance(source, FileSet) else f"{source.path} does not exist"
+        if isinstance(source, FileSet):
+            raise source.missing()
         raise StreamMissingError(
-            f"{found}; check the path of the input (relative paths count from the working directory, {Path.cwd()})"
+            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
+            f"directory, {Path.cwd()})"
         )
     if not source.is_sealed() and source.storage.size(source.commits_path) is not None:
         raise StreamBusyError(

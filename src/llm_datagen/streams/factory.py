@@ -92,6 +92,8 @@ class StreamFactory:
         """
         if isinstance(uri, str) and uri.startswith(PROTOCOL):
             return MergedStream(uri, cls.create)
+        if cls.stream_class(uri) in _MAY_BE_MANY and is_file_set(uri.partition("://")[2] or uri):
+            return FileSet(uri, cls.create)
         return cls.create(uri)
 
     @classmethod
@@ -103,8 +105,6 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
-        if found in _MAY_BE_MANY and is_file_set(uri.rpartition("://")[2]):
-            return FileSet(uri, cls.create)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):
             return CompressedStream(uri, getattr(found, "codec", None))
         return found(uri)

@@ -1,7 +1,7 @@
 """File sets: many files that are read as one, one after the other: a pattern (``data/*.jsonl.gz``), or a folder.
 
 The files are in the order of their paths. Rows are numbered through all of them, so their ids are unique. File k has
-the addresses from ``k * FILE_STRIDE`` on. A run keeps the list of files, with the size and a checksum of each, so that a
+the addresses from ``k * FILE_STRIDE`` on. A run keeps the list of files, with the size and a checksum of each. So a
 resume reads them in the same order: files that have come since are added at the end; one that is gone, or was changed
 though it had been begun, is refused by name.
 """
@@ -38,10 +38,10 @@ _BESIDE = (".done", ".commits", ".dispatched", ".errors.jsonl", ".tmp")
 
 
 def is_file_set(path: str) -> bool:
-    """Return whether a path means many files: a folder, or a pattern where no file has just that name."""
-    if path.endswith(os.sep) or Path(path).is_dir():
+    """Return whether a path means many files: a folder, or a pattern with a ``*`` that is no name of something."""
+    if path.endswith(os.sep) or os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, this is False
         return True
-    return glob.has_magic(path) and not os.path.lexists(path)
+    return "*" in path and not os.path.lexists(path)
 
 
 class FileSet(Stream):
@@ -170,10 +170,20 @@ class FileSet(Stream):
         """Check that the first file can be read; the others are looked at when it is their turn.
 
         Raises:
+            StreamMissingError: when there is none.
             StreamError: when it cannot.
         """
-        for stream in self.streams[:1]:
-            stream.check_source()
+        if not self.streams:
+            raise self.missing()
+        self.streams[0].check_source()
+
+    def missing(self) -> StreamMissingError:
+        """Return the error that says that there is no file."""
+        what = "pattern" if glob.has_magic(self._pattern) else "folder"
+        return StreamMissingError(
+            f"there is no file in {self.path}; check the {what} (relative paths count from the working directory, "
+            f"{Path.cwd()}; files whose names begin with . or _ are left out of folders)"
+        )
 
     def check_path(self) -> None:
         """Refuse to write.
@@ -311,7 +321,7 @@ class FileSetCursor:
         """Open the file that is next; return whether there is one."""
         files, segment = self.stream.streams, self._segments[0]
         if not files:
-            raise StreamMissingError(f"no file is {self.stream.path}; check the pattern, or the folder")
+            raise self.stream.missing()
         self._number, local = divmod(self._offset, FILE_STRIDE)
         if self._number >= len(files):
             self._segments.clear()

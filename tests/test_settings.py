@@ -20,7 +20,7 @@ from llm_datagen.config import DataConfig, NodeConfigOptions, WriterConfig, sett
 from llm_datagen.pipeline.settings import NodeAloneSettings, NodePipelineOptions, PipelineSettings
 
 SOURCE = Path(llm_datagen.__file__).parent
-ENTRY = '    patience: Annotated[float, Setting(7.0, check_seconds, "that a test waits", "seconds")]\n'
+ENTRY = '    patience: Annotated[float, Setting(7.0, check_seconds, "how long a test waits", "seconds")]\n'
 
 PROGRAM = '''
 import json
@@ -108,7 +108,7 @@ def test_a_setting_that_is_one_entry_arrives_everywhere(tmp_path: Path) -> None:
     assert found["set"] == {"patience": 6}
     assert found["yaml"] == [4, 3]
     assert found["yaml refused"] == f"p.yaml: {wrong.replace(' must', ': must', 1)}"
-    assert "    patience: seconds that a test waits" in found["help"]
+    assert "    patience: how long a test waits (seconds)" in found["help"]
 
 
 TABLES: list[tuple[Any, Callable[..., Any]]] = [

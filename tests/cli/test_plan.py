@@ -49,7 +49,7 @@ def test_a_plan_projects_what_the_run_then_uses_and_pays_for_its_sample_only(
         assert server.calls - first < first  # the same rows, whose first answers are kept
         for name in ("calls", "prompt_tokens", "completion_tokens"):
             assert again["total"][name] == plan["total"][name]
-        assert "the cache answered" in " ".join(again["notes"])
+        assert "where prompts repeat, or were asked before, the run costs less" in " ".join(again["notes"])
         command("run", pipeline)
     assert plan["rows"] == 60
     assert tried["error"] > 0  # whether a row is odd is known of 24 of them only

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -54,10 +55,12 @@ def test_the_programs_of_a_page_run_in_order_in_one_directory(page: Path, tmp_pa
 
 
 @pytest.mark.process
-def test_the_pipeline_of_the_readme_runs_where_no_row_needs_a_call(tmp_path: Path) -> None:
+def test_the_pipeline_of_the_readme_runs_at_an_endpoint_of_which_no_price_is_known(tmp_path: Path) -> None:
+    """No row needs a call: nobody answers there."""
     (program,) = (block for block in blocks_of(README) if block.language == "python")
     (tmp_path / "documents.jsonl").write_text('{"text": "too short"}\n', encoding="utf-8")
-    assert _run_program(program, tmp_path, "README.md") == "completed 1 0 None\n"
+    endpoint = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    assert _run_program(program, tmp_path, "README.md", endpoint) == "completed 1 0 None\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -98,10 +101,10 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def _run_program(block: Block, folder: Path, where: str) -> str:
+def _run_program(block: Block, folder: Path, where: str, more: Mapping[str, str] | None = None) -> str:
     program = folder / f"program_{block.line}.py"
     program.write_text(block.text, encoding="utf-8")
-    done = programs.run(["-W", "error", program.name], cwd=folder, env=clean_environment())
+    done = programs.run(["-W", "error", program.name], cwd=folder, env={**clean_environment(), **(more or {})})
     assert done.returncode == 0, f"{where}: {done.stderr}"
     assert "Traceback" not in done.stderr, f"{where}: {done.stderr}"
     return done.stdout

@@ -1,4 +1,4 @@
-"""What the tests of executors share: kernels over every shape of operator, a context, an outlet that keeps results."""
+"""What the tests of executors share: kernels over every shape of operator, a context, a target that keeps results."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def left(done: BlockResult) -> int:
     return len(done.rest.records)
 
 
-class Outlet:
+class ResultTarget:
     """Keeps results; may be full, for those who cannot wait, and may block those who can."""
 
     def __init__(self, *, is_full: bool = False) -> None:

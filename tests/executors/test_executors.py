@@ -20,7 +20,7 @@ from llm_datagen.operators import Call
 
 from ..kit.actors import aside, block_of, error_of, result_of
 from ..kit.support import PATIENCE_SECONDS, eventually
-from .helpers import Ctx, Outlet, processing_of, rows_of, threads_of
+from .helpers import Ctx, ResultTarget, processing_of, rows_of, threads_of
 
 Make = Callable[..., ThreadExecutor | EventLoopExecutor]
 
@@ -71,14 +71,14 @@ class Later(Traced):
 
 
 def make(
-    operator: Any, outlet: Outlet, *, workers: int = 2, ctx: Ctx | None = None
+    operator: Any, target: ResultTarget, *, workers: int = 2, ctx: Ctx | None = None
 ) -> ThreadExecutor | EventLoopExecutor:
     """Return the executor for an operator."""
     processing = processing_of(
         operator, ctx=ctx, policy=FailurePolicy(on_error="skip")
     )  # with "fail", no worker goes on
     kind = EventLoopExecutor if processing.call.is_async else ThreadExecutor
-    return kind("n", operator, processing, outlet, workers)
+    return kind("n", operator, processing, target, workers)
 
 
 both = pytest.mark.parametrize("operator", [Plain, Later])
@@ -87,17 +87,17 @@ both = pytest.mark.parametrize("operator", [Plain, Later])
 @both
 def test_setup_comes_first_teardown_last_each_once_and_where_the_calls_are(operator: type[Traced]) -> None:
     """M11: on a thread, or on the loop, of the node; so that a client may belong to that loop."""
-    it, outlet = operator(), Outlet()
-    executor = make(it, outlet, workers=1)
+    it, target = operator(), ResultTarget()
+    executor = make(it, target, workers=1)
     executor.start()
     for number in range(3):
         executor.submit(number, block_of([{"n": number}], number))
-    outlet.wait_for(3)
+    target.wait_for(3)
     executor.stop()
     assert it.names() == ["setup", "call", "call", "call", "teardown"]
     prefix = "datagen-loop-n" if operator is Later else "datagen-worker-n"
     assert all(thread.startswith(prefix) for _, thread in it.calls)
-    assert [rows_of(outlet.done[number]) for number in range(3)] == [[{"n": n, "_i": n}] for n in range(3)]
+    assert [rows_of(target.done[number]) for number in range(3)] == [[{"n": n, "_i": n}] for n in range(3)]
     assert threads_of("") == []
 
 
@@ -129,8 +129,8 @@ def test_stop_waits_for_what_runs_delivers_it_and_then_tears_down(operator: type
             self.note("end of call")
             return item
 
-    it, outlet = (SlowLater() if operator is Later else SlowPlain()), Outlet()
-    executor = make(it, outlet, workers=3)
+    it, target = (SlowLater() if operator is Later else SlowPlain()), ResultTarget()
+    executor = make(it, target, workers=3)
     executor.start()
     executor.submit(1, block_of([{"n": 1}]))
     assert began.wait(PATIENCE_SECONDS)
@@ -139,7 +139,7 @@ def test_stop_waits_for_what_runs_delivers_it_and_then_tears_down(operator: type
     may_end.set()
     result_of(stopping)
     assert it.names() == ["setup", "call", "end of call", "teardown"]
-    assert outlet.done[1].rows == 1
+    assert target.done[1].rows == 1
     assert threads_of("") == []
 
 
@@ -165,18 +165,18 @@ def test_stop_also_waits_where_there_is_no_teardown(operator: type[Traced]) -> N
                 await asyncio.sleep(0.001)
             return item
 
-    duck, outlet = (DuckLater() if operator is Later else DuckPlain()), Outlet()
+    duck, target = (DuckLater() if operator is Later else DuckPlain()), ResultTarget()
     processing = processing_of(lambda item: item)
     processing = replace(processing, call=Call(duck))
-    executor = (EventLoopExecutor if operator is Later else ThreadExecutor)("n", duck, processing, outlet, 2)
+    executor = (EventLoopExecutor if operator is Later else ThreadExecutor)("n", duck, processing, target, 2)
     executor.start()
     executor.submit(1, block_of([{"n": 1}]))
     assert began.wait(PATIENCE_SECONDS)
     stopping = aside(executor.stop)
     may_end.set()
     result_of(stopping)
-    assert outlet.done[1].failure is None
-    assert outlet.done[1].rows == 1
+    assert target.done[1].failure is None
+    assert target.done[1].rows == 1
 
 
 @both
@@ -198,7 +198,7 @@ def test_a_setup_that_fails_comes_out_of_start_and_leaves_no_thread(
             fail()
 
     it = FailingLater() if operator is Later else FailingPlain()
-    executor = make(it, Outlet())
+    executor = make(it, ResultTarget())
     starting = aside(executor.start)
     assert isinstance(error_of(starting), kind)
     executor.stop()
@@ -221,7 +221,7 @@ def test_a_teardown_that_fails_comes_out_of_stop_and_leaves_no_thread(
         async def teardown(self) -> None:
             raise kind("on purpose")
 
-    executor = make(FailingLater() if operator is Later else FailingPlain(), Outlet())
+    executor = make(FailingLater() if operator is Later else FailingPlain(), ResultTarget())
     executor.start()
     assert isinstance(error_of(aside(executor.stop)), kind)
     assert threads_of("") == []
@@ -231,28 +231,28 @@ def test_a_teardown_that_fails_comes_out_of_stop_and_leaves_no_thread(
 def test_an_executor_that_was_never_started_has_nothing_to_leave(operator: type[Traced]) -> None:
     """F2: such as that of a node whose thread could not be started: no loop, no files."""
     it = operator()
-    make(it, Outlet())
-    executor = make(it, Outlet())
+    make(it, ResultTarget())
+    executor = make(it, ResultTarget())
     executor.stop()
     assert it.names() == []
 
 
 @both
-def test_a_full_outlet_blocks_workers_and_nothing_is_lost(operator: type[Traced]) -> None:
+def test_a_full_target_blocks_workers_and_nothing_is_lost(operator: type[Traced]) -> None:
     """M20: backpressure blocks the worker thread; what it has done is delivered when there is room."""
-    outlet = Outlet(is_full=True)
-    outlet.gate.clear()
+    target = ResultTarget(is_full=True)
+    target.gate.clear()
     it = operator()
-    executor = make(it, outlet, workers=4)
+    executor = make(it, target, workers=4)
     executor.start()
     for number in range(4):
         executor.submit(number, block_of([{"n": number}], number))
     for _ in range(4):
-        assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
-    assert outlet.done == {}
-    outlet.gate.set()
+        assert target.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    assert target.done == {}
+    target.gate.set()
     executor.stop()
-    assert sorted(outlet.done) == [0, 1, 2, 3]
+    assert sorted(target.done) == [0, 1, 2, 3]
     assert it.names().count("call") == 4
 
 
@@ -265,12 +265,12 @@ def test_at_most_so_many_calls_are_made_at_once() -> None:
             together.wait(PATIENCE_SECONDS)
             return item
 
-    outlet = Outlet()
-    executor = make(Together(), outlet, workers=3)
+    target = ResultTarget()
+    executor = make(Together(), target, workers=3)
     executor.start()
     for number in range(9):
         executor.submit(number, block_of([{"n": number}], number))
-    outlet.wait_for(9)
+    target.wait_for(9)
     assert len(threads_of("worker-n")) == 3
     executor.stop()
 
@@ -307,8 +307,8 @@ class GatedLater(Later):
 @pytest.mark.parametrize("operator", [Gated, GatedLater])
 def test_rows_that_were_not_begun_can_be_taken_back_once(operator: type[Gated]) -> None:
     """M10, R2: from a task that runs, and from one that waits for a worker; the results are of the others."""
-    it, outlet = operator(), Outlet()
-    executor = make(it, outlet, workers=1)
+    it, target = operator(), ResultTarget()
+    executor = make(it, target, workers=1)
     executor.start()
     executor.submit(1, block_of([{"n": n} for n in range(10)]))
     eventually(lambda: len(it.calls) == 5)  # with the setup
@@ -318,7 +318,7 @@ def test_rows_that_were_not_begun_can_be_taken_back_once(operator: type[Gated]) 
     assert (executor.left(1), executor.left(2)) == (0, 0)
     assert (executor.cut(1), executor.cut(2)) == (None, None)
     it.gate.set()
-    done = outlet.wait_for(2)
+    done = target.wait_for(2)
     assert (done[1].span[:2], done[1].rest) == ((0, 4), None)
     assert [row["n"] for row in rows_of(done[1])] == [0, 1, 2, 3]
     assert (done[2].span[:2], done[2].rows, done[2].rest, done[2].calls) == ((10, 10), 0, None, 0)
@@ -332,8 +332,8 @@ def test_rows_that_were_not_begun_can_be_taken_back_once(operator: type[Gated]) 
 
 def test_the_loop_goes_on_while_the_writer_is_full() -> None:
     """M11, M20: a full writer blocks a thread in place of the loop: other calls go on."""
-    outlet = Outlet(is_full=True)
-    outlet.gate.clear()
+    target = ResultTarget(is_full=True)
+    target.gate.clear()
     beats = 0
 
     class Beating(Later):
@@ -345,23 +345,23 @@ def test_the_loop_goes_on_while_the_writer_is_full() -> None:
                     beats += 1
             return item
 
-    executor = make(Beating(), outlet)
+    executor = make(Beating(), target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
-    assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    assert target.at_gate.acquire(timeout=PATIENCE_SECONDS)
     executor.submit(1, block_of([{"n": 1}]))
-    assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+    assert target.at_gate.acquire(timeout=PATIENCE_SECONDS)
     assert beats == 50
-    outlet.gate.set()
+    target.gate.set()
     executor.stop()
-    assert sorted(outlet.done) == [0, 1]
-    assert all(thread.startswith("datagen-delivery-n") for thread in outlet.threads.values())
+    assert sorted(target.done) == [0, 1]
+    assert all(thread.startswith("datagen-delivery-n") for thread in target.threads.values())
 
 
 def test_tasks_that_wait_for_the_loop_begin_only_when_another_one_is_delivered() -> None:
     """M10, M20: never more calls at once than workers; while the writer is full, no more results than these."""
-    outlet = Outlet(is_full=True)
-    outlet.gate.clear()
+    target = ResultTarget(is_full=True)
+    target.gate.clear()
     now, most, made = 0, 0, 0
 
     class Counted(Later):
@@ -373,17 +373,17 @@ def test_tasks_that_wait_for_the_loop_begin_only_when_another_one_is_delivered()
             now -= 1
             return item
 
-    executor = make(Counted(), outlet, workers=3)
+    executor = make(Counted(), target, workers=3)
     executor.start()
     for number in range(3 + 8):
         executor.submit(number, block_of([{"n": number}], number))
     for _ in range(3):
-        assert outlet.at_gate.acquire(timeout=PATIENCE_SECONDS)
+        assert target.at_gate.acquire(timeout=PATIENCE_SECONDS)
     for _ in range(50):  # the loop goes on meanwhile
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), executor._loop).result(PATIENCE_SECONDS)  # type: ignore[union-attr]
-    assert (made, outlet.done) == (3, {})
-    outlet.gate.set()
-    outlet.wait_for(11)
+    assert (made, target.done) == (3, {})
+    target.gate.set()
+    target.wait_for(11)
     executor.stop()
     assert made == 11
     assert most <= 3
@@ -391,13 +391,13 @@ def test_tasks_that_wait_for_the_loop_begin_only_when_another_one_is_delivered()
 
 def test_when_there_is_room_no_other_thread_is_needed() -> None:
     """M11: an async operator costs one thread."""
-    outlet = Outlet()
-    executor = make(Later(), outlet, workers=8)
+    target = ResultTarget()
+    executor = make(Later(), target, workers=8)
     executor.start()
     for number in range(20):
         executor.submit(number, block_of([{"n": number}], number))
-    outlet.wait_for(20)
-    assert set(outlet.threads.values()) == {"datagen-loop-n"}
+    target.wait_for(20)
+    assert set(target.threads.values()) == {"datagen-loop-n"}
     assert threads_of("") == ["datagen-loop-n"]
     executor.stop()
 
@@ -418,12 +418,12 @@ def test_an_exit_in_a_task_of_the_operators_own_does_not_stop_the_loop(kind: typ
             (result,) = await asyncio.gather(part())
             return result
 
-    outlet = Outlet()
-    executor = make(Parallel(), outlet, workers=3)
+    target = ResultTarget()
+    executor = make(Parallel(), target, workers=3)
     executor.start()
     for number in range(3):
         executor.submit(number, block_of([{"n": number}], number))
-    done = outlet.wait_for(3)
+    done = target.wait_for(3)
     executor.stop()
     assert [done[number].rows for number in range(3)] == [1, 0, 1]
     failure = done[1].failure
@@ -444,12 +444,12 @@ def test_an_operator_that_cancels_itself_loses_nothing_else() -> None:
             return item
 
     for is_full in (False, True):
-        outlet = Outlet(is_full=is_full)
-        executor = make(Cancelling(), outlet, workers=1)
+        target = ResultTarget(is_full=is_full)
+        executor = make(Cancelling(), target, workers=1)
         executor.start()
         executor.submit(0, block_of([{"n": 0}]))
         executor.submit(1, block_of([{"n": 1}]))
-        done = outlet.wait_for(2)
+        done = target.wait_for(2)
         executor.stop()
         assert (done[0].rows, done[0].failure) == (1, None)
         failure = done[1].failure
@@ -482,11 +482,11 @@ def test_tasks_that_an_operator_has_left_behind_are_ended() -> None:
             await asyncio.sleep(0)
             return item
 
-    outlet = Outlet()
-    executor = make(Leaving(), outlet)
+    target = ResultTarget()
+    executor = make(Leaving(), target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
-    outlet.wait_for(1)
+    target.wait_for(1)
     executor.stop()
     assert ended == ["task", "generator"]
 
@@ -510,12 +510,12 @@ def test_a_task_that_refuses_to_end_holds_up_nobody_for_long(monkeypatch: pytest
             await asyncio.sleep(0)
             return item
 
-    outlet = Outlet()
+    target = ResultTarget()
     it = Stubborn()
-    executor = make(it, outlet)
+    executor = make(it, target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
-    outlet.wait_for(1)
+    target.wait_for(1)
     executor.stop()
     assert threads_of("") == []
     it.left._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -528,11 +528,11 @@ def test_an_operator_may_use_threads_of_its_own_loop() -> None:
         async def work(self, item: Any) -> Any:
             return await asyncio.to_thread(lambda: {**item, "thread": threading.current_thread().name})
 
-    outlet = Outlet()
-    executor = make(Threaded(), outlet)
+    target = ResultTarget()
+    executor = make(Threaded(), target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
-    (row,) = rows_of(outlet.wait_for(1)[0])
+    (row,) = rows_of(target.wait_for(1)[0])
     executor.stop()
     assert row["thread"].startswith("datagen-loop-n")
     assert threads_of("") == []
@@ -547,7 +547,7 @@ def test_a_thread_that_cannot_be_started_comes_out_of_start(
     def cannot(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    executor = make(operator(), Outlet())
+    executor = make(operator(), ResultTarget())
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", cannot)
         with pytest.raises(RuntimeError, match="can't start"):
@@ -568,12 +568,12 @@ def test_an_operator_that_cancels_itself_and_fails_is_tried_again() -> None:
                 raise ValueError("on purpose")
             return item
 
-    outlet, it = Outlet(), Cancelling()
+    target, it = ResultTarget(), Cancelling()
     processing = processing_of(it, policy=FailurePolicy(retries=1, retry_wait=0.01))
-    executor = EventLoopExecutor("n", it, processing, outlet, 1)
+    executor = EventLoopExecutor("n", it, processing, target, 1)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
-    assert outlet.wait_for(1)[0].rows == 1
+    assert target.wait_for(1)[0].rows == 1
     executor.stop()
     assert it.names().count("call") == 2
 
@@ -591,8 +591,8 @@ def test_threads_that_are_stuck_can_be_left_behind() -> None:
             assert may_end.wait(PATIENCE_SECONDS)
             return item
 
-    outlet, it = Outlet(), Stuck()
-    executor = make(it, outlet)
+    target, it = ResultTarget(), Stuck()
+    executor = make(it, target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
     assert began.wait(PATIENCE_SECONDS)
@@ -600,7 +600,7 @@ def test_threads_that_are_stuck_can_be_left_behind() -> None:
     assert "teardown" not in it.names()
     assert len(threads_of("worker-n")) >= 1
     may_end.set()
-    assert outlet.wait_for(1)[0].rows == 1
+    assert target.wait_for(1)[0].rows == 1
     eventually(lambda: threads_of("") == [])
 
 
@@ -613,14 +613,14 @@ def test_calls_on_a_loop_are_cancelled_when_they_are_given_up() -> None:
             began.set()
             await asyncio.sleep(1000)
 
-    outlet, it = Outlet(), Slow()
-    executor = make(it, outlet)
+    target, it = ResultTarget(), Slow()
+    executor = make(it, target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
     assert began.wait(PATIENCE_SECONDS)
     result_of(aside(lambda: executor.stop(wait=False)))
     assert it.names() == ["setup", "call", "teardown"]
-    failure = outlet.wait_for(1)[0].failure
+    failure = target.wait_for(1)[0].failure
     assert failure is not None
     assert isinstance(failure.error, asyncio.CancelledError)
     eventually(lambda: threads_of("") == [])
@@ -637,12 +637,12 @@ def test_a_loop_that_is_blocked_is_left_behind(monkeypatch: pytest.MonkeyPatch) 
             assert may_end.wait(PATIENCE_SECONDS)
             return item
 
-    outlet, it = Outlet(), Blocking()
-    executor = make(it, outlet)
+    target, it = ResultTarget(), Blocking()
+    executor = make(it, target)
     executor.start()
     executor.submit(0, block_of([{"n": 0}]))
     assert began.wait(PATIENCE_SECONDS)
     assert isinstance(error_of(aside(lambda: executor.stop(wait=False))), TimeoutError)
     may_end.set()
-    assert outlet.wait_for(1)[0].rows == 1
+    assert target.wait_for(1)[0].rows == 1
     eventually(lambda: threads_of("") == [])

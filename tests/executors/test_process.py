@@ -30,7 +30,7 @@ from llm_datagen.streams.formats.jsonl import JsonlCodec
 from ..kit.actors import aside, block_of, error_of, result_of
 from ..kit.programs import Program
 from ..kit.support import Calls, eventually, numbered, worker_processes
-from .helpers import Ctx, Outlet, data_of, left, processing_of, rows_of, threads_of
+from .helpers import Ctx, ResultTarget, data_of, left, processing_of, rows_of, threads_of
 
 SOON = FailurePolicy(retries=1, retry_wait=0.001)
 
@@ -41,7 +41,7 @@ class Bench:
     def __init__(
         self, operator: Any, *, workers: int = 1, codec: Any = None, may_repeat: bool = True, **processing: Any
     ) -> None:
-        self.outlet = Outlet()
+        self.target = ResultTarget()
         self.ctx = processing.pop("ctx", None) or Ctx()
         operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
         self.processing = processing_of(operator, ctx=self.ctx, **processing)
@@ -51,7 +51,7 @@ class Bench:
             "n",
             pack(operator, codec),
             self.processing,
-            self.outlet,
+            self.target,
             workers,
             may_repeat=may_repeat,
         )
@@ -65,7 +65,7 @@ class Bench:
     def done_of(self, what: Any) -> BlockResult:
         """Return what becomes of a block, or of values."""
         task = self.submit(what if isinstance(what, Block) else block_of(what))
-        return self.outlet.wait_for(task)[task]
+        return self.target.wait_for(task)[task]
 
     def all_of(self, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Go on as a node that leaves out what fails; return the rows, and the failures."""
@@ -133,7 +133,7 @@ def test_slow_calls_get_as_many_processes_as_are_allowed_each_set_up_once(tmp_pa
     with running(operator, workers=2) as bench:
         for n in range(4):
             bench.submit(block_of([{"nap": 0.2}], n))
-        pids = {rows_of(done)[0]["pid"] for done in bench.outlet.wait_for(4).values()}
+        pids = {rows_of(done)[0]["pid"] for done in bench.target.wait_for(4).values()}
     assert len(pids) == 2
     assert operator.calls.all() == {f"{what}-{pid}": 1 for what in ("setup", "teardown") for pid in pids}
 
@@ -259,7 +259,7 @@ def test_a_setup_that_fails_in_a_later_process_is_the_end_whatever_the_policy(tm
     with running(Fragile(tmp_path / "calls", 2, by_dying=by_dying), workers=2) as bench:
         bench.submit(block_of([{}]))
         bench.submit(block_of([{}], 1))
-        done = bench.outlet.wait_for(2)
+        done = bench.target.wait_for(2)
     failed = [one for one in done.values() if one.failure is not None]
     assert len(failed) == 1
     failure = failed[0].failure
@@ -478,7 +478,7 @@ def test_a_cancel_reaches_a_call_that_runs_and_the_rest_comes_back() -> None:
         bench.submit(block_of(numbered(100)))
         eventually(lambda: ctx.heard)
         ctx.cancelled = True
-        done = bench.outlet.wait_for(1)[1]
+        done = bench.target.wait_for(1)[1]
         assert done.failure is None
         assert 1 <= done.rows <= 16
         assert left(done) == 100 - done.rows
@@ -497,7 +497,7 @@ def test_a_pause_before_a_retry_ends_with_a_cancel() -> None:
         bench.submit(block_of(numbered(1)))
         eventually(lambda: ctx.heard)
         ctx.cancelled = True
-        assert bench.outlet.wait_for(1)[1].rest is not None
+        assert bench.target.wait_for(1)[1].rest is not None
 
 
 @pytest.mark.process
@@ -517,8 +517,8 @@ def test_calls_that_are_given_up_are_killed() -> None:
     result_of(aside(lambda: bench.executor.stop(wait=False)))
     assert worker_processes() == []
     assert threads_of("") == []
-    assert bench.outlet.done[1].rows == 0
-    assert bench.outlet.done[1].failure is None
+    assert bench.target.done[1].rows == 0
+    assert bench.target.done[1].failure is None
 
 
 @pytest.mark.process
@@ -537,7 +537,7 @@ def test_stop_waits_for_what_runs() -> None:
     eventually(lambda: ctx.heard)
     stopping = aside(bench.executor.stop)
     assert error_of(stopping) is None
-    assert bench.outlet.done[1].rows == 1
+    assert bench.target.done[1].rows == 1
 
 
 # --- streams -----------------------------------------------------------------------------------------------------
@@ -569,7 +569,7 @@ def test_all_processes_write_csv_under_one_header() -> None:
     with running(one_way_or_another, workers=2, codec=CsvCodec()) as bench:
         for n in range(4):
             bench.submit(block_of([{"n": n % 2}], n))
-        done = bench.outlet.wait_for(4)
+        done = bench.target.wait_for(4)
         header = bench.processing.encoder.preamble().decode().strip().split(",")
     for one in done.values():
         row = dict(zip(header, data_of(one).decode().strip().split(","), strict=True))

@@ -283,3 +283,19 @@ def test_many_open_a_new_file_at_once_and_write_to_it(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(use, range(8)))
+
+
+def test_a_new_file_that_many_open_at_once_is_open_for_all(tmp_path: Path) -> None:
+    """SQLite does not wait by itself where the mode of the file is set."""
+
+    def use(path: Path) -> bytes | None:
+        file = CacheFile(path)
+        file.open()
+        file.put({b"key": b"answer"})
+        found = file.get(b"key")
+        file.close()
+        return found
+
+    with ThreadPoolExecutor(16) as pool:
+        for attempt in range(4):
+            assert set(pool.map(use, [tmp_path / str(attempt)] * 16)) == {b"answer"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, DatagenError, DiskError, StreamError, UnifiedNode
+from llm_datagen import ConfigError, DatagenError, DiskError, UnifiedNode
 from llm_datagen.llm import LLMOperator
 from llm_datagen.testing import Fault, inject
 
@@ -34,7 +34,7 @@ INPUTS: dict[str, tuple[Callable[[Path], str], str]] = {
     "pipe": (fifo, "is not a regular file .* write it to a file first"),
     "stdin": (lambda here: "jsonl:///dev/stdin", "/dev/stdin is not a regular file"),
     "device": (lambda here: "jsonl:///dev/zero", "is not a regular file"),
-    "folder": (lambda here: f"jsonl://{here}", "is not a regular file"),
+    "folder": (lambda here: f"jsonl://{here}", "is one of the files that it reads"),
     "array": (lambda here: written(here, "a.jsonl", '[\n{"n": 1},\n{"n": 2}\n]\n'), r"a JSON array.* jq -c '\.\[\]' a"),
     "array in a line": (lambda here: written(here, "a.json", '\n[{"n": 1}]\n'), "a JSON array"),
     "array with a mark": (lambda here: written(here, "a.jsonl", '\ufeff[{\n"n": 1}]\n'), "a JSON array"),
@@ -80,14 +80,6 @@ def test_a_path_that_cannot_be_written_is_refused(bench: Bench, case: str) -> No
         with pytest.raises(DatagenError, match=why):
             bench.pipeline([same, same], **settings).create("a", if_exists=if_exists)
     assert bench.files() == before
-
-
-def test_a_pattern_is_said_to_be_none(bench: Bench) -> None:
-    bench.give(numbered(2))
-    with pytest.raises(
-        StreamError, match=r"\*\.jsonl does not exist; it is taken as it is, not as a pattern: give one"
-    ):
-        bench.pipeline([same], input_uri=f"jsonl://{bench.folder}/*.jsonl").create("a").run()
 
 
 @pytest.mark.integration

@@ -12,6 +12,7 @@ from typing import Any
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.config import ExecutorKind, IfExists
+from llm_datagen.streams.storage.compression import compression_of
 from llm_datagen.testing import crash_at
 
 from .forks import PlannedFailure
@@ -103,13 +104,14 @@ class Case:
     bad_lines: int = 0
     executor: ExecutorKind = "auto"
     mischief: bool = False
+    compression: str = ""
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.rows} rows{' (some bad)' if self.bad_lines else ''}, "
             f"{'streaming' if self.streaming else 'sequential'}, "
             f"{'async' if self.async_mode else 'sync'}, queue {self.queue_size}, flush {self.flush_batch_size}, "
-            f"fsync {self.fsync}, {self.between} {self.output}, ids {self.id_scheme}: "
+            f"fsync {self.fsync}, {self.between} {self.output}{self.compression}, ids {self.id_scheme}: "
             + " → ".join(map(str, self.nodes))
         )
 
@@ -132,7 +134,10 @@ class Case:
     def write_input(self, folder: Path) -> None:
         """Write the input file."""
         rows = self.input_rows()
-        (folder / "in.jsonl").write_text("".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in rows))
+        text = "".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in rows).encode()
+        half = len(text) // 2
+        pack = compression_of(self.compression).compress if self.compression else bytes
+        (folder / f"in.jsonl{self.compression}").write_bytes(pack(text[:half]) + pack(text[half:]))
 
     def input_rows(self) -> list[dict[str, str] | str]:
         """Return the rows of the input; a line that is no row is text."""
@@ -156,7 +161,7 @@ class Case:
     def stream_path(self, folder: Path, number: int) -> Path:
         """Return where node `number` writes."""
         if number == len(self.nodes) - 1:
-            return folder / f"out.{self.output}"
+            return folder / f"out.{self.output}{self.compression}"
         return folder / "between" / PIPELINE_ID / f"node_{number}.{self.between}"
 
     def counter(self, folder: Path, number: int) -> Meter:
@@ -205,8 +210,8 @@ class Case:
             folder = Path(folder.name)
         return UnifiedPipeline(
             operators,
-            input_uri=f"jsonl://{folder / 'in.jsonl'}",
-            output_uri=f"{self.output}://{folder / f'out.{self.output}'}",
+            input_uri=f"jsonl://{folder / 'in.jsonl'}{self.compression}",
+            output_uri=f"{self.output}://{folder / f'out.{self.output}'}{self.compression}",
             base_path=folder / "between",
             default_protocol=f"{self.between}://",
             results_dir=folder / "results",
@@ -238,7 +243,13 @@ class Case:
 
 
 def random_case(
-    seed: int, *, rows: int | None = None, processes: bool = False, mischief: bool = False, **fixed: Any
+    seed: int,
+    *,
+    rows: int | None = None,
+    processes: bool = False,
+    mischief: bool = False,
+    compression: str = "",
+    **fixed: Any,
 ) -> Case:
     """Return the case of a seed.
 
@@ -247,6 +258,7 @@ def random_case(
         rows: rows of the input; None leaves it to the seed.
         processes: whether its operators are plain, and run in worker processes.
         mischief: whether its operators fork, start pools and change the working directory.
+        compression: the ending that tells how input and output are compressed; empty: they are not.
         fixed: `delivery` of all nodes, and `fsync`, if they are not left to the seed.
     """
     dice = random.Random(seed)
@@ -271,6 +283,7 @@ def random_case(
         wide=dice.random() < 0.25,
     )
     case = replace(_with_failures(case, random.Random(f"failures {seed}"), **fixed), mischief=mischief)
+    case = replace(case, compression=compression)
     return _in_processes(case) if processes else case
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
+import importlib
 import io
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,15 @@ def image_problems(image: dict[str, Any], wanted: list[Fate]) -> list[str]:
     return found
 
 
+def unpacked(path: Path) -> bytes:
+    """Return what a file holds, unpacked by other programs' readers; a member that is cut short is an error."""
+    data = path.read_bytes()
+    if path.suffix == ".zst":
+        return bytes(importlib.import_module("backports.zstd").decompress(data))
+    module: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma}.get(path.suffix)
+    return bytes(module.decompress(data)) if module else data
+
+
 def whole_lines(path: Path) -> list[bytes]:
     """Return the whole lines of a file; none when it is not there."""
     data = path.read_bytes() if path.exists() else b""
@@ -36,7 +49,7 @@ def whole_lines(path: Path) -> list[bytes]:
 def rows_in(path: Path, data: bytes) -> list[Row]:
     """Return the rows of a file, read without the engine."""
     found: list[dict[str, Any]]
-    if path.suffix == ".csv":
+    if ".csv" in path.suffixes:
         found = list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)) if data else []
     else:
         found = [json.loads(line) for line in data.splitlines()]

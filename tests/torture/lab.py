@@ -19,7 +19,7 @@ from llm_datagen.testing.storage import FaultyStorage
 from ..kit.support import nothing_left
 from .bounds import bound
 from .cases import PIPELINE_ID, Case
-from .files import image_problems, key_of, rows_in, whole_lines
+from .files import image_problems, key_of, rows_in, unpacked, whole_lines
 from .forks import REFUSED_CODE, Death, PlannedFailure, fork
 from .model import DeadLetter, Fate, fates, text
 from .power import journaled
@@ -198,7 +198,7 @@ class Lab:
 
     def _differences(self, number: int, fate: Fate, *, may_be_disordered: bool) -> list[str]:
         path, expected = self.case.stream_path(self.folder, number), fate.rows
-        data = path.read_bytes()
+        data = unpacked(path)
         if data and not data.endswith(b"\n"):
             return ["the last line is torn"]
         rows = rows_in(path, data)

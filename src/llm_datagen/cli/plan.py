@@ -158,7 +158,10 @@ def _notes_of_rows(stage: NodePreview) -> Iterator[str]:
 def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[str]:
     cached = sum(1 for call in calls if call.answer and call.answer.is_cached)
     if cached:
-        yield f"the cache answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid"
+        yield (
+            f"the cache answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid, so "
+            "where prompts repeat, or were asked before, the run costs less"
+        )
     if node.bound == "calls" and node.at_once > node.was_at_once:
         yield (
             f"{rows_in_words(node.was_at_once)} at once here, {number(node.at_once)} in the run: that calls then take "

@@ -24,19 +24,22 @@ class WriterConfig(SettingsGroup):
     queue_size: int = setting(
         10_000,
         check_count,
-        "handed over and not on disk, at most; when it is full, workers wait. Smaller: less memory, and less to do "
-        "again after `kill -9`",
+        "how many rows are handed over and not on disk, at most; when it is full, workers wait. Smaller: "
+        "less memory, and less to do again after `kill -9`",
         "rows",
     )
-    flush_batch_size: int = setting(1_000, check_count, "a flush is made at the latest when so many wait", "rows")
+    flush_batch_size: int = setting(1_000, check_count, "how many rows wait for a flush, at most", "rows")
     flush_interval: float = setting(
         1.0,
         check_seconds,
-        "that a row waits for a flush, at most; a writer with nothing else to do flushes at once",
+        "how long a row waits for a flush, at most; a writer with nothing else to do flushes at once",
         "seconds",
     )
     retry_interval: float = setting(
-        0.1, check_seconds, "between two looks at a source that has nothing new, after the first five", "seconds"
+        0.1,
+        check_seconds,
+        "the pause between two looks at a source that has nothing new, after the first five",
+        "seconds",
     )
     fsync: Fsync = setting(
         "close",

@@ -37,13 +37,15 @@ class UriOptions(TypedDict, total=False):
 class SizeOptions(TypedDict, total=False):
     """How much a node does at once; in constructors also by position."""
 
-    parallel_size: Annotated[int, Setting(1, check_count, "in the operator of a node at once, at most", "batches")]
+    parallel_size: Annotated[
+        int, Setting(1, check_count, "how many batches are in the operator of a node at once, at most", "batches")
+    ]
     batch_size: Annotated[
         int,
         Setting(
             1,
             check_count,
-            "that a call of `process_batch` gets; for `process_item`, multiplies the calls at once",
+            "how many rows each call of `process_batch` gets; for `process_item`, it multiplies the calls at once",
             "rows",
         ),
     ]
@@ -130,8 +132,8 @@ class NodeOptions(TypedDict, total=False):
         Setting(
             60.0,
             check_seconds,
-            "that a node that is being cancelled waits for calls in flight; then they are given up, and their rows are "
-            "not done",
+            "how long a node that is being cancelled waits for calls in flight; then they are given up, and their "
+            "rows are not done",
             "seconds",
         ),
     ]
@@ -140,7 +142,7 @@ class NodeOptions(TypedDict, total=False):
         Setting(
             300.0,
             check_seconds,
-            "without any movement, though there is work, after which a node is reported as stalled",
+            "how long nothing may move in a node, though there is work, before it is reported as stalled",
             "seconds",
         ),
     ]
@@ -149,7 +151,7 @@ class NodeOptions(TypedDict, total=False):
         Setting(
             None,
             optional(check_rate),
-            "that a node hands to its operator, at most; retries are not counted. `None`: no limit",
+            "how many rows per second a node hands to its operator, at most; retries are not counted. `None`: no limit",
             "rows/s",
         ),
     ]
@@ -177,8 +179,8 @@ class NodeOptions(TypedDict, total=False):
         Setting(
             None,
             optional(check_seconds),
-            "without a new row, after which an input that is not sealed is an error; `None`: never. What a pipeline "
-            "says is for its input: its other nodes wait for nodes, which may take their time",
+            "how long an input that is not sealed may bring no row, before that is an error; `None`: for ever. Of a "
+            "pipeline, it is for the input alone: its other nodes wait for the node before them, however long",
             "seconds",
         ),
     ]

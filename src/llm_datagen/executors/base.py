@@ -19,7 +19,7 @@ def spare_tasks_of(workers: int) -> int:
     return min(workers // 8, MAX_SPARE_TASKS)
 
 
-class Outlet(Protocol):
+class ResultTarget(Protocol):
     """Where the results of tasks go."""
 
     def try_put(self, task: int, result: BlockResult) -> bool:
@@ -46,7 +46,7 @@ class Executor(Protocol):
         """Get ready, and call the operator's `setup`; what that raises comes out here."""
 
     def submit(self, task: int, block: Block) -> None:
-        """Run the operator over `block` and put the result into the outlet. Returns at once; never raises later."""
+        """Run the operator over `block` and put the result into the target. Returns at once; never raises later."""
 
     def left(self, task: int) -> int:
         """Return how many rows of a task were not begun; 0 when that is not known."""
@@ -62,7 +62,7 @@ class Executor(Protocol):
         """Have another number of workers, and of `spare_tasks`. What runs is not broken off. Returns at once."""
 
     def deliver(self, task: int, result: BlockResult) -> None:
-        """Put a result that took no call into the outlet, off the caller's thread. Returns at once."""
+        """Put a result that took no call into the target, off the caller's thread. Returns at once."""
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, call the operator's `teardown`, and leave no thread behind.

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
+from llm_datagen.executors.base import TASK_SECONDS, ResultTarget, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.kernel import run_block_async
 from llm_datagen.executors.processing import Processing
@@ -29,26 +29,26 @@ MAX_THREADS = 32
 
 
 class EventLoopExecutor(ClaimedTasks):
-    """Runs tasks on an event loop of its own, which the outlet never blocks.
+    """Runs tasks on an event loop of its own, which the target never blocks.
 
     Args:
         name: the node's id, for the thread's name.
         operator: the operator, for its `setup` and `teardown`.
         processing: how rows are processed.
-        outlet: where results go; when it is full, a thread waits in place of the loop.
+        target: where results go; when it is full, a thread waits in place of the loop.
         workers: tasks at once, at most.
     """
 
     task_seconds = TASK_SECONDS
     is_gil_bound = False
 
-    def __init__(self, name: str, operator: Any, processing: Processing, outlet: Outlet, workers: int) -> None:
+    def __init__(self, name: str, operator: Any, processing: Processing, target: ResultTarget, workers: int) -> None:
         super().__init__()
         self.spare_tasks = spare_tasks_of(workers)
         self._workers = workers
         self._operator = operator
         self._processing = processing
-        self._outlet = outlet
+        self._target = target
         self._waiting_room = WorkerPool(workers, f"datagen-delivery-{name}")
         self._loop: asyncio.AbstractEventLoop
         # A daemon: a call that blocks the loop must not keep the process from ending.
@@ -87,8 +87,8 @@ class EventLoopExecutor(ClaimedTasks):
         self._loop.call_soon_threadsafe(self._begin)
 
     def deliver(self, task: int, result: BlockResult) -> None:
-        """Put a result into the outlet, on a thread that may wait."""
-        self._waiting_room.submit(self._outlet.put, task, result)
+        """Put a result into the target, on a thread that may wait."""
+        self._waiting_room.submit(self._target.put, task, result)
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, or cancel it; call `teardown` on the loop, and join the threads.
@@ -162,14 +162,14 @@ class EventLoopExecutor(ClaimedTasks):
         result = await run_block_async(self._processing, block, claims)
         # From here on nothing is awaited: what is done must be delivered, even if the operator has cancelled its task.
         self._end_claims(number)
-        if self._outlet.try_put(number, result):
+        if self._target.try_put(number, result):
             self._delivered()
         else:
             self._waiting_room.submit(self._put, number, result)
 
     def _put(self, number: int, result: BlockResult) -> None:
         """Wait in place of the loop."""
-        self._outlet.put(number, result)
+        self._target.put(number, result)
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: that was the last one
             self._loop.call_soon_threadsafe(self._delivered)
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from llm_datagen.executors.base import TASK_SECONDS, Outlet, spare_tasks_of
+from llm_datagen.executors.base import TASK_SECONDS, ResultTarget, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.processing import Processing
@@ -17,25 +17,25 @@ from llm_datagen.streams import Block
 
 
 class ThreadExecutor(ClaimedTasks):
-    """Runs tasks on threads, which the outlet may block.
+    """Runs tasks on threads, which the target may block.
 
     Args:
         name: the node's id, for the threads' names.
         operator: the operator, for its `setup` and `teardown`.
         processing: how rows are processed.
-        outlet: where results go.
+        target: where results go.
         workers: threads at most.
     """
 
     task_seconds = TASK_SECONDS
     is_gil_bound = True
 
-    def __init__(self, name: str, operator: Any, processing: Processing, outlet: Outlet, workers: int) -> None:
+    def __init__(self, name: str, operator: Any, processing: Processing, target: ResultTarget, workers: int) -> None:
         super().__init__()
         self.spare_tasks = spare_tasks_of(workers)
         self._operator = operator
         self._processing = processing
-        self._outlet = outlet
+        self._target = target
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
         self._tasks: set[Future[None]] = set()
         self._is_set_up = False
@@ -62,13 +62,13 @@ class ThreadExecutor(ClaimedTasks):
         self._pool.resize(workers)
 
     def deliver(self, task: int, result: BlockResult) -> None:
-        """Put a result into the outlet, on a thread of the pool."""
-        self._pool.submit(self._outlet.put, task, result)
+        """Put a result into the target, on a thread of the pool."""
+        self._pool.submit(self._target.put, task, result)
 
     def _work(self, task: int, block: Block, claims: Claims) -> None:
         result = run_block(self._processing, block, claims)
         self._end_claims(task)
-        self._outlet.put(task, result)
+        self._target.put(task, result)
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, call `teardown`, and join the threads; or leave behind those that are stuck."""

@@ -22,8 +22,9 @@ from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_besi
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import Joint
 from llm_datagen.pipeline.settings import NodeAloneSettings
-from llm_datagen.streams import MergedStream, Source, Span, Stream, StreamFactory
+from llm_datagen.streams import FileStream, MergedStream, Source, Span, Stream, StreamFactory
 from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import has_ended, size_of, streams_of
 
@@ -120,7 +121,17 @@ class Binding:
         for source in sources:
             if written.intersection(source.places):
                 raise ConfigError(f"node {self.node_id} would read and write the same stream, {source.uri}")
+        self._check_file_sets(sources, [self._output, *outputs])
         return self
+
+    def _check_file_sets(self, sources: list[Source], outputs: list[Stream]) -> None:
+        for files in (stream for source in sources for stream in streams_of(source) if isinstance(stream, FileSet)):
+            for output in outputs:
+                if isinstance(output, FileStream) and files.reads(output.path):
+                    raise ConfigError(
+                        f"node {self.node_id} would write {output.path}, which is one of the files that it reads "
+                        f"({files.uri}); choose another folder, or a pattern that leaves it out"
+                    )
 
     def _stream(self, name: str, value: Any) -> Stream:
         return _as_stream(name, value).with_data(DataConfig.of(self.settings["data_config"]))

@@ -43,4 +43,4 @@ def takes_settings(table: type) -> Callable[[Init], Init]:
 
 
 def _told(each: Any) -> str:
-    return f"{each.unit} {each.text}" if each.unit else str(each.text)
+    return f"{each.text} ({each.unit})" if each.unit else str(each.text)

@@ -54,7 +54,7 @@ def _columns_of(stream: Stream) -> Sequence[str]:
     with contextlib.suppress(DatagenError, OSError, ValueError):  # whoever reads it tells that
         stream.check_source()
         if stream.storage.size(stream.path):
-            with contextlib.closing(stream.storage.open_read(stream.path)) as file:
+            with contextlib.closing(stream.open_data()) as file:
                 found = stream.codec.read_preamble(file.read_at(0, _HEAD_BYTES), final=True)
             return found[0].columns if found else ()
     return ()

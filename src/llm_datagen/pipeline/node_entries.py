@@ -28,7 +28,7 @@ from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT, now_text
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.store import check_pipeline_id
-from llm_datagen.streams import MergedStream, StreamFactory
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import root_names
 
 T = TypeVar("T")
@@ -120,7 +120,8 @@ def _with_writer_defaults(config: Any, defaults: Any) -> Any:
 
 def _may_hold_values(uri: str) -> bool:
     """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
-    stream = StreamFactory.create(uri)
+    stream = StreamFactory.source(uri)
+    assert isinstance(stream, Stream)
     seal = stream.read_seal()
     is_of_engine = seal is not None and seal.rows is not None
     return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
@@ -128,7 +129,7 @@ def _may_hold_values(uri: str) -> bool:
 
 def _input_ids(wanted: InputIds, uri: str) -> InputIds:
     """Return what becomes of an `_i` of the input: one that the user never gave is not kept as his."""
-    seal = StreamFactory.create(uri).read_seal()
+    seal = StreamFactory.source(uri).read_seal()
     return "drop" if seal is not None and seal.is_numbered() else wanted
 
 

@@ -96,7 +96,8 @@ def _files_of(stream: Stream, what: str, *, with_dead_letters: bool) -> Iterator
     def use(path: str, what: str) -> Use:
         return Use(path if is_local else "\0".join(stream.place_of(path)), what, is_local)
 
-    yield use(stream.path, what)
+    for path in stream.files_read:
+        yield use(path, what)
     for ending, beside in WHAT_LIES_BESIDE.items():
         if with_dead_letters or ending in {".done", ".commits"}:
             yield use(f"{stream.path}{ending}", f"the {beside} of {what}")

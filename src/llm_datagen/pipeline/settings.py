@@ -84,8 +84,8 @@ class EndOptions(TypedDict, total=False):
             None,
             optional(_operators),
             "operators, or functions of one row, in order. This one and the next two are needed for a new run: here, "
-            "or in `create()`. A resume takes the paths from the run state; without operators, it makes again those "
-            "that the run state can name, as they were: edits of the program are not read",
+            "or in `create()`. A resume takes the paths from the run state. Without operators, it makes those that "
+            "the run state names, with the arguments of then; what the program says of them now is not read",
         ),
     ]
     input_uri: Annotated[str | None, Setting(None, optional(_uri), "where the rows come from", "URI")]
@@ -105,8 +105,12 @@ class BetweenOptions(TypedDict, total=False):
         str | os.PathLike[str],
         Setting("tmp", _path_text, "where the streams between the nodes lie", "folder"),
     ]
-    protocol_prefix: Annotated[str, Setting("", _prefix_of_path, "below `base_path`", "folder")]
-    default_protocol: Annotated[str, Setting("jsonl://", _protocol, "of the streams between the nodes", "protocol")]
+    protocol_prefix: Annotated[
+        str, Setting("", _prefix_of_path, "the folder of these streams below `base_path`", "folder")
+    ]
+    default_protocol: Annotated[
+        str, Setting("jsonl://", _protocol, "the protocol of the streams between the nodes", "protocol")
+    ]
 
 
 class ResultsOptions(TypedDict, total=False):

@@ -9,6 +9,7 @@ from llm_datagen.errors import StreamBusyError, StreamChangedError, StreamMissin
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream
 from llm_datagen.streams.dead_letters import check_dead_letters
+from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 
@@ -16,14 +17,11 @@ from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 def check_input(source: Stream) -> None:
     """Check that an input which is to be read as it is can be."""
     if source.size() is None:
-        pattern = (
-            "; it is taken as it is, not as a pattern: give one file, or several inputs to a node (bind_io)"
-            if any(sign in source.path for sign in "*?[")
-            else ""
-        )
+        if isinstance(source, FileSet):
+            raise source.missing()
         raise StreamMissingError(
-            f"{source.path} does not exist{pattern}; check the path of the input (relative paths count from the "
-            f"working directory, {Path.cwd()})"
+            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
+            f"directory, {Path.cwd()})"
         )
     if not source.is_sealed() and source.storage.size(source.commits_path) is not None:
         raise StreamBusyError(

@@ -7,10 +7,16 @@ from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
+from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.source import Source
+from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
+
+_MAY_BE_COMPRESSED = frozenset({FileStream, JsonlStream, CsvStream})
+_MAY_BE_MANY = frozenset({FileStream, JsonlStream, CsvStream})
 
 
 class StreamFactory:
@@ -86,6 +92,8 @@ class StreamFactory:
         """
         if isinstance(uri, str) and uri.startswith(PROTOCOL):
             return MergedStream(uri, cls.create)
+        if cls.stream_class(uri) in _MAY_BE_MANY and is_file_set(uri.partition("://")[2] or uri):
+            return FileSet(uri, cls.create)
         return cls.create(uri)
 
     @classmethod
@@ -96,7 +104,10 @@ class StreamFactory:
             UnknownProtocolError: naming the known protocols.
             ConfigError: when the URI is not one.
         """
-        return cls.stream_class(uri)(uri)
+        found = cls.stream_class(uri)
+        if found in _MAY_BE_COMPRESSED and ending_of(uri):
+            return CompressedStream(uri, getattr(found, "codec", None))
+        return found(uri)
 
 
 def _data_of(entry: Mapping[str, Any]) -> DataConfig:

@@ -55,6 +55,11 @@ class FileStream(Stream):
         self._path = str(Path(self._path).absolute())
 
     @property
+    def format_path(self) -> PurePath:
+        """The path whose ending names the format."""
+        return PurePath(self.path)
+
+    @property
     def spill_folder(self) -> str | None:
         """The folder that it lies in."""
         return str(Path(self.path).parent)
@@ -68,7 +73,7 @@ class FileStream(Stream):
         same = (
             isinstance(target, FileStream) and self.storage is target.storage and isinstance(self.storage, LocalStorage)
         )
-        return same and type(self.codec) is type(target.codec)
+        return same and type(self.codec) is type(target.codec) and self.compression == target.compression
 
     def move_to(self, target: Stream) -> None:
         """Give the stream, with all that belongs to it, another place, where nothing is. When cut short, do it again.
@@ -126,7 +131,7 @@ class FileStream(Stream):
         return of_the_process or not Path(self.path).is_file()
 
     def _refuse_whole_json(self) -> None:
-        file = self.storage.open_read(self.path)
+        file = self.open_data()
         try:
             first = file.read_at(0, _HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0].rstrip()
         finally:
@@ -140,7 +145,7 @@ class FileStream(Stream):
             )
 
     def _codec_by_extension(self) -> Codec:
-        extension = PurePath(self.path).suffix.lower()
+        extension = self.format_path.suffix.lower()
         if extension not in CODECS:
             raise ConfigError(
                 f"{self.uri}: the extension {extension!r} names no format; use one of {', '.join(CODECS)}, or say "

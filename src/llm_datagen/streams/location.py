@@ -6,6 +6,8 @@ Beside the data ``out.jsonl`` lie ``out.jsonl.commits`` while it is unfinished (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.line_numbers import LineCounter
@@ -21,10 +23,12 @@ class StreamFiles:
         uri: the URI of the stream, as given.
         storage: what keeps the files.
         codec: the format.
+        compression: the ending that tells how the data is compressed; None when it is not.
     """
 
     storage: Storage
     codec: Codec
+    compression: str | None = None
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -68,6 +72,11 @@ class StreamFiles:
     def files(self) -> tuple[str, ...]:
         """The paths of all files that may belong to the stream; the seal comes first, the data last."""
         return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path
+
+    @property
+    def files_read(self) -> Sequence[str]:
+        """The paths of the data: of several files that are read as one, of each of them."""
+        return (self.path,)
 
     @property
     def spill_folder(self) -> str | None:
@@ -125,6 +134,10 @@ class StreamFiles:
             finally:
                 file.close()
         return f"{self.shown}, line {number}"
+
+    def pack(self, data: bytes) -> bytes:
+        """Return what lies on disk of some bytes of rows."""
+        return data
 
     def open_data(self) -> ReadFile:
         """Open the data, to be read at the offsets that rows have.

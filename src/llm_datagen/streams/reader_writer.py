@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from llm_datagen.config import check_count, check_seconds
-from llm_datagen.errors import StreamIdleError
+from llm_datagen.errors import RowFormatError, StreamIdleError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.cursor import Cursor
+from llm_datagen.streams.coverage import START, Segment
 from llm_datagen.streams.formats.base import lines_of
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import ID_FIELD, Id, check_id
-from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.rows import as_row, item_of
 from llm_datagen.streams.seal import NUMBERED
 from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.source_cursor import Described, SourceCursor
 
 EOF_RETRIES = 5
 """How often an empty read is tried again, and said so, before a reader settles down to wait (M18)."""
@@ -75,12 +75,22 @@ class StreamWriter:
             self._sink.close()
 
 
+class Readable(Described, Protocol):
+    """What a `StreamReader` reads."""
+
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
+        """Return a cursor."""
+
+    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
+        """Return the error that says which line cannot be parsed, and why."""
+
+
 class StreamReader:
     """Reads rows from a stream. One thread at a time may use it."""
 
     def __init__(
         self,
-        stream: StreamFiles,
+        stream: Readable,
         follow: bool,
         retry_interval: float,
         idle_timeout: float | None,
@@ -102,7 +112,7 @@ class StreamReader:
             RowFormatError: on a line that is not a row.
         """
         check_count("batch_size", batch_size)
-        cursor = Cursor(self._stream, follow=self._follow)
+        cursor = self._stream.cursor(follow=self._follow)
         tries, since = 0, time.monotonic()
         try:
             while True:
@@ -119,7 +129,7 @@ class StreamReader:
         finally:
             cursor.close()
 
-    def _next_block(self, cursor: Cursor, batch_size: int) -> Block | None:
+    def _next_block(self, cursor: SourceCursor, batch_size: int) -> Block | None:
         """Return the rows of several batches, or as many as there are now."""
         rows = max(_READ_ROWS // batch_size, 1) * batch_size
         block = cursor.read(rows)

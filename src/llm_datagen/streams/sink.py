@@ -117,9 +117,9 @@ class Sink:
     def _head(self) -> bytes:
         if not self.position.bytes:
             return b""
-        file = self.stream.storage.open_read(self.stream.path)
+        file = self.stream.open_data()
         try:
-            return file.read_at(0, min(_HEAD_BYTES, self.position.bytes))
+            return file.read_at(0, _HEAD_BYTES)
         finally:
             file.close()
 
@@ -194,6 +194,7 @@ class Sink:
     def _write(self, data: bytes, position: Position) -> None:
         assert self._file is not None
         if data:
+            data = self.stream.pack(data)
             self._file.append(data)
             position.bytes += len(data)
             self._sync_by_and_by(position.bytes)

@@ -15,7 +15,7 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
-from llm_datagen.executors.base import Outlet
+from llm_datagen.executors.base import ResultTarget
 from llm_datagen.executors.process.crash_isolation import CrashIsolation
 from llm_datagen.executors.process.handle import WorkerProcess
 from llm_datagen.executors.process.setup import WorkerSetup
@@ -46,7 +46,7 @@ class ProcessExecutor:
         name: the node's id.
         packed: the operator, and the codec of the output; see `pickling.pack`.
         processing: how rows are processed. The processes make their own from its settings.
-        outlet: where results go.
+        target: where results go.
         workers: processes at most.
         may_repeat: whether rows that were in a process that died may be called again.
     """
@@ -60,13 +60,13 @@ class ProcessExecutor:
         name: str,
         packed: bytes,
         processing: Processing,
-        outlet: Outlet,
+        target: ResultTarget,
         workers: int,
         *,
         may_repeat: bool = True,
     ) -> None:
         self._processing = processing
-        self._outlet = outlet
+        self._target = target
         self._may_repeat = may_repeat
         self._setup = WorkerSetup.of(processing, packed, SLICE_SECONDS)
         self._pool = WorkerPool(workers, f"datagen-worker-{name}")
@@ -104,8 +104,8 @@ class ProcessExecutor:
             self._submit(self._retire, worker)
 
     def deliver(self, task: int, result: BlockResult) -> None:
-        """Put a result into the outlet, on a thread of the pool."""
-        self._submit(self._outlet.put, task, result)
+        """Put a result into the target, on a thread of the pool."""
+        self._submit(self._target.put, task, result)
 
     def _submit(self, work: Callable[..., None], *args: Any) -> None:
         future = self._pool.submit(work, *args)
@@ -154,7 +154,7 @@ class ProcessExecutor:
         except BaseException as error:  # noqa: BLE001 - there is no process to be had; this must not leave the thread
             if not self._is_given_up:
                 isolation.end(error)
-        self._outlet.put(task, isolation.result())
+        self._target.put(task, isolation.result())
 
     def _run(self, isolation: CrashIsolation) -> None:
         while True:

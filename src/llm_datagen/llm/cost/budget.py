@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from llm_datagen.config import check_count, object_of
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.cost.prices import PICO, TokenPrices, known_prices
+from llm_datagen.llm.cost.prices import PICO, TokenPrices, exact, known_prices
 from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs.usage import dollars
@@ -179,11 +178,8 @@ def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str
 
 
 def _picodollars(value: Any) -> int:
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        amount = Decimal(0)
-    if isinstance(value, bool) or not amount.is_finite() or amount <= 0:
+    amount = exact(value)
+    if amount <= 0:
         raise ConfigError(f"budget['usd'] must be US dollars, above 0, not {value!r}")
     return round(amount * PICO)
 

@@ -221,12 +221,18 @@ def _in_band(price: Decimal | TieredPrices | None, above: int) -> int | None:
     return round(price * PICO / _TOKENS)
 
 
-def _per_token(name: str, value: Any) -> int:
+def exact(value: Any) -> Decimal:
+    """Return a number as it was written; -1 for what is none."""
     try:
-        amount = Decimal(str(value))
+        number = Decimal(str(value))
     except InvalidOperation:
-        amount = Decimal(-1)
-    if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount <= _DEAREST:
+        return Decimal(-1)
+    return number if number.is_finite() and not isinstance(value, bool) else Decimal(-1)
+
+
+def _per_token(name: str, value: Any) -> int:
+    amount = exact(value)
+    if not 0 <= amount <= _DEAREST:
         raise ConfigError(
             f"prices[{name!r}] must be US dollars per million tokens, from 0 to {_DEAREST:,}, not {value!r}"
         )

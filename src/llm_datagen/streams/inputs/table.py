@@ -147,7 +147,7 @@ class TableCursor:
         self._batches: Iterator[list[bytes]] = iter(())
         self._rest: list[bytes] = []
         self._is_placed = False
-        self._at = segments[0].start if segments else 0
+        self._start, self._at = (segments[0] if segments else START)[:2]
         self._size = 0
         found = stream.codec.read_preamble(b"", final=True)
         assert found is not None
@@ -160,8 +160,8 @@ class TableCursor:
 
     @property
     def start(self) -> int:
-        """The number of the next row."""
-        return self._at
+        """The number of the next row, also of the rows of files before this one."""
+        return self._start
 
     @property
     def limit(self) -> int:
@@ -194,19 +194,20 @@ class TableCursor:
         """
         table = self._open()
         while self._segments:
-            end = table.rows if self._segments[0].end is None else self._segments[0].end
+            end = table.rows if self._segments[0].offset_end is None else self._segments[0].offset_end
             if self._at >= end:
                 self._segments.pop(0)
                 self._is_placed = False
                 if self._segments:
-                    self._at = self._segments[0].start
+                    self._start, self._at = self._segments[0][:2]
                 continue
             if not self._is_placed:
                 self._batches, self._rest, self._is_placed = table.batches(self._at), [], True
             records = self._next(min(rows, end - self._at))
-            start, self._at = self._at, self._at + len(records)
-            ends = list(range(start + 1, self._at + 1))
-            return Block(records, start, start, self._at, ends, self._decode)
+            at, self._at = self._at, self._at + len(records)
+            block = Block(records, self._start, at, self._at, list(range(at + 1, self._at + 1)), self._decode)
+            self._start = block.end
+            return block
         return None
 
     def ended(self) -> bool:

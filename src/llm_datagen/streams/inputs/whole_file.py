@@ -19,30 +19,29 @@ PARTS = 32
 PART_BYTES = 64 * 1024
 
 
-def fingerprint_of(stream: StreamFiles, parts: int = PARTS) -> dict[str, Any] | None:
+def fingerprint_of(stream: StreamFiles, parts: int = PARTS, part_bytes: int = PART_BYTES) -> dict[str, Any] | None:
     """Return the size of a file, and the CRC-32 of some parts of it together; None when it does not exist."""
     size = stream.size()
     if size is None:
         return None
     file = stream.storage.open_read(stream.path)
     try:
-        return {"size": size, "crc": _crc(file, size, parts)}
+        return {"size": size, "crc": _crc(file, size, parts, part_bytes)}
     finally:
         file.close()
 
 
-def check_fingerprint_of(stream: StreamFiles, known: dict[str, Any], parts: int = PARTS) -> None:
+def check_fingerprint_of(stream: StreamFiles, known: dict[str, Any]) -> None:
     """Check that a file is what it was.
 
     Args:
         stream: the file.
-        known: what `fingerprint_of` has returned before, with as many parts.
-        parts: how many parts.
+        known: what `fingerprint_of` has returned before.
 
     Raises:
         StreamChangedError: when it is not.
     """
-    now = fingerprint_of(stream, parts)
+    now = fingerprint_of(stream)
     if now == known:
         return
     if now is None:
@@ -57,9 +56,9 @@ def check_fingerprint_of(stream: StreamFiles, known: dict[str, Any], parts: int 
     )
 
 
-def _crc(file: ReadFile, size: int, parts: int) -> int:
+def _crc(file: ReadFile, size: int, parts: int, part_bytes: int) -> int:
     crc = 0
-    last = max(0, size - PART_BYTES)
+    last = max(0, size - part_bytes)
     for at in sorted({last * number // max(1, parts - 1) for number in range(parts)}):
-        crc = zlib.crc32(file.read_at(at, PART_BYTES), crc)
+        crc = zlib.crc32(file.read_at(at, part_bytes), crc)
     return crc

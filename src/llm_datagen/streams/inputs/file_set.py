@@ -1,0 +1,382 @@
+"""File sets: many files that are read as one, one after the other: a pattern (``data/*.jsonl.gz``), or a folder.
+
+The files are in the order of their paths. Rows are numbered through all of them, so their ids are unique. File k has
+the addresses from ``k * FILE_STRIDE`` on. A run keeps the list of files, with the size and a checksum of each. So a
+resume reads them in the same order: files that have come since are added at the end; one that is gone, or was changed
+though it had been begun, is refused by name.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from llm_datagen.config import DataConfig
+from llm_datagen.errors import ConfigError, RowFormatError, StreamChangedError, StreamError, StreamMissingError
+from llm_datagen.streams.block import Block
+from llm_datagen.streams.coverage import START, Coverage, Segment, Span
+from llm_datagen.streams.formats.base import Codec
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.whole_file import fingerprint_of
+from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.streams.source_cursor import SourceCursor
+from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.stream import Stream
+
+FILE_STRIDE = 2**42
+"""Where the addresses of the next file begin. No file holds so many bytes."""
+
+_PARTS = 2
+_PART_BYTES = 4096
+_NAMED = 5
+_BESIDE = (".done", ".commits", ".dispatched", ".errors.jsonl", ".tmp")
+
+
+def is_file_set(path: str) -> bool:
+    """Return whether a path means many files: a folder, or a pattern with a ``*`` that is no name of something."""
+    if path.endswith(os.sep) or os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, this is False
+        return True
+    return "*" in path and not os.path.lexists(path)
+
+
+class FileSet(Stream):
+    """Many files that are read as one, and never written.
+
+    Args:
+        uri: its URI: a protocol, or none, and a pattern or a folder.
+        create: makes the stream of a file, of its URI.
+    """
+
+    storage: Storage = LOCAL_STORAGE
+    codec: Codec = JsonlCodec()
+    has_tails: ClassVar[bool] = False
+
+    def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
+        super().__init__(uri)
+        protocol, separator, _ = uri.partition("://")
+        self._protocol = f"{protocol}://" if separator else ""
+        self._create = create
+        self._data = DataConfig()
+        self._pattern = self.shown
+        self._files: list[Stream] | None = None
+        self.added: list[str] = []
+        """Paths of files that have come since the run began, as a resume has found."""
+
+    def with_data(self, data: DataConfig) -> Self:
+        """Return the files as they are read by other settings than the defaults."""
+        changed = copy(self)
+        changed._data, changed._files = data, None
+        return changed
+
+    def anchor(self) -> None:
+        """Make its path absolute: from here on, the program may change its working directory."""
+        end = os.sep if self._pattern.endswith(os.sep) else ""
+        self._pattern = str(Path(self._pattern).absolute()) + end
+
+    @property
+    def path(self) -> str:
+        """The pattern, or the folder."""
+        return self._pattern
+
+    def place_of(self, path: str) -> Place:
+        """Return what the files are."""
+        return "files", str(Path(path).absolute())
+
+    @property
+    def files_read(self) -> Sequence[str]:
+        """The paths of the files."""
+        return [stream.path for stream in self.streams]
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The files, in their order.
+
+        Raises:
+            ConfigError: when the name of one tells no format.
+        """
+        if self._files is None:
+            self._files = [self._stream(path) for path in self._found()]
+        return self._files
+
+    def reads(self, path: str) -> bool:
+        """Return whether a file at this path, once it is there, would be one of the files."""
+        path = os.path.realpath(path)
+        if not glob.has_magic(self._pattern):
+            return Path(path).is_relative_to(os.path.realpath(self._pattern))
+        return Path(path).match(os.path.join(os.path.realpath(_fixed(self._pattern)), _magic(self._pattern)))  # noqa: PTH118
+
+    def size(self) -> int | None:
+        """Return the bytes of all files; None when there is no file."""
+        sizes = [size for stream in self.streams if (size := stream.size()) is not None]
+        return sum(sizes) if sizes else None
+
+    def exists(self) -> bool:
+        """Return whether there is a file."""
+        return bool(self.streams)
+
+    def size_after(self, done: Coverage) -> int:
+        """Return the bytes of all files."""
+        return self.size() or 0
+
+    def read_as_is(self, *, follow: bool) -> list[Stream]:
+        """Return the set: its files are read as they are."""
+        return [self]
+
+    def readable(self, *, follow: bool = True) -> ReadLimit | None:
+        """Return that all may be read; None when there is no file."""
+        size = self.size()
+        return None if size is None else ReadLimit(size, ended=True)
+
+    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> FileSetCursor:
+        """Return a cursor over some segments."""
+        return FileSetCursor(self, segments)
+
+    def fingerprint(self, *, follow: bool) -> Any:
+        """Return the list of files, each with its size and a checksum of its beginning and its end."""
+        files = [[self._name(stream), *_values(fingerprint_of(stream, _PARTS, _PART_BYTES))] for stream in self.streams]
+        return {"files": files}
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that the files that were begun are as they were; read those that are known first, in their order.
+
+        Raises:
+            StreamChangedError: naming files that are gone, or were changed.
+        """
+        end = max((span.offset_end for span in done), default=0)
+        if known is None or not end:
+            return
+        there = {self._name(stream): stream for stream in map(self._stream, self._found())}
+        names = [name for name, *_ in known["files"]]
+        if gone := [name for name in names if name not in there]:
+            raise self._changed(gone, "gone")
+        begun = known["files"][: end // FILE_STRIDE + 1]
+        changed = [
+            name for name, *before in begun if list(_values(fingerprint_of(there[name], _PARTS, _PART_BYTES))) != before
+        ]
+        if changed:
+            raise self._changed(changed, "not what it was")
+        self.added = sorted(there.keys() - set(names))
+        self._files = [there[name] for name in [*names, *self.added]]
+
+    def check_resumable(self, done: Coverage) -> None:
+        """Do nothing: the fingerprint tells whether files were changed."""
+
+    def check_source(self) -> None:
+        """Check that the first file can be read; the others are looked at when it is their turn.
+
+        Raises:
+            StreamMissingError: when there is none.
+            StreamError: when it cannot.
+        """
+        if not self.streams:
+            raise self.missing()
+        self.streams[0].check_source()
+
+    def missing(self) -> StreamMissingError:
+        """Return the error that says that there is no file."""
+        what = "pattern" if glob.has_magic(self._pattern) else "folder"
+        return StreamMissingError(
+            f"there is no file in {self.path}; check the {what} (relative paths count from the working directory, "
+            f"{Path.cwd()}; files whose names begin with . or _ are left out of folders)"
+        )
+
+    def check_path(self) -> None:
+        """Refuse to write.
+
+        Raises:
+            StreamError: always.
+        """
+        raise StreamError(f"{self.uri} means many files, and an output is one; give the path of a file")
+
+    def line_place(self, offset: int) -> str:
+        """Return the path of the file, and the line of the row that begins there."""
+        return self.streams[offset // FILE_STRIDE].line_place(offset % FILE_STRIDE)
+
+    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
+        """Return the error that says which line of which file cannot be parsed, and why."""
+        return self.streams[offset // FILE_STRIDE].row_error(error, offset % FILE_STRIDE)
+
+    def _found(self) -> list[str]:
+        """Return the paths of the files that are there now, in order."""
+        if glob.has_magic(self._pattern):
+            paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
+            paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+        else:
+            paths = []
+            for folder, folders, names in os.walk(self._pattern):
+                folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+                paths += [f"{folder.rstrip(os.sep)}{os.sep}{name}" for name in names if not name.startswith((".", "_"))]
+        return sorted(path for path in paths if not path.endswith(_BESIDE))
+
+    def _stream(self, path: str) -> Stream:
+        try:
+            return self._create(f"{self._protocol}{path}").with_data(self._data)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error}; it is one of the files of {self.uri}: use a pattern that leaves it out"
+            ) from error
+
+    def _name(self, stream: Stream) -> str:
+        """Return the path of a file as the list has it: from the folder that the pattern begins with."""
+        return os.path.relpath(stream.path, _fixed(self._pattern))
+
+    def _changed(self, names: list[str], what: str) -> StreamChangedError:
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        return StreamChangedError(
+            f"{self.path}: {shown} {'is' if len(names) == 1 else 'are'} {what}, and the run was interrupted with it "
+            "begun; restore it, or start afresh with if_exists='overwrite'"
+        )
+
+
+class FileSetCursor:
+    """Reads the files of a set, one after the other. One thread at a time may use it. See `SourceCursor`.
+
+    Args:
+        stream: the files.
+        segments: what to read of them, in order; only the last may be open-ended.
+    """
+
+    def __init__(self, stream: FileSet, segments: Sequence[Segment]) -> None:
+        self.stream = stream
+        self._segments = list(segments)
+        self._number = 0  # of the file
+        self._cursor: SourceCursor | None = None
+        self._start, self._offset = (segments[0] if segments else START)[:2]
+        self._sizes: list[int] = []
+        self._first = self._start  # the first row of the file
+
+    @property
+    def offset(self) -> int:
+        """The address up to which the files were read."""
+        return self._offset
+
+    @property
+    def start(self) -> int:
+        """The number of the next row."""
+        return self._start
+
+    @property
+    def limit(self) -> int:
+        """The bytes of all files."""
+        return sum(self._known_sizes())
+
+    @property
+    def knows_end(self) -> bool:
+        """Whether `limit` is where the files end: always."""
+        return True
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are rows, or may be."""
+        return bool(self._segments)
+
+    def estimate(self) -> int | None:
+        """Return about how many rows there are; None before anything is known of the first file."""
+        sizes = self._known_sizes()
+        passed = sum(sizes[: self._number])
+        if passed:
+            return round(self._first * sum(sizes) / passed)
+        rows = self._cursor.estimate() if self._cursor is not None else None
+        return None if rows is None else round(rows * sum(sizes) / max(1, sizes[0]))
+
+    def extend(self, limit: int, place: Place | None = None) -> None:
+        """Do nothing: no node writes such files."""
+
+    def read(self, rows: int) -> Block | None:
+        """Return the next rows of a file, `rows` at most; None when there are none.
+
+        Raises:
+            StreamMissingError: when there is no file, or one has gone.
+            StreamError: when a file cannot be read.
+        """
+        while self._segments:
+            if self._cursor is None and not self._open():
+                return None
+            assert self._cursor is not None
+            block = self._cursor.read(rows)
+            if block is not None:
+                return self._shifted(block)
+            self._start = self._cursor.start
+            self._cursor.close()
+            self._cursor = None
+            self._pass_file()
+        return None
+
+    def ended(self) -> bool:
+        """Return whether everything was read."""
+        return not self._segments
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
+
+    def _open(self) -> bool:
+        """Open the file that is next; return whether there is one."""
+        files, segment = self.stream.streams, self._segments[0]
+        if not files:
+            raise self.stream.missing()
+        self._number, local = divmod(self._offset, FILE_STRIDE)
+        if self._number >= len(files):
+            self._segments.clear()
+            return False
+        file = files[self._number]
+        if self._number and not local:
+            file.check_source()  # the first was looked at before the run began
+        end: int | None = None
+        offset_end: int | None = None
+        if segment.offset_end is not None and segment.offset_end // FILE_STRIDE == self._number:
+            end, offset_end = segment.end, segment.offset_end % FILE_STRIDE
+        self._first = self._start
+        self._cursor = file.cursor([Segment(self._start, local, end, offset_end)], follow=False)
+        return True
+
+    def _pass_file(self) -> None:
+        """Go on to the next file, or to the next segment."""
+        segment = self._segments[0]
+        self._offset = (self._number + 1) * FILE_STRIDE
+        if segment.end is not None and segment.offset_end is not None and self._offset >= segment.offset_end:
+            if self._start != segment.end:
+                raise StreamChangedError(
+                    f"{self.stream.path}: the files had {segment.end} rows up to where row {segment.end} began, and "
+                    f"now have {self._start}; restore them, or start afresh with if_exists='overwrite'"
+                )
+            self._segments.pop(0)
+            if self._segments:
+                self._start, self._offset = self._segments[0][:2]
+
+    def _shifted(self, block: Block) -> Block:
+        base = self._number * FILE_STRIDE
+        if block.offset_end >= FILE_STRIDE:
+            raise StreamError(f"{self.stream.streams[self._number].path} holds more than {FILE_STRIDE} bytes")
+        ends = None if block.ends is None else [base + end for end in block.ends]
+        shifted = Block(block.records, block.start, base + block.offset, base + block.offset_end, ends, block.decode)
+        self._start, self._offset = shifted.end, shifted.offset_end
+        return shifted
+
+    def _known_sizes(self) -> list[int]:
+        if not self._sizes:
+            self._sizes = [stream.size() or 0 for stream in self.stream.streams]
+        return self._sizes
+
+
+def _fixed(pattern: str) -> str:
+    """Return the folder that a pattern begins with, before anything that may be several things."""
+    if not glob.has_magic(pattern):
+        return pattern
+    parts = Path(pattern).parts
+    return str(Path(*parts[: next(number for number, part in enumerate(parts) if glob.has_magic(part))]))
+
+
+def _magic(pattern: str) -> str:
+    return os.path.relpath(pattern, _fixed(pattern))
+
+
+def _values(fingerprint: dict[str, Any] | None) -> Iterable[Any]:
+    return () if fingerprint is None else fingerprint.values()

@@ -1,0 +1,154 @@
+"""A compressed file that is read as what it holds, at offsets of that."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from llm_datagen.errors import StreamError
+from llm_datagen.streams.storage.base import ReadFile
+from llm_datagen.streams.storage.compression import Compression, Decompressor
+
+_RAW_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 20
+
+
+class CompressedReadFile:
+    """A compressed file that is open for reading. See `ReadFile`; all offsets and lengths are of what it holds.
+
+    Reading goes forward. A read before the last one begins again at the member in which its offset lies, as far as
+    members are known: those that were read.
+
+    Args:
+        file: the file as it lies on disk; closed with this one.
+        path: its path, for messages.
+        compression: how it is compressed.
+    """
+
+    def __init__(self, file: ReadFile, path: str, compression: Compression) -> None:
+        self._raw = file
+        self._path = path
+        self._compression = compression
+        self._members = [(0, 0)]  # where each begins: in what the file holds, and in the file
+        self._raw_limit: int | None = None
+        self._begin(0, 0)
+
+    def _begin(self, offset: int, raw_offset: int) -> None:
+        self._member: Decompressor | None = None
+        self._buffer = bytearray()
+        self._base = offset  # of the buffer
+        self._raw_at = raw_offset
+        self._given = b""  # read, and not yet given to a member
+
+    @property
+    def raw_offset(self) -> int:
+        """The bytes of the file that were read."""
+        return self._raw_at - len(self._given)
+
+    def limit_raw(self, limit: int) -> None:
+        """Read the first `limit` bytes of the file only: the rest is not committed."""
+        self._raw_limit = limit
+
+    def available(self, end: int) -> int:
+        """Unpack up to byte `end`, or what there is; return how far."""
+        while self._base + len(self._buffer) < end and self._unpack():
+            pass
+        return self._base + len(self._buffer)
+
+    def is_at_end(self) -> bool:
+        """Return whether all that may be read of the file was unpacked.
+
+        Raises:
+            StreamError: when it ends within a member.
+        """
+        while not self._buffer and self._unpack():  # members may be empty
+            pass
+        if self._given or self._raw_at < self._raw_size():
+            return False
+        if self._member is not None:
+            raise StreamError(
+                f"{self._path} is cut short: it ends at byte {self._raw_at}, within {self._compression.name} data; "
+                "replace it with a whole one, and resume"
+            )
+        return True
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
+        if offset < self._base:
+            self._begin(*self._members[bisect_right(self._members, offset, key=lambda member: member[0]) - 1])
+        while True:
+            passed = min(offset - self._base, len(self._buffer))
+            del self._buffer[:passed]
+            self._base += passed
+            if self._base == offset or not self._unpack():
+                break
+        if self._base < offset:
+            return b""
+        self.available(offset + length)
+        return bytes(self._buffer[:length])
+
+    def size(self) -> int:
+        """Return how many bytes the file holds: all of it is unpacked for that."""
+        while self._unpack():
+            self._base += len(self._buffer)
+            self._buffer.clear()
+        return self._base + len(self._buffer)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+    def _raw_size(self) -> int:
+        return self._raw.size() if self._raw_limit is None else self._raw_limit
+
+    def _unpack(self) -> bool:
+        """Add a piece to the buffer, which may be empty; return whether there was any."""
+        if not self._given and (self._member is None or self._member.needs_input):
+            self._given = self._raw.read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
+            self._raw_at += len(self._given)
+            if not self._given:
+                return self._unpack_rest()
+        if self._member is None and not self._begin_member():
+            return True
+        assert self._member is not None
+        given, self._given = self._given, b""
+        try:
+            self._buffer += self._member.decompress(given, _PIECE_BYTES)
+        except self._compression.errors as error:
+            raise StreamError(
+                f"{self._path}, before byte {self._raw_at}: the {self._compression.name} data is damaged ({error}); "
+                "replace the file with a whole one, and resume"
+            ) from error
+        if self._member.eof:
+            self._given, self._member = self._member.unused_data, None
+        return True
+
+    def _unpack_rest(self) -> bool:
+        """Add what a member holds back, of a file that has no more bytes; return whether there was anything."""
+        rest = b"" if self._member is None else self._member.decompress(b"", _PIECE_BYTES)
+        self._buffer += rest
+        if self._member is not None and self._member.eof:
+            self._member = None
+        return bool(rest)
+
+    def _begin_member(self) -> bool:
+        """Begin with the next member; return whether there is one, and not only padding."""
+        magic, at = self._compression.magic, self.raw_offset
+        self._given = self._given.lstrip(b"\0") if at else self._given  # tape drives fill up blocks
+        if not self._given:
+            return False
+        if len(self._given) < len(magic):
+            more = self._raw.read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
+            self._raw_at += len(more)
+            self._given += more
+        at = self.raw_offset
+        if not self._given.startswith(magic) and not magic.startswith(self._given):
+            what = "is no" if at == 0 else f"has something else behind byte {at} than"
+            raise StreamError(
+                f"{self._path} {what} {self._compression.name} data, though its name says so; rename it, or replace it "
+                "with a whole one"
+            )
+        offset = self._base + len(self._buffer)
+        if offset > self._members[-1][0]:
+            self._members.append((offset, at))
+        self._member = self._compression.decompressor()
+        return True

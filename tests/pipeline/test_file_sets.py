@@ -1,0 +1,167 @@
+"""File sets: patterns and folders as one input, in a fixed order, also over resumes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import StopRun
+from llm_datagen.errors import ConfigError, StreamChangedError, StreamMissingError
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
+
+from ..kit.support import Bench, lines
+
+
+class Stopping:
+    """Passes rows on; stops the run at a row."""
+
+    version = "1"
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        if item["n"] == self.at:
+            raise StopRun("enough")
+        return item
+
+
+def fill(folder: Path, count: int = 5, rows: int = 10) -> None:
+    """Make files, of each kind some; their names do not sort as they are made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in reversed(range(count)):
+        one(folder, number, range(number * rows, (number + 1) * rows))
+
+
+def one(folder: Path, number: int, values: Any) -> Path:
+    text = "".join(f'{{"n": {n}}}\n' for n in values)
+    if number % 2:
+        path = folder / f"part-{number:03}.jsonl"
+        path.write_text(text)
+    else:
+        path = folder / f"part-{number:03}.jsonl.gz"
+        path.write_bytes(gzip.compress(text.encode()))
+    return path
+
+
+def ids_of(bench: Bench) -> list[tuple[int, int]]:
+    return sorted((row["n"], row["_i"]) for row in lines(bench.output))
+
+
+@pytest.mark.parametrize("uri", ["{}/in/*.jsonl*", "{}/in", "{}/in/", "file://{}/in/", "{}/**/part-*"])
+def test_all_files_are_one_input_whose_rows_are_numbered_through(bench: Bench, uri: str) -> None:
+    fill(bench.folder / "in")
+    (bench.folder / "in" / "_SUCCESS").touch()
+    (bench.folder / "in" / ".hidden.jsonl").write_text("no row")
+    (bench.folder / "in" / "empty").mkdir()
+    report = bench.pipeline([Stopping()], input_uri=uri.format(bench.folder)).create("a").run()
+    assert (report.status, report.rows_out) == ("completed", 50)
+    assert ids_of(bench) == [(n, n) for n in range(50)]
+
+
+@pytest.mark.parametrize("stop", [0, 9, 10, 25, 49])
+def test_a_resume_goes_on_in_the_same_order_with_files_that_have_come_since_at_the_end(bench: Bench, stop: int) -> None:
+    fill(bench.folder / "in")
+    settings = {"input_uri": f"{bench.folder}/in/*", "parallel_size": 3}
+    bench.pipeline([Stopping(stop)], **settings).create("a").run()
+    (bench.folder / "in" / "part-002b.jsonl").write_text('{"n": 50}\n{"n": 51}\n')
+    report = bench.pipeline([Stopping()], **settings).resume("a").run()
+    assert report.status == "completed"
+    assert sorted(row["n"] for row in lines(bench.output)) == list(range(52))
+    if stop:  # else nothing was begun, and the files may be in any order
+        assert ids_of(bench) == [(n, n) for n in range(52)]
+
+
+def test_a_finished_run_takes_files_that_have_come_since(bench: Bench) -> None:
+    fill(bench.folder / "in")
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/").create("a").run()
+    assert bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/").resume("a").run().rows_out == 50
+    one(bench.folder / "in", 0, []).rename(bench.folder / "in" / "empty.jsonl.gz")
+    fill(bench.folder / "in", 1)
+    (bench.folder / "in" / "a.jsonl").write_text('{"n": 50}\n')
+    assert bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/").resume("a").run().status == "completed"
+    assert ids_of(bench) == [(n, n) for n in range(51)]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda folder: (folder / "part-000.jsonl.gz").unlink(), r"part-000\.jsonl\.gz is gone"),
+        (lambda folder: (folder / "part-004.jsonl.gz").unlink(), r"part-004\.jsonl\.gz is gone"),
+        (lambda folder: one(folder, 1, range(11, 21)), r"part-001\.jsonl is not what it was"),
+        (lambda folder: one(folder, 2, range(5)), r"part-002\.jsonl\.gz is not what it was"),
+    ],
+    ids=["first gone", "last gone", "edited", "shortened"],
+)
+def test_a_file_that_is_gone_or_was_changed_is_named(bench: Bench, change: Callable[[Path], object], says: str) -> None:
+    fill(bench.folder / "in")
+    settings = {"input_uri": f"{bench.folder}/in/*"}
+    bench.pipeline([Stopping(25)], **settings).create("a").run()
+    before = bench.output.read_bytes()
+    change(bench.folder / "in")
+    with pytest.raises(StreamChangedError, match=says):
+        bench.pipeline([Stopping()], **settings).resume("a").run()
+    assert bench.output.read_bytes() == before
+
+
+def test_a_file_that_was_not_begun_may_be_edited(bench: Bench) -> None:
+    fill(bench.folder / "in")
+    settings = {"input_uri": f"{bench.folder}/in/*"}
+    bench.pipeline([Stopping(25)], **settings).create("a").run()
+    one(bench.folder / "in", 4, [40, 41])
+    assert bench.pipeline([Stopping()], **settings).resume("a").run().status == "completed"
+    assert ids_of(bench) == [(n, n) for n in range(42)]
+
+
+def test_a_bad_line_is_named_by_its_file(bench: Bench) -> None:
+    fill(bench.folder / "in")
+    (bench.folder / "in" / "part-001.jsonl").write_text('{"n": 10}\n\nno row\n')
+    settings = {"input_uri": f"{bench.folder}/in/*", "on_error": "dead_letter"}
+    report = bench.pipeline([Stopping()], **settings).create("a").run()
+    assert (report.rows_out, report.failed) == (41, 1)
+    letter = json.loads(Path(f"{bench.output}.errors.jsonl").read_text())
+    assert "part-001.jsonl, line 3: this is not a row" in str(letter["error"])
+    assert letter["_i"] == 11
+
+
+@pytest.mark.parametrize(
+    ("uri", "output", "error", "says"),
+    [
+        ("{}/none/*.jsonl", "out.jsonl", StreamMissingError, r"there is no file in .*none/\*\.jsonl; check"),
+        ("{}/in/", "in/out.jsonl", ConfigError, "is one of the files that it reads"),
+        ("{}/in/*.jsonl", "in/out.jsonl", ConfigError, "is one of the files that it reads"),
+        ("{}/odd/", "out.jsonl", ConfigError, r"'\.xyz' names no format.*it is one of the files of .*odd/"),
+    ],
+    ids=["no file", "output in the folder", "output in the pattern", "no format"],
+)
+def test_what_cannot_be_is_refused(bench: Bench, uri: str, output: str, error: type[Exception], says: str) -> None:
+    fill(bench.folder / "in")
+    bench.give([{"n": 1}])
+    (bench.folder / "odd").mkdir()
+    (bench.folder / "odd" / "file.xyz").touch()
+    there = sorted((bench.folder / "in").iterdir())
+    with pytest.raises(error, match=says):
+        bench.pipeline([Stopping()], input_uri=uri.format(bench.folder), output_uri=f"{bench.folder}/{output}").create(
+            "a"
+        ).run()
+    assert sorted((bench.folder / "in").iterdir()) == there
+
+
+def test_a_file_whose_name_is_the_pattern_is_that_file(bench: Bench) -> None:
+    (bench.folder / "a[1].jsonl").write_text('{"n": 1}\n')
+    (bench.folder / "a1.jsonl").write_text('{"n": 2}\n')
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/a[1].jsonl").create("a").run()
+    assert ids_of(bench) == [(1, 0)]
+
+
+def test_it_is_verified_and_traced(bench: Bench) -> None:
+    fill(bench.folder / "in")
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()
+    assert [finding for account in verify(bench.image("a")) for finding in account.findings] == []
+    assert [step.item["n"] for step in trace(bench.image("a"), 37) if step.item] == [37, 37]

@@ -1,0 +1,174 @@
+"""Compressed streams: what they hold comes out, from any row on; what is damaged is named."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import itertools
+import json
+import lzma
+import random
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backports import zstd
+
+from llm_datagen import StreamFactory
+from llm_datagen.errors import StreamChangedError, StreamError
+from llm_datagen.streams import Coverage, Segment, Span
+from llm_datagen.streams.storage.compression import compression_of
+
+from .storages import drain, read_now
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": compression_of(".zst").compress,
+}
+ROWS = [{"n": n, "text": "ü" * (n % 97)} for n in range(3000)]
+TEXT = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+
+endings = pytest.mark.parametrize("ending", PACK)
+
+
+def members(data: bytes, pack: Callable[[bytes], bytes], count: int) -> bytes:
+    """Return data as so many members, which end anywhere."""
+    cuts = [0, *sorted(random.Random(count).sample(range(len(data)), count - 1)), len(data)]
+    return b"".join(pack(data[begin:end]) for begin, end in itertools.pairwise(cuts))
+
+
+def given(folder: Path, ending: str, data: bytes) -> Any:
+    path = folder / f"in.jsonl{ending}"
+    path.write_bytes(data)
+    return StreamFactory.create(str(path))
+
+
+def number_of(stream: Any) -> int:
+    """Return how many records there are, undecoded."""
+    with closing(stream.cursor(follow=False)) as cursor:
+        return sum(len(block.records) for block in iter(lambda: cursor.read(1), None))
+
+
+@endings
+@pytest.mark.parametrize("count", [1, 7])
+def test_rows_come_out_from_any_row_on(tmp_path: Path, ending: str, count: int) -> None:
+    stream = given(tmp_path, ending, members(TEXT, PACK[ending], count))
+    assert read_now(stream) == list(enumerate(ROWS))
+    done = Coverage(
+        [
+            Span(0, 1000, 0, TEXT.find(b'{"n": 1000')),
+            Span(1001, 2000, TEXT.find(b'{"n": 1001'), TEXT.find(b'{"n": 2000')),
+        ]
+    )
+    left = [1000, *range(2000, 3000)]
+    assert read_now(stream, done.gaps()) == [(n, ROWS[n]) for n in left]
+
+
+@endings
+def test_what_is_written_is_whole_after_each_flush_and_other_programs_read_it(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out.csv{ending}"
+    stream = StreamFactory.create(f"csv://{path}")
+    unpack: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma, ".zst": zstd}[ending].decompress
+    sink = stream.sink()
+    lines = ["a,b"]
+    for number in range(3):
+        sink.append(sink.encoder.encode({"a": number, "b": "x"}) + b"\n", rows=1)
+        lines.append(f"{number},x")
+        assert unpack(path.read_bytes()).decode().split() == lines
+    sink.close()
+    again = stream.sink()  # it knows the header
+    again.append(again.encoder.encode({"a": 3, "b": "y"}) + b"\n", rows=1)
+    again.seal()
+    assert unpack(path.read_bytes()).decode().split() == [*lines, "3,y"]
+    assert [row for _, row in read_now(stream)] == [{"a": str(n), "b": "y" if n == 3 else "x"} for n in range(4)]
+    stream.verify()
+
+
+@endings
+def test_a_reader_that_follows_sees_each_row_once(tmp_path: Path, ending: str) -> None:
+    stream = StreamFactory.create(str(tmp_path / f"s.jsonl{ending}"))
+    sink = stream.sink()
+    cursor = stream.cursor(follow=True)
+    seen = []
+    for number in range(5):
+        sink.append(b'{"n":%d}\n' % number, rows=1)
+        cursor.extend(sink.position.bytes, stream.place)
+        seen += drain(cursor)
+    assert not cursor.ended()
+    sink.seal()
+    seen += drain(cursor)
+    assert seen == [(number, {"n": number}) for number in range(5)]
+    assert cursor.ended()
+    cursor.close()
+
+
+@endings
+def test_a_file_that_is_cut_short_gives_its_rows_and_then_an_error(tmp_path: Path, ending: str) -> None:
+    data = PACK[ending](TEXT[: len(TEXT) // 2]) + PACK[ending](TEXT[len(TEXT) // 2 :])
+    stream = given(tmp_path, ending, data[:-20])
+    rows: list[Any] = []
+
+    def read_on() -> None:
+        with closing(stream.cursor(follow=False)) as cursor:
+            while (block := cursor.read(100)) is not None:
+                rows.extend(block.decode(record) for record in block.records)
+
+    with pytest.raises(StreamError, match=r"in\.jsonl.* is cut short: it ends at byte \d+, within"):
+        read_on()
+    assert rows == ROWS[: len(rows)]
+    assert rows
+
+
+@endings
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: b'{"n": 1}\n', "is no .* data, though its name says so"),
+        (lambda data: data + b"garbage at the end", r"has something else behind byte \d+ than"),
+        (lambda data: data[:200] + bytes(64) + data[264:], "is damaged"),
+    ],
+    ids=["not compressed", "garbage behind", "damaged"],
+)
+def test_what_is_no_such_data_is_named(
+    tmp_path: Path, ending: str, change: Callable[[bytes], bytes], says: str
+) -> None:
+    noise = random.Random(1).randbytes(3000).hex().encode()
+    stream = given(tmp_path, ending, change(PACK[ending](b'{"x": "%b"}\n' % noise)))
+    with pytest.raises(StreamError, match=says):
+        number_of(stream)
+
+
+@endings
+def test_padding_and_empty_files_and_empty_members_are_no_rows(tmp_path: Path, ending: str) -> None:
+    pack = PACK[ending]
+    cases: list[tuple[bytes, list[Any]]] = [
+        (b"", []),
+        (pack(b""), []),
+        (pack(b"") + pack(b"{}\n") + pack(b"") + bytes(512), [(0, {})]),
+    ]
+    for data, rows in cases:
+        assert read_now(given(tmp_path, ending, data)) == rows
+
+
+@endings
+def test_an_edited_file_is_refused_when_rows_of_it_were_read(tmp_path: Path, ending: str) -> None:
+    stream = given(tmp_path, ending, PACK[ending](TEXT))
+    known = stream.fingerprint(follow=False)
+    done = Coverage([Span(0, 1, 0, TEXT.index(b"\n") + 1)])
+    stream.check_fingerprint(known, done, follow=False)
+    given(tmp_path, ending, PACK[ending](TEXT.replace(b'"n": 2999', b'"n": 2998')))
+    stream.check_fingerprint(known, [], follow=False)  # nothing was read
+    with pytest.raises(StreamChangedError, match="the file must stay as it was"):
+        stream.check_fingerprint(known, done, follow=False)
+
+
+def test_only_what_is_near_is_in_memory(tmp_path: Path) -> None:
+    stream = given(tmp_path, ".gz", gzip.compress(b'{"n": 1}\n' * 3_000_000))
+    assert len(read_now(stream, [Segment(2_999_000, 2_999_000 * 9)])) == 1000
+    with closing(stream.open_data()) as file:
+        assert file.read_at(9 * 2_900_000, 9) == b'{"n": 1}\n'
+        assert len(file._buffer) < 3 << 20

@@ -6,7 +6,7 @@ import contextlib
 
 from llm_datagen.errors import StreamError
 from llm_datagen.errors.escape import shortened
-from llm_datagen.messages import OperatorFailure
+from llm_datagen.messages.block_result import OperatorFailure
 from llm_datagen.streams import Source
 
 _ID_CHARS = 100

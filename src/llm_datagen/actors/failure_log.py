@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_datagen.messages import OperatorFailure
+from llm_datagen.messages.block_result import OperatorFailure
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages.data import OperatorFailure, StageOutcome
+from llm_datagen.messages.block_result import OperatorFailure
+from llm_datagen.messages.data import StageOutcome
 
 if TYPE_CHECKING:
     from llm_datagen.runs.status import PipelineStatus

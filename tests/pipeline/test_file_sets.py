@@ -46,7 +46,7 @@ def one(folder: Path, number: int, values: Any) -> Path:
         path.write_text(text)
     else:
         path = folder / f"part-{number:03}.jsonl.gz"
-        path.write_bytes(gzip.compress(text.encode()))
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
     return path
 
 

@@ -89,6 +89,17 @@ def test_what_is_written_is_whole_after_each_flush_and_other_programs_read_it(tm
 
 
 @endings
+def test_an_output_without_rows_is_a_whole_file(tmp_path: Path, ending: str) -> None:
+    stream = StreamFactory.create(str(tmp_path / f"out.jsonl{ending}"))
+    stream.sink().seal()
+    unpack: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma, ".zst": zstd}[ending].decompress
+    assert Path(stream.path).stat().st_size
+    assert unpack(Path(stream.path).read_bytes()) == b""
+    assert read_now(stream) == []
+    stream.verify()
+
+
+@endings
 def test_a_reader_that_follows_sees_each_row_once(tmp_path: Path, ending: str) -> None:
     stream = StreamFactory.create(str(tmp_path / f"s.jsonl{ending}"))
     sink = stream.sink()

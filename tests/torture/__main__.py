@@ -60,6 +60,7 @@ def main() -> int:
     parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
     parser.add_argument("--mischief", action="store_true", help="let operators fork, start pools and change folder")
     parser.add_argument("--compression", default="", help="of input and output: .gz, .bz2, .xz or .zst")
+    parser.add_argument("--files", type=int, default=1, help="of how many files the input is made")
     parser.add_argument("--jobs", type=int, default=1, help="drivers side by side; more of them make timing wilder")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after so many seconds")
     parser.add_argument("--folder", type=Path, help="where to work; what fails is left there")
@@ -154,7 +155,7 @@ def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> i
                 break
             work = folder / f"seed-{seed}"
             fixed = {"delivery": given.delivery, "fsync": given.fsync, "processes": given.processes}
-            fixed |= {"mischief": given.mischief, "compression": given.compression}
+            fixed |= {"mischief": given.mischief, "compression": given.compression, "files": given.files}
             tally = torture(
                 seed, given.a_seed, work, exhaustive=given.every, seconds=left, accident=given.accident, **fixed
             )

@@ -105,6 +105,7 @@ class Case:
     executor: ExecutorKind = "auto"
     mischief: bool = False
     compression: str = ""
+    files: int = 1
 
     def __str__(self) -> str:
         return (
@@ -134,10 +135,18 @@ class Case:
     def write_input(self, folder: Path) -> None:
         """Write the input file."""
         rows = self.input_rows()
-        text = "".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in rows).encode()
-        half = len(text) // 2
         pack = compression_of(self.compression).compress if self.compression else bytes
-        (folder / f"in.jsonl{self.compression}").write_bytes(pack(text[:half]) + pack(text[half:]))
+        for number in range(self.files):  # some may be empty
+            part = rows[number * len(rows) // self.files : (number + 1) * len(rows) // self.files]
+            text = "".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in part).encode()
+            half = len(text) // 2
+            path = self.input_path(folder, f"{number:04}")
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(pack(text[:half]) + pack(text[half:]))
+
+    def input_path(self, folder: Path, file: str = "*") -> Path:
+        """Return where the input lies; of many files the pattern, or the path of one."""
+        return folder / f"{'in' if self.files == 1 else f'in/{file}'}.jsonl{self.compression}"
 
     def input_rows(self) -> list[dict[str, str] | str]:
         """Return the rows of the input; a line that is no row is text."""
@@ -210,7 +219,7 @@ class Case:
             folder = Path(folder.name)
         return UnifiedPipeline(
             operators,
-            input_uri=f"jsonl://{folder / 'in.jsonl'}{self.compression}",
+            input_uri=f"jsonl://{self.input_path(folder)}",
             output_uri=f"{self.output}://{folder / f'out.{self.output}'}{self.compression}",
             base_path=folder / "between",
             default_protocol=f"{self.between}://",
@@ -249,6 +258,7 @@ def random_case(
     processes: bool = False,
     mischief: bool = False,
     compression: str = "",
+    files: int = 1,
     **fixed: Any,
 ) -> Case:
     """Return the case of a seed.
@@ -259,6 +269,7 @@ def random_case(
         processes: whether its operators are plain, and run in worker processes.
         mischief: whether its operators fork, start pools and change the working directory.
         compression: the ending that tells how input and output are compressed; empty: they are not.
+        files: of how many files the input is made.
         fixed: `delivery` of all nodes, and `fsync`, if they are not left to the seed.
     """
     dice = random.Random(seed)
@@ -283,7 +294,7 @@ def random_case(
         wide=dice.random() < 0.25,
     )
     case = replace(_with_failures(case, random.Random(f"failures {seed}"), **fixed), mischief=mischief)
-    case = replace(case, compression=compression)
+    case = replace(case, compression=compression, files=files)
     return _in_processes(case) if processes else case
 
 

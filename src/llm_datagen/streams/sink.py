@@ -192,9 +192,12 @@ class Sink:
         self._broken = False
 
     def _write(self, data: bytes, position: Position) -> None:
+        if data:
+            self._write_packed(self.stream.pack(data), position)
+
+    def _write_packed(self, data: bytes, position: Position) -> None:
         assert self._file is not None
         if data:
-            data = self.stream.pack(data)
             self._file.append(data)
             position.bytes += len(data)
             self._sync_by_and_by(position.bytes)
@@ -230,6 +233,8 @@ class Sink:
                 f"{self.stream.path} {what}, and {self.position.bytes} were written: somebody else has changed or "
                 "moved it meanwhile, so it is not sealed; restore it, or start afresh with if_exists='overwrite'"
             )
+        if not self.position.bytes:
+            self._write_packed(self.stream.pack(b""), self.position)  # no rows, packed, may be some bytes
         if self._fsync != "never":
             self._file.sync()
             self._sync_dead_letters()

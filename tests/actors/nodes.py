@@ -93,4 +93,4 @@ class Bench:
 
     def written(self) -> list[int]:
         """Return the source rows that were delivered, in that order; nothing else may have been sent."""
-        return [row for write in self.writer.writes() for row in range(write.span.start, write.span.end)]
+        return [row for write in self.writer.writes() for row in range(write.result.span.start, write.result.span.end)]

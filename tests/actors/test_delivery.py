@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from llm_datagen.actors import delivery as module
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.errors import FailureRecord
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import OperatorFailure, TaskDone
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block, Segment, Span
 
 from ..kit.actors import Desk, FakeWriter, aside, block_of, result_of
@@ -77,14 +77,12 @@ def test_the_writer_gets_the_results_and_then_the_node_the_word(writer: FakeWrit
     node = Node()
     rest = a_rest(3, 5)
     failure = OperatorFailure(FailureRecord.of(ValueError()), ValueError(), [])
-    deliver_to(writer, node).put(7, done(0, 3, rest=rest, failure=failure, filtered=1, marks={"kept": [0, 2]}))
+    result = done(0, 3, rest=rest, failure=failure, filtered=1, marks={"kept": [0, 2]})
+    deliver_to(writer, node).put(7, result)
 
     (write,) = writer.writes()
-    assert (write.rows, write.span[:2], write.filtered, write.ids) == (3, (0, 3), 1, (0, 2))
-    assert (write.data, write.marks, write.ack) == (b"0\n1\n2\n", {"kept": [0, 2]}, None)
-    assert node.messages == [
-        TaskDone(7, rows=3, calls=3, seconds=0.5, cpu_seconds=0.0, rest=rest, failure=failure, lost=False)
-    ]
+    assert (write.result, write.ack) == (result, None)
+    assert node.messages == [TaskDone(7, result, lost=False)]
     assert order == ["after"]
 
 
@@ -99,14 +97,14 @@ def test_a_task_that_has_done_nothing_writes_nothing(
     out.put(1, done(4, 4, rest=a_rest(4, 6)))
     assert writer.writes() == []
     (told,) = node.of(TaskDone)
-    assert told.rest is not None
+    assert told.result.rest is not None
     assert not told.lost
 
 
 def test_rows_that_were_all_filtered_are_written_all_the_same(writer: FakeWriter, node: Desk) -> None:
     """S1: a source row is done when a commit covers it, whether it gave a row or not."""
     deliver_to(writer, node).put(1, done(0, 3, rows=0, data=b"", filtered=3, ids=(None, None)))
-    assert [write.filtered for write in writer.writes()] == [3]
+    assert [write.result.filtered for write in writer.writes()] == [3]
 
 
 def test_a_full_writer_blocks_the_worker_and_nobody_hears_of_the_task(node: Desk) -> None:
@@ -221,7 +219,7 @@ def test_in_sync_mode_a_writer_that_vanished_is_noticed(
 
 def written_rows(writer: FakeWriter) -> list[int]:
     """Return the source rows in the order in which they were written."""
-    return [row for write in writer.writes() for row in range(write.span.start, write.span.end)]
+    return [row for write in writer.writes() for row in range(write.result.span.start, write.result.span.end)]
 
 
 @st.composite
@@ -292,10 +290,10 @@ def test_rows_are_written_in_input_order_by_many_workers(seed: int, sync: bool) 
     def write() -> None:
         while len(written) < 80:
             message = writer.actor_inbox.get().message
-            written.extend(range(message.span.start, message.span.end))
+            written.extend(range(message.result.span.start, message.result.span.end))
             if message.ack is not None:
                 message.ack.set_result(None)
-            writer.actor_inbox.release(message.rows)
+            writer.actor_inbox.release(message.result.rows)
 
     everyone = [aside(write), *[aside(work_on) for _ in range(4)]]
     for one in everyone:

@@ -18,8 +18,9 @@ from llm_datagen.config import FailurePolicy
 from llm_datagen.executors.base import Executor
 from llm_datagen.executors.threads import ThreadExecutor
 from llm_datagen.messages import Cancel, EndOfSource, Finish, Moved, StageEnded, StageOutcome, Stalled, TaskDone, Write
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import FunctionOperator
-from llm_datagen.streams import Block
+from llm_datagen.streams import Block, Span
 from llm_datagen.testing import ManualClock
 
 from ..kit.support import PATIENCE_SECONDS, eventually
@@ -103,7 +104,7 @@ class Written:
         """Take out what has come; return all source rows so far, in the order in which they came."""
         for message in self._bench.writer.taken():
             if isinstance(message, Write):
-                self.rows += range(message.span.start, message.span.end)
+                self.rows += range(message.result.span.start, message.result.span.end)
             else:
                 self.finish = message
         return self.rows
@@ -205,9 +206,9 @@ def test_a_row_that_fails_among_those_taken_back_is_dealt_with_alone(shape: str)
     slow.gate.set()
     assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, _ = bench.writer.taken()
-    assert Counter(row for write in writes for row in range(*write.span[:2])) == Counter(range(ROWS))
-    assert sum(write.skipped for write in writes) == len(bad)
-    assert sum(write.rows for write in writes) == ROWS - len(bad)
+    assert Counter(row for write in writes for row in range(*write.result.span[:2])) == Counter(range(ROWS))
+    assert sum(write.result.skipped for write in writes) == len(bad)
+    assert sum(write.result.rows for write in writes) == ROWS - len(bad)
 
 
 @shapes
@@ -320,6 +321,6 @@ def test_a_task_that_comes_back_after_it_was_given_up_is_no_matter() -> None:
     bench = Bench()
     bench.start(lambda item: item)
     bench.feed()
-    bench.ref.tell(TaskDone(99, 0, 0, 0.0, 0.0))
+    bench.ref.tell(TaskDone(99, BlockResult(Span(0, 0, 0, 0))))
     bench.ref.tell(EndOfSource(0, 0))
     assert bench.ended().outcome is StageOutcome.FINISHED

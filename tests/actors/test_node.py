@@ -54,7 +54,7 @@ def test_rows_go_through_and_the_writer_is_told_when_all_were_delivered(bench: B
     assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
     assert all(isinstance(write, Write) for write in writes)
-    assert sorted(write.span.start for write in writes) == [0, 1, 2]
+    assert sorted(write.result.span.start for write in writes) == [0, 1, 2]
     assert finish == Finish(3, 30)
 
 
@@ -212,7 +212,7 @@ def test_rows_that_a_worker_gives_back_are_done_next(bench: Bench, monkeypatch: 
     assert bench.ended().outcome is StageOutcome.FINISHED
     assert sorted(calls) == list(range(50))
     *writes, _ = bench.writer.taken()
-    assert sorted(row for write in writes for row in range(*write.span[:2])) == list(range(50))
+    assert sorted(row for write in writes for row in range(*write.result.span[:2])) == list(range(50))
 
 
 def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_an_ordered_node_does_not_run_away_from_a_slow_row(bench: Bench, monkeyp
     gates.let_through(0)
     assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
-    assert [row for write in writes for row in range(*write.span[:2])] == list(range(200))
+    assert [row for write in writes for row in range(*write.result.span[:2])] == list(range(200))
     assert finish == Finish(200, 2000)
 
 
@@ -348,9 +348,9 @@ def test_rows_that_are_skipped_are_delivered_before_the_node_is_done(bench: Benc
     assert bench.ended().outcome is StageOutcome.FINISHED
     *writes, finish = bench.writer.taken()
     assert isinstance(finish, Finish)
-    assert sorted(row for write in writes for row in range(*write.span[:2])) == list(range(20))
-    assert sum(write.skipped for write in writes) == 10
-    assert sum(write.rows for write in writes) == 10
+    assert sorted(row for write in writes for row in range(*write.result.span[:2])) == list(range(20))
+    assert sum(write.result.skipped for write in writes) == 10
+    assert sum(write.result.rows for write in writes) == 10
 
 
 def test_too_many_rows_that_fail_are_a_failure_with_the_last_one_as_its_cause(bench: Bench) -> None:
@@ -362,4 +362,4 @@ def test_too_many_rows_that_fail_are_a_failure_with_the_last_one_as_its_cause(be
     assert isinstance(failed.failure.error, TooManyErrorsError)
     assert isinstance(failed.failure.error.__cause__, ZeroDivisionError)
     assert bench.ended().outcome is StageOutcome.STOPPED
-    assert sum(write.skipped for write in bench.writer.writes()) == 3
+    assert sum(write.result.skipped for write in bench.writer.writes()) == 3

@@ -18,7 +18,6 @@ from llm_datagen.actors.stage import join, tell
 from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor, _BackpressureMeter
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import (
     Attach,
     Committed,
@@ -31,6 +30,7 @@ from llm_datagen.messages import (
     TaskDone,
     Write,
 )
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.runs.logs import events
 from llm_datagen.streams import Span, spill
 
@@ -38,7 +38,7 @@ from ..kit.actors import Desk, DiskFullError, FailingStorage, Log, SteppingClock
 from ..kit.support import PATIENCE_SECONDS
 
 
-def write(start: int, end: int | None = None, **changes: Any) -> Write:
+def write(start: int, end: int | None = None, *, ack: Future[None] | None = None, **changes: Any) -> Write:
     """Return the results of source rows: a row each."""
     end = start + 1 if end is None else end
     fields: dict[str, Any] = {
@@ -48,7 +48,7 @@ def write(start: int, end: int | None = None, **changes: Any) -> Write:
         "ids": (start, end - 1),
         **changes,
     }
-    return Write(**fields)
+    return Write(BlockResult(**fields), ack)
 
 
 class Bench:

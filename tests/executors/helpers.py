@@ -12,10 +12,10 @@ import orjson
 
 from llm_datagen import BaseOperator
 from llm_datagen.config import FailurePolicy, IdScheme
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.error_allowance import ErrorAllowance
 from llm_datagen.executors.kernel import run_block, run_block_async
 from llm_datagen.executors.processing import Processing
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import RootNames

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_datagen.executors import processing as processing_module
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.kernel import run_block, run_block_async
 from llm_datagen.executors.processing import Processing
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block
 

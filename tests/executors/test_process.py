@@ -19,9 +19,9 @@ import pytest
 
 from llm_datagen import BaseOperator, ConfigError, RemoteError, WorkerDiedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.process.executor import ProcessExecutor
 from llm_datagen.executors.process.pickling import check_operator, pack
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.csv import CsvCodec

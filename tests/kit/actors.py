@@ -14,6 +14,7 @@ import pykka
 import pytest
 from pykka._envelope import Envelope
 
+from llm_datagen import messages
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Stage
 from llm_datagen.messages import Bulk, Write
@@ -242,6 +243,11 @@ class Load(Bulk):
 
     rows: int
     name: Any = None
+
+    @property
+    def load(self) -> messages.Load:
+        """What it counts for."""
+        return messages.Load(self.rows, 0)
 
 
 def put(mailbox: Mailbox, message: Any, reply_to: pykka.Future[Any] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import StopRun
-from llm_datagen.errors import ConfigError, StreamChangedError, StreamMissingError
+from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 
@@ -74,7 +74,9 @@ def test_a_resume_goes_on_in_the_same_order_with_files_that_have_come_since_at_t
     report = bench.pipeline([Stopping()], **settings).resume("a").run()
     assert report.status == "completed"
     assert sorted(row["n"] for row in lines(bench.output)) == list(range(52))
-    if stop:  # else nothing was begun, and the files may be in any order
+    told = [line for line in bench.log_lines() if "part-002b.jsonl came since the run began" in str(line)]
+    assert bool(told) == bool(stop)  # else nothing was begun, and the files may be in any order
+    if stop:
         assert ids_of(bench) == [(n, n) for n in range(52)]
 
 
@@ -165,3 +167,17 @@ def test_it_is_verified_and_traced(bench: Bench) -> None:
     bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()
     assert [finding for account in verify(bench.image("a")) for finding in account.findings] == []
     assert [step.item["n"] for step in trace(bench.image("a"), 37) if step.item] == [37, 37]
+
+
+def test_a_file_that_was_cut_short_is_replaced_and_the_run_goes_on(bench: Bench) -> None:
+    whole = gzip.compress("".join(f'{{"n": {n}}}\n' for n in range(30_000)).encode())
+    path = bench.folder / "in.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatagenError, match=r"in\.jsonl\.gz is cut short: it ends at byte \d+, within gzip data"):
+        bench.pipeline([Stopping()], input_uri=str(path)).create("a").run()
+    done = len(lines(bench.output))
+    path.write_bytes(whole)
+    report = bench.pipeline([Stopping()], input_uri=str(path)).resume("a").run()
+    assert report.status == "completed"
+    assert ids_of(bench) == [(n, n) for n in range(30_000)]
+    assert done

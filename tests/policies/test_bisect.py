@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError
 from llm_datagen.config import FailurePolicy
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.processing import Processing
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import Call
 from llm_datagen.streams.ids import RootNames
 from llm_datagen.streams.storage.memory import MemoryStorage

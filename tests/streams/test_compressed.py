@@ -160,6 +160,8 @@ def test_an_edited_file_is_refused_when_rows_of_it_were_read(tmp_path: Path, end
     known = stream.fingerprint(follow=False)
     done = Coverage([Span(0, 1, 0, TEXT.index(b"\n") + 1)])
     stream.check_fingerprint(known, done, follow=False)
+    given(tmp_path, ending, Path(stream.path).read_bytes() + PACK[ending](b"{}\n"))  # it has grown
+    stream.check_fingerprint(known, done, follow=False)
     given(tmp_path, ending, PACK[ending](TEXT.replace(b'"n": 2999', b'"n": 2998')))
     stream.check_fingerprint(known, [], follow=False)  # nothing was read
     with pytest.raises(StreamChangedError, match="the file must stay as it was"):

@@ -16,10 +16,9 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.messages import TaskDone, Write
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Segment
-from llm_datagen.streams.spill import Spill
 
 _LIVENESS_SECONDS = 1.0
 
@@ -55,17 +54,17 @@ class Delivery:
         if self._sync:
             return False
         lost = False
-        if result.span.start < result.span.end:
+        if result.source_rows:
             inbox = self._writer.actor_inbox
             assert isinstance(inbox, Mailbox)
             try:
-                if not inbox.offer(Envelope(_write(result, None))):
+                if not inbox.offer(Envelope(Write(result))):
                     return False
             except pykka.ActorDeadError:
-                _close_spill(result)
+                result.close()
                 self._on_lost()
                 lost = True
-        tell(self._node, _task_ended(task, result, lost=lost))
+        tell(self._node, TaskDone(task, result, lost=lost))
         return True
 
     def put(self, task: int, result: BlockResult) -> None:
@@ -75,23 +74,23 @@ class Delivery:
         if waited is None:
             self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_ended(task, result, lost=waited is None, held_back=waited or 0.0))
+        tell(self._node, TaskDone(task, result, lost=waited is None, held_back=waited or 0.0))
 
     def close(self) -> None:
         """Let go of what will not be delivered any more. Called when the workers have ended."""
 
     def _write(self, result: BlockResult) -> float | None:
         """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
-        if result.span.start == result.span.end:
+        if not result.source_rows:
             return 0.0
         ack: Future[None] | None = Future() if self._sync else None
-        write = _write(result, ack)
+        write = Write(result, ack)
         started = time.perf_counter()
         if self._has_taken(write):
             if ack is None:
                 return 0.0
         elif not tell(self._writer, write):  # which blocks while it is full
-            _close_spill(result)
+            result.close()
             return None
         while ack is not None:
             try:
@@ -154,7 +153,7 @@ class OrderedDelivery(Delivery):
         self.waiting += 1
         held_back = self._enter()
         try:
-            if result.span.start < result.span.end:
+            if result.source_rows:
                 self._early[result.span.start] = result
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
                 waited = self._write(due)
@@ -165,7 +164,7 @@ class OrderedDelivery(Delivery):
         if lost:
             self._on_lost()
         self.waiting -= 1
-        tell(self._node, _task_ended(task, result, lost=lost, held_back=held_back))
+        tell(self._node, TaskDone(task, result, lost=lost, held_back=held_back))
 
     def _enter(self) -> float:
         """Take the lock; return the seconds waited: another worker has it as long as it waits for the writer."""
@@ -179,7 +178,7 @@ class OrderedDelivery(Delivery):
         """Let go of what has waited for rows that will not come."""
         with self._lock:
             for result in self._early.values():
-                _close_spill(result)
+                result.close()
             self._early.clear()
 
     def _advance(self, row: int) -> None:
@@ -187,40 +186,3 @@ class OrderedDelivery(Delivery):
             self._segments.pop(0)  # the end of a hole: go on behind the rows that are done already
             row = self._segments[0].start
         self.next_row = row
-
-
-def _close_spill(result: BlockResult) -> None:
-    """Close the file of a result that has one."""
-    if isinstance(result.data, Spill):
-        result.data.close()
-
-
-def _task_ended(task: int, result: BlockResult, *, lost: bool, held_back: float = 0.0) -> TaskDone:
-    rows = result.span.end - result.span.start
-    return TaskDone(
-        task,
-        rows,
-        result.calls,
-        result.seconds,
-        result.cpu_seconds,
-        result.rest,
-        result.failure,
-        result.survived,
-        lost,
-        held_back,
-    )
-
-
-def _write(result: BlockResult, ack: Future[None] | None) -> Write:
-    return Write(
-        rows=result.rows,
-        data=result.data,
-        span=result.span,
-        filtered=result.filtered,
-        skipped=result.skipped,
-        dead=result.dead,
-        dead_letters=result.dead_letters,
-        ids=result.ids,
-        marks=result.marks,
-        ack=ack,
-    )

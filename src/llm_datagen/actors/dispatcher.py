@@ -130,7 +130,8 @@ class Dispatcher:
         """Count a task that has ended, and learn from it how fast the operator is."""
         self.in_flight.take(task.task)
         # Rows that cannot be parsed took no call, but time.
-        self._chunking.learn(max(task.calls, len(task.survived)), task.seconds, task.cpu_seconds)
+        result = task.result
+        self._chunking.learn(max(result.calls, len(result.survived)), result.seconds, result.cpu_seconds)
 
     def put_back(self, rest: Block, *, is_unknown: bool = False) -> None:
         """Put back rows that were handed out and not processed.

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from llm_datagen.config import FailurePolicy
 from llm_datagen.errors import FailureRecord, TooManyErrorsError
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.error_allowance import ErrorAllowance
-from llm_datagen.messages import OperatorFailure
+from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.streams import Block
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from llm_datagen.executors.base import Executor
-from llm_datagen.executors.block_result import BlockResult
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import Id, RootNames
 from llm_datagen.streams.rows import named

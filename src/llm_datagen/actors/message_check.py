@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages import StageOutcome
+from llm_datagen.messages import BlockResult, StageOutcome
 from llm_datagen.runs.status import PipelineStatus
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -16,6 +16,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "str": (str,),
+    "BlockResult": (BlockResult,),
     "StageOutcome": (StageOutcome,),
     "FailureRecord": (FailureRecord,),
     "PipelineStatus": (PipelineStatus,),

@@ -52,7 +52,7 @@ class WorkerMetrics(_Metrics):
 
     def add(self, task: TaskDone, now: float) -> None:
         """Add a task that has ended."""
-        self._busy += task.seconds
+        self._busy += task.result.seconds
         self._held_back += task.held_back
         self._times_held += bool(task.held_back)
         self._tell_in_time(now)

@@ -223,21 +223,22 @@ class NodeActor(Stage):
         self._dispatcher.ended(ended)
         self._watchdog.moved()
         self._metrics.add(ended, self.clock.monotonic())
-        if ended.survived:
-            self._error_budget.count_survived(ended.survived)
-            tell(self._supervisor, RowsFailed(self.node_id, ended.survived, self._error_budget.is_dead_lettered))
-        if ended.calls or ended.survived:  # else these are rows that failed, and were counted then
-            self._error_budget.count_done(ended.rows)
-        rest = ended.rest
+        result = ended.result
+        if result.survived:
+            self._error_budget.count_survived(result.survived)
+            tell(self._supervisor, RowsFailed(self.node_id, result.survived, self._error_budget.is_dead_lettered))
+        if result.calls or result.survived:  # else these are rows that failed, and were counted then
+            self._error_budget.count_done(result.source_rows)
+        rest, failure = result.rest, result.failure
         if ended.lost:  # the writer has failed, and says why itself
             self._wind_down()
-        elif ended.failure is not None and rest is not None and not self._is_stopping:
-            if ended.failure.is_stop:
-                self._stop_run(ended.failure.record)
+        elif failure is not None and rest is not None and not self._is_stopping:
+            if failure.is_stop:
+                self._stop_run(failure.record)
             else:
-                rest = self._without_failed(rest, ended.failure)
+                rest = self._without_failed(rest, failure)
         if rest is not None and rest.records:
-            self._dispatcher.put_back(rest, is_unknown=ended.failure is not None and ended.failure.is_unknown)
+            self._dispatcher.put_back(rest, is_unknown=failure is not None and failure.is_unknown)
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""

@@ -12,6 +12,7 @@ from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.executors.id_ranges import merged_marks
+from llm_datagen.executors.joined_results import joined
 from llm_datagen.messages import (
     Attach,
     Committed,
@@ -109,7 +110,7 @@ class WriterActor(Stage):
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
         if isinstance(message, Write):
-            _close_spill(message)
+            message.result.close()
             _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
@@ -120,15 +121,16 @@ class WriterActor(Stage):
         self._report_progress()
 
     def _take(self, write: Write) -> None:
-        if isinstance(write.data, Spill):  # it is not joined with others
+        is_spilled = isinstance(write.result.data, Spill)
+        if is_spilled:  # it is not joined with others
             self._flush()
         if not self._waiting:
             self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
         self._waiting.append(write)
-        self._waiting_rows += write.rows
+        self._waiting_rows += write.result.rows
         rows, size = write.load
         self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
-        is_large = self._waiting_load.bytes >= FLUSH_BYTES or isinstance(write.data, Spill)
+        is_large = self._waiting_load.bytes >= FLUSH_BYTES or is_spilled
         if is_large or self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
             self._flush()
 
@@ -137,22 +139,20 @@ class WriterActor(Stage):
         if not self._waiting:
             return
         writes = self._waiting
+        whole = joined([write.result for write in writes])
         self._sink.append(
-            _joined([write.data for write in writes]),
-            rows=self._waiting_rows,
-            spans=[write.span for write in writes],
-            filtered=sum(write.filtered for write in writes),
-            skipped=sum(write.skipped for write in writes),
-            dead=sum(write.dead for write in writes),
-            dead_letters=b"".join([write.dead_letters for write in writes if write.dead_letters]),
-            ids=(
-                next((write.ids[0] for write in writes if write.rows), None),
-                next((write.ids[1] for write in reversed(writes) if write.rows), None),
-            ),
-            marks=self._marks(writes),
+            whole.data,
+            rows=whole.rows,
+            spans=[write.result.span for write in writes],
+            filtered=whole.filtered,
+            skipped=whole.skipped,
+            dead=whole.dead,
+            dead_letters=whole.dead_letters,
+            ids=whole.ids,
+            marks=merged_marks(self._sink.position.marks, whole.marks) if whole.marks else None,
         )
         for write in writes:
-            _close_spill(write)
+            write.result.close()
             _acknowledge(write)
         self._waiting = []
         self.mailbox.release(*self._waiting_load)
@@ -160,13 +160,6 @@ class WriterActor(Stage):
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
         self._progressed()
-
-    def _marks(self, writes: list[Write]) -> dict[str, Any] | None:
-        marks: dict[str, Any] | None = None
-        for write in writes:
-            if write.marks:
-                marks = merged_marks(marks or self._sink.position.marks, dict(write.marks))
-        return marks
 
     def _finish(self, total: int, source_size: int) -> None:
         self._flush()
@@ -182,7 +175,7 @@ class WriterActor(Stage):
             tell(reader, Sealed())
         self.end(StageOutcome.FINISHED)
 
-    # Progress, off the data path: at most ten reports a second, and one at the end.
+    # Progress, off the data path: at most ten reports per second, and one at the end.
 
     def _progressed(self) -> None:
         if self._is_report_due:
@@ -216,17 +209,6 @@ class WriterActor(Stage):
 
     def _on_wait(self, waited: float | None, queued: int) -> None:
         self._meter.note(waited, queued, self.clock.monotonic())
-
-
-def _joined(pieces: list[bytes | Spill]) -> bytes | Spill:
-    """Return what is written at once. A spill file is alone: see `_take`."""
-    return pieces[0] if len(pieces) == 1 else b"".join(piece for piece in pieces if isinstance(piece, bytes))
-
-
-def _close_spill(write: Write) -> None:
-    """Close the file of a write that has one."""
-    if isinstance(write.data, Spill):
-        write.data.close()
 
 
 def _acknowledge(write: Write, error: Exception | None = None) -> None:

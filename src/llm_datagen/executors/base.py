@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llm_datagen.executors.block_result import BlockResult
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block
 
 TASK_SECONDS = 0.004

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.failures import Failures, is_final
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.row_input import RowInput
 from llm_datagen.executors.row_output import STOW_ROWS, RowOutput
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id

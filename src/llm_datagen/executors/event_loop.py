@@ -10,12 +10,12 @@ from collections import deque
 from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, ResultTarget, spare_tasks_of
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.kernel import run_block_async
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.executors.thread_pool import LoopThreads, WorkerPool
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block
 
 PATIENCE_SECONDS = 5.0

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm_datagen.errors import FailureRecord, FatalError, StopRun
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.row_input import RowInput
+from llm_datagen.messages.block_result import OperatorFailure
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.spill import SpillError
 
-if TYPE_CHECKING:
-    from llm_datagen.messages import OperatorFailure
-
 FAILED_BYTES = 4 * 1024 * 1024
 """When the failures of a block run take so much memory, it ends, and delivers them."""
-
-
-@functools.cache
-def _failure_class() -> type[OperatorFailure]:
-    """Return the class of failures: a worker process that never fails need not import it."""
-    from llm_datagen.messages import OperatorFailure
-
-    return OperatorFailure
 
 
 def is_final(error: BaseException) -> bool:
@@ -81,7 +70,7 @@ class Failures:
             numbers = range(begin, begin + rows)
             node_id = processing.ctx.node_id
             dead_letters = self._rows.dead_letters(numbers, node_id=node_id, error=record, attempts=attempts)
-        failure = _failure_class()(
+        failure = OperatorFailure(
             record,
             error,
             items,

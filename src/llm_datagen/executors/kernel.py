@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import contextlib
 
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.block_run import BlockRun
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.processing import Processing
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block
 
 

@@ -7,12 +7,12 @@ from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, ResultTarget, spare_tasks_of
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.claims import ClaimedTasks, Claims
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.executors.thread_pool import WorkerPool
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block
 
 

@@ -22,6 +22,7 @@ Who MUST do what:
 Layout: `data` (the way of rows) · `reports` (to the supervisor, and from it) · `commands` and `events` (public).
 """
 
+from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.messages.commands import (
     Cancel,
     ControlRequest,
@@ -45,7 +46,6 @@ from llm_datagen.messages.data import (
     Feed,
     Finish,
     Load,
-    OperatorFailure,
     PauseCalls,
     Resize,
     Sealed,
@@ -84,6 +84,7 @@ from llm_datagen.messages.reports import (
 __all__ = [
     "Attach",
     "Batch",
+    "BlockResult",
     "Bulk",
     "Cancel",
     "CheckpointSaved",

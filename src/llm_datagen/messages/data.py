@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llm_datagen.errors import FailureRecord
+from llm_datagen.messages.block_result import BlockResult
 
 if TYPE_CHECKING:
-    from llm_datagen.streams import Block, Span
-    from llm_datagen.streams.ids import Id
-    from llm_datagen.streams.spill import Spill
+    from llm_datagen.streams import Block
 
 
 class StageOutcome(StrEnum):
@@ -39,12 +36,10 @@ class Bulk:
 
     __slots__ = ()
 
-    rows: int
-
     @property
     def load(self) -> Load:
         """Rows and bytes that it holds in memory."""
-        return Load(self.rows, 0)
+        return Load(0, 0)
 
 
 # --- joining -----------------------------------------------------------------------------------------------------
@@ -102,6 +97,11 @@ class Batch(Bulk):
     rows: int
     block: Block = field(repr=False)
 
+    @property
+    def load(self) -> Load:
+        """Its rows."""
+        return Load(self.rows, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class EndOfSource(Bulk):
@@ -111,7 +111,6 @@ class EndOfSource(Bulk):
     """Rows in the source, over all runs."""
     size: int
     """Bytes in the source."""
-    rows: int = 0
 
 
 # --- between worker, node and writer ---------------------------------------------------------------------------
@@ -121,32 +120,16 @@ class EndOfSource(Bulk):
 class Write(Bulk):
     """Worker to writer: what became of some source rows."""
 
-    rows: int
-    """Output rows."""
-    data: bytes | Spill = field(repr=False)
-    """The output rows, encoded."""
-    span: Span = field(repr=False)
-    """The source rows that are done with this."""
-    filtered: int = 0
-    """How many of the source rows gave no row."""
-    skipped: int = 0
-    """How many of them failed and are left out."""
-    dead: int = 0
-    """How many of them failed and are dead-lettered."""
-    dead_letters: bytes = field(default=b"", repr=False)
-    """Their dead letters, encoded."""
-    ids: tuple[Id | None, Id | None] = (None, None)
-    """Ids of the first and the last output row."""
-    marks: Mapping[str, Any] | None = None
-    """What the id scheme must remember."""
+    result: BlockResult
     ack: Future[None] | None = field(default=None, repr=False)
     """Resolved when the rows are committed; a worker in sync mode waits for it."""
 
     @property
     def load(self) -> Load:
         """Rows that went in or came out, whichever are more: a disk that is slow also holds up a node that filters."""
-        size = len(self.data) if isinstance(self.data, bytes) else self.data.held
-        return Load(max(self.rows, self.span.end - self.span.start), size + len(self.dead_letters))
+        result = self.result
+        size = len(result.data) if isinstance(result.data, bytes) else result.data.held
+        return Load(max(result.rows, result.source_rows), size + len(result.dead_letters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,53 +138,11 @@ class TaskDone:
 
     task: int
     """The task's number."""
-    rows: int
-    """Source rows that are done with it, with those that failed and are done all the same."""
-    calls: int
-    """Calls of the operator that were made."""
-    seconds: float
-    """Seconds that they took."""
-    cpu_seconds: float
-    """Seconds of these in which the worker's thread computed."""
-    rest: Block | None = field(default=None, repr=False)
-    """Rows of the task that were not processed, for whatever reason."""
-    failure: OperatorFailure | None = None
-    """Why the operator stopped, if it failed."""
-    survived: tuple[OperatorFailure, ...] = ()
-    """Failures that the worker went on after: their rows are skipped, or dead-lettered."""
+    result: BlockResult
     lost: bool = False
     """Whether the writer was dead when the results were to be delivered."""
     held_back: float = field(default=0.0, compare=False)
     """Seconds that the worker waited for the writer (in sync mode, for the commit) to deliver them."""
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorFailure:
-    """An operator let an exception out."""
-
-    record: FailureRecord
-    error: BaseException = field(repr=False)
-    """The original, for `run()` to raise from."""
-    items: list[Any] = field(repr=False)
-    """What the operator had been given."""
-    ids: tuple[Id, ...] = ()
-    """The ids of these items."""
-    rows: int = 1
-    """How many source rows failed: the first ones of what was not processed."""
-    dead_letters: bytes = field(default=b"", repr=False)
-    """Their dead letters, encoded; none when the policy of the node keeps none."""
-    is_fatal: bool = False
-    """Whether it is no row's fault, or no call can be made any more: the node fails, whatever its policy."""
-    is_unknown: bool = False
-    """Whether nobody knows if the operator has seen them, and so they may not be called again (at_most_once)."""
-    is_stop: bool = False
-    """Whether the operator asks for the end of the run: nothing has failed, and the text of `record` is the reason."""
-    row: int = 0
-    """The ordinal of the first of these rows in the source."""
-    offset: int = 0
-    """Where it begins in the source, in bytes."""
-    excerpt: str = field(default="", repr=False)
-    """The beginning of its record, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +160,11 @@ class Finish(Bulk):
     """Rows in the source."""
     size: int
     """Bytes in the source."""
-    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Drain(Bulk):
     """Supervisor to writer: nothing more will come; commit what you have and end, without a seal."""
-
-    rows: int = 0
 
 
 # --- between writer and the readers behind it ------------------------------------------------------------------

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages.data import OperatorFailure, StageOutcome
+from llm_datagen.messages.block_result import OperatorFailure
+from llm_datagen.messages.data import StageOutcome
 
 if TYPE_CHECKING:
     from llm_datagen.runs.status import PipelineStatus
@@ -65,7 +66,7 @@ class RowsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpent:
-    """Node or reader to supervisor: where its time went in this run, so far. Once a second at most, and at the end."""
+    """Node or reader to supervisor: where its time went in this run. Once per second at most, and at the end."""
 
     node_id: str
     figures: Mapping[str, float]

@@ -27,6 +27,7 @@ from llm_datagen.runs.export import is_export
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream
+from llm_datagen.streams.inputs.file_set import FileSet, shown_names
 from llm_datagen.streams.source import size_of, streams_of
 
 
@@ -113,6 +114,19 @@ def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
         except (DatagenError, OSError):
             continue
     return notes
+
+
+def added_since(nodes: Sequence[UnifiedNode]) -> list[Note]:
+    """Return what is to be told of files that have come into the folders and patterns which nodes read.
+
+    `check_nodes` comes first: it looks for them.
+    """
+    sets = ((node, stream) for node in nodes for stream in streams_of(node.input) if isinstance(stream, FileSet))
+    return [
+        Note(node.node_id, f"{stream.shown}: {shown_names(stream.added)} came since the run began, and are read last")
+        for node, stream in sets
+        if stream.added
+    ]
 
 
 def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:

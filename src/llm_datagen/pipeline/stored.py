@@ -28,6 +28,7 @@ from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_take
 from llm_datagen.pipeline.path_checks import check_claims, check_layout
 from llm_datagen.pipeline.rerun import check_reset, finish
 from llm_datagen.pipeline.resume_checks import (
+    added_since,
     change_pace,
     change_policy,
     check_nodes,
@@ -197,7 +198,8 @@ class RunLifecycle:
             check_reset(reset, nodes, folder)
         run_state["files"] = kept_paths(joints, self.log_file)
         edit.warn()
-        ignored, edited = self.blueprint.ignored(run_state), edited_since(kept, run_state)
+        ignored = self.blueprint.ignored(run_state)
+        changed = edited_since(kept, run_state) + added_since(kept)
         for note in ignored:
             warn(note.text, ResumeWarning)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
@@ -207,7 +209,7 @@ class RunLifecycle:
             folder.save(run_state)
             finish(folder, run_state)
         dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
-        notes = edit.notes(on_change) + ignored + edited
+        notes = edit.notes(on_change) + ignored + changed
         stored = StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
         stored.save(is_complete=not dead_letters)  # before a stream is less than the run state says
         for node in nodes:

@@ -11,11 +11,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llm_datagen.errors import FailureRecord, StopRun, WorkerDiedError
-from llm_datagen.executors.block_result import BlockResult
-from llm_datagen.executors.id_ranges import joined_ranges
+from llm_datagen.executors.joined_results import joined
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.row_input import RowInput, excerpt
-from llm_datagen.messages import OperatorFailure
+from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.streams import Block
 from llm_datagen.streams.dead_letters import UNPARSED, row_or_unparsed
 
@@ -120,26 +119,9 @@ class CrashIsolation:
         block, results = self._block, self._results
         if len(results) == 1 and not self._parts and results[0].failure is self._failure:
             return results[0]
-        count = sum(result.span.end - result.span.start for result in results)
-        head, rest = block.split_at(count)
-        firsts = [result.ids[0] for result in results if result.rows]
-        lasts = [result.ids[1] for result in results if result.rows]
-        return BlockResult(
-            span=head.span,
-            rows=sum(result.rows for result in results),
-            data=b"".join(result.data for result in results if isinstance(result.data, bytes)),
-            filtered=sum(result.filtered for result in results),
-            ids=(firsts[0], lasts[-1]) if firsts else (None, None),
-            marks=joined_ranges([result.marks for result in results if result.marks is not None]),
-            rest=rest if rest.records else None,
-            failure=self._failure,
-            skipped=sum(result.skipped for result in results),
-            dead=sum(result.dead for result in results),
-            dead_letters=b"".join(result.dead_letters for result in results),
-            survived=tuple(failure for result in results for failure in result.survived),
-            calls=sum(result.calls for result in results),
-            seconds=sum(result.seconds for result in results),
-        )
+        head, rest = block.split_at(sum(result.source_rows for result in results))
+        whole = joined(results or [BlockResult(head.span)])
+        return replace(whole, span=head.span, rest=rest if rest.records else None, failure=self._failure)
 
 
 def failed_items(processing: Processing, block: Block, numbers: range) -> list[Any]:

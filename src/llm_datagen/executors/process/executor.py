@@ -16,12 +16,12 @@ from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.base import ResultTarget
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.process.crash_isolation import CrashIsolation
 from llm_datagen.executors.process.handle import WorkerProcess
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.thread_pool import WorkerPool
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Block
 
 TASK_SECONDS = 0.04

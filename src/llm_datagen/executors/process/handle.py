@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.error_allowance import ErrorAllowance
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.crash_isolation import failed_items
@@ -20,7 +19,7 @@ from llm_datagen.executors.process.pickling import pack_decoder, unpack_error
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.process.worker import SIGNALS
 from llm_datagen.executors.processing import Processing
-from llm_datagen.messages import OperatorFailure
+from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.streams import Block
 
 POLL_SECONDS = 0.05

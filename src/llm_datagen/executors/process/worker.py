@@ -17,7 +17,6 @@ from typing import Any
 
 from llm_datagen.errors import FailureRecord, RemoteError
 from llm_datagen.executors import signals
-from llm_datagen.executors.block_result import BlockResult
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
@@ -25,7 +24,7 @@ from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
-from llm_datagen.messages import OperatorFailure
+from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
 

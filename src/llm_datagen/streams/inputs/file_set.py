@@ -21,7 +21,7 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.inputs.whole_file import fingerprint_of
+from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
@@ -42,6 +42,11 @@ def is_file_set(path: str) -> bool:
     if path.endswith(os.sep) or os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, this is False
         return True
     return "*" in path and not os.path.lexists(path)
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Return some names, and how many more there are."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 class FileSet(Stream):
@@ -138,8 +143,8 @@ class FileSet(Stream):
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return the list of files, each with its size and a checksum of its beginning and its end."""
-        files = [[self._name(stream), *_values(fingerprint_of(stream, _PARTS, _PART_BYTES))] for stream in self.streams]
-        return {"files": files}
+        known = ((stream, fingerprint_of(stream, _PARTS, _PART_BYTES)) for stream in self.streams)
+        return {"files": [[self._name(stream), *values] for stream, values in known if values is not None]}
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Check that the files that were begun are as they were; read those that are known first, in their order.
@@ -155,10 +160,7 @@ class FileSet(Stream):
         if gone := [name for name in names if name not in there]:
             raise self._changed(gone, "gone")
         begun = known["files"][: end // FILE_STRIDE + 1]
-        changed = [
-            name for name, *before in begun if list(_values(fingerprint_of(there[name], _PARTS, _PART_BYTES))) != before
-        ]
-        if changed:
+        if changed := [name for name, *known_of in begun if difference(there[name], known_of, _PARTS, _PART_BYTES)]:
             raise self._changed(changed, "not what it was")
         self.added = sorted(there.keys() - set(names))
         self._files = [there[name] for name in [*names, *self.added]]
@@ -226,10 +228,9 @@ class FileSet(Stream):
         return os.path.relpath(stream.path, _fixed(self._pattern))
 
     def _changed(self, names: list[str], what: str) -> StreamChangedError:
-        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
         return StreamChangedError(
-            f"{self.path}: {shown} {'is' if len(names) == 1 else 'are'} {what}, and the run was interrupted with it "
-            "begun; restore it, or start afresh with if_exists='overwrite'"
+            f"{self.path}: {shown_names(names)} {'is' if len(names) == 1 else 'are'} {what}, and the run has begun to "
+            "read these files; restore what was there, or start afresh with if_exists='overwrite'"
         )
 
 
@@ -376,7 +377,3 @@ def _fixed(pattern: str) -> str:
 
 def _magic(pattern: str) -> str:
     return os.path.relpath(pattern, _fixed(pattern))
-
-
-def _values(fingerprint: dict[str, Any] | None) -> Iterable[Any]:
-    return () if fingerprint is None else fingerprint.values()

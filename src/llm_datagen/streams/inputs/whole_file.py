@@ -1,17 +1,15 @@
-"""The fingerprint of a file that other programs have written whole: no row of it may change between two runs.
+"""The fingerprint of a file of which no row may change between two runs, wherever it is.
 
 Of a file whose rows do not lie at bytes of their own (compressed files, Parquet), it cannot be told which bytes were
-read. So the file must stay as it was, and any change is refused, also behind what was read.
+read. So all that was there must stay as it was, also behind what was read. It may grow at its end.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.location import StreamFiles
-from llm_datagen.streams.storage.base import ReadFile
 
 PARTS = 32
 """So many parts of a file are compared: the first, the last, and others at even distances."""
@@ -19,20 +17,32 @@ PARTS = 32
 PART_BYTES = 64 * 1024
 
 
-def fingerprint_of(stream: StreamFiles, parts: int = PARTS, part_bytes: int = PART_BYTES) -> dict[str, Any] | None:
+def fingerprint_of(stream: StreamFiles, parts: int = PARTS, part_bytes: int = PART_BYTES) -> list[int] | None:
     """Return the size of a file, and the CRC-32 of some parts of it together; None when it does not exist."""
     size = stream.size()
-    if size is None:
-        return None
-    file = stream.storage.open_read(stream.path)
-    try:
-        return {"size": size, "crc": _crc(file, size, parts, part_bytes)}
-    finally:
-        file.close()
+    return None if size is None else [size, _crc(stream, size, parts, part_bytes)]
 
 
-def check_fingerprint_of(stream: StreamFiles, known: dict[str, Any]) -> None:
-    """Check that a file is what it was.
+def difference(stream: StreamFiles, known: list[int], parts: int = PARTS, part_bytes: int = PART_BYTES) -> str | None:
+    """Return what a file is that is not what it was; None when it is.
+
+    Args:
+        stream: the file.
+        known: what `fingerprint_of` has returned before, with the same parts.
+        parts: how many.
+        part_bytes: how long each is.
+    """
+    size, crc = known
+    now = stream.size()
+    if now is None:
+        return "is gone"
+    if now < size:
+        return f"has {now} bytes, and had {size}"
+    return None if _crc(stream, size, parts, part_bytes) == crc else "was edited"
+
+
+def check_fingerprint_of(stream: StreamFiles, known: list[int]) -> None:
+    """Check that a file is what it was, but for what was added to its end.
 
     Args:
         stream: the file.
@@ -41,24 +51,20 @@ def check_fingerprint_of(stream: StreamFiles, known: dict[str, Any]) -> None:
     Raises:
         StreamChangedError: when it is not.
     """
-    now = fingerprint_of(stream)
-    if now == known:
-        return
-    if now is None:
-        what = "is gone"
-    elif now["size"] != known["size"]:
-        what = f"has {now['size']} bytes now, and had {known['size']}"
-    else:
-        what = "was edited"
-    raise StreamChangedError(
-        f"{stream.path} {what}: rows were read from it before the run was interrupted, and the file must stay as it "
-        "was; restore it, or start afresh with if_exists='overwrite'"
-    )
+    if (what := difference(stream, known)) is not None:
+        raise StreamChangedError(
+            f"{stream.path} {what}: rows were read from it before the run was interrupted, and the file must stay as "
+            "it was; restore it, or start afresh with if_exists='overwrite'"
+        )
 
 
-def _crc(file: ReadFile, size: int, parts: int, part_bytes: int) -> int:
-    crc = 0
-    last = max(0, size - part_bytes)
-    for at in sorted({last * number // max(1, parts - 1) for number in range(parts)}):
-        crc = zlib.crc32(file.read_at(at, part_bytes), crc)
-    return crc
+def _crc(stream: StreamFiles, size: int, parts: int, part_bytes: int) -> int:
+    """Return the checksum of parts of the first `size` bytes."""
+    file = stream.storage.open_read(stream.path)
+    try:
+        crc, last = 0, max(0, size - part_bytes)
+        for at in sorted({last * number // max(1, parts - 1) for number in range(parts)}):
+            crc = zlib.crc32(file.read_at(at, min(part_bytes, size - at)), crc)
+        return crc
+    finally:
+        file.close()

@@ -124,7 +124,7 @@ class AdaptiveChunking:
 
     @property
     def rows_per_task(self) -> int:
-        """Rows a task should carry."""
+        """Rows that a task should carry."""
         return self._calls * self._step
 
     @property

@@ -40,7 +40,7 @@ class OpenedNode:
         dispatched: the record of rows handed out, for "at_most_once".
         grace: seconds that a cancelled node waits for calls in flight.
         stall_after: seconds without movement after which the node says that it is stalled.
-        rate: rows handed out a second, at most; None for no limit.
+        rate: rows handed out per second, at most; None for no limit.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         folder: where the operator may keep files of its own; None for a node that runs without a folder.
         seal: whether the writer seals when the node has finished.
@@ -96,5 +96,5 @@ class OpenedNode:
 
     @property
     def step(self) -> int:
-        """Rows a call."""
+        """Rows per call."""
         return self.batch_size if self.call.batch else 1

@@ -8,8 +8,7 @@ from typing import Any
 
 from llm_datagen.actors.clock import Clock
 from llm_datagen.actors.control import PauseControl
-from llm_datagen.actors.failed_row import failed_row
-from llm_datagen.actors.failure_log import FailureLog, ids_shown
+from llm_datagen.actors.failure_log import FailureLog, failed_row, ids_shown
 from llm_datagen.actors.node_state import NodeState
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient, tell

@@ -175,7 +175,7 @@ class WriterActor(Stage):
             tell(reader, Sealed())
         self.end(StageOutcome.FINISHED)
 
-    # Progress, off the data path: at most ten reports a second, and one at the end.
+    # Progress, off the data path: at most ten reports per second, and one at the end.
 
     def _progressed(self) -> None:
         if self._is_report_due:

@@ -115,7 +115,7 @@ class RowOutput:
                 self._put_numbered(row_id, result, self.marks)
 
     def settle_all(self, ids: Sequence[Id], items: Sequence[Any], results: Any) -> None:
-        """Take what the operator returned for a batch: one result an item, or a flat list.
+        """Take what the operator returned for a batch: one result per item, or a flat list.
 
         Raises:
             TypeError: when it is neither.

@@ -73,9 +73,9 @@ class Reconfigure:
     parallel_size: int | None = None
     """Batches in the operator at once, at most; None leaves it as it is. Calls that run are not broken off."""
     batch_size: int | None = None
-    """Items a batch. Refused for operators that take batches: which rows share a call must not change in a run."""
+    """Items per batch. Refused for operators that take batches: which rows share a call must not change in a run."""
     rate: float | None = None
-    """Rows a second that are handed to the operator, at most; 0 takes the limit off."""
+    """Rows per second that are handed to the operator, at most; 0 takes the limit off."""
 
     def __post_init__(self) -> None:
         _check_text("node_id", self.node_id)

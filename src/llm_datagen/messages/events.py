@@ -31,7 +31,7 @@ class NodeStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeProgressed:
-    """Rows were committed, or more is known of the total. At most ten of these a second and node."""
+    """Rows were committed, or more is known of the total. At most ten of these per second and node."""
 
     pipeline_id: str
     node_id: str

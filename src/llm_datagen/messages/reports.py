@@ -66,7 +66,7 @@ class RowsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpent:
-    """Node or reader to supervisor: where its time went in this run, so far. Once a second at most, and at the end."""
+    """Node or reader to supervisor: where its time went in this run. Once per second at most, and at the end."""
 
     node_id: str
     figures: Mapping[str, float]

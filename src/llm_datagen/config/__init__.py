@@ -29,7 +29,7 @@ from llm_datagen.config.choices import (
     PipelineIdScheme,
     Verify,
 )
-from llm_datagen.config.groups import OLDER, DataConfig, WriterConfig
+from llm_datagen.config.groups import OLDER, UNBOUNDED, DataConfig, WriterConfig
 from llm_datagen.config.node import (
     SHARE_ROWS,
     BatchOptions,
@@ -48,6 +48,7 @@ from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_o
 __all__ = [
     "OLDER",
     "SHARE_ROWS",
+    "UNBOUNDED",
     "BatchBy",
     "BatchOptions",
     "Check",

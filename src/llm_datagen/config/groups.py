@@ -77,5 +77,8 @@ class DataConfig(SettingsGroup):
     )
 
 
-OLDER = DataConfig(max_record_bytes=1 << 62)
+UNBOUNDED = 1 << 62
+"""Bytes that no record has."""
+
+OLDER = DataConfig(max_record_bytes=UNBOUNDED)
 """The settings of runs of versions that had none: no record was too long."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Segment
-from llm_datagen.streams.formats.base import Decoder
+from llm_datagen.streams.formats.base import Codec, Decoder
 from llm_datagen.streams.formats.unreadable import LongRecord
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.read_limit import readable
@@ -34,6 +34,7 @@ class Cursor:
         self._segments = list(segments)
         self._follow = follow
         self._file: ReadFile | None = None
+        self._codec: Codec | None = None
         self._decode: Decoder | None = None
         self._pending: Block | None = None
         self._limit = 0
@@ -171,13 +172,14 @@ class Cursor:
             self._decode = self._read_preamble()
             if self._decode is None:
                 return None
+        assert self._codec is not None
         segment = self._segments[0]
         if not self._is_placed:
             self._check_place(segment.offset)
             self._check_place(segment.offset_end or 0)
             self._is_placed = True
         length = READ_BYTES
-        most: int | None = getattr(self.stream.codec, "max_record_bytes", None)
+        most: int | None = getattr(self._codec, "max_record_bytes", None)
         while self._offset < end:
             wanted = min(length, end - self._offset)
             data = self._file.read_at(self._offset, wanted)
@@ -185,7 +187,7 @@ class Cursor:
                 raise self._shorter(self._offset + len(data), end)
             is_all = self._offset + wanted == end
             is_final = is_all and (self._ended or segment.offset_end == end)
-            records, ends, consumed, decode = self.stream.codec.split(data, final=is_final)
+            records, ends, consumed, decode = self._codec.split(data, final=is_final)
             if most is not None and not consumed and len(data) > most:
                 return self._read_long(end, is_final=self._ended or segment.offset_end == end)
             base, self._decode = self._offset, decode or self._decode
@@ -231,6 +233,7 @@ class Cursor:
     def _read_preamble(self) -> Decoder | None:
         """Return how to decode records; None when too little of the stream is there to know."""
         assert self._file is not None
+        self._codec = self.stream.codec_to_read()
         length = 64 * 1024
         while True:
             wanted = min(length, self._limit)
@@ -239,7 +242,7 @@ class Cursor:
                 raise self._shorter(len(head), self._limit)
             is_all = wanted == self._limit
             try:
-                found = self.stream.codec.read_preamble(head, final=is_all and self._ended)
+                found = self._codec.read_preamble(head, final=is_all and self._ended)
             except ValueError as error:
                 raise RowFormatError(f"{self.stream.path}, line 1: {error}") from error
             if found is not None:

@@ -139,6 +139,18 @@ class StreamFiles:
         """Return what lies on disk of some bytes of rows."""
         return data
 
+    def is_accounted_for(self) -> bool:
+        """Return whether this package wrote it: there is a commit log, or a seal that has counted the rows."""
+        if self.storage.size(self.commits_path) is not None:
+            return True
+        seal = self.read_seal()
+        return seal is not None and seal.rows is not None
+
+    def codec_to_read(self) -> Codec:
+        """Return the format as it is read: of what this package wrote, no record is too long."""
+        unbounded = getattr(self.codec, "unbounded", None)
+        return unbounded() if unbounded is not None and self.is_accounted_for() else self.codec
+
     def open_data(self) -> ReadFile:
         """Open the data, to be read at the offsets that rows have.
 

@@ -6,9 +6,10 @@ What is not text is written so that nothing is lost: None as an empty cell, true
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-from llm_datagen.config import DataConfig
+from llm_datagen.config import UNBOUNDED, DataConfig
 from llm_datagen.errors import ColumnError, RowValueError
 from llm_datagen.streams.formats.base import Encoder, Split
 from llm_datagen.streams.formats.csv_records import cells_of, is_open_after, record_of
@@ -141,6 +142,10 @@ class CsvCodec:
     def with_data(self, data: DataConfig) -> CsvCodec:
         """Return the format with other settings."""
         return CsvCodec(data)
+
+    def unbounded(self) -> CsvCodec:
+        """Return the format without a longest record."""
+        return CsvCodec(replace(self._data, max_record_bytes=UNBOUNDED))
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[CsvDecoder, int] | None:
         """Return a decoder for the header, and the offset after it."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from llm_datagen.config import DataConfig, Nan
+from llm_datagen.config import UNBOUNDED, DataConfig, Nan
 from llm_datagen.streams.formats.base import Decoder, Encoder, Split
 from llm_datagen.streams.formats.json_text import dumps, has_long_number, loads, without_lone_surrogates
 from llm_datagen.streams.formats.json_values import fields_of, has_non_finite, refusal
@@ -170,6 +170,10 @@ class JsonlCodec:
     def with_data(self, data: DataConfig) -> JsonlCodec:
         """Return the format with other settings."""
         return JsonlCodec(data)
+
+    def unbounded(self) -> JsonlCodec:
+        """Return the format without a longest record."""
+        return JsonlCodec(replace(self._data, max_record_bytes=UNBOUNDED))
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder, and the offset after a byte order mark if there is one."""

@@ -84,6 +84,11 @@ class CodecWithoutIds:
         self.max_record_bytes: int | None = getattr(codec, "max_record_bytes", None)
         self._id_column = id_column
 
+    def unbounded(self) -> Codec:
+        """Return how it is read without a longest record."""
+        unbounded = getattr(self._codec, "unbounded", None)
+        return self if unbounded is None else type(self)(unbounded(), self._id_column)
+
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder and the offset of the first record; see `Codec`."""
         return self._codec.read_preamble(head, final=final)

@@ -146,15 +146,6 @@ __all__ = [
 
 _HOMES = {
     "config": "DataConfig FailurePolicy NodeConfig WriterConfig",
-    "errors": """
-        ColumnError ConfigError ControlError DatagenError DiskError FailureRecord FatalError IdError
-        InputWarning NodeFailedError NotRunningError OperatorChangedError OperatorError
-        OperatorMismatchError OperatorWarning PipelineBusyError PipelineExistsError PipelineNotFoundError RemoteError
-        ResumeWarning RowFormatError RowValueError RunEndedError RunError RunStateError StopRun
-        StreamBusyError StreamChangedError StreamCorruptError StreamError StreamExistsError StreamIdleError
-        StreamMissingError StreamSealedError TooManyErrorsError UnknownMessageError UnknownProtocolError
-        WorkerDiedError
-    """,
     "operators": "BaseOperator FunctionOperator INodeContext IOperator Operator Result Row",
     "pipeline.fan_out": "Route",
     "pipeline.node": "UnifiedNode",
@@ -165,11 +156,12 @@ _HOMES = {
     "runs.status": "NodeReport PipelineStatus RunReport Status",
     "streams": "CsvStream FileStream JsonlStream MemoryStream StreamFactory",
 }
-"""Where each name is defined. A module is imported when one of its names is asked for: workers need few of them."""
-
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+"""Where each name is defined; the others are errors. A module is imported when one of its names is asked for."""
 
 _PACKAGES = {"actors", "config", "errors", "messages", "operators", "pipeline", "runs", "streams"}
+
+_MODULE_OF = dict.fromkeys({*__all__} - {*_PACKAGES, "logs"}, "errors")
+_MODULE_OF |= {name: module for module, names in _HOMES.items() for name in names.split()}
 
 _RENAMED = {"ImageError": "RunStateError", "ImageMismatchError": "OperatorMismatchError"}
 _MOVED = {

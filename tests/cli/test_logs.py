@@ -87,6 +87,8 @@ def test_wrong_requests_say_what_to_do(shell: Shell, command: Command) -> None:
     assert "there is no such file" in command("logs", code=1).stderr
     log_two_runs(shell, command)
     assert "known are Run Started" in command("logs", "a", "--event", "Nonsense", code=2).stderr
+    assert "did you mean 'node_1'?" in command("logs", "a", "--node", "nod_1", code=2).stderr
+    assert "--node odd: several nodes have it: node_0, node_1" in command("logs", "a", "--node", "odd", code=2).stderr
     assert "give 90s, 15m" in command("logs", "a", "--since", "yesterday", code=2).stderr
     assert "leave out --event" in command("logs", "a", "--summary", "--event", "Cancel", code=2).stderr
     assert "there is no run 'z'" in command("logs", "z", code=2).stderr

@@ -168,6 +168,15 @@ def test_a_row_is_traced_through_all_streams(shell: Shell, command: Command) -> 
     ]
 
 
+def test_where_an_answer_comes_from_is_abbreviated_for_people(shell: Shell, command: Command) -> None:
+    """`_meta` grows with each node; programs get it whole."""
+    write_jsonl(shell.folder / "in.jsonl", [{"n": 1, "_meta": {"node_0": {"model": "m"}}}])
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    assert '{"n":1,"_meta":"…","_i":0}' in command("trace", "a", "0").stdout
+    found = json.loads(command("trace", "a", "0", "--json").stdout)["found"]
+    assert [row["item"]["_meta"] for row in found] == [{"node_0": {"model": "m"}}] * 2
+
+
 def test_where_a_row_ends_is_said(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     run_all_fates(shell, command)
     monkeypatch.setattr("llm_datagen.cli.trace.is_terminal", lambda: True)

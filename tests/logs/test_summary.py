@@ -171,6 +171,7 @@ def test_of_a_run_that_goes_on_there_is_what_its_lines_tell(tmp_path: Path) -> N
     text = (
         line(0, "[Run Started]", streaming=True, nodes=["n", "behind"], pid=1)
         + line(0, "[Node Started]", node_id="n")
+        + line(0, "[Refused]", node_id="node_9", error="no node 'node_9'")
         + line(1, "[EOF Retry]", **here, attempt=0, waited_s=0.0, offset=0)
         + line(2, "[EOF Retry]", **here, attempt=1, waited_s=0.5, offset=0)
         + line(3, "[EOF Retry]", **here, attempt=0, waited_s=0.0, offset=9)
@@ -190,6 +191,23 @@ def test_of_a_run_that_goes_on_there_is_what_its_lines_tell(tmp_path: Path) -> N
     assert (node.held_back_s, node.held_back_times, node.seconds) == (2.5, 5, 6.0)
     assert (node.starved_s, node.starved_times) == (0.75, 2)
     assert run.bottleneck.endswith("n was held back at least 5 times, 2.5 s")
+
+
+def test_a_refused_change_of_no_node_leaves_the_bottleneck_known(tmp_path: Path) -> None:
+    log = tmp_path / "platform.log"
+    node = {"node_id": "n", "status": "completed", "seconds": 10.0, "workers": 1, "busy_s": 9.0}
+    logged: list[dict[str, Any]] = [
+        {"event": "[Run Started]", "nodes": ["n"]},
+        {"event": "[Node Started]", "node_id": "n"},
+        {"event": "[Refused]", "node_id": "node_9", "error": "no node 'node_9'"},
+        {"event": "[Node Ended]", **node},
+        {"event": "[Run Ended]", "seconds": 10.0},
+    ]
+    common = {"level": "info", "timestamp": "2026-01-01T00:00:00+00:00", "run": "r", "pipeline_id": "a"}
+    log.write_text("".join(json.dumps({**common, **line}) + "\n" for line in logged))
+    (run,) = logs.summary(log).runs
+    assert [each.node_id for each in run.nodes] == ["n"]
+    assert run.bottleneck == "n limits: its workers were busy 90 % of the time"
 
 
 def test_runs_of_several_pipelines_and_nodes_in_one_log(bench: Bench) -> None:

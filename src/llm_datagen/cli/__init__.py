@@ -23,7 +23,7 @@ Layout:
     preview.py     prompts and answers of some rows
     plan.py        what a run will use; projection.py computes it from some rows
     status.py      how runs stand, once or again and again
-    dead_letters.py, causes.py  rows that failed, by node and cause
+    dead_letters.py  rows that failed, by node and cause
     verify.py      a run, recounted from its files
     trace.py       what became of a row
     logs.py        platform.log

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Caps:
+class BudgetOverride:
     """What the operators of a run may spend in all.
 
     Attributes:
@@ -33,7 +33,7 @@ class Caps:
         Raises:
             ConfigError: when none has one, or it cannot be one.
         """
-        if self == NO_CAPS:
+        if self == NO_OVERRIDE:
             return
         from llm_datagen.llm.cost.budget import Budget
 
@@ -47,14 +47,14 @@ class Caps:
             operator.budget = operator.budget.changed(self.usd, self.tokens)
 
 
-def raised(operators: Iterable[Any]) -> str:
+def budget_options(operators: Iterable[Any]) -> str:
     """Return the options that raise what operators may spend, to be filled in; empty when none has a budget."""
     budgets = [budget for operator in operators if (budget := getattr(operator, "budget", None)) is not None]
     options = ((" --budget-usd USD", "picodollars"), (" --budget-tokens TOKENS", "tokens"))
     return "".join(text for text, cap in options if any(getattr(budget, cap, None) is not None for budget in budgets))
 
 
-NO_CAPS = Caps()
+NO_OVERRIDE = BudgetOverride()
 """No change."""
 
 

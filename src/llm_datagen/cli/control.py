@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import write
-from llm_datagen.cli.run_view import RunView, read_run
+from llm_datagen.cli.run_view import RunView, chosen_nodes, read_run
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
@@ -51,7 +51,7 @@ def reconfigure_run(
 
     Args:
         folder: the run's folder.
-        node: the id of a node, or its number; None when there is only one.
+        node: a node, as `chosen_nodes` takes it; None when there is only one.
         parallel_size: batches in its operator at once, at most; None leaves it.
         batch_size: items per batch; None leaves it.
         rate: rows per second, at most; 0 removes the limit, None leaves it.
@@ -60,13 +60,10 @@ def reconfigure_run(
         ConfigError: when there is no such node, or it cannot be changed so; nothing is changed then.
         ControlError: when the run cannot be reached.
     """
-    known = [entry["node_id"] for entry in folder.load()["nodes"]]
-    if node is None:
-        if len(known) > 1:
-            raise ConfigError(f"say which node, by --node: {', '.join(known)}")
-        node = known[0]
-    if node not in known and f"node_{node}" in known:
-        node = f"node_{node}"
+    entries = chosen_nodes(folder.load(), node)
+    if len(entries) > 1:
+        raise ConfigError(f"say which node, by --node: {', '.join(entry['node_id'] for entry in entries)}")
+    node = entries[0]["node_id"]
     now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
     write(
         f"run {folder.pipeline_id}: {now['node_id']} has parallel_size {now['parallel_size']}, "

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.cli.causes import reason_of, shape_of
 from llm_datagen.cli.execute import command_line
-from llm_datagen.cli.output import write, write_json, write_json_line
-from llm_datagen.cli.run_view import RunView, open_run
-from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.cli.output import shown_row, write, write_json, write_json_line
+from llm_datagen.cli.run_view import RunView, chosen_nodes, open_run
+from llm_datagen.errors import StreamError, StreamMissingError
 from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
-from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
+
+_SHAPE_CHARS = 400
+_VARYING = re.compile(r"""'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|\d[\w.,]*""")
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]*)", line (?P<line>\d+), in .*\n(?:    (?P<code>.*)\n)?', re.MULTILINE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
     Args:
         results_dir: the folder of the runs.
         pipeline_id: the run's id.
-        node: the id of a node, or its number; None for all.
+        node: a node, as `chosen_nodes` takes it; None for all.
         as_json: whether to print JSON; of rows, an object per line.
         as_rows: whether to show each row, one after the other.
 
@@ -69,7 +71,7 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
     """
     replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
     run = open_run(results_dir, pipeline_id)
-    entries = _chosen(run.state["nodes"], node)
+    entries = chosen_nodes(run.state, node)
     if as_rows:
         for row in _rows(entries):
             if as_json:
@@ -89,24 +91,13 @@ def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_jso
         write(line)
 
 
-def _chosen(entries: list[dict[str, Any]], node: str | None) -> list[dict[str, Any]]:
-    known = [entry["node_id"] for entry in entries]
-    if node is None:
-        return entries
-    if node not in known and f"node_{node}" in known:
-        node = f"node_{node}"
-    if node not in known:
-        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, known)}")
-    return [entries[known.index(node)]]
-
-
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
     for entry in entries:
         stream = StreamFactory.output_of(entry)
         groups: dict[tuple[str, str], DeadLetterGroup] = {}
         for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
-            kind, text = dead_letter["error"]["kind"], reason_of(dead_letter["error"])
-            cause = (kind, shape_of(text))
+            kind, text = dead_letter["error"]["kind"], _reason_of(dead_letter["error"])
+            cause = (kind, _shape_of(text))
             if cause not in groups and len(groups) >= _GROUPS:
                 text = f"{_OTHERS} {text}"
                 cause = (kind, _OTHERS)
@@ -124,6 +115,29 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
         yield from groups.values()
 
 
+def _shape_of(text: str) -> str:
+    """Return a message without what varies from row to row: numbers, ids, and what is quoted.
+
+    A message that is nothing else, such as that of a KeyError, is itself.
+    """
+    begin = text[:_SHAPE_CHARS]
+    shape = _VARYING.sub("…", begin)
+    return shape if any(sign.isalpha() for sign in shape) else begin
+
+
+def _reason_of(error: dict[str, Any]) -> str:
+    """Return the message of an error; of one without a message, where it was raised."""
+    text = str(error["text"])
+    if text.strip():
+        return text
+    frames = list(_FRAME.finditer(str(error.get("trace", ""))))
+    if not frames:
+        return "(no message)"
+    last = frames[-1]
+    code = f": {last['code'].strip()}" if last["code"] else ""
+    return f"(no message) at {last['file']}, line {last['line']}{code}"
+
+
 def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield each dead letter as data, one at a time: no more than one is in memory."""
     for entry in entries:
@@ -138,7 +152,7 @@ def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 "row_id": dead_letter["_i"],
                 "where": where,
                 "kind": dead_letter["error"]["kind"],
-                "text": reason_of(dead_letter["error"]),
+                "text": _reason_of(dead_letter["error"]),
                 "input": dead_letter.get("raw", dead_letter.get("input")),
             }
 
@@ -159,7 +173,7 @@ _OTHERS = "(and other messages)"
 def _lines(pipeline_id: str, groups: list[DeadLetterGroup], replay: str, rows: str) -> Iterator[str]:
     yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
     for group in groups:
-        given = group.input if isinstance(group.input, str) else shown(group.input)
+        given = group.input if isinstance(group.input, str) else shown_row(group.input)
         yield f"{group.node_id} {group.operator}: {one_line(group.kind, 60)}, {rows_in_words(group.count)}"
         yield "  first    " + one_line(group.text, _REASON_CHARS)  # its end says what to do
         yield _foreign("  example  ", f"row {group.row_id}: {given}")

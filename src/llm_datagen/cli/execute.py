@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from llm_datagen.cli.budget import raised, spending
+from llm_datagen.cli.budget import budget_options, spending
 from llm_datagen.cli.exit_codes import exit_code_of
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.cli.target import default_results
@@ -93,7 +93,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     if dead:
         yield f"          {_command('errors', pipeline)}"
     if report.status is not Status.COMPLETED:
-        more = raised(node.operator for node in pipeline.nodes) if reason.startswith("the budget of ") else ""
+        more = budget_options(node.operator for node in pipeline.nodes) if reason.startswith("the budget of ") else ""
         yield f"  go on   {_command('resume', pipeline)}{more}"
     yield from _ways_on(pipeline, report)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_datagen import logs
 from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
-from llm_datagen.cli.run_view import read_run
+from llm_datagen.cli.run_view import chosen_nodes, read_run
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import duration, line_width, number, one_line
@@ -45,11 +45,11 @@ def show_events(
         log_file: the log; None for that of the run state, or the default one.
         since: only events from then on.
         events: only these events, by name; empty for all.
-        node: the id of a node, or its number; None for all.
+        node: a node: its id or its number; of a run, its operator's name, too; None for all.
         as_json: whether to print the lines as they are in the log.
 
     Raises:
-        ConfigError: when there is no such event, or no such time.
+        ConfigError: when there is no such event, node or time.
         DiskError: when there is no log, or it cannot be read.
         PipelineNotFoundError: when there is no such run, and no log was given.
     """
@@ -57,7 +57,7 @@ def show_events(
         _path(results_dir, pipeline_id, log_file),
         pipeline_id=pipeline_id,
         event=events or None,
-        node=f"node_{node}" if node is not None and node.isdecimal() else node,
+        node=_node_id(results_dir, pipeline_id, log_file, node),
         since=_time(since),
     )
     for event in found:
@@ -109,6 +109,12 @@ def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> 
     if "log_file" in run_state and run_state["log_file"] is None:
         raise ConfigError(f"run {pipeline_id} keeps no log (log_file: null)")
     return Path(run_state.get("log_file", DEFAULT_LOG))
+
+
+def _node_id(results_dir: Path, pipeline_id: str | None, log_file: Path | None, node: str | None) -> str | None:
+    if node is None or pipeline_id is None or log_file is not None:  # whose nodes are not known
+        return f"node_{node}" if node is not None and node.isdecimal() else node
+    return str(chosen_nodes(read_run(RunFolder(results_dir, pipeline_id)).state, node)[0]["node_id"])
 
 
 def _time(text: str | None) -> datetime | None:

@@ -12,6 +12,7 @@ import orjson
 
 from llm_datagen.errors.escape import escape, escape_json
 from llm_datagen.runs.display import terminal
+from llm_datagen.streams.formats.json_values import shown
 
 
 def is_terminal() -> bool:
@@ -77,3 +78,8 @@ class _Sink(io.FileIO):
                 if error.errno != errno.EPIPE and self.fileno() != 2:
                     print(f"llm-datagen: standard output cannot be written: {error.strerror}", file=sys.stderr)
         return memoryview(data).nbytes
+
+
+def shown_row(row: Any) -> str:
+    """Return a row as JSON in one line, with its `_meta` abbreviated, which grows with each node."""
+    return shown({**row, "_meta": "…"} if isinstance(row, dict) and row.get("_meta") else row)

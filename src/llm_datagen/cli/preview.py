@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
-from llm_datagen.cli.output import write_json
+from llm_datagen.cli.output import shown_row, write_json
 from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors.escape import escape
@@ -242,7 +242,7 @@ def _row(row_id: Id, item: Any) -> dict[str, Any]:
 
 
 def _one_line(head: str, item: Any) -> str:
-    return head + one_line(shown(item), max(line_width() - len(head), 20))
+    return head + one_line(shown_row(item), max(line_width() - len(head), 20))
 
 
 def _row_out(item: Any, made: Any) -> str:
@@ -257,7 +257,7 @@ def _row_out(item: Any, made: Any) -> str:
     if rest and not new:
         return head + rest
     rest = f" and {rest}" if rest else ""
-    return head + one_line(shown(new), max(line_width() - len(head) - len(rest), 20)) + rest
+    return head + one_line(shown_row(new), max(line_width() - len(head) - len(rest), 20)) + rest
 
 
 def _indented(text: str) -> str:

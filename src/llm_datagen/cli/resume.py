@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.cli.budget import NO_CAPS, Caps
+from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
@@ -28,7 +28,7 @@ def resume_run(
     *,
     on_error: OnError | None = None,
     max_errors: int | float | None = None,
-    budget: Caps = NO_CAPS,
+    budget: BudgetOverride = NO_OVERRIDE,
     on_change: OnChange = "refuse",
     parallel_size: int | None = None,
     rate: float | None = None,

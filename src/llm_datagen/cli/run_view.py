@@ -12,8 +12,9 @@ from rich.text import Text
 
 from llm_datagen.cli.modules import import_protocols
 from llm_datagen.cli.run_origin import origin_of
-from llm_datagen.errors import PipelineNotFoundError, RunStateError
+from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
 from llm_datagen.errors.escape import escape_line
+from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
@@ -135,6 +136,31 @@ def open_run(results_dir: Path, pipeline_id: str) -> RunView:
         origin.enter()
         import_protocols(run.state, origin.target)
     return run
+
+
+def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, Any]]:
+    """Return the entries of a node in a run state; of all nodes for None.
+
+    Args:
+        run_state: the run state.
+        node: the id of a node, its number, or the name of its operator, if no other node has that.
+
+    Raises:
+        ConfigError: when there is no such node, or several.
+    """
+    entries: list[dict[str, Any]] = run_state["nodes"]
+    if node is None:
+        return entries
+    for name in (node, f"node_{node}"):
+        if found := [entry for entry in entries if entry["node_id"] == name]:
+            return found
+    named = {entry["node_id"]: entry["operator"].replace(":", ".").rpartition(".")[2] for entry in entries}
+    found = [entry for entry in entries if node in (entry["operator"], named[entry["node_id"]])]
+    if len(found) > 1:
+        raise ConfigError(f"--node {node}: several nodes have it: {', '.join(entry['node_id'] for entry in found)}")
+    if not found:
+        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, [*named, *named.values()])}")
+    return found
 
 
 def all_runs(results_dir: str | Path) -> list[RunView]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.budget import Caps
+from llm_datagen.cli.budget import BudgetOverride
 from llm_datagen.cli.demo.command import run_demo_watched
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.exit_codes import exit_codes
@@ -190,7 +190,7 @@ def resume(
                 results_dir,
                 on_error=on_error.value if on_error else None,
                 max_errors=parse_max_errors(max_errors),
-                budget=Caps(budget_usd, budget_tokens),
+                budget=BudgetOverride(budget_usd, budget_tokens),
                 on_change=on_change_of(accept=accept_changes, rerun=rerun),
                 parallel_size=parallel_size,
                 rate=rate,

@@ -1,7 +1,7 @@
 """The input of the demo: 50 nouns and their definitions from WordNet 3.1.
 
-``data/select_definitions.py`` tells how they were chosen, ``data/WORDNET-LICENSE.txt`` under which terms they are
-here.
+``tests/demo/select_definitions.py`` tells how they were chosen, ``data/WORDNET-LICENSE.txt`` under which terms they
+are here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The events in platform.log: the name of each, when it is logged, and its fields.
 
-The table of docs/reference/log.md is made from this file: ``python -m tests.examples.events_table``.
+The table of docs/reference/log.md is made from this file: ``python -m tests.examples.generated``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class _Run:
             self._nodes = {str(name): _Node(str(name)) for name in event.fields.get("nodes", [])}
         elif event.event == events.RUN_ENDED:
             self._seconds = float(event.fields.get("seconds", 0.0))
-        elif event.node_id:
+        elif event.node_id and event.event != events.REFUSED:  # which may name a node that there is not
             self._nodes.setdefault(event.node_id, _Node(event.node_id)).note(event)
 
     def summary(self) -> RunSummary:

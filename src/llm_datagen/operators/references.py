@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.advice import advice
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.errors.advice import advice, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, kept_arguments
 from llm_datagen.operators.import_path import load, name_of

@@ -70,7 +70,7 @@ def test_dead_letters_are_shown_by_node_and_kind_the_most_frequent_first(shell: 
     unknown = command("errors", "a", "--node", "nod_1", code=2).stderr
     assert command("errors", "a", "--node", "picky").stdout == command("errors", "a", "--node", "1").stdout
     assert "--node nod_1: the run has no such node; did you mean 'node_1'?" in unknown
-    assert "there is no run 'z'" in command("errors", "z", code=2).stderr
+    assert "(runs there: a); check the id and --results-dir\n" in command("errors", "z", code=2).stderr
 
 
 def test_long_rows_are_shortened_to_the_terminal_and_reasons_are_whole(

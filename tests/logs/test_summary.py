@@ -55,6 +55,11 @@ def ended(node_id: str, **figures: Any) -> NodeSummary:
             "the input limits: a waited for rows 95 % of the time; b waited for rows 97 %",
         ),
         (
+            [ended("a", busy_s=100, rate=7.5), ended("b", starved_s=90)],
+            "a limits: it had rows to work on for 100.0 s, though of its workers (4) only 1.0 were busy on average; "
+            "it may begin 7.5 rows per second at most (rate); b waited for rows 90 %",
+        ),
+        (
             [ended("a", busy_s=100)],
             "a limits: it had rows to work on for 100.0 s, though of its workers (4) only 1.0 were busy on average",
         ),
@@ -191,6 +196,14 @@ def test_of_a_run_that_goes_on_there_is_what_its_lines_tell(tmp_path: Path) -> N
     assert (node.held_back_s, node.held_back_times, node.seconds) == (2.5, 5, 6.0)
     assert (node.starved_s, node.starved_times) == (0.75, 2)
     assert run.bottleneck.endswith("n was held back at least 5 times, 2.5 s")
+
+
+def test_a_rate_that_binds_is_named_as_the_limit(bench: Bench) -> None:
+    bench.give(numbered(10))
+    bench.pipeline([same], rate=50).create("a").run()
+    (run,) = logs.summary(bench.log).runs
+    assert run.nodes[0].rate == 50
+    assert run.bottleneck.endswith("; it may begin 50 rows per second at most (rate)")
 
 
 def test_a_refused_change_of_no_node_leaves_the_bottleneck_known(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from llm_datagen import (
     OperatorWarning,
     UnifiedPipeline,
 )
+from llm_datagen.operators.references import operators_of
+from llm_datagen.runs.id_stripper import IdStripper
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.testing import Fault, inject
@@ -267,3 +269,12 @@ def test_create_warns_of_nothing_else(bench: Bench, rows: list[Any]) -> None:
     bench.pipeline([same], id_column="row_id").create("a")  # warnings are errors here
     bench.input.write_text("{no json\n")
     bench.pipeline([same], id_column="row_id", output_uri=f"jsonl://{bench.folder}/2.jsonl").create("b")
+
+
+@pytest.mark.parametrize("use", ["llm_datagen.exporting:Exporter", "llm_datagen.runs.export:Exporter"])
+def test_a_run_that_knows_the_node_without_ids_by_an_older_name_goes_on(use: str) -> None:
+    ref = {"use": use, "args": ["row_id"]}
+    (operator,) = operators_of({"nodes": [{"node_id": "export", "operator": "export", "operator_ref": ref}]})
+
+    assert isinstance(operator, IdStripper)
+    assert operator.id_column == "row_id"

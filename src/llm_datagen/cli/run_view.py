@@ -13,8 +13,8 @@ from rich.text import Text
 from llm_datagen.cli.modules import import_protocols
 from llm_datagen.cli.run_origin import origin_of
 from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
+from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.errors.escape import escape_line
-from llm_datagen.errors.hints import did_you_mean
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number

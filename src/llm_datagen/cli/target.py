@@ -15,7 +15,7 @@ from llm_datagen.cli.modules import make_importable
 from llm_datagen.cli.yaml_spec import PIPELINE, PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.operators.import_path import load, looking_up
 from llm_datagen.operators.references import build_operator
 from llm_datagen.pipeline.base import BasePipeline

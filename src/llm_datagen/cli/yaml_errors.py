@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.errors.advice import did_you_mean
 
 _PLAIN_WORDS = {
     "a valid string": "text",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast, get_type_hints
 
 from llm_datagen.config.checks import Check
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.errors.advice import did_you_mean
 
 T = TypeVar("T")
 

@@ -1,9 +1,10 @@
-"""Advice in errors for its reader: function calls for programs, options for the command line."""
+"""Advice in errors: function calls for programs, options for the command line; what a wrong name may have meant."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 
 _typing = [0]
 
@@ -26,3 +27,12 @@ def advice(called: str, typed: str) -> str:
         typed: for the command line.
     """
     return typed if _typing[0] else called
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint at what was meant: the nearest of the known names, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(names)}" if names else "there are none"

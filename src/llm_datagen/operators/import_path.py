@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.errors.advice import did_you_mean
 
 _looked_up: ContextVar[tuple[str, bool]] = ContextVar("_looked_up", default=("", False))
 """What is looked up now, and whether it is a module that is imported for it."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.advice import advice
-from llm_datagen.errors.hints import did_you_mean
+from llm_datagen.errors.advice import advice, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, kept_arguments
 from llm_datagen.operators.import_path import load, name_of
@@ -41,11 +40,12 @@ class OperatorRef:
 
 _MOVED = {
     "llm_datagen.demo.operators": "llm_datagen.cli.demo.operators",
-    "llm_datagen.exporting": "llm_datagen.runs.export",
+    "llm_datagen.exporting:Exporter": "llm_datagen.runs.id_stripper:IdStripper",
     "llm_datagen.merging": "llm_datagen.pipeline.fan_in",
     "llm_datagen.routing": "llm_datagen.pipeline.fan_out",
+    "llm_datagen.runs.export:Exporter": "llm_datagen.runs.id_stripper:IdStripper",
 }
-"""Modules of this package that runs of version 0.1 name, and where they are now."""
+"""Modules of this package, or what is in them, that older runs name, and where they are now."""
 
 
 def ref_of(operator: Any) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def operators_of(run_state: Mapping[str, Any]) -> list[Any]:
 
 def _where_now(use: str) -> str:
     module, _, name = use.partition(":")
-    return f"{_MOVED.get(module, module)}:{name}"
+    return _MOVED.get(use, f"{_MOVED.get(module, module)}:{name}")
 
 
 def edits_unread(pipeline_id: str, on_change: str, verb: str) -> str:

@@ -23,7 +23,7 @@ from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, 
 from llm_datagen.pipeline.operator_changes import Entry
 from llm_datagen.pipeline.run import Note, Run
 from llm_datagen.pipeline.settings import PipelineSettings
-from llm_datagen.runs.export import exporters_of
+from llm_datagen.runs.id_stripper import id_strippers_of
 
 
 class Blueprint(Protocol):
@@ -100,7 +100,7 @@ class LineBlueprint:
         """Return those of the code; if it has none, those that the run state names."""
         operators = self.settings["operators"]
         if operators is not None:
-            return [*operators, *exporters_of(run_state)]
+            return [*operators, *id_strippers_of(run_state)]
         pipeline_id = run_state["pipeline_id"]
         if pipeline_id not in self._made_again:
             self._made_again = {pipeline_id: operators_of(run_state)}

@@ -11,7 +11,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.line_settings import pipeline_settings
 from llm_datagen.pipeline.node_entries import run_state_of_line
 from llm_datagen.pipeline.settings import PipelineSettings
-from llm_datagen.runs.export import Exporter, is_export
+from llm_datagen.runs.id_stripper import IdStripper, is_id_stripper
 from llm_datagen.streams import StreamFactory
 
 Entry = dict[str, Any]
@@ -42,8 +42,8 @@ def line_of(
         run_state: the run's.
         operators: those in the code.
     """
-    old: list[Entry] = [entry for entry in run_state["nodes"] if not is_export(entry)]
-    operators = [operator for operator in operators if not isinstance(operator, Exporter)]
+    old: list[Entry] = [entry for entry in run_state["nodes"] if not is_id_stripper(entry)]
+    operators = [operator for operator in operators if not isinstance(operator, IdStripper)]
     names = [operator_name(operator) for operator in operators]
     known = [entry["operator"] for entry in old]
     if names == known:

@@ -23,7 +23,7 @@ from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
-from llm_datagen.runs.export import Exporter, codec_of, with_export
+from llm_datagen.runs.id_stripper import IdStripper, codec_of, with_id_stripper
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT, now_text
 from llm_datagen.runs.status import NodeReport, Status
@@ -82,8 +82,8 @@ def run_state_of_line(
         )
     _check_siblings_together(nodes)
     if not settings["keep_ids"] or settings["id_column"] is not None:
-        nodes = with_export(nodes, settings["id_column"])
-        nodes[-1]["operator_ref"] = ref_of(Exporter(settings["id_column"]))
+        nodes = with_id_stripper(nodes, settings["id_column"])
+        nodes[-1]["operator_ref"] = ref_of(IdStripper(settings["id_column"]))
     return _run_state(pipeline_id, as_plain(settings), nodes)
 
 

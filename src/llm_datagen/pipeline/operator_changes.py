@@ -21,7 +21,7 @@ from llm_datagen.pipeline.change_refusal import refusal
 from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs.earlier_versions import Older, older_rows
-from llm_datagen.runs.export import is_export
+from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
@@ -116,7 +116,7 @@ class Edit:
             self.run_state["nodes"] = self.entries
             if "operators" in self.run_state["config"]:
                 self.run_state["config"]["operators"] = [
-                    entry["operator"] for entry in self.entries if not is_export(entry)
+                    entry["operator"] for entry in self.entries if not is_id_stripper(entry)
                 ]
         return reset
 

@@ -18,7 +18,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.pipeline.node_entries import node_of_entry
-from llm_datagen.runs.export import Exporter, is_export
+from llm_datagen.runs.id_stripper import IdStripper, is_id_stripper
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters
@@ -144,7 +144,7 @@ def run_preview(
     }
     for number, (entry, operator) in enumerate(zip(run_state["nodes"], operators, strict=True)):
         there = [known[stream.place] for stream in sources_of(entry)]
-        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector | Exporter))
+        given = _given(entry, there, rows, is_passed_on=isinstance(operator, Selector | IdStripper))
         waiting = sum(len(one.rows) for one in there) - len(given)
         stage = _run_node(entry, operator, given, waiting, folder / str(number))
         each = sum(one.count for one in there) / len(given) if given else 1.0
@@ -195,7 +195,7 @@ def _run_node(
         raise NodeFailedError(f"{entry['node_id']} ended before its rows were done: {report.reason}", entry["node_id"])
     made = [(row_id, item) for row_id, item, _ in rows_of(node.output)]
     failed = list(read_dead_letters(node.output))
-    if is_export(entry):  # these have no ids
+    if is_id_stripper(entry):  # these have no ids
         lost = {dead_letter["_i"] for dead_letter in failed}
         ids = (row_id for row_id, _ in given if row_id not in lost)
         made = [(row_id, _without_id(item)) for row_id, (_, item) in zip(ids, made, strict=True)]

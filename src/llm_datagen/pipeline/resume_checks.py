@@ -23,7 +23,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import Note
 from llm_datagen.pipeline.stream_checks import counts_of
-from llm_datagen.runs.export import is_export
+from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream
@@ -78,7 +78,7 @@ def change_pace(run_state: dict[str, Any], parallel_size: int | None, rate: floa
     if rate is not None:
         changed["rate"] = check_rate("rate", rate) if rate else None
     for entry in run_state["nodes"]:
-        if not is_export(entry):
+        if not is_id_stripper(entry):
             change_settings(entry, changed)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.runs.export import is_export
+from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
@@ -30,7 +30,7 @@ class StreamNode:
         inputs: the inputs of such, each with its node. It is no stream on disk, and has no rows but theirs.
         root: how its rows are named, of a pipeline's input; None when they have ids.
         is_numeric: whether the node that writes it names children by the scheme "numeric".
-        is_export: whether its rows are copies of those of the source, without their ids.
+        is_id_stripper: whether its rows are copies of those of the source, without their ids.
         batch_size: rows per batch of that node has, at most.
         position: how far it was written; None when not known.
     """
@@ -41,7 +41,7 @@ class StreamNode:
     inputs: tuple[tuple[MergeInput, StreamNode], ...] = ()
     root: RootNames | None = None
     is_numeric: bool = False
-    is_export: bool = False
+    is_id_stripper: bool = False
     batch_size: int = 1
     position: Position | None = None
 
@@ -122,7 +122,7 @@ def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
             output,
             nodes[source.place],
             is_numeric=entry["id_scheme"] == "numeric" or _is_numbered(source),
-            is_export=is_export(entry),
+            is_id_stripper=is_id_stripper(entry),
             batch_size=entry["batch_size"],
             position=found[1] if found else None,
         )

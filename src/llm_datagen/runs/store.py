@@ -19,6 +19,7 @@ from typing import Any
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
+from llm_datagen.errors.advice import advice
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.state_file import OPTIONS, parse, serialize
 from llm_datagen.streams.formats.json_text import dumps
@@ -83,8 +84,8 @@ class RunFolder:
         if data is None:
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
-                f"there is no run {self.pipeline_id!r} in {self._results_dir} (runs there: {known}); check the id and "
-                "results_dir, or create() it"
+                f"there is no run {self.pipeline_id!r} in {self._results_dir} (runs there: {known}); "
+                + advice("check the id and results_dir, or create() it", "check the id and --results-dir")
             )
         return parse(data, str(self.state_path))
 

@@ -97,7 +97,7 @@ class _Relatives:
         )
 
     def _holds(self, node: StreamNode) -> bool:
-        may_hold = not node.inputs and not node.is_export
+        may_hold = not node.inputs and not node.is_id_stripper
         return may_hold and any(row_id == self._asked for row_id, _, _ in node.rows_named({self._asked}))
 
     # Up.
@@ -123,7 +123,7 @@ class _Relatives:
                 self._descendants[node] = _renamed_descendants(node, self._descendants)
                 continue
             origin = _Origin(node, self._descendants[node.source]) if node.source else None
-            if node.is_export and node.source and origin:
+            if node.is_id_stripper and node.source and origin:
                 yield from self._copies(node, node.source, origin)
                 continue
             if node.source and not node.is_there:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from llm_datagen.runs.account import NodeAccount
-from llm_datagen.runs.export import is_export
 from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.status import Status
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of
@@ -182,7 +182,7 @@ class _Check:
 
     def _recount(self, position: Position, dead_letters: set[Id]) -> None:
         account, output, ids = self.account, self._output, self._ids
-        if is_export(self._entry):  # no row has an id, and each comes from one row of the source
+        if is_id_stripper(self._entry):  # no row has an id, and each comes from one row of the source
             count = sum(1 for _ in rows_of(output, decode=False))
             if count != account.rows_out:
                 account.find(f"{output.path} holds {count} rows, and {account.rows_out} were counted")

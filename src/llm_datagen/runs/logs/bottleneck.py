@@ -35,6 +35,7 @@ class NodeSummary:
         held_back_times: how often one of them did.
         starved_s: seconds in which rows were asked for and its source had none yet.
         starved_times: how often that was so.
+        rate: rows per second that it might begin, at most, at last; None without a limit.
     """
 
     node_id: str
@@ -47,6 +48,7 @@ class NodeSummary:
     held_back_times: int = 0
     starved_s: float = 0.0
     starved_times: int = 0
+    rate: float | None = None
 
     @property
     def busy(self) -> float | None:
@@ -161,6 +163,8 @@ def _limit(most: NodeSummary, first: NodeSummary) -> str:
             f"{most.node_id} limits: it had rows to work on for {most.own_s:.1f} s, though of its workers "
             f"({most.workers}) only {busy * most.workers:.1f} were busy on average"
         )
+        if most.rate is not None:
+            text += f"; it may begin {most.rate:g} rows per second at most (rate)"
     return text + (f", and held back by its writer {percent(held)}" if held >= _NOTABLE else "")
 
 

@@ -11,7 +11,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.bottleneck import LoggedState, LogSummary, NodeSummary, RunSummary, bottleneck_of
 from llm_datagen.runs.logs.reader import LogEvent, read
 
-_FIGURES = {field.name for field in fields(NodeSummary)} - {"node_id", "is_exact"}
+_FIGURES = {field.name for field in fields(NodeSummary)} - {"node_id", "is_exact", "rate"}
 
 
 def summary(
@@ -91,6 +91,7 @@ class _Node:
         self._node_id = node_id
         self._first: datetime | None = None
         self._end: dict[str, Any] | None = None
+        self._rate: float | None = None
         self._held_times, self._held = 0, 0.0
         self._starved_times, self._starved_before, self._starved = 0, 0.0, 0.0
 
@@ -104,6 +105,8 @@ class _Node:
         self._first = self._first or event.at
         given = event.fields
         match event.event:
+            case events.NODE_STARTED | events.RECONFIGURED:
+                self._rate = given.get("rate")
             case events.NODE_ENDED:
                 self._end = {name: value for name, value in given.items() if name in _FIGURES}
             case events.BACKPRESSURE | events.BACKPRESSURE_OVER:
@@ -119,9 +122,10 @@ class _Node:
     def summary(self, last: datetime) -> NodeSummary:
         """Return the summary of the node; `last` is the time of the run's last line."""
         if self._end is not None:
-            return NodeSummary(node_id=self._node_id, is_exact=True, **self._end)
+            return NodeSummary(node_id=self._node_id, is_exact=True, rate=self._rate, **self._end)
         return NodeSummary(
             node_id=self._node_id,
+            rate=self._rate,
             seconds=round((last - (self._first or last)).total_seconds(), 3),
             held_back_s=self._held,
             held_back_times=self._held_times,

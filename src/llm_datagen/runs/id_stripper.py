@@ -1,4 +1,4 @@
-"""Export: an output whose rows have no `_i`, or have it under another name.
+"""The id stripper: how an output gets rows that have no `_i`, or have it under another name.
 
 The last node writes its rows with their ids, as every node does, to a stream beside the output. A small node behind it
 copies them to the output, and its codec leaves the ids out. So both streams keep the guarantees (S1, S2, R2), and all
@@ -14,11 +14,11 @@ from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.streams import FileStream, StreamFactory
 from llm_datagen.streams.formats.without_ids import CodecWithoutIds, KeepingCodec
 
-EXPORT_ID = "export"
-"""The id of the node that copies, and the identity of its operator."""
+ID_STRIPPER = "export"
+"""The id of the node that copies, and the identity of its operator. Run states have it, so it stays what it was."""
 
 
-class Exporter(BaseOperator):
+class IdStripper(BaseOperator):
     """Copies rows. The codec of the output removes their ids.
 
     Args:
@@ -27,7 +27,7 @@ class Exporter(BaseOperator):
 
     def __init__(self, id_column: str | None) -> None:
         self.id_column = id_column
-        self.name = EXPORT_ID
+        self.name = ID_STRIPPER
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row."""
@@ -38,14 +38,14 @@ class Exporter(BaseOperator):
         return {"id_column": self.id_column}
 
 
-def is_export(entry: Mapping[str, Any]) -> bool:
+def is_id_stripper(entry: Mapping[str, Any]) -> bool:
     """Return whether a node of a run state copies rows to an output without `_i`."""
     return "id_column" in entry
 
 
-def exporters_of(run_state: Mapping[str, Any]) -> list[Exporter]:
+def id_strippers_of(run_state: Mapping[str, Any]) -> list[IdStripper]:
     """Return the operators of a run state's nodes that copy rows to an output without `_i`: one, or none."""
-    return [Exporter(entry["id_column"]) for entry in run_state["nodes"] if is_export(entry)]
+    return [IdStripper(entry["id_column"]) for entry in run_state["nodes"] if is_id_stripper(entry)]
 
 
 def rows_beside(output_uri: str) -> str:
@@ -54,7 +54,7 @@ def rows_beside(output_uri: str) -> str:
     return f"{'jsonl' if isinstance(output, FileStream) else 'memory'}://{output.path}.rows"
 
 
-def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
+def with_id_stripper(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
     """Return the nodes of a run state with one behind them that copies the rows of the last one to its output.
 
     The last node refuses a row that has a column of the id's name. A row that cannot be copied for another reason fails
@@ -66,10 +66,10 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
     """
     *before, last = nodes
     rows_uri = rows_beside(last["output_uri"])
-    export = {
+    stripper = {
         **last,
-        "node_id": EXPORT_ID,
-        "operator": EXPORT_ID,
+        "node_id": ID_STRIPPER,
+        "operator": ID_STRIPPER,
         "input_uri": rows_uri,
         "parallel_size": 1,
         "batch_size": 1,
@@ -86,12 +86,12 @@ def with_export(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict
         "is_root": False,
         "id_column": id_column,
     }
-    return [*before, {**last, "output_uri": rows_uri, "kept_free": id_column}, export]
+    return [*before, {**last, "output_uri": rows_uri, "kept_free": id_column}, stripper]
 
 
 def codec_of(entry: Mapping[str, Any], codec: Any) -> Any:
     """Return the codec that a node of a run state writes its output with, given that of the stream."""
-    if is_export(entry):
+    if is_id_stripper(entry):
         return CodecWithoutIds(codec, entry["id_column"])
     kept_free = entry.get("kept_free")
     return codec if kept_free is None else KeepingCodec(codec, kept_free)

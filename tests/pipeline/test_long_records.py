@@ -31,7 +31,7 @@ def test_a_row_that_a_node_made_is_the_next_nodes_row_however_long_it_is(
     bench: Bench, on_error: str, output: str
 ) -> None:
     bench.give([{"n": n} for n in range(3)])
-    uri = f"{output}://{bench.folder}/out.{output}"
+    uri = f"{output}://{bench.folder}/made.{output}"
     settings: dict[str, Any] = {
         "default_protocol": "csv://",
         "on_error": on_error,

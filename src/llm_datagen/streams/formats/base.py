@@ -71,7 +71,8 @@ class Codec(Protocol):
     """A format of text: every record ends with a newline, though there may be newlines in it as well.
 
     It may have an attribute `max_record_bytes`: its `split` stops before a longer record, which then is an error, and
-    what follows its first line goes on. It may have a method `unbounded()`, which returns it without such a length. It may have a method `with_data(DataConfig)`, which returns it with settings.
+    what follows its first line goes on. It may have a method `unbounded()`, which returns it without such a length, and
+    a method `with_data(DataConfig)`, which returns it with settings.
     """
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:

@@ -179,9 +179,27 @@ def test_an_edited_file_is_refused_when_rows_of_it_were_read(tmp_path: Path, end
         stream.check_fingerprint(known, done, follow=False)
 
 
+def test_lines_of_errors_are_counted_once_and_also_backwards(tmp_path: Path) -> None:
+    text = b"".join(b'{"n": %d}\n' % n for n in range(200_000))
+    stream = given(tmp_path, ".gz", gzip.compress(text))
+    opened: list[Any] = []
+    open_data = stream.open_data
+
+    def counted() -> Any:
+        opened.append(open_data())
+        return opened[-1]
+
+    stream.open_data = counted
+    chance = random.Random(1)
+    for line in sorted(chance.sample(range(200_000), 300), key=lambda line: line + chance.randrange(5000)):
+        place = stream.line_place(text.index(b'{"n": %d}' % line))
+        assert place.endswith(f"in.jsonl.gz, line {line + 1}")
+    assert len(opened) == 1
+
+
 def test_only_what_is_near_is_in_memory(tmp_path: Path) -> None:
     stream = given(tmp_path, ".gz", gzip.compress(b'{"n": 1}\n' * 3_000_000))
     assert len(read_now(stream, [Segment(2_999_000, 2_999_000 * 9)])) == 1000
     with closing(stream.open_data()) as file:
         assert file.read_at(9 * 2_900_000, 9) == b'{"n": 1}\n'
-        assert len(file._buffer) < 3 << 20
+        assert len(file._buffer) < 7 << 20

@@ -10,6 +10,8 @@ file from its beginning, without decoding rows: that takes seconds for each giga
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -43,6 +45,8 @@ class CompressedStream(FileStream):
         ending = ending_of(self.path)
         assert ending is not None
         self.compression = ending
+        self._line_lock = threading.Lock()
+        self._line_file: CompressedReadFile | None = None
 
     @property
     def format_path(self) -> PurePath:
@@ -89,6 +93,20 @@ class CompressedStream(FileStream):
                 f"{self.path} is gone, but rows were read from it before the run was interrupted; restore it, or start "
                 "afresh with if_exists='overwrite'"
             )
+
+    def line_place(self, offset: int) -> str:
+        """Return the path and the line of the row that begins there, for messages.
+
+        The file stays open for the next error: to open it again would be to unpack it again from its beginning.
+        """
+        with self._line_lock:
+            number = self._lines.known(offset)
+            if number is None:
+                if self._line_file is None:
+                    self._line_file = self.open_data()
+                    weakref.finalize(self, self._line_file.close)
+                number = self._lines.number(self._line_file, offset)
+        return f"{self.shown}, line {number}"
 
     def check_path(self) -> None:
         """Check that the file can be written."""

@@ -10,6 +10,8 @@ from llm_datagen.streams.storage.compression import Compression, Decompressor
 
 _RAW_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 20
+_BACK_BYTES = 4 << 20
+"""So much stays unpacked before what was read last: those who look for the numbers of lines go back a bit."""
 
 
 class CompressedReadFile:
@@ -75,16 +77,19 @@ class CompressedReadFile:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
         if offset < self._base:
             self._begin(*self._members[bisect_right(self._members, offset, key=lambda member: member[0]) - 1])
-        while True:
-            passed = min(offset - self._base, len(self._buffer))
+        while self._base + len(self._buffer) < offset and self._unpack():
+            self._forget(offset)
+        self._forget(offset)
+        self.available(offset + length)
+        at = offset - self._base
+        return bytes(self._buffer[at : at + length])
+
+    def _forget(self, offset: int) -> None:
+        """Drop what lies far before `offset`."""
+        passed = min(offset - _BACK_BYTES - self._base, len(self._buffer))
+        if passed > 0:
             del self._buffer[:passed]
             self._base += passed
-            if self._base == offset or not self._unpack():
-                break
-        if self._base < offset:
-            return b""
-        self.available(offset + length)
-        return bytes(self._buffer[:length])
 
     def size(self) -> int:
         """Return how many bytes the file holds: all of it is unpacked for that."""

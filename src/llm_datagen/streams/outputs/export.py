@@ -141,7 +141,7 @@ class _Export:
         failed = sum(window["failed"] for window in windows)
         if failed:
             self._gather_errors(len(windows))
-        write_folder_files(self._target, parts, self._plan, self._work.storage)
+        write_folder_files(self._target, parts, self._plan, self._work)
         return {**self._plan, "rows": sum(part["rows"] for part in parts), "failed": failed, "parts": parts}
 
     def _make(self, last: dict[str, Any] | None, number: int) -> Iterator[dict[str, Any]]:

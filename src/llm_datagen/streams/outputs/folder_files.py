@@ -8,12 +8,10 @@ from typing import Any
 
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.outputs.target import HF_FILES, Target
-from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.outputs.work import Work
 
 
-def write_folder_files(
-    target: Target, parts: Sequence[dict[str, Any]], plan: dict[str, Any], storage: LocalStorage
-) -> None:
+def write_folder_files(target: Target, parts: Sequence[dict[str, Any]], plan: dict[str, Any], work: Work) -> None:
     """Write the state and the description of a folder for `datasets`; nothing for other targets.
 
     The types of the columns are those of the Arrow files.
@@ -31,4 +29,4 @@ def write_folder_files(
     }
     info = {"citation": "", "description": "", "homepage": "", "license": ""}
     for name, value in zip(HF_FILES, (state, info), strict=True):
-        storage.replace(str(Path(target.path) / name), dumps(value), sync=True)
+        work.put(str(Path(target.path) / name), dumps(value))

@@ -19,6 +19,7 @@ from typing import Any
 from llm_datagen.errors import StreamBusyError, StreamCorruptError, StreamExistsError
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.outputs.part_file import PartFile
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -115,16 +116,26 @@ class Work:
         """Return where the failed rows of a window are kept."""
         return str(Path(self.folder) / f"{number:05}.errors")
 
+    def put(self, path: str, data: bytes) -> None:
+        """Put a small file of the target in place, whole."""
+        file = PartFile(self.storage, path, self.temporary(0))
+        try:
+            file.write(data)
+            file.finish()
+        except BaseException:
+            file.abandon()
+            raise
+
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Put the manifest in place, then `_SUCCESS`."""
-        self._put(self.target.manifest_path, manifest)
+        self.put(self.target.manifest_path, _dumped(manifest))
         self.succeed()
 
     def succeed(self) -> None:
         """Say that everything is there; what was kept to get there is removed."""
         success = self.target.success_path
         if success is not None and self.storage.size(success) is None:
-            self.storage.replace(success, b"", sync=True)
+            self.put(success, b"")
         self.clear()
 
     def clear(self) -> None:
@@ -174,7 +185,11 @@ class Work:
         return str(Path(self.folder) / f"{number:05}.json")
 
     def _put(self, path: str, value: Mapping[str, Any]) -> None:
-        self.storage.replace(path, with_check(dumps({"format": FORMAT, **value})), sync=True)
+        self.storage.replace(path, _dumped(value), sync=True)
+
+
+def _dumped(value: Mapping[str, Any]) -> bytes:
+    return with_check(dumps({"format": FORMAT, **value}))
 
 
 def check_parts(target: Target, manifest: Mapping[str, Any], storage: LocalStorage) -> list[str]:

@@ -23,6 +23,8 @@ from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
+from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.exports import exports_in, is_export
 from llm_datagen.runs.id_stripper import IdStripper, codec_of, with_id_stripper
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT, now_text
@@ -81,10 +83,12 @@ def run_state_of_line(
             }
         )
     _check_siblings_together(nodes)
-    if not settings["keep_ids"] or settings["id_column"] is not None:
+    if (not settings["keep_ids"] or settings["id_column"] is not None) and not is_export(settings["output_uri"]):
         nodes = with_id_stripper(nodes, settings["id_column"])
         nodes[-1]["operator_ref"] = ref_of(IdStripper(settings["id_column"]))
-    return _run_state(pipeline_id, as_plain(settings), nodes)
+    run_state = _run_state(pipeline_id, as_plain(settings), nodes)
+    exports = exports_in(settings)
+    return {**run_state, EXPORTS: exports} if exports else run_state
 
 
 def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -144,7 +148,8 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
                 "only one of them"
             )
         uris.append(written or read or stream_between(settings, pipeline_id, number))
-    uris.append(_given("output_uri", configs[-1].output_uri or settings["output_uri"]))
+    output = _given("output_uri", configs[-1].output_uri or settings["output_uri"])
+    uris.append(stream_between(settings, pipeline_id, len(configs) - 1) if is_export(output) else output)
     for uri in uris:
         if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(

@@ -22,6 +22,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import as_operator
+from llm_datagen.pipeline.export_settings import ExportSettings, output_of
 from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
 from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.streams import StreamFactory
@@ -89,7 +90,7 @@ class EndOptions(TypedDict, total=False):
         ),
     ]
     input_uri: Annotated[str | None, Setting(None, optional(_uri), "where the rows come from", "URI")]
-    output_uri: Annotated[str | None, Setting(None, optional(_uri), "where the results go", "URI")]
+    output_uri: Annotated[str | None, Setting(None, optional(output_of), "where the results go", "URI")]
     streaming: Annotated[
         bool,
         Setting(
@@ -207,7 +208,7 @@ class FollowOptions(TypedDict, total=False):
     follow_input: Annotated[bool, Setting(False, check_flag, "whether to wait for more rows until the input is sealed")]
 
 
-class _KeywordOptions(IdOptions, NodeOptions, FollowOptions, LogOptions, total=False):
+class _KeywordOptions(IdOptions, ExportSettings, NodeOptions, FollowOptions, LogOptions, total=False):
     """What `UnifiedPipeline` takes by name alone, here and in `create()`."""
 
 

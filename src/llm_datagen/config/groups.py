@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from llm_datagen.config.checks import check_count, check_flag, check_seconds, choice_of, optional
 from llm_datagen.config.choices import Fsync, Nan
+from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.config.setting import SettingsGroup, setting
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterConfig(SettingsGroup):
     """How results get to the disk (M20). The fields say what each setting means."""
@@ -49,6 +51,7 @@ class WriterConfig(SettingsGroup):
     )
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig(SettingsGroup):
     """What of the data is refused, where it is read and where it is written. The fields say what each setting means."""

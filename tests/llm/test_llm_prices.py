@@ -29,7 +29,7 @@ def test_given_prices_are_dollars_a_million_tokens() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [1, {}, {"input": 1}, {"input": 1, "output": -1}, {"input": 1, "output": "2"}, {"input": 1, "output": True}],
+    [1, {}, {"input": 1}, {"input": 1, "output": -1}, {"input": 1, "output": "1"}, {"input": 1, "output": True}],
 )
 def test_prices_that_are_none_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="US dollars per million tokens"):

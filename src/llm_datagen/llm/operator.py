@@ -7,15 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import (
-    check_choice,
-    check_count,
-    check_flag,
-    check_path,
-    check_seconds,
-    check_whole,
-    refuses_unknown,
-)
+from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
+from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
 from llm_datagen.llm.answers.formats import answer_format

@@ -59,6 +59,18 @@ def test_the_key_of_the_environment_is_not_sent_to_an_endpoint_elsewhere(monkeyp
         (Budget, "a cap"),
         (lambda: Budget(usd=0), "above 0"),
         (lambda: Budget(tokens=0), "budget"),
+        (lambda: Budget(usd="5"), "usd.*not '5'"),  # type: ignore[arg-type]
+        (lambda: Budget(usd=10**400), r"budget\['usd'\].*at most.*not a number of 1329 bits"),
+        (lambda: Budget(usd=10**5000), "a number of 16610 bits"),
+        (lambda: Budget(tokens=10**400), r"budget\['tokens'\] must be at most"),
+        (lambda: Prices(input="1", output=1), "prices.*not '1'"),  # type: ignore[arg-type]
+        (lambda: Prices(input=10**400, output=1), r"prices\['input'\].*not a number of 1329 bits"),
+        (lambda: Endpoint(model="m", weight=10**400), "weight must be at most"),
+        (lambda: Endpoint(model="m", requests_per_minute=10**400), "requests_per_minute must be at most"),
+        (lambda: Endpoint(model="m", timeout=10**400), "timeout must be at most 1,000,000,000,"),
+        (lambda: LLMOperator("q", model="m", retry_wait=10**400), "retry_wait must be at most"),
+        (lambda: LLMOperator("q", model="m", outage_after=10**400), "outage_after must be at most"),
+        (lambda: LLMOperator("q", model="m", max_retries=10**400), "max_retries must be at most"),
         (lambda: Prices(input=-1, output=1), "prices"),
         (lambda: Prices(input=1, output=10**9), "per million tokens"),
         (lambda: Endpoint(model=""), "name of a model"),

@@ -179,9 +179,55 @@ def test_an_edited_file_is_refused_when_rows_of_it_were_read(tmp_path: Path, end
         stream.check_fingerprint(known, done, follow=False)
 
 
+def test_a_process_that_goes_on_unpacks_from_the_member_that_the_last_one_knew(tmp_path: Path) -> None:
+    text = b"".join(b'{"n": %d}\n' % n for n in range(100_000))
+    data = members(text, gzip.compress, 40)
+    stream = given(tmp_path, ".gz", data)
+    assert len(read_now(stream)) == 100_000  # meets all members
+    offset = text.index(b'{"n": 90000}')
+    mark = stream.seek_mark(offset)
+    assert 0 < mark[0] <= offset
+    later: Any = StreamFactory.create(stream.uri)
+    later.use_seek_mark(mark)
+    with closing(later.open_data()) as file:
+        assert file.read_at(offset, 12) == b'{"n": 90000}'
+        assert mark[1] < file.raw_offset
+        assert file.read_at(0, 9) == text[:9]  # and back
+    with closing(later.open_data()) as file:
+        began_at: list[int] = []
+        begin = file._begin
+
+        def counted(offset: int, raw: int) -> None:
+            began_at.append(raw)
+            begin(offset, raw)
+
+        file._begin = counted
+        file.read_at(offset, 12)
+    assert began_at == [mark[1]]
+    assert read_now(later, [Segment(90_000, offset)]) == [(n, {"n": n}) for n in range(90_000, 100_000)]
+
+
+def test_lines_of_errors_are_counted_once_and_also_backwards(tmp_path: Path) -> None:
+    text = b"".join(b'{"n": %d}\n' % n for n in range(200_000))
+    stream = given(tmp_path, ".gz", gzip.compress(text))
+    opened: list[Any] = []
+    open_data = stream.open_data
+
+    def counted() -> Any:
+        opened.append(open_data())
+        return opened[-1]
+
+    stream.open_data = counted
+    chance = random.Random(1)
+    for line in sorted(chance.sample(range(200_000), 300), key=lambda line: line + chance.randrange(5000)):
+        place = stream.line_place(text.index(b'{"n": %d}' % line))
+        assert place.endswith(f"in.jsonl.gz, line {line + 1}")
+    assert len(opened) == 1
+
+
 def test_only_what_is_near_is_in_memory(tmp_path: Path) -> None:
     stream = given(tmp_path, ".gz", gzip.compress(b'{"n": 1}\n' * 3_000_000))
     assert len(read_now(stream, [Segment(2_999_000, 2_999_000 * 9)])) == 1000
     with closing(stream.open_data()) as file:
         assert file.read_at(9 * 2_900_000, 9) == b'{"n": 1}\n'
-        assert len(file._buffer) < 3 << 20
+        assert len(file._buffer) < 7 << 20

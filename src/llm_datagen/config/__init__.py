@@ -1,18 +1,24 @@
 """Settings: the table of a node's (`node`), what a setting is (`setting`), and how values are checked (`checks`)."""
 
 from llm_datagen.config.checks import (
+    LARGEST,
+    LONGEST,
     Check,
     check_choice,
     check_count,
     check_flag,
     check_max_errors,
+    check_most,
     check_path,
+    check_positive,
     check_rate,
     check_seconds,
     check_text,
     check_whole,
     choice_of,
+    is_number,
     optional,
+    shown,
 )
 from llm_datagen.config.choices import (
     BatchBy,
@@ -46,6 +52,8 @@ from llm_datagen.config.node import (
 from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_of, plain, refuse_unknown, settings_in
 
 __all__ = [
+    "LARGEST",
+    "LONGEST",
     "OLDER",
     "SHARE_ROWS",
     "UNBOUNDED",
@@ -79,13 +87,16 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_max_errors",
+    "check_most",
     "check_path",
+    "check_positive",
     "check_rate",
     "check_seconds",
     "check_text",
     "check_whole",
     "checked",
     "choice_of",
+    "is_number",
     "node_settings",
     "object_of",
     "optional",
@@ -93,4 +104,5 @@ __all__ = [
     "refuse_unknown",
     "settings_in",
     "settings_of_entry",
+    "shown",
 ]

@@ -38,7 +38,7 @@ class UnifiedNode(Binding):
 
     Args:
         node_id: its id.
-        parallel_size, batch_size, options: its settings: `NodeAloneSettings`, and the reference, say what they mean.
+        options: its settings, as are the other parameters: `NodeAloneSettings`, and the reference, say what they mean.
 
     Raises:
         ConfigError: on a wrong value.

@@ -84,8 +84,10 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
         packed = packed or _pack(node)
         node.reopen()
         sink = output.sink(source=source.uri, fsync=node.writer_config.fsync)
-        if any(stream.has_tails for stream in source.read_as_is(follow=node.follow_input)):
+        as_is = source.read_as_is(follow=node.follow_input)
+        if any(stream.has_tails or stream.has_seek_marks for stream in as_is):
             sink.tails = Tails(source, follow=node.follow_input)
+            Tails.find(source, sink.position.marks)
         try:
             dead_letter_abandoned(sink, source, node.node_id, node.root)
             dispatched = _dispatch_log(node)

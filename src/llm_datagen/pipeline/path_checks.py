@@ -16,7 +16,6 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.output_owners import check_unclaimed, local_place, owner_of
 from llm_datagen.pipeline.run_files import (
-    RUN_FILES,
     Joint,
     Use,
     besides_streams,
@@ -28,6 +27,7 @@ from llm_datagen.pipeline.run_files import (
     places_written,
 )
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.file_names import RUN_FILES
 from llm_datagen.runs.logs.reader import may_be_log
 from llm_datagen.streams.sidecars import check_neighbours, stream_at
 from llm_datagen.streams.storage.local import LOCAL_STORAGE

@@ -28,8 +28,8 @@ class UnifiedPipeline(BasePipeline):
         input_uri: where the rows come from: ``jsonl://``, ``csv://``, ``memory://``, or a path with an extension.
         output_uri: where the results go.
         streaming: True runs all nodes at once, each fed by the one before; False one after the other.
-        parallel_size, batch_size, writer_config, base_path, protocol_prefix, default_protocol, results_dir, hooks,
-            id_scheme, options: further settings: `PipelineSettings`, and the reference, say what they mean.
+        options: further settings, as are the other parameters: `PipelineSettings`, and the reference, say what they
+            mean.
 
     Raises:
         ConfigError: on a wrong value, naming it.

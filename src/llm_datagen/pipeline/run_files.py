@@ -12,13 +12,13 @@ from llm_datagen.config import check_path
 from llm_datagen.operators import kept_files
 from llm_datagen.pipeline.output_owners import local_place, places_of
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.file_names import RUN_FILES
 from llm_datagen.runs.logs.rotation import LogFile
 from llm_datagen.streams import Place, Source, Stream
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.source import streams_of
 from llm_datagen.streams.storage.local import LocalStorage
 
-RUN_FILES = ("runtime.json", "checkpoint.json", "owner.json", "lock", "files")
 _SQLITE = ("", "-wal", "-shm", "-journal")
 _OLDER_LOGS = 100
 """Rotated logs that a run is known to write, at most: the run state names each."""

@@ -5,11 +5,14 @@ that is cut at a commit is whole, and other programs read it while it grows; com
 bytes on disk.
 
 What other programs have written must stay as it was until the run has ended. To go on where it was, a run unpacks the
-file from its beginning, without decoding rows: that takes seconds for each gigabyte.
+file from the last member that was known before its next row: commits keep where that is. A file of one member is
+unpacked from its beginning, without decoding rows: that takes seconds for each gigabyte.
 """
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -22,7 +25,7 @@ from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.read_limit import readable
 from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.storage.compressed_file import CompressedReadFile
+from llm_datagen.streams.storage.compressed_file import CompressedReadFile, Members
 from llm_datagen.streams.storage.compression import Compression, compression_of, ending_of
 
 
@@ -35,6 +38,7 @@ class CompressedStream(FileStream):
     """
 
     has_tails: ClassVar[bool] = False
+    has_seek_marks: ClassVar[bool] = True
 
     def __init__(self, uri: str, codec: Codec | None = None) -> None:
         if codec is not None:
@@ -43,6 +47,9 @@ class CompressedStream(FileStream):
         ending = ending_of(self.path)
         assert ending is not None
         self.compression = ending
+        self._members = Members()
+        self._line_lock = threading.Lock()
+        self._line_file: CompressedReadFile | None = None
 
     @property
     def format_path(self) -> PurePath:
@@ -55,7 +62,16 @@ class CompressedStream(FileStream):
 
     def open_data(self) -> CompressedReadFile:
         """Open what the file holds."""
-        return CompressedReadFile(self.storage.open_read(self.path), self.path, self._compression())
+        return CompressedReadFile(self.storage.open_read(self.path), self.path, self._compression(), self._members)
+
+    def seek_mark(self, offset: int) -> list[int] | None:
+        """Return where the last known member before `offset` begins: in what the file holds, and in the file."""
+        begin, raw_begin = self._members.before(offset)
+        return [begin, raw_begin] if begin else None
+
+    def use_seek_mark(self, mark: list[int]) -> None:
+        """Take what an earlier process knew of the members."""
+        self._members.add(*mark)
 
     def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> CompressedCursor:
         """Return a cursor over some segments; with `follow`, it goes on until the seal."""
@@ -89,6 +105,20 @@ class CompressedStream(FileStream):
                 f"{self.path} is gone, but rows were read from it before the run was interrupted; restore it, or start "
                 "afresh with if_exists='overwrite'"
             )
+
+    def line_place(self, offset: int) -> str:
+        """Return the path and the line of the row that begins there, for messages.
+
+        The file stays open for the next error: to open it again would be to unpack it again from its beginning.
+        """
+        with self._line_lock:
+            number = self._lines.known(offset)
+            if number is None:
+                if self._line_file is None:
+                    self._line_file = self.open_data()
+                    weakref.finalize(self, self._line_file.close)
+                number = self._lines.number(self._line_file, offset)
+        return f"{self.shown}, line {number}"
 
     def check_path(self) -> None:
         """Check that the file can be written."""

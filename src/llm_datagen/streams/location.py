@@ -135,6 +135,13 @@ class StreamFiles:
                 file.close()
         return f"{self.shown}, line {number}"
 
+    def seek_mark(self, offset: int) -> list[int] | None:
+        """Return what helps to find the row at `offset` again, after a crash, without reading all before it."""
+        return None
+
+    def use_seek_mark(self, mark: list[int]) -> None:
+        """Take what `seek_mark` of an earlier process has returned."""
+
     def pack(self, data: bytes) -> bytes:
         """Return what lies on disk of some bytes of rows."""
         return data

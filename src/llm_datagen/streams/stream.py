@@ -77,6 +77,9 @@ class Stream(StreamFiles):
     has_tails: ClassVar[bool] = True
     """Whether commits hold checksums of what was read of it last; see `Tails`."""
 
+    has_seek_marks: ClassVar[bool] = False
+    """Whether commits hold what helps to find a row again; see `seek_mark`."""
+
     def size_after(self, done: Coverage) -> int:
         """Return the bytes that the stream has, or had where these rows were read."""
         return max(self.size() or 0, done.end()[1])

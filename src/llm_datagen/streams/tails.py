@@ -1,4 +1,7 @@
-"""Tails: checksums of what a node has read last, compared by a resume after a kill at any moment (M22)."""
+"""What commits keep of the source: checksums of what was read last (M22), and how to find the next row again.
+
+A resume after a kill at any moment compares the checksums, and goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.base import ReadFile
 
 MARK = "tails"
-"""The key under which a commit and a seal hold them, among their marks."""
+"""The key under which a commit and a seal hold the checksums, among their marks."""
+
+SEEK = "seek"
+"""The key of what `seek_mark` has returned of each stream."""
 
 
 class Tails:
@@ -30,19 +36,30 @@ class Tails:
 
     def __init__(self, source: Source, *, follow: bool) -> None:
         self._source = source
-        static = {stream.place for stream in source.read_as_is(follow=follow)}
+        static = {stream.place for stream in source.read_as_is(follow=follow) if stream.has_tails}
         self._tails = [_Tail(stream) if stream.place in static else None for stream, _ in source.parts(Coverage())]
 
     def added_to(self, marks: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
         """Return the marks of a commit after which `coverage` is done, with the tails among them."""
-        parts = zip(self._tails, self._source.parts(coverage), strict=True)
-        return {**marks, MARK: [None if tail is None else tail.at(_frontier(done)) for tail, (_, done) in parts]}
+        ends = [(stream, _frontier(done)) for stream, done in self._source.parts(coverage)]
+        tails = [None if tail is None else tail.at(end) for tail, (_, end) in zip(self._tails, ends, strict=True)]
+        added: dict[str, Any] = {MARK: tails}
+        if any(stream.has_seek_marks for stream, _ in ends):
+            added[SEEK] = [stream.seek_mark(end) for stream, end in ends]
+        return marks | added
 
     def close(self) -> None:
         """Close the files. May be called more than once."""
         for tail in self._tails:
             if tail is not None:
                 tail.close()
+
+    @staticmethod
+    def find(source: Source, marks: dict[str, Any]) -> None:
+        """Give the streams of a source what helps to find their next rows."""
+        for mark, (stream, _) in zip(marks.get(SEEK, ()), source.parts(Coverage()), strict=False):
+            if mark is not None:
+                stream.use_seek_mark(mark)
 
     @staticmethod
     def check(source: Source, marks: dict[str, Any], coverage: Coverage) -> None:

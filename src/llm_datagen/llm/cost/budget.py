@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from llm_datagen.config import check_count, object_of
+from llm_datagen.config import LARGEST, check_count, object_of, shown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cost.prices import PICO, TokenPrices, exact, known_prices
 from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
@@ -180,7 +180,7 @@ def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str
 def _picodollars(value: Any) -> int:
     amount = exact(value)
     if amount <= 0:
-        raise ConfigError(f"budget['usd'] must be US dollars, above 0, not {value!r}")
+        raise ConfigError(f"budget['usd'] must be US dollars, above 0 and at most {LARGEST:,}, not {shown(value)}")
     return round(amount * PICO)
 
 

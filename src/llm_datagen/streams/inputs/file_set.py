@@ -60,6 +60,7 @@ class FileSet(Stream):
     storage: Storage = LOCAL_STORAGE
     codec: Codec = JsonlCodec()
     has_tails: ClassVar[bool] = False
+    has_seek_marks: ClassVar[bool] = True
 
     def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
         super().__init__(uri)
@@ -194,6 +195,17 @@ class FileSet(Stream):
             StreamError: always.
         """
         raise StreamError(f"{self.uri} means many files, and an output is one; give the path of a file")
+
+    def seek_mark(self, offset: int) -> list[int] | None:
+        """Return what helps to find the row at `offset` again in its file."""
+        number, local = divmod(offset, FILE_STRIDE)
+        mark = self.streams[number].seek_mark(local) if number < len(self.streams) else None
+        return None if mark is None else [number, *mark]
+
+    def use_seek_mark(self, mark: list[int]) -> None:
+        """Take what an earlier process knew of a file."""
+        number, *of_file = mark
+        self.streams[number].use_seek_mark(of_file)
 
     def line_place(self, offset: int) -> str:
         """Return the path of the file, and the line of the row that begins there."""

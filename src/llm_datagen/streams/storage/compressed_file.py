@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 
 from llm_datagen.errors import StreamError
@@ -10,6 +11,28 @@ from llm_datagen.streams.storage.compression import Compression, Decompressor
 
 _RAW_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 20
+_BACK_BYTES = 4 << 20
+"""So much stays unpacked before what was read last: those who look for the numbers of lines go back a bit."""
+
+
+class Members:
+    """Where the members of a file begin, as far as they are known. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._begins = [(0, 0)]
+        self._lock = threading.Lock()
+
+    def add(self, begin: int, raw_begin: int) -> None:
+        """Add a member: where it begins in what the file holds, and in the file."""
+        with self._lock:
+            at = bisect_right(self._begins, (begin, raw_begin))
+            if self._begins[at - 1][0] < begin:
+                self._begins.insert(at, (begin, raw_begin))
+
+    def before(self, offset: int) -> tuple[int, int]:
+        """Return where the last member begins that is known, and does not begin behind `offset`."""
+        with self._lock:
+            return self._begins[bisect_right(self._begins, offset, key=lambda member: member[0]) - 1]
 
 
 class CompressedReadFile:
@@ -22,13 +45,14 @@ class CompressedReadFile:
         file: the file as it lies on disk; closed with this one.
         path: its path, for messages.
         compression: how it is compressed.
+        members: what is known of its members; those that are met are added.
     """
 
-    def __init__(self, file: ReadFile, path: str, compression: Compression) -> None:
+    def __init__(self, file: ReadFile, path: str, compression: Compression, members: Members) -> None:
         self._raw = file
         self._path = path
         self._compression = compression
-        self._members = [(0, 0)]  # where each begins: in what the file holds, and in the file
+        self._members = members
         self._raw_limit: int | None = None
         self._begin(0, 0)
 
@@ -73,18 +97,22 @@ class CompressedReadFile:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
-        if offset < self._base:
-            self._begin(*self._members[bisect_right(self._members, offset, key=lambda member: member[0]) - 1])
-        while True:
-            passed = min(offset - self._base, len(self._buffer))
+        begin, raw_begin = self._members.before(offset)
+        if offset < self._base or begin > self._base + len(self._buffer):
+            self._begin(begin, raw_begin)
+        while self._base + len(self._buffer) < offset and self._unpack():
+            self._forget(offset)
+        self._forget(offset)
+        self.available(offset + length)
+        at = offset - self._base
+        return bytes(self._buffer[at : at + length])
+
+    def _forget(self, offset: int) -> None:
+        """Drop what lies far before `offset`."""
+        passed = min(offset - _BACK_BYTES - self._base, len(self._buffer))
+        if passed > 0:
             del self._buffer[:passed]
             self._base += passed
-            if self._base == offset or not self._unpack():
-                break
-        if self._base < offset:
-            return b""
-        self.available(offset + length)
-        return bytes(self._buffer[:length])
 
     def size(self) -> int:
         """Return how many bytes the file holds: all of it is unpacked for that."""
@@ -147,8 +175,6 @@ class CompressedReadFile:
                 f"{self._path} {what} {self._compression.name} data, though its name says so; rename it, or replace it "
                 "with a whole one"
             )
-        offset = self._base + len(self._buffer)
-        if offset > self._members[-1][0]:
-            self._members.append((offset, at))
+        self._members.add(self._base + len(self._buffer), at)
         self._member = self._compression.decompressor()
         return True

@@ -55,7 +55,7 @@ def test_streams_can_be_made_without_the_factory() -> None:
 def test_an_unknown_protocol_is_an_error_that_lists_the_known_ones(uri: str) -> None:
     """M16: it is a DatagenError and a ValueError."""
     with pytest.raises(
-        UnknownProtocolError, match=r"is not known; known are jsonl://, csv://, memory://, file://"
+        UnknownProtocolError, match=r"is not known; known are jsonl://, csv://, json://, text://, memory://, file://"
     ) as caught:
         StreamFactory.create(uri)
     assert isinstance(caught.value, DatagenError)

@@ -1,0 +1,265 @@
+"""Types of columns: found in rows, widened, and compared with values. Plain data, so that a manifest can hold them.
+
+A type is a name (``"int64"``), ``{"list": type}`` or ``{"struct": {name: type}}``. A value is never changed to fit: it
+is the same when it is read, or it does not fit. ``"json"`` holds any value, as its JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+
+from llm_datagen.streams.formats.json_text import dumps
+
+ColumnType: TypeAlias = str | dict[str, Any]
+
+Mixed = Literal["fail", "json"]
+LongInts = Literal["fail", "text", "decimal"]
+
+_INTS = {f"{kind}{bits}": _range for bits in (8, 16, 32, 64) for kind, _range in (
+    ("int", (-(1 << bits - 1), (1 << bits - 1) - 1)), ("uint", (0, (1 << bits) - 1))
+)}  # fmt: skip
+SCALARS = ("null", "bool", *_INTS, "float32", "float64", "string", "json", "decimal", "digits")
+"""Names of types: of Arrow, but ``decimal`` (whole numbers of up to 38 digits), ``digits`` (whole numbers as text) and
+``json``."""
+
+_MOST_DECIMAL = 10**38
+_EXACT = 1 << 53
+_MOST_FIELDS = 2000
+
+
+class MisfitError(ValueError):
+    """Raised when a value does not fit into its column.
+
+    Attributes:
+        column: the column, with the names within it: ``answer.score``.
+        type: the type of the column.
+        reason: why it does not fit.
+    """
+
+    def __init__(self, column: str, type: str, reason: str) -> None:
+        super().__init__(f"column {column!r} ({type}): {reason}")
+        self.column = column
+        self.type = type
+        self.reason = reason
+
+
+def type_of(value: Any) -> ColumnType:
+    """Return the narrowest type of a JSON value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "bool"
+        case int():
+            return "int64" if -(1 << 63) <= value < 1 << 63 else "uint64" if 0 <= value < 1 << 64 else "decimal"
+        case float():
+            return "float64"
+        case str():
+            return "string"
+        case list():
+            of: ColumnType = "null"
+            for each in value:
+                of = wider(of, type_of(each), "json")
+            return {"list": of}
+        case dict():
+            return {"struct": {name: type_of(each) for name, each in value.items()}}
+        case _:
+            return "json"
+
+
+def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
+    """Return the type that holds what both hold; where none does, ``"json"``, or the first of the two."""
+    if other in (one, "null"):
+        return one
+    if one == "null":
+        return other
+    if isinstance(one, dict) and isinstance(other, dict):
+        if "list" in one and "list" in other:
+            return {"list": wider(one["list"], other["list"], mixed)}
+        if "struct" in one and "struct" in other:
+            return {"struct": wider_fields(one["struct"], other["struct"], mixed)}
+    elif isinstance(one, str) and isinstance(other, str):
+        both = {one, other}
+        if both <= {"int64", "uint64", "decimal"}:
+            return "decimal" if "decimal" in both else "uint64"
+        if both <= {"int64", "uint64", "float64"}:
+            return "float64"
+    return "json" if mixed == "json" or "json" in (one, other) else one
+
+
+def wider_fields(one: dict[str, Any], other: Mapping[str, Any], mixed: Mixed) -> dict[str, Any]:
+    """Return the columns of both, those of `one` first."""
+    return one | {name: wider(one.get(name, "null"), type, mixed) for name, type in other.items()}
+
+
+def settled(type: ColumnType, long_ints: LongInts) -> ColumnType:
+    """Return the type of a column for what was found in all its rows.
+
+    An object without any name has no columns of its own: it is kept as JSON. So is one of thousands of names.
+    """
+    if isinstance(type, dict):
+        if "list" in type:
+            return {"list": settled(type["list"], long_ints)}
+        fields = type["struct"]
+        if not 0 < len(fields) <= _MOST_FIELDS:
+            return "json"
+        return {"struct": {name: settled(each, long_ints) for name, each in fields.items()}}
+    if type == "decimal":
+        return {"fail": "int64", "text": "digits", "decimal": "decimal"}[long_ints]
+    return {"text": "digits", "decimal": "decimal", "fail": type}[long_ints] if type == "uint64" else type
+
+
+def holds_json(type: ColumnType) -> bool:
+    """Return whether values must be turned into something else before they are written."""
+    if isinstance(type, dict):
+        return any(map(holds_json, type["struct"].values())) if "struct" in type else holds_json(type["list"])
+    return type in {"json", "decimal", "digits"}
+
+
+def covers(type: ColumnType, found: ColumnType) -> bool:
+    """Return whether all values of a type that was found fit, as far as the types tell."""
+    if found in ("null", type) or type == "json":
+        return True
+    if isinstance(type, dict) and isinstance(found, dict):
+        if "list" in type and "list" in found:
+            return covers(type["list"], found["list"])
+        if "struct" in type and "struct" in found:
+            return all(
+                name in type["struct"] and covers(type["struct"][name], of) for name, of in found["struct"].items()
+            )
+        return False
+    return found == "int64" and type in {*_INTS, "float64", "float32"}  # writing them fails where they do not fit
+
+
+def fitted(value: Any, type: ColumnType, column: str) -> Any:
+    """Return a value as it is written into a column.
+
+    Raises:
+        MisfitError: when it does not fit.
+    """
+    if value is None:
+        return None
+    if isinstance(type, dict):
+        return _fitted_inside(value, type, column)
+    match type, value:
+        case "json", _:
+            return json_text(value, column)
+        case "bool", bool():
+            return value
+        case "string", str():
+            return _whole_text(value, column)
+        case (("decimal" | "digits"), int()) if not isinstance(value, bool):
+            return _long(value, type, column)
+        case (("float64" | "float32"), (float() | int())) if not isinstance(value, bool):
+            return _real(value, type, column)
+        case _, int() if type in _INTS and not isinstance(value, bool):
+            least, most = _INTS[type]
+            if least <= value <= most:
+                return value
+            raise MisfitError(column, type, f"the whole number {str(value)[:40]} is too large or too small")
+    raise MisfitError(column, type, f"it holds {named(value)}")
+
+
+def _fitted_inside(value: Any, type: dict[str, Any], column: str) -> Any:
+    if "list" in type:
+        if not isinstance(value, list):
+            raise MisfitError(column, shown(type), f"it holds {named(value)}")
+        return [fitted(each, type["list"], f"{column}[]") for each in value]
+    if not isinstance(value, dict):
+        raise MisfitError(column, shown(type), f"it holds {named(value)}")
+    fields = type["struct"]
+    if unknown := next((name for name in value if name not in fields), None):
+        raise MisfitError(f"{column}.{unknown}", "none", "the schema has no such column")
+    return {name: fitted(each, fields[name], f"{column}.{name}") for name, each in value.items()}
+
+
+def fitted_row(row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
+    """Return a row as it is written.
+
+    Raises:
+        MisfitError: when a value does not fit, or it has a column that the schema lacks.
+    """
+    for name in row:
+        if name not in columns:
+            raise MisfitError(name, "none", "the schema has no such column")
+    return {name: fitted(value, columns[name], name) for name, value in row.items()}
+
+
+def json_text(value: Any, column: str) -> str:
+    """Return the JSON text of a value.
+
+    Raises:
+        MisfitError: when it has none.
+    """
+    try:
+        return dumps(value).decode()
+    except (TypeError, ValueError) as error:
+        raise MisfitError(column, "json", f"it cannot be written as JSON: {error}") from None
+
+
+def _whole_text(value: str, column: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise MisfitError(column, "string", "it holds half a character (a lone surrogate)") from None
+    return value
+
+
+def _long(value: int, type: str, column: str) -> Any:
+    if type == "digits":
+        return str(value)
+    if abs(value) >= _MOST_DECIMAL:
+        raise MisfitError(column, type, f"the whole number {str(value)[:40]}… has more than 38 digits")
+    return Decimal(value)
+
+
+def _real(value: float, type: str, column: str) -> float:
+    most = _EXACT if type == "float64" else 1 << 24
+    if isinstance(value, int) and abs(value) > most and int(_as_float(value)) != value:
+        raise MisfitError(column, type, f"the whole number {value} is not exact as a float")
+    if type == "float32":
+        import struct
+
+        try:
+            exact = struct.unpack("<f", struct.pack("<f", value))[0] == value
+        except OverflowError:
+            exact = False
+        if not exact:
+            raise MisfitError(column, type, f"{value!r} is not exact as a float of 32 bits")
+    return _as_float(value)
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return 0.0
+
+
+def named(value: Any) -> str:
+    """Return what a value is, for people."""
+    match value:
+        case bool():
+            return "a bool"
+        case int():
+            return "a whole number"
+        case float():
+            return "a float"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+    return "null" if value is None else type(value).__name__
+
+
+def shown(type: ColumnType) -> str:
+    """Return a type as text, for people."""
+    if isinstance(type, str):
+        return type
+    if "list" in type:
+        return f"list<{shown(type['list'])}>"
+    return f"struct<{', '.join(f'{name}: {shown(each)}' for name, each in type['struct'].items())}>"

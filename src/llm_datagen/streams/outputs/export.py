@@ -1,0 +1,281 @@
+"""Exports: files of other formats, made from a stream that has ended. The stream stays the truth.
+
+Parts are made one after the other, on a fixed grid of source rows, each whole in its place or not there. An export that
+was killed goes on with the parts that are there, and its parts are the same, byte for byte, as of one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
+from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.outputs.arrow import pyarrow, schema_given, types_in
+from llm_datagen.streams.outputs.column_types import settled, wider_fields
+from llm_datagen.streams.outputs.folder_files import write_folder_files
+from llm_datagen.streams.outputs.options import DEFAULT_SHARD_BYTES, ExportOptions
+from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
+from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.outputs.window import BATCH_ROWS, Window
+from llm_datagen.streams.outputs.work import Work
+from llm_datagen.streams.storage.compression import compression_of
+from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.stream import Stream
+
+_TABLES = {"parquet", "hf-folder"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export has made.
+
+    Attributes:
+        target: where it is.
+        rows: how many rows were written.
+        failed: how many rows do not fit: each is in `errors_path`, with the column and the reason.
+        parts: the files, with rows, bytes and CRC-32.
+        columns: the columns of Parquet, Arrow and CSV, with their types; None for others.
+        was_there: whether it was finished before.
+    """
+
+    target: Target
+    rows: int
+    failed: int
+    parts: list[dict[str, Any]]
+    columns: dict[str, Any] | None
+    was_there: bool
+
+    @property
+    def errors_path(self) -> str | None:
+        """Where the rows are that do not fit; None when all do."""
+        return self.target.errors_path if self.failed else None
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the files."""
+        return [str(Path(self.target.root) / part["path"]) for part in self.parts]
+
+
+def export_rows(
+    stream: Stream, target: Target, options: ExportOptions, *, owner: str = "", overwrite: bool = False
+) -> Exported:
+    """Make files of another format from a stream that has ended; when cut short, call it again.
+
+    Args:
+        stream: the stream.
+        target: where to, and in which format.
+        options: how.
+        owner: the run that the stream is of, for messages.
+        overwrite: whether what another export has made at the target is removed first.
+
+    Returns:
+        What was made; at once, when it was made before.
+
+    Raises:
+        ConfigError: when options do not go together with the target, or a library is missing.
+        StreamMissingError, StreamError: when the stream is not there, or not finished.
+        StreamExistsError: when the target is there already, and was made from something else.
+        StreamBusyError: when another process exports there.
+        DiskError: when the disk refuses.
+    """
+    target = target.absolute()
+    _check(target, options)
+    source = SourceRows(stream)
+    storage = cast(LocalStorage, FileStream.storage)
+    work = Work(target, storage)
+    given = None if options.schema is None else schema_given(options.schema)
+    request = {
+        "target": {"kind": target.kind, "path": target.path},
+        "source": source.identity(),
+        "options": options.as_plain(),
+        "schema": given,
+    }
+    with work.locked():
+        if overwrite and (made := work.manifest() or work.plan()) is not None and not _is_same(made, request):
+            work.remove_outputs()
+        done = work.manifest()
+        if done is not None and _is_same(done, request):
+            work.succeed()
+            return _exported(target, done, was_there=True)
+        plan = work.plan()
+        if plan is None or done is not None:
+            work.refuse_taken(whose=_whose(done, owner))
+            plan = {**request, "owner": owner, **_columns(source, target, options, given)}
+            work.begin(plan)
+        elif not _is_same(plan, request):
+            raise StreamExistsError(
+                f"{target.path}: another export was begun there{_of(plan)}, with other options or from another stream; "
+                "finish that one, choose another target, or say overwrite"
+            )
+        manifest = _Export(source, target, options, work, plan).run()
+        if source.identity() != request["source"]:
+            raise StreamChangedError(f"{stream.path} was changed while it was exported; export it again")
+        work.finish(manifest)
+    return _exported(target, manifest, was_there=False)
+
+
+class _Export:
+    def __init__(
+        self, source: SourceRows, target: Target, options: ExportOptions, work: Work, plan: dict[str, Any]
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._options = options
+        self._work = work
+        self._plan = plan
+        self._most_rows = options.rows_per_shard
+        self._most_bytes = options.bytes_per_shard
+        if target.is_sharded and self._most_rows is None and self._most_bytes is None:
+            self._most_bytes = DEFAULT_SHARD_BYTES
+
+    def run(self) -> dict[str, Any]:
+        """Make the parts that are missing, and return the manifest."""
+        windows = list(self._work.windows())
+        if not windows or not windows[-1]["is_last"]:
+            windows += self._make(windows[-1] if windows else None, len(windows))
+        parts = [part for window in windows for part in window["parts"]]
+        failed = sum(window["failed"] for window in windows)
+        if failed:
+            self._gather_errors(len(windows))
+        write_folder_files(self._target, parts, self._plan, self._work)
+        return {**self._plan, "rows": sum(part["rows"] for part in parts), "failed": failed, "parts": parts}
+
+    def _make(self, last: dict[str, Any] | None, number: int) -> Iterator[dict[str, Any]]:
+        start, offset = (last["end"], last["end_offset"]) if last else (0, 0)
+        rows = self._source.read(start, offset)
+        ahead = next(rows, None)
+        while True:
+            begin = offset
+            window = Window(self._source, self._target, self._options, self._work, self._plan, number)
+            try:
+                taken = 0
+                while ahead is not None and not self._is_full(taken, offset - begin):
+                    window.add(ahead)
+                    taken += 1
+                    start, offset = ahead.number + 1, ahead.end
+                    ahead = next(rows, None)
+                found = window.finish()
+            except BaseException:
+                window.abandon()
+                raise
+            done = {**found, "end": start, "end_offset": offset, "is_last": ahead is None}
+            self._work.note_window(number, done)
+            yield done
+            if ahead is None:
+                return
+            number += 1
+
+    def _is_full(self, rows: int, size: int) -> bool:
+        if not self._target.is_sharded or not rows:
+            return False
+        return (self._most_rows is not None and rows >= self._most_rows) or (
+            self._most_bytes is not None and size >= self._most_bytes
+        )
+
+    def _gather_errors(self, windows: int) -> None:
+        from llm_datagen.streams.outputs.part_file import PartFile
+
+        file = PartFile(self._work.storage, self._target.errors_path, self._work.temporary(0))
+        try:
+            for number in range(windows):
+                with contextlib.suppress(FileNotFoundError):
+                    errors = self._work.storage.open_read(self._work.errors_path(number))
+                    at = 0
+                    try:
+                        while piece := errors.read_at(at, 1 << 20):
+                            file.write(piece)
+                            at += len(piece)
+                    finally:
+                        errors.close()
+            file.finish()
+        except BaseException:
+            file.abandon()
+            raise
+
+
+def _check(target: Target, options: ExportOptions) -> None:
+    sizes = options.rows_per_shard or options.bytes_per_shard
+    if sizes is not None and not target.is_sharded:
+        name = Path(target.path)
+        raise ConfigError(
+            f"{target.path} has no {{shard}} in it, so all rows go into one file; for several, write "
+            f"{name.stem}-{{shard:05}}{name.suffix}"
+        )
+    if options.schema is not None and target.kind not in {*_TABLES, "csv"}:
+        raise ConfigError(f"schema= is for Parquet, Arrow and CSV; {target.kind} has no columns with types")
+    if target.kind in _TABLES:
+        pyarrow()
+    if target.compression is not None:
+        compression_of(target.compression)
+
+
+def _columns(source: SourceRows, target: Target, options: ExportOptions, given: Any) -> dict[str, Any]:
+    """Return the columns, and those with few different values; one pass, unless they are given, or none are needed."""
+    ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
+    if target.kind not in {*_TABLES, "csv"}:
+        return {"columns": None, "dictionaries": []}
+    if given is not None:
+        return {"columns": {**ids, **given}, "dictionaries": []}
+    columns: dict[str, Any] = {}
+    first: list[dict[str, Any]] = []
+    for number, rows in enumerate(_batches(source, options.schema_rows)):
+        items = [source.item(row)[1] for row in rows]
+        first = first if number else items
+        if target.kind == "csv":
+            for item in items:
+                columns = (
+                    columns
+                    if item.keys() <= columns.keys()
+                    else wider_fields(columns, dict.fromkeys(item, "null"), "fail")
+                )
+        else:
+            columns = types_in(items, columns, options.mixed)
+    columns = {name: settled(type, options.long_ints) for name, type in columns.items() if name != options.ids}
+    return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
+
+
+def _batches(source: SourceRows, most: int | None) -> Iterator[list[SourceRow]]:
+    rows: list[SourceRow] = []
+    for row in source.read(end=most):
+        rows.append(row)
+        if len(rows) == BATCH_ROWS:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _repeated(rows: list[dict[str, Any]], columns: dict[str, Any]) -> list[str]:
+    """Return the columns of text that have few different values: only there is a dictionary worth its time."""
+    found = []
+    for name, type in columns.items():
+        values = [value for row in rows if isinstance(value := row.get(name), str)] if type == "string" else []
+        if len(values) >= 100 and len(set(values)) * 10 <= len(values):
+            found.append(name)
+    return found
+
+
+def _is_same(made: dict[str, Any], request: dict[str, Any]) -> bool:
+    return all(made.get(name) == value for name, value in request.items())
+
+
+def _of(made: dict[str, Any]) -> str:
+    return f" by the run {made['owner']!r}" if made.get("owner") else ""
+
+
+def _whose(made: dict[str, Any] | None, owner: str) -> str:
+    if made is None:
+        return "no export made it"
+    if made.get("owner") != owner:
+        return f"was made{_of(made) or ' from another stream'}"
+    return "was made with other options, or before the rows were made again"
+
+
+def _exported(target: Target, manifest: dict[str, Any], *, was_there: bool) -> Exported:
+    return Exported(
+        target, manifest["rows"], manifest["failed"], manifest["parts"], manifest["columns"], was_there=was_there
+    )

@@ -1,0 +1,206 @@
+"""Targets of exports: what ``parquet:out-{shard:05}.parquet`` says about format, path, shards and partitions."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from llm_datagen.config import check_path
+from llm_datagen.errors import ConfigError
+from llm_datagen.streams.storage.compression import compression_of, ending_of
+
+KINDS = ("parquet", "jsonl", "csv", "chatml", "hf-folder")
+"""The formats of exports."""
+
+SHARD = "shard"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""The partition of rows that have no value in its column: what other programs call it, too."""
+
+HF_FILES = ("state.json", "dataset_info.json")
+"""What makes a folder of Arrow files one that `datasets.load_from_disk` reads."""
+
+_FIELD = re.compile(r"\{([^{}:]*)(?::(0?\d+)d?)?\}")
+_ENDINGS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+_NEW_ENDINGS = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "chatml": ".jsonl", "hf-folder": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an export goes, and in which format.
+
+    Attributes:
+        kind: one of `KINDS`.
+        path: the path, or a template with ``{shard}``, ``{shard:05}`` or ``{column}`` in it; of a folder, the folder.
+    """
+
+    kind: str
+    path: str
+
+    @classmethod
+    def of(cls, text: Any) -> Target:
+        """Return what `text` names: ``out.parquet``, ``parquet:out``, ``hf-folder:dir``, ``chatml://out.jsonl.zst``.
+
+        Raises:
+            ConfigError: when it names no format, or has a field that is none.
+        """
+        given = os.fspath(text) if isinstance(text, os.PathLike) else text
+        path = check_path("the target of an export", given)
+        kind, colon, rest = path.partition(":")
+        if colon and kind in KINDS:
+            path = rest.removeprefix("//")
+        elif colon and "://" in path:
+            raise ConfigError(f"{path!r}: the format {kind!r} is not known; known are {', '.join(KINDS)}")
+        else:
+            kind = _kind_by_ending(path)
+        if not path:
+            raise ConfigError(f"{text!r} names a format, and no path; say where: {kind}:out{_NEW_ENDINGS[kind]}")
+        target = cls(kind, path)
+        target.check()
+        return target
+
+    def check(self) -> None:
+        """Check the template, and that what its compression needs is there.
+
+        Raises:
+            ConfigError: when it does not fit.
+        """
+        if re.sub(_FIELD, "", self.path).strip("/") != re.sub(_FIELD, "", self.path).strip("/").replace("{", ""):
+            raise ConfigError(f"{self.path}: a brace is open; write {{shard}}, {{shard:05}} or {{column}}")
+        if self.kind == "hf-folder" and self.fields:
+            raise ConfigError(f"hf-folder:{self.path}: its files have names of their own; leave {{…}} out")
+        if self.compression is not None:
+            if self.kind in {"parquet", "hf-folder"}:
+                raise ConfigError(f"{self.path}: {self.kind} is compressed inside; leave {self.compression} out")
+            compression_of(self.compression)
+        if any(not name for name in self.fields):
+            raise ConfigError(f"{self.path}: {{}} names nothing; write {{shard}} or {{column}}")
+
+    @property
+    def compression(self) -> str | None:
+        """The ending that tells how parts are compressed; None when they are not."""
+        return None if self.kind == "hf-folder" else ending_of(self.path)
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the template's fields, in order."""
+        return [found[0] for found in _FIELD.findall(self.path)]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the rows are parted by."""
+        return [name for name in self.fields if name != SHARD]
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether there may be several parts with the rows of one partition."""
+        return self.kind == "hf-folder" or SHARD in self.fields
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is more than one file, so that `_SUCCESS` says that all are there."""
+        return self.kind == "hf-folder" or bool(self.fields)
+
+    @property
+    def root(self) -> str:
+        """The folder in which everything lies."""
+        if self.kind == "hf-folder":
+            return self.path
+        parts = PurePath(self.path).parts[:-1]
+        fixed = next((number for number, part in enumerate(parts) if "{" in part), len(parts))
+        return str(PurePath(*parts[:fixed])) if fixed else "."
+
+    @property
+    def base(self) -> str:
+        """The path that names of what lies beside the parts begin with: that of the only part, if there is only one."""
+        if self.kind == "hf-folder":
+            return self.path.rstrip("/")
+        name = re.sub(r"[-_.]?" + _FIELD.pattern, "", PurePath(self.path).name)
+        return str(Path(self.root) / (name if name.strip(".") else "rows"))
+
+    @property
+    def manifest_path(self) -> str:
+        """Where the list of the parts is kept."""
+        return f"{self.base}.manifest"
+
+    @property
+    def errors_path(self) -> str:
+        """Where rows go that the format cannot hold."""
+        return f"{self.base}.errors.jsonl"
+
+    @property
+    def success_path(self) -> str | None:
+        """What says that all parts are there; None when there is one, which comes whole."""
+        return str(Path(self.root) / "_SUCCESS") if self.is_folder else None
+
+    @property
+    def extra_paths(self) -> list[str]:
+        """The files that a folder needs besides the parts."""
+        return [str(Path(self.path) / name) for name in HF_FILES] if self.kind == "hf-folder" else []
+
+    @property
+    def work_path(self) -> str:
+        """The hidden folder of an export that is under way."""
+        base = Path(self.base)
+        return str(base.parent / f".{base.name}.export")
+
+    def part_path(self, number: int, values: Mapping[str, Any]) -> str:
+        """Return the path of a part.
+
+        Args:
+            number: the number of the shard.
+            values: the values of the columns that rows are parted by.
+
+        Raises:
+            ValueError: when a value cannot be in a path.
+        """
+        if self.kind == "hf-folder":
+            return str(Path(self.path) / f"data-{number:05}.arrow")
+
+        def fill(field: re.Match[str]) -> str:
+            return f"{number:{field[2] or ''}}" if field[1] == SHARD else partition_name(values.get(field[1]))
+
+        return _FIELD.sub(fill, self.path)
+
+    def like_parts(self) -> str:
+        """Return a glob that the paths of parts match."""
+        return str(Path(self.path) / "data-*.arrow") if self.kind == "hf-folder" else _FIELD.sub("*", self.path)
+
+    def absolute(self) -> Target:
+        """Return it with an absolute path."""
+        return Target(self.kind, str(Path(self.path).absolute()))
+
+
+def partition_name(value: Any) -> str:
+    """Return the text in a path for the value of a column.
+
+    Raises:
+        ValueError: when it is an object or a list, or too long.
+    """
+    if value is None or value == "":
+        return NO_VALUE
+    if isinstance(value, dict | list | float):
+        raise ValueError(  # noqa: TRY004 - a row's fault
+            f"rows are not parted by {'a list' if isinstance(value, list) else type(value).__name__}"
+        )
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    name = quote(text, safe=" !#$&'()+,;@[]^`~")
+    name = name.replace(".", "%2E") if set(name) == {"."} or name.startswith((".", "_")) else name
+    if len(name) > 200:
+        raise ValueError(f"its value is too long for a name of a file: {text[:40]!r}…")
+    return name
+
+
+def _kind_by_ending(path: str) -> str:
+    plain = PurePath(path).with_suffix("") if ending_of(path) else PurePath(path)
+    kind = _ENDINGS.get(plain.suffix.lower())
+    if kind is None:
+        raise ConfigError(
+            f"{path!r} does not say a format; let it end with {', '.join(_ENDINGS)} (compressed: .jsonl.zst, "
+            f".csv.gz), or say it: {', '.join(f'{kind}:PATH' for kind in KINDS)}"
+        )
+    return kind

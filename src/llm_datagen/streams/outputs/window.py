@@ -1,0 +1,180 @@
+"""A window of an export: source rows on the grid, and the parts that are made of them, one for each partition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.errors import StreamError
+from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.ids import ID_FIELD
+from llm_datagen.streams.outputs.column_types import MisfitError
+from llm_datagen.streams.outputs.options import ExportOptions
+from llm_datagen.streams.outputs.part_file import PartFile
+from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
+from llm_datagen.streams.outputs.table_writers import ArrowPart, ParquetPart
+from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.outputs.text_writers import CsvWriter, JsonLinesWriter, as_messages
+from llm_datagen.streams.outputs.work import Work
+from llm_datagen.streams.storage.compression import compression_of
+
+BATCH_ROWS = 4096
+_BATCH_BYTES = 8 << 20
+_MOST_PARTITIONS = 500
+
+Writer = ParquetPart | ArrowPart | CsvWriter | JsonLinesWriter
+
+
+class Window:
+    """Makes the parts of one window.
+
+    Args:
+        source: the rows.
+        target: where the parts go.
+        options: how.
+        work: where the work is kept.
+        plan: with the columns.
+        number: the number of the window, which is that of its shards.
+    """
+
+    def __init__(
+        self, source: SourceRows, target: Target, options: ExportOptions, work: Work, plan: dict[str, Any], number: int
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._options = options
+        self._work = work
+        self._plan = plan
+        self._number = number
+        self._compression = None if target.compression is None else compression_of(target.compression)
+        self._parts: dict[str, tuple[PartFile, Writer]] = {}
+        self._rows: list[SourceRow] = []
+        self._bytes = 0
+        self._errors: PartFile | None = None
+        self._failed = 0
+        self._copies = _is_copied(source, target, options)
+        if not target.columns:
+            self._part(target.part_path(number, {}))
+
+    def add(self, row: SourceRow) -> None:
+        """Take the next row."""
+        self._rows.append(row)
+        self._bytes += len(row.record)
+        if len(self._rows) >= BATCH_ROWS or self._bytes >= _BATCH_BYTES:
+            self._write()
+
+    def finish(self) -> dict[str, Any]:
+        """Put the parts in place, and return what the work keeps of them."""
+        self._write()
+        parts = []
+        for path, (part, writer) in sorted(self._parts.items()):
+            writer.close()
+            part.finish()
+            where = Path(path).relative_to(self._target.root)
+            parts.append({"path": str(where), "rows": part.rows, "bytes": part.size, "crc32": part.crc})
+        if self._errors is not None:
+            self._errors.finish()
+        return {"failed": self._failed, "parts": parts}
+
+    def abandon(self) -> None:
+        """Remove what is half written."""
+        for part, writer in self._parts.values():
+            if not part.closed:
+                part.abandon()
+                if isinstance(writer, ParquetPart | ArrowPart):
+                    writer.abandon()
+        if self._errors is not None and not self._errors.closed:
+            self._errors.abandon()
+
+    def _write(self) -> None:
+        rows, self._rows, self._bytes = self._rows, [], 0
+        if not rows:
+            return
+        if self._copies:
+            ((part, _),) = self._parts.values()
+            part.write(b"\n".join([row.record for row in rows]) + b"\n")
+            part.rows += len(rows)
+            return
+        groups: dict[str, tuple[list[SourceRow], list[Any], list[dict[str, Any]]]] = {}
+        for row in rows:
+            row_id, item = self._source.item(row)
+            try:
+                shaped = self._shaped(row_id, item)
+                path = self._path(shaped)
+            except MisfitError as misfit:
+                self._fail(row, row_id, misfit)
+                continue
+            group = groups.setdefault(path, ([], [], []))
+            for place, value in zip(group, (row, row_id, shaped), strict=True):
+                place.append(value)
+        for path, (sources, ids, shaped_rows) in groups.items():
+            part, writer = self._part(path)
+
+            def failed(number: int, misfit: MisfitError, sources: Any = sources, ids: Any = ids) -> None:
+                self._fail(sources[number], ids[number], misfit)
+
+            part.rows += writer.write(shaped_rows, failed)
+
+    def _shaped(self, row_id: Any, item: dict[str, Any]) -> dict[str, Any]:
+        column = self._options.ids
+        if column is not None:
+            if column in item:
+                raise MisfitError(column, "string", "the row has a column of the name that ids get")
+            kept = row_id if self._target.kind in {"jsonl", "chatml", "csv"} else str(row_id)
+            item = {column: kept, **item}
+        return as_messages(item, self._options) if self._target.kind == "chatml" else item
+
+    def _path(self, row: dict[str, Any]) -> str:
+        columns = self._target.columns
+        if not columns:
+            return next(iter(self._parts))
+        try:
+            return self._target.part_path(self._number, row)
+        except ValueError as error:
+            raise MisfitError(", ".join(columns), "partition", str(error)) from None
+
+    def _part(self, path: str) -> tuple[PartFile, Writer]:
+        if path not in self._parts:
+            if len(self._parts) == _MOST_PARTITIONS:
+                raise StreamError(
+                    f"{self._target.path}: more than {_MOST_PARTITIONS} partitions in one shard; part the rows by a "
+                    "column with fewer values, or make shards smaller"
+                )
+            part = PartFile(self._work.storage, path, self._work.temporary(len(self._parts)), self._compression)
+            try:
+                self._parts[path] = part, self._writer(part)
+            except BaseException:
+                part.abandon()
+                raise
+        return self._parts[path]
+
+    def _writer(self, part: PartFile) -> Writer:
+        columns = self._plan["columns"]
+        match self._target.kind:
+            case "parquet":
+                return ParquetPart(part, columns, self._plan["dictionaries"])
+            case "hf-folder":
+                return ArrowPart(part, columns)
+            case "csv":
+                return CsvWriter(part, list(columns))
+        return JsonLinesWriter(part)
+
+    def _fail(self, row: SourceRow, row_id: Any, misfit: MisfitError) -> None:
+        if self._errors is None:
+            path = self._work.errors_path(self._number)
+            self._errors = PartFile(self._work.storage, path, f"{path}.tmp")
+        line = {"_i": row_id, "row": row.number, "column": misfit.column, "type": misfit.type, "reason": misfit.reason}
+        self._errors.write(dumps({name: _shown(value) for name, value in line.items()}) + b"\n")
+        self._failed += 1
+
+
+def _shown(value: Any) -> Any:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _is_copied(source: SourceRows, target: Target, options: ExportOptions) -> bool:
+    """Return whether rows go out as they lie in the stream."""
+    seal = source.stream.read_seal()
+    is_ours = seal is not None and seal.rows is not None and isinstance(source.stream.codec, JsonlCodec)
+    return is_ours and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD

@@ -1,0 +1,403 @@
+"""Exports: files of other formats, whole or not there, with the rows of the stream or a word about each that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_datagen.errors import ConfigError, DiskError, StreamError, StreamExistsError
+from llm_datagen.streams import JsonlStream, MemoryStream
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_parts, export_rows
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.testing import Fault, FaultPlan, inject, record
+
+ROWS = [{"text": f"t{n}", "n": n, "lang": ("en", "de")[n % 2], "l": [n, None], "o": {"a": n}} for n in range(25)]
+
+
+def stream_of(folder: Path, rows: list[Any]) -> JsonlStream:
+    stream = JsonlStream(f"jsonl://{folder}/rows.jsonl")
+    with stream.get_writer() as writer:
+        writer.write(rows)
+    return stream
+
+
+def export(folder: Path, stream: Any, target: str, **options: Any) -> Exported:
+    overwrite = options.pop("overwrite", False)
+    kind, colon, path = target.partition("!")
+    text = f"{kind}:{folder / path}" if colon else str(folder / target)
+    return export_rows(stream, Target.of(text), ExportOptions(**options), overwrite=overwrite)
+
+
+def parquet(path: str | Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    return list(pq.read_table(path).to_pylist())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def errors(made: Exported) -> list[dict[str, Any]]:
+    assert made.errors_path is not None
+    return [json.loads(line) for line in Path(made.errors_path).read_text().splitlines()]
+
+
+def test_parquet_has_the_rows_and_their_ids_as_text(tmp_path: Path) -> None:
+    made = export(tmp_path, stream_of(tmp_path, ROWS), "out.parquet")
+
+    assert parquet(tmp_path / "out.parquet") == [{"_i": str(n), **row} for n, row in enumerate(ROWS)]
+    assert (made.rows, made.failed, made.errors_path) == (25, 0, None)
+    assert made.columns == {
+        "_i": "string",
+        "text": "string",
+        "n": "int64",
+        "lang": "string",
+        "l": {"list": "int64"},
+        "o": {"struct": {"a": "int64"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [({"keep_ids": False}, {"a": 1}), ({"id_column": "row_id"}, {"row_id": "0", "a": 1}), ({}, {"_i": "0", "a": 1})],
+)
+def test_ids_are_kept_left_out_or_called_otherwise(tmp_path: Path, options: Any, first: Any) -> None:
+    export(tmp_path, stream_of(tmp_path, [{"a": 1}]), "out.parquet", **options)
+
+    assert parquet(tmp_path / "out.parquet") == [first]
+
+
+def test_shards_are_cut_by_rows_or_bytes_of_the_source(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, ROWS)
+    by_rows = export(tmp_path, stream, "a/out-{shard:05}.parquet", rows_per_shard=10)
+    by_bytes = export(tmp_path, stream, "b/out-{shard}.jsonl", bytes_per_shard=500)
+
+    assert [part["rows"] for part in by_rows.parts] == [10, 10, 5]
+    assert [Path(path).name for path in by_rows.paths] == [
+        "out-00000.parquet",
+        "out-00001.parquet",
+        "out-00002.parquet",
+    ]
+    assert all(500 <= part["bytes"] < 600 for part in by_bytes.parts[:-1])
+    assert b"".join(Path(path).read_bytes() for path in by_bytes.paths) == (tmp_path / "rows.jsonl").read_bytes()
+    assert (tmp_path / "a" / "_SUCCESS").exists()
+
+
+def test_rows_are_parted_by_a_column(tmp_path: Path) -> None:
+    rows = [*ROWS, {"text": "none"}, {"text": "slash", "lang": "a/../b"}, {"text": "list", "lang": [1]}]
+    made = export(tmp_path, stream_of(tmp_path, rows), "p/lang={lang}/out-{shard:05}.jsonl", rows_per_shard=20)
+
+    assert {part["path"] for part in made.parts} == {
+        "lang=en/out-00000.jsonl",
+        "lang=de/out-00000.jsonl",
+        "lang=en/out-00001.jsonl",
+        "lang=de/out-00001.jsonl",
+        "lang=__HIVE_DEFAULT_PARTITION__/out-00001.jsonl",
+        "lang=a%2F..%2Fb/out-00001.jsonl",
+    }
+    assert [(error["_i"], error["column"]) for error in errors(made)] == [(27, "lang")]
+
+
+def test_csv_and_messages_are_written_too(tmp_path: Path) -> None:
+    rows = [{"q": "why", "a": "so"}, {"messages": [{"role": "user", "content": "x"}], "q": None}, {"q": "alone"}]
+    stream = stream_of(tmp_path, rows)
+    export(tmp_path, stream, "out.csv.gz")
+    made = export(tmp_path, stream, "chatml!chat.jsonl", prompt="q", answer="a", keep_ids=False)
+
+    cells = list(csv.reader(gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode().splitlines()))
+    assert cells == [
+        ["_i", "q", "a", "messages"],
+        ["0", "why", "so", ""],
+        ["1", "", "", '[{"role":"user","content":"x"}]'],
+        ["2", "alone", "", ""],
+    ]
+    assert [json.loads(line) for line in (tmp_path / "chat.jsonl").read_text().splitlines()] == [
+        {"messages": [{"role": "user", "content": "why"}, {"role": "assistant", "content": "so"}]},
+        {"messages": [{"role": "user", "content": "x"}]},
+    ]
+    assert [(error["_i"], error["column"]) for error in errors(made)] == [(2, "a")]
+
+
+def test_a_folder_for_datasets_has_arrow_files_and_their_list(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    made = export(tmp_path, stream_of(tmp_path, ROWS), "hf-folder!hf", rows_per_shard=10, keep_ids=False)
+    state = json.loads((tmp_path / "hf" / "state.json").read_text())
+    names = [each["filename"] for each in state["_data_files"]]
+    rows = [row for name in names for row in pa.ipc.open_stream(tmp_path / "hf" / name).read_all().to_pylist()]
+
+    assert rows == ROWS
+    assert names == [Path(path).name for path in made.paths] == [f"data-{n:05}.arrow" for n in range(3)]
+    assert sorted(files(tmp_path / "hf")) == ["_SUCCESS", *names, "dataset_info.json", "state.json"]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "written", "failed"),
+    [
+        ([1, 2.5, None], {}, [1.0, 2.5, None], []),
+        ([2.5, 2**53 + 1], {}, [2.5], [1]),
+        ([1, "x", True], {}, [1], [1, 2]),
+        ([True, 1], {}, [True], [1]),
+        ([1, "x", [{}], None], {"mixed": "json"}, ["1", '"x"', "[{}]", None], []),
+        ([2**64 - 1, 1], {}, [2**64 - 1, 1], []),
+        ([2**63, -1], {}, [2**63], [1]),
+        ([2**70, 1], {"long_ints": "text"}, [str(2**70), "1"], []),
+        ([2**70, 1], {"long_ints": "decimal"}, [2**70, 1], []),
+        ([2**70, 1], {}, [1], [0]),
+        ([{}, None], {}, ["{}", None], []),
+        ([[], [None], ["x"]], {}, [[], [None], ["x"]], []),
+        ([{"a": 1}, {"b": {"c": "x"}}], {}, [{"a": 1, "b": None}, {"a": None, "b": {"c": "x"}}], []),
+        ([1, 2.5], {"schema": {"v": "int64"}}, [1], [1]),
+        ([1, 300], {"schema": {"v": "int8"}}, [1], [1]),
+        ([0.5, 0.1], {"schema": {"v": "float32"}}, [0.5], [1]),
+        ([["a"], "b"], {"schema": {"v": "list<string>"}}, [["a"]], [1]),
+        ([1, "x"], {"schema_rows": 1}, [1], [1]),
+    ],
+)
+def test_what_fits_is_written_as_it_is_and_what_does_not_is_named(
+    tmp_path: Path, values: list[Any], options: Any, written: list[Any], failed: list[int]
+) -> None:
+    stream = JsonlStream(f"jsonl://{tmp_path}/rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"_i": n, "v": v}) + "\n" for n, v in enumerate(values)))
+    made = export(tmp_path, stream, "out.parquet", **options)
+
+    assert [row["v"] for row in parquet(tmp_path / "out.parquet")] == written
+    assert [type(row["v"]) for row in parquet(tmp_path / "out.parquet") if not options.get("long_ints")] == [
+        type(value) for value in written if not options.get("long_ints")
+    ]
+    found = errors(made) if failed else []
+    assert [(error["_i"], error["column"]) for error in found] == [(n, "v") for n in failed]
+    assert (made.rows, made.failed) == (len(written), len(failed))
+
+
+def test_a_column_that_the_schema_lacks_makes_the_row_fail(tmp_path: Path) -> None:
+    made = export(tmp_path, stream_of(tmp_path, [{"a": 1}, {"a": 2, "b": 3}]), "out.parquet", schema={"a": "int64"})
+
+    assert errors(made) == [
+        {"_i": 1, "row": 1, "column": "b", "type": "none", "reason": "the schema has no such column"}
+    ]
+
+
+def test_a_row_with_a_column_of_the_name_of_ids_fails(tmp_path: Path) -> None:
+    made = export(tmp_path, stream_of(tmp_path, [{"a": 1}, {"key": 2}]), "out.parquet", id_column="key")
+
+    assert [(error["_i"], error["column"]) for error in errors(made)] == [(1, "key")]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
+def _read_back(value: Any, type_: Any) -> Any:
+    if value is None:
+        return None
+    if type_ == "json":
+        return orjson.loads(value) if len(value) < 15 else json.loads(value)
+    if isinstance(type_, dict) and "list" in type_:
+        return [_read_back(each, type_["list"]) for each in value]
+    if isinstance(type_, dict):
+        return {name: _read_back(value.get(name), each) for name, each in type_["struct"].items()}
+    return value
+
+
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from("xyz"), JSON, max_size=3), max_size=6),
+    mixed=st.sampled_from(["fail", "json"]),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_come_back_equal_or_are_refused(tmp_path_factory: Any, rows: list[Any], mixed: Any) -> None:
+    folder = tmp_path_factory.mktemp("round")
+    made = export(folder, stream_of(folder, rows), "out.parquet", mixed=mixed)
+    refused = {error["_i"] for error in errors(made)} if made.failed else set()
+    back = parquet(folder / "out.parquet")
+
+    assert made.columns is not None
+    kept = [{"_i": str(n), **row} for n, row in enumerate(rows) if n not in refused]
+    found = [{name: _read_back(value, made.columns[name]) for name, value in row.items()} for row in back]
+    assert _without_nulls(found) == _without_nulls(kept)
+    assert len(rows) == len(back) + len(refused)
+
+
+# Again, refused, interrupted.
+
+
+def test_an_export_that_is_there_is_not_made_again_and_another_one_is_refused(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, ROWS)
+    export(tmp_path, stream, "out.parquet")
+    before = files(tmp_path)
+
+    assert export(tmp_path, stream, "out.parquet").was_there
+    with pytest.raises(StreamExistsError, match="with other options"):
+        export(tmp_path, stream, "out.parquet", keep_ids=False)
+    (tmp_path / "other.csv").write_text("mine")
+    with pytest.raises(StreamExistsError, match="no export made it"):
+        export(tmp_path, stream, "other.csv")
+    assert files(tmp_path) == before | {"other.csv": b"mine"}
+
+    assert not export(tmp_path, stream, "out.parquet", keep_ids=False, overwrite=True).was_there
+    assert parquet(tmp_path / "out.parquet") == ROWS
+    with pytest.raises(StreamExistsError, match="no export made it"):
+        export(tmp_path, stream, "other.csv", overwrite=True)
+
+
+def test_a_part_that_was_changed_is_found(tmp_path: Path) -> None:
+    made = export(tmp_path, stream_of(tmp_path, ROWS), "a/out-{shard}.jsonl", rows_per_shard=10)
+    work = Work(made.target, LOCAL_STORAGE)
+    Path(made.paths[1]).write_bytes(Path(made.paths[1]).read_bytes().replace(b"t1", b"t9"))
+    Path(made.paths[2]).unlink()
+
+    manifest = work.manifest()
+    assert manifest is not None
+    findings = check_parts(made.target, manifest, LOCAL_STORAGE)
+    assert [finding.rpartition("/")[2] for finding in findings] == [
+        "out-1.jsonl was changed: its checksum differs",
+        "out-2.jsonl is gone",
+    ]
+
+
+def test_a_row_that_cannot_be_read_ends_the_export_by_name(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"_i": 0}\n{"_i": 1, "v": "\\ud800"}\n')
+
+    with pytest.raises(StreamError, match="line 2: this is not a row: it holds half a surrogate pair"):
+        export(tmp_path, JsonlStream(f"jsonl://{tmp_path}/rows.jsonl"), "out.parquet")
+    assert sorted(files(tmp_path)) == ["rows.jsonl"]
+
+
+def test_a_stream_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    stream = JsonlStream(f"jsonl://{tmp_path}/rows.jsonl")
+    writer = stream.get_writer()
+    writer.write(ROWS)
+    writer.__exit__(ValueError, None, None)
+
+    with pytest.raises(StreamError, match="is not finished"):
+        export(tmp_path, stream, "out.parquet")
+    assert not (tmp_path / ".out.parquet.export").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("out.xlsx", {}, "does not say a format"),
+        ("out-{shard.jsonl", {}, "a brace is open"),
+        ("out.parquet.gz", {}, "compressed inside"),
+        ("out.parquet", {"rows_per_shard": 5}, r"has no \{shard\}"),
+        ("out.jsonl", {"schema": {"a": "int64"}}, "has no columns with types"),
+        ("out.parquet", {"schema": {"a": "date"}}, "'date' is no type"),
+        ("out-{shard}.parquet", {"rows_per_shard": 5, "bytes_per_shard": 5}, "give one of them"),
+        ("out.parquet", {"id_column": "data"}, "choose another"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_touched(
+    tmp_path: Path, target: str, options: Any, said: str
+) -> None:
+    stream = MemoryStream("memory://refused", [{"a": 1}])
+    with pytest.raises(ConfigError, match=said):
+        export(tmp_path, stream, target, **options)
+    stream.delete()
+    assert files(tmp_path) == {}
+
+
+TARGETS = {
+    "csv": ("out.csv.gz", {}),
+    "parquet": ("x/out-{shard}.parquet", {"rows_per_shard": 10}),
+    "folder": ("hf-folder!hf", {"rows_per_shard": 15}),
+    "parted": ("p/{lang}/out-{shard}.jsonl", {"rows_per_shard": 15}),
+}
+BAD_ROWS = [*ROWS[:12], {"text": "no list", "lang": {}, "l": 5}, *ROWS[12:]]
+
+
+def _steps(folder: Path, kind: str) -> tuple[dict[str, bytes], int]:
+    """Return what an export makes, and how many steps it takes."""
+    folder.mkdir()
+    target, options = TARGETS[kind]
+    stream = stream_of(folder, BAD_ROWS)
+    with record() as storage:
+        export(folder, stream, target, **options)
+    return _made(folder), len(storage.hits)
+
+
+def _made(folder: Path) -> dict[str, bytes]:
+    return {
+        name: data
+        for name, data in files(folder).items()
+        if not name.startswith("rows.jsonl") and not name.endswith(".manifest")
+    }
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("kind", TARGETS)
+def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_files(tmp_path: Path, kind: str) -> None:
+    expected, steps = _steps(tmp_path / "whole", kind)
+    target, options = TARGETS[kind]
+    assert steps > 20
+    for number in range(1, steps + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        stream = stream_of(folder, BAD_ROWS)
+        fault = Fault(operation="*", path=f"{folder}/*", hit=number, action="raise", error="ENOSPC")
+        with inject(fault), contextlib.suppress(DiskError):
+            export(folder, stream, target, **options)
+        seen = {name: data for name, data in _made(folder).items() if "/." not in f"/{name}"}
+        assert seen.items() <= expected.items()  # whatever a reader sees is whole
+        assert export(folder, stream, target, **options).rows == 25 + (kind == "csv")
+        assert _made(folder) == expected
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from llm_datagen.testing.storage import inject_from_env
+from tests.streams.test_outputs import TARGETS, export
+from llm_datagen.streams import JsonlStream
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+storage = inject_from_env()
+target, options = TARGETS[kind]
+export(folder, JsonlStream(f"jsonl://{folder}/rows.jsonl"), target, **options)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TARGETS)
+def test_killed_at_every_step_an_export_goes_on_to_the_same_files(tmp_path: Path, kind: str) -> None:
+    expected, steps = _steps(tmp_path / "whole", kind)
+    target, options = TARGETS[kind]
+    killed = 0
+    for number in range(1, steps + 1, 5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        stream = stream_of(folder, BAD_ROWS)
+        fault = Fault(operation="*", path=f"{folder}/*", hit=number, action="kill")
+        env = {"PATH": "", **FaultPlan((fault,)).as_env()}
+        root = Path(__file__).parents[2]
+        done = subprocess.run([sys.executable, "-c", KILLED, str(folder), kind], env=env, cwd=root, check=False)
+        killed += done.returncode == -9
+        seen = {name: data for name, data in _made(folder).items() if "/." not in f"/{name}"}
+        assert seen.items() <= expected.items()
+        export(folder, stream, target, **options)
+        assert _made(folder) == expected
+    assert killed > 6

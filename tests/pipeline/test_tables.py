@@ -179,9 +179,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        st.fixed_dictionaries(
-            {"i": plain.filter(lambda v: not isinstance(v, bool)), "t": texts, "l": st.lists(texts, max_size=3)}
-        ),
+        st.fixed_dictionaries({"i": whole, "t": texts, "l": st.lists(texts, max_size=3)}),
         min_size=1,
         max_size=20,
     ),

@@ -7,9 +7,12 @@ from typing import ClassVar
 
 from llm_datagen.config.checks import check_count, check_flag, check_seconds, choice_of, optional
 from llm_datagen.config.choices import Fsync, Nan
+from llm_datagen.config.constructor import refuses_unknown
+from llm_datagen.config.encoding_names import check_encoding_name
 from llm_datagen.config.setting import SettingsGroup, setting
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterConfig(SettingsGroup):
     """How results get to the disk (M20). The fields say what each setting means."""
@@ -49,9 +52,10 @@ class WriterConfig(SettingsGroup):
     )
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig(SettingsGroup):
-    """What of the data is refused, where it is read and where it is written. The fields say what each setting means."""
+    """How data is read and written, and what of it is refused. The fields say what each setting means."""
 
     setting_name: ClassVar[str] = "data_config"
 
@@ -74,6 +78,13 @@ class DataConfig(SettingsGroup):
         "whether to refuse, when read, what is passed over otherwise: a name that an object says twice (else the last "
         "value counts), a number with more digits than a double holds (else the nearest double), a blank line in CSV "
         "(else no row). Reading JSON then takes several times as long",
+    )
+    encoding: str = setting(
+        "utf-8",
+        check_encoding_name,
+        'the encoding of what is read and written, such as `"latin-1"` or `"cp1252"`: one in which newlines, commas '
+        "and quotes are the bytes that they are in ASCII. Others (UTF-16, Shift-JIS) are refused: convert the file. "
+        "JSON lines hold signs that it lacks as `\\uXXXX`; a row with such a sign in CSV fails",
     )
 
 

@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.compressed import CompressedStream
-from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
+from llm_datagen.streams.file_streams import (
+    CsvStream,
+    FileStream,
+    JsonArrayStream,
+    JsonlStream,
+    MemoryStream,
+    TextStream,
+)
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
@@ -19,8 +26,10 @@ from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
 
-_MAY_BE_COMPRESSED = frozenset({FileStream, JsonlStream, CsvStream})
-_MAY_BE_MANY = frozenset({FileStream, JsonlStream, CsvStream, ParquetStream, ArrowStream})
+_MAY_BE_COMPRESSED: frozenset[type[Stream]] = frozenset(
+    {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
+)
+_MAY_BE_MANY = _MAY_BE_COMPRESSED | {ParquetStream, ArrowStream}
 _TABLES: dict[str, type[Stream]] = {
     ".parquet": ParquetStream,
     ".arrow": ArrowStream,
@@ -31,12 +40,14 @@ _TABLES: dict[str, type[Stream]] = {
 class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
 
-    A path without a protocol is taken as ``file://``.
+    ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
 
     _protocols: ClassVar[dict[str, type[Stream]]] = {
         "jsonl": JsonlStream,
         "csv": CsvStream,
+        "json": JsonArrayStream,
+        "text": TextStream,
         "parquet": ParquetStream,
         "arrow": ArrowStream,
         "memory": MemoryStream,

@@ -82,6 +82,7 @@ class CodecWithoutIds:
     def __init__(self, codec: Codec, id_column: str | None) -> None:
         self._codec = codec
         self.max_record_bytes: int | None = getattr(codec, "max_record_bytes", None)
+        self.why_only_read: str | None = getattr(codec, "why_only_read", None)
         self._id_column = id_column
 
     def unbounded(self) -> Codec:

@@ -86,8 +86,8 @@ class TableStream(FileStream):
             StreamError: always: rows cannot be appended to a table, so that each is there once.
         """
         raise StreamError(
-            f"{self.uri}: rows are not appended to a table, since a crash would leave half of one; write JSON lines, and "
-            "export them"
+            f"{self.uri}: rows are not appended to a table, since a crash would leave half of one; write JSON "
+            "lines, and export them"
         )
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:

@@ -86,7 +86,7 @@ def checked(table: type[T], given: Mapping[str, Any], owner: str, elsewhere: Map
 def refuse_unknown(
     table: type, given: Mapping[str, Any], owner: str, elsewhere: Mapping[str, str] | None = None
 ) -> None:
-    """Raise a ConfigError when a name is not one of a setting; it says which one is near, or all, or where it is one."""
+    """Raise a ConfigError when a name is not one of a setting; it says which is near, or all, or what to do."""
     _refuse_unknown(settings_in(table), given, owner, elsewhere)
 
 

@@ -13,6 +13,7 @@ from llm_datagen.pipeline.disjoint_ids import settle_merges
 from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import NodePipelineOptions
+from llm_datagen.pipeline.settings_elsewhere import IN_NODES
 from llm_datagen.pipeline.topology import check_topology, in_reading_order
 
 
@@ -32,7 +33,7 @@ class UnifiedNodePipeline(BasePipeline):
 
     _code: GraphBlueprint
 
-    @takes_settings(NodePipelineOptions)
+    @takes_settings(NodePipelineOptions, IN_NODES)
     def __init__(self, nodes: Sequence[UnifiedNode], **options: Unpack[NodePipelineOptions]) -> None:
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
@@ -68,7 +69,8 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        settings = checked(NodePipelineOptions, {"streaming": self._code.streaming, **overrides}, "create()")
+        given = {"streaming": self._code.streaming, **overrides}
+        settings = checked(NodePipelineOptions, given, "create()", IN_NODES)
         graph = replace(self._code, streaming=settings["streaming"], given={**self._code.given, **overrides})
         self._create(graph, overrides, pipeline_id, if_exists, on_change)
         return self

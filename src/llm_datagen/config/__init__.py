@@ -36,6 +36,7 @@ from llm_datagen.config.choices import (
     PipelineIdScheme,
     Verify,
 )
+from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.config.groups import OLDER, UNBOUNDED, DataConfig, WriterConfig
 from llm_datagen.config.node import (
     SHARE_ROWS,
@@ -104,6 +105,7 @@ __all__ = [
     "optional",
     "plain",
     "refuse_unknown",
+    "refuses_unknown",
     "settings_in",
     "settings_of_entry",
     "shown",

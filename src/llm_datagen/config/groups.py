@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from llm_datagen.config.checks import check_count, check_flag, check_seconds, choice_of, optional
 from llm_datagen.config.choices import CellType, Fsync, Nan
+from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.config.encoding_names import check_encoding_name
 from llm_datagen.config.setting import SettingsGroup, setting
 from llm_datagen.config.table_checks import check_cell_types, check_columns, check_sign
 from llm_datagen.errors import ConfigError
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterConfig(SettingsGroup):
     """How results get to the disk (M20). The fields say what each setting means."""
@@ -52,6 +54,7 @@ class WriterConfig(SettingsGroup):
     )
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig(SettingsGroup):
     """How data is read and written, and what of it is refused. The fields say what each setting means."""

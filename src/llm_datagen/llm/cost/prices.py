@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from llm_datagen.config import LARGEST, is_number, object_of, shown
+from llm_datagen.config import LARGEST, is_number, object_of, refuses_unknown, shown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.http.address import LOOPBACK
 from llm_datagen.llm.limits.token_estimate import prompt_and_output
@@ -45,6 +45,7 @@ class _Band:
     output: int
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """What a model costs, in US dollars per million tokens.

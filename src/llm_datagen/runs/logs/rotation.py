@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_datagen.config import check_count
+from llm_datagen.config import check_count, refuses_unknown
 from llm_datagen.errors import DiskError
 from llm_datagen.streams.storage.locks import wait_for_lock
 
@@ -30,6 +30,7 @@ TURN_SECONDS = 1.0
 _TRY_SECONDS = 0.001
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True)
 class LogFile(os.PathLike[str]):
     """A platform log that is rotated by its size: for `log_file`, in place of a path.

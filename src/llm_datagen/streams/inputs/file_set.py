@@ -21,6 +21,7 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.source_cursor import SourceCursor
@@ -68,7 +69,7 @@ class FileSet(Stream):
         self._protocol = f"{protocol}://" if separator else ""
         self._create = create
         self._data = DataConfig()
-        self._pattern = self.shown
+        self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
         self._files: list[Stream] | None = None
         self.added: list[str] = []
         """Paths of files that have come since the run began, as a resume has found."""
@@ -229,7 +230,7 @@ class FileSet(Stream):
 
     def _stream(self, path: str) -> Stream:
         try:
-            return self._create(f"{self._protocol}{path}").with_data(self._data)
+            return self._create(f"{self._protocol}{path}{''.join(self._columns)}").with_data(self._data)
         except ConfigError as error:
             raise ConfigError(
                 f"{error}; it is one of the files of {self.uri}: use a pattern that leaves it out"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import llm_datagen
-from llm_datagen import UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+from llm_datagen import ConfigError, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.config import DataConfig, NodeConfigOptions, WriterConfig, settings_in
 from llm_datagen.pipeline.settings import NodeAloneSettings, NodePipelineOptions, PipelineSettings
 
@@ -119,6 +119,23 @@ TABLES: list[tuple[Any, Callable[..., Any]]] = [
     (WriterConfig, WriterConfig),
     (DataConfig, DataConfig),
 ]
+
+
+def test_a_number_of_any_length_is_refused_by_every_setting_by_its_name() -> None:
+    """Else it is a float that overflows, or a timer, at some later time."""
+    numbers = 0
+    for name, each in {name: each for table, _ in TABLES for name, each in settings_in(table).items()}.items():
+        try:
+            each.check(name, 2)
+        except ConfigError:
+            continue
+        if name == "hooks":  # any object may be one
+            continue
+        numbers += 1
+        for endless in (10**400, 10**5000, -(10**400)):
+            with pytest.raises(ConfigError, match=name):
+                each.check(name, endless)
+    assert numbers > 10
 
 
 @pytest.mark.parametrize(("table", "maker"), TABLES, ids=lambda value: getattr(value, "__name__", ""))

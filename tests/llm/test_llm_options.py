@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import pickle
 from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError
+from llm_datagen import ConfigError, DataConfig, LogFile, WriterConfig
 from llm_datagen.llm import Budget, Endpoint, LLMOperator, Prices
 
 from .chat_server import ChatServer, run_rows
@@ -59,6 +61,18 @@ def test_the_key_of_the_environment_is_not_sent_to_an_endpoint_elsewhere(monkeyp
         (Budget, "a cap"),
         (lambda: Budget(usd=0), "above 0"),
         (lambda: Budget(tokens=0), "budget"),
+        (lambda: Budget(usd="5"), "usd.*not '5'"),  # type: ignore[arg-type]
+        (lambda: Budget(usd=10**400), r"budget\['usd'\].*at most.*not a number of 1329 bits"),
+        (lambda: Budget(usd=10**5000), "a number of 16610 bits"),
+        (lambda: Budget(tokens=10**400), r"budget\['tokens'\] must be at most"),
+        (lambda: Prices(input="1", output=1), "prices.*not '1'"),  # type: ignore[arg-type]
+        (lambda: Prices(input=10**400, output=1), r"prices\['input'\].*not a number of 1329 bits"),
+        (lambda: Endpoint(model="m", weight=10**400), "weight must be at most"),
+        (lambda: Endpoint(model="m", requests_per_minute=10**400), "requests_per_minute must be at most"),
+        (lambda: Endpoint(model="m", timeout=10**400), "timeout must be at most 1,000,000,000,"),
+        (lambda: LLMOperator("q", model="m", retry_wait=10**400), "retry_wait must be at most"),
+        (lambda: LLMOperator("q", model="m", outage_after=10**400), "outage_after must be at most"),
+        (lambda: LLMOperator("q", model="m", max_retries=10**400), "max_retries must be at most"),
         (lambda: Prices(input=-1, output=1), "prices"),
         (lambda: Prices(input=1, output=10**9), "per million tokens"),
         (lambda: Endpoint(model=""), "name of a model"),
@@ -69,3 +83,40 @@ def test_the_key_of_the_environment_is_not_sent_to_an_endpoint_elsewhere(monkeyp
 def test_a_wrong_option_is_refused_where_it_is_made(make: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Budget(dollars=5), "Budget has no setting 'dollars'; known are usd, tokens, image_tokens"),  # type: ignore[call-arg]
+        (lambda: Budget(token=5), "Budget has no setting 'token'; did you mean 'tokens'?"),  # type: ignore[call-arg]
+        (lambda: Budget(5), "Budget takes its settings by name only: usd, tokens, image_tokens"),  # type: ignore[call-arg]
+        (lambda: Prices(input=1), "Prices must say 'output'"),  # type: ignore[call-arg]
+        (lambda: Endpoint(modle="m"), "Endpoint has no setting 'modle'; did you mean 'model'?"),  # type: ignore[call-arg]
+        (lambda: Endpoint(weight=2), "Endpoint must say 'model'"),  # type: ignore[call-arg]
+        (lambda: LLMOperator("p", modle="m"), "LLMOperator has no setting 'modle'; did you mean 'model'?"),  # type: ignore[call-arg]
+        (lambda: LLMOperator(model="m"), "LLMOperator must say 'prompt'"),  # type: ignore[call-arg]
+        (lambda: LLMOperator("p", prompt="p"), "LLMOperator is given prompt twice"),  # type: ignore[misc]
+        (lambda: OfSubclass("p", modle="m"), "OfSubclass has no setting 'modle'; did you mean 'model'?"),
+        (lambda: WriterConfig(queue=1), "WriterConfig has no setting 'queue'; did you mean 'queue_size'?"),  # type: ignore[call-arg]
+        (lambda: DataConfig(nans=1), "DataConfig has no setting 'nans'; did you mean 'nan'?"),  # type: ignore[call-arg]
+        (lambda: LogFile("x", backup=1), "LogFile has no setting 'backup'; did you mean 'backups'?"),  # type: ignore[call-arg]
+    ],
+)
+def test_an_argument_that_is_not_taken_is_refused_with_the_nearest(make: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make()
+    assert str(refused.value) == says
+
+
+def test_the_signature_of_a_checked_constructor_is_its_own() -> None:
+    assert list(inspect.signature(Budget).parameters) == ["usd", "tokens", "image_tokens"]
+    assert {"prompt", "model"} <= set(inspect.signature(LLMOperator).parameters)
+    assert pickle.loads(pickle.dumps(Budget(usd=5))) == Budget(usd=5.0)
+
+
+class OfSubclass(LLMOperator):
+    """Passes on what it is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)

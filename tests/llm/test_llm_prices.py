@@ -16,7 +16,7 @@ OPENAI = "https://api.openai.com/v1/chat/completions"
 
 
 def test_given_prices_are_dollars_a_million_tokens() -> None:
-    prices = given_prices({"input": 0.15, "output": "0.6", "cached_input": 0.075})
+    prices = given_prices({"input": 0.15, "output": 0.6, "cached_input": 0.075})
     assert prices is not None
     assert prices.cost({"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}) == 0.75
     assert prices.cost({"prompt_tokens": 100, "cached_tokens": 60, "completion_tokens": 10}) == 16.5e-6
@@ -29,7 +29,7 @@ def test_given_prices_are_dollars_a_million_tokens() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [1, {}, {"input": 1}, {"input": 1, "output": -1}, {"input": 1, "output": "x"}, {"input": 1, "output": True}],
+    [1, {}, {"input": 1}, {"input": 1, "output": -1}, {"input": 1, "output": "1"}, {"input": 1, "output": True}],
 )
 def test_prices_that_are_none_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="US dollars per million tokens"):

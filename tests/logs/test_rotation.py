@@ -224,5 +224,5 @@ def test_a_run_keeps_its_log_within_the_bound(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bounds", [{"max_bytes": 0}, {"max_bytes": 1.5}, {"max_bytes": 100, "backups": 0}])
 def test_bounds_that_are_none_are_refused(bounds: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="of a LogFile must be a whole number from 1 on"):
+    with pytest.raises(ConfigError, match="of a LogFile must be a whole number of at least 1"):
         LogFile("platform.log", **bounds)

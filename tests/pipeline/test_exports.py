@@ -48,7 +48,7 @@ def test_an_output_in_parquet_is_made_of_a_stream_below_base_path(tmp_path: Path
     assert report.status == "completed"
     state = RunFolder(tmp_path / "results", "job").load()
     assert [(export["rows"], export["failed"], export["parts"]) for export in state["exports"]] == [(19, 1, 1)]
-    assert len(lines(tmp_path / "between" / "job" / "node_0.jsonl")) == 20
+    assert len(lines(tmp_path / "between" / "job" / "output.jsonl")) == 20
     assert [line["column"] for line in lines(tmp_path / "out.parquet.errors.jsonl")] == ["odd"]
     assert verify_exports(state) == []
 
@@ -116,3 +116,21 @@ def test_a_part_that_is_gone_is_found_by_verify(tmp_path: Path) -> None:
     (tmp_path / "out.parquet").unlink()
 
     assert verify_exports(RunFolder(tmp_path / "results", "job").load()) == [f"{tmp_path}/out.parquet is gone"]
+
+
+def triple(row: Any) -> Any:
+    return {**row, "thrice": 3 * row["n"]}
+
+
+def test_a_step_that_is_added_on_a_resume_changes_what_is_exported(tmp_path: Path) -> None:
+    output = f"hf-folder:{tmp_path}/set"
+    pipeline(tmp_path, output, keep_ids=False).create("job").run(progress=False)
+    longer = pipeline(tmp_path, output, keep_ids=False)
+    longer = UnifiedPipeline(**{**longer.given, "operators": [double, triple]})
+    longer.resume("job", on_change="rerun").run(progress=False)
+
+    import pyarrow as pa
+
+    table = pa.ipc.open_stream(tmp_path / "set" / "data-00000.arrow").read_all()
+    assert table.column_names == ["n", "twice", "odd", "thrice"]
+    assert [node.node_id for node in longer.nodes] == ["node_0", "node_1"]

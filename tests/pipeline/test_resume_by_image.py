@@ -24,7 +24,7 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
-from llm_datagen.llm import LLMOperator
+from llm_datagen.llm import Budget, Endpoint, LLMOperator, Prices
 from llm_datagen.messages import Cancel, Reconfigure
 from llm_datagen.operators.references import ref_of
 from llm_datagen.runs import RunFolder
@@ -198,6 +198,7 @@ def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
             LLMOperator("{{ n }}", endpoints=[{"model": "m", "base_url": "http://h/v1", "api_key": SECRET}]),
             "given api_key literally",
         ),
+        (LLMOperator("{{ n }}", endpoints=[Endpoint(model="m", api_key=SECRET)]), "given api_key literally"),
         (PlainWith(1), "does not inherit from BaseOperator"),
     ],
 )
@@ -218,6 +219,24 @@ def test_a_model_call_whose_key_is_in_the_environment_is_made_again(bench: Bench
     (node,) = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a").nodes
     assert repr(node.operator) == repr(asks)
     assert ref_of(node.operator) == ref_of(asks)
+
+
+def test_options_that_are_classes_are_made_again(bench: Bench) -> None:
+    """As dicts with their names are: `resume ID` needs no code."""
+    prices = Prices(input=1, output=2, cached_input=0.5)
+    endpoint = Endpoint(model="m", base_url="http://127.0.0.1:1/v1", weight=2, prices=prices, params={"top_p": 0.5})
+    budget = Budget(usd=0.5, image_tokens=9)
+    pool = LLMOperator("{{ n }}", endpoints=[endpoint], budget=budget, params={"max_tokens": 9})
+    label = Label("x", extra={"budget": budget, "of": (prices,)})
+    bench.give(numbered(2))
+    bench.pipeline([label, pool]).create("a")
+    one, other = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a").nodes
+    assert one.operator.extra == label.extra, "what they are, within other arguments, too"
+    assert other.operator.endpoints == (endpoint,)
+    assert other.operator.budget == budget
+    assert other.operator.fingerprint() == pool.fingerprint()
+    as_dicts = {"model": "m", "weight": 2, "params": {"top_p": 0.5}, "base_url": "http://127.0.0.1:1/v1"}
+    assert LLMOperator("{{ n }}", endpoints=[as_dicts], params={"max_tokens": 9}).fingerprint() == pool.fingerprint()
 
 
 def test_the_image_of_an_earlier_version_is_resumed_with_operators_only(bench: Bench) -> None:

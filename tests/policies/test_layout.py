@@ -71,6 +71,10 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "log is checkpoint": lambda here: {"log_file": here / "results" / "a" / "checkpoint.json"},
     "log is run lock": lambda here: {"log_file": here / "results" / "a" / "lock"},
     "log is owner": lambda here: {"log_file": here / "results" / "a" / "owner.json.tmp"},
+    "log is origin": lambda here: {"log_file": here / "results" / "a" / "origin.json"},
+    "output is origin": lambda here: {"output_uri": f"jsonl://{here}/results/a/origin.json"},
+    "output is origin, half written": lambda here: {"output_uri": f"jsonl://{here}/results/a/origin.json.tmp"},
+    "output is another run's origin": lambda here: {"output_uri": f"jsonl://{here}/results/other/origin.json"},
     "log is in the operators' folder": lambda here: {"log_file": here / "results" / "a" / "files" / "x.log"},
     "log in output": lambda here: {"log_file": here / "out.jsonl" / "platform.log"},
     "older log is output": lambda here: {

@@ -253,7 +253,7 @@ def test_another_encoding_is_named(kind: str) -> None:
         assert "the file is UTF-16, and must be UTF-8: convert it" in refusal(mark + text.encode(name), kind=kind)
     told = refusal(text.encode("latin-1"), kind=kind)
     assert f"line {1 if kind == 'jsonl' else 2}: this is not a row: byte 0xe9 at position" in told
-    assert "Latin-1 or Windows-1252: convert it, such as with: iconv" in told
+    assert "Latin-1 or Windows-1252: set data_config encoding='cp1252', or convert it, such as with: iconv" in told
     assert len(values_now(stream_of(text.encode("utf-8-sig"), kind))) == 1
 
 

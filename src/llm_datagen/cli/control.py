@@ -94,7 +94,7 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
     if owner is not None and owner.control and not owner.is_elsewhere:
         ask(folder, "cancel", reason=reason)
         return owner.pid
-    if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.path / "lock"):
+    if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.lock.path):
         raise ControlError(
             f"{name} is running, but not in process {pid}, which its run state names. Try again: it may be starting"
         )

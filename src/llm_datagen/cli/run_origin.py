@@ -10,6 +10,7 @@ import orjson
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.file_names import ORIGIN
 from llm_datagen.streams.storage.local import LocalStorage
 
 
@@ -103,4 +104,4 @@ def _is_same(folder: Path, other: str) -> bool:
 
 
 def _path(folder: RunFolder) -> Path:
-    return folder.path / "origin.json"
+    return folder.path / ORIGIN

@@ -1,21 +1,28 @@
 """Settings: the table of a node's (`node`), what a setting is (`setting`), and how values are checked (`checks`)."""
 
 from llm_datagen.config.checks import (
+    LARGEST,
+    LONGEST,
     Check,
     check_choice,
     check_count,
     check_flag,
     check_max_errors,
+    check_most,
     check_path,
+    check_positive,
     check_rate,
     check_seconds,
     check_text,
     check_whole,
     choice_of,
+    is_number,
     optional,
+    shown,
 )
 from llm_datagen.config.choices import (
     BatchBy,
+    CellType,
     DeliveryMode,
     ExecutorKind,
     Fsync,
@@ -29,6 +36,7 @@ from llm_datagen.config.choices import (
     PipelineIdScheme,
     Verify,
 )
+from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.config.groups import OLDER, UNBOUNDED, DataConfig, WriterConfig
 from llm_datagen.config.node import (
     SHARE_ROWS,
@@ -46,11 +54,14 @@ from llm_datagen.config.node import (
 from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_of, plain, refuse_unknown, settings_in
 
 __all__ = [
+    "LARGEST",
+    "LONGEST",
     "OLDER",
     "SHARE_ROWS",
     "UNBOUNDED",
     "BatchBy",
     "BatchOptions",
+    "CellType",
     "Check",
     "DataConfig",
     "DeliveryMode",
@@ -79,18 +90,23 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_max_errors",
+    "check_most",
     "check_path",
+    "check_positive",
     "check_rate",
     "check_seconds",
     "check_text",
     "check_whole",
     "checked",
     "choice_of",
+    "is_number",
     "node_settings",
     "object_of",
     "optional",
     "plain",
     "refuse_unknown",
+    "refuses_unknown",
     "settings_in",
     "settings_of_entry",
+    "shown",
 ]

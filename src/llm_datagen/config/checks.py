@@ -4,38 +4,71 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from llm_datagen.errors import ConfigError
+
+T = TypeVar("T", int, float)
 
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
-def check_count(name: str, value: Any) -> int:
-    """Return `value` if it is a whole number of at least 1.
+LARGEST = (1 << 63) - 1
+"""What no number among the settings exceeds: the run state can hold it, and every sum of a few."""
+LONGEST = 10**9
+"""Seconds that a setting has, at most: 31 years. Timers take no longer ones."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: of a long number, how long it is."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"a number of {value.bit_length()} bits"
+    return repr(value)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether `value` is a number, and not NaN; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - NaN
+
+
+def check_most(name: str, value: T, most: int = LARGEST) -> T:
+    """Return a number if it is not larger than `most`; else raise a ConfigError that names it."""
+    if value > most:
+        raise ConfigError(f"{name} must be at most {most:,}, not {shown(value)}")
+    return value
+
+
+def check_whole(name: str, value: Any, least: int = 0) -> int:
+    """Return `value` if it is a whole number of at least `least`.
 
     Raises:
         ConfigError: naming `name` and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
-    return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, not {shown(value)}")
+    return check_most(name, value)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` if it is a whole number of at least 1; else raise a ConfigError that names it."""
+    return check_whole(name, value, least=1)
 
 
 def check_seconds(name: str, value: Any) -> float:
     """Return `value` if it is a positive number of seconds; else raise a ConfigError that names it."""
-    return _check_positive(name, value, "seconds")
+    return check_positive(name, value, "number of seconds", LONGEST)
 
 
 def check_rate(name: str, value: Any) -> float:
     """Return `value` if it is a positive number of rows a second; else raise a ConfigError that names it."""
-    return _check_positive(name, value, "rows a second")
+    return check_positive(name, value, "number of rows a second")
 
 
-def _check_positive(name: str, value: Any, unit: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ConfigError(f"{name} must be a positive number of {unit}, not {value!r}")
-    return float(value)
+def check_positive(name: str, value: Any, what: str, most: int = LARGEST) -> float:
+    """Return `value` if it is a number above 0; else raise a ConfigError that says `what` it must be."""
+    if not is_number(value) or not 0 < value < float("inf"):
+        raise ConfigError(f"{name} must be a positive {what}, not {shown(value)}")
+    return float(check_most(name, value, most))
 
 
 def check_choice(name: str, value: Any, choices: Any) -> Any:
@@ -90,17 +123,6 @@ def check_flag(name: str, value: Any) -> bool:
     return value
 
 
-def check_whole(name: str, value: Any) -> int:
-    """Return `value` if it is a whole number of at least 0.
-
-    Raises:
-        ConfigError: naming `name` and the value.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{name} must be a whole number of at least 0, not {value!r}")
-    return value
-
-
 def check_max_errors(name: str, value: Any) -> int | float | None:
     """Return `value` if it is a number of rows, a share of the rows (between 0 and 1), or None.
 
@@ -111,9 +133,10 @@ def check_max_errors(name: str, value: Any) -> int | float | None:
         return value
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ConfigError(
-            f"{name} must be a number of rows (such as 100), a share of the rows (such as 0.01) or None, not {value!r}"
+            f"{name} must be a number of rows (such as 100), a share of the rows (such as 0.01) or None, "
+            f"not {shown(value)}"
         )
-    return value
+    return check_most(name, value)
 
 
 Check = Callable[[str, Any], Any]

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from llm_datagen.config.checks import check_count, check_flag, check_seconds, choice_of, optional
-from llm_datagen.config.choices import Fsync, Nan
+from llm_datagen.config.choices import CellType, Fsync, Nan
+from llm_datagen.config.constructor import refuses_unknown
+from llm_datagen.config.encoding_names import check_encoding_name
 from llm_datagen.config.setting import SettingsGroup, setting
+from llm_datagen.config.table_checks import check_cell_types, check_columns, check_sign
+from llm_datagen.errors import ConfigError
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterConfig(SettingsGroup):
     """How results get to the disk (M20). The fields say what each setting means."""
@@ -49,9 +54,10 @@ class WriterConfig(SettingsGroup):
     )
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig(SettingsGroup):
-    """What of the data is refused, where it is read and where it is written. The fields say what each setting means."""
+    """How data is read and written, and what of it is refused. The fields say what each setting means."""
 
     setting_name: ClassVar[str] = "data_config"
 
@@ -75,6 +81,32 @@ class DataConfig(SettingsGroup):
         "value counts), a number with more digits than a double holds (else the nearest double), a blank line in CSV "
         "(else no row). Reading JSON then takes several times as long",
     )
+    encoding: str = setting(
+        "utf-8",
+        check_encoding_name,
+        'the encoding of what is read and written, such as `"latin-1"` or `"cp1252"`: one in which newlines, commas '
+        "and quotes are the bytes that they are in ASCII. Others (UTF-16, Shift-JIS) are refused: convert the file. "
+        "JSON lines hold signs that it lacks as `\\uXXXX`; a row with such a sign in CSV fails",
+    )
+    separator: str = setting(",", check_sign, 'what stands between the cells of CSV, such as `";"` or a tab (`"\\t"`)')
+    quote: str = setting('"', check_sign, "what stands around a cell of CSV that holds a separator or a newline")
+    header: list[str] | None = setting(
+        None,
+        optional(check_columns),
+        "the columns of an input in CSV that has no header; `None`: its first record names them. What is "
+        "written has one",
+    )
+    dtypes: dict[str, CellType] | None = setting(
+        None,
+        optional(check_cell_types),
+        'what columns of CSV hold, such as `{"age": "int", "tags": "json"}`: `"int"`, `"float"`, `"bool"`, `"str"` or '
+        '`"json"`. A row with a cell that is something else fails; an empty cell is null. Other columns are text',
+    )
+
+    def __post_init__(self) -> None:
+        super(DataConfig, self).__post_init__()
+        if self.separator == self.quote:
+            raise ConfigError(f"data_config: separator and quote are both {self.quote!r}; give two different signs")
 
 
 UNBOUNDED = 1 << 62

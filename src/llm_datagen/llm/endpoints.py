@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from pydantic import SecretStr
 
-from llm_datagen.config import check_count, check_seconds, check_text, object_of
+from llm_datagen.config import check_count, check_positive, check_seconds, check_text, object_of, refuses_unknown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cost.budget import Budget, check_budget
 from llm_datagen.llm.cost.prices import Prices, given_prices
@@ -23,6 +23,7 @@ from llm_datagen.streams.formats.json_text import dumps
 RESERVED_PARAMS = ("model", "messages", "response_format", "stream", "n")
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """An endpoint: where it is, which model answers there, and what it may be asked for.
@@ -73,9 +74,7 @@ class Endpoint:
             raise ConfigError("give api_key or api_key_env, not both")
         if isinstance(self.api_key, str):
             object.__setattr__(self, "api_key", checked_key(self.api_key))
-        weight = self.weight
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise ConfigError(f"weight must be a positive number, not {weight!r}")
+        check_positive("weight", self.weight, "number")
         if self.timeout is not None:
             check_seconds("timeout", self.timeout)
         if self.max_response_bytes is not None:

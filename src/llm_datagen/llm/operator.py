@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
+from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
 from llm_datagen.llm.answers.formats import answer_format
@@ -34,6 +35,7 @@ from llm_datagen.operators import BaseOperator, INodeContext, Row
 from llm_datagen.operators.fingerprint import parts_of
 
 
+@refuses_unknown
 class LLMOperator(BaseOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 

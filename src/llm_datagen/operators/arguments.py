@@ -6,8 +6,10 @@ import contextlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from llm_datagen.errors import ConfigError
 from llm_datagen.operators.import_path import load, name_of
 from llm_datagen.operators.secret_names import is_secret_name
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
@@ -15,7 +17,7 @@ from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 MOST_BYTES = 65_536
 """The longest arguments, as JSON, that are stored: the run state is written several times per second."""
 
-_TUPLE, _NAME = "$tuple", "$name"
+_TUPLE, _NAME, _MADE, _OF = "$tuple", "$name", "$made", "of"
 _SECRET_TEXT = re.compile(r"://[^/\s:@]*:[^/\s@]+@|^(Bearer|Basic)\s|^sk-")
 _QUERY_NAME = re.compile(r"[?&]([\w.-]+)=")
 
@@ -24,7 +26,7 @@ class NotPlainError(Exception):
     """Raised when an argument cannot be stored; the text says which and why."""
 
 
-def kept_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def stored_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a class or a function as plain data: ``args`` and ``with``.
 
     Args:
@@ -42,12 +44,12 @@ def kept_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     }
     try:
         data = dumps(kept)
-    except TypeError as error:
+        if len(data) <= MOST_BYTES and loads_exactly(data) != kept:  # nan, inf
+            raise NotPlainError("its arguments hold a number that JSON cannot express")
+    except (TypeError, ValueError) as error:  # such as an integer that is too long
         raise NotPlainError(f"its arguments cannot be written as JSON ({error})") from None
     if len(data) > MOST_BYTES:
         raise NotPlainError(f"its arguments are {len(data):,} bytes, and at most {MOST_BYTES:,} are kept")
-    if loads_exactly(data) != kept:  # nan, inf
-        raise NotPlainError("its arguments hold a number that JSON cannot express")
     return kept
 
 
@@ -71,7 +73,8 @@ def _refuse_secret_arguments(made: Callable[..., Any], args: Sequence[Any], kwar
 
 
 def _refuse_secret(name: str, value: Any) -> None:
-    if is_secret_name(name) and isinstance(value, str | bytes) and value:
+    is_text = isinstance(value, str | bytes) or hasattr(value, "get_secret_value")
+    if is_secret_name(name) and is_text and value:
         raise NotPlainError(
             f"it was given {name} literally, and a secret is never written to a run state; let it come from the "
             "environment"
@@ -94,9 +97,23 @@ def _plain(value: Any, where: str) -> Any:
             _refuse_secret(key, part)
         return {key: _plain(part, f"{where}.{key}") for key, part in value.items()}
     name = name_of(value) if isinstance(value, type) or inspect.isroutine(value) else None
-    if name is None:
-        raise NotPlainError(f"{where} is a {type(value).__name__}, which is no plain data")
-    return {_NAME: name}
+    if name is not None:
+        return {_NAME: name}
+    name = name_of(type(value)) if _is_value(value) else None
+    if name is not None:
+        given = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
+        kept = {_MADE: name, _OF: _plain(given, where)}
+        with contextlib.suppress(Exception):  # a constructor is foreign code
+            if type(value)(**given) == value:
+                return kept
+    kind = type(value).__name__
+    raise NotPlainError(f"{where} is {'an' if kind[0] in 'AEIO' else 'a'} {kind}, which is no plain data")
+
+
+def _is_value(value: Any) -> bool:
+    """Return whether it is a frozen dataclass, such as `llm_datagen.llm.Budget`: its fields are all there is to it."""
+    params = getattr(type(value), "__dataclass_params__", None)
+    return params is not None and params.frozen and params.eq
 
 
 def _holds_secret(text: str) -> bool:
@@ -114,4 +131,9 @@ def _given(value: Any) -> Any:
         return tuple(_given(part) for part in value[_TUPLE])
     if _NAME in value:
         return load(value[_NAME])
+    if _MADE in value:
+        try:
+            return load(value[_MADE])(**_given(value[_OF]))
+        except TypeError as error:
+            raise ConfigError(f"{value[_MADE]} cannot be made as it was: {error}") from error
     return {key: _given(part) for key, part in value.items()}

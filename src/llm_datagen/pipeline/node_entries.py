@@ -149,7 +149,7 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
             )
         uris.append(written or read or stream_between(settings, pipeline_id, number))
     output = _given("output_uri", configs[-1].output_uri or settings["output_uri"])
-    uris.append(stream_between(settings, pipeline_id, len(configs) - 1) if is_export(output) else output)
+    uris.append(stream_between(settings, pipeline_id, None) if is_export(output) else output)
     for uri in uris:
         if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(

@@ -71,6 +71,8 @@ def _folder(name: str, value: Any) -> str:
 
 
 def _node_configs(name: str, value: Any) -> Sequence[Any]:
+    if value is not None and (isinstance(value, str | Mapping) or not isinstance(value, Sequence)):
+        raise ConfigError(f"{name} must be a list of settings, one entry for each operator, not {value!r}")
     for config in value or ():
         NodeConfig.of(config)
     return value or ()

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from llm_datagen.errors import DiskError, PipelineBusyError, RunStateError
+from llm_datagen.runs import file_names
 from llm_datagen.runs.state_file import OPTIONS, now_text, parse
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
@@ -97,9 +98,9 @@ class RunLock:
     storage: LocalStorage = LOCAL_STORAGE
 
     def __init__(self, folder: Path, results_dir: str) -> None:
-        self.path = folder / "lock"
-        self.owner_path = folder / "owner.json"
-        self._state_path = str(folder / "runtime.json")
+        self.path = folder / file_names.LOCK
+        self.owner_path = folder / file_names.OWNER
+        self._state_path = str(folder / file_names.RUN_STATE)
         self._pipeline_id = folder.name
         self._name = f"run {folder.name!r} in {results_dir}"
         self._lock: HeldLock | None = None

@@ -3,6 +3,7 @@
     runtime.json     the run state: the first truth of a resume (M6, M27); see `state_file`
     checkpoint.json  each node's position, derived from the streams, for people and tools
     lock, owner.json who runs it; see `lock`
+    origin.json      what the command line started it with; see `cli.run_origin`
     files            what its operators keep for themselves; there only if they do
 
 Files are replaced atomically: a reader always sees a whole one. Where the run state and the streams differ, the streams
@@ -20,6 +21,7 @@ from typing import Any
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
+from llm_datagen.runs import file_names
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.state_file import OPTIONS, parse, serialize
 from llm_datagen.streams.formats.json_text import dumps
@@ -64,9 +66,9 @@ class RunFolder:
         self.pipeline_id = check_pipeline_id(pipeline_id)
         self._results_dir = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
         self.path = Path(results_dir).absolute() / pipeline_id  # the program may change its working directory
-        self.state_path = self.path / "runtime.json"
-        self.checkpoint_path = self.path / "checkpoint.json"
-        self.files_path = self.path / "files"
+        self.state_path = self.path / file_names.RUN_STATE
+        self.checkpoint_path = self.path / file_names.CHECKPOINT
+        self.files_path = self.path / file_names.KEPT
         self.lock = RunLock(self.path, self._results_dir)
 
     def exists(self) -> bool:
@@ -135,6 +137,6 @@ class RunFolder:
 def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:
     """Return the ids of the runs that are kept in `results_dir`."""
     try:
-        return [path.parent.name for path in Path(results_dir).glob("*/runtime.json")]
+        return [path.parent.name for path in Path(results_dir).glob(f"*/{file_names.RUN_STATE}")]
     except OSError:  # such as a name that is too long
         return []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Segment
-from llm_datagen.streams.formats.base import Codec, Decoder
+from llm_datagen.streams.formats.base import Codec, Decoder, Split
 from llm_datagen.streams.formats.unreadable import LongRecord
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.read_limit import readable
@@ -174,6 +175,7 @@ class Cursor:
                 return None
         assert self._codec is not None
         segment = self._segments[0]
+        is_last = self._ended and segment.offset_end is None
         if not self._is_placed:
             self._check_place(segment.offset)
             self._check_place(segment.offset_end or 0)
@@ -187,7 +189,7 @@ class Cursor:
                 raise self._shorter(self._offset + len(data), end)
             is_all = self._offset + wanted == end
             is_final = is_all and (self._ended or segment.offset_end == end)
-            records, ends, consumed, decode = self._codec.split(data, final=is_final)
+            records, ends, consumed, decode = self._split(data, is_final=is_final, is_end=is_all and is_last)
             if most is not None and not consumed and len(data) > most:
                 return self._read_long(end, is_final=self._ended or segment.offset_end == end)
             base, self._decode = self._offset, decode or self._decode
@@ -205,6 +207,17 @@ class Cursor:
                     return None
                 length = length * 2 if most is None else min(length * 2, most + 1)
         return None
+
+    def _split(self, data: bytes, *, is_final: bool, is_end: bool) -> Split:
+        """Split some bytes. With `is_end`, they are the last ones, and a format that says where it ends must do so."""
+        assert self._codec is not None
+        split_end = getattr(self._codec, "split_end", None)
+        try:
+            if is_end and split_end is not None:
+                return cast(Split, split_end(data))
+            return self._codec.split(data, final=is_final)
+        except ValueError as error:
+            raise RowFormatError(f"{self.stream.line_place(self._offset)}: {error}") from error
 
     def _read_long(self, end: int, *, is_final: bool) -> Block | None:
         """Pass over a line that is longer than a record may be; return its beginning, which no decoder takes."""
@@ -257,6 +270,12 @@ class Cursor:
         """Make sure that a row still ends at byte `at`, as it did when the stream was read before (M22)."""
         assert self._file is not None
         if at <= self._first:
+            return
+        assert self._codec is not None
+        is_boundary = getattr(self._codec, "is_boundary", None)
+        if is_boundary is not None:
+            if not is_boundary(self._file.read_at(at - 1, 1), self._file.read_at(at, 1)):
+                raise self._changed(f"byte {at} was between two rows, and now is within one")
             return
         if self._file.read_at(at - 1, 1) in (b"", b"\n"):
             return

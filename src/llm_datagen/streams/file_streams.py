@@ -10,7 +10,10 @@ from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.csv import CsvCodec
+from llm_datagen.streams.formats.json_array import JsonArrayCodec
+from llm_datagen.streams.formats.json_file import HEAD_BYTES, JsonFileCodec, beginning_of, why_no_lines
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.formats.text import TextCodec
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.memory import MemoryStorage
@@ -19,12 +22,11 @@ from llm_datagen.streams.stream import Stream
 CODECS: dict[str, Codec] = {
     ".jsonl": JsonlCodec(),
     ".ndjson": JsonlCodec(),
-    ".json": JsonlCodec(),
+    ".json": JsonFileCodec(),
     ".csv": CsvCodec(),
+    ".txt": TextCodec(),
 }
 """The formats by file extension."""
-
-_HEAD_BYTES = 4096
 
 _LONGEST_NAME = 240
 """Bytes of a file's name: file systems take 255, and ``.dispatched.tmp`` comes behind it."""
@@ -96,6 +98,9 @@ class FileStream(Stream):
             StreamError: when there is something else, or the name is too long for the files beside it.
             DiskError: when the system refuses the path.
         """
+        why = getattr(self.codec, "why_only_read", None)
+        if why is not None:
+            raise StreamError(f"{self.uri} is only read: {why}; write to jsonl://, and convert it in the end")
         path = Path(self.path)
         if len(os.fsencode(path.name)) > _LONGEST_NAME:
             raise StreamError(
@@ -131,25 +136,37 @@ class FileStream(Stream):
         return of_the_process or not Path(self.path).is_file()
 
     def _refuse_whole_json(self) -> None:
-        file = self.open_data()
+        head, is_all = self._head()
+        is_json = isinstance(self.codec, JsonFileCodec)
+        why = why_no_lines(head, PurePath(self.path).name, is_all=is_all, is_json=is_json)
+        if why is not None:
+            raise StreamError(f"{self.path} {why}")
+
+    def codec_to_read(self) -> Codec:
+        """Return the format as it is read: of a `.json` file that others have written, its beginning tells it."""
+        codec = super().codec_to_read()
+        if isinstance(codec, JsonFileCodec) and not self.is_accounted_for() and self.size() is not None:
+            return codec.codec_of(self._head()[0])
+        return codec
+
+    def _head(self) -> tuple[bytes, bool]:
+        """Return the beginning of the data, up to where it has something, and whether that is all."""
+        file, length = self.open_data(), HEAD_BYTES
         try:
-            first = file.read_at(0, _HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")[0].rstrip()
+            while True:
+                head = file.read_at(0, length)
+                if len(head) < length or beginning_of(head):
+                    return head, len(head) < length
+                length *= 2
         finally:
             file.close()
-        is_named_json = self.uri.endswith(".json") and not self.uri.startswith("jsonl://")
-        if first in {b"[", b"{", b"[{"} or (is_named_json and first.startswith(b"[")):
-            what = "array" if first.startswith(b"[") else "value over several lines"
-            raise StreamError(
-                f"{self.path} holds a JSON {what}, and rows are read one per line; convert it first: "
-                f"jq -c '{'.[]' if what == 'array' else '.'}' {PurePath(self.path).name} > rows.jsonl"
-            )
 
     def _codec_by_extension(self) -> Codec:
         extension = self.format_path.suffix.lower()
         if extension not in CODECS:
             raise ConfigError(
                 f"{self.uri}: the extension {extension!r} names no format; use one of {', '.join(CODECS)}, or say "
-                "the format with jsonl:// or csv://"
+                "the format with jsonl://, csv://, json:// or text://"
             )
         return CODECS[extension]
 
@@ -166,6 +183,20 @@ class CsvStream(FileStream):
 
     codec: Codec = CsvCodec()
     extension = "csv"
+
+
+class JsonArrayStream(FileStream):
+    """One JSON array in a file, which is only read: each element is a row."""
+
+    codec: Codec = JsonArrayCodec()
+    extension = "json"
+
+
+class TextStream(FileStream):
+    """Text in a file, which is only read: each line is a row."""
+
+    codec: Codec = TextCodec()
+    extension = "txt"
 
 
 class MemoryStream(Stream):

@@ -30,11 +30,14 @@ def check_resumable(stream: StreamFiles, done: Coverage) -> None:
 
 
 def _is_row_start(stream: StreamFiles, offset: int) -> bool:
-    """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline.
+    """Return whether a row can begin at byte `offset`: at the beginning, or behind a newline; or as the format says.
 
     Or before one: where a stream ended within a line, that line may have got its newline since.
     """
     if offset == 0:
         return True
+    is_boundary = getattr(stream.codec_to_read(), "is_boundary", None)
     with contextlib.closing(stream.open_data()) as file:
+        if is_boundary is not None:
+            return bool(is_boundary(file.read_at(offset - 1, 1), file.read_at(offset, 1)))
         return file.read_at(offset - 1, 1) == b"\n" or file.read_at(offset, 1) in (b"", b"\n", b"\r")

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
-from llm_datagen.config import check_choice, check_seconds, check_text
+from llm_datagen.config import check_choice, check_count, check_seconds, check_text, check_whole
 from llm_datagen.errors import ConfigError
 
 ENV = "LLM_DATAGEN_FAULTS"
@@ -61,10 +61,10 @@ class Fault:
         check_text("path", self.path)
         check_choice("action", self.action, Action)
         check_choice("when", self.when, When)
-        _check_whole("hit", self.hit, 1)
-        _check_whole("keep", self.keep, 0)
+        check_count("hit", self.hit)
+        check_whole("keep", self.keep)
         if self.times is not None:
-            _check_whole("times", self.times, 1)
+            check_count("times", self.times)
         if self.error is not None:
             check_choice("error", self.error, ErrorName)
         if self.action == "raise" and self.error is None:
@@ -83,11 +83,6 @@ class Fault:
     def errno(self) -> int:
         """Return the number of the error."""
         return int(getattr(errno, self.error or "EIO"))
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Nothing is guessed. What is removed cannot be data: a byte order mark, a think block, fences, prose, a comma after the
 last element, a list around the only object, a second copy of the same. What may have lost something on its way is not
-read: JSON that does not end, or two objects that differ. Nor is what comes as an example, with no answer beside it.
+read: JSON that does not end, or two objects that differ. Nor is what the words around it do not give as the answer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from llm_datagen.llm.answers.surroundings import is_given
 from llm_datagen.streams.formats.json_text import loads, without_lone_surrogates
 
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
@@ -21,13 +22,6 @@ _ANSWER_BEGIN = re.compile(r"\s*(?:[{\[]|```)")
 _OPENING = re.compile(r"[{\[]")
 _CLOSING = re.compile(r"[}\]]")
 _NO_PROSE = re.compile(r"[\"':]")
-_AS_EXAMPLE = re.compile(
-    r"(?:\b(?:for example|for instance|e\.\s?g\.?|such as|(?:something|looks?) like)|例如|比如|譬如)"
-    r"[\s,:;*_`'\"(\uff0c\uff1a]*(?:```\w*\s*)?$",
-    re.IGNORECASE,
-)
-"""Words right before an object that is no answer."""
-_WORDS_CHARS = 80
 _SIGN = re.compile(r'["{}\[\]]')
 _STRING_REST = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _LAST_COMMA = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|(?<![\[{,]),(?=\s*[}\]])', re.DOTALL)
@@ -107,16 +101,17 @@ def _only_one(text: str, wants: type[Any]) -> Any:
     """Return the value that `text` holds among other words; None when it holds none.
 
     Raises:
-        ValueError: when it holds several that differ, or one that is damaged, or none but as an example.
+        ValueError: when it holds several that differ, or one that is damaged, or speaks of it as of something else.
     """
-    meant = [(value, begin) for value, begin in _values_in(text) if _is_meant(value, wants)]
-    values = [value for value, _ in meant]
+    meant = [each for each in _values_in(text) if _is_meant(each[0], wants)]
+    values = [value for value, *_ in meant]
     found = [_as_wanted(value, wants) for value in values]
     whole = [value if other is None else other for value, other in zip(values, found, strict=True)]
     if len({json.dumps(value, sort_keys=True) for value in whole}) > 1:
         raise ValueError(f"it holds {len(whole)} JSON values that differ, and must hold one")
-    if whole and all(_AS_EXAMPLE.search(text[max(0, begin - _WORDS_CHARS) : begin]) for _, begin in meant):
-        raise ValueError("it holds JSON as an example, and no answer beside it")
+    spans = [(begin, end) for _, begin, end in meant]
+    if whole and not any(is_given(text, *span, spans) for span in spans):
+        raise ValueError("it holds JSON, but the words around it do not give it as the answer: it must be JSON alone")
     return whole[0] if whole else None
 
 
@@ -132,8 +127,8 @@ def _as_wanted(value: Any, wants: type[Any]) -> Any:
     return None
 
 
-def _values_in(text: str) -> Iterator[tuple[Any, int]]:
-    """Yield the objects and lists that stand in a text, one after the other, each with where it begins.
+def _values_in(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Yield the objects and lists that stand in a text, one after the other, each with where it begins and ends.
 
     Raises:
         ValueError: when one of them does not end, or is no JSON.
@@ -146,7 +141,7 @@ def _values_in(text: str) -> Iterator[tuple[Any, int]]:
         at = _end_of(text, begin)
         part = text[begin:at]
         try:
-            yield loads(_LAST_COMMA.sub(r"\1", part), strict=False, names="equal"), begin
+            yield loads(_LAST_COMMA.sub(r"\1", part), strict=False, names="equal"), begin, at
         except ValueError:
             if _NO_PROSE.search(part):  # else it is prose in brackets
                 raise

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from llm_datagen.config import check_count, object_of
+from llm_datagen.config import LARGEST, check_count, object_of, refuses_unknown, shown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cost.prices import PICO, TokenPrices, exact, known_prices
 from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
@@ -42,6 +42,7 @@ class Amount(NamedTuple):
         return Amount(self.picodollars - other.picodollars, self.tokens - other.tokens)
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """What a run may spend at most: money, tokens, or both.
@@ -180,7 +181,7 @@ def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str
 def _picodollars(value: Any) -> int:
     amount = exact(value)
     if amount <= 0:
-        raise ConfigError(f"budget['usd'] must be US dollars, above 0, not {value!r}")
+        raise ConfigError(f"budget['usd'] must be US dollars, above 0 and at most {LARGEST:,}, not {shown(value)}")
     return round(amount * PICO)
 
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from llm_datagen.config import object_of
+from llm_datagen.config import LARGEST, is_number, object_of, refuses_unknown, shown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.http.address import LOOPBACK
 from llm_datagen.llm.limits.token_estimate import prompt_and_output
@@ -45,6 +45,7 @@ class _Band:
     output: int
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """What a model costs, in US dollars per million tokens.
@@ -222,18 +223,15 @@ def _in_band(price: Decimal | TieredPrices | None, above: int) -> int | None:
 
 
 def exact(value: Any) -> Decimal:
-    """Return a number as it was written; -1 for what is none."""
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return Decimal(-1)
-    return number if number.is_finite() and not isinstance(value, bool) else Decimal(-1)
+    """Return a number as it was written; -1 for what is none, or above all that a setting can be."""
+    is_one = value.is_finite() if isinstance(value, Decimal) else is_number(value)
+    return Decimal(str(value)) if is_one and abs(value) <= LARGEST else Decimal(-1)
 
 
 def _per_token(name: str, value: Any) -> int:
     amount = exact(value)
     if not 0 <= amount <= _DEAREST:
         raise ConfigError(
-            f"prices[{name!r}] must be US dollars per million tokens, from 0 to {_DEAREST:,}, not {value!r}"
+            f"prices[{name!r}] must be US dollars per million tokens, from 0 to {_DEAREST:,}, not {shown(value)}"
         )
     return round(amount * PICO / _TOKENS)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from llm_datagen.config import LONGEST, check_most, is_number, shown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.pool.circuit_breaker import FailureKind, failure_kind
@@ -141,9 +142,9 @@ class Pool:
 
 def check_outage_after(value: Any) -> float:
     """Return `value` if it is a number of seconds, 0 or more; else raise a ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ConfigError(f"outage_after must be a number of seconds, 0 or more, not {value!r}")
-    return float(value)
+    if not is_number(value) or not 0 <= value < float("inf"):
+        raise ConfigError(f"outage_after must be a number of seconds, 0 or more, not {shown(value)}")
+    return float(check_most("outage_after", value, LONGEST))
 
 
 def _may_succeed_elsewhere(error: LLMRequestError) -> bool:

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_datagen.errors import ConfigError, DiskError
+from llm_datagen.config import check_count, refuses_unknown
+from llm_datagen.errors import DiskError
 from llm_datagen.streams.storage.locks import wait_for_lock
 
 TURN_SECONDS = 1.0
@@ -29,6 +30,7 @@ TURN_SECONDS = 1.0
 _TRY_SECONDS = 0.001
 
 
+@refuses_unknown
 @dataclass(frozen=True, slots=True)
 class LogFile(os.PathLike[str]):
     """A platform log that is rotated by its size: for `log_file`, in place of a path.
@@ -49,9 +51,9 @@ class LogFile(os.PathLike[str]):
     backups: int = 5
 
     def __post_init__(self) -> None:
-        for name, value in (("max_bytes", self.max_bytes), ("backups", self.backups)):
-            if value is not None and (value.__class__ is not int or value < 1):
-                raise ConfigError(f"{name} of a LogFile must be a whole number from 1 on, not {value!r}")
+        if self.max_bytes is not None:
+            check_count("max_bytes of a LogFile", self.max_bytes)
+        check_count("backups of a LogFile", self.backups)
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)

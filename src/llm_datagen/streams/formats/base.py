@@ -73,6 +73,11 @@ class Codec(Protocol):
     It may have an attribute `max_record_bytes`: its `split` stops before a longer record, which then is an error, and
     what follows its first line goes on. It may have a method `unbounded()`, which returns it without such a length, and
     a method `with_data(DataConfig)`, which returns it with settings.
+
+    A format whose records do not end with newlines has a method ``is_boundary(before, after)``, which says whether a
+    record can end between two bytes (each of length 1, or empty where the data ends). One that says where it ends has a
+    method ``split_end(data)``: as `split`, of the last bytes of the data; it raises a ValueError when there is neither
+    a record nor such an end. One that is only read has a text `why_only_read`.
     """
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:

@@ -47,8 +47,7 @@ def loads_exactly(text: bytes) -> Any:
     Raises:
         ValueError: when it is no JSON.
     """
-    value = orjson.loads(text)
-    return loads(text.decode()) if has_long_number(text) else value
+    return loads(text.decode()) if has_long_number(text) else orjson.loads(text)
 
 
 def has_long_number(data: bytes) -> bool:

@@ -10,6 +10,7 @@ import orjson
 
 from llm_datagen.config import UNBOUNDED, DataConfig, Nan
 from llm_datagen.streams.formats.base import Decoder, Encoder, Split
+from llm_datagen.streams.formats.encodings import JsonTranscoder, in_encoding
 from llm_datagen.streams.formats.json_text import dumps, has_long_number, loads, without_lone_surrogates
 from llm_datagen.streams.formats.json_values import fields_of, has_non_finite, refusal
 from llm_datagen.streams.formats.unreadable import UTF8_BOM, LongRecord, check_encoding
@@ -164,8 +165,9 @@ class JsonlCodec:
     def __init__(self, data: DataConfig | None = None) -> None:
         self._data = data or DataConfig()
         self.max_record_bytes = self._data.max_record_bytes or MAX_RECORD_BYTES
-        self._careful = JsonDecoder(self._data)
-        self._is_careful = self._data.strict or self._data.nan == "null"
+        careful = JsonDecoder(self._data)
+        decode = careful if self._data.strict or self._data.nan == "null" else orjson.loads
+        self._careful, self._decode = in_encoding(careful, self._data), in_encoding(decode, self._data)
 
     def with_data(self, data: DataConfig) -> JsonlCodec:
         """Return the format with other settings."""
@@ -179,8 +181,9 @@ class JsonlCodec:
         """Return the decoder, and the offset after a byte order mark if there is one."""
         if len(head) < len(UTF8_BOM) and UTF8_BOM.startswith(head) and not final:
             return None
-        check_encoding(head)
-        return self._careful if self._is_careful else orjson.loads, len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
+        check_encoding(head, self._data.encoding)
+        has_mark = head.startswith(UTF8_BOM) and self._data.encoding == "utf-8"
+        return self._decode, len(UTF8_BOM) if has_mark else 0
 
     def split(self, data: bytes, *, final: bool) -> Split:
         """Split `data` into lines, up to one that is too long."""
@@ -191,4 +194,5 @@ class JsonlCodec:
 
     def encoder(self, head: bytes) -> Encoder:
         """Return an encoder."""
-        return JsonlEncoder(self._data)
+        encoder = JsonlEncoder(self._data)
+        return encoder if self._data.encoding == "utf-8" else JsonTranscoder(encoder, self._data.encoding)

@@ -21,12 +21,14 @@ class LongRecord(bytes):
     __slots__ = ()
 
 
-def check_encoding(head: bytes) -> None:
-    """Check that a file does not begin as one of another encoding.
+def check_encoding(head: bytes, encoding: str = "utf-8") -> None:
+    """Check that a file that is to be UTF-8 does not begin as one of another encoding.
 
     Raises:
         ValueError: naming the encoding, and what to do.
     """
+    if encoding != "utf-8":
+        return
     name = _MARKS.get(head[:2])
     if name is None and len(head) >= 4 and (not head[0]) == (not head[2]) != (not head[1]) == (not head[3]):
         name = "UTF-16BE" if head[1] else "UTF-16LE"  # without a mark: of ASCII, every other byte is NUL
@@ -34,18 +36,21 @@ def check_encoding(head: bytes) -> None:
         raise ValueError(f"the file is {name}, and must be UTF-8: {_CONVERT.format(name)}")
 
 
-def text_of(record: bytes) -> str:
+def text_of(record: bytes, encoding: str = "utf-8") -> str:
     """Return a record as text.
 
     Raises:
-        ValueError: when it is not UTF-8.
+        ValueError: when it is not of the encoding.
     """
     try:
-        return record.decode()
+        return record.decode(encoding)
     except UnicodeDecodeError as error:
+        what = f"byte 0x{record[error.start]:02x} at position {error.start} is not "
+        if encoding != "utf-8":
+            raise ValueError(f"{what}{encoding}, which data_config encoding says; set the right one") from None
         raise ValueError(
-            f"byte 0x{record[error.start]:02x} at position {error.start} is not UTF-8, so the file is in another "
-            f"encoding, such as Latin-1 or Windows-1252: {_CONVERT.format('WINDOWS-1252')}"
+            f"{what}UTF-8, so the file is in another encoding, such as Latin-1 or Windows-1252: set data_config "
+            f"encoding='cp1252', or {_CONVERT.format('WINDOWS-1252')}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Pipelines of nodes that were wired by hand: one of the two faces that users hold."""
+"""Pipelines of nodes that were wired by hand: one of the two classes that users hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 from llm_datagen.config import IfExists, OnChange, checked
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.blueprint import GraphBlueprint
-from llm_datagen.pipeline.disjoint_ids import settle_merges
+from llm_datagen.pipeline.disjoint_ids import choose_merge_ids
 from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import NodePipelineOptions
@@ -38,7 +38,7 @@ class UnifiedNodePipeline(BasePipeline):
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
         ordered = in_reading_order(parts)
-        settle_merges(ordered)
+        choose_merge_ids(ordered)
         settings = checked(NodePipelineOptions, options, "UnifiedNodePipeline")
         super().__init__(GraphBlueprint(nodes=ordered, streaming=settings["streaming"], given=self.given), settings)
 

@@ -1,4 +1,4 @@
-"""Pipelines of operators in a line: one of the two faces that users hold."""
+"""Pipelines of operators in a line: one of the two classes that users hold."""
 
 from __future__ import annotations
 

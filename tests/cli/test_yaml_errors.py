@@ -75,6 +75,12 @@ def test_what_is_wrong_with_an_operator_is_said_with_its_key(
 
 SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"input": "x"}, "input: this key is not known; did you mean 'input_uri'?"),
+    (
+        {"batch_by": "parent"},
+        "batch_by: this key is not known; it is said of an operator: put it into an entry of 'operators' "
+        "({use: …, batch_by: …})",
+    ),
+    ({"batch": True}, "batch: this key is not known; it is said of an operator: put it into an entry of 'operators'"),
     ({"streaming": "yes please"}, "streaming: must be True or False, not 'yes please'"),
     ({"on_error": "shrug"}, "on_error: must be one of 'fail', 'skip', 'dead_letter', not 'shrug'"),
     ({"max_errors": -1}, "max_errors: must be a number of rows (such as 100), a share of the rows"),

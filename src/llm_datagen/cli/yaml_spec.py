@@ -131,6 +131,13 @@ PIPELINE = create_model(
     **_keys({name: each for name, each in settings_in(PipelineSettings).items() if name not in _OTHER_KEYS}),
 )
 
+_OF_OPERATORS = {
+    key: f"it is said of an operator: put it into an entry of 'operators' ({{use: …, {key}: …}})"
+    for key in ("with", "batch", *settings_in(NodeConfigOptions))
+    if key not in PIPELINE.model_fields
+}
+"""What to do with keys of an entry that stand at the top of a file."""
+
 _MOST_VALUES = 100_000
 """Values that a file may have. More is no pipeline, but aliases of aliases of aliases."""
 
@@ -229,4 +236,4 @@ def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
     try:
         return PIPELINE.model_validate({**content, **overrides})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error, PIPELINE)}") from None
+        raise ConfigError(f"{path}: {describe(error, PIPELINE, _OF_OPERATORS)}") from None

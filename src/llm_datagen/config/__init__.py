@@ -22,6 +22,7 @@ from llm_datagen.config.checks import (
 )
 from llm_datagen.config.choices import (
     BatchBy,
+    CellType,
     DeliveryMode,
     ExecutorKind,
     Fsync,
@@ -60,6 +61,7 @@ __all__ = [
     "UNBOUNDED",
     "BatchBy",
     "BatchOptions",
+    "CellType",
     "Check",
     "DataConfig",
     "DeliveryMode",

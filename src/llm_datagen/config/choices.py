@@ -18,6 +18,9 @@ InputIds = Literal["keep", "refuse", "drop"]
 Nan = Literal["error", "null"]
 """What becomes of NaN and the infinities in an input."""
 
+CellType = Literal["int", "float", "bool", "str", "json"]
+"""What the cells of a column of CSV hold."""
+
 MergeIds = Literal["keep", "rename"]
 """Whether rows of several inputs keep their ids, or are named after their input."""
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from llm_datagen.config.checks import check_count, check_flag, check_seconds, choice_of, optional
-from llm_datagen.config.choices import Fsync, Nan
+from llm_datagen.config.choices import CellType, Fsync, Nan
 from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.config.encoding_names import check_encoding_name
 from llm_datagen.config.setting import SettingsGroup, setting
+from llm_datagen.config.table_checks import check_cell_types, check_columns, check_sign
+from llm_datagen.errors import ConfigError
 
 
 @refuses_unknown
@@ -86,6 +88,25 @@ class DataConfig(SettingsGroup):
         "and quotes are the bytes that they are in ASCII. Others (UTF-16, Shift-JIS) are refused: convert the file. "
         "JSON lines hold signs that it lacks as `\\uXXXX`; a row with such a sign in CSV fails",
     )
+    separator: str = setting(",", check_sign, 'what stands between the cells of CSV, such as `";"` or a tab (`"\\t"`)')
+    quote: str = setting('"', check_sign, "what stands around a cell of CSV that holds a separator or a newline")
+    header: list[str] | None = setting(
+        None,
+        optional(check_columns),
+        "the columns of an input in CSV that has no header; `None`: its first record names them. What is "
+        "written has one",
+    )
+    dtypes: dict[str, CellType] | None = setting(
+        None,
+        optional(check_cell_types),
+        'what columns of CSV hold, such as `{"age": "int", "tags": "json"}`: `"int"`, `"float"`, `"bool"`, `"str"` or '
+        '`"json"`. A row with a cell that is something else fails; an empty cell is null. Other columns are text',
+    )
+
+    def __post_init__(self) -> None:
+        super(DataConfig, self).__post_init__()
+        if self.separator == self.quote:
+            raise ConfigError(f"data_config: separator and quote are both {self.quote!r}; give two different signs")
 
 
 UNBOUNDED = 1 << 62

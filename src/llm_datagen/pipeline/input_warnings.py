@@ -31,19 +31,19 @@ def clash_of_ids(run_state: Mapping[str, Any]) -> str | None:
     )
 
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _HEAD_BYTES = 1 << 16
 
 
 def other_separators(run_state: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is odd about inputs in CSV whose only column seems to be several columns."""
     for stream, _ in external_inputs(run_state):
-        columns = _columns_of(stream)
+        columns, codec = _columns_of(stream), stream.codec
         for sign, word in _SEPARATORS.items():
-            if len(columns) == 1 and sign in columns[0]:
+            if len(columns) == 1 and sign in columns[0] and isinstance(codec, CsvCodec):
                 yield (
                     f"{stream.path} has one column, {columns[0]!r}: it seems to be separated by {word}, and CSV is "
-                    "read with commas; write it with commas, or as JSON lines"
+                    f"read with {codec.separator!r}; set data_config separator={sign!r}"
                 )
 
 

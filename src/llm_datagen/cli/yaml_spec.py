@@ -110,7 +110,7 @@ class PipelinePart(_Part):
     input_uri: Text
     output_uri: Text
     pipeline_id: Text = ""
-    log_file: _checking("log_file", _check_log_file) = None
+    log_file: Any = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `UnifiedPipeline` without the operators."""
@@ -127,6 +127,7 @@ PIPELINE = create_model(
     "PipelinePart",
     __base__=PipelinePart,
     operators=(_OPERATORS, ...),
+    log_file=(_checking("log_file", _check_log_file), None),
     default_protocol=(Text, ""),  # its module is imported later
     **_keys({name: each for name, each in settings_in(PipelineSettings).items() if name not in _OTHER_KEYS}),
 )

@@ -74,7 +74,7 @@ def test_what_is_wrong_with_an_operator_is_said_with_its_key(
 
 
 SETTINGS: list[tuple[dict[str, Any], str]] = [
-    ({"input": "x"}, "input: this key is not known; did you mean 'input_uri'?"),
+    ({"inptu_uri": "x"}, "inptu_uri: this key is not known; did you mean 'input_uri'?"),
     ({"streaming": "yes please"}, "streaming: must be True or False, not 'yes please'"),
     ({"on_error": "shrug"}, "on_error: must be one of 'fail', 'skip', 'dead_letter', not 'shrug'"),
     ({"max_errors": -1}, "max_errors: must be a number of rows (such as 100), a share of the rows"),

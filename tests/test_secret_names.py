@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.operators.arguments import NotPlainError, kept_arguments
+from llm_datagen.operators.arguments import NotPlainError, stored_arguments
 from llm_datagen.operators.fingerprint.data import data_part
 from llm_datagen.operators.secret_names import is_secret_name
 
@@ -49,14 +49,14 @@ NONE = [
 def test_a_secret_is_neither_kept_nor_shown(name: str) -> None:
     assert is_secret_name(name)
     with pytest.raises(NotPlainError, match="literally"):
-        kept_arguments(dict, (), {name: "canary"})
+        stored_arguments(dict, (), {name: "canary"})
     assert "4711" not in str(data_part(name, 4711, shows_text=True))
 
 
 @pytest.mark.parametrize("name", NONE)
 def test_other_names_are_kept(name: str) -> None:
     assert not is_secret_name(name)
-    assert kept_arguments(dict, (), {name: "plain"})["with"] == {name: "plain"}
+    assert stored_arguments(dict, (), {name: "plain"})["with"] == {name: "plain"}
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "temperature", "limit", "keys", "n"])
@@ -66,7 +66,7 @@ def test_a_name_that_can_be_no_secrets_is_shown(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sort_key", "api_key_env", "token_limit", "private"])
 def test_a_name_that_may_be_a_secrets_is_kept_and_not_shown(name: str) -> None:
-    kept_arguments(dict, (), {name: "plain"})
+    stored_arguments(dict, (), {name: "plain"})
     assert "4711" not in str(data_part(name, 4711, shows_text=True))
 
 
@@ -83,7 +83,7 @@ def test_a_name_that_may_be_a_secrets_is_kept_and_not_shown(name: str) -> None:
 )
 def test_a_url_with_a_secret_in_its_query_is_not_kept(text: str, is_kept: bool) -> None:
     def kept() -> Any:
-        return kept_arguments(dict, (), {"url": text})
+        return stored_arguments(dict, (), {"url": text})
 
     if is_kept:
         assert kept()["with"] == {"url": text}

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from llm_datagen import NodeFailedError
+from llm_datagen import NodeFailedError, Status, StopRun
 from llm_datagen.cli.execute import _display
 from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import duration, node_line, node_table, one_line, rate
 
-from ..kit.support import Bench, numbered
+from ..kit.support import Bench, eventually, numbered
 from .shell import Shell, Terminal
 
 
@@ -147,6 +147,31 @@ def test_a_resumed_node_counts_on_and_its_rate_is_that_of_this_run() -> None:
     board.on_node_end("a", "n", False, None)
     (view,) = board.views()
     assert (view.status, view.done, view.rate, view.tokens) == ("stopped", 110, 5.0, 12)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("how", ["canceled", "stopped"])
+def test_a_node_that_a_cancel_or_its_operator_ends_is_shown_as_its_run_state_says(
+    bench: Bench, how: str, streaming: bool
+) -> None:
+    bench.give(numbered(50))
+    written: list[str] = []
+    hooks = PlainLines(written.append)
+
+    def ends(row: Any) -> Any:
+        if row["n"] == 20:
+            if how == "stopped":
+                raise StopRun("enough")
+            pipeline.cancel()
+            eventually(lambda: pipeline.status == Status.CANCELING)
+        return row
+
+    pipeline = bench.pipeline([ends, lambda row: row], streaming=streaming, hooks=hooks).create("a")
+    assert pipeline.run().status == how
+    stored = [node["status"] for node in bench.image("a")["nodes"]]
+    assert [view.status for view in hooks.views()] == stored == [how, how]
+    assert [line for line in written if f": {how}, " in line and line.startswith("node_0")]
+    assert not [line for line in written if {"canceled": "stopped", "stopped": "canceled"}[how] in line]
 
 
 def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_not() -> None:

@@ -28,6 +28,7 @@ from llm_datagen import (
     StreamBusyError,
     StreamMissingError,
     UnifiedNode,
+    UnifiedNodePipeline,
     UnifiedPipeline,
     UnknownProtocolError,
     WriterConfig,
@@ -77,7 +78,7 @@ WRONG: list[Any] = [
     ({"operators": [TooManyArguments()]}, "TooManyArguments"),
     ({"operators": [lambda: 1]}, "must take"),
     ({"operators": [lambda a, b, c: 1]}, "must take"),
-    ({"input_uri": "nope://x"}, r"nope:// is not known; known are jsonl://, csv://, memory://, file://"),
+    ({"input_uri": "nope://x"}, r"nope:// is not known; known are jsonl://, csv://, .*memory://, file://"),
     ({"output_uri": "nope://x"}, "nope://"),
     ({"input_uri": ""}, "URI"),
     ({"input_uri": None}, "input_uri is missing"),
@@ -110,6 +111,7 @@ WRONG: list[Any] = [
     ({"writer_config": {"async_mode": "yes"}}, "async_mode"),
     ({"writer_config": {"queue": 1}}, "no setting 'queue'; did you mean 'queue_size'"),
     ({"writer_config": 5}, "writer_config"),
+    ({"batch_by": "parent"}, "no setting 'batch_by'; it is a setting of a node: give it in node_configs="),
 ]
 
 
@@ -140,6 +142,16 @@ def test_a_wrong_value_is_named_at_construction_or_at_create_and_nothing_is_touc
     assert bench.files() == before
     fine.create("a").run()  # the object is none the worse for it
     assert len(lines(bench.output)) == 3
+
+
+def test_a_setting_of_a_node_that_is_given_to_nodes_wired_by_hand_says_where_it_belongs(bench: Bench) -> None:
+    """M3, M31: by the constructor, and by create()."""
+    says = r"no setting 'parallel_size'; it is a setting of a node: give it to UnifiedNode\(…, parallel_size=…\)"
+    node = UnifiedNode("a", 2).bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}").set_operator(same)
+    with pytest.raises(ConfigError, match=says):
+        UnifiedNodePipeline([node], parallel_size=3)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=says):
+        UnifiedNodePipeline([node]).create("a", parallel_size=3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_streams_can_be_made_without_the_factory() -> None:
 def test_an_unknown_protocol_is_an_error_that_lists_the_known_ones(uri: str) -> None:
     """M16: it is a DatagenError and a ValueError."""
     with pytest.raises(
-        UnknownProtocolError, match=r"is not known; known are jsonl://, csv://, json://, text://, memory://, file://"
+        UnknownProtocolError,
+        match="is not known; known are jsonl://, csv://, json://, text://, parquet://, arrow://, memory://, file",
     ) as caught:
         StreamFactory.create(uri)
     assert isinstance(caught.value, DatagenError)
@@ -70,7 +71,7 @@ def test_what_is_no_uri_is_an_error_that_shows_it(uri: Any) -> None:
     assert repr(uri) in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["file://a.parquet", "noextension", "file:///x/.jsonl.gz"])
+@pytest.mark.parametrize("uri", ["file://a.avro", "noextension", "file:///x/.jsonl.gz"])
 def test_an_extension_without_a_format_is_an_error_that_lists_the_known_ones(uri: str) -> None:
     """M16: `file://` goes by extension."""
     with pytest.raises(ConfigError, match=r"names no format; use one of \.jsonl, \.ndjson, \.json, \.csv"):

@@ -187,6 +187,7 @@ class RunState:
             for state in self.node_states.values():
                 if state.status is Status.PENDING:
                     state.end(self._end)
+                    self.tell_progress(state)
         self.save(final=True)
         node_id, failure, error = self.first_failure or ("", None, None)
         return Settled(self.now(), node_id, failure, error)
@@ -221,6 +222,7 @@ class RunState:
             "dead_letters": report.dead_letters,
             "rows_per_second": report.rows_per_second,
             "total_is_exact": report.total_is_exact,
+            "status": report.status,
         }
         tell(
             self._pipeline,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -20,14 +20,15 @@ _PLAIN_WORDS = {
 }
 
 
-def describe(error: ValidationError, model: type[BaseModel]) -> str:
+def describe(error: ValidationError, model: type[BaseModel], elsewhere: Mapping[str, str]) -> str:
     """Return all problems as text: one as a sentence, several as a line each.
 
     Args:
         error: what pydantic found.
         model: the model of the whole file.
+        elsewhere: what to do with keys at its top that belong elsewhere.
     """
-    found = [_sentence(problem, model) for problem in error.errors()]
+    found = [_sentence(problem, model, elsewhere) for problem in error.errors()]
     if len(found) == 1:
         return found[0]
     return f"{len(found)} things are wrong\n" + "\n".join(f"  {line}" for line in found)
@@ -39,21 +40,22 @@ def key_path(keys: Sequence[str | int]) -> str:
     return text.removeprefix(".") or "the file"
 
 
-def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
+def _sentence(problem: ErrorDetails, model: type[BaseModel], elsewhere: Mapping[str, str]) -> str:
     keys = problem["loc"]
     if problem["type"] == "invalid_key" or keys[-1] == "[key]":  # the key itself is wrong, not what it holds
         holder = keys[:-1] if problem["type"] == "invalid_key" else keys[:-2]
         return f"{key_path(holder)}: keys must be text, not {problem['input']!r}"
-    return f"{key_path(keys)}: {_what(problem, model)}"
+    return f"{key_path(keys)}: {_what(problem, model, elsewhere)}"
 
 
-def _what(problem: ErrorDetails, model: type[BaseModel]) -> str:
+def _what(problem: ErrorDetails, model: type[BaseModel], elsewhere: Mapping[str, str]) -> str:
     given = problem["input"]
     match problem["type"]:
         case "extra_forbidden":
             holder = _model_at(model, problem["loc"][:-1])
             known = [field.alias or name for name, field in holder.model_fields.items()] if holder else []
-            return f"this key is not known; {did_you_mean(str(problem['loc'][-1]), known)}"
+            *above, key = problem["loc"]
+            return f"this key is not known; {did_you_mean(str(key), known, None if above else elsewhere)}"
         case "missing":
             return "this key is missing"
         case "model_type" | "model_attributes_type" | "dict_type":

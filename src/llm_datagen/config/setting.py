@@ -66,31 +66,36 @@ def _setting_of(hint: Any) -> Setting:
     return next(each for each in hint.__metadata__ if isinstance(each, Setting))
 
 
-def checked(table: type[T], given: Mapping[str, Any], owner: str) -> T:
+def checked(table: type[T], given: Mapping[str, Any], owner: str, elsewhere: Mapping[str, str] | None = None) -> T:
     """Return all settings of a table, checked: those that are given, and the defaults of the others.
 
     Args:
         table: a TypedDict.
         given: names and values.
         owner: whose settings they are, for errors.
+        elsewhere: what to do with settings that something else has, by name.
 
     Raises:
         ConfigError: when a name is not one of a setting, or a value is wrong.
     """
-    refuse_unknown(table, given, owner)
+    refuse_unknown(table, given, owner, elsewhere)
     settings = settings_in(table)
     return cast(T, {name: each.check(name, given.get(name, each.default)) for name, each in settings.items()})
 
 
-def refuse_unknown(table: type, given: Mapping[str, Any], owner: str) -> None:
-    """Raise a ConfigError when a name is not one of a setting; it says which one is near, or all."""
-    _refuse_unknown(settings_in(table), given, owner)
+def refuse_unknown(
+    table: type, given: Mapping[str, Any], owner: str, elsewhere: Mapping[str, str] | None = None
+) -> None:
+    """Raise a ConfigError when a name is not one of a setting; it says which is near, or all, or what to do."""
+    _refuse_unknown(settings_in(table), given, owner, elsewhere)
 
 
-def _refuse_unknown(known: Collection[str], given: Mapping[str, Any], owner: str) -> None:
+def _refuse_unknown(
+    known: Collection[str], given: Mapping[str, Any], owner: str, elsewhere: Mapping[str, str] | None = None
+) -> None:
     for name in given:
         if name not in known:
-            raise ConfigError(f"{owner} has no setting {name!r}; {did_you_mean(str(name), known)}")
+            raise ConfigError(f"{owner} has no setting {name!r}; {did_you_mean(str(name), known, elsewhere)}")
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

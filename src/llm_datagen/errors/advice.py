@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 _typing = [0]
 
@@ -29,8 +29,16 @@ def advice(called: str, typed: str) -> str:
     return typed if _typing[0] else called
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint at what was meant: the nearest of the known names, or all of them."""
+def did_you_mean(name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
+    """Return a hint at what was meant: the nearest of the known names, or all of them.
+
+    Args:
+        name: what is not known.
+        known: what is.
+        elsewhere: what to do with a name that is known, but elsewhere.
+    """
+    if elsewhere and name in elsewhere:
+        return elsewhere[name]
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:

@@ -26,7 +26,7 @@ class NotPlainError(Exception):
     """Raised when an argument cannot be stored; the text says which and why."""
 
 
-def kept_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def stored_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a class or a function as plain data: ``args`` and ``with``.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.config import BatchBy
-from llm_datagen.operators.arguments import NotPlainError, kept_arguments
+from llm_datagen.operators.arguments import NotPlainError, stored_arguments
 from llm_datagen.operators.fingerprint import parts_of
 from llm_datagen.operators.protocols import INodeContext
 
@@ -56,7 +56,7 @@ class BaseOperator:
                 raise TypeError(f"{cls.__name__}() takes no arguments")
             self = super().__new__(cls)
             try:
-                made_with = kept_arguments(cls, args, kwargs)
+                made_with = stored_arguments(cls, args, kwargs)
             except NotPlainError as reason:
                 made_with = str(reason)
             object.__setattr__(self, "_made_with", made_with)

@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import advice, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
-from llm_datagen.operators.arguments import NotPlainError, given_arguments, kept_arguments
+from llm_datagen.operators.arguments import NotPlainError, given_arguments, stored_arguments
 from llm_datagen.operators.import_path import load, name_of
 
 _USED = "_used_as"
@@ -65,7 +65,7 @@ def _of_function(operator: FunctionOperator) -> dict[str, Any]:
     kwargs: dict[str, Any] = {}
     while isinstance(func, functools.partial):
         func, args, kwargs = func.func, (*func.args, *args), {**func.keywords, **kwargs}
-    return {"use": _use_of(func), **kept_arguments(func, args, kwargs), "batch": operator.batch}
+    return {"use": _use_of(func), **stored_arguments(func, args, kwargs), "batch": operator.batch}
 
 
 def _of_object(operator: Any) -> dict[str, Any]:

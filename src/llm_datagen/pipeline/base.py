@@ -16,7 +16,6 @@ from llm_datagen.messages import Resume
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.pipeline.blueprint import nodes_of
-from llm_datagen.pipeline.kept import KeptPipeline
 from llm_datagen.pipeline.opening import open_nodes
 from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
 from llm_datagen.pipeline.rerun import finish
@@ -25,13 +24,14 @@ from llm_datagen.pipeline.run import Run
 from llm_datagen.pipeline.runners import run_beside, run_during, run_in_foreground
 from llm_datagen.pipeline.spool import print_output
 from llm_datagen.pipeline.stored import StoredRun
+from llm_datagen.pipeline.stored_pipeline import StoredPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import PipelineStatus, RunReport, Status
 
 
-class BasePipeline(KeptPipeline):
+class BasePipeline(StoredPipeline):
     """A pipeline that can be run: from the run state to the report."""
 
     def run(self, *, progress: Progress = "auto") -> RunReport:

@@ -20,7 +20,7 @@ from llm_datagen.executors.process.pickling import check_operator
 from llm_datagen.operators import FunctionOperator, Operator, as_operator, batch_by_of, operator_name
 from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
-from llm_datagen.pipeline.run_files import Joint
+from llm_datagen.pipeline.run_files import NodeFiles
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import FileStream, MergedStream, Source, Span, Stream, StreamFactory
 from llm_datagen.streams.ids import RootNames
@@ -171,13 +171,13 @@ class Binding:
         return self._operator
 
     @property
-    def joint(self) -> Joint:
-        """What it is joined to, for a look at all paths of a run.
+    def node_files(self) -> NodeFiles:
+        """What it reads and writes, for a check of all paths of a run.
 
         Raises:
             ConfigError: when no streams were bound, or no operator was set.
         """
-        return Joint(self.node_id, self.input, self.output, self.operator)
+        return NodeFiles(self.node_id, self.input, self.output, self.operator)
 
     @property
     def input(self) -> Source:

@@ -21,7 +21,7 @@ from llm_datagen.pipeline.line_settings import as_plain, pipeline_settings
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, run_state_of_nodes
 from llm_datagen.pipeline.operator_changes import Entry
-from llm_datagen.pipeline.run import Note, Run
+from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.spool import copy_input, is_copied
 from llm_datagen.runs.id_stripper import id_strippers_of
@@ -57,7 +57,7 @@ class Blueprint(Protocol):
         The nodes are ``run_state["nodes"]`` itself when the code has the same steps.
         """
 
-    def ignored(self, run_state: dict[str, Any]) -> list[Note]:
+    def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return what the code gives, and a resume does not use."""
 
     def note_run(self, run: Run) -> None:
@@ -122,7 +122,7 @@ class LineBlueprint:
         operators = self.operators(run_state)
         return line_of(self.settings, self.node_configs, run_state, operators), operators
 
-    def ignored(self, run_state: dict[str, Any]) -> list[Note]:
+    def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return the paths and settings that a resume does not use."""
         settings = self.settings
         return [
@@ -185,7 +185,7 @@ class GraphBlueprint:
             entries = run_state["nodes"]
         return entries, [given[entry["node_id"]] for entry in entries]
 
-    def ignored(self, run_state: dict[str, Any]) -> list[Note]:
+    def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return the streams and settings that a resume does not use."""
         return [
             *ignored_uris(self.nodes, run_state),

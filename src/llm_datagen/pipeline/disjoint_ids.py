@@ -16,7 +16,7 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.streams import MergedStream, Place
 
 
-def settle_merges(nodes: Sequence[UnifiedNode]) -> None:
+def choose_merge_ids(nodes: Sequence[UnifiedNode]) -> None:
     """Decide of each node that merges how its rows are named, and which of its inputs are read as they are.
 
     Args:

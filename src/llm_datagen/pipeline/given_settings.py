@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import Parameter, signature
 from typing import Any, TypeVar, cast, get_type_hints
@@ -12,11 +12,12 @@ from llm_datagen.config import refuse_unknown, settings_in
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
-def takes_settings(table: type) -> Callable[[Init], Init]:
+def takes_settings(table: type, elsewhere: Mapping[str, str] | None = None) -> Callable[[Init], Init]:
     """Let a constructor take the settings of a table: some as arguments of its own, the others as ``**options``.
 
     Before its body, the object has `given`: what the caller gives, by name. One that is given its default is told from
-    one that is not given. A name that is no setting is refused by a ConfigError. `help` and completion show all.
+    one that is not given. A name that is no setting is refused by a ConfigError, which for those
+    in `elsewhere` says what to do. `help` and completion show all.
     """
 
     def decorated(init: Init) -> Init:
@@ -25,7 +26,8 @@ def takes_settings(table: type) -> Callable[[Init], Init]:
 
         @wraps(init)
         def taking(self: Any, *args: Any, **kwargs: Any) -> None:
-            refuse_unknown(table, {name: kwargs[name] for name in kwargs if name not in names}, type(self).__name__)
+            others = {name: value for name, value in kwargs.items() if name not in names}
+            refuse_unknown(table, others, type(self).__name__, elsewhere)
             self.given = {**dict(zip(names[1:], args, strict=False)), **kwargs}
             init(self, *args, **kwargs)
 

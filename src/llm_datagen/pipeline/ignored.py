@@ -12,7 +12,7 @@ from llm_datagen.config import (
     plain,
 )
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.run import Note
+from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.streams import MergedStream, StreamFactory
@@ -33,7 +33,7 @@ _WAYS = (
 """Settings of a run that can be changed, and how."""
 
 
-def ignored_ends(input_uri: str | None, output_uri: str | None, run_state: Mapping[str, Any]) -> list[Note]:
+def ignored_ends(input_uri: str | None, output_uri: str | None, run_state: Mapping[str, Any]) -> list[StartNotice]:
     """Return which of the two ends of a line the code gives otherwise than its run state has them."""
     ignored = []
     ends = (("input_uri", input_uri, run_state["nodes"][0]), ("output_uri", output_uri, run_state["nodes"][-1]))
@@ -46,7 +46,7 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, run_state: Mappi
 
 def ignored_settings(
     settings: Mapping[str, Any], defaults: Mapping[str, Any], given: Mapping[str, Any], run_state: Mapping[str, Any]
-) -> list[Note]:
+) -> list[StartNotice]:
     """Return which settings the code gives otherwise than the run state has them.
 
     Args:
@@ -71,7 +71,7 @@ def ignored_settings(
     return _unused(f"run {run_state['pipeline_id']!r}", run_state["nodes"][0]["node_id"], ignored, used)
 
 
-def ignored_node_settings(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[Note]:
+def ignored_node_settings(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[StartNotice]:
     """Return which settings of nodes the code gives otherwise than the run state of nodes wired by hand has them."""
     entries = {entry["node_id"]: _flat(entry) for entry in run_state["nodes"]}
     notes = []
@@ -90,7 +90,7 @@ def ignored_node_settings(given: Sequence[UnifiedNode], run_state: Mapping[str, 
 
 def ignored_node_configs(
     configs: Sequence[NodeConfig | Mapping[str, Any] | None], run_state: Mapping[str, Any]
-) -> list[Note]:
+) -> list[StartNotice]:
     """Return what the code's `node_configs` give otherwise than the run state of a line has it."""
     notes = []
     for config, entry in zip(configs, run_state["nodes"], strict=False):
@@ -128,7 +128,7 @@ def _usual_of_nodes() -> dict[str, Any]:
     return plain(checked(NodeAloneSettings, {}, "UnifiedNode"))
 
 
-def _unused(who: str, node_id: str, ignored: Mapping[str, Any], used: Mapping[str, Any]) -> list[Note]:
+def _unused(who: str, node_id: str, ignored: Mapping[str, Any], used: Mapping[str, Any]) -> list[StartNotice]:
     if not ignored:
         return []
     ways = "".join(f". {way}" for names, way in _WAYS if names & set(ignored))
@@ -137,7 +137,7 @@ def _unused(who: str, node_id: str, ignored: Mapping[str, Any], used: Mapping[st
         f"run state says; the code gives {', '.join(f'{name}={value!r}' for name, value in ignored.items())}, which is "
         f"not used: a resume takes its settings from the run state{ways}. For other ones, create another run"
     )
-    return [Note(node_id, text)]
+    return [StartNotice(node_id, text)]
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def ignored_uris(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[Note]:
+def ignored_uris(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[StartNotice]:
     """Return the streams of nodes that the code wires otherwise than the run state has them."""
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
     ignored = []
@@ -175,12 +175,12 @@ def _are_same_place(uri: str, other: str) -> bool:
     return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places
 
 
-def _ignored(run_state: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> Note:
+def _ignored(run_state: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> StartNotice:
     text = (
         f"run {run_state['pipeline_id']!r} goes on with {name}={entry[name]!r}, as its run state says; the code gives "
         f"{given!r}, which is not used: a resume takes its paths from the run state. For other ones, create another run"
     )
-    return Note(entry["node_id"], text)
+    return StartNotice(entry["node_id"], text)
 
 
 def _names_in(settings: Mapping[str, Any]) -> frozenset[str]:

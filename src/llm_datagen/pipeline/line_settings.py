@@ -10,6 +10,7 @@ from llm_datagen.config import checked, plain
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.settings import PipelineSettings, extension_of
+from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
 from llm_datagen.streams.ids import TEXT_PREFIX
 
 _NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file", "input"}
@@ -21,7 +22,7 @@ def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") 
     Raises:
         ConfigError: on a name that is not one of a setting, a wrong value, or two that do not go together.
     """
-    settings = checked(PipelineSettings, given, owner)
+    settings = checked(PipelineSettings, given, owner, IN_NODE_CONFIGS)
     if settings["id_prefix"] is not None and settings["id_scheme"] != "text":
         raise ConfigError(f'id_prefix={settings["id_prefix"]!r} needs id_scheme="text", not {settings["id_scheme"]!r}')
     if settings["id_column"] is not None and not settings["keep_ids"]:

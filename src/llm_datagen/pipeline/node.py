@@ -135,7 +135,7 @@ class UnifiedNode(Binding):
         return self
 
     def _check_alone(self) -> None:
-        check_layout([self.joint], self._log_file, None)
+        check_layout([self.node_files], self._log_file, None)
         self.check()
 
     def _refuse_several(self) -> None:

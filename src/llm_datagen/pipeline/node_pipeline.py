@@ -1,4 +1,4 @@
-"""Pipelines of nodes that were wired by hand: one of the two faces that users hold."""
+"""Pipelines of nodes that were wired by hand: one of the two classes that users hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Self, Unpack
 from llm_datagen.config import IfExists, OnChange, checked
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.blueprint import GraphBlueprint
-from llm_datagen.pipeline.disjoint_ids import settle_merges
+from llm_datagen.pipeline.disjoint_ids import choose_merge_ids
 from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import NodePipelineOptions
+from llm_datagen.pipeline.settings_elsewhere import IN_NODES
 from llm_datagen.pipeline.topology import check_topology, in_reading_order
 
 
@@ -32,12 +33,12 @@ class UnifiedNodePipeline(BasePipeline):
 
     _code: GraphBlueprint
 
-    @takes_settings(NodePipelineOptions)
+    @takes_settings(NodePipelineOptions, IN_NODES)
     def __init__(self, nodes: Sequence[UnifiedNode], **options: Unpack[NodePipelineOptions]) -> None:
         parts = [part for node in nodes for part in node.parts()]
         check_topology(parts)
         ordered = in_reading_order(parts)
-        settle_merges(ordered)
+        choose_merge_ids(ordered)
         settings = checked(NodePipelineOptions, options, "UnifiedNodePipeline")
         super().__init__(GraphBlueprint(nodes=ordered, streaming=settings["streaming"], given=self.given), settings)
 
@@ -68,7 +69,8 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
-        settings = checked(NodePipelineOptions, {"streaming": self._code.streaming, **overrides}, "create()")
+        given = {"streaming": self._code.streaming, **overrides}
+        settings = checked(NodePipelineOptions, given, "create()", IN_NODES)
         graph = replace(self._code, streaming=settings["streaming"], given={**self._code.given, **overrides})
         self._create(graph, overrides, pipeline_id, if_exists, on_change)
         return self

@@ -8,7 +8,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.resume_checks import check_nodes
-from llm_datagen.pipeline.run_files import kept_paths
+from llm_datagen.pipeline.run_files import side_files
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import Status
@@ -23,10 +23,10 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     run_state, nodes = stored.state, stored.nodes
     edit = compare(run_state, run_state["nodes"], [node.operator for node in nodes])
     edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
-    joints = [node.joint for node in nodes]
-    check_layout(joints, log_file, stored.folder)
+    node_files = [node.node_files for node in nodes]
+    check_layout(node_files, log_file, stored.folder)
     check_nodes(nodes, run_state)
-    run_state["files"] = kept_paths(joints, log_file)
+    run_state["files"] = side_files(node_files, log_file)
     if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in nodes):
         stored.save()  # its input has grown since: seals are taken off now
     plans = []

@@ -18,7 +18,7 @@ from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarni
 from llm_datagen.errors.escape import listed
 from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
 from llm_datagen.pipeline.change_refusal import refusal
-from llm_datagen.pipeline.run import Note
+from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.id_stripper import is_id_stripper
@@ -150,11 +150,11 @@ class Edit:
         new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
         return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
 
-    def notes(self, on_change: OnChange) -> list[Note]:
+    def notes(self, on_change: OnChange) -> list[StartNotice]:
         """Return what is to be told of the changes when they were settled."""
         done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
         notes = [
-            Note(
+            StartNotice(
                 node_id,
                 f"the operator changed since rows were made ({listed(self.shown[node_id], PARTS_SHOWN)}); {done}",
                 parts,
@@ -163,7 +163,7 @@ class Edit:
         ]
         if on_change == "rerun":
             notes += [
-                Note(
+                StartNotice(
                     node_id,
                     f"{old.rows:,} rows are of an earlier version of the operator: the edit was accepted then "
                     f"({listed(old.parts, PARTS_SHOWN)}); done again",
@@ -173,15 +173,15 @@ class Edit:
                 if node_id not in self.changes
             ]
             if not notes:
-                notes.append(Note(self.entries[0]["node_id"], NOTHING_AGAIN))
+                notes.append(StartNotice(self.entries[0]["node_id"], NOTHING_AGAIN))
         return notes + self._unchecked_notes()
 
-    def _unchecked_notes(self) -> list[Note]:
+    def _unchecked_notes(self) -> list[StartNotice]:
         text = "this run was made by a version without fingerprints: whether the operator changed is not known"
         return [
-            *(Note(node_id, text, []) for node_id in self.unchecked),
+            *(StartNotice(node_id, text, []) for node_id in self.unchecked),
             *(
-                Note(
+                StartNotice(
                     node_id,
                     f"of the operator, {listed(parts, PARTS_SHOWN)} cannot be read (it raises), so whether it changed "
                     "is not known; give the operator a `version` or a method `fingerprint`",

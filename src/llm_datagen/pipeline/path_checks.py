@@ -16,7 +16,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.output_owners import check_unclaimed, local_place, owner_of
 from llm_datagen.pipeline.run_files import (
-    Joint,
+    NodeFiles,
     Use,
     besides_streams,
     inputs_of,
@@ -36,11 +36,11 @@ _HEAD_BYTES = 1 << 16
 """How much of a log is looked at."""
 
 
-def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | None) -> None:
+def check_layout(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder | None) -> None:
     """Check that no two paths of a run are one file, and that none is a file of another run's. Nothing is touched.
 
     Args:
-        joints: the nodes.
+        nodes: the nodes.
         log_file: the platform log, as it was given.
         folder: where the run's state is kept; None when it has none.
 
@@ -49,43 +49,43 @@ def check_layout(joints: Iterable[Joint], log_file: Any, folder: RunFolder | Non
         StreamExistsError: when an output lies where another run keeps its files.
         StreamError, DiskError: when an output cannot be written where it lies, or an input cannot be read.
     """
-    joints = list(joints)
-    for joint in joints:
-        joint.output.check_path()
-        check_neighbours(joint.output)
-    for stream in inputs_of(joints):
+    nodes = list(nodes)
+    for node in nodes:
+        node.output.check_path()
+        check_neighbours(node.output)
+    for stream in inputs_of(nodes):
         stream.check_source()
-    uses = [*of_streams(joints), *of_operators(joints), *of_folder(folder)]
+    uses = [*of_streams(nodes), *of_operators(nodes), *of_folder(folder)]
     uses += of_log(log_file, uses)
-    look = _Look()
+    paths = PathCache()
     if folder is not None:
-        _refuse_other_runs(uses, folder, look)
-    _refuse_shared(uses, look)
-    _refuse_streams_of_others(besides_streams(joints, log_file), folder)
+        _refuse_other_runs(uses, folder, paths)
+    _refuse_shared(uses, paths)
+    _refuse_streams_of_others(besides_streams(nodes, log_file), folder)
     _refuse_other_data(log_file)
 
 
-def check_claims(joints: Iterable[Joint], log_file: Any, folder: RunFolder) -> None:
+def check_claims(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder) -> None:
     """Check that a new run writes nowhere where another one of its folder writes, or is to write.
 
     Raises:
         PipelineExistsError: naming the other run and the path.
     """
-    check_unclaimed(places_written(list(joints), log_file), folder)
+    check_unclaimed(places_written(list(nodes), log_file), folder)
 
 
 # Whether it fits.
 
 
-def _refuse_shared(uses: list[Use], look: _Look) -> None:
+def _refuse_shared(uses: list[Use], paths: PathCache) -> None:
     known: dict[Any, Use] = {}
     for use in uses:
-        for key in look.keys(use):
+        for key in paths.keys(use):
             other = known.setdefault(key, use)
             if other.what != use.what:
                 raise _clash(other, use)
     for use in uses:
-        for folder in look.parents(look.real(use.path)) if use.is_local else ():
+        for folder in paths.parents(paths.real(use.path)) if use.is_local else ():
             other = known.get(("path", folder), use)
             if other is not use:
                 raise ConfigError(f"{other.path} would be {other.what}, and the folder of {use.path}; {_CHOOSE}")
@@ -103,11 +103,11 @@ def _clash(one: Use, other: Use) -> ConfigError:
     )
 
 
-def _refuse_other_runs(uses: list[Use], folder: RunFolder, look: _Look) -> None:
+def _refuse_other_runs(uses: list[Use], folder: RunFolder, paths: PathCache) -> None:
     """Check that nothing lies where the results folder keeps what belongs to another run."""
-    results = os.path.join(look.real(str(folder.path.parent)), "")  # noqa: PTH118 - with a separator at its end
+    results = os.path.join(paths.real(str(folder.path.parent)), "")  # noqa: PTH118 - with a separator at its end
     for use in uses:
-        path = look.real(use.path) if use.is_local else ""
+        path = paths.real(use.path) if use.is_local else ""
         if not path.startswith(results):
             continue
         run, _, inside = path.removeprefix(results).partition(os.sep)
@@ -143,7 +143,7 @@ def _refuse_streams_of_others(uses: Iterable[Use], folder: RunFolder | None) -> 
             raise ConfigError(f"{use.path} would be {use.what}, and is the {what} of {whose}{stream}; {_CHOOSE}")
 
 
-class _Look:
+class PathCache:
     """What the file system says of paths, for one check: asked once of each folder, as most paths lie in a few."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pipelines of operators in a line: one of the two faces that users hold."""
+"""Pipelines of operators in a line: one of the two classes that users hold."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.line_settings import pipeline_settings
 from llm_datagen.pipeline.node_entries import UNKNOWN_ID
 from llm_datagen.pipeline.settings import PipelineOptions, PipelineOverrides, PipelineSettings
+from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
 
@@ -41,7 +42,7 @@ class UnifiedPipeline(BasePipeline):
 
     _code: LineBlueprint
 
-    @takes_settings(PipelineSettings)
+    @takes_settings(PipelineSettings, IN_NODE_CONFIGS)
     def __init__(
         self,
         operators: Sequence[Operator] | None = None,

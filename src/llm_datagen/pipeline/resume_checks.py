@@ -21,7 +21,7 @@ from llm_datagen.errors import (
 )
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.run import Note
+from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
@@ -66,7 +66,7 @@ def change_policy(run_state: dict[str, Any], on_error: OnError | None, max_error
         change_settings(entry, {"on_error": on_error or entry["on_error"], "max_errors": max_errors})
 
 
-def change_pace(run_state: dict[str, Any], parallel_size: int | None, rate: float | None) -> None:
+def change_limits(run_state: dict[str, Any], parallel_size: int | None, rate: float | None) -> None:
     """Write into a run state how many calls each node makes from now on, as `Reconfigure` does while a run goes on.
 
     Raises:
@@ -94,7 +94,7 @@ def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> N
         node.check()
 
 
-def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[Note]:
+def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[StartNotice]:
     """Return what is to be told of inputs that were edited since all of them was done: nobody reads them again."""
     notes = []
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
@@ -110,20 +110,22 @@ def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
                 f"{shown} was edited or shortened since its rows were done; they stay as they are. To do "
                 "them anew, start afresh: overwrite the run"
             )
-            notes.append(Note(node.node_id, text))
+            notes.append(StartNotice(node.node_id, text))
         except (DatagenError, OSError):
             continue
     return notes
 
 
-def added_since(nodes: Sequence[UnifiedNode]) -> list[Note]:
+def added_since(nodes: Sequence[UnifiedNode]) -> list[StartNotice]:
     """Return what is to be told of files that have come into the folders and patterns which nodes read.
 
     `check_nodes` comes first: it looks for them.
     """
     sets = ((node, stream) for node in nodes for stream in streams_of(node.input) if isinstance(stream, FileSet))
     return [
-        Note(node.node_id, f"{stream.shown}: {shown_names(stream.added)} came since the run began, and are read last")
+        StartNotice(
+            node.node_id, f"{stream.shown}: {shown_names(stream.added)} came since the run began, and are read last"
+        )
         for node, stream in sets
         if stream.added
     ]

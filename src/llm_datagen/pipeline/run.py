@@ -1,4 +1,4 @@
-"""A run: plans become actors, actors become a report. What all faces share."""
+"""A run: plans become actors, actors become a report. What the runs of all classes share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llm_datagen.errors.advice import advice
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
-from llm_datagen.pipeline.warnings import StateHeard
+from llm_datagen.pipeline.warnings import OwnStateWarnings
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.lock import whoami
@@ -41,7 +41,7 @@ SLICE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class StartNotice:
     """Something that is told of a node when the run begins: in the log, and to the hooks.
 
     Attributes:
@@ -80,7 +80,7 @@ class Run:
         run_state: dict[str, Any],
         hooks: IPipelineHooks | None,
         log: PlatformLog,
-        notes: Sequence[Note] = (),
+        notes: Sequence[StartNotice] = (),
     ) -> None:
         self._plans = plans
         self._notes = notes
@@ -92,7 +92,7 @@ class Run:
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
         self._hooks: HookDispatcher | None = None
-        self._state = StateHeard()
+        self._state = OwnStateWarnings()
         self._refs: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
         self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}

@@ -40,8 +40,8 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Joint:
-    """How a node is joined to the world.
+class NodeFiles:
+    """What a node reads and writes.
 
     Attributes:
         node_id: the node.
@@ -56,35 +56,35 @@ class Joint:
     operator: Any
 
 
-def kept_paths(joints: Iterable[Joint], log_file: Any) -> dict[str, str]:
+def side_files(nodes: Iterable[NodeFiles], log_file: Any) -> dict[str, str]:
     """Return the files of a run besides its streams and its folder, by paths without links, with what each is."""
-    uses = [*besides_streams(list(joints), log_file), *_of_rotation(log_file)]
+    uses = [*besides_streams(list(nodes), log_file), *_of_rotation(log_file)]
     return {os.path.realpath(use.path): use.what for use in uses}
 
 
-def places_written(joints: Iterable[Joint], log_file: Any) -> dict[Place, str]:
+def places_written(nodes: Iterable[NodeFiles], log_file: Any) -> dict[Place, str]:
     """Return the places that a run writes outside its folder, with what lies there."""
-    joints = list(joints)
-    written = {local_place(path): what for path, what in kept_paths(joints, log_file).items()}
-    for joint in joints:
-        written.update(places_of(joint.output, f"the output of {joint.node_id}"))
+    nodes = list(nodes)
+    written = {local_place(path): what for path, what in side_files(nodes, log_file).items()}
+    for node in nodes:
+        written.update(places_of(node.output, f"the output of {node.node_id}"))
     return written
 
 
-def of_streams(joints: list[Joint]) -> Iterator[Use]:
+def of_streams(nodes: list[NodeFiles]) -> Iterator[Use]:
     """Yield the files of the streams that are written, and of those that are read."""
-    for joint in joints:
-        yield from _files_of(joint.output, f"the output of {joint.node_id}", with_dead_letters=True)
-    for stream in inputs_of(joints):
+    for node in nodes:
+        yield from _files_of(node.output, f"the output of {node.node_id}", with_dead_letters=True)
+    for stream in inputs_of(nodes):
         yield from _files_of(stream, "the input", with_dead_letters=False)
 
 
-def inputs_of(joints: list[Joint]) -> list[Stream]:
+def inputs_of(nodes: list[NodeFiles]) -> list[Stream]:
     """Return the streams that are read, and written by no node: each once."""
-    written = {joint.output.place for joint in joints}
+    written = {node.output.place for node in nodes}
     found: dict[Place, Stream] = {}
-    for joint in joints:
-        for stream in streams_of(joint.input):
+    for node in nodes:
+        for stream in streams_of(node.input):
             if stream.place not in written:
                 found.setdefault(stream.place, stream)
     return list(found.values())
@@ -105,17 +105,17 @@ def _files_of(stream: Stream, what: str, *, with_dead_letters: bool) -> Iterator
                 yield use(f"{stream.path}{ending}.tmp", f"the {beside} of {what}, half written")
 
 
-def of_operators(joints: list[Joint]) -> Iterator[Use]:
+def of_operators(nodes: list[NodeFiles]) -> Iterator[Use]:
     """Yield the files that operators keep for themselves."""
-    for joint in joints:
-        for what, path in kept_files(joint.operator).items():
+    for node in nodes:
+        for what, path in kept_files(node.operator).items():
             for ending in _SQLITE:
                 yield Use(f"{check_path(what, path)}{ending}", f"the {what} of an operator")
 
 
-def besides_streams(joints: list[Joint], log_file: Any) -> list[Use]:
+def besides_streams(nodes: list[NodeFiles], log_file: Any) -> list[Use]:
     """Return the files of a run that are neither streams nor in its folder, as far as they are there."""
-    return [*of_operators(joints), *of_log(log_file, [])]
+    return [*of_operators(nodes), *of_log(log_file, [])]
 
 
 def of_log(log_file: Any, others: list[Use]) -> Iterator[Use]:

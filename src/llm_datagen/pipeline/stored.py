@@ -20,7 +20,7 @@ from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import edits_unread, ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
-from llm_datagen.pipeline.id_column import clash_of_ids, other_separators
+from llm_datagen.pipeline.input_warnings import clash_of_ids, other_separators
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import Reset, compare
@@ -29,15 +29,15 @@ from llm_datagen.pipeline.path_checks import check_claims, check_layout
 from llm_datagen.pipeline.rerun import check_reset, finish
 from llm_datagen.pipeline.resume_checks import (
     added_since,
-    change_pace,
+    change_limits,
     change_policy,
     check_nodes,
     count_again,
     edited_since,
     is_untouched,
 )
-from llm_datagen.pipeline.run import Note
-from llm_datagen.pipeline.run_files import kept_paths
+from llm_datagen.pipeline.run import StartNotice
+from llm_datagen.pipeline.run_files import side_files
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs import RunFolder
@@ -61,7 +61,7 @@ class StoredRun:
     folder: RunFolder
     state: dict[str, Any]
     nodes: list[UnifiedNode]
-    notes: Sequence[Note] = ()
+    notes: Sequence[StartNotice] = ()
 
     def save(self, *, is_complete: bool = True) -> None:
         """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
@@ -97,8 +97,8 @@ class RunLifecycle:
         check_topology(nodes)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
-        joints = [node.joint for node in nodes]
-        check_layout(joints, self.log_file, folder)
+        node_files = [node.node_files for node in nodes]
+        check_layout(node_files, self.log_file, folder)
         folder.lock.acquire()
         try:
             old = _old_run_state(folder, if_exists)
@@ -116,20 +116,20 @@ class RunLifecycle:
                 if node.output.exists():
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
-                check_claims(joints, self.log_file, folder)
-            run_state["files"] = kept_paths(joints, self.log_file)
+                check_claims(node_files, self.log_file, folder)
+            run_state["files"] = side_files(node_files, self.log_file)
             if self.blueprint.copy_input(run_state):
                 clash = clash_of_ids(run_state)
             folder.save(run_state)
         finally:
             folder.lock.release()
             folder.remove_if_unused()
-        notes = [Note(nodes[0].node_id, text) for text in other_separators(run_state)]
+        notes = [StartNotice(nodes[0].node_id, text) for text in other_separators(run_state)]
         for note in notes:
             warn(note.text, InputWarning)
         if clash is not None:
             warn(clash, OperatorWarning)
-            notes.append(Note(nodes[-1].node_id, clash))
+            notes.append(StartNotice(nodes[-1].node_id, clash))
         return StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
 
     def resume(
@@ -146,7 +146,7 @@ class RunLifecycle:
         """Make a run ready to go on where it stopped; see `BasePipeline.resume`."""
         with self._locked(pipeline_id) as (folder, run_state):
             change_policy(run_state, on_error, max_errors)
-            change_pace(run_state, parallel_size, rate)
+            change_limits(run_state, parallel_size, rate)
             return self._resume(folder, run_state, verify=verify, on_change=on_change)
 
     def replay(self, pipeline_id: str, *, on_change: OnChange) -> StoredRun:
@@ -190,15 +190,15 @@ class RunLifecycle:
         if edit.is_redrawn:
             check_topology(nodes)
         kept = nodes if reset is None else self._as_they_lie(run_state, reset)
-        joints = [node.joint for node in nodes]
-        check_layout(joints, self.log_file, folder)
+        node_files = [node.node_files for node in nodes]
+        check_layout(node_files, self.log_file, folder)
         if verify == "full":
             for node in kept:
                 node.output.verify()
         check_nodes(kept, run_state)
         if reset is not None:
             check_reset(reset, nodes, folder)
-        run_state["files"] = kept_paths(joints, self.log_file)
+        run_state["files"] = side_files(node_files, self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
         changed = edited_since(kept, run_state) + added_since(kept)

@@ -21,7 +21,7 @@ def warn(text: str, category: type[Warning]) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
-class StateHeard:
+class OwnStateWarnings:
     """Hears of operators that have changed data of their own between calls. Told by the pipeline's actor."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.streams import FileStream, StreamFactory
-from llm_datagen.streams.formats.without_ids import CodecWithoutIds, KeepingCodec
+from llm_datagen.streams.formats.without_ids import CodecWithoutIds, ReservedColumnCodec
 
 ID_STRIPPER = "export"
 """The id of the node that copies, and the identity of its operator. Run states have it, so it stays what it was."""
@@ -93,5 +93,5 @@ def codec_of(entry: Mapping[str, Any], codec: Any) -> Any:
     """Return the codec that a node of a run state writes its output with, given that of the stream."""
     if is_id_stripper(entry):
         return CodecWithoutIds(codec, entry["id_column"])
-    kept_free = entry.get("kept_free")
-    return codec if kept_free is None else KeepingCodec(codec, kept_free)
+    reserved = entry.get("kept_free")
+    return codec if reserved is None else ReservedColumnCodec(codec, reserved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
@@ -16,14 +17,24 @@ from llm_datagen.streams.file_streams import (
     MemoryStream,
     TextStream,
 )
+from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
+from llm_datagen.streams.inputs.parquet import ParquetStream
+from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.stream import Stream
 
-_MAY_BE_COMPRESSED = frozenset({FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream})
-_MAY_BE_MANY = frozenset({FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream})
+_MAY_BE_COMPRESSED: frozenset[type[Stream]] = frozenset(
+    {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
+)
+_MAY_BE_MANY = _MAY_BE_COMPRESSED | {ParquetStream, ArrowStream}
+_TABLES: dict[str, type[Stream]] = {
+    ".parquet": ParquetStream,
+    ".arrow": ArrowStream,
+    ".feather": ArrowStream,
+}
 
 
 class StreamFactory:
@@ -37,6 +48,8 @@ class StreamFactory:
         "csv": CsvStream,
         "json": JsonArrayStream,
         "text": TextStream,
+        "parquet": ParquetStream,
+        "arrow": ArrowStream,
         "memory": MemoryStream,
         "file": FileStream,
     }
@@ -101,7 +114,7 @@ class StreamFactory:
         """
         if isinstance(uri, str) and uri.startswith(PROTOCOL):
             return MergedStream(uri, cls.create)
-        if cls.stream_class(uri) in _MAY_BE_MANY and is_file_set(uri.partition("://")[2] or uri):
+        if cls.stream_class(uri) in _MAY_BE_MANY and is_file_set(without_columns(uri.partition("://")[2] or uri)):
             return FileSet(uri, cls.create)
         return cls.create(uri)
 
@@ -114,6 +127,8 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
+        if found is FileStream:
+            found = _TABLES.get(PurePath(without_columns(uri)).suffix.lower(), found)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):
             return CompressedStream(uri, getattr(found, "codec", None))
         return found(uri)

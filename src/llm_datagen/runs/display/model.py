@@ -12,7 +12,7 @@ from typing import Any
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.tables import one_line, rows_in_words
 from llm_datagen.runs.hooks import DefaultPipelineHooks
-from llm_datagen.runs.status import Status
+from llm_datagen.runs.status import ENDED, Status
 from llm_datagen.runs.usage import cost_of
 
 RATE_SECONDS = 15.0
@@ -29,6 +29,8 @@ class _Entry:
     started: float | None = None
     first: int = 0
     """Rows that were done when it started."""
+    told: str = ""
+    """Its status by the last report of its progress: it tells a cancel from a stop."""
     samples: deque[tuple[float, int]] = field(default_factory=deque)
     """When how many rows were done. The first is as old as the rate looks back."""
 
@@ -107,11 +109,12 @@ class DisplayModel(DefaultPipelineHooks):
         """Keep the counts."""
         with self._guard:
             entry = self._entry(nid)
-            # Of a node that has finished in an earlier run, this is all that is heard.
-            is_old = entry.started is None and entry.view.status == Status.PENDING
+            entry.told = str(meta.get("status", ""))
+            # Of a node that has finished in an earlier run, or does not begin in this one, this is all that is heard.
+            is_over = entry.started is None and entry.view.status == Status.PENDING
             entry.view = replace(
                 entry.view,
-                status=Status.COMPLETED if is_old else entry.view.status,
+                status=(entry.told or Status.COMPLETED) if is_over else entry.view.status,
                 done=curr,
                 total=total,
                 is_exact=bool(meta.get("total_is_exact")),
@@ -126,9 +129,10 @@ class DisplayModel(DefaultPipelineHooks):
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """Record how it ended."""
-        status = Status.COMPLETED if success else Status.STOPPED if error is None else Status.FAILED
         with self._guard:
             entry = self._entry(nid)
+            ended = entry.told if entry.told in ENDED else Status.STOPPED
+            status = Status.COMPLETED if success else ended if error is None else Status.FAILED
             entry.end(self.clock())
             entry.view = replace(entry.view, status=status, stalled="", warning="")
 

@@ -52,7 +52,7 @@ class EncoderWithoutIds:
         return {column if name == ID_FIELD else name: value for name, value in row.items()}
 
 
-class KeepingEncoder(EncoderWithoutIds):
+class ReservedColumnEncoder(EncoderWithoutIds):
     """Encodes rows with their `_i`, and refuses those that could not be copied without it. See `EncoderWithoutIds`."""
 
     def _without_id(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class CodecWithoutIds:
         return self._kind(self._codec.encoder(head), self._id_column)
 
 
-class KeepingCodec(CodecWithoutIds):
+class ReservedColumnCodec(CodecWithoutIds):
     """A format, written with `_i`, of rows that an `CodecWithoutIds` copies: what it could not copy is refused."""
 
-    _kind = KeepingEncoder
+    _kind = ReservedColumnEncoder

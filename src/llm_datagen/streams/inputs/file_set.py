@@ -21,6 +21,8 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.saved_dataset import saved_files
+from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.source_cursor import SourceCursor
@@ -68,7 +70,7 @@ class FileSet(Stream):
         self._protocol = f"{protocol}://" if separator else ""
         self._create = create
         self._data = DataConfig()
-        self._pattern = self.shown
+        self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
         self._files: list[Stream] | None = None
         self.added: list[str] = []
         """Paths of files that have come since the run began, as a resume has found."""
@@ -220,6 +222,8 @@ class FileSet(Stream):
         if glob.has_magic(self._pattern):
             paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
             paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+        elif (saved := saved_files(self._pattern)) is not None:
+            return saved
         else:
             paths = []
             for folder, folders, names in os.walk(self._pattern):
@@ -229,7 +233,7 @@ class FileSet(Stream):
 
     def _stream(self, path: str) -> Stream:
         try:
-            return self._create(f"{self._protocol}{path}").with_data(self._data)
+            return self._create(f"{self._protocol}{path}{''.join(self._columns)}").with_data(self._data)
         except ConfigError as error:
             raise ConfigError(
                 f"{error}; it is one of the files of {self.uri}: use a pattern that leaves it out"

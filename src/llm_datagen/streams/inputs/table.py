@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol
+from urllib.parse import unquote
 
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.block import Block
@@ -20,6 +21,8 @@ from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerpr
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.stream import Stream
+
+_COLUMNS = "?columns="
 
 
 class Table(Protocol):
@@ -48,6 +51,16 @@ class TableStream(FileStream):
     codec: Codec = JsonlCodec()
     has_tails: ClassVar[bool] = False
 
+    @property
+    def shown(self) -> str:
+        """Where the file lies, as it was given."""
+        return without_columns(super().shown)
+
+    @property
+    def columns(self) -> list[str] | None:
+        """Which columns are read; None: all."""
+        return columns_of(self.uri)
+
     @abstractmethod
     def open_table(self) -> Table:
         """Open the file.
@@ -72,7 +85,10 @@ class TableStream(FileStream):
         Raises:
             StreamError: always: rows cannot be appended to a table, so that each is there once.
         """
-        raise StreamError(f"{self.uri}: rows are not appended to a table; write JSON lines, and export them")
+        raise StreamError(
+            f"{self.uri}: rows are not appended to a table, since a crash would leave half of one; write JSON "
+            "lines, and export them"
+        )
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return the table: it does not grow."""
@@ -130,6 +146,20 @@ class TableStream(FileStream):
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which row cannot be read, and why."""
         return RowFormatError(f"{self.line_place(offset)}: this row cannot be read: {error}")
+
+
+def columns_of(uri: str) -> list[str] | None:
+    """Return the columns that a URI names, ``data.parquet?columns=id,text``; None when it names none.
+
+    Signs that mean something there are written as ``%2C`` and so on.
+    """
+    _, sign, names = uri.partition(_COLUMNS)
+    return [unquote(name) for name in names.split(",")] if sign else None
+
+
+def without_columns(text: str) -> str:
+    """Return a URI, or a path, without its columns."""
+    return text.partition(_COLUMNS)[0]
 
 
 class TableCursor:

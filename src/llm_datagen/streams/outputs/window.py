@@ -106,8 +106,9 @@ class Window:
                 self._fail(row, row_id, misfit)
                 continue
             group = groups.setdefault(path, ([], [], []))
-            for place, value in zip(group, (row, row_id, shaped), strict=True):
-                place.append(value)
+            group[0].append(row)
+            group[1].append(row_id)
+            group[2].append(shaped)
         for path, (sources, ids, shaped_rows) in groups.items():
             part, writer = self._part(path)
 

@@ -1,4 +1,4 @@
-"""What both kinds of pipelines share before and after a run: created, resumed, looked at."""
+"""What both classes of pipelines share before and after a run: created, resumed, looked at."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import NodeReport, Status
 
 
-class KeptPipeline:
-    """A pipeline whose runs are kept in a folder.
+class StoredPipeline:
+    """A pipeline whose runs are stored in a folder.
 
     Args:
         blueprint: what the code says of it.
@@ -133,8 +133,8 @@ class KeptPipeline:
             OperatorWarning: when the run state does not say whether operators were edited.
         """
         settings: dict[str, Any] = {"on_error": on_error, "max_errors": max_errors, "verify": verify}
-        pace: dict[str, Any] = {"parallel_size": parallel_size, "rate": rate}
-        self._take(self._lifecycle().resume(pipeline_id, on_change=on_change, **settings, **pace))
+        limits: dict[str, Any] = {"parallel_size": parallel_size, "rate": rate}
+        self._take(self._lifecycle().resume(pipeline_id, on_change=on_change, **settings, **limits))
         return self
 
     def replay(self, pipeline_id: str, *, on_change: OnChange = "refuse") -> Self:

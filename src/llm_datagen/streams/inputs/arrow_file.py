@@ -1,0 +1,102 @@
+"""Arrow IPC files as inputs: the file format (Feather), and the stream format, in which `datasets` keeps its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llm_datagen.errors import StreamError
+from llm_datagen.streams.inputs.arrow_rows import BATCH_ROWS, RowMaker, arrow, chosen
+from llm_datagen.streams.inputs.table import TableStream
+
+_MAGIC = b"ARROW1"
+
+
+class ArrowStream(TableStream):
+    """The rows of an Arrow IPC file. It is only read."""
+
+    extension = "arrow"
+
+    def open_table(self) -> ArrowTable:
+        """Open the file.
+
+        Raises:
+            StreamError: when it is no Arrow file, is cut short, or has columns that rows cannot hold.
+            ConfigError: when pyarrow is not installed.
+        """
+        return ArrowTable(self.path, self.columns)
+
+
+class ArrowTable:
+    """An open Arrow IPC file, mapped into memory. One thread at a time uses it.
+
+    Of the file format, the footer tells where batches lie; a stream is looked through once, without reading its data.
+
+    Args:
+        path: its path.
+        columns: which columns to read; None: all.
+    """
+
+    def __init__(self, path: str, columns: Sequence[str] | None) -> None:
+        self._path = path
+        self._ipc: Any = arrow("pyarrow.ipc")
+        self._map: Any = None
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - no Path is needed
+                is_file = file.read(len(_MAGIC)) == _MAGIC
+            self._map = arrow().memory_map(path)
+            self._reader: Any = (self._ipc.open_file if is_file else self._ipc.open_stream)(self._map)
+            self._ends = self._ends_of_file() if is_file else self._ends_of_stream()
+        except (arrow().ArrowException, OSError) as error:
+            self.close()
+            raise StreamError(
+                f"{path} cannot be read as Arrow: {error}; replace it with a whole file, or rename it"
+            ) from error
+        self._is_file = is_file
+        try:
+            self._columns = chosen(path, self._reader.schema, columns)
+            self._maker = RowMaker(arrow().schema([self._reader.schema.field(name) for name in self._columns]), path)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self._ends[-1] if self._ends else 0
+
+    def batches(self, start: int) -> Iterator[list[bytes]]:
+        """Yield all rows from number `start` on, as lines of JSON.
+
+        Raises:
+            ValueError: when the file is damaged, or a value cannot be held.
+        """
+        begin = 0
+        if not self._is_file:
+            self._map.seek(0)
+            self._reader = self._ipc.open_stream(self._map)
+        for number, end in enumerate(self._ends):
+            if end > start or not self._is_file:
+                batch = self._reader.get_batch(number) if self._is_file else self._reader.read_next_batch()
+                batch = batch.select(self._columns)
+                for at in range(max(start - begin, 0), batch.num_rows, BATCH_ROWS):
+                    yield self._maker.lines(batch.slice(at, BATCH_ROWS))
+            begin = end
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._map is not None:
+            self._map.close()
+
+    def _ends_of_file(self) -> list[int]:
+        return _sums(self._reader.get_batch(number).num_rows for number in range(self._reader.num_record_batches))
+
+    def _ends_of_stream(self) -> list[int]:
+        return _sums(batch.num_rows for batch in self._reader)
+
+
+def _sums(counts: Iterator[int]) -> list[int]:
+    ends: list[int] = []
+    for count in counts:
+        ends.append(count + (ends[-1] if ends else 0))
+    return ends

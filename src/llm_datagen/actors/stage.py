@@ -257,7 +257,7 @@ def refuse_unknown(message: Never) -> NoReturn:
 
 
 def _unknown(message: object, wrong: str = "") -> UnknownMessageError:
-    what = f"the class {message.__name__}" if isinstance(message, type) else f"{a_kind(type(message))}"
+    what = f"the class {message.__name__}" if isinstance(message, type) else a_kind(type(message))
     because = f" ({wrong})" if wrong else ""
     return UnknownMessageError(
         f"the actor does not understand {what}{because}; send one of its commands, such as Cancel(), from "

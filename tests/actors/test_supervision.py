@@ -68,10 +68,10 @@ def test_a_disk_that_fails_is_the_cause_even_when_its_writer_reports_last() -> N
     source, output = stream_on(storage, "in.jsonl"), stream_on(storage)
     storage.replace("in.jsonl", b'{"n":1}\n' * 50, sync=False)
     node = UnifiedNode("n", 2, follow_input=False, writer_config={"fsync": "never"})
-    plan = node.bind_io(source, output).set_operator(Ready()).plan()
+    opened = node.bind_io(source, output).set_operator(Ready()).plan()
     storage.on_close = lambda: eventually(lambda: not alive("node-n")) and None
     storage.is_full = True
-    run = Run([plan], pipeline_id="", streaming=True, folder=None, run_state={}, hooks=None, log=Log())
+    run = Run([opened], pipeline_id="", streaming=True, folder=None, run_state={}, hooks=None, log=Log())
     run.start()
     assert run.wait(PATIENCE_SECONDS)
     with pytest.raises(NodeFailedError) as caught:

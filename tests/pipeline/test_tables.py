@@ -217,6 +217,30 @@ def test_many_files_and_a_resume_in_the_middle(bench: Bench, uri: str) -> None:
     assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
 
 
+def save(folder: Path, counts: list[int]) -> None:
+    """Save a dataset as `datasets` does."""
+    folder.mkdir(parents=True)
+    begin, names = 0, []
+    for number, count in enumerate(counts):
+        names.append(f"data-{number:05}-of-{len(counts):05}.arrow")
+        write(folder / names[-1], pa.table({"n": list(range(begin, begin + count))}), "stream", 3)
+        begin += count
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    (folder / "dataset_info.json").write_text('{\n  "features": {}\n}')
+
+
+def test_a_dataset_that_was_saved_to_disk_is_one_input(bench: Bench) -> None:
+    save(bench.folder / "both" / "train", [10, 0, 7])
+    bench.pipeline([Stopping(12)], input_uri=f"{bench.folder}/both/train").create("a").run()
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/both/train").resume("a").run()
+    assert sorted((row["n"], row["_i"]) for row in lines(bench.output)) == [(n, n) for n in range(17)]
+    (bench.folder / "both" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(
+        StreamError, match=r"a dataset with the splits train, test; give the folder of one, such as .*train"
+    ):
+        bench.pipeline([Stopping()], input_uri=f"{bench.folder}/both/").create("b").run()
+
+
 @kinds
 @pytest.mark.parametrize(
     ("change", "error", "says"),

@@ -21,6 +21,7 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.saved_dataset import saved_files
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
@@ -221,6 +222,8 @@ class FileSet(Stream):
         if glob.has_magic(self._pattern):
             paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
             paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+        elif (saved := saved_files(self._pattern)) is not None:
+            return saved
         else:
             paths = []
             for folder, folders, names in os.walk(self._pattern):

@@ -582,7 +582,7 @@ def test_an_unknown_run_is_named_with_the_known_ones(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 99}', '{"format": 1}', "null"])
-def test_a_damaged_image_is_an_error_that_names_it(bench: Bench, damage: str) -> None:
+def test_a_damaged_run_state_is_an_error_that_names_it(bench: Bench, damage: str) -> None:
     """M6: `runtime.json` that cannot be read is not taken for something else."""
     bench.give(numbered(3))
     bench.pipeline([same]).create("a").run()

@@ -39,6 +39,23 @@ def test_no_stretch_of_time_has_more_rows_than_the_rate_allows() -> None:
         assert sum(rows for _, rows in taken) >= rate * clock.monotonic() * 0.02
 
 
+def test_the_seconds_that_rows_wait_for_a_rate_are_summed() -> None:
+    """While there are rows that could begin; without a rate, nothing waits for it."""
+    clock = ManualClock()
+    limit = RateLimit(clock, 2.0)
+    for rows in (3, 1, 0, 2):
+        limit.holds_back(rows)
+        clock.advance(1.5)
+    assert limit.waited == 3.0, "until somebody looks again"
+    limit.change(None)
+    limit.holds_back(0)
+    clock.advance(1.0)
+    limit.holds_back(5)
+    clock.advance(1.0)
+    limit.holds_back(0)
+    assert limit.waited == 4.5
+
+
 def test_without_a_rate_there_is_no_limit_and_one_can_be_set_and_taken_off() -> None:
     clock = ManualClock()
     limit = RateLimit(clock, None)

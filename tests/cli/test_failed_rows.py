@@ -88,7 +88,7 @@ def test_long_rows_are_shortened_to_the_terminal_and_reasons_are_whole(
     assert shown[2].startswith("  first    in.jsonl, line 2: this is not a row")
     assert shown[3] == '  example  row 1: {"n": 1, \\x1b[31m'
     assert max(cell_len(line) for line in shown if line.startswith("  example")) in {59, 60}
-    assert "Fix or remove the line" in shown[2]
+    assert "Mend the line" in shown[2]
 
 
 def test_without_dead_letters_it_says_so_and_how_to_get_them(shell: Shell, command: Command) -> None:

@@ -229,7 +229,7 @@ def test_rows_of_other_formats_and_long_rows_are_traced(
     for row_id in ("0", "1", "2"):
         told = [line for line in command("trace", "a", row_id).stdout.splitlines() if "DEAD LETTER" not in line]
         assert max(map(len, told)) <= 50
-    assert "Fix or remove the line\n" in command("trace", "a", "2").stdout, "a reason is whole"
+    assert "without changing its length in bytes\n" in command("trace", "a", "2").stdout, "a reason is whole"
     assert "  itself  2  it was given \\x1b[31m\n" in command("trace", "a", "2").stdout
 
 

@@ -97,6 +97,10 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"operators": []}, "operators: must not be empty"),
     ({"operators": "ops:odd"}, "operators: must be a list, not 'ops:odd'"),
     ({"pipeline_id": 3}, "pipeline_id: must be text, not 3"),
+    ({"log_file": 5}, "log_file: must be a path, or hold path, max_bytes and backups, not 5"),
+    ({"log_file": {"pth": "x"}}, "log_file: has no setting 'pth'; did you mean 'path'?"),
+    ({"log_file": {"path": 5}}, "log_file: path of a LogFile must be text, not 5"),
+    ({"log_file": {"path": "x", "max_bytes": 0}}, "log_file: max_bytes of a LogFile must be a whole number of at"),
 ]
 
 
@@ -117,6 +121,17 @@ TEXTS = [
     ("a: \x07", "p.yaml: this is not YAML: "),
     ("1: 2\noperators: [ops:odd]\ninput_uri: i\noutput_uri: o", "p.yaml: the file: keys must be text, not 1"),
     ("operators: [ops:odd]\noutput_uri: o.jsonl", "p.yaml: input_uri: this key is missing"),
+    ("batch_size: 010", "p.yaml, line 1, column 13: this is not YAML: 010 is not the same in all versions of YAML"),
+    ("batch_size: -0_7", "p.yaml, line 1, column 13: this is not YAML: -0_7 is not the same"),
+    *(
+        (
+            f"grace: {text}",
+            f"p.yaml, line 1, column 8: this is not YAML: {text} is not the same in all versions of YAML",
+        )
+        for text in ("1e3", "-1.5E3", "1e+3", "0o17", "089")
+    ),
+    ("grace: 1:30", "p.yaml, line 1, column 8: this is not YAML: 1:30 is not the same in all versions of YAML"),
+    ("grace: 1:30.5", "p.yaml, line 1, column 8: this is not YAML: 1:30.5 is not the same in all versions of YAML"),
 ]
 
 
@@ -125,6 +140,15 @@ def test_a_file_that_is_no_pipeline_is_refused_with_its_line(
     shell: Shell, command: Command, text: str, message: str
 ) -> None:
     assert f"Error: {message}" in command("run", shell.text(text), code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("1_000", 1000), ("0.5", 0.5), ("-1.5e+3", -1500.0), ("1.2.3e4", "1.2.3e4"), ("'010'", "010")],
+)
+def test_numbers_that_are_the_same_in_all_versions_of_yaml_are_read(tmp_path: Path, text: str, value: Any) -> None:
+    (tmp_path / "p.yaml").write_text(f"operators: [{{use: 'a:b', with: {{n: {text}}}}}]\ninput_uri: i\noutput_uri: o")
+    assert read_spec(tmp_path / "p.yaml", {}).operators[0].with_ == {"n": value}
 
 
 def test_all_that_is_wrong_is_said_at_once(shell: Shell, command: Command) -> None:

@@ -30,7 +30,9 @@ def run(operator: LLMOperator, *rows: Any, ctx: Context | None = None) -> list[A
     return asyncio.run(run_rows(operator, list(rows or [ROW]), ctx))
 
 
-@pytest.mark.parametrize("word", ["stop", "STOP", "stop_sequence", "end_turn", "eos", "eos_token", "COMPLETE", None])
+@pytest.mark.parametrize(
+    "word", ["stop", "STOP", "stop_sequence", "end_turn", "eos", "eos_token", "COMPLETE", "stop ", None]
+)
 def test_an_answer_that_came_to_its_end_is_data_and_kept(server: ChatServer, tmp_path: Path, word: Any) -> None:
     server.always(completion("whole", finish_reason=word))
     for _ in range(2):
@@ -95,6 +97,22 @@ def test_an_endpoint_that_only_breaks_off_is_no_outage_for_it_answers(server: Ch
 def test_a_word_of_ones_own_can_be_allowed_by_the_adapter(server: ChatServer) -> None:
     server.always(completion("whole", finish_reason="fini"))
     assert run(server.operator(adapter=Local)) == [{**ROW, "answer": "whole"}]
+
+
+def test_the_choice_of_index_0_is_the_answer_wherever_it_stands(server: ChatServer) -> None:
+    body = completion("first")
+    body["choices"].insert(0, {**completion("second")["choices"][0], "index": 1})
+    server.always(body)
+    assert run(server.operator()) == [{**ROW, "answer": "first"}]
+
+
+def test_no_content_is_asked_for_again_as_an_empty_one_is(server: ChatServer) -> None:
+    replies = [Reply(completion(None)), Reply(completion("whole"))]
+    server.reply = lambda seen: replies[len(server.seen) - 1]
+    assert run(server.operator()) == [{**ROW, "answer": "whole"}]
+    server.always(completion(None))
+    with pytest.raises(LLMAnswerError, match="after 2 answers: it is empty"):
+        run(server.operator())
 
 
 def test_without_a_word_an_answer_as_long_as_it_may_be_counts_as_cut_off(server: ChatServer) -> None:

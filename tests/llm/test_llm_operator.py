@@ -188,7 +188,7 @@ def test_an_http_error_says_the_status_the_place_the_row_and_what_to_do(
 def test_a_redirect_is_not_followed_for_the_key_would_go_along(server: ChatServer) -> None:
     elsewhere = {"Location": f"{server.base_url}/elsewhere"}
     server.reply = lambda seen: Reply("", 307, headers=elsewhere)
-    with pytest.raises(LLMRequestError, match="HTTP 307"):
+    with pytest.raises(LLMRequestError, match=rf"HTTP 307 from .*it redirects to {server.base_url}/elsewhere"):
         run(server.operator(api_key="secret", max_retries=0), {"_i": 3, "q": "x"})
     assert [seen.path for seen in server.seen] == ["/v1/chat/completions"] * 2  # the call, and a ping
 

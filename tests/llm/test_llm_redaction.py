@@ -83,6 +83,8 @@ def test_what_holds_no_key_is_as_it_was(text: str) -> None:
 def test_a_short_key_is_masked_as_a_whole_only() -> None:
     mask = Redaction(SecretStr("EMPTY"), URL("https://h/v1?version=7"))
     assert mask.redacted("the key EMPTY is an EMPT key of version 7") == "the key *** is an EMPT key of version 7"
+    one_letter = Redaction(SecretStr("a"), URL("https://h/v1"))
+    assert one_letter.redacted("a bad Bearer a, and 'a' again") == "*** bad Bearer ***, and '***' again"
 
 
 def test_the_mask_itself_holds_no_secret() -> None:

@@ -60,6 +60,18 @@ def ended(node_id: str, **figures: Any) -> NodeSummary:
             "it may begin 7.5 rows per second at most (rate); b waited for rows 90 %",
         ),
         (
+            [ended("a", busy_s=100, rate=7.5, rate_limited_s=60, starved_s=90), ended("b", starved_s=90)],
+            "a limits by its rate (7.5 rows per second): it held rows back 60 % of the time; b waited for rows 90 %",
+        ),
+        (
+            [ended("a", busy_s=100, rate_limited_s=60)],  # its rate is no more
+            "a limits by its rate: it held rows back 60 % of the time",
+        ),
+        (
+            [ended("a", busy_s=396, rate=7.5, rate_limited_s=40)],
+            "a limits: its workers were busy 99 % of the time",
+        ),
+        (
             [ended("a", busy_s=100)],
             "a limits: it had rows to work on for 100.0 s, though of its workers (4) only 1.0 were busy on average",
         ),
@@ -198,12 +210,13 @@ def test_of_a_run_that_goes_on_there_is_what_its_lines_tell(tmp_path: Path) -> N
     assert run.bottleneck.endswith("n was held back at least 5 times, 2.5 s")
 
 
-def test_a_rate_that_binds_is_named_as_the_limit(bench: Bench) -> None:
+def test_the_seconds_that_a_rate_held_rows_back_are_in_the_log(bench: Bench) -> None:
     bench.give(numbered(10))
-    bench.pipeline([same], rate=50).create("a").run()
+    report = bench.pipeline([same, same], node_configs=[{"rate": 50}]).create("a").run()
     (run,) = logs.summary(bench.log).runs
-    assert run.nodes[0].rate == 50
-    assert run.bottleneck.endswith("; it may begin 50 rows per second at most (rate)")
+    limited, free = run.nodes
+    assert (limited.rate, free.rate, free.rate_limited_s) == (50, None, 0)
+    assert 0 < limited.rate_limited_s == report.nodes[0].rate_limited_s <= limited.seconds
 
 
 def test_a_refused_change_of_no_node_leaves_the_bottleneck_known(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Status
-from llm_datagen.errors import PipelineBusyError, PipelineNotFoundError, StreamCorruptError
+from llm_datagen.errors import PipelineBusyError, PipelineNotFoundError, StreamChangedError, StreamCorruptError
 
 from ..kit.jobs import Jobs
 from ..kit.support import Bench, bag, eventually, lines, numbered, pairwise, stored
@@ -164,7 +164,12 @@ def test_a_line_that_was_mended_in_place_is_replayed(bench: Bench) -> None:
     bench.input.write_text("\n".join(texts) + "\n")
     pipeline = bench.pipeline([double], on_error="dead_letter").create("a")
     assert pipeline.run().nodes[0].dead_letters == 1
-    bench.input.write_text(bench.input.read_text().replace("{'n': 17", '{"n":17}'))
+    text = bench.input.read_text()
+    for longer_or_shorter in ('{"n": 17}', '{"n":1}'):
+        bench.input.write_text(text.replace("{'n': 17", longer_or_shorter))
+        with pytest.raises(StreamChangedError, match="must keep its length in bytes"):
+            pipeline.replay("a").run()
+    bench.input.write_text(text.replace("{'n': 17", '{"n":17}'))
     report = pipeline.replay("a").run()
     assert bag(lines(bench.output)) == bag({"n": 2 * n, "_i": n - 10} for n in range(10, 40))
     check_counts(bench, report)

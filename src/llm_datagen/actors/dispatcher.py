@@ -88,9 +88,11 @@ class Dispatcher:
 
     def hand_out(self) -> None:
         """Hand out what may be handed out now."""
+        self._rate_limit.holds_back(0)
         while self._has_room():
             rows = self._rate_limit.rows()
             if not rows:
+                self._rate_limit.holds_back(self.backlog.rows)
                 self._mailbox.wake_after(self._rate_limit.wait(), DispatchTimer.RATE, key="rate")
                 return
             block = self._next_block(rows)
@@ -120,6 +122,11 @@ class Dispatcher:
         if len(block.records) > self._opened.step:
             self._check_late_later()
 
+    @property
+    def rate_limited_s(self) -> float:
+        """Seconds in which a worker was free for rows that were there, and the rate did not let them begin."""
+        return self._rate_limit.waited
+
     def rows_to_demand(self) -> int:
         """Return how many rows the reader should be asked for now; 0 when enough wait here."""
         ahead, backlog = self._chunking.rows_ahead, self.backlog
@@ -146,7 +153,8 @@ class Dispatcher:
             self._opened.dispatched.came_back(rest.span)
 
     def take_back(self) -> None:
-        """Take from all tasks the rows that were not begun."""
+        """Take from all tasks the rows that were not begun: none begins for now."""
+        self._rate_limit.holds_back(0)
         for rest in self.in_flight.cut_all():
             self.put_back(rest)
 

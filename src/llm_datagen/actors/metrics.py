@@ -42,6 +42,10 @@ class WorkerMetrics(_Metrics):
         node_id: the node's id.
         workers: how many there are at most.
         supervisor: who is told.
+
+    Attributes:
+        workers: how many there are now.
+        rate_limited_s: as the dispatcher says.
     """
 
     def __init__(self, node_id: str, workers: int, supervisor: Recipient) -> None:
@@ -49,6 +53,7 @@ class WorkerMetrics(_Metrics):
         self.workers = workers
         self._busy = self._held_back = 0.0
         self._times_held = 0
+        self.rate_limited_s = 0.0
 
     def add(self, task: TaskDone, now: float) -> None:
         """Add a task that has ended."""
@@ -63,6 +68,7 @@ class WorkerMetrics(_Metrics):
             "busy_s": round(self._busy, 3),
             "held_back_s": round(self._held_back, 3),
             "held_back_times": self._times_held,
+            "rate_limited_s": round(self.rate_limited_s, 3),
         }
 
 

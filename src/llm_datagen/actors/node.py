@@ -167,6 +167,7 @@ class NodeActor(Stage):
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
         self._pause_gate.answer()
+        self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
         self._metrics.tell()
         if self._opened.dispatched is not None:
             self._opened.dispatched.close()
@@ -222,6 +223,7 @@ class NodeActor(Stage):
     def _take(self, ended: TaskDone) -> None:
         self._dispatcher.ended(ended)
         self._watchdog.moved()
+        self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
         self._metrics.add(ended, self.clock.monotonic())
         result = ended.result
         if result.survived:

@@ -21,6 +21,9 @@ class RateLimit:
     Args:
         clock: what time it is.
         rate: rows per second; None for no limit.
+
+    Attributes:
+        waited: seconds in which rows could have begun, and it did not let them.
     """
 
     def __init__(self, clock: Clock, rate: float | None) -> None:
@@ -28,6 +31,8 @@ class RateLimit:
         self._rate = rate
         self._at = clock.monotonic()
         self._left = 1.0
+        self._waits_since: float | None = None
+        self.waited = 0.0
 
     def change(self, rate: float | None) -> None:
         """Let another rate hold from now on."""
@@ -51,6 +56,15 @@ class RateLimit:
         """Count rows that were taken back, and will be handed out again."""
         if self._rate is not None:
             self._left = min(self._left + rows, self._depth(self._rate))
+
+    def holds_back(self, rows: int) -> None:
+        """Note that from now on so many rows could begin if it let them; 0: it is not what they wait for."""
+        if self._rate is None and self._waits_since is None:
+            return
+        now = self._clock.monotonic()
+        if self._waits_since is not None:
+            self.waited += now - self._waits_since
+        self._waits_since = now if rows else None
 
     def wait(self) -> float:
         """Return the seconds after which to ask again, when no row may be handed out."""

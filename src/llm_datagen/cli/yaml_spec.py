@@ -5,6 +5,7 @@ Keys and their checks are those of the tables of settings (`llm_datagen.config.n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from llm_datagen.config import (
     NodeConfigOptions,
     Setting,
     WriterConfig,
+    object_of,
     settings_in,
 )
 from llm_datagen.errors import ConfigError
@@ -27,7 +29,6 @@ from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.logs.rotation import LogFile
 
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 def _checking(name: str, check: Callable[[str, Any], Any]) -> Any:
@@ -95,12 +96,11 @@ def _spelled_out(entry: Any) -> Any:
 _OPERATORS = Annotated[list[Annotated[OPERATOR, BeforeValidator(_spelled_out)]], Field(min_length=1)]  # type: ignore[valid-type]
 
 
-class LogPart(_Part):
-    """`LogFile`."""
-
-    path: Text
-    max_bytes: Count | None = None
-    backups: Count = 5
+def _check_log_file(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        object_of(LogFile, name, value)
+    elif value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(f"{name} must be a path, or hold path, max_bytes and backups, not {value!r}")
 
 
 class PipelinePart(_Part):
@@ -110,13 +110,13 @@ class PipelinePart(_Part):
     input_uri: Text
     output_uri: Text
     pipeline_id: Text = ""
-    log_file: Text | LogPart | None = None
+    log_file: Any = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `UnifiedPipeline` without the operators."""
         settings = self.given("operators", "pipeline_id")
-        if isinstance(self.log_file, LogPart):
-            settings["log_file"] = LogFile(**self.log_file.given())
+        if isinstance(self.log_file, Mapping):
+            settings["log_file"] = LogFile(**self.log_file)
         return settings
 
 
@@ -127,6 +127,7 @@ PIPELINE = create_model(
     "PipelinePart",
     __base__=PipelinePart,
     operators=(_OPERATORS, ...),
+    log_file=(_checking("log_file", _check_log_file), None),
     default_protocol=(Text, ""),  # its module is imported later
     **_keys({name: each for name, each in settings_in(PipelineSettings).items() if name not in _OTHER_KEYS}),
 )
@@ -156,6 +157,25 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen[key.value] = line
         return super().construct_mapping(node, deep)
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """Refuse what YAML 1.1 and 1.2 read as two: `010` (8, or 10), `1:30` (90, or a text), `1e3` (a text, or 1000)."""
+    text = node.value.lstrip("+-")
+    if node.tag == _IN_DOUBT or ":" in text or (text[0] == "0" and text[1:].replace("_", "").isdecimal()):
+        problem = f"{node.value} is not the same in all versions of YAML: write the number in decimal, or quote a text"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    is_whole = node.tag.endswith(":int")
+    return loader.construct_yaml_int(node) if is_whole else loader.construct_yaml_float(node)
+
+
+_IN_DOUBT = "!in-doubt"
+_NUMBER_OF_ONE_VERSION = re.compile(
+    r"[-+]?(?:0o[0-7]+|0[0-9]*[89][0-9]*|(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][0-9]+|[0-9]+[eE][-+][0-9]+)$"
+)
+_Loader.add_implicit_resolver(_IN_DOUBT, _NUMBER_OF_ONE_VERSION, list("-+.0123456789"))
+for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", _IN_DOUBT):
+    _Loader.add_constructor(_tag, _number)
 
 
 def _loaded(data: bytes) -> Any:

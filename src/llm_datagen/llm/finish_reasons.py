@@ -65,9 +65,14 @@ _ENDINGS = {word: ending for ending, words in _WORDS.items() for word in words}
 
 
 def ending_of(finish_reason: str | None) -> Ending:
-    """Return what a reason to stop means, as the APIs of models put it, in any case of letters.
+    """Return what a reason to stop means, as the APIs of models put it, in any case of letters, and with blanks around.
 
     Args:
         finish_reason: the word; None when the endpoint sent none, as some servers do with an answer that is whole.
     """
-    return Ending.FINISHED if finish_reason is None else _ENDINGS.get(finish_reason.lower(), Ending.UNKNOWN)
+    return Ending.FINISHED if finish_reason is None else _ENDINGS.get(plain_word(finish_reason), Ending.UNKNOWN)
+
+
+def plain_word(finish_reason: str) -> str:
+    """Return a reason to stop as it is compared."""
+    return finish_reason.strip().lower()

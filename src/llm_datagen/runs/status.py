@@ -56,6 +56,8 @@ class NodeReport:
         busy_s: seconds that its workers were in tasks, in this run, together: at most `seconds` times `workers`.
         held_back_s: seconds that they waited for the writer, in this run, together.
         held_back_times: how often one of them did.
+        rate_limited_s: seconds in which a worker was free for rows that were there, and `rate` did not let them begin,
+            in this run.
         starved_s: seconds in which rows were asked for and the source had none yet, in this run.
         starved_times: how often that was so.
         usage: sums of what operators reported, a dict for each provider and model.
@@ -79,6 +81,7 @@ class NodeReport:
     busy_s: float = 0.0
     held_back_s: float = 0.0
     held_back_times: int = 0
+    rate_limited_s: float = 0.0
     starved_s: float = 0.0
     starved_times: int = 0
     usage: list[dict[str, Any]] = field(default_factory=list)

@@ -20,7 +20,11 @@ TAIL_BYTES = 64 * 1024
 """How much is looked at just before the first row that is not done."""
 
 _SMALLEST_PART = 8
-_HINT = "restore it, or start afresh with if_exists='overwrite'"
+HINT = (
+    "restore it, or start afresh with if_exists='overwrite'; a line that is mended must keep its length in bytes "
+    "(in JSON, fill it up with blanks)"
+)
+"""What to do when an input is not what it was."""
 
 
 class Fingerprint:
@@ -59,7 +63,7 @@ class Fingerprint:
         size, needed = stream.size(), read[-1][1]
         if size is None or size < needed:
             what = "is gone" if size is None else f"has only {size} bytes now"
-            raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {_HINT}")
+            raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {HINT}")
         part, length = known["part"], min(known["size"], HEAD_BYTES)
         now = _crcs(stream, part, min(length, size))  # an input may have been shortened behind what was read
         for number, (before, crc) in enumerate(zip(_known_crcs(known["crcs"]), now, strict=False)):
@@ -121,5 +125,5 @@ def _is_read(begin: int, end: int, read: list[tuple[int, int]]) -> bool:
 
 def _edited(stream: StreamFiles, begin: int, end: int) -> StreamChangedError:
     return StreamChangedError(
-        f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {_HINT}"
+        f"{stream.path}, bytes {begin} to {end}: the input was edited where it had been read already; {HINT}"
     )

@@ -168,4 +168,7 @@ class StreamFiles:
 
     def row_error(self, error: ValueError, offset: int) -> RowFormatError:
         """Return the error that says which line cannot be parsed, and why."""
-        return RowFormatError(f"{self.line_place(offset)}: this is not a row: {error}. Fix or remove the line")
+        return RowFormatError(
+            f"{self.line_place(offset)}: this is not a row: {error}. Mend the line; where rows behind it are done "
+            "already, without changing its length in bytes"
+        )

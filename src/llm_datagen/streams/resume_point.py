@@ -6,6 +6,7 @@ import contextlib
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.coverage import Coverage
+from llm_datagen.streams.fingerprint import HINT
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.read_limit import readable
 
@@ -19,13 +20,13 @@ def check_resumable(stream: StreamFiles, done: Coverage) -> None:
         what = "is gone" if size is None else f"has {size} bytes that are accounted for"
         raise StreamChangedError(
             f"{stream.path} {what}, but rows up to byte {offset} were read from it before the run was interrupted; "
-            "restore it, or start afresh with if_exists='overwrite'"
+            f"{HINT}"
         )
     for segment in done.gaps():
         if not _is_row_start(stream, segment.offset):
             raise StreamChangedError(
                 f"{stream.path}: no row begins at byte {segment.offset}, where reading is to go on: the file was "
-                "edited after the run was interrupted; restore it, or start afresh with if_exists='overwrite'"
+                f"edited after the run was interrupted; {HINT}"
             )
 
 

@@ -136,18 +136,17 @@ def _report(request: ChatRequest, answer: ChatAnswer) -> None:
 
 
 def _text(request: ChatRequest, answer: ChatAnswer) -> str:
-    """Return the text of an answer that is whole.
+    """Return the text of an answer that is whole; none at all is an empty one.
 
     Raises:
-        LLMAnswerError: when it is not, or there is none.
+        LLMAnswerError: when it is not whole.
     """
     problem = problem_of(answer, has_tools=request.has_tools)
     if problem:
         raise LLMAnswerError(
             f"the answer of {_where(request, answer)} {problem}", finish_reason=answer.finish_reason, answer=answer.text
         )
-    assert answer.text is not None
-    return answer.text
+    return answer.text or ""
 
 
 def _where(request: ChatRequest, answer: ChatAnswer) -> str:
@@ -182,6 +181,4 @@ def problem_of(answer: ChatAnswer, *, has_tools: bool) -> str | None:
             return f"ended by calling a tool that nobody offered (finish_reason {reason!r}): check prompt and params"
     if answer.text is None and ending is Ending.TOOL:
         return f"has no text (finish_reason {reason!r}): name a column for the calls, extra_columns={{'tool_calls': …}}"
-    if answer.text is None:
-        return f"has no text (finish_reason {reason!r}): check params"
     return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.finish_reasons import Ending, ending_of
+from llm_datagen.llm.finish_reasons import Ending, ending_of, plain_word
 from llm_datagen.llm.http.error_meaning import amounts_to, may_pass
 from llm_datagen.llm.http.reading import chat_counts, content_of
 from llm_datagen.llm.import_string import imported, is_import_path
@@ -96,7 +96,8 @@ class ChatAdapter(ABC):
 
     def ending(self, finish_reason: str | None) -> Ending:
         """Return what a reason to stop makes of an answer: only one that is finished is data."""
-        return Ending.FINISHED if finish_reason in self.finished_words else ending_of(finish_reason)
+        is_own = finish_reason is not None and plain_word(finish_reason) in map(plain_word, self.finished_words)
+        return Ending.FINISHED if is_own else ending_of(finish_reason)
 
     def amounts_to(self, status: int, data: Any) -> int:
         """Return the HTTP status that a failure amounts to, by the parsed JSON body (None when it is no JSON)."""
@@ -132,8 +133,9 @@ class OpenAIAdapter(ChatAdapter):
         return {**request.params, "model": request.model, "messages": request.messages}
 
     def read(self, data: Any) -> Reply:
-        """Return the first choice of a completion."""
-        choice = data["choices"][0]
+        """Return the first choice of a completion: that of index 0, wherever it stands."""
+        choices = data["choices"]
+        choice = next((each for each in choices if each.get("index") == 0), choices[0])
         message = choice["message"]
         content = content_of(message.get("content"))
         extras = {

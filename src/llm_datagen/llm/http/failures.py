@@ -127,11 +127,14 @@ class Failures:
         if status == OK and usage and means >= 500:
             means = OK  # it did work on it, so it is there
         hint = HINTS.get(means, "the server failed: resume to try again")
+        if 300 <= status < 400:
+            where_to = self.safe(response.headers.get("Location", "")) or "an address that it does not tell"
+            hint = f"it redirects to {where_to}, and redirects are not followed: check base_url"
         if means == 401 and adapter.api_key_env:
             hint = f"check api_key, or the environment variable {adapter.api_key_env}"
         is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE
         return LLMRequestError(
-            f"HTTP {status} from {where}: {body or 'an empty body'} ({hint})",
+            f"HTTP {status} from {where}: {_told(body, response)} ({hint})",
             status=status,
             body=body,
             may_pass=means == OK or adapter.may_pass(means, response.content),
@@ -150,7 +153,7 @@ class Failures:
         body = self._body(response)
         no_answer = "no answer is in it" if is_text(response.content) else "it is not UTF-8: characters are lost"
         return LLMRequestError(
-            f"{self._where(request)} did not send a chat completion but: {body or 'an empty body'} "
+            f"{self._where(request)} did not send a chat completion but: {_told(body, response)} "
             + (f"({no_answer}: resume to try again)" if is_there else "(check base_url)"),
             status=response.status,
             body=body,
@@ -191,3 +194,9 @@ class Failures:
 
     def _body(self, response: Response) -> str:
         return self.safe(response.content[:ERROR_BYTES].decode(errors="replace"))
+
+
+def _told(body: str, response: Response) -> str:
+    if body or not response.content:
+        return body or "an empty body"
+    return f"{'more than ' if response.is_cut else ''}{len(response.content):,} bytes of blanks"

@@ -2,7 +2,8 @@
 
 A secret is found as it is, in any case of letters, and as it is after escaping for URLs (also twice), JSON, HTML or
 source text; in base64, at whatever place of the text that was encoded, and in hex; and every piece of one of these that
-has eight characters or more. What is changed in another way, such as reversed or broken up by blanks, is not found.
+has eight characters or more. A shorter secret is found where it is no part of a word. What is changed in another way,
+such as reversed or broken up by blanks, is not found.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Redaction:
         plain = plain.translate(_LOWER)
         found: list[tuple[int, int]] = []
         for size, pieces in self._pieces.items():
-            found += [(at, at + size) for at in range(len(plain) - size + 1) if hash(plain[at : at + size]) in pieces]
+            spans = [(at, at + size) for at in range(len(plain) - size + 1) if hash(plain[at : at + size]) in pieces]
+            found += spans if size == _SHORTEST else [span for span in spans if _stands_alone(plain, *span)]
         if not found:
             return text
         shown, upto = [], 0
@@ -101,6 +103,11 @@ def _unescaped(text: str) -> tuple[str, list[int]]:
     plain.append(text[upto:])
     starts.extend(range(upto, len(text) + 1))
     return "".join(plain), starts
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Return whether a part of a text is no part of a longer word."""
+    return not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
 
 
 def _merged(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

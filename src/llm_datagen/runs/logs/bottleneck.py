@@ -33,6 +33,7 @@ class NodeSummary:
         busy_s: seconds that its workers were in tasks, together; None when not known.
         held_back_s: seconds that they waited for the writer, together.
         held_back_times: how often one of them did.
+        rate_limited_s: seconds in which a worker was free for rows that were there, and the rate did not let them begin.
         starved_s: seconds in which rows were asked for and its source had none yet.
         starved_times: how often that was so.
         rate: rows per second that it might begin, at most, at last; None without a limit.
@@ -46,6 +47,7 @@ class NodeSummary:
     busy_s: float | None = None
     held_back_s: float = 0.0
     held_back_times: int = 0
+    rate_limited_s: float = 0.0
     starved_s: float = 0.0
     starved_times: int = 0
     rate: float | None = None
@@ -64,11 +66,18 @@ class NodeSummary:
     def starved(self) -> float | None:
         """The share of its time in which its workers had nothing to do for want of rows; None when not known.
 
-        Rows are asked for before they are needed: what was waited for while the workers were busy does not count.
+        Rows are asked for before they are needed: what was waited for while the workers were busy, or the rate
+        held rows back, does not count.
         """
         if self.busy is None or self.held_back is None:
             return None
-        return min(self.starved_s / self.seconds, max(0.0, 1 - self.busy - self.held_back))
+        others = max(self.busy + self.held_back, self.rate_limited or 0.0)
+        return min(self.starved_s / self.seconds, max(0.0, 1 - others))
+
+    @property
+    def rate_limited(self) -> float | None:
+        """The share of its time in which its rate held rows back, from 0 to 1; None when not known."""
+        return min(1.0, self.rate_limited_s / self.seconds) if self.is_exact and self.seconds > 0 else None
 
     @property
     def own_s(self) -> float:
@@ -109,7 +118,13 @@ class RunSummary:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, with the shares of the nodes."""
         nodes = [
-            {**asdict(node), "busy": node.busy, "held_back": node.held_back, "starved": node.starved}
+            {
+                **asdict(node),
+                "busy": node.busy,
+                "held_back": node.held_back,
+                "rate_limited": node.rate_limited,
+                "starved": node.starved,
+            }
             for node in self.nodes
         ]
         times = {"started": self.started.isoformat(), "last": self.last.isoformat()}
@@ -154,6 +169,9 @@ def _limit(most: NodeSummary, first: NodeSummary) -> str:
     busy, held = most.busy or 0.0, most.held_back or 0.0
     if most.own_s < most.seconds / 2:
         return f"the input limits: {first.node_id} waited for rows {percent(first.starved)} of the time"
+    if (most.rate_limited or 0.0) > 0.5:
+        rate = "" if most.rate is None else f" ({most.rate:g} rows per second)"
+        return f"{most.node_id} limits by its rate{rate}: it held rows back {percent(most.rate_limited)} of the time"
     if held > max(busy, 0.5):
         return f"{most.node_id} limits: its workers waited for its writer {percent(held)} of the time"
     if busy > 0.5:

@@ -169,12 +169,12 @@ class BasePipeline(StoredPipeline):
             folder.lock.acquire()
             undo.callback(folder.lock.release)
             stored = self._catch_up(stored)
-            plans = open_nodes(stored, self.log_file, undo)
+            opened = open_nodes(stored, self.log_file, undo)
             log = open_log(self.log_file)
             undo.pop_all()  # from here on, the run lets go of it all
             self._is_default = False
         self._run = Run(
-            plans,
+            opened,
             pipeline_id=folder.pipeline_id,
             streaming=self.streaming,
             folder=folder,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypedDict
 
 from llm_datagen.config import Setting, optional
 from llm_datagen.errors import ConfigError
+from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.runs.exports import export_of, is_export
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.outputs import ExportOptions, Target
@@ -18,7 +19,8 @@ def output_of(name: str, value: Any) -> str:
         ConfigError: when it is neither.
     """
     if not is_export(value):
-        StreamFactory.source(value)
+        if not is_standard(value):
+            StreamFactory.source(value)
         return str(value)
     Target.of(value)
     return str(os.fspath(value))

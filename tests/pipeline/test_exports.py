@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def pipeline(folder: Path, output: str, **settings: Any) -> UnifiedPipeline:
 def rows_of(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    return list(pq.read_table(path).to_pylist())
+    return list(pq.read_table(BytesIO(path.read_bytes())).to_pylist())
 
 
 def test_an_output_in_parquet_is_made_of_a_stream_below_base_path(tmp_path: Path) -> None:
@@ -131,6 +132,6 @@ def test_a_step_that_is_added_on_a_resume_changes_what_is_exported(tmp_path: Pat
 
     import pyarrow as pa
 
-    table = pa.ipc.open_stream(tmp_path / "set" / "data-00000.arrow").read_all()
+    table = pa.ipc.open_stream((tmp_path / "set" / "data-00000.arrow").read_bytes()).read_all()
     assert table.column_names == ["n", "twice", "odd", "thrice"]
     assert [node.node_id for node in longer.nodes] == ["node_0", "node_1"]

@@ -115,8 +115,8 @@ def lone_run(bench: Bench) -> None:
 
 def steered_run(bench: Bench) -> None:
     """A run that is paused, changed, refused a change, and goes on."""
-    output = f"jsonl://{bench.folder}/steered.jsonl"
-    pipeline = bench.pipeline([lambda item: item], output_uri=output, follow_input=True).create("steered")
+    output = f"jsonl://{bench.folder}/controlled.jsonl"
+    pipeline = bench.pipeline([lambda item: item], output_uri=output, follow_input=True).create("controlled")
     ref = pipeline.start()
     ref.ask(Pause())
     ref.ask(Reconfigure("node_0", parallel_size=2))

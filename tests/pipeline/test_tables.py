@@ -168,9 +168,9 @@ def test_nan_is_dealt_with_as_in_json_lines(bench: Bench, nan: str) -> None:
             {"n": 3, "x": None, "l": []},
         ]
     else:
-        letters = [json.loads(line) for line in Path(f"{bench.output}.errors.jsonl").read_text().splitlines()]
-        assert all("holds NaN or Infinity" in str(letter["error"]) for letter in letters)
-        assert any("a.parquet, row 2" in str(letter["error"]) for letter in letters)
+        dead_letters = [json.loads(line) for line in Path(f"{bench.output}.errors.jsonl").read_text().splitlines()]
+        assert all("holds NaN or Infinity" in str(one["error"]) for one in dead_letters)
+        assert any("a.parquet, row 2" in str(one["error"]) for one in dead_letters)
 
 
 whole = st.none() | st.integers(-(2**63), 2**63 - 1)

@@ -60,34 +60,34 @@ def keep(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
 class Supervisor(pykka.ThreadingActor):
     """Starts the stages of some nodes, and hears from each, once, how it has ended."""
 
-    def __init__(self, plans: list[OpenedNode], over: threading.Event) -> None:
+    def __init__(self, opened: list[OpenedNode], over: threading.Event) -> None:
         super().__init__()
-        self.plans = plans
+        self.opened = opened
         self.over = over
         self.stages: dict[tuple[str, str], pykka.ActorRef[Any]] = {}
         self.outcomes: dict[tuple[str, str], StageOutcome] = {}
 
     def on_start(self) -> None:
-        running = [plan for plan in self.plans if plan.sink is not None]  # the others have finished before
-        for plan in running:
-            self.start_stages(plan)
+        running = [node for node in self.opened if node.sink is not None]  # the others have finished before
+        for node in running:
+            self.start_stages(node)
         for writing, reading in itertools.product(running, running):
             if writing.sink and writing.sink.stream.place in reading.source.places:  # it says how far one may read
                 self.stages[writing.node_id, "writer"].tell(Attach(self.stages[reading.node_id, "reader"]))
-        for plan in running:
-            self.stages[plan.node_id, "node"].tell(Feed(self.stages[plan.node_id, "reader"]))
+        for node in running:
+            self.stages[node.node_id, "node"].tell(Feed(self.stages[node.node_id, "reader"]))
         self.look_whether_over()
 
-    def start_stages(self, plan: OpenedNode) -> None:
-        assert plan.sink is not None
+    def start_stages(self, opened: OpenedNode) -> None:
+        assert opened.sink is not None
         me = self.actor_ref
-        writer = WriterActor.start(plan.node_id, me, plan.sink, plan.writer, seal=True, log=NO_LOG)
-        node = NodeActor.start(plan, "by-hand", me, writer, NO_LOG)
-        cursor = plan.source.cursor(plan.segments, follow=plan.follow)
-        wait = {"retry_interval": plan.writer.retry_interval, "idle_timeout": plan.idle_timeout}
-        reader = ReaderActor.start(plan.node_id, me, node, cursor, log=NO_LOG, **wait)
+        writer = WriterActor.start(opened.node_id, me, opened.sink, opened.writer, seal=True, log=NO_LOG)
+        node = NodeActor.start(opened, "by-hand", me, writer, NO_LOG)
+        cursor = opened.source.cursor(opened.segments, follow=opened.follow)
+        wait = {"retry_interval": opened.writer.retry_interval, "idle_timeout": opened.idle_timeout}
+        reader = ReaderActor.start(opened.node_id, me, node, cursor, log=NO_LOG, **wait)
         for role, ref in (("writer", writer), ("node", node), ("reader", reader)):
-            self.stages[plan.node_id, role] = ref
+            self.stages[opened.node_id, role] = ref
 
     def on_receive(self, message: Any) -> None:
         if isinstance(message, StageEnded):  # others say how far a node has come
@@ -117,15 +117,15 @@ def start_all() -> None:
         ("measure", measure, "long.jsonl", "measured.jsonl", None),
         ("merge", keep, {"shouted": "shouted.jsonl", "measured": "measured.jsonl"}, "out.jsonl", None),
     ]
-    plans = []
+    opened = []
     for name, operator, source, output, rule in wires:
         node = UnifiedNode(name, parallel_size=4, follow_input=name != "words", writer_config={"flush_batch_size": 20})
         node.bind_io(source, output, route=rule).set_operator(operator)
         for part in node.parts():  # several outputs are a node each, and so is what merges several inputs
             part.check()
-            plans.append(part.plan())
+            opened.append(part.plan())
     over = threading.Event()
-    Supervisor.start(plans, over)
+    Supervisor.start(opened, over)
     over.wait()
 
 

@@ -261,7 +261,7 @@ def test_what_one_lambda_changed_itself_hides_nothing_of_another() -> None:
     before = fingerprint_of(first)
     seen.append(1)
     note_changes(first, before)
-    assert fingerprint_of(first) == before  # the image gets what another process starts with
+    assert fingerprint_of(first) == before  # the run state gets what another process starts with
     others = []
     for start in ([], [5]):
 

@@ -106,7 +106,7 @@ def test_dead_letters_hold_them(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_stream_may_have_them_as_ids(tmp_path: Path) -> None:
-    """Commit records name the first and the last id; the image names the row that failed."""
+    """Commit records name the first and the last id; the run state names the row that failed."""
     ill = tmp_path / "ill"
     ill.touch()
 
@@ -188,7 +188,7 @@ def test_log_lines_show_them(tmp_path: Path) -> None:
 
 
 def test_an_operator_is_made_again_with_them(tmp_path: Path) -> None:
-    """The image keeps the arguments of operators."""
+    """The run state keeps the arguments of operators."""
     source = write_jsonl(tmp_path / "in.jsonl", [{"n": 1}])
     pipeline = UnifiedPipeline(
         [LLMOperator("{{ n }}", model="m", params={"seed": 2**70})],
@@ -198,7 +198,7 @@ def test_an_operator_is_made_again_with_them(tmp_path: Path) -> None:
         log_file=None,
     )
     pipeline.create("a")
-    image = loads_exactly((tmp_path / "a" / "runtime.json").read_bytes())
-    (again,) = operators_of(image)
-    assert again.fingerprint() == image["nodes"][0]["fingerprint"]
-    assert image["nodes"][0]["operator_ref"]["with"]["params"] == {"seed": 2**70}
+    run_state = loads_exactly((tmp_path / "a" / "runtime.json").read_bytes())
+    (again,) = operators_of(run_state)
+    assert again.fingerprint() == run_state["nodes"][0]["fingerprint"]
+    assert run_state["nodes"][0]["operator_ref"]["with"]["params"] == {"seed": 2**70}

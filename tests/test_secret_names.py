@@ -1,4 +1,4 @@
-"""Names of secrets are one list, whatever looks at them: arguments for an image, and fingerprints."""
+"""Names of secrets are one list, whatever looks at them: arguments for a run state, and fingerprints."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Bench:
     def start(self, operator: Any, **settings: Any) -> None:
         """Start the node."""
         operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
-        plan = OpenedNode(
+        opened = OpenedNode(
             node_id="n",
             operator=operator,
             call=Call(operator),
@@ -73,7 +73,7 @@ class Bench:
             root=RootNames(),
             **settings,
         )
-        self.ref = NodeActor.start(plan, "p", self.supervisor, self.writer, self.log)
+        self.ref = NodeActor.start(opened, "p", self.supervisor, self.writer, self.log)
 
     def feed(self) -> Demand:
         """Give the node its reader; return what it demands."""

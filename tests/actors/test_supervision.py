@@ -68,10 +68,10 @@ def test_a_disk_that_fails_is_the_cause_even_when_its_writer_reports_last() -> N
     source, output = stream_on(storage, "in.jsonl"), stream_on(storage)
     storage.replace("in.jsonl", b'{"n":1}\n' * 50, sync=False)
     node = UnifiedNode("n", 2, follow_input=False, writer_config={"fsync": "never"})
-    plan = node.bind_io(source, output).set_operator(Ready()).plan()
+    opened = node.bind_io(source, output).set_operator(Ready()).plan()
     storage.on_close = lambda: eventually(lambda: not alive("node-n")) and None
     storage.is_full = True
-    run = Run([plan], pipeline_id="", streaming=True, folder=None, run_state={}, hooks=None, log=Log())
+    run = Run([opened], pipeline_id="", streaming=True, folder=None, run_state={}, hooks=None, log=Log())
     run.start()
     assert run.wait(PATIENCE_SECONDS)
     with pytest.raises(NodeFailedError) as caught:
@@ -180,7 +180,7 @@ def test_an_error_with_a_text_that_no_file_can_hold_fails_the_run_as_itself(benc
     with pytest.raises(NodeFailedError) as caught:
         pipeline.run()
     assert isinstance(caught.value.__cause__, ValueError)
-    assert "\\ud800" in bench.image("p")["error"]
+    assert "\\ud800" in bench.run_state("p")["error"]
 
 
 # --- threads that cannot be started ----------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_a_message_that_nobody_knows_shows_no_row(bench: Bench, caplog: pytest.L
         gate.is_open.set()
         report = pipeline.wait(PATIENCE_SECONDS)
         assert report.status is Status.COMPLETED, f"a message to the {kind} has changed something"
-        assert "the-secret-row" not in repr(bench.image(f"p{number}"))
+        assert "the-secret-row" not in repr(bench.run_state(f"p{number}"))
     assert "the-secret-row" not in bench.log.read_text()
     assert "the-secret-row" not in caplog.text
 
@@ -419,7 +419,7 @@ def test_usage_that_json_does_not_know_does_not_fail_the_run(bench: Bench) -> No
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report.usage == [{"provider": "", "model": "", "seconds": 2.0, "tokens": 8}]
     assert all(isinstance(told, UsageReported) for told in desk.of(UsageReported))
-    assert bench.image("p")["nodes"][0]["usage"] == report.usage
+    assert bench.run_state("p")["nodes"][0]["usage"] == report.usage
 
 
 def test_a_file_that_cannot_be_closed_keeps_nothing_else_open(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

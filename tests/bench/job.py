@@ -23,7 +23,7 @@ class Job:
             `stop_at`. "resume": the engine, going on from there. "bare": nothing. "import": import the engine.
             "first_row": a small pipeline; what is measured is when its first row is on disk.
         input: the file with the rows.
-        folder: where to work: results, images and logs.
+        folder: where to work: results, run states and logs.
         operators: names in `operators.OPERATORS`, in order.
         settings: of the engine's pipeline.
         stop_at: the row at which "begin" stops.

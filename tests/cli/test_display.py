@@ -168,7 +168,7 @@ def test_a_node_that_a_cancel_or_its_operator_ends_is_shown_as_its_run_state_say
 
     pipeline = bench.pipeline([ends, lambda row: row], streaming=streaming, hooks=hooks).create("a")
     assert pipeline.run().status == how
-    stored = [node["status"] for node in bench.image("a")["nodes"]]
+    stored = [node["status"] for node in bench.run_state("a")["nodes"]]
     assert [view.status for view in hooks.views()] == stored == [how, how]
     assert [line for line in written if f": {how}, " in line and line.startswith("node_0")]
     assert not [line for line in written if {"canceled": "stopped", "stopped": "canceled"}[how] in line]

@@ -74,7 +74,7 @@ def test_what_is_wrong_with_an_operator_is_said_with_its_key(
 
 
 SETTINGS: list[tuple[dict[str, Any], str]] = [
-    ({"input": "x"}, "input: this key is not known; did you mean 'input_uri'?"),
+    ({"inptu_uri": "x"}, "inptu_uri: this key is not known; did you mean 'input_uri'?"),
     (
         {"batch_by": "parent"},
         "batch_by: this key is not known; it is said of an operator: put it into an entry of 'operators' "

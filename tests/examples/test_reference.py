@@ -223,11 +223,11 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     seal = json.loads(Path("out.jsonl.done").read_text())
     assert sorted(_names(table(REFERENCE, "Files on disk", "key of a seal"))) == sorted(seal)
     assert sorted(seal) == sorted([*_fields(Seal), "ledger", "check"])
-    image = json.loads(Path("tmp/results/keys/runtime.json").read_text())
+    run_state = json.loads(Path("tmp/results/keys/runtime.json").read_text())
     rows = table(REFERENCE, "Files on disk", "key of runtime.json")
-    assert _names(rows) == list(image)
-    assert list(image["config"]) == [
-        name for name in _parameters(llm_datagen.UnifiedPipeline) if name in image["config"]
+    assert _names(rows) == list(run_state)
+    assert list(run_state["config"]) == [
+        name for name in _parameters(llm_datagen.UnifiedPipeline) if name in run_state["config"]
     ]
     documented = {
         *names_in(rows["`nodes`"][0]),
@@ -236,7 +236,7 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "id_scheme",
         "follow_input",
     }
-    assert set(image["nodes"][0]) <= documented
+    assert set(run_state["nodes"][0]) <= documented
     checkpoint = json.loads(Path("tmp/results/keys/checkpoint.json").read_text())["node_0"]
     found = [f"{side}.{key}" for side in checkpoint for key in checkpoint[side]]
     assert _names(table(REFERENCE, "Files on disk", "key of a checkpoint")) == found

@@ -71,7 +71,7 @@ def bag(rows: Iterable[Any]) -> Counter[str]:
 def instrument(operator: Any) -> Any:
     """Return an operator that a test may change between two runs of one id: it gets a version, which stays.
 
-    A partial gets none: what an image makes again in its place would not have it.
+    A partial gets none: what a run state makes again in its place would not have it.
     """
     target = getattr(operator, "__func__", operator)
     if getattr(target, "version", None) is None and not isinstance(target, functools.partial):
@@ -111,14 +111,14 @@ class Bench:
         given["writer_config"] = {**QUICK, **given.get("writer_config", {})}
         return UnifiedPipeline([instrument(operator) for operator in operators], **given)
 
-    def image(self, pipeline_id: str) -> dict[str, Any]:
+    def run_state(self, pipeline_id: str) -> dict[str, Any]:
         """Return runtime.json."""
-        image: dict[str, Any] = json.loads((self.results / pipeline_id / "runtime.json").read_bytes())
-        return image
+        run_state: dict[str, Any] = json.loads((self.results / pipeline_id / "runtime.json").read_bytes())
+        return run_state
 
-    def put_image(self, pipeline_id: str, image: dict[str, Any]) -> None:
+    def put_run_state(self, pipeline_id: str, run_state: dict[str, Any]) -> None:
         """Put another runtime.json in its place, as if the engine had written it."""
-        RunFolder(self.results, pipeline_id).save(image)
+        RunFolder(self.results, pipeline_id).save(run_state)
 
     def between(self, pipeline_id: str, number: int = 0, extension: str = "jsonl") -> Path:
         """Return the path of the stream between two nodes."""

@@ -121,7 +121,11 @@ print(found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [("200 OK", "sent more than 300,000 bytes"), ("500 Internal Server Error", "HTTP 500")]
+    ("status", "message"),
+    [
+        ("200 OK", "sent more than 300,000 bytes"),
+        ("500 Internal Server Error", "HTTP 500 .*more than 65,536 bytes of blanks"),
+    ],
 )
 def test_a_body_without_an_end_is_cut_at_the_read(status: str, message: str) -> None:
     with endless(status) as (base_url, sent):

@@ -101,7 +101,7 @@ def test_a_slow_operator_limits(bench: Bench, streaming: bool) -> None:
     assert run.bottleneck.startswith("node_1 limits: ")  # how busy they were, on a busy machine, is another matter
     told = report.nodes[1]
     assert (told.workers, told.busy_s, told.seconds) == (2, second.busy_s, second.seconds)
-    assert bench.image("a")["nodes"][1]["busy_s"] == second.busy_s
+    assert bench.run_state("a")["nodes"][1]["busy_s"] == second.busy_s
     assert first.own_s < second.own_s
 
 

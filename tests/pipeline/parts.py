@@ -1,4 +1,4 @@
-"""Operators at the top level of a module, so that an image can name them."""
+"""Operators at the top level of a module, so that a run state can name them."""
 
 from __future__ import annotations
 

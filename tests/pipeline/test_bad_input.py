@@ -240,8 +240,8 @@ def test_every_constructor_parameter_can_be_overridden(bench: Bench) -> None:
         log_file=None,
     ).run()
     assert lines(output) == [{"n": n, "_i": n} for n in range(4)]
-    image = json.loads((bench.folder / "r2" / "b" / "runtime.json").read_bytes())
-    (node,) = image["nodes"]
+    run_state = json.loads((bench.folder / "r2" / "b" / "runtime.json").read_bytes())
+    (node,) = run_state["nodes"]
     assert (node["parallel_size"], node["batch_size"], node["writer_config"]["queue_size"]) == (3, 2, 9)
     assert not (bench.folder / "logs").exists()
     assert not bench.results.exists()
@@ -253,7 +253,7 @@ def test_streams_between_lie_below_base_path_prefix_and_id(bench: Bench) -> None
     construct(bench, protocol_prefix="pre", operators=[same, same, same], default_protocol="csv://").create("a").run()
     between = bench.folder / "between" / "pre" / "a"
     assert sorted(path.name for path in between.glob("*.csv")) == ["node_0.csv", "node_1.csv"]
-    assert [node["node_id"] for node in bench.image("a")["nodes"]] == ["node_0", "node_1", "node_2"]
+    assert [node["node_id"] for node in bench.run_state("a")["nodes"]] == ["node_0", "node_1", "node_2"]
     assert (bench.results / "a" / "runtime.json").exists()
 
 
@@ -418,7 +418,7 @@ def test_an_id_that_was_created_and_never_run_may_be_created_again(bench: Bench)
     bench.give(numbered(3))
     pipeline = bench.pipeline([same]).create("a")
     pipeline.create("a", parallel_size=3).run()
-    assert bench.image("a")["nodes"][0]["parallel_size"] == 3
+    assert bench.run_state("a")["nodes"][0]["parallel_size"] == 3
 
 
 def test_overwrite_starts_afresh_and_deletes_the_outputs_of_that_run_alone(bench: Bench) -> None:
@@ -443,7 +443,7 @@ def test_overwrite_starts_afresh_and_deletes_the_outputs_of_that_run_alone(bench
 
 
 def test_overwrite_deletes_what_the_old_run_wrote_elsewhere(bench: Bench) -> None:
-    """M4: the outputs are those that the old image names."""
+    """M4: the outputs are those that the old run state names."""
     bench.give(numbered(10))
     old = bench.folder / "old.jsonl"
     bench.pipeline([same], output_uri=f"jsonl://{old}").create("a").run()
@@ -588,10 +588,10 @@ def test_an_output_that_another_run_is_writing_is_not_overwritten(bench: Bench) 
     assert len(lines(bench.output)) == 50
 
 
-# --- images --------------------------------------------------------------------------------------------------------
+# --- run states ----------------------------------------------------------------------------------------------------
 
 
-def test_operators_that_do_not_match_the_image_are_refused(bench: Bench) -> None:
+def test_operators_that_do_not_match_the_run_state_are_refused(bench: Bench) -> None:
     """M6: number and identity; the message shows both sides, and how to keep an identity."""
     bench.give(numbered(20))
     pipeline = bench.pipeline([same, other], follow_input=True).create("a")
@@ -618,31 +618,31 @@ def test_an_unknown_run_is_named_with_the_known_ones(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 99}', '{"format": 1}', "null"])
-def test_a_damaged_image_is_an_error_that_names_it(bench: Bench, damage: str) -> None:
+def test_a_damaged_run_state_is_an_error_that_names_it(bench: Bench, damage: str) -> None:
     """M6: `runtime.json` that cannot be read is not taken for something else."""
     bench.give(numbered(3))
     bench.pipeline([same]).create("a").run()
-    image = bench.results / "a" / "runtime.json"
-    image.write_text(damage)
-    with pytest.raises(RunStateError, match=str(image)):
+    run_state = bench.results / "a" / "runtime.json"
+    run_state.write_text(damage)
+    with pytest.raises(RunStateError, match=str(run_state)):
         bench.pipeline([same]).resume("a")
 
 
 @pytest.mark.parametrize("key", ["status", "updated_at", "nodes.node_id", "nodes.retries", "nodes.rows_in"])
-def test_a_key_that_is_missing_in_an_image_is_named(bench: Bench, key: str) -> None:
+def test_a_key_that_is_missing_in_a_run_state_is_named(bench: Bench, key: str) -> None:
     """M6: whoever reads it, and whichever it is."""
     bench.give(numbered(3))
     bench.pipeline([same]).create("a").run()
-    image = {**bench.image("a"), "format": 1}
-    del image["check"]  # format 1 had no checksum
+    run_state = {**bench.run_state("a"), "format": 1}
+    del run_state["check"]  # format 1 had no checksum
     place, _, name = key.rpartition(".")
-    del (image["nodes"][0] if place else image)[name]
-    (bench.results / "a" / "runtime.json").write_text(json.dumps(image))
+    del (run_state["nodes"][0] if place else run_state)[name]
+    (bench.results / "a" / "runtime.json").write_text(json.dumps(run_state))
     with pytest.raises(RunStateError, match=f"runtime.json is not a run state: '{name}' is missing; restore"):
         bench.pipeline([same]).resume("a")
 
 
-def test_an_image_that_was_edited_is_refused_and_one_of_the_version_before_is_not(bench: Bench) -> None:
+def test_a_run_state_that_was_edited_is_refused_and_one_of_the_version_before_is_not(bench: Bench) -> None:
     """M6: a setting that changes between two runs changes the rows; format 1 had no checksum."""
     bench.give(numbered(3))
     bench.pipeline([same]).create("a").run()
@@ -658,7 +658,7 @@ def test_an_image_that_was_edited_is_refused_and_one_of_the_version_before_is_no
     del older["check"]
     path.write_text(json.dumps(older))
     assert bench.pipeline([same]).resume("a").run().status == Status.COMPLETED
-    assert bench.image("a")["format"] == 2
+    assert bench.run_state("a")["format"] == 2
 
 
 def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
@@ -724,11 +724,11 @@ def test_an_unfinished_output_of_another_run_is_no_input_yet(bench: Bench) -> No
 
 
 def test_what_of_the_data_is_refused_is_a_setting_that_is_kept(bench: Bench) -> None:
-    """12.2.6: of the pipeline or of a node; in the image, so that a resume reads as the run did."""
+    """12.2.6: of the pipeline or of a node; in the run state, so that a resume reads as the run did."""
     bench.input.write_text('{"a":NaN}\n{"a":12345678901234567890123}\n"' + "x" * 200 + '"\n{"a":1,"a":2}\n')
     pipeline = bench.pipeline([same, same], on_error="dead_letter", data_config={"nan": "null"})
     pipeline.create("a", node_configs=[{"data_config": {"nan": "null", "max_record_bytes": 100, "strict": True}}])
-    nodes = bench.image("a")["nodes"]
+    nodes = bench.run_state("a")["nodes"]
     assert [node["data_config"]["max_record_bytes"] for node in nodes] == [100, None]
     bench.pipeline([same, same]).resume("a").run()
     assert lines(bench.output) == [{"a": None, "_i": 0}, {"a": 12345678901234567890123, "_i": 1}]

@@ -57,7 +57,7 @@ def test_a_block_that_raises_cancels_the_run(bench: Bench) -> None:
     with nothing_left(), pytest.raises(KeyError), pipeline.running():
         raise KeyError("mine")
     assert pipeline.status is Status.CANCELED
-    assert bench.image("a")["reason"] == "the block that it ran beside has raised KeyError"
+    assert bench.run_state("a")["reason"] == "the block that it ran beside has raised KeyError"
 
 
 def test_a_run_that_fails_raises_behind_the_block(bench: Bench) -> None:
@@ -103,8 +103,8 @@ def test_a_task_that_is_cancelled_cancels_its_run_and_ends_when_it_is_saved(benc
 
     with nothing_left():
         asyncio.run(host())
-    assert bench.image("a")["status"] == "canceled"
-    assert bench.image("a")["reason"] == "its task was cancelled"
+    assert bench.run_state("a")["status"] == "canceled"
+    assert bench.run_state("a")["reason"] == "its task was cancelled"
     pipeline.resume("a").run()
     assert len(lines(bench.output)) == 1000
 

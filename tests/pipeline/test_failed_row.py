@@ -56,8 +56,8 @@ def fail(folder: Path, operators: list[Any], text: str, name: str = "in.jsonl", 
     ).create("a")
     with pytest.raises(NodeFailedError) as caught:
         pipeline.run()
-    image = json.loads((folder / "results" / "a" / "runtime.json").read_text())
-    assert (image["status"], image["failed_row"]) == ("failed", caught.value.failed_row)
+    run_state = json.loads((folder / "results" / "a" / "runtime.json").read_text())
+    assert (run_state["status"], run_state["failed_row"]) == ("failed", caught.value.failed_row)
     if caught.value.failed_row:
         assert f"; at {caught.value.failed_row}; mend the cause" in str(caught.value)
     assert "SECRET" not in (folder / "run.log").read_text()

@@ -165,8 +165,8 @@ def test_a_file_whose_name_is_the_pattern_is_that_file(bench: Bench) -> None:
 def test_it_is_verified_and_traced(bench: Bench) -> None:
     fill(bench.folder / "in")
     bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()
-    assert [finding for account in verify(bench.image("a")) for finding in account.findings] == []
-    assert [step.item["n"] for step in trace(bench.image("a"), 37) if step.item] == [37, 37]
+    assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
+    assert [step.item["n"] for step in trace(bench.run_state("a"), 37) if step.item] == [37, 37]
 
 
 def test_a_file_that_was_cut_short_is_replaced_and_the_run_goes_on(bench: Bench) -> None:

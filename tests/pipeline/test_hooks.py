@@ -140,7 +140,7 @@ def test_a_hook_that_blocks_does_not_slow_the_run(bench: Bench, streaming: bool)
     pipeline = bench.pipeline([lambda item: item] * 2, streaming=streaming, hooks=hooks).create("a")
     pipeline.start()
     try:
-        eventually(lambda: bench.image("a")["status"] == "completed")
+        eventually(lambda: bench.run_state("a")["status"] == "completed")
         assert not go_on.is_set()
         assert bench.is_sealed()
         assert not hooks.ended
@@ -175,7 +175,7 @@ def test_slow_hooks_get_the_latest_progress_and_all_of_the_usage(bench: Bench) -
 
     pipeline = bench.pipeline([work], hooks=Slow(), parallel_size=2).create("a")
     pipeline.start()
-    eventually(lambda: bench.image("a")["status"] == "completed")
+    eventually(lambda: bench.run_state("a")["status"] == "completed")
     go_on.set()
     pipeline.wait(PATIENCE_SECONDS)
     assert tokens == 6000

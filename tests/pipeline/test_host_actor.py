@@ -253,7 +253,7 @@ def test_orders_that_come_while_a_run_is_launched_are_answered_when_the_host_is_
     with pytest.raises(pykka.ActorDeadError):
         asked.get(timeout=PATIENCE_SECONDS)
     eventually(is_gone)
-    assert bench.image("a")["status"] == "canceled"
+    assert bench.run_state("a")["status"] == "canceled"
 
 
 def test_what_is_no_order_is_refused_and_the_run_goes_on(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -291,9 +291,9 @@ def test_stopping_it_cancels_the_run_and_saves_it(bench: Bench) -> None:
     ref = bench.pipeline([operator]).create("a").actor()
     ref.tell(Run())
     ref.stop()
-    assert bench.image("a")["status"] == "canceled"
+    assert bench.run_state("a")["status"] == "canceled"
     eventually(lambda: set(threading.enumerate()) <= threads)
-    assert bench.image("a")["reason"] == "the pipeline's host was stopped"
+    assert bench.run_state("a")["reason"] == "the pipeline's host was stopped"
     operator.go_on.set()
     bench.pipeline([operator]).resume("a").run()
     assert bag(lines(bench.output)) == bag(ROWS)

@@ -195,7 +195,7 @@ def test_numeric_collisions_are_found_across_a_resume(bench: Bench) -> None:
     pipeline = bench.pipeline([first], id_scheme="numeric", parallel_size=2, writer_config={"async_mode": False})
     with pytest.raises(NodeFailedError, match="row 0 is not done"):
         pipeline.create("a").run()
-    assert 0 < bench.image("a")["nodes"][0]["rows_in"] < 20
+    assert 0 < bench.run_state("a")["nodes"][0]["rows_in"] < 20
     resumed = bench.pipeline([FunctionOperator(explode_row_0, name="op")], id_scheme="numeric").resume("a")
     with pytest.raises(NodeFailedError, match=r'keeps ids .* use id_scheme="path"'):
         resumed.run()

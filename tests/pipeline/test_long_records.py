@@ -22,7 +22,7 @@ def same(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrong(bench: Bench, run: str) -> list[str]:
-    return [finding for account in verify(bench.image(run)) for finding in account.findings]
+    return [finding for account in verify(bench.run_state(run)) for finding in account.findings]
 
 
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])

@@ -75,7 +75,7 @@ def diamond(bench: Bench, *, routed: bool, **settings: Any) -> list[UnifiedNode]
 
 
 def no_findings(bench: Bench) -> None:
-    ledgers = verify(bench.image("a"))
+    ledgers = verify(bench.run_state("a"))
     assert [ledger.findings for ledger in ledgers] == [[]] * len(ledgers)
 
 
@@ -97,7 +97,7 @@ def test_branches_of_a_router_come_together_under_the_ids_that_they_have(bench: 
         ("merge", 60, 60),
     ]
     no_findings(bench)
-    found = {(row.where, row.state) for row in trace(bench.image("a"), 7) if row.where in {"even", "odd", "merge"}}
+    found = {(row.where, row.state) for row in trace(bench.run_state("a"), 7) if row.where in {"even", "odd", "merge"}}
     assert found == {("odd", "row"), ("merge", "row")}
     assert pipeline(bench, *nodes).resume("a").run().rows_out == 60
 
@@ -139,12 +139,12 @@ def test_rows_of_branches_that_share_ids_are_named_after_their_input(bench: Benc
     assert len(rows) == 40
     assert [rows[name] for name in names] == ["even", "odd"]
     no_findings(bench)
-    up = [(row.where, row.row_id, row.relation) for row in trace(bench.image("a"), names[1])]
+    up = [(row.where, row.row_id, row.relation) for row in trace(bench.run_state("a"), names[1])]
     assert up == [
         *((where, 7, "ancestor") for where in ("input", "split", "odd")),
         *((where, names[1], "itself") for where in ("merge.merge", "merge")),
     ]
-    down = {row.row_id for row in trace(bench.image("a"), 7) if row.where == "merge"}
+    down = {row.row_id for row in trace(bench.run_state("a"), 7) if row.where == "merge"}
     assert down == set(names)
 
 
@@ -162,7 +162,7 @@ def test_files_are_merged_also_with_what_nodes_make_of_them(bench: Bench) -> Non
         **{"0_in2": {"n": "3", "_i": "0_in2"}, "1_in2": {"n": "4", "_i": "1_in2"}},
     }
     no_findings(bench)
-    kin = [(row.where, row.row_id) for row in trace(bench.image("a"), "0_in2")]
+    kin = [(row.where, row.row_id) for row in trace(bench.run_state("a"), "0_in2")]
     assert kin[0] == ("input", 0)
     assert {where for where, row_id in kin[1:] if row_id == "0_in2"} == {"both.merge", "both", "again.merge", "again"}
 
@@ -240,7 +240,7 @@ def test_inputs_may_grow_and_may_not_be_edited_where_they_were_read(bench: Bench
     more.write_text(more.read_text().replace("101", "999") + '{"n": 103}\n')
     with pytest.raises(StreamChangedError, match=r"more.jsonl, bytes .* was edited"):
         pipeline(bench, *nodes).resume("a")
-    assert any("more.jsonl" in finding for ledger in verify(bench.image("a")) for finding in ledger.findings)
+    assert any("more.jsonl" in finding for ledger in verify(bench.run_state("a")) for finding in ledger.findings)
 
 
 def test_an_input_that_has_grown_is_seen_though_another_one_has_shrunk(bench: Bench) -> None:
@@ -330,7 +330,7 @@ def test_dead_letters_of_any_input_are_replayed(bench: Bench) -> None:
     assert dead_letter["raw"] == "nonsense" if "raw" in dead_letter else dead_letter["input"]
     assert dead_letter["_i"] == "1_in1"  # the name that it would have had
     no_findings(bench)
-    found = [(row.where, row.row_id, row.state) for row in trace(bench.image("a"), "1_in1")]
+    found = [(row.where, row.row_id, row.state) for row in trace(bench.run_state("a"), "1_in1")]
     assert found == [("input", 1, "row"), ("both.merge", "1_in1", "dead letter")]
     more = bench.folder / "more.jsonl"
     more.write_text(more.read_text().replace("nonsense", '{"n": 3}'))

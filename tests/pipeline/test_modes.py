@@ -162,7 +162,7 @@ def test_nodes_may_differ_in_everything(bench: Bench) -> None:
     pipeline.run()
     assert bag(lines(bench.output)) == bag(modelled(rows, [double, children]))
     assert bag(stored(middle)) == bag(map(of_csv, modelled(rows, [double])))
-    nodes = bench.image("mixed")["nodes"]
+    nodes = bench.run_state("mixed")["nodes"]
     assert [node["output_uri"] for node in nodes] == [middle, f"jsonl://{bench.output}"]
     assert [(node["batch_size"], node["parallel_size"]) for node in nodes] == [(7, 3), (2, 1)]
 

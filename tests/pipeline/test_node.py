@@ -99,8 +99,8 @@ def test_the_example_of_chapter_11_runs_unchanged(tmp_path: Path) -> None:
     assert report.status == Status.COMPLETED
     assert bag(lines(tmp_path / "my_output.jsonl")) == bag({"n": n, "_i": n} for n in range(50))
     assert out_stream.is_sealed()
-    image = json.loads((tmp_path / "tmp" / "results" / report.pipeline_id / "runtime.json").read_bytes())
-    assert [entry["node_id"] for entry in image["nodes"]] == ["n1"]
+    run_state = json.loads((tmp_path / "tmp" / "results" / report.pipeline_id / "runtime.json").read_bytes())
+    assert [entry["node_id"] for entry in run_state["nodes"]] == ["n1"]
 
 
 def test_a_node_can_be_opened_run_and_closed_in_steps(bench: Bench) -> None:
@@ -343,7 +343,7 @@ def test_one_stream_may_be_read_by_two_nodes(bench: Bench, streaming: bool) -> N
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_nodes_wired_by_hand_resume_by_their_image(bench: Bench, streaming: bool) -> None:
+def test_nodes_wired_by_hand_resume_by_their_run_state(bench: Bench, streaming: bool) -> None:
     """M6, M9, M31: a branch that failed is resumed; what is done is not done again."""
     bench.give(numbered(100))
     JsonlStream(f"jsonl://{bench.input}").seal()
@@ -449,7 +449,7 @@ def test_nodes_that_are_not_ready_are_named(bench: Bench) -> None:
 
 
 def test_nodes_keep_their_own_settings_in_a_pipeline(bench: Bench) -> None:
-    """M9: order, ids, batch and parallel size are each node's own, and in the image."""
+    """M9: order, ids, batch and parallel size are each node's own, and in the run state."""
     bench.give(numbered(20))
     JsonlStream(f"jsonl://{bench.input}").seal()
     first = node(bench, "first", parallel_size=3, batch_size=4, ordered=True, id_scheme="numeric")
@@ -459,7 +459,7 @@ def test_nodes_keep_their_own_settings_in_a_pipeline(bench: Bench) -> None:
     second.set_processor(same)
     run(bench, [first, second]).create("x").run()
     assert [row["_i"] for row in lines(bench.folder / "a.jsonl")] == [n * 10_000 + k for n in range(20) for k in (0, 1)]
-    entries = {entry["node_id"]: entry for entry in bench.image("x")["nodes"]}
+    entries = {entry["node_id"]: entry for entry in bench.run_state("x")["nodes"]}
     assert entries["first"]["id_scheme"] == "numeric"
     assert entries["first"]["ordered"] is True
     assert (entries["second"]["parallel_size"], entries["second"]["batch_size"]) == (1, 7)

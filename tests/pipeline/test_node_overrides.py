@@ -36,7 +36,7 @@ def test_what_create_is_given_counts(bench: Bench, streaming: bool) -> None:
         "a", streaming=streaming, results_dir=bench.results, hooks=heard, log_file=bench.folder / "other.log"
     )
     assert pipeline.streaming is streaming
-    assert bench.image("a")["config"]["streaming"] is streaming
+    assert bench.run_state("a")["config"]["streaming"] is streaming
     assert pipeline.run().status is Status.COMPLETED
     assert heard.ended == ["a"]
     assert (bench.folder / "other.log").exists()

@@ -149,14 +149,14 @@ def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: st
         assert not heard
         status = asked(ref, GetStatus())
         assert (status.status, status.paused) == (Status.RUNNING, True)
-        assert bench.image("a")["paused"]
+        assert bench.run_state("a")["paused"]
         assert not asked(ref, Unpause()).paused
         report = pipeline.wait(PATIENCE_SECONDS)
     eventually(lambda: heard and isinstance(heard[-1], PipelineFinished))
     listener.stop()
     assert report is not None
     assert (report.status, report.paused) == (Status.COMPLETED, False)
-    assert not bench.image("a")["paused"]
+    assert not bench.run_state("a")["paused"]
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(rows))
     assert [set(each.all().values()) for each in calls] == [{1}, {1}]
     said = [line["event"] for line in bench.log_lines()]

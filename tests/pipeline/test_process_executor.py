@@ -100,7 +100,7 @@ def test_csv_and_memory_streams_feed_processes(bench: Bench, tmp_path: Path) -> 
 
 
 @pytest.mark.process
-def test_the_setting_is_in_the_image_and_a_resume_keeps_it(bench: Bench) -> None:
+def test_the_setting_is_in_the_run_state_and_a_resume_keeps_it(bench: Bench) -> None:
     """M5, M6: whatever the code says then; and a node may differ from the pipeline."""
     calls = Calls(bench.folder / "calls")
 
@@ -113,7 +113,7 @@ def test_the_setting_is_in_the_image_and_a_resume_keeps_it(bench: Bench) -> None
     bench.give(numbered(10))
     pipeline = bench.pipeline([where, copy], executor="process", ordered=True)
     pipeline.create("a", node_configs=[None, {"executor": "thread"}])
-    assert [node["executor"] for node in bench.image("a")["nodes"]] == ["process", "thread"]
+    assert [node["executor"] for node in bench.run_state("a")["nodes"]] == ["process", "thread"]
     with pytest.raises(NodeFailedError) as caught:
         pipeline.run()
     assert isinstance(caught.value.__cause__, ValueError)

@@ -132,7 +132,7 @@ def test_the_number_of_calls_at_once_follows(bench: Bench, kind: str) -> None:
             eventually(lambda: len(worker_processes()) == few)
         ref.tell(Cancel())
         pipeline.wait(PATIENCE_SECONDS)
-    assert bench.image("a")["nodes"][0]["parallel_size"] == few
+    assert bench.run_state("a")["nodes"][0]["parallel_size"] == few
     since = len(gauge.history())
     pipeline.resume("a")
     ref = pipeline.start()
@@ -157,7 +157,7 @@ def test_the_items_of_a_batch_count_for_operators_that_take_items(bench: Bench) 
     eventually(lambda: max(gauge.history(), default=0) == 8)
     pipeline.cancel()
     pipeline.wait(PATIENCE_SECONDS)
-    assert bench.image("a")["nodes"][0]["batch_size"] == 4
+    assert bench.run_state("a")["nodes"][0]["batch_size"] == 4
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_what_cannot_be_is_refused_with_a_word_and_changes_nothing(
     ref.tell(order)  # nobody hears of it, but the log
     ref.tell(Cancel())
     pipeline.wait(PATIENCE_SECONDS)
-    assert [(node["parallel_size"], node["batch_size"]) for node in bench.image("a")["nodes"]] == [(1, 3), (1, 3)]
+    assert [(node["parallel_size"], node["batch_size"]) for node in bench.run_state("a")["nodes"]] == [(1, 3), (1, 3)]
     said = [line["error"] for line in bench.log_lines() if line["event"] == "[Refused]"]
     assert len(said) == 2
     assert words in said[0]
@@ -202,7 +202,7 @@ def test_a_node_that_has_not_begun_begins_with_the_new_value(bench: Bench) -> No
     pipeline.wait(PATIENCE_SECONDS)
     assert max(first.history()) == 1
     assert max(second.history()) == 5
-    assert bench.image("a")["nodes"][1]["parallel_size"] == 5
+    assert bench.run_state("a")["nodes"][1]["parallel_size"] == 5
 
 
 def test_a_rate_holds_is_changed_and_taken_off_while_it_runs_and_is_kept_over_a_resume(bench: Bench) -> None:
@@ -223,7 +223,7 @@ def test_a_rate_holds_is_changed_and_taken_off_while_it_runs_and_is_kept_over_a_
         changed(ref, rate=-1)
     ref.tell(Cancel())
     pipeline.wait(PATIENCE_SECONDS)
-    assert bench.image("a")["nodes"][0]["rate"] == 20
+    assert bench.run_state("a")["nodes"][0]["rate"] == 20
     pipeline.resume("a")
     began, since = time.monotonic(), len(gauge.history())
     ref = pipeline.start()

@@ -78,7 +78,7 @@ def test_each_row_goes_where_it_is_sent(bench: Bench, kind: str, streaming: bool
         "sort.odd": (48, 24),
         "behind": (24, 24),
     }
-    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[]] * 4
+    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[]] * 4
 
 
 def test_children_may_go_to_several_outputs(bench: Bench) -> None:

@@ -69,7 +69,7 @@ def test_no_batch_mixes_two_parents(bench: Bench, streaming: bool, parallel_size
         [pair, fragile, Pairs()], streaming=streaming, parallel_size=parallel_size, on_error="dead_letter"
     ).create("a", node_configs=[{"batch_size": 4}, {"ordered": True}, {"batch_size": 2, "executor": executor}]).run()
     assert by_id(lines(bench.output)) == wanted(60)
-    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], [], []]
+    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], [], []]
 
 
 def test_batches_by_position_do_and_that_is_why(bench: Bench) -> None:
@@ -97,8 +97,8 @@ def test_rows_of_whole_batches_are_traced_to_their_siblings(bench: Bench) -> Non
     bench.pipeline([pair, fragile, Best()], on_error="dead_letter").create("a", node_configs=configs).run()
     names = ["0_0~0_1", "1_0~1_0", "2_1~2_1", "3_0~3_1", "4_1~4_1"]
     assert [row["_i"] for row in lines(bench.output)] == [f"{name}_0" for name in names]
-    image = bench.image("a")
-    found = [one.row_id for one in trace(image, "3_1") if one.relation == "descendant"]
+    run_state = bench.run_state("a")
+    found = [one.row_id for one in trace(run_state, "3_1") if one.relation == "descendant"]
     assert found == ["3_0~3_1_0"]
 
 

@@ -123,7 +123,7 @@ def test_whoever_makes_errors_of_warnings_has_a_finished_run_all_the_same(bench:
     with pytest.raises(OperatorWarning, match="attribute count"):
         pipeline.wait()
     pipeline.wait()  # said once
-    assert bench.image("a")["status"] == "completed"
+    assert bench.run_state("a")["status"] == "completed"
 
 
 @pytest.mark.filterwarnings("error")

@@ -164,7 +164,7 @@ def test_subscribers_hear_of_a_failure_with_its_error(bench: Bench) -> None:
 
 
 def test_a_cancel_message_stops_the_run_and_its_reason_is_kept(bench: Bench) -> None:
-    """M30, M7: `ref.tell(Cancel(reason))`: the reason is in the status, the report, the image and the log."""
+    """M30, M7: `ref.tell(Cancel(reason))`: the reason is in the status, the report, the run state and the log."""
     bench.give(numbered(5000))
     operator = Blocked()
     pipeline = bench.pipeline([operator], parallel_size=2).create("a")
@@ -176,14 +176,14 @@ def test_a_cancel_message_stops_the_run_and_its_reason_is_kept(bench: Bench) -> 
     operator.go_on.set()
     report = pipeline.wait(PATIENCE_SECONDS)
     assert (report.status, report.reason) == (Status.CANCELED, "budget is spent")
-    assert bench.image("a")["reason"] == "budget is spent"
+    assert bench.run_state("a")["reason"] == "budget is spent"
     (line,) = [line for line in bench.log_lines() if line["event"] == "[Cancel]"]
     assert line["reason"] == "budget is spent"
     assert 0 < len(lines(bench.output)) < 5000
     operator.at = 5000
     pipeline.resume("a").run()
     assert len(lines(bench.output)) == 5000
-    assert bench.image("a")["reason"] == ""
+    assert bench.run_state("a")["reason"] == ""
 
 
 def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:

@@ -214,7 +214,7 @@ def test_many_files_and_a_resume_in_the_middle(bench: Bench, uri: str) -> None:
     assert report.status == "completed"
     assert sorted((row["n"], row["_i"]) for row in lines(bench.output)) == [(n, n) for n in range(40)]
     assert all(row.keys() == {"n", "_i"} for row in lines(bench.output))
-    assert [finding for account in verify(bench.image("a")) for finding in account.findings] == []
+    assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
 
 
 def save(folder: Path, counts: list[int]) -> None:

@@ -58,14 +58,14 @@ def test_runs_with_text_ids_are_traced_and_verified(bench: Bench, batch_size: in
     bench.pipeline([work, lambda row: row], id_scheme="text", on_error="dead_letter", batch_size=batch_size).create(
         "a"
     ).run()
-    image = bench.image("a")
-    assert [ledger.findings for ledger in verify(image)] == [[], []]
-    assert [(one.where, one.row_id, one.relation) for one in trace(image, "r1_0")] == [
+    run_state = bench.run_state("a")
+    assert [ledger.findings for ledger in verify(run_state)] == [[], []]
+    assert [(one.where, one.row_id, one.relation) for one in trace(run_state, "r1_0")] == [
         ("input", "r1", "ancestor"),
         ("node_0", "r1_0", "itself"),
         ("node_1", "r1_0", "itself"),
     ]
-    assert [one.state for one in trace(image, "r3")] == ["row", "dead letter"]
+    assert [one.state for one in trace(run_state, "r3")] == ["row", "dead letter"]
     dead_letter = json.loads(bench.between("a").with_name("node_0.jsonl.errors.jsonl").read_text())
     assert dead_letter["_i"] == "r3"
 
@@ -74,7 +74,7 @@ def test_rows_of_a_whole_batch_are_traced_to_its_rows(bench: Bench) -> None:
     bench.give(numbered(5))
     bench.pipeline([Whole()], id_scheme="text", batch_size=3).create("a").run()
     assert [row["_i"] for row in lines(bench.output)] == ["r0~r2_0", "r3~r4_0"]
-    found = [one.row_id for one in trace(bench.image("a"), "r0~r2_0") if one.relation == "ancestor"]
+    found = [one.row_id for one in trace(bench.run_state("a"), "r0~r2_0") if one.relation == "ancestor"]
     assert found == ["r0", "r1", "r2"]
 
 
@@ -160,12 +160,12 @@ def test_a_run_of_an_older_version_goes_on_as_it_began(bench: Bench) -> None:
     with pytest.raises(NodeFailedError):
         pipeline.run()
     path = bench.results / "a" / "runtime.json"
-    image = json.loads(path.read_bytes())
-    for entry in image["nodes"]:
+    run_state = json.loads(path.read_bytes())
+    for entry in run_state["nodes"]:
         del entry["id_prefix"], entry["input_ids"]
-    image["format"] = 1
-    del image["check"]
-    path.write_text(json.dumps(image))
+    run_state["format"] = 1
+    del run_state["check"]
+    path.write_text(json.dumps(run_state))
     is_ill = False
     bench.pipeline([work]).resume("a").run()
     assert bag(lines(bench.output)) == bag({"_i": n, "n": n} for n in range(4))
@@ -203,7 +203,7 @@ def test_rows_of_the_user_that_look_like_values_of_the_engine_are_rows(bench: Be
         {"data": 3, "_i": 3, "_i_in": 7},
     ]
     assert lines(bench.output) == kept
-    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[]]
+    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[]]
 
 
 def test_they_are_refused_or_lose_their_id_by_choice_alone(bench: Bench) -> None:
@@ -236,9 +236,9 @@ def test_values_that_a_run_wrote_are_values_for_the_next_one(bench: Bench) -> No
 def test_a_run_of_an_older_version_takes_them_for_values_as_it_began(bench: Bench) -> None:
     bench.give(LIKE_VALUES)
     bench.pipeline([same]).create("a")
-    image = bench.image("a")
-    del image["nodes"][0]["input_values"]
-    bench.put_image("a", image)
+    run_state = bench.run_state("a")
+    del run_state["nodes"][0]["input_values"]
+    bench.put_run_state("a", run_state)
     bench.pipeline([same]).resume("a").run()
     assert lines(bench.output)[0] == {"_i": 0, "data": "x"}
 

@@ -55,7 +55,7 @@ def test_the_output_has_no_ids_and_the_rows_beside_it_do(bench: Bench, streaming
     assert [row["_i"] for row in lines(rows_of(bench))][:3] == ["0_0", "0_1", "1_0"]
     assert [(node.node_id, node.rows_out) for node in report.nodes] == [("node_0", 11), ("node_1", 11), ("export", 11)]
     assert bench.is_sealed()
-    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], [], []]
+    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], [], []]
 
 
 def test_ids_stand_in_a_column_of_another_name(bench: Bench) -> None:
@@ -92,15 +92,15 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
         return [{**row, "n": row["n"] + 1}]
 
     bench.pipeline([work], output_uri=f"csv://{out}", id_column="row_id", on_error="skip").create("a").run()
-    image = bench.image("a")
-    assert [(one.where, one.row_id, one.relation, one.state) for one in trace(image, 1)] == [
+    run_state = bench.run_state("a")
+    assert [(one.where, one.row_id, one.relation, one.state) for one in trace(run_state, 1)] == [
         ("input", 1, "itself", "row"),
         ("node_0", "1_0", "descendant", "row"),
         ("export", "1_0", "descendant", "row"),
     ]
-    assert [one.state for one in trace(image, "3_0")] == ["row", "row", "dead letter"]
-    assert [one.state for one in trace(image, 4)] == ["row", "skipped"]
-    assert [ledger.findings for ledger in verify(image)] == [[], []]
+    assert [one.state for one in trace(run_state, "3_0")] == ["row", "row", "dead letter"]
+    assert [one.state for one in trace(run_state, 4)] == ["row", "skipped"]
+    assert [ledger.findings for ledger in verify(run_state)] == [[], []]
     (dead_letter,) = lines(Path(f"{out}.errors.jsonl"))
     assert dead_letter["_i"] == "3_0"
     assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
@@ -136,9 +136,9 @@ def test_a_row_with_the_column_is_dead_lettered_by_the_node_that_made_it(bench: 
 def test_a_run_of_an_older_version_notices_it_when_rows_are_copied(bench: Bench) -> None:
     bench.give([{"n": 0}, {"n": 1, "row_id": "mine"}])
     bench.pipeline([same], id_column="row_id").create("a")
-    image = bench.image("a")
-    del image["nodes"][0]["kept_free"]
-    bench.put_image("a", image)
+    run_state = bench.run_state("a")
+    del run_state["nodes"][0]["kept_free"]
+    bench.put_run_state("a", run_state)
     with pytest.raises(NodeFailedError, match=r"row 1 has a column 'row_id' already") as failed:
         bench.pipeline([same]).resume("a").run()
     assert failed.value.node_id == "export"
@@ -166,7 +166,7 @@ def test_a_verify_counts_what_is_missing(bench: Bench) -> None:
     bench.give(numbered(3))
     bench.pipeline([same], keep_ids=False).create("a").run()
     bench.output.write_bytes(b"".join(bench.output.read_bytes().splitlines(keepends=True)[:2]))
-    assert any(str(bench.output) in finding for finding in verify(bench.image("a"))[-1].findings)
+    assert any(str(bench.output) in finding for finding in verify(bench.run_state("a"))[-1].findings)
 
 
 @pytest.mark.sampled(2)
@@ -185,10 +185,10 @@ def test_dead_letters_are_replayed_into_it(bench: Bench, delivery: str, streamin
     bench.pipeline([work], streaming=streaming, **settings).create("a").run()
     assert bag(lines(bench.output)) == bag(row for row in PAIRS if row["n"] != 2)
     is_ill = False
-    bench.pipeline([work]).replay("a").run()  # what the image says counts, not what the code says now
+    bench.pipeline([work]).replay("a").run()  # what the run state says counts, not what the code says now
     assert bag(lines(bench.output)) == bag(PAIRS)
     assert [row["_i"] for row in lines(rows_of(bench))][-2:] == ["2_0", "2_1"]
-    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], []]
+    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], []]
 
 
 def test_a_run_goes_on_where_its_disk_failed(bench: Bench) -> None:
@@ -200,7 +200,7 @@ def test_a_run_goes_on_where_its_disk_failed(bench: Bench) -> None:
     assert lines(bench.output) == PAIRS
 
 
-def test_a_run_is_resumed_by_what_its_image_says_alone(bench: Bench) -> None:
+def test_a_run_is_resumed_by_what_its_run_state_says_alone(bench: Bench) -> None:
     bench.give(numbered(4))
     bench.pipeline([pair], keep_ids=False).create("a").run()
     with bench.input.open("a") as file:
@@ -230,8 +230,8 @@ def test_steps_are_added_and_removed_before_it(bench: Bench) -> None:
     assert lines(bench.output) == [{**row, "m": 1} for row in PAIRS]
     bench.pipeline([pair]).resume("a", on_change="rerun").run()
     assert lines(bench.output) == PAIRS
-    assert bench.image("a")["config"]["operators"] == ["pair"]
-    assert [ledger.findings for ledger in verify(bench.image("a"))] == [[], []]
+    assert bench.run_state("a")["config"]["operators"] == ["pair"]
+    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], []]
 
 
 def test_other_files_of_the_run_cannot_lie_there(bench: Bench) -> None:

@@ -104,13 +104,13 @@ def at_source(dead_letter: dict[str, Any], source: Path) -> Any:
 
 def source_of(bench: Bench, pipeline_id: str, number: int) -> Path:
     """Return the file that a node reads."""
-    uri: str = bench.image(pipeline_id)["nodes"][number]["input_uri"]
+    uri: str = bench.run_state(pipeline_id)["nodes"][number]["input_uri"]
     return Path(uri.partition("://")[2])
 
 
 def ledger_of(bench: Bench, pipeline_id: str = "a") -> list[NodeAccount]:
     """Recount a run; nothing must be wrong, and nothing missing (C1)."""
-    ledgers = verify(bench.image(pipeline_id))
+    ledgers = verify(bench.run_state(pipeline_id))
     for ledger in ledgers:
         assert ledger.findings == []
         if ledger.kept is not None:
@@ -125,8 +125,8 @@ COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters")
 
 def check_counts(bench: Bench, report: RunReport, pipeline_id: str = "a") -> None:
     """See to it that the report, runtime.json, the seal (or commit log) and the files say the same (C1)."""
-    image = bench.image(pipeline_id)
-    for node, entry, ledger in zip(report.nodes, image["nodes"], ledger_of(bench, pipeline_id), strict=True):
+    run_state = bench.run_state(pipeline_id)
+    for node, entry, ledger in zip(report.nodes, run_state["nodes"], ledger_of(bench, pipeline_id), strict=True):
         counts = tuple(getattr(node, name) for name in COUNTS)
         assert tuple(entry[name] for name in COUNTS) == counts
         assert (ledger.covered, ledger.rows_out, ledger.filtered, ledger.skipped, ledger.dead) == counts

@@ -73,15 +73,15 @@ class Work:
         time.sleep(self.chance.random() * 0.01)
         was_killed = self.jobs.kill(pid) == -signal.SIGKILL
         self.kills += was_killed
-        self.check_image()
+        self.check_run_state()
         return was_killed
 
     def finish(self, **changes: Any) -> None:
         """Do the job to its end."""
         assert self.jobs.run({**self.job, "nap": 0.0, **changes}) == 0, self.said()
 
-    def check_image(self) -> None:
-        """See to it that the image and the checkpoint are whole: so they must be at every instant."""
+    def check_run_state(self) -> None:
+        """See to it that the run state and the checkpoint are whole: so they must be at every instant."""
         for name in ("runtime.json", "checkpoint.json"):
             path = self.folder / "results" / "a" / name
             if path.exists():

@@ -97,7 +97,7 @@ def run_some(draw: st.DataObject, bench: Bench) -> None:
 def promised(bench: Bench) -> list[tuple[Path, int]]:
     """Return the files for which somebody vouches, and for how many of their bytes."""
     found: list[tuple[Path, int]] = []
-    for entry in bench.image("a")["nodes"]:
+    for entry in bench.run_state("a")["nodes"]:
         stream = StreamFactory.create(entry["output_uri"])
         known = position_of(stream)
         if known is None:
@@ -132,7 +132,7 @@ def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObjec
         is_tail = is_tail or (not is_sealed and (changed + whole[size:]).startswith(whole[:size]))
         assume(changed != whole[:size] and not is_tail)
         path.write_bytes(changed + whole[size:])
-        findings = [finding for account in verify(bench.image("a")) for finding in account.findings]
+        findings = [finding for account in verify(bench.run_state("a")) for finding in account.findings]
         named = [finding for finding in findings if path.name in finding]
         assert named, (path.name, change.kind, findings)
         if not path.name.endswith(".done"):
@@ -150,7 +150,7 @@ def test_every_changed_byte_of_an_input_that_was_read_is_named(draw: st.DataObje
         data = bytearray(bench.input.read_bytes())  # the same every time
         data[draw.draw(st.integers(0, len(data) - 1))] ^= draw.draw(st.integers(1, 255))
         bench.input.write_bytes(data)
-        (account,) = verify(bench.image("a"))
+        (account,) = verify(bench.run_state("a"))
         assert any(re.search(r"in\.jsonl, bytes \d+ to \d+", finding) for finding in account.findings), account.findings
 
 
@@ -166,9 +166,9 @@ def test_a_commit_log_whose_last_line_was_changed_is_named(bench: Bench) -> None
     log = Path(f"{bench.output}.commits")
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines)[:-5])
-    assert verify(bench.image("a"))[0].findings == []
+    assert verify(bench.run_state("a"))[0].findings == []
     log.write_bytes(b"".join(lines[:-1]) + lines[-1].replace(b'"rows":', b'"rowz":'))
-    (finding,) = verify(bench.image("a"))[0].findings
+    (finding,) = verify(bench.run_state("a"))[0].findings
     assert re.search(r"out\.jsonl\.commits, line \d+: the checksum of this last line differs", finding)
 
 
@@ -181,9 +181,9 @@ def test_every_line_of_a_commit_log_that_is_removed_or_doubled_is_named(bench: B
     log = Path(f"{bench.output}.commits")
     lines = log.read_bytes().splitlines(keepends=True)
     assert len(lines) > 3
-    assert verify(bench.image("a"))[0].findings == []
+    assert verify(bench.run_state("a"))[0].findings == []
     for at in range(len(lines) - 1):
         for times in (0, 2):
             log.write_bytes(b"".join([*lines[:at], *lines[at : at + 1] * times, *lines[at + 1 :]]))
-            findings = verify(bench.image("a"))[0].findings
+            findings = verify(bench.run_state("a"))[0].findings
             assert any("out.jsonl.commits" in finding and PLACE.search(finding) for finding in findings), (at, times)

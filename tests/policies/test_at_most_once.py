@@ -287,7 +287,7 @@ def test_each_node_has_its_own_delivery(bench: Bench) -> None:
         bench.pipeline([double, double]).create("a", node_configs=configs).run()
     written = {Path(point.path).name for point in storage.hits if point.operation == "write"}
     assert {name for name in written if name.endswith(".dispatched")} == {"out.jsonl.dispatched"}
-    assert [node["delivery"] for node in bench.image("a")["nodes"]] == ["exactly_once", "at_most_once"]
+    assert [node["delivery"] for node in bench.run_state("a")["nodes"]] == ["exactly_once", "at_most_once"]
 
 
 def test_a_wrong_delivery_is_named(bench: Bench) -> None:

@@ -30,8 +30,8 @@ def parts(node: NodeReport | dict[str, Any]) -> tuple[int | None, ...]:
     return found
 
 
-def of_image(bench: Bench, number: int = 0) -> tuple[int | None, ...]:
-    return parts(bench.image("a")["nodes"][number])
+def of_run_state(bench: Bench, number: int = 0) -> tuple[int | None, ...]:
+    return parts(bench.run_state("a")["nodes"][number])
 
 
 def seal_of(path: Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def seal_of(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("protocol", ["jsonl", "csv"])
-def test_a_run_that_is_completed_has_no_pending_rows_in_report_image_and_seal(
+def test_a_run_that_is_completed_has_no_pending_rows_in_report_run_state_and_seal(
     bench: Bench, streaming: bool, protocol: str
 ) -> None:
     """C1: each row of a source is one of five things."""
@@ -52,11 +52,11 @@ def test_a_run_that_is_completed_has_no_pending_rows_in_report_image_and_seal(
         on_error="dead_letter",
         default_protocol=f"{protocol}://",
     ).create("a")
-    assert of_image(bench) == of_image(bench, 1) == (0, 0, 0, 0, None), "nobody has counted the source"
+    assert of_run_state(bench) == of_run_state(bench, 1) == (0, 0, 0, 0, None), "nobody has counted the source"
     report = pipeline.run()
     first, second = (40, 10, 0, 0, 0), (27, 10, 0, 3, 0)
     assert (parts(report.nodes[0]), parts(report.nodes[1])) == (first, second)
-    assert (of_image(bench), of_image(bench, 1)) == (first, second)
+    assert (of_run_state(bench), of_run_state(bench, 1)) == (first, second)
     assert [parts(node) for node in pipeline.progress] == [first, second]
     assert tuple(seal_of(bench.between("a", extension=protocol))["ledger"].values()) == first
     assert seal_of(bench.output)["ledger"] == dict(zip(PARTS, second, strict=True))
@@ -76,16 +76,16 @@ def test_pending_rows_are_counted_while_a_node_runs_as_soon_as_its_source_is(ben
     pipeline = bench.pipeline([no_fifths, waits], writer_config={"async_mode": False}).create("a")
     pipeline.start()
     try:
-        eventually(lambda: bench.image("a")["nodes"][1]["status"] == "running")
-        eventually(lambda: bench.image("a")["nodes"][1]["pending"] is not None)
-        assert of_image(bench) == (32, 8, 0, 0, 0)
-        kept, *_, pending = of_image(bench, 1)
+        eventually(lambda: bench.run_state("a")["nodes"][1]["status"] == "running")
+        eventually(lambda: bench.run_state("a")["nodes"][1]["pending"] is not None)
+        assert of_run_state(bench) == (32, 8, 0, 0, 0)
+        kept, *_, pending = of_run_state(bench, 1)
         assert kept is not None
         assert pending == 32 - kept
     finally:
         goes_on.set()
         pipeline.wait(30)
-    assert of_image(bench, 1) == (32, 0, 0, 0, 0)
+    assert of_run_state(bench, 1) == (32, 0, 0, 0, 0)
 
 
 def _run_until_it_fails(bench: Bench, pipeline: UnifiedPipeline) -> None:
@@ -100,15 +100,15 @@ def test_a_run_that_failed_has_pending_rows_and_a_resume_none(bench: Bench) -> N
     bad = {31}
     pipeline = bench.pipeline([no_fifths, poisoned(bad)], writer_config={"async_mode": False}).create("a")
     _run_until_it_fails(bench, pipeline)
-    assert of_image(bench) == (40, 10, 0, 0, 0)
-    kept, *_, pending = of_image(bench, 1)
+    assert of_run_state(bench) == (40, 10, 0, 0, 0)
+    kept, *_, pending = of_run_state(bench, 1)
     assert (kept, pending) == (24, 16)
     assert [one.pending for one in ledger_of(bench)] == [0, 16]
     lines = run_lines(read_run(RunFolder(bench.results, "a")))
     assert "16 pending" in lines[2]
     bad.clear()
     assert parts(pipeline.resume("a").run().nodes[1]) == (40, 0, 0, 0, 0)
-    assert of_image(bench, 1) == (40, 0, 0, 0, 0)
+    assert of_run_state(bench, 1) == (40, 0, 0, 0, 0)
 
 
 def test_a_source_that_nobody_has_read_to_its_end_has_no_number_of_pending_rows(bench: Bench) -> None:
@@ -118,7 +118,7 @@ def test_a_source_that_nobody_has_read_to_its_end_has_no_number_of_pending_rows(
     _run_until_it_fails(bench, pipeline)
     (node,) = pipeline.progress
     assert (node.status, node.total_is_exact, node.pending) == (Status.FAILED, False, None)
-    assert of_image(bench)[-1] is None
+    assert of_run_state(bench)[-1] is None
     assert run_lines(read_run(RunFolder(bench.results, "a")))[1].endswith("1 error, ? pending")
     (ledger,) = ledger_of(bench)
     assert ledger.pending == 200_000 - node.rows_in
@@ -141,7 +141,7 @@ def test_a_run_that_was_cancelled_accounts_for_what_it_has_read(bench: Bench, st
         pipeline.cancel()
         report = pipeline.wait(30)
         for number, node in enumerate(report.nodes):
-            assert parts(node) == of_image(bench, number)
+            assert parts(node) == of_run_state(bench, number)
         ledger_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
@@ -154,10 +154,10 @@ def test_a_streaming_node_whose_source_is_followed_knows_nothing_of_what_is_to_c
     bench.give(numbered(10))
     pipeline = bench.pipeline([no_fifths], follow_input=True).create("a")
     pipeline.start()
-    eventually(lambda: bench.image("a")["nodes"][0]["rows_in"] == 10)
-    assert of_image(bench) == (8, 2, 0, 0, None)
+    eventually(lambda: bench.run_state("a")["nodes"][0]["rows_in"] == 10)
+    assert of_run_state(bench) == (8, 2, 0, 0, None)
     with bench.input.open("a") as file:
         file.write('{"n": 11}\n')
     Path(f"{bench.input}.done").touch()
     report = pipeline.wait(30)
-    assert parts(report.nodes[0]) == of_image(bench) == (9, 2, 0, 0, 0)
+    assert parts(report.nodes[0]) == of_run_state(bench) == (9, 2, 0, 0, 0)

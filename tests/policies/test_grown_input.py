@@ -322,7 +322,7 @@ def test_the_ledger_tells_of_rows_that_were_added(bench: Bench) -> None:
     pipeline = bench.pipeline([double]).create("a")
     pipeline.run()
     bench.give(numbered(13))
-    (ledger,) = verify(bench.image("a"))
+    (ledger,) = verify(bench.run_state("a"))
     assert ledger.pending == 3
     (finding,) = ledger.findings
     assert finding.startswith("the output is sealed, and 3 rows are pending: ")

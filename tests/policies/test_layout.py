@@ -67,7 +67,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "log is dead letters": lambda here: {"log_file": here / "out.jsonl.errors.jsonl"},
     "log is dispatch log": lambda here: {"log_file": here / "out.jsonl.dispatched"},
     "log is between": lambda here: {"log_file": here / "between" / "a" / "node_0.jsonl"},
-    "log is image": lambda here: {"log_file": here / "results" / "a" / "runtime.json"},
+    "log is run state": lambda here: {"log_file": here / "results" / "a" / "runtime.json"},
     "log is checkpoint": lambda here: {"log_file": here / "results" / "a" / "checkpoint.json"},
     "log is run lock": lambda here: {"log_file": here / "results" / "a" / "lock"},
     "log is owner": lambda here: {"log_file": here / "results" / "a" / "owner.json.tmp"},
@@ -97,8 +97,8 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
         "operators": [Keeps(), LLMOperator("{{ n }}", model="m", cache=str(here / "in.jsonl"))],
     },
     "output is a hard link of input": lambda here: {"output_uri": f"jsonl://{linked(here, os.link)}"},
-    "output is image": lambda here: {"output_uri": f"jsonl://{here}/results/a/runtime.json"},
-    "output is another run's image": lambda here: {"output_uri": f"jsonl://{here}/results/other/runtime.json"},
+    "output is run state": lambda here: {"output_uri": f"jsonl://{here}/results/a/runtime.json"},
+    "output is another run's run state": lambda here: {"output_uri": f"jsonl://{here}/results/other/runtime.json"},
     "log is another run's lock": lambda here: {"log_file": here / "results" / "other" / "lock"},
     "results in output": lambda here: {"results_dir": here / "out.jsonl"},
     "results in input": lambda here: {"results_dir": here / "in.jsonl"},
@@ -130,7 +130,7 @@ def test_the_error_names_both_and_says_how_they_are_one(bench: Bench) -> None:
 
 
 def test_a_resume_and_a_run_look_again(bench: Bench) -> None:
-    """The log is not part of the image, and links are made at any time."""
+    """The log is not part of the run state, and links are made at any time."""
     bench.give(numbered(3))
     created = bench.pipeline([Keeps()]).create("a")
     before = contents(bench.folder)
@@ -404,4 +404,4 @@ def test_a_resume_with_another_log_is_known_by_it(bench: Bench) -> None:
     bench.give(numbered(4))
     bench.pipeline([Keeps()], log_file=bench.folder / "a.log").create("a")
     bench.pipeline([Keeps()], log_file=bench.folder / "new.log").resume("a")
-    assert bench.image("a")["files"] == {str(bench.folder / "new.log"): "the platform log"}
+    assert bench.run_state("a")["files"] == {str(bench.folder / "new.log"): "the platform log"}

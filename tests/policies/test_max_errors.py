@@ -37,7 +37,7 @@ def test_one_row_too_many_ends_the_run(bench: Bench, limit: int, style: str, on_
         f"PoisonError: row {bad[limit]} is bad"
     )
     assert isinstance(error.__cause__, PoisonError)
-    assert bench.image("a")["error"] == f"TooManyErrorsError: {error}"
+    assert bench.run_state("a")["error"] == f"TooManyErrorsError: {error}"
     (ledger,) = ledger_of(bench)
     assert ledger.skipped + ledger.dead == limit
     assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == (
@@ -114,17 +114,17 @@ def test_with_a_higher_limit_the_run_goes_on_and_calls_nothing_again(bench: Benc
 
 
 def test_a_resume_may_change_the_policy_and_the_limit_together(bench: Bench) -> None:
-    """M24: `on_error` alone takes the limit away; both are kept in the image."""
+    """M24: `on_error` alone takes the limit away; both are kept in the run state."""
     bench.give(numbered(50))
     pipeline = bench.pipeline([poisoned({3, 4, 5})]).create("a")
     with pytest.raises(NodeFailedError, match="row 3 is bad"):
         pipeline.run()
     with pytest.raises(NodeFailedError, match="2 rows failed, more than max_errors=1 allows"):
         pipeline.resume("a", on_error="dead_letter", max_errors=1).run()
-    entry = bench.image("a")["nodes"][0]
+    entry = bench.run_state("a")["nodes"][0]
     assert (entry["on_error"], entry["max_errors"]) == ("dead_letter", 1)
     assert pipeline.resume("a", on_error="skip").run().failed == 3
-    assert bench.image("a")["nodes"][0]["max_errors"] is None
+    assert bench.run_state("a")["nodes"][0]["max_errors"] is None
     assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [3], "what was lettered stays so"
 
 
@@ -140,15 +140,15 @@ WRONG: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_a_resume_with_a_wrong_policy_changes_nothing(bench: Bench, wrong: dict[str, Any]) -> None:
-    """M3: it is named, and the image stays as it was."""
+    """M3: it is named, and the run state stays as it was."""
     bench.give(numbered(5))
     pipeline = bench.pipeline([poisoned({3})]).create("a")
     with pytest.raises(NodeFailedError):
         pipeline.run()
-    before = bench.image("a")
+    before = bench.run_state("a")
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         pipeline.resume("a", **wrong)
-    assert bench.image("a") == before
+    assert bench.run_state("a") == before
 
 
 def test_a_limit_alone_is_refused_where_the_first_failure_ends_the_run(bench: Bench) -> None:
@@ -157,10 +157,10 @@ def test_a_limit_alone_is_refused_where_the_first_failure_ends_the_run(bench: Be
     pipeline = bench.pipeline([poisoned({3})]).create("a")
     with pytest.raises(NodeFailedError):
         pipeline.run()
-    before = bench.image("a")
+    before = bench.run_state("a")
     with pytest.raises(ConfigError, match="max_errors=5 changes nothing by itself"):
         pipeline.resume("a", max_errors=5)
-    assert bench.image("a") == before
+    assert bench.run_state("a") == before
     assert pipeline.resume("a", max_errors=5, on_error="skip").run().failed == 1
 
 
@@ -172,7 +172,7 @@ def test_a_limit_alone_is_for_the_nodes_that_go_on(bench: Bench) -> None:
     with pytest.raises(NodeFailedError):
         pipeline.run()
     assert pipeline.resume("a", max_errors=3).run().failed == 3
-    entries = bench.image("a")["nodes"]
+    entries = bench.run_state("a")["nodes"]
     assert [(entry["on_error"], entry["max_errors"]) for entry in entries] == [("skip", 3), ("fail", None)]
 
 

@@ -114,7 +114,7 @@ def test_a_run_that_failed_goes_on_with_another_policy(
     with pytest.raises(NodeFailedError, match="bad") as caught:
         pipeline.run()
     assert isinstance(caught.value.__cause__, PoisonError)
-    assert bench.image("a")["status"] == "failed"
+    assert bench.run_state("a")["status"] == "failed"
     assert not dead_letters_of(bench.between("a", 0, protocol))
     assert not dead_letters_of(output)
     ledger_of(bench)  # what is pending is counted, too

@@ -138,7 +138,7 @@ def test_stop_in_setup(bench: Bench, kind: type[Reluctant], executor: str, willi
 
 
 class Keeper(BaseOperator):
-    """Keeps a file of its own beside the image."""
+    """Keeps a file of its own beside the run state."""
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         assert ctx.folder is not None

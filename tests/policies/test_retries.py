@@ -258,15 +258,15 @@ def test_a_row_that_waits_holds_up_no_other(bench: Bench) -> None:
     assert report.rows_out == 199
 
 
-def test_retries_are_kept_in_the_image(bench: Bench) -> None:
-    """M6: a resume has the settings of the image, not of the code."""
+def test_retries_are_kept_in_the_run_state(bench: Bench) -> None:
+    """M6: a resume has the settings of the run state, not of the code."""
     bench.give(numbered(3))
     pipeline = bench.pipeline([poisoned({1})], retries=2, retry_wait=0.001, on_error="fail").create("a")
     with pytest.raises(NodeFailedError):
         pipeline.run()
-    entry = bench.image("a")["nodes"][0]
+    entry = bench.run_state("a")["nodes"][0]
     assert (entry["retries"], entry["retry_wait"], entry["on_error"], entry["max_errors"]) == (2, 0.001, "fail", None)
     other = bench.pipeline([poisoned({1})], retries=9, retry_wait=100).resume("a", on_error="skip")
     assert (other.nodes[0].policy.retries, other.nodes[0].policy.on_error) == (2, "skip")
     other.run()
-    assert bench.image("a")["nodes"][0]["on_error"] == "skip"
+    assert bench.run_state("a")["nodes"][0]["on_error"] == "skip"

@@ -93,7 +93,7 @@ def job(bench: Bench, *, host: str = "", results: str = "results", children: int
 def began(bench: Bench) -> int:
     """Wait until a process is in its operator, and return its id."""
     (file,) = eventually(lambda: list(bench.folder.glob("began.*")))
-    eventually(lambda: bench.image("a")["status"] == "running")
+    eventually(lambda: bench.run_state("a")["status"] == "running")
     return int(file.suffix[1:])
 
 

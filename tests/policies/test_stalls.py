@@ -137,7 +137,7 @@ def test_a_failure_does_not_wait_longer_than_the_grace_either(bench: Bench, hang
     pipeline = bench.pipeline([plain if style == "plain" else later], parallel_size=2, grace=GRACE).create("a")
     with pytest.raises(NodeFailedError, match="PoisonError: one"):
         pipeline.run()
-    assert bench.image("a")["status"] == "failed"
+    assert bench.run_state("a")["status"] == "failed"
 
 
 def test_a_call_that_ends_within_the_grace_is_saved(bench: Bench) -> None:
@@ -243,7 +243,7 @@ def test_after_one_signal_a_process_ends_when_the_grace_is_over(bench: Bench, nu
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert [row["n"] for row in lines(bench.output)] == [0, 1]
     assert not bench.is_sealed()
-    assert (bench.image("a")["status"], bench.image("a")["reason"]) == ("canceled", signal.Signals(number).name)
+    assert (bench.run_state("a")["status"], bench.run_state("a")["reason"]) == ("canceled", signal.Signals(number).name)
 
 
 # --- noticing that nothing moves ---------------------------------------------------------------------------------
@@ -343,15 +343,15 @@ class Watch:
         return [line for line in self.bench.log_lines() if line["event"] == "[Stalled]"]
 
     def is_shown(self, number: int = 0) -> str | None:
-        """Return what the status and the image say of a node's stall, when they agree; else None."""
+        """Return what the status and the run state say of a node's stall, when they agree; else None."""
         shown = self.node(number).stalled
-        return shown if self.bench.image("a")["nodes"][number]["stalled"] == shown else None
+        return shown if self.bench.run_state("a")["nodes"][number]["stalled"] == shown else None
 
     def clears(self, hours: Hours, number: int = 0) -> None:
-        """Let the node see that something moves: neither the status nor the image speaks of a stall any more."""
+        """Let the node see that something moves: neither the status nor the run state speaks of a stall any more."""
         hours.pass_by(STALL / 4)
         eventually(lambda: self.node(number).stalled is None)
-        eventually(lambda: self.bench.image("a")["nodes"][number]["stalled"] is None)
+        eventually(lambda: self.bench.run_state("a")["nodes"][number]["stalled"] is None)
         assert self.node(number).status == Status.RUNNING
 
     def end(self) -> RunReport:

@@ -57,14 +57,14 @@ def test_new_files_are_in_their_folder_for_good(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fsync", ["close", "flush"])
-def test_the_image_is_on_the_medium_whenever_it_is_replaced(bench: Bench, fsync: str) -> None:
+def test_the_run_state_is_on_the_medium_whenever_it_is_replaced(bench: Bench, fsync: str) -> None:
     """M20, M27: one that was not must not take the place of one that was; a resume needs it."""
     bench.give(numbered(6))
     with record() as storage:
         job(bench, fsync).create("a").run()
-    image = steps(storage, "runtime.json.tmp")
-    assert image.count("fsync") == image.count("write") >= 3
-    assert steps(storage, "a").count("fsync") == image.count("fsync"), "and its name, in its folder"
+    run_state = steps(storage, "runtime.json.tmp")
+    assert run_state.count("fsync") == run_state.count("write") >= 3
+    assert steps(storage, "a").count("fsync") == run_state.count("fsync"), "and its name, in its folder"
     assert "fsync" not in steps(storage, "checkpoint.json.tmp")
 
 
@@ -73,7 +73,7 @@ FINISHED = {"out.jsonl", "out.jsonl.done.tmp", "out.jsonl.errors.jsonl", "made"}
 
 @pytest.mark.parametrize(("fsync", "synced"), [("never", set()), ("close", {*FINISHED, "runtime.json.tmp", "a"})])
 def test_what_need_not_be_synced_is_not(bench: Bench, fsync: str, synced: set[str]) -> None:
-    """M20: neither commits nor what was handed out; "close" waits once a node, and for the image; "never" never."""
+    """M20: neither commits nor what was handed out; "close" waits once a node, and for the run state; "never" never."""
     bench.give(numbered(6))
     with record() as storage:
         job(bench, fsync).create("a").run()

@@ -26,7 +26,7 @@ FATES: list[Fate] = [double, no_fifths, some_children]
 
 def kin(bench: Bench, row_id: Any, pipeline_id: str = "a") -> list[tuple[str, Any, str, str]]:
     """Return where each kin is, its id, what it is to the row, and whether it is dead."""
-    found = trace(bench.image(pipeline_id), row_id)
+    found = trace(bench.run_state(pipeline_id), row_id)
     return sorted(((one.where, one.row_id, one.relation, one.state) for one in found), key=str)
 
 
@@ -76,10 +76,10 @@ def test_a_traced_row_is_shown_with_its_content_and_place(bench: Bench) -> None:
     """M14: where, which stream, and what it was; of a dead letter, what it was given and why it failed."""
     bench.give([{"n": 1, "_i": "own"}, {"n": 2}])
     bench.pipeline([poisoned({2})], on_error="dead_letter").create("a").run()
-    given, made = trace(bench.image("a"), 0)
+    given, made = trace(bench.run_state("a"), 0)
     assert (given.where, given.uri, given.row_id) == ("input", f"jsonl://{bench.input}", 0)
     assert (made.where, made.uri, made.item) == ("node_0", f"jsonl://{bench.output}", {"n": 2, "_i": 0})
-    _, dead_letter = trace(bench.image("a"), 1)
+    _, dead_letter = trace(bench.run_state("a"), 1)
     assert (dead_letter.state, dead_letter.uri) == ("dead letter", f"{bench.output}.errors.jsonl")
     assert dead_letter.item["input"] == {"n": 2, "_i": 1}
     assert dead_letter.item["error"]["kind"] == "PoisonError"
@@ -100,7 +100,7 @@ def test_dead_letters_are_kin(bench: Bench) -> None:
         rows("node_1", "descendant", "3_0", "3_2"),
         dead("node_1", "descendant", "3_1"),
     )
-    (line, dead_letter) = trace(bench.image("a"), 5)
+    (line, dead_letter) = trace(bench.run_state("a"), 5)
     assert (line.item, dead_letter.item["input"]) == ("oops", "oops")
 
 
@@ -295,7 +295,7 @@ def test_the_ends_of_all_rows_are_the_ledger(bench: Bench, seed: int, id_scheme:
     ).create("a")
     with contextlib.suppress(NodeFailedError):
         pipeline.run()
-    run_state = bench.image("a")
+    run_state = bench.run_state("a")
     found: set[tuple[str, Any, str]] = set()
     for n in range(40):
         found.update((one.where, one.row_id, one.state) for one in trace(run_state, n) if one.relation != "ancestor")
@@ -313,7 +313,7 @@ def test_descendants_are_found_behind_a_stream_that_has_gone_with_its_process(be
     bench.give(numbered(6))
     pipeline = bench.pipeline([some_children, lambda row: [row, row]], default_protocol="memory://").create("a")
     pipeline.run()
-    StreamFactory.create(bench.image("a")["nodes"][0]["output_uri"]).delete()
+    StreamFactory.create(bench.run_state("a")["nodes"][0]["output_uri"]).delete()
     assert kin(bench, 2) == in_order(
         rows("input", "itself", 2), rows("node_1", "descendant", *(f"2_{k}_{j}" for k in range(2) for j in range(2)))
     )
@@ -329,7 +329,7 @@ def test_a_trace_takes_no_memory_for_rows_that_are_no_kin(bench: Bench, kind: st
     operators = [Sums(2) if kind == "batches" else lambda row: [row, row], lambda row: None if row["n"] % 7 else row]
     scheme: Any = "numeric" if kind == "numeric" else "path"
     bench.pipeline(operators, batch_size=4, id_scheme=scheme, log_file=None).create("a").run()
-    run_state = bench.image("a")
+    run_state = bench.run_state("a")
     last: dict[str, Any] = {
         "children": f"{count - 1}_1",
         "batches": f"{count - 4}~{count - 1}_1",

@@ -66,14 +66,14 @@ def completed() -> None:
 
 
 def saved_long_before() -> None:
-    """A run that was killed when all was sealed, and whose image is one of the beginning."""
+    """A run that was killed when all was sealed, and whose run state is one of the beginning."""
     completed()
     path = Path("results/a/runtime.json")
-    image = json.loads(path.read_bytes())
-    image["status"] = "running"
-    for entry in image["nodes"]:
+    run_state = json.loads(path.read_bytes())
+    run_state["status"] = "running"
+    for entry in run_state["nodes"]:
         entry.update(status="running", rows_in=2, rows_out=2, filtered=0, dead_letters=0, failed=0)
-    RunFolder("results", "a").save(image)
+    RunFolder("results", "a").save(run_state)
 
 
 def mended() -> None:
@@ -112,13 +112,16 @@ def was_killed(act: Callable[[], Any], fault: Fault) -> bool:
 
 
 def look() -> dict[str, Any]:
-    """Return what the image says, and what is wrong with it."""
+    """Return what the run state says, and what is wrong with it."""
     folder = RunFolder("results", "a")
     try:
-        image = folder.load()
+        run_state = folder.load()
     except PipelineNotFoundError:
         return {"status": None, "findings": []}
-    return {"status": image["status"], "findings": [text for ledger in verify(image) for text in ledger.findings]}
+    return {
+        "status": run_state["status"],
+        "findings": [text for ledger in verify(run_state) for text in ledger.findings],
+    }
 
 
 def end() -> dict[str, Any]:

@@ -127,9 +127,9 @@ def test_cancel_from_another_thread_saves_what_was_begun_and_a_resume_goes_on(
     other.join()
     assert report.status == Status.CANCELED == pipeline.status
     assert report.reason == "had enough"
-    image = bench.image("a")
-    assert (image["status"], image["reason"], image["error"]) == ("canceled", "had enough", None)
-    assert {node["status"] for node in image["nodes"]} == {"canceled"}
+    run_state = bench.run_state("a")
+    assert (run_state["status"], run_state["reason"], run_state["error"]) == ("canceled", "had enough", None)
+    assert {node["status"] for node in run_state["nodes"]} == {"canceled"}
     assert not bench.is_sealed()
     assert not Path(f"{bench.between('a')}.done").exists()
     made = lines(bench.between("a"))
@@ -246,7 +246,7 @@ def test_a_cancel_during_setup_calls_nothing(bench: Bench) -> None:
     pipeline.start()
     here.wait(PATIENCE_SECONDS)
     pipeline.cancel()
-    eventually(lambda: bench.image("a")["status"] == "canceling")
+    eventually(lambda: bench.run_state("a")["status"] == "canceling")
     go_on.set()
     report = pipeline.wait(PATIENCE_SECONDS)
     assert report.status == Status.CANCELED
@@ -265,18 +265,18 @@ def test_a_cancel_before_and_after_a_run_does_nothing(bench: Bench) -> None:
 
 
 def test_a_cancel_reaches_the_nodes_before_anything_is_saved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """M7: no new call is begun after a cancel, however slow the disk is that the image lies on."""
+    """M7: no new call is begun after a cancel, however slow the disk is that the run state lies on."""
     bench.give(numbered(ROWS))
     calls, here, saving = Calls(bench.folder / "calls"), threading.Event(), threading.Event()
     save = RunFolder.save
 
-    def slow_save(folder: RunFolder, image: dict[str, Any]) -> None:
-        if image["status"] == "canceling" and not saving.is_set():
+    def slow_save(folder: RunFolder, run_state: dict[str, Any]) -> None:
+        if run_state["status"] == "canceling" and not saving.is_set():
             saving.set()
             made = -1
             while made != (made := sum(calls.all().values())):  # until no more calls are begun, or all are
                 time.sleep(0.1)
-        save(folder, image)
+        save(folder, run_state)
 
     monkeypatch.setattr(RunFolder, "save", slow_save)
     pipeline = bench.pipeline([Item(calls, here, 10, nap=0.01, holds=False)], parallel_size=2).create("a")
@@ -329,8 +329,8 @@ def test_a_signal_cancels_saves_and_is_raised_at_the_end(
         assert caught.value.code == 143
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert own_handlers == []
-    assert bench.image("a")["status"] == "canceled"
-    assert bench.image("a")["reason"] == number.name
+    assert bench.run_state("a")["status"] == "canceled"
+    assert bench.run_state("a")["reason"] == number.name
     assert not bench.is_sealed()
     work.here = None
     pipeline.resume("a").run()
@@ -351,7 +351,7 @@ def test_a_signal_is_heard_at_once_and_not_at_the_next_look(bench: Bench, monkey
 
     with pytest.raises(KeyboardInterrupt):
         bench.pipeline([until_cancelled]).create("a").run()
-    assert bench.image("a")["reason"] == "SIGINT"
+    assert bench.run_state("a")["reason"] == "SIGINT"
     assert len(lines(bench.output)) == 1
 
 
@@ -404,8 +404,8 @@ def test_a_process_that_is_interrupted_saves_and_says_so(
     if number == signal.SIGINT:
         assert "KeyboardInterrupt" in (tmp_path / "stderr").read_text()
     assert said(job) == "handlers put back\n"
-    image = json.loads((tmp_path / "results" / "job" / "runtime.json").read_bytes())
-    assert (image["status"], image["reason"]) == ("canceled", number.name)
+    run_state = json.loads((tmp_path / "results" / "job" / "runtime.json").read_bytes())
+    assert (run_state["status"], run_state["reason"]) == ("canceled", number.name)
     assert not Path(f"{output_of(job)}.done").exists()
     _, process = _start(tmp_path, streaming=streaming, resume=True)
     assert process.wait(PATIENCE_SECONDS) == 0
@@ -457,7 +457,7 @@ def test_a_script_that_ends_without_waiting_ends_when_its_run_does(tmp_path: Pat
     assert json.loads((tmp_path / "a" / "runtime.json").read_bytes())["status"] == "completed"
 
 
-def test_cancelled_pipelines_know_it_from_their_image(bench: Bench) -> None:
+def test_cancelled_pipelines_know_it_from_their_run_state(bench: Bench) -> None:
     """M8, M27: another object, of another process perhaps, reads the status from runtime.json."""
     bench.give(numbered(10))
     pipeline = bench.pipeline([copy], follow_input=True).create("a")

@@ -266,7 +266,7 @@ def test_a_finished_run_resumes_to_completed_and_calls_nothing(bench: Bench, str
     assert [(node.rows_in, node.rows_out, node.filtered) for node in report.nodes] == [
         (node.rows_in, node.rows_out, node.filtered) for node in first.nodes
     ]
-    assert bench.image("a")["status"] == "completed"
+    assert bench.run_state("a")["status"] == "completed"
     del before[bench.input]
     assert {file: file.read_bytes() for file in bench.folder.glob("*.jsonl*")} == before
 
@@ -287,10 +287,10 @@ def test_a_finished_run_whose_files_were_changed_is_refused(
         pipeline.resume("a").run()
 
 
-def test_the_image_wins_over_the_code(bench: Bench) -> None:
-    """M6 (8.2, 12.2 of the manual): paths, writer, concurrency, ids and mode come from the image."""
+def test_the_run_state_wins_over_the_code(bench: Bench) -> None:
+    """M6 (8.2, 12.2 of the manual): paths, writer, concurrency, ids and mode come from the run state."""
     scene = Scene(bench, first_is_done=False)
-    before = bench.image("a")
+    before = bench.run_state("a")
     wrong = bench.folder / "wrong"
     pipeline = scene.pipeline(
         input_uri=f"jsonl://{wrong / 'in.jsonl'}",
@@ -313,7 +313,7 @@ def test_the_image_wins_over_the_code(bench: Bench) -> None:
     pipeline.run()
     assert not wrong.exists()
     assert bag(lines(bench.output)) == bag(EXPECTED)
-    after = bench.image("a")
+    after = bench.run_state("a")
     same = ("node_id", "operator", "input_uri", "output_uri", "parallel_size", "batch_size", "writer_config", "ordered")
     for old, new in zip(before["nodes"], after["nodes"], strict=True):
         assert {key: old[key] for key in same} == {key: new[key] for key in same}
@@ -325,25 +325,25 @@ def test_the_image_wins_over_the_code(bench: Bench) -> None:
 def test_whatever_the_status_was_it_becomes_resuming(bench: Bench, status: str) -> None:
     """M6 (3.2 of the manual): a killed run says "running"; resume() makes it "resuming", on disk, too."""
     scene = Scene(bench, first_is_done=False)
-    image = bench.image("a")
-    image["status"] = status
-    bench.put_image("a", image)
+    run_state = bench.run_state("a")
+    run_state["status"] = status
+    bench.put_run_state("a", run_state)
     pipeline = scene.pipeline().resume("a")
     assert pipeline.status == Status.RESUMING
-    assert bench.image("a")["status"] == "resuming"
+    assert bench.run_state("a")["status"] == "resuming"
     assert pipeline.run().status == Status.COMPLETED
-    assert bench.image("a")["status"] == "completed"
-    assert bench.image("a")["error"] is None
+    assert bench.run_state("a")["status"] == "completed"
+    assert bench.run_state("a")["error"] is None
 
 
-def test_what_an_image_claims_beyond_the_streams_does_not_count(bench: Bench) -> None:
-    """R1: where they differ, the streams win: an image that says "completed" finishes nothing."""
+def test_what_a_run_state_claims_beyond_the_streams_does_not_count(bench: Bench) -> None:
+    """R1: where they differ, the streams win: a run state that says "completed" finishes nothing."""
     scene = Scene(bench, first_is_done=False)
-    image = bench.image("a")
-    image["status"] = "completed"
-    for node in image["nodes"]:
+    run_state = bench.run_state("a")
+    run_state["status"] = "completed"
+    for node in run_state["nodes"]:
         node.update(status="completed", rows_in=ROWS, rows_out=ROWS)
-    bench.put_image("a", image)
+    bench.put_run_state("a", run_state)
     (bench.results / "a" / "checkpoint.json").unlink()
     assert scene.resume().status == Status.COMPLETED
     assert bag(lines(bench.output)) == bag(EXPECTED)
@@ -380,7 +380,7 @@ def test_usage_and_counts_go_on_over_a_resume(bench: Bench) -> None:
     stop = False
     report = pipeline.resume("a").run()
     assert report.usage == [{"provider": "p", "model": "m", "tokens": 200, "cost": 50.0}]
-    node = bench.image("a")["nodes"][0]
+    node = bench.run_state("a")["nodes"][0]
     assert (node["rows_in"], node["rows_out"], node["filtered"]) == (100, 90, 10)
     assert node["usage"] == report.usage
 

@@ -1,4 +1,4 @@
-"""The image never claims what the streams do not: after a kill before any change of the disk (R1; issue 12, 2.10)."""
+"""The run state never claims what the streams do not: after a kill before any change of the disk (R1)."""
 
 from __future__ import annotations
 

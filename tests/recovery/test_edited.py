@@ -96,13 +96,13 @@ def test_an_operator_that_has_done_no_row_may_be_edited(begun: Bench) -> None:
     assert marks(begun) == ["ABc"] * ROWS
 
 
-def test_accepted_changes_are_noted_in_image_log_and_hooks(begun: Bench) -> None:
+def test_accepted_changes_are_noted_in_run_state_log_and_hooks(begun: Bench) -> None:
     heard = Heard()
     pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
     pipeline.resume("a", on_change="accept")
     pipeline.run()
     assert marks(begun) == ["ABC"] * 7 + ["AbC"] * 5
-    (note,) = begun.image("a")["nodes"][1]["changes"]
+    (note,) = begun.run_state("a")["nodes"][1]["changes"]
     assert (note["on_change"], note["parts"], note["rows"]) == ("accept", ["attribute mark"], 7)
     (logged,) = [entry for entry in begun.log_lines() if entry["event"] == "[Operator Changed]"]
     assert (logged["level"], logged["node_id"], logged["parts"]) == ("warning", "node_1", ["attribute mark"])
@@ -128,7 +128,7 @@ def test_a_rerun_after_an_accepted_edit_does_its_rows_again(begun: Bench, edited
     rows = (12, 7)[edited]
     assert text.startswith(f"{rows} rows are of an earlier version of the operator")
     assert "(attribute mark); done again" in text
-    notes = begun.image("a")["nodes"][edited]["changes"]
+    notes = begun.run_state("a")["nodes"][edited]["changes"]
     assert [(note["on_change"], note["parts"]) for note in notes] == [("accept", ["attribute mark"]), ("rerun", [])]
     CALLS.clear()
     line(begun, steps(now)).resume("a", on_change="rerun").run()  # none are left
@@ -153,7 +153,7 @@ def test_a_rerun_with_nothing_to_do_again_says_so(begun: Bench) -> None:
     (logged,) = [entry for entry in begun.log_lines() if entry["event"] == "[Not Used]"]
     assert (logged["node_id"], logged["message"]) == ("node_0", text)
     assert CALLS["A"] == ROWS
-    assert not any("changes" in entry for entry in begun.image("a")["nodes"])
+    assert not any("changes" in entry for entry in begun.run_state("a")["nodes"])
 
 
 def test_a_refusal_tells_the_old_value_and_the_new_one(bench: Bench) -> None:
@@ -174,8 +174,8 @@ def test_a_rerun_keeps_what_is_before_the_edited_node(begun: Bench) -> None:
     line(begun, [Step("A"), Step("B", "b"), Step("C")]).resume("a", on_change="rerun").run()
     assert marks(begun) == ["AbC"] * ROWS
     assert CALLS["A"] == ROWS
-    assert begun.image("a")["status"] == "completed"
-    assert "reset" not in begun.image("a")
+    assert begun.run_state("a")["status"] == "completed"
+    assert "reset" not in begun.run_state("a")
 
 
 @pytest.mark.parametrize("on_change", ["refuse", "accept", "rerun"])
@@ -191,7 +191,7 @@ def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench:
     report = pipeline.run()
     assert report.status == "completed"
     assert marks(bench) == ["AB" if on_change == "accept" else "Ab"] * ROWS
-    assert len(bench.image("a")["nodes"][1]["changes"]) == 1
+    assert len(bench.run_state("a")["nodes"][1]["changes"]) == 1
 
 
 @pytest.mark.sampled(5)
@@ -295,10 +295,10 @@ def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> 
         line(folder, steps("ABC")).create("a").run()
         status = kill_rerun(folder, after, at)
         assert status in (0, -signal.SIGKILL)
-        assert [ledger.findings for ledger in verify(folder.image("a")) if ledger.findings] == [], at
+        assert [ledger.findings for ledger in verify(folder.run_state("a")) if ledger.findings] == [], at
         line(folder, steps(after)).resume("a", on_change="rerun").run()
         assert marks(folder) == [after] * 3, at
-        assert not any(ledger.findings or ledger.unsettled for ledger in verify(folder.image("a")))
+        assert not any(ledger.findings or ledger.unsettled for ledger in verify(folder.run_state("a")))
         if status == 0:
             break
         killed += 1
@@ -326,7 +326,7 @@ def test_a_rerun_gives_only_rows_of_the_new_operators(bench: Bench, settings: di
     line(bench, steps("AbC"), **settings).resume("a", on_change="rerun").run()
     assert marks(bench) == ["AbC"] * ROWS
     assert not list(bench.folder.rglob("*.errors.jsonl"))
-    assert not any(ledger.findings for ledger in verify(bench.image("a")))
+    assert not any(ledger.findings for ledger in verify(bench.run_state("a")))
 
 
 def test_a_foreign_file_where_a_new_stream_would_lie_is_not_deleted(bench: Bench) -> None:
@@ -380,14 +380,14 @@ def test_a_version_is_all_that_is_compared(bench: Bench) -> None:
         line(bench, [versioned("y", "2")]).resume("a")
 
 
-def test_an_image_of_an_older_version_is_resumed_with_a_warning(begun: Bench) -> None:
+def test_a_run_state_of_an_older_version_is_resumed_with_a_warning(begun: Bench) -> None:
     path = begun.results / "a" / "runtime.json"
-    image = json.loads(path.read_bytes())
-    for entry in image["nodes"]:
+    run_state = json.loads(path.read_bytes())
+    for entry in run_state["nodes"]:
         del entry["fingerprint"]
-    image["format"] = 1
-    del image["check"]
-    path.write_text(json.dumps(image))
+    run_state["format"] = 1
+    del run_state["check"]
+    path.write_text(json.dumps(run_state))
     heard = Heard()
     pipeline = line(begun, [Step("A"), Step("B", "b"), Step("C")], hooks=heard)
     with pytest.warns(OperatorWarning, match="not known") as given:
@@ -398,7 +398,7 @@ def test_an_image_of_an_older_version_is_resumed_with_a_warning(begun: Bench) ->
         ("node_0", "warning"),
         ("node_1", "warning"),
     ]
-    assert all(entry["fingerprint"] for entry in begun.image("a")["nodes"])
+    assert all(entry["fingerprint"] for entry in begun.run_state("a")["nodes"])
 
 
 def test_a_wrong_choice_is_named(begun: Bench) -> None:
@@ -507,10 +507,10 @@ def stops(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("choice", ["refuse", "accept", "rerun"])
-def test_operators_that_are_made_again_from_the_image_are_compared_as_well(
+def test_operators_that_are_made_again_from_the_run_state_are_compared_as_well(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, choice: Any
 ) -> None:
-    """A resume by the id alone: the arguments are those of the image, the code is that of today."""
+    """A resume by the id alone: the arguments are those of the run state, the code is that of today."""
     bench.give(numbered(6))
     with pytest.raises(NodeFailedError):
         line(bench, [parts.add, stops, parts.double]).create("a").run()
@@ -532,7 +532,7 @@ def test_operators_that_are_made_again_from_the_image_are_compared_as_well(
     assert [row["n"] for row in lines(bench.output)] == [2 * n for n in made]
 
 
-def test_after_a_rerun_the_image_names_the_new_operators(bench: Bench) -> None:
+def test_after_a_rerun_the_run_state_names_the_new_operators(bench: Bench) -> None:
     bench.give(numbered(6))
     line(bench, [functools.partial(parts.add, by=1), parts.double]).create("a").run()
     line(bench, [functools.partial(parts.add, by=3), parts.double]).resume("a", on_change="rerun")

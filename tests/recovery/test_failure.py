@@ -146,13 +146,13 @@ def test_an_operator_that_raises_fails_the_run_and_a_resume_mends_it(
 
     assert caught.value.__cause__ is trouble
     assert caught.value.node_id == f"node_{node}"
-    image = bench.image("a")
-    assert image["status"] == "failed" == pipeline.status
-    assert "Trouble: row 50" in image["error"]
+    run_state = bench.run_state("a")
+    assert run_state["status"] == "failed" == pipeline.status
+    assert "Trouble: row 50" in run_state["error"]
     first_is_done = node == 1 and bench.between("a").with_name("node_0.jsonl.done").exists()
     other = {("completed" if first_is_done else "canceled")} if node == 1 else {"canceled", "pending"}
-    assert image["nodes"][node]["status"] == "failed"
-    assert image["nodes"][1 - node]["status"] in other
+    assert run_state["nodes"][node]["status"] == "failed"
+    assert run_state["nodes"][1 - node]["status"] in other
     assert streaming or node == 0 or first_is_done
     assert not bench.is_sealed()
     assert node == 1 or not Path(f"{bench.between('a')}.done").exists()
@@ -260,7 +260,7 @@ def test_a_setup_that_raises_fails_the_run_before_any_call(
         bench.pipeline(pair(Async() if is_async else Sync()), streaming=streaming, hooks=hooks).create("a").run()
     assert caught.value.__cause__ is trouble
     assert not called
-    assert bench.image("a")["status"] == "failed"
+    assert bench.run_state("a")["status"] == "failed"
     assert hooks.of("pipeline_end") == [("a", False, trouble)]
     assert [entry[:2] for entry in hooks.of("node_error")] == [(f"node_{node}", trouble)]
     assert not bench.is_sealed()
@@ -350,7 +350,7 @@ def test_whatever_an_operator_raises_it_fails_the_run_and_nothing_hangs(
         assert isinstance(caught.value.__cause__, RuntimeError)
     else:
         assert caught.value.__cause__ is trouble
-    assert bench.image("a")["status"] == "failed"
+    assert bench.run_state("a")["status"] == "failed"
     assert not bench.is_sealed()
 
 
@@ -389,7 +389,7 @@ def test_several_failures_at_once_are_one(bench: Bench) -> None:
     assert isinstance(caught.value.__cause__, Trouble)
     (error,) = hooks.of("node_error")
     assert error[1] is caught.value.__cause__
-    assert str(caught.value.__cause__) in bench.image("a")["error"]
+    assert str(caught.value.__cause__) in bench.run_state("a")["error"]
 
 
 def test_the_caller_can_fail_again_and_again_and_get_there_in_the_end(bench: Bench) -> None:
@@ -459,7 +459,7 @@ def test_a_disk_that_fails_fails_the_run(bench: Bench, async_mode: bool, streami
         with pytest.raises(NodeFailedError, match="No space left") as caught:
             pipeline.run()
     assert caught.value.__cause__ is full
-    assert bench.image("a")["status"] == "failed"
+    assert bench.run_state("a")["status"] == "failed"
     assert not bench.is_sealed()
     pipeline.resume("a").run()
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(200))

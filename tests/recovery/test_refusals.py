@@ -102,7 +102,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize(("damage", "sealed_by_hand"), list(zip(DAMAGE, itertools.cycle([False, True]), strict=False)))
 def test_a_resume_that_is_refused_changes_no_file(bench: Bench, damage: str, sealed_by_hand: bool) -> None:
-    """M22: neither the torn tails of the nodes before, nor the image, nor a seal."""
+    """M22: neither the torn tails of the nodes before, nor the run state, nor a seal."""
     scene = Scene(bench)
     if sealed_by_hand:
         Path(f"{scene.between}.done").touch()
@@ -217,7 +217,7 @@ def test_a_stream_whose_data_is_gone_is_not_made_anew(bench: Bench) -> None:
     assert not bench.output.exists()
 
 
-# --- the image as it is when the lock is held ------------------------------------------------------------------------
+# --- the run state as it is when the lock is held --------------------------------------------------------------------
 
 
 def counted(item: Any, ctx: Any) -> Any:
@@ -226,14 +226,14 @@ def counted(item: Any, ctx: Any) -> Any:
 
 
 def calls_in(bench: Bench) -> Any:
-    (usage,) = [node["usage"] for node in bench.image("a")["nodes"]]
+    (usage,) = [node["usage"] for node in bench.run_state("a")["nodes"]]
     return usage
 
 
-def test_a_resume_takes_the_image_as_it_is_when_nobody_else_has_it(
+def test_a_resume_takes_the_run_state_as_it_is_when_nobody_else_has_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """M6, M23, M27: another run may end between a look at the image and the lock; its sums are not lost."""
+    """M6, M23, M27: another run may end between a look at the run state and the lock; its sums are not lost."""
     bench.give(numbered(10))
     mine, other = bench.pipeline([counted]), bench.pipeline([counted])
     other.create("a")
@@ -254,7 +254,7 @@ def test_a_resume_takes_the_image_as_it_is_when_nobody_else_has_it(
 
 
 @pytest.mark.parametrize("made_by", ["create", "resume"])
-def test_a_run_takes_the_image_as_it_is_when_it_begins(bench: Bench, made_by: str) -> None:
+def test_a_run_takes_the_run_state_as_it_is_when_it_begins(bench: Bench, made_by: str) -> None:
     """M6, M27: others may have run it since it was created or resumed."""
     bench.give(numbered(10))
     mine, other = bench.pipeline([counted]).create("a"), bench.pipeline([counted])
@@ -267,7 +267,7 @@ def test_a_run_takes_the_image_as_it_is_when_it_begins(bench: Bench, made_by: st
 
 
 def test_a_run_that_was_replaced_meanwhile_runs_as_it_is_now(bench: Bench) -> None:
-    """M6: the image says what runs, not what this object read before."""
+    """M6: the run state says what runs, not what this object read before."""
     bench.give(numbered(10))
     mine = bench.pipeline([counted]).create("a")
     new = bench.folder / "new.jsonl"

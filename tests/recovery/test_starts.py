@@ -71,7 +71,7 @@ def broken(operation: Any, path: str) -> AbstractContextManager[Any]:
 
 STEPS: dict[str, tuple[AbstractContextManager[Any], type[BaseException]]] = {
     "the lock of the run": (broken("lock", "*/a/lock"), OSError),
-    "the image": (broken("open", "*/a/runtime.json"), OSError),
+    "the run state": (broken("open", "*/a/runtime.json"), OSError),
     "the first output": (broken("lock", "*/node_0.jsonl"), OSError),
     "the second output": (broken("lock", "*/out.jsonl"), OSError),
     "the first commit log": (broken("rename", "*/node_0.jsonl.commits"), OSError),
@@ -134,8 +134,8 @@ def test_a_run_that_could_not_be_started_has_failed(bench: Bench, role: str) -> 
         pipeline.wait(PATIENCE_SECONDS)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert pipeline.status == Status.FAILED
-    assert bench.image("a")["error"] == "RuntimeError: can't start new thread"
-    assert bench.image("a")["ended_at"]
+    assert bench.run_state("a")["error"] == "RuntimeError: can't start new thread"
+    assert bench.run_state("a")["ended_at"]
     with pytest.raises(PipelineExistsError, match=r"has ended \(failed\); call resume"):
         pipeline.run()
 

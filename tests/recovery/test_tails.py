@@ -49,7 +49,7 @@ def _imported(path: Path) -> Any:
 
 
 class Killed:
-    """A run of 12 MB of rows that was killed in row 590, some time after its image was saved.
+    """A run of 12 MB of rows that was killed in row 590, some time after its run state was saved.
 
     Args:
         folder: an empty folder.
@@ -88,8 +88,8 @@ class Killed:
 
     def is_refused(self) -> bool:
         """Return whether the input is refused, by a resume and by `verify` alike; no byte is changed if it is."""
-        image = json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes())
-        found = [finding for ledger in verify(image) for finding in ledger.findings if "was edited" in finding]
+        run_state = json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes())
+        found = [finding for ledger in verify(run_state) for finding in ledger.findings if "was edited" in finding]
         before, told = self.files(), ""
         try:
             self.pipeline()
@@ -116,10 +116,10 @@ class Killed:
 @pytest.mark.process
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_an_edit_of_what_was_done_last_before_a_kill_is_refused(tmp_path: Path, form: str) -> None:
-    """Line 17: behind the first 8 MiB, in rows that no saved image knows of; what was not done may be edited."""
+    """Line 17: behind the first 8 MiB, in rows that no saved run state knows of; what was not done may be edited."""
     killed = Killed(tmp_path, form)
-    image = json.loads((tmp_path / "results" / "a" / "runtime.json").read_bytes())
-    assert "tail" not in image["nodes"][0]["input_fingerprint"]
+    run_state = json.loads((tmp_path / "results" / "a" / "runtime.json").read_bytes())
+    assert "tail" not in run_state["nodes"][0]["input_fingerprint"]
     assert [row for row in (1, 2, 3) if not _is_seen(killed, killed.done - row)] == []
     assert not _is_seen(killed, killed.done - 20)  # the docs say so
     killed.edit(killed.done)
@@ -174,7 +174,7 @@ def _fail_at(last: int) -> Any:
 
 @pytest.mark.parametrize("id_scheme", ["path", "numeric"])
 def test_a_node_without_a_pipeline_knows_its_input_again(bench: Bench, id_scheme: Any) -> None:
-    """It has no image; and the numeric scheme keeps marks of its own."""
+    """It has no run state; and the numeric scheme keeps marks of its own."""
     bench.give({"n": n, "text": "x" * 100, "_i": n} for n in range(50))
 
     def node() -> UnifiedNode:

@@ -19,6 +19,7 @@ from llm_datagen.streams import cursor as cursor_module
 from llm_datagen.streams.coverage import Coverage, Segment, Span
 
 from ..kit.support import Bench, lines
+from ..pipeline.killing import run_killed_three_times
 from ..pipeline.test_file_sets import Stopping
 
 VALUES = st.recursive(
@@ -204,3 +205,26 @@ def test_an_array_that_was_edited_where_it_was_read_is_refused(bench: Bench) -> 
     path.write_text(json.dumps([{"n": -1}, *ROWS[1:]]))
     with pytest.raises(StreamChangedError, match=r"in\.json"):
         bench.pipeline([Stopping()], input_uri=str(path)).resume("a")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from llm_datagen import UnifiedPipeline
+folder, action = Path(sys.argv[1]), sys.argv[2]
+def passed(item):
+    return {"n": item["n"]}
+pipeline = UnifiedPipeline(
+    [passed], str(folder / "in.json"), str(folder / "out.jsonl"), results_dir=str(folder / "results"),
+    writer_config={"flush_batch_size": 50, "fsync": "never"}, rate=4000,
+)
+(pipeline.create if action == "create" else pipeline.resume)("a").run(progress=False)
+"""
+
+
+def test_a_run_that_is_killed_in_the_middle_of_an_array_goes_on_there(bench: Bench) -> None:
+    script = bench.folder / "job.py"
+    script.write_text(KILLED)
+    (bench.folder / "in.json").write_text(json.dumps([{"n": n, "t": "x],[" * 50} for n in range(4000)], indent=1))
+    run_killed_three_times(script, bench.folder, bench.output, seed=3)
+    assert [(row["n"], row["_i"]) for row in lines(bench.output)] == [(n, n) for n in range(4000)]

@@ -19,11 +19,11 @@ from .model import Fate, Row
 EXPECTED_OF = ("rows_in", "rows_out", "skipped", "dead_letters")
 
 
-def image_problems(image: dict[str, Any], wanted: list[Fate]) -> list[str]:
-    found = [f"verify: {what}" for ledger in verify(image) for what in ledger.findings]
-    if image["status"] != "completed":
-        found.append(f"runtime.json says {image['status']}")
-    for node, fate in zip(image["nodes"], wanted, strict=True):
+def run_state_problems(run_state: dict[str, Any], wanted: list[Fate]) -> list[str]:
+    found = [f"verify: {what}" for ledger in verify(run_state) for what in ledger.findings]
+    if run_state["status"] != "completed":
+        found.append(f"runtime.json says {run_state['status']}")
+    for node, fate in zip(run_state["nodes"], wanted, strict=True):
         there = tuple(node[name] for name in EXPECTED_OF)
         right = (fate.rows_in, len(fate.rows), fate.skipped, fate.dead_letters.total())
         if there != right:

@@ -124,13 +124,13 @@ class _Graph:
                 row_id = row.get("_i", number)
                 yield {**row, "_i": f"{row_id}_in{at}" if is_named else row_id}
 
-    def strangers(self, image: dict[str, Any]) -> Iterator[str]:
+    def strangers(self, run_state: dict[str, Any]) -> Iterator[str]:
         """Yield what is wrong with the kin of some rows: all of them have to do with the same row of the input."""
         chance = random.Random(self.seed)
         for name in self.vertices[-1].outputs:
             rows = stored(self.uri(name))
             for row in chance.sample(rows, min(2, len(rows))):
-                kin = [found for found in trace(image, row["_i"]) if found.state == "row"]
+                kin = [found for found in trace(run_state, row["_i"]) if found.state == "row"]
                 keys = {found.item.get("row", found.item)["k"] for found in kin}
                 places = {found.uri for found in kin}
                 if keys != {row["k"]} or not {self.uri("in"), self.uri(name)} <= places:
@@ -143,8 +143,10 @@ class _Graph:
     def findings(self) -> Iterator[str]:
         """Yield what is wrong with what a run has left: each stream is compared with those that it is made from."""
         (self.folder / "in.jsonl.done").touch()
-        image = RunFolder(self.folder / "results", "a").load()
-        named = {node["node_id"].removesuffix(".merge") for node in image["nodes"] if "://named?" in node["input_uri"]}
+        run_state = RunFolder(self.folder / "results", "a").load()
+        named = {
+            node["node_id"].removesuffix(".merge") for node in run_state["nodes"] if "://named?" in node["input_uri"]
+        }
         for vertex in self.vertices:
             wanted = Counter(
                 f"{row_id} {json.dumps(made, sort_keys=True)}"
@@ -159,8 +161,8 @@ class _Graph:
             if found != wanted:
                 lost, more = wanted - found, found - wanted
                 yield f"{vertex}: lost {lost.total()}, {list(lost)[:3]}; too many {more.total()}: {list(more)[:3]}"
-        yield from self.strangers(image)
-        for ledger in verify(image):
+        yield from self.strangers(run_state)
+        for ledger in verify(run_state):
             yield from ledger.findings
             if ledger.dead:
                 yield f"{ledger.node_id}: {ledger.dead} dead letters are left"

@@ -19,7 +19,7 @@ from llm_datagen.testing.storage import FaultyStorage
 from ..kit.support import nothing_left
 from .bounds import bound
 from .cases import PIPELINE_ID, Case
-from .files import image_problems, key_of, rows_in, unpacked, whole_lines
+from .files import key_of, rows_in, run_state_problems, unpacked, whole_lines
 from .forks import REFUSED_CODE, Death, PlannedFailure, fork
 from .model import DeadLetter, Fate, fates, text
 from .power import journaled
@@ -176,8 +176,8 @@ class Lab:
         ]
         if left:
             found.append(f"left over: {left}")
-        image = json.loads((self.folder / "results" / PIPELINE_ID / "runtime.json").read_bytes())
-        return found + image_problems(image, wanted)
+        run_state = json.loads((self.folder / "results" / PIPELINE_ID / "runtime.json").read_bytes())
+        return found + run_state_problems(run_state, wanted)
 
     def node_problems(self, number: int, fate: Fate, *, mended: bool = False) -> list[str]:
         """Return what is wrong with the files of a node that has ended."""

@@ -92,19 +92,19 @@ class LLMJudge:
         for one in sold:
             for key, counts in one["of"].items():
                 of.setdefault(key, Counter()).update(counts)
-        image = RunFolder(self.folder / "results", "a").load()
-        if image["status"] != "completed":
-            yield f"runtime.json says {image['status']}"
-        for ledger in verify(image):
+        run_state = RunFolder(self.folder / "results", "a").load()
+        if run_state["status"] != "completed":
+            yield f"runtime.json says {run_state['status']}"
+        for ledger in verify(run_state):
             yield from (f"verify: {what}" for what in ledger.findings)
-        for stage, node in zip(self.case.stages, image["nodes"], strict=True):
+        for stage, node in zip(self.case.stages, run_state["nodes"], strict=True):
             deaths = kills + losses + (ends if stage.gives_up else 0)
             wrong = self._rows(stage, node, of, deaths, is_replayed=is_replayed)
             yield from (f"{stage.name}: {what}" for what in wrong)
             yield from (f"{stage.name}: {what}" for what in self._paid_again(stage, of, deaths))
         is_exact = not (kills or losses or self.case.latency.slow_share)
         is_exact &= not (ends and any(stage.gives_up for stage in self.case.stages))
-        yield from self._usage(image, sold, is_exact=is_exact)
+        yield from self._usage(run_state, sold, is_exact=is_exact)
         yield from self._while_paused([moment for one in sold for moment in one["came_at"]])
         yield from self._left()
 
@@ -212,8 +212,8 @@ class LLMJudge:
         if again > deaths * stage.calls_at_once:
             yield f"{again} answers were paid for again after {deaths} deaths: {of_whom[:3]}"
 
-    def _usage(self, image: dict[str, Any], sold: list[dict[str, Any]], *, is_exact: bool) -> Iterator[str]:
-        usage = [entry for node in image["nodes"] for entry in node["usage"]]
+    def _usage(self, run_state: dict[str, Any], sold: list[dict[str, Any]], *, is_exact: bool) -> Iterator[str]:
+        usage = [entry for node in run_state["nodes"] for entry in node["usage"]]
         requests, cost = (sum(entry.get(name, 0) for entry in usage) for name in ("requests", "cost"))
         served, broken_off = (sum(one[name] for one in sold) for name in ("served", "broken_off"))
         if requests > served + broken_off or (is_exact and requests < served):

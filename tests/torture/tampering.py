@@ -132,8 +132,8 @@ class Scene:
     def findings(self) -> str:
         """Return what `verify` says; empty when nothing is wrong."""
         try:
-            image = RunFolder(self.folder / "results", PIPELINE_ID).load()
-            return " | ".join(finding for ledger in verify(image) for finding in ledger.findings)
+            run_state = RunFolder(self.folder / "results", PIPELINE_ID).load()
+            return " | ".join(finding for ledger in verify(run_state) for finding in ledger.findings)
         except DatagenError as error:
             return str(error)
 

@@ -31,6 +31,7 @@ from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.message_check import wrong_field
 from llm_datagen.actors.refs import ActorEndedError, StageRef
 from llm_datagen.errors import DatagenError, FailureRecord, UnknownMessageError
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.messages import StageEnded, StageOutcome
 
 _numbers = itertools.count()
@@ -256,7 +257,7 @@ def refuse_unknown(message: Never) -> NoReturn:
 
 
 def _unknown(message: object, wrong: str = "") -> UnknownMessageError:
-    what = f"the class {message.__name__}" if isinstance(message, type) else f"a {type(message).__name__}"
+    what = f"the class {message.__name__}" if isinstance(message, type) else a_kind(type(message))
     because = f" ({wrong})" if wrong else ""
     return UnknownMessageError(
         f"the actor does not understand {what}{because}; send one of its commands, such as Cancel(), from "

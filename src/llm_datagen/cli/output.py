@@ -14,15 +14,23 @@ from llm_datagen.errors.escape import escape, escape_json
 from llm_datagen.runs.display import terminal
 from llm_datagen.streams.formats.json_values import shown
 
+_to_stderr = False
+
+
+def leave_stdout_to_rows(is_so: bool) -> None:
+    """Write messages to standard error from now on, or to standard output again."""
+    global _to_stderr  # noqa: PLW0603 - a process has one standard output
+    _to_stderr = is_so
+
 
 def is_terminal() -> bool:
     """Return whether standard output is a terminal that can be drawn on."""
-    return terminal.is_terminal(sys.stdout)
+    return not _to_stderr and terminal.is_terminal(sys.stdout)
 
 
 def write(text: str = "") -> None:
     """Write a line to standard output, at once, with control characters escaped."""
-    print(escape(text), flush=True)
+    print(escape(text), flush=True, file=sys.stderr if _to_stderr else sys.stdout)
 
 
 def write_json(data: Any) -> None:

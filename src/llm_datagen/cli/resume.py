@@ -9,7 +9,7 @@ from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
-from llm_datagen.cli.output import write
+from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.run_view import headline, read_run
 from llm_datagen.cli.target import Target, default_results, find_target
@@ -17,6 +17,7 @@ from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
+from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import number, rows_in_words
 
@@ -55,6 +56,7 @@ def resume_run(
     if max_errors is not None:
         on_error = _policy(run.run_state, on_error)
     target = run.target("resume")
+    leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.resume(
         pipeline_id,
         on_error=on_error,
@@ -88,6 +90,7 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_
         write(headline(read_run(run.folder)))
         return 0
     target = run.target("replay")
+    leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.replay(pipeline_id, on_change=on_change)
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())

@@ -132,6 +132,9 @@ PIPELINE = create_model(
     **_keys({name: each for name, each in settings_in(PipelineSettings).items() if name not in _OTHER_KEYS}),
 )
 
+PIPELINE_OF_ROWS = create_model("PipelinePart", __base__=PIPELINE, input_uri=(Text | None, None))
+"""A file that holds its rows itself, as `input`."""
+
 _OF_OPERATORS = {
     key: f"it is said of an operator: put it into an entry of 'operators' ({{use: …, {key}: …}})"
     for key in ("with", "batch", *settings_in(NodeConfigOptions))
@@ -235,6 +238,8 @@ def read_spec(path: Path, overrides: Mapping[str, Any]) -> PipelinePart:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys such as 'operators', 'input_uri' and 'output_uri'")
     try:
-        return PIPELINE.model_validate({**content, **overrides})
+        keys = {**content, **overrides}
+        model = PIPELINE_OF_ROWS if "input" in keys and "input_uri" not in keys else PIPELINE
+        return model.model_validate(keys)
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe(error, PIPELINE, _OF_OPERATORS)}") from None

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast, get_type_hints
 
 from llm_datagen.config.checks import Check
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.advice import did_you_mean
+from llm_datagen.errors.advice import a_kind, did_you_mean
 
 T = TypeVar("T")
 
@@ -149,8 +149,7 @@ def object_of(cls: type[T], name: str, value: Any, *, without: Collection[str] =
         return value
     known = {each.name: each for each in fields(cast(Any, cls)) if each.init and each.name not in without}
     if not isinstance(value, Mapping):
-        article = "an" if cls.__name__.startswith("E") else "a"
-        raise ConfigError(f"{name} must be {article} {cls.__name__} or a dict, not {value!r}")
+        raise ConfigError(f"{name} must be {a_kind(cls)} or a dict, not {value!r}")
     _refuse_unknown(known, value, name)
     for each in known.values():
         if each.name not in value and each.default is each.default_factory is MISSING:

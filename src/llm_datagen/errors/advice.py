@@ -44,3 +44,8 @@ def did_you_mean(name: str, known: Iterable[str], elsewhere: Mapping[str, str] |
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known are {', '.join(names)}" if names else "there are none"
+
+
+def a_kind(cls: type) -> str:
+    """Return the name of a class with its article: "a dict", "an int"."""
+    return f"{'an' if cls.__name__[0].lower() in 'aeio' else 'a'} {cls.__name__}"

@@ -8,6 +8,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from llm_datagen.config import IdScheme
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.executors.id_ranges import IdRanges
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
@@ -125,7 +126,7 @@ class RowOutput:
         if isinstance(results, GeneratorType):
             results = list(results)
         elif not isinstance(results, list | tuple):
-            raise TypeError(f"process_batch must return a list, not a {type(results).__name__}")
+            raise TypeError(f"process_batch must return a list, not {a_kind(type(results))}")
         if len(self.records) >= STOW_ROWS:
             self.stow()
         before = self.savepoint()

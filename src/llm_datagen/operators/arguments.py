@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.operators.import_path import load, name_of
 from llm_datagen.operators.secret_names import is_secret_name
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
@@ -106,8 +107,7 @@ def _plain(value: Any, where: str) -> Any:
         with contextlib.suppress(Exception):  # a constructor is foreign code
             if type(value)(**given) == value:
                 return kept
-    kind = type(value).__name__
-    raise NotPlainError(f"{where} is {'an' if kind[0] in 'AEIO' else 'a'} {kind}, which is no plain data")
+    raise NotPlainError(f"{where} is {a_kind(type(value))}, which is no plain data")
 
 
 def _is_value(value: Any) -> bool:

@@ -23,6 +23,7 @@ from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, 
 from llm_datagen.pipeline.operator_changes import Entry
 from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.pipeline.settings import PipelineSettings
+from llm_datagen.pipeline.spool import copy_input, is_copied
 from llm_datagen.runs.id_stripper import id_strippers_of
 
 
@@ -43,6 +44,9 @@ class Blueprint(Protocol):
         Raises:
             ConfigError: when something that it needs is missing, or the nodes do not fit together.
         """
+
+    def copy_input(self, run_state: dict[str, Any]) -> bool:
+        """Copy an input that is read once into the folder of a new run; return whether there is one."""
 
     def operators(self, run_state: dict[str, Any]) -> list[Any]:
         """Return the operators, in the order of the run state's nodes."""
@@ -96,6 +100,13 @@ class LineBlueprint:
         """Return the run state of a new run."""
         return run_state_of_line(self.settings, self.node_configs, pipeline_id)
 
+    def copy_input(self, run_state: dict[str, Any]) -> bool:
+        """Copy rows of memory, or of standard input."""
+        if not is_copied(self.settings):
+            return False
+        copy_input(self.settings["input"], run_state)
+        return True
+
     def operators(self, run_state: dict[str, Any]) -> list[Any]:
         """Return those of the code; if it has none, those that the run state names."""
         operators = self.settings["operators"]
@@ -146,6 +157,10 @@ class GraphBlueprint:
     def run_state(self, pipeline_id: str) -> dict[str, Any]:
         """Return the run state of a new run."""
         return run_state_of_nodes(self.nodes, pipeline_id, streaming=self.streaming)
+
+    def copy_input(self, run_state: dict[str, Any]) -> bool:
+        """Do nothing: nodes read streams."""
+        return False
 
     def operators(self, run_state: dict[str, Any]) -> list[Any]:
         """Return those of the nodes.

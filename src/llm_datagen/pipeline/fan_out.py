@@ -14,6 +14,7 @@ from types import GeneratorType
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.operators import BaseOperator, Call, FunctionOperator, INodeContext, operator_name
 from llm_datagen.operators.fingerprint import fingerprint_of, parts_of
 from llm_datagen.streams.ids import ID_FIELD
@@ -88,7 +89,7 @@ class RoutingOperator(FunctionOperator):
             name, row = row.name, row.row
         elif self._rule is None:
             raise TypeError(
-                f"{self.name} returned a {type(row).__name__}, which does not say where it goes: return "
+                f"{self.name} returned {a_kind(type(row))}, which does not say where it goes: return "
                 "Route(name, row), or give bind_io() a rule, route=f(row)"
             )
         elif (name := self._rule(row)) is None:
@@ -96,7 +97,7 @@ class RoutingOperator(FunctionOperator):
         if name not in self._names:
             raise ValueError(f"{self.name} sent a row to {name!r}; the outputs are {', '.join(self._names)}")
         if row is None or isinstance(row, list | tuple | GeneratorType):
-            raise TypeError(f"a Route carries one row, not a {type(row).__name__}: return a list of Routes, or None")
+            raise TypeError(f"a Route carries one row, not {a_kind(type(row))}: return a list of Routes, or None")
         tagged = {TO_FIELD: name, ROW_FIELD: row}
         if isinstance(row, dict) and ID_FIELD in row:
             tagged[ID_FIELD] = row[ID_FIELD]  # so that it is attributed to its item

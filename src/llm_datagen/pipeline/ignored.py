@@ -14,6 +14,7 @@ from llm_datagen.config import (
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.settings import NodeAloneSettings
+from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.streams import MergedStream, StreamFactory
 
 _NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
@@ -169,6 +170,8 @@ def _naming(uri: str) -> str | None:
 
 
 def _are_same_place(uri: str, other: str) -> bool:
+    if is_standard(uri) or is_standard(other):
+        return uri == other
     return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places
 
 

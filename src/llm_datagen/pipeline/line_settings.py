@@ -13,7 +13,7 @@ from llm_datagen.pipeline.settings import PipelineSettings, extension_of
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
 from llm_datagen.streams.ids import TEXT_PREFIX
 
-_NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file"}
+_NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file", "input"}
 
 
 def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") -> PipelineSettings:
@@ -27,6 +27,10 @@ def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") 
         raise ConfigError(f'id_prefix={settings["id_prefix"]!r} needs id_scheme="text", not {settings["id_scheme"]!r}')
     if settings["id_column"] is not None and not settings["keep_ids"]:
         raise ConfigError(f"id_column={settings['id_column']!r} says where ids stand, and keep_ids=False that none do")
+    if settings["input"] is not None and settings["input_uri"] is not None:
+        raise ConfigError(
+            f"input and input_uri={settings['input_uri']!r} are both given; give the rows, or where they lie"
+        )
     return settings
 
 

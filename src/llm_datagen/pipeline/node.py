@@ -167,14 +167,14 @@ class UnifiedNode(Binding):
             return run_in_foreground(self._prepare(hooks))
 
     def _prepare(self, hooks: IPipelineHooks | None) -> Run:
-        plan = self._opened or self.plan()
+        opened = self._opened or self.plan()
         try:
             log = open_log(self._log_file)
         except BaseException:
-            plan.close()
+            opened.close()
             raise
         self._run = Run(
-            [plan],
+            [opened],
             pipeline_id="",
             streaming=True,
             folder=None,
@@ -190,14 +190,14 @@ class UnifiedNode(Binding):
 
     def close(self) -> None:
         """After `open()`: seal the output if the node has succeeded, and let go of the streams."""
-        plan, self._opened = self._opened, None
-        if plan is None or plan.sink is None:
+        opened, self._opened = self._opened, None
+        if opened is None or opened.sink is None:
             return
         if self.status == Status.COMPLETED:
             # The writer has closed its files; what it committed is recovered and sealed.
             self.output.sink(source=self.input.uri, fsync=self.writer_config.fsync).seal()
         else:
-            plan.close()
+            opened.close()
 
     def cancel(self) -> None:
         """Begin nothing new, end what was begun, commit it. Any thread may call it; returns at once."""

@@ -23,6 +23,7 @@ from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
+from llm_datagen.pipeline.spool import copy_uri, is_copied, output_uri
 from llm_datagen.runs.id_stripper import IdStripper, codec_of, with_id_stripper
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT, now_text
@@ -75,7 +76,7 @@ def run_state_of_line(
                 "id_scheme": "path" if settings["id_scheme"] == "text" else settings["id_scheme"],
                 "id_prefix": id_prefix_of(settings) if settings["id_scheme"] == "text" else "",
                 "input_ids": _input_ids(settings["input_ids"], uris[0]),
-                "input_values": _may_hold_values(uris[0]),
+                "input_values": not is_copied(settings) and _may_hold_values(uris[0]),
                 "follow_input": settings["follow_input"] if number == 0 else True,
                 "is_root": number == 0,
             }
@@ -135,7 +136,8 @@ def _input_ids(wanted: InputIds, uri: str) -> InputIds:
 
 def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
     """Return the URIs of all streams in order: the input, those between, the output."""
-    uris = [_given("input_uri", configs[0].input_uri or settings["input_uri"])]
+    given = configs[0].input_uri or settings["input_uri"]
+    uris = [copy_uri(settings, given, pipeline_id) or _given("input_uri", given)]
     for number in range(len(configs) - 1):
         written, read = configs[number].output_uri, configs[number + 1].input_uri
         if written and read and written != read:
@@ -144,7 +146,8 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
                 "only one of them"
             )
         uris.append(written or read or stream_between(settings, pipeline_id, number))
-    uris.append(_given("output_uri", configs[-1].output_uri or settings["output_uri"]))
+    end = _given("output_uri", configs[-1].output_uri or settings["output_uri"])
+    uris.append(output_uri(settings, end, pipeline_id))
     for uri in uris:
         if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(

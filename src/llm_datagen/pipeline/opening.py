@@ -29,10 +29,10 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     run_state["files"] = side_files(node_files, log_file)
     if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in nodes):
         stored.save()  # its input has grown since: seals are taken off now
-    plans = []
+    opened = []
     for node, entry in zip(nodes, run_state["nodes"], strict=True):
         if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
-        plans.append(node.plan(folder=stored.folder.files_path))
-        undo.callback(plans[-1].close)
-    return plans
+        opened.append(node.plan(folder=stored.folder.files_path))
+        undo.callback(opened[-1].close)
+    return opened

@@ -1,4 +1,4 @@
-"""A run: plans become actors, actors become a report. What the runs of all classes share."""
+"""A run: opened nodes become actors, actors become a report. What the runs of all classes share."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Run:
     """One execution of some nodes.
 
     Args:
-        plans: the nodes, opened.
+        opened: the nodes, their streams open.
         pipeline_id: the id, or an empty string.
         streaming: whether all nodes run at once.
         folder: where the run state is kept, locked by the caller; unlocked at the end. None: no run state.
@@ -72,7 +72,7 @@ class Run:
 
     def __init__(
         self,
-        plans: list[OpenedNode],
+        opened: list[OpenedNode],
         *,
         pipeline_id: str,
         streaming: bool,
@@ -82,7 +82,7 @@ class Run:
         log: PlatformLog,
         notes: Sequence[StartNotice] = (),
     ) -> None:
-        self._plans = plans
+        self._opened = opened
         self._notes = notes
         self._pipeline_id = pipeline_id
         self._streaming = streaming
@@ -95,7 +95,7 @@ class Run:
         self._state = OwnStateWarnings()
         self._refs: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
-        self._fingerprints = {plan.node_id: fingerprint_of(plan.operator) for plan in plans}
+        self._fingerprints = {node.node_id: fingerprint_of(node.operator) for node in opened}
         self._started = time.monotonic()
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
@@ -104,7 +104,7 @@ class Run:
         self._status = PipelineStatus(
             pipeline_id=pipeline_id,
             status=Status.PENDING,
-            nodes=tuple(NodeReport(node_id=plan.node_id) for plan in plans),
+            nodes=tuple(NodeReport(node_id=node.node_id) for node in opened),
         )
 
     def start(self, host: Recipient | None = None) -> pykka.ActorRef[PipelineActor]:
@@ -139,7 +139,7 @@ class Run:
             started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami()
         )
         self._run_state["log_file"] = self._log.path
-        nodes = [plan.node_id for plan in self._plans]
+        nodes = [node.node_id for node in self._opened]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
         subscribers: list[Recipient] = [self._state]
         if self._watcher is not None:
@@ -167,7 +167,7 @@ class Run:
 
     def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[SupervisorActor]:
         supervisor = SupervisorActor.start(
-            self._plans,
+            self._opened,
             pipeline_id=self._pipeline_id,
             streaming=self._streaming,
             folder=self._folder,
@@ -264,13 +264,13 @@ class Run:
             if self._hooks is not None:
                 last_first.callback(self._hooks.close)
             is_over = [join(ref, LAST_WAIT_SECONDS) for ref in self._refs]
-            if all(is_over):  # else a writer still has its plan, and closes it itself
-                for plan in self._plans:
-                    last_first.callback(plan.close)
+            if all(is_over):  # else a writer still runs, and closes its stream itself
+                for node in self._opened:
+                    last_first.callback(node.close)
             if self._control is not None:
                 last_first.callback(self._control.close)
-            for plan in self._plans:
-                last_first.callback(note_changes, plan.operator, self._fingerprints[plan.node_id])
+            for node in self._opened:
+                last_first.callback(note_changes, node.operator, self._fingerprints[node.node_id])
 
     def _settle_run_state(self, folder: RunFolder) -> None:
         if self._run_state["status"] not in ENDED:

@@ -22,6 +22,8 @@ from llm_datagen.config import (
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import as_operator
+from llm_datagen.pipeline.memory_rows import check_rows
+from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
 from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget, check_log
 from llm_datagen.streams import StreamFactory
@@ -35,6 +37,8 @@ def _operators(name: str, value: Any) -> tuple[Any, ...]:
 
 
 def _uri(name: str, value: Any) -> str:
+    if is_standard(value):
+        return str(value)
     StreamFactory.source(value)
     return str(value)
 
@@ -90,8 +94,13 @@ class EndOptions(TypedDict, total=False):
             "the run state names, with the arguments of then; what the program says of them now is not read",
         ),
     ]
-    input_uri: Annotated[str | None, Setting(None, optional(_uri), "where the rows come from", "URI")]
-    output_uri: Annotated[str | None, Setting(None, optional(_uri), "where the results go", "URI")]
+    input_uri: Annotated[
+        str | None, Setting(None, optional(_uri), "where the rows come from; `-`: standard input", "URI")
+    ]
+    output_uri: Annotated[
+        str | None,
+        Setting(None, optional(_uri), "where the results go; `-`: standard output, when the run is completed", "URI"),
+    ]
     streaming: Annotated[
         bool,
         Setting(
@@ -209,7 +218,21 @@ class FollowOptions(TypedDict, total=False):
     follow_input: Annotated[bool, Setting(False, check_flag, "whether to wait for more rows until the input is sealed")]
 
 
-class _KeywordOptions(IdOptions, NodeOptions, FollowOptions, LogOptions, total=False):
+class InputOptions(TypedDict, total=False):
+    """Rows that the program holds."""
+
+    input: Annotated[
+        Any,
+        Setting(
+            None,
+            optional(check_rows),
+            "the rows themselves, in place of `input_uri`: a list or an iterator of dicts, or a table (pandas, Polars, "
+            "Arrow). `create()` copies them into the folder of the run, so a resume needs them no more",
+        ),
+    ]
+
+
+class _KeywordOptions(IdOptions, NodeOptions, FollowOptions, LogOptions, InputOptions, total=False):
     """What `UnifiedPipeline` takes by name alone, here and in `create()`."""
 
 

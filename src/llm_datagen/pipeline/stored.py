@@ -118,6 +118,8 @@ class RunLifecycle:
             if if_exists != "overwrite":
                 check_claims(node_files, self.log_file, folder)
             run_state["files"] = side_files(node_files, self.log_file)
+            if self.blueprint.copy_input(run_state):
+                clash = clash_of_ids(run_state)
             folder.save(run_state)
         finally:
             folder.lock.release()

@@ -29,6 +29,9 @@ from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 
 _LONGEST_ID = 255
 
+SPOOLED = "spooled-input"
+"""What the copy of an input that can be read once is called, without its ending."""
+
 
 def check_pipeline_id(pipeline_id: Any) -> str:
     """Return `pipeline_id` if it can be the name of a folder.
@@ -84,6 +87,11 @@ class RunFolder:
         """
         data = self.storage.read_all(str(self.state_path))
         if data is None:
+            if any(self.path.glob(f"{SPOOLED}.*")):
+                raise PipelineNotFoundError(
+                    f"run {self.pipeline_id!r} in {self._results_dir} was not created: its process died while it "
+                    "copied the input; create it again, with the same rows"
+                )
             known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
             raise PipelineNotFoundError(
                 f"there is no run {self.pipeline_id!r} in {self._results_dir} (runs there: {known}); "
@@ -131,6 +139,8 @@ class RunFolder:
             return
         self.lock.remove()
         with contextlib.suppress(OSError):
+            for path in self.path.glob(f"{SPOOLED}.*"):
+                path.unlink()
             self.path.rmdir()
 
 

@@ -24,12 +24,13 @@ from llm_datagen.cli.options import (
     SetOption,
     TracebackOption,
 )
-from llm_datagen.cli.output import write
+from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import on_change_of, parse_max_errors, replay_run, resume_run
 from llm_datagen.cli.run_origin import Origin
 from llm_datagen.cli.target import find_target, parse_settings
+from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
 
 app = typer.Typer()
@@ -49,6 +50,25 @@ def run(
             show_default=False,
         ),
     ] = None,
+    input_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="URI",
+            help="Where the rows come from, in place of what the file or the code says; - is standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    output_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="URI",
+            help="Where the results go; - is standard output, when the run is completed: all else goes to standard "
+            "error then.",
+            show_default=False,
+        ),
+    ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     settings: SetOption = None,
@@ -56,10 +76,13 @@ def run(
 ) -> None:
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
-        target = find_target(pipeline, parse_settings(settings or []))
+        ends = {"input_uri": input_uri, "output_uri": output_uri}
+        given = {**parse_settings(settings or []), **{key: uri for key, uri in ends.items() if uri is not None}}
+        target = find_target(pipeline, given)
         created = target.create(
             pipeline_id, if_exists.value if if_exists else None, on_change_of(accept=accept_changes, rerun=rerun)
         )
+        leave_stdout_to_rows(prints_output(RunFolder(created.results_dir, created.pipeline_id).load()))
         Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
         write(f"run {created.pipeline_id}: {pipeline}")
         raise typer.Exit(run_watched(created))

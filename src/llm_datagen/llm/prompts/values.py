@@ -9,6 +9,7 @@ from typing import Any, Literal
 from jinja2 import Undefined
 from jinja2.runtime import LoopContext, TemplateReference
 
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.llm.prompts.bounds import TemplateRefused, bounded, check_json_indent
 
 Null = Literal["empty", "error"]
@@ -83,6 +84,6 @@ def _check_writable(value: Any) -> None:
             f"call it, {name}(…), or correct the name"
         )
     if isinstance(value, Iterator):
-        raise TemplateRefused(f"a {kind.__name__} would be written, not what it yields: add | list or | join")
+        raise TemplateRefused(f"{a_kind(kind)} would be written, not what it yields: add | list or | join")
     if callable(value) or kind.__str__ is object.__str__ or isinstance(value, bytes | bytearray):
         raise TemplateRefused(f"a value of the type {kind.__name__} has no text: write what of it is meant")

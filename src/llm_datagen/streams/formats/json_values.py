@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from llm_datagen.errors import RowValueError
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.streams.ids import ID_FIELD
 
 DEEPEST = 254
@@ -58,11 +59,11 @@ def faults(value: Any, *, place: str = "", depth: int = 0) -> Iterator[str]:
             )
     elif value is not None:
         if has_non_finite(value):
-            yield f"{place} holds NaN or an infinity within a {type(value).__name__}: {_NULLS}"
+            yield f"{place} holds NaN or an infinity within {a_kind(type(value))}: {_NULLS}"
         try:
             orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
-            yield f"{place} holds a {type(value).__name__}, which is no JSON ({error})"
+            yield f"{place} holds {a_kind(type(value))}, which is no JSON ({error})"
 
 
 def refusal(row: Any, error: Exception, *, writes_null: bool) -> RowValueError:

@@ -34,9 +34,9 @@ from .test_stateless import Counting, Meant, Stateless
 
 def _trial(folder: Path, operators: list[Any], rows: int, sample: Sample, **settings: Any) -> list[NodePreview]:
     pipeline = UnifiedPipeline(operators, "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None, **settings)
-    image, given = pipeline.blueprint()
-    ((stream, _),) = external_inputs(image)
-    return list(run_preview(image, given, {stream.place: sample}, rows=rows, folder=folder))
+    run_state, given = pipeline.blueprint()
+    ((stream, _),) = external_inputs(run_state)
+    return list(run_preview(run_state, given, {stream.place: sample}, rows=rows, folder=folder))
 
 
 def test_state_between_calls_is_told_and_what_setup_sets_is_none(tmp_path: Path) -> None:
@@ -112,11 +112,11 @@ def test_a_node_with_several_inputs_gets_rows_of_each_as_the_run_has_them(tmp_pa
     )
     twice.set_operator(lambda row: [{"of": "in"}, {"of": "in"}])
     both.set_operator(lambda row: row)
-    image, operators = UnifiedNodePipeline([twice, both], log_file=None).blueprint()
-    inputs = external_inputs(image)
+    run_state, operators = UnifiedNodePipeline([twice, both], log_file=None).blueprint()
+    inputs = external_inputs(run_state)
     assert [Path(stream.path).name for stream, _ in inputs] == ["in.jsonl", "few.jsonl"]
     samples = {stream.place: random_rows(stream, 10, seed=0, root=root) for stream, root in inputs}
-    first, merge, last = run_preview(image, operators, samples, rows=10, folder=tmp_path)
+    first, merge, last = run_preview(run_state, operators, samples, rows=10, folder=tmp_path)
     of = Counter("in" if item.get("of") else "few" for _, item in last.given)
     assert of == {"in": 9, "few": 1}  # as 180 rows to 10
     assert all(str(row_id).endswith("_a" if item.get("of") else "_b") for row_id, item in last.given)

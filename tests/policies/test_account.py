@@ -99,7 +99,7 @@ def test_a_run_that_has_not_begun_has_an_empty_ledger(bench: Bench) -> None:
     """C1: all rows are pending; a source that is not there yet is nothing wrong, and cannot be counted."""
     bench.give(numbered(7))
     bench.pipeline([double, double]).create("a")
-    first, second = verify(bench.image("a"))
+    first, second = verify(bench.run_state("a"))
     assert (first.rows_in, first.covered, first.pending, first.findings) == (7, 0, 7, [])
     assert (second.rows_in, second.pending, second.findings) == (None, None, [])
 
@@ -109,8 +109,8 @@ def test_what_has_gone_with_the_memory_of_its_process_is_nothing_wrong(bench: Be
     bench.give(numbered(12))
     bench.pipeline([no_fifths, double], default_protocol="memory://").create("a").run()
     assert [(one.rows_in, one.kept, one.pending) for one in ledger_of(bench)] == [(12, 9, 0), (9, 9, 0)]
-    StreamFactory.create(bench.image("a")["nodes"][0]["output_uri"]).delete()
-    first, second = verify(bench.image("a"))
+    StreamFactory.create(bench.run_state("a")["nodes"][0]["output_uri"]).delete()
+    first, second = verify(bench.run_state("a"))
     assert (first.findings, first.rows_in, first.kept) == ([], 12, None)
     assert (second.findings, second.rows_in, second.kept, second.pending) == ([], None, None, None)
     assert (second.covered, second.rows_out, second.complete) == (9, 9, True)
@@ -122,7 +122,7 @@ def test_a_stream_between_two_nodes_that_vanished_is_named_by_both(bench: Bench)
     bench.pipeline([no_fifths, double]).create("a").run()
     for path in bench.between("a").parent.glob("node_0.jsonl*"):
         path.unlink()
-    first, second = verify(bench.image("a"))
+    first, second = verify(bench.run_state("a"))
     assert "node_0.jsonl is gone, with its commit log and its seal, and 12 source rows were done" in first.findings[0]
     assert re.search(r"the source cannot be read: .*node_0\.jsonl", second.findings[0])
 
@@ -153,11 +153,11 @@ def replace(name: str, data: bytes) -> Callable[[Bench], None]:
     return edit
 
 
-def edit_image(**changes: Any) -> Callable[[Bench], None]:
+def edit_run_state(**changes: Any) -> Callable[[Bench], None]:
     def edit(bench: Bench) -> None:
-        run_state = bench.image("a")
+        run_state = bench.run_state("a")
         run_state["nodes"][0].update(changes)
-        bench.put_image("a", run_state)
+        bench.put_run_state("a", run_state)
 
     return edit
 
@@ -200,7 +200,7 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
     "the source has grown": (lambda bench: bench.give(numbered(32)), "2 rows are pending: .*in.jsonl has grown since"),
     "all of it removed": (remove_all, "out.jsonl is gone, with its commit log and its seal, and 30 source rows"),
     "the rows of the run state": (
-        edit_image(rows_out=24),
+        edit_run_state(rows_out=24),
         "runtime.json says of node_0: rows_out 24; its files say 25",
     ),
     "a seal by hand": (replace("out.jsonl.done", b""), "out.jsonl.done is not the seal .* nothing accounts for"),
@@ -220,7 +220,7 @@ def test_every_lie_is_found_and_named(bench: Bench, lie: str) -> None:
     ledger_of(bench)
     act, says = LIES[lie]
     act(bench)
-    (account,) = verify(bench.image("a"))
+    (account,) = verify(bench.run_state("a"))
     assert any(re.search(says, finding) for finding in account.findings), account.findings
 
 
@@ -270,7 +270,7 @@ def test_a_letter_that_is_not_what_it_was_is_named(bench: Bench, lie: str) -> No
     ledger_of(bench)
     change, says = DEAD_LETTER_LIES[lie]
     edit_rows(change, of=".errors.jsonl")(bench)
-    (account,) = verify(bench.image("a"))
+    (account,) = verify(bench.run_state("a"))
     assert any(re.search(says, finding) for finding in account.findings), account.findings
 
 
@@ -281,7 +281,7 @@ def test_a_stream_in_the_middle_that_was_changed_is_named_by_both_its_nodes(benc
     between = bench.between("a")
     rows = between.read_bytes().splitlines(keepends=True)
     between.write_bytes(b"".join(rows[:3] + rows[4:]))
-    first, second = verify(bench.image("a"))
+    first, second = verify(bench.run_state("a"))
     assert any("node_0.jsonl has" in finding for finding in first.findings)
     assert any("cannot be read" in finding for finding in second.findings)
 
@@ -296,10 +296,10 @@ def test_an_unfinished_run_is_checked_up_to_its_last_commit(bench: Bench) -> Non
     (account,) = ledger_of(bench)
     assert (account.covered, account.pending, account.rows_out, account.complete) == (30, 10, 30, False)
     edit_rows(flip)(bench)
-    (account,) = verify(bench.image("a"))
+    (account,) = verify(bench.run_state("a"))
     assert "the checksum is" in account.findings[0]
     Path(f"{bench.output}.commits").unlink()
-    (account,) = verify(bench.image("a"))
+    (account,) = verify(bench.run_state("a"))
     assert "nothing accounts for it" in account.findings[0]
 
 
@@ -313,7 +313,7 @@ def test_no_more_findings_are_kept_than_can_be_read(bench: Bench) -> None:
     data = b"".join(rows)
     bench.output.write_bytes(data)
     done.write_text(json.dumps({**seal, "size": len(data), "crc": zlib.crc32(data), "last": [0, 0]}))
-    (account,) = verify(bench.image("a"))
+    (account,) = verify(bench.run_state("a"))
     assert len(account.findings) == FINDINGS_SHOWN
     assert "the checksum of the seal differs" in account.findings[0]
     assert all("comes from no row of the source" in finding for finding in account.findings[1:])

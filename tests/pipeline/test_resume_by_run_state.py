@@ -1,4 +1,4 @@
-"""A resume needs the run's id and nothing else: paths, settings, and operators that the image can name (M6)."""
+"""A resume needs the run's id and nothing else: paths, settings, and operators that the run state can name (M6)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_resume_needs_no_paths(bench: Bench) -> None:
 
 
 def test_other_paths_in_the_code_are_not_used_and_that_is_said_three_times(bench: Bench) -> None:
-    """Issue 12, 1.1: a warning, a hook, the platform log; the image's paths are used."""
+    """Issue 12, 1.1: a warning, a hook, the platform log; the run state's paths are used."""
     interrupted(bench, double)
     other, heard, log = f"jsonl://{bench.folder}/other.jsonl", Heard(), bench.folder / "platform.log"
     pipeline = bench.pipeline([double, Label("x")], output_uri=other, hooks=heard, log_file=log)
@@ -103,12 +103,12 @@ def test_other_paths_in_the_code_are_not_used_and_that_is_said_three_times(bench
 def test_a_warning_that_is_an_error_leaves_the_run_as_it_was(bench: Bench) -> None:
     """M22: whoever makes errors of warnings has a resume refused, and nothing changed."""
     interrupted(bench, double)
-    before = bench.image("a")
+    before = bench.run_state("a")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ResumeWarning):
             bench.pipeline([double, Label("x")], input_uri=f"jsonl://{bench.folder}/other.jsonl").resume("a")
-    assert bench.image("a") == before
+    assert bench.run_state("a") == before
 
 
 def test_the_same_path_in_other_words_is_no_other_path(bench: Bench) -> None:
@@ -136,7 +136,7 @@ def test_nodes_that_the_code_wires_otherwise_are_told_of(bench: Bench) -> None:
     assert len(lines(bench.folder / "out.jsonl")) == 3
 
 
-def test_operators_that_the_image_can_name_are_made_again(bench: Bench) -> None:
+def test_operators_that_the_run_state_can_name_are_made_again(bench: Bench) -> None:
     """Issue 12, 1.1: functions, partials, classes with their arguments, dataclasses; exactly as they were."""
     operators = [
         double,
@@ -146,7 +146,7 @@ def test_operators_that_the_image_can_name_are_made_again(bench: Bench) -> None:
         Plain(),
     ]
     interrupted(bench, *operators)
-    refs = [entry["operator_ref"] for entry in bench.image("a")["nodes"]]
+    refs = [entry["operator_ref"] for entry in bench.run_state("a")["nodes"]]
     assert refs[0]["use"] == f"{double.__module__}:double"
     pipeline = UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
     assert [ref_of(node.operator) for node in pipeline.nodes] == refs
@@ -163,7 +163,7 @@ def test_operators_that_the_image_can_name_are_made_again(bench: Bench) -> None:
 
 
 def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
-    """A sibling: whatever made the run, its image is enough; also of a node with two inputs."""
+    """A sibling: whatever made the run, its run state is enough; also of a node with two inputs."""
     bench.give(numbered(4))
     folder = bench.folder
     node = UnifiedNode("n", follow_input=False).set_operator(double)
@@ -203,7 +203,7 @@ def test_a_run_of_nodes_is_made_again_as_well(bench: Bench) -> None:
     ],
 )
 def test_what_cannot_be_made_again_is_named_with_what_to_do(bench: Bench, operator: Any, reason: str) -> None:
-    """Issue 12, 1.1: which operator, why, and what to pass; no secret gets into the image."""
+    """Issue 12, 1.1: which operator, why, and what to pass; no secret gets into the run state."""
     bench.give(numbered(2))
     bench.pipeline([double, operator]).create("a")
     assert SECRET not in (bench.folder / "results" / "a" / "runtime.json").read_text()
@@ -239,13 +239,13 @@ def test_options_that_are_classes_are_made_again(bench: Bench) -> None:
     assert LLMOperator("{{ n }}", endpoints=[as_dicts], params={"max_tokens": 9}).fingerprint() == pool.fingerprint()
 
 
-def test_the_image_of_an_earlier_version_is_resumed_with_operators_only(bench: Bench) -> None:
+def test_the_run_state_of_an_earlier_version_is_resumed_with_operators_only(bench: Bench) -> None:
     """Formats are a promise: one without references is read, and says so."""
     interrupted(bench, double)
-    image = bench.image("a")
-    for entry in image["nodes"]:
+    run_state = bench.run_state("a")
+    for entry in run_state["nodes"]:
         del entry["operator_ref"]
-    bench.put_image("a", image)
+    bench.put_run_state("a", run_state)
     with pytest.raises(ConfigError, match=r"node_0 \(double\): the run state does not say how it was made"):
         UnifiedPipeline(results_dir=bench.folder / "results", log_file=None).resume("a")
     assert bench.pipeline([double, Label("x")]).resume("a").run().status is Status.COMPLETED
@@ -327,7 +327,7 @@ def test_code_that_gives_what_was_changed_since_is_not_warned_of(
     ref.ask(Reconfigure("node_0", rate=3.0, parallel_size=4), timeout=PATIENCE_SECONDS)
     ref.tell(Cancel())
     assert run.wait(PATIENCE_SECONDS).status is Status.CANCELED
-    assert bench.image("a")["nodes"][0]["changed_from"] == {"rate": 1.0, "parallel_size": 1}
+    assert bench.run_state("a")["nodes"][0]["changed_from"] == {"rate": 1.0, "parallel_size": 1}
     pipeline(1.0).resume("a")
     assert [one for one in recwarn if one.category is ResumeWarning] == []
     with pytest.warns(ResumeWarning, match="goes on with rate=None, .*the code gives rate=5.0"):
@@ -461,7 +461,7 @@ def test_a_resume_does_not_change_how_the_next_run_of_the_same_object_goes(bench
     again.resume("a")
     assert again.streaming is False
     again.create("a", if_exists="overwrite")
-    assert (again.streaming, bench.image("a")["config"]["streaming"]) == (True, True)
+    assert (again.streaming, bench.run_state("a")["config"]["streaming"]) == (True, True)
 
 
 @pytest.mark.filterwarnings("default")
@@ -511,13 +511,13 @@ def test_the_same_node_configs_are_resumed_without_a_word(bench: Bench) -> None:
     bench.give(numbered(3))
     configs: list[Any] = [{"batch_size": 4, "data_config": {"nan": "null"}}, None]
     bench.pipeline([double, Label("x")], node_configs=configs).create("a")
-    assert [entry["batch_size"] for entry in bench.image("a")["nodes"]] == [4, 1]
+    assert [entry["batch_size"] for entry in bench.run_state("a")["nodes"]] == [4, 1]
     bench.pipeline([double, Label("x")], node_configs=configs).resume("a").run()
     bench.pipeline([double, Label("x")]).create("a", node_configs=configs, if_exists="resume")
 
 
 def test_a_step_that_was_added_has_the_settings_of_its_own_config(bench: Bench) -> None:
-    """A sibling: its image did not know the step, so that of the code is the only one there is."""
+    """A sibling: its run state did not know the step, so that of the code is the only one there is."""
     interrupted(bench, double)
     steps = [double, Scale(2), Label("x")]
     again = bench.pipeline(steps, node_configs=[None, {"batch_size": 4}, None]).resume("a", on_change="rerun")

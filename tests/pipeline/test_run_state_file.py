@@ -22,13 +22,13 @@ from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
 
 
 class Watcher:
-    """Reads the image, the checkpoint and the streams every 20 ms, from another thread."""
+    """Reads the run state, the checkpoint and the streams every 20 ms, from another thread."""
 
     def __init__(self, bench: Bench, pipeline_id: str) -> None:
         self.bench = bench
         self.folder = bench.results / pipeline_id
         self.outputs = [bench.between(pipeline_id), bench.output]
-        self.images: list[dict[str, Any]] = []
+        self.run_states: list[dict[str, Any]] = []
         self.checkpoints: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self._stop = threading.Event()
@@ -44,7 +44,7 @@ class Watcher:
 
     def totals(self) -> set[int]:
         """Return the sums of the nodes' rows that were seen."""
-        return {sum(node["rows_in"] for node in image["nodes"]) for image in list(self.images)}
+        return {sum(node["rows_in"] for node in run_state["nodes"]) for run_state in list(self.run_states)}
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
@@ -54,11 +54,11 @@ class Watcher:
                 self.problems.append(repr(error))
 
     def _look(self) -> None:
-        image = json.loads((self.folder / "runtime.json").read_bytes())
-        self.images.append(image)
+        run_state = json.loads((self.folder / "runtime.json").read_bytes())
+        self.run_states.append(run_state)
         # The files are read after what is said of them, and only grow.
         rows = [path.read_bytes().count(b"\n") if path.exists() else 0 for path in self.outputs]
-        for node, have in zip(image["nodes"], rows, strict=True):
+        for node, have in zip(run_state["nodes"], rows, strict=True):
             if node["rows_out"] > have:
                 self.problems.append(f"{node['node_id']} claims {node['rows_out']} rows, {have} are there")
             if node["rows_in"] != node["rows_out"] + node["filtered"]:
@@ -75,7 +75,7 @@ class Watcher:
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
-def test_the_image_is_whole_at_every_instant_and_never_ahead_of_the_streams(bench: Bench, streaming: bool) -> None:
+def test_the_run_state_is_whole_at_every_instant_and_never_ahead_of_the_streams(bench: Bench, streaming: bool) -> None:
     """M27, R1, C1: replaced atomically; progress moves, and is never more than is on disk."""
     rows = 240 if streaming else 120
     bench.give(numbered(rows))
@@ -91,16 +91,16 @@ def test_the_image_is_whole_at_every_instant_and_never_ahead_of_the_streams(benc
         pipeline.run()
     assert watcher.problems == []
     for node in (0, 1):
-        progress = [image["nodes"][node]["rows_in"] for image in watcher.images]
+        progress = [run_state["nodes"][node]["rows_in"] for run_state in watcher.run_states]
         assert progress == sorted(progress)
     assert len(watcher.totals()) >= 3, "progress does not move"
     assert len(watcher.checkpoints) > 3
-    statuses = [image["status"] for image in watcher.images]
+    statuses = [run_state["status"] for run_state in watcher.run_states]
     assert set(statuses) <= {"pending", "running", "completed"}
     assert "running" in statuses
 
 
-def test_the_image_is_replaced_once_a_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_state_is_replaced_once_a_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """M27: at least, by the supervisor's clock; whether or not something moves."""
     bench.give(numbered(1))
     clock, go_on = SteppingClock(), threading.Event()
@@ -116,16 +116,16 @@ def test_the_image_is_replaced_once_a_second(bench: Bench, monkeypatch: pytest.M
         (supervisor,) = eventually(lambda: pykka.ActorRegistry.get_by_class(SupervisorActor))
         clock.settle(supervisor)
         for _ in range(5):
-            before = bench.image("a")["updated_at"]
+            before = bench.run_state("a")["updated_at"]
             for _ in range(4):
                 clock.step(supervisor, 0.25)
-            assert bench.image("a")["updated_at"] > before
+            assert bench.run_state("a")["updated_at"] > before
     finally:
         go_on.set()
         pipeline.wait(PATIENCE_SECONDS)
 
 
-def test_the_image_says_everything_a_dashboard_needs(bench: Bench) -> None:
+def test_the_run_state_says_everything_a_dashboard_needs(bench: Bench) -> None:
     """M27: topology, URIs, status, progress, rates, usage sums, errors, pid, timestamps."""
     bench.give(numbered(60))
 
@@ -139,13 +139,18 @@ def test_the_image_says_everything_a_dashboard_needs(bench: Bench) -> None:
 
     before = datetime.now(UTC)
     report = bench.pipeline([count, same], streaming=True).create("a").run()
-    image = bench.image("a")
-    assert (image["pipeline_id"], image["status"], image["error"], image["reason"]) == ("a", "completed", None, "")
-    assert (image["pid"], image["host"]) == (os.getpid(), socket.gethostname())
-    times = [datetime.fromisoformat(image[name]) for name in ("created_at", "started_at", "ended_at", "updated_at")]
+    run_state = bench.run_state("a")
+    assert (run_state["pipeline_id"], run_state["status"], run_state["error"], run_state["reason"]) == (
+        "a",
+        "completed",
+        None,
+        "",
+    )
+    assert (run_state["pid"], run_state["host"]) == (os.getpid(), socket.gethostname())
+    times = [datetime.fromisoformat(run_state[name]) for name in ("created_at", "started_at", "ended_at", "updated_at")]
     assert times == sorted(times)
     assert (before - times[0]).total_seconds() < 0.01
-    first, second = image["nodes"]
+    first, second = run_state["nodes"]
     assert [first["node_id"], second["node_id"]] == ["node_0", "node_1"]
     assert first["output_uri"] == second["input_uri"] == f"jsonl://{bench.between('a')}"
     assert first["input_uri"] == f"jsonl://{bench.input}"
@@ -159,7 +164,7 @@ def test_the_image_says_everything_a_dashboard_needs(bench: Bench) -> None:
         {"provider": "", "model": "other", "calls": 60},
     ]
     assert report.usage == first["usage"]
-    assert image["config"]["operators"] == [count.__qualname__, same.__qualname__]
+    assert run_state["config"]["operators"] == [count.__qualname__, same.__qualname__]
     checkpoint = json.loads((bench.results / "a" / "checkpoint.json").read_bytes())
     assert checkpoint["node_1"]["output"]["rows"] == 60
     assert checkpoint["node_1"]["output"]["bytes"] == bench.output.stat().st_size
@@ -168,7 +173,7 @@ def test_the_image_says_everything_a_dashboard_needs(bench: Bench) -> None:
 
 
 def test_the_report_is_the_end_of_the_story(bench: Bench) -> None:
-    """M5: what run() returns is what the image and the object say."""
+    """M5: what run() returns is what the run state and the object say."""
     bench.give(numbered(20))
     pipeline = bench.pipeline([lambda item: item if item["n"] > 4 else None, lambda item: [item, item]]).create("a")
     report = pipeline.run()
@@ -186,7 +191,7 @@ def test_run_without_create_makes_an_id(bench: Bench) -> None:
     assert pipeline.pipeline_id == ""
     report = pipeline.run()
     assert report.pipeline_id == pipeline.pipeline_id != ""
-    assert bench.image(report.pipeline_id)["status"] == "completed"
+    assert bench.run_state(report.pipeline_id)["status"] == "completed"
     assert pipeline.resume(report.pipeline_id).run().status == Status.COMPLETED
 
 
@@ -203,7 +208,7 @@ def test_statuses_on_the_way(bench: Bench) -> None:
     pipeline = bench.pipeline([work]).create("a")
 
     def are(status: Status) -> bool:
-        return (pipeline.status, bench.image("a")["status"]) == (status, str(status))
+        return (pipeline.status, bench.run_state("a")["status"]) == (status, str(status))
 
     assert are(Status.PENDING)
     pipeline.start()
@@ -220,8 +225,8 @@ def test_statuses_on_the_way(bench: Bench) -> None:
     assert are(Status.COMPLETED)
 
 
-def test_a_failed_run_says_so_in_its_image(bench: Bench) -> None:
-    """M27: the error is in the image, of the run and of the node; a resume takes it away."""
+def test_a_failed_run_says_so_in_its_run_state(bench: Bench) -> None:
+    """M27: the error is in the run state, of the run and of the node; a resume takes it away."""
     bench.give(numbered(10))
     fail = True
 
@@ -233,15 +238,15 @@ def test_a_failed_run_says_so_in_its_image(bench: Bench) -> None:
     pipeline = bench.pipeline([work]).create("a")
     with pytest.raises(NodeFailedError):
         pipeline.run()
-    image = bench.image("a")
-    assert image["error"] == image["nodes"][0]["error"] == "ValueError: five"
-    assert image["nodes"][0]["failed"] == 1
-    assert image["ended_at"] is not None
+    run_state = bench.run_state("a")
+    assert run_state["error"] == run_state["nodes"][0]["error"] == "ValueError: five"
+    assert run_state["nodes"][0]["failed"] == 1
+    assert run_state["ended_at"] is not None
     fail = False
     pipeline.resume("a").run()
-    image = bench.image("a")
-    assert image["error"] is None
-    assert image["nodes"][0]["error"] is None
+    run_state = bench.run_state("a")
+    assert run_state["error"] is None
+    assert run_state["nodes"][0]["error"] is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**70, -(2**65), True, None, "text", [1], 1.5])
@@ -266,8 +271,8 @@ def test_no_usage_breaks_the_run_or_its_resume(bench: Bench, value: Any) -> None
     assert report.usage[0]["calls"] >= 11
 
 
-def test_a_flood_of_usage_does_not_stop_the_image_and_is_summed(bench: Bench) -> None:
-    """M27: 20,000 reports in a run are all counted, and the image is saved meanwhile."""
+def test_a_flood_of_usage_does_not_stop_the_run_state_and_is_summed(bench: Bench) -> None:
+    """M27: 20,000 reports in a run are all counted, and the run state is saved meanwhile."""
     bench.give(numbered(2000))
 
     def work(item: Any, ctx: Any) -> Any:
@@ -277,7 +282,7 @@ def test_a_flood_of_usage_does_not_stop_the_image_and_is_summed(bench: Bench) ->
 
     report = bench.pipeline([work], parallel_size=4).create("a").run()
     assert report.usage == [{"provider": "", "model": "m", "tokens": 20_000}]
-    assert bench.image("a")["nodes"][0]["usage"] == report.usage
+    assert bench.run_state("a")["nodes"][0]["usage"] == report.usage
 
 
 def test_wait_gives_up_when_its_time_is_over(bench: Bench) -> None:

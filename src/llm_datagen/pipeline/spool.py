@@ -1,0 +1,164 @@
+"""Inputs that can be read once (rows in memory, standard input), copied to the folder of the run before it begins.
+
+    spooled-input.jsonl       the copy, as another program would have written it: a resume needs nothing else
+    spooled-input.jsonl.tmp   while it is copied; the run state is written behind it
+
+So a run is there, with all of its input, or it is not there. Where the output is ``-``, its rows lie in output.jsonl in
+that folder, and go to standard output when the run is completed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+from llm_datagen.errors import ConfigError, RowValueError
+from llm_datagen.pipeline.memory_rows import rows_in
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.store import SPOOLED
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
+
+STANDARD = "-"
+"""Standard input, or standard output."""
+
+_EXTENSIONS = {"jsonl": "jsonl", "csv": "csv", "json": "json", "text": "txt"}
+_PIECE = 1 << 20
+
+
+def is_standard(uri: Any) -> bool:
+    """Return whether a URI names standard input or output: ``-``, or with its format, as in ``csv://-``."""
+    return isinstance(uri, str) and _format_of(uri) is not None
+
+
+def _format_of(uri: str) -> str | None:
+    protocol, separator, rest = uri.partition("://")
+    if uri == STANDARD:
+        return "jsonl"
+    return protocol if separator and rest == STANDARD and protocol in _EXTENSIONS else None
+
+
+def is_copied(settings: Mapping[str, Any]) -> bool:
+    """Return whether the input of a pipeline is one that is read once."""
+    return settings["input"] is not None or is_standard(settings["input_uri"])
+
+
+def copy_uri(settings: Mapping[str, Any], uri: str | None, pipeline_id: str) -> str | None:
+    """Return the URI of the copy of an input that is read once; None of any other input.
+
+    Args:
+        settings: those of the pipeline.
+        uri: the URI of the input, if it has one.
+        pipeline_id: the id of the run.
+    """
+    kind = "jsonl" if settings["input"] is not None else _format_of(uri or "")
+    return None if kind is None else _uri_in(settings, pipeline_id, kind, SPOOLED)
+
+
+def output_uri(settings: Mapping[str, Any], uri: str, pipeline_id: str) -> str:
+    """Return where the rows of an output lie: standard output is fed from the folder of the run."""
+    kind = _format_of(uri)
+    return uri if kind is None else _uri_in(settings, pipeline_id, kind, "output")
+
+
+def _uri_in(settings: Mapping[str, Any], pipeline_id: str, kind: str, name: str) -> str:
+    path = RunFolder(settings["results_dir"], pipeline_id).path / f"{name}.{_EXTENSIONS[kind]}"
+    return f"{kind}://{path}"
+
+
+def copy_input(rows: Any, run_state: Mapping[str, Any]) -> None:
+    """Copy an input that is read once to where the first node of a new run reads it. When it fails, nothing is left.
+
+    Args:
+        rows: the rows; None: those of standard input.
+        run_state: the run state.
+
+    Raises:
+        ConfigError: when it is no rows, or standard input is closed or empty.
+        RowValueError: when the format cannot hold a row, with its number and column.
+        DiskError: when the disk refuses.
+    """
+    stream = StreamFactory.input_of(run_state["nodes"][0])
+    assert isinstance(stream, Stream)
+    temporary = f"{stream.path}.tmp"
+    LOCAL_STORAGE.remove(temporary)
+    LOCAL_STORAGE.remove(stream.done_path)
+    try:
+        file = LOCAL_STORAGE.open_append(temporary)
+        try:
+            for piece in _pieces(_encoded(rows, stream)) if rows is not None else _standard_input():
+                file.append(piece)
+            file.sync()
+        finally:
+            file.close()
+        LOCAL_STORAGE.move(temporary, stream.path)
+        stream.seal()
+    except BaseException:
+        for path in (temporary, stream.path, stream.done_path):
+            with contextlib.suppress(OSError):
+                LOCAL_STORAGE.remove(path)
+        raise
+
+
+def _encoded(rows: Any, stream: Stream) -> Iterator[bytes]:
+    encoder = stream.codec.encoder(b"")
+    for number, row in enumerate(rows_in(rows)):
+        if not isinstance(row, Mapping):
+            raise ConfigError(f"input: row {number} is {type(row).__name__}, and must be a dict")
+        try:
+            yield encoder.encode_other(dict(row)) + b"\n"
+        except (ValueError, TypeError) as error:
+            why = str(error).removeprefix("row None cannot be written: ")
+            raise RowValueError(f"input: row {number}: {why}") from error
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+def _standard_input() -> Iterator[bytes]:
+    what = "give rows to it (cat rows.jsonl | llm-datagen run …), or name a file as the input"
+    if sys.stdin is None or sys.stdin.closed:
+        raise ConfigError(f"the input is '-', and standard input is closed; {what}")
+    if sys.stdin.isatty():
+        raise ConfigError(f"the input is '-', and standard input is a terminal; {what}")
+    source: BinaryIO = sys.stdin.buffer
+    is_empty = True
+    while data := source.read(_PIECE):
+        is_empty = False
+        yield data
+    if is_empty:
+        raise ConfigError(f"the input is '-', and standard input is empty: nothing came; {what}")
+
+
+def print_output(run_state: Mapping[str, Any]) -> None:
+    """Write the rows of a completed run to standard output, if that is its output, byte by byte as they lie on disk.
+
+    When nobody reads any more, the rest goes nowhere: the rows stay in the folder of the run.
+    """
+    if not prints_output(run_state):
+        return
+    stream = StreamFactory.output_of(run_state["nodes"][-1])
+    file, at = stream.open_data(), 0
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            while data := file.read_at(at, _PIECE):
+                sys.stdout.buffer.write(data)
+                at += len(data)
+            sys.stdout.buffer.flush()
+    finally:
+        file.close()
+
+
+def prints_output(run_state: Mapping[str, Any]) -> bool:
+    """Return whether the output of a run is standard output."""
+    return is_standard(run_state["config"].get("output_uri"))

@@ -14,7 +14,6 @@ RETIRED = {
     r"kin": "coverage, ids",
     "letters": "dead letters",
     r"spool\w*": "spill",
-    r"manifests?": "seal",
     r"ledgers?": "account (of rows), spend (of money)",
     r"lineage": "trace",
     r"audit(ed|s)?": "verify",

@@ -9,6 +9,7 @@ import pytest
 
 from llm_datagen import (
     ConfigError,
+    InputWarning,
     MemoryStream,
     NodeFailedError,
     OperatorChangedError,
@@ -264,7 +265,9 @@ def test_memory_has_both(bench: Bench) -> None:
 
 @pytest.mark.parametrize("rows", [[], [5], [{"n": 0}], [{"n": 0}, {"row_id": 1}]])
 def test_create_warns_of_nothing_else(bench: Bench, rows: list[Any]) -> None:
-    bench.pipeline([same], id_column="row_id", output_uri=f"jsonl://{bench.folder}/1.jsonl").create("no input")
+    with pytest.warns(InputWarning, match="does not exist") as told:
+        bench.pipeline([same], id_column="row_id", output_uri=f"jsonl://{bench.folder}/1.jsonl").create("no input")
+    assert len(told) == 1
     bench.give(rows)
     bench.pipeline([same], id_column="row_id").create("a")  # warnings are errors here
     bench.input.write_text("{no json\n")

@@ -8,6 +8,7 @@ import gzip
 import json
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def export(folder: Path, stream: Any, target: str, **options: Any) -> Exported:
 def parquet(path: str | Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    return list(pq.read_table(path).to_pylist())
+    return list(pq.read_table(BytesIO(Path(path).read_bytes())).to_pylist())
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -136,7 +137,11 @@ def test_a_folder_for_datasets_has_arrow_files_and_their_list(tmp_path: Path) ->
     made = export(tmp_path, stream_of(tmp_path, ROWS), "hf-folder!hf", rows_per_shard=10, keep_ids=False)
     state = json.loads((tmp_path / "hf" / "state.json").read_text())
     names = [each["filename"] for each in state["_data_files"]]
-    rows = [row for name in names for row in pa.ipc.open_stream(tmp_path / "hf" / name).read_all().to_pylist()]
+    rows = [
+        row
+        for name in names
+        for row in pa.ipc.open_stream((tmp_path / "hf" / name).read_bytes()).read_all().to_pylist()
+    ]
 
     assert rows == ROWS
     assert names == [Path(path).name for path in made.paths] == [f"data-{n:05}.arrow" for n in range(3)]

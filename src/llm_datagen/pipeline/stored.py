@@ -20,7 +20,7 @@ from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import edits_unread, ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
-from llm_datagen.pipeline.input_warnings import clash_of_ids, other_separators
+from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import Reset, compare
@@ -37,10 +37,11 @@ from llm_datagen.pipeline.resume_checks import (
     is_untouched,
 )
 from llm_datagen.pipeline.run import StartNotice
-from llm_datagen.pipeline.run_files import side_files
+from llm_datagen.pipeline.run_files import inputs_of, side_files
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import are_made, check_exports, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
@@ -66,7 +67,7 @@ class StoredRun:
     def save(self, *, is_complete: bool = True) -> None:
         """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
         count_again(self.state, self.nodes)
-        is_complete = is_complete and all(node.is_finished() for node in self.nodes)
+        is_complete = is_complete and all(node.is_finished() for node in self.nodes) and are_made(self.state)
         self.state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
         self.folder.save(self.state)
 
@@ -102,7 +103,13 @@ class RunLifecycle:
         folder.lock.acquire()
         try:
             old = _old_run_state(folder, if_exists)
+            if if_exists == "overwrite" or not old:
+                streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
+                streams += [each.output.path for each in node_files]
+                check_exports(run_state, streams, overwrite=if_exists == "overwrite")
             if if_exists == "overwrite":
+                remove_exports(old)
+                remove_exports(run_state)
                 delete_outputs([*old["nodes"], *run_state["nodes"]] if old else run_state["nodes"], nodes, folder)
                 folder.remove_files()
             elif old and not is_untouched(old, nodes):
@@ -124,7 +131,11 @@ class RunLifecycle:
         finally:
             folder.lock.release()
             folder.remove_if_unused()
-        notes = [StartNotice(nodes[0].node_id, text) for text in other_separators(run_state)]
+        for text in missing_inputs(nodes):  # no notice: when the run begins, it is there, or the run fails of it
+            warn(text, InputWarning)
+        replaced = replaced_inputs(old, run_state) if old and if_exists != "overwrite" else None
+        odd = [*other_separators(run_state), *([replaced] if replaced else [])]
+        notes = [StartNotice(nodes[0].node_id, text) for text in odd]
         for note in notes:
             warn(note.text, InputWarning)
         if clash is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from llm_datagen.errors import StreamError, StreamMissingError
@@ -49,7 +49,7 @@ class SourceRows:
         of_seal = {} if seal is None else {"rows": seal.rows, "crc32": seal.crc, "sealed_at": seal.sealed_at}
         return {"path": self.stream.path, "bytes": self.stream.size(), **of_seal}
 
-    def read(self, start: int = 0, offset: int = 0, end: int | None = None) -> Iterator[SourceRow]:
+    def read(self, start: int = 0, offset: int = 0, end: int | None = None) -> Generator[SourceRow, None, None]:
         """Yield the rows from one on, whose number and byte are known; up to number `end`, if it is given."""
         cursor = self.stream.cursor([Segment(start, offset)], follow=False)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ from llm_datagen import (
     BaseOperator,
     ConfigError,
     DatagenError,
+    DefaultPipelineHooks,
     FunctionOperator,
     INodeContext,
+    InputWarning,
     NodeConfig,
     NodeFailedError,
     OperatorMismatchError,
@@ -32,8 +35,10 @@ from llm_datagen import (
     UnifiedPipeline,
     UnknownProtocolError,
     WriterConfig,
+    logs,
 )
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.logs import events
 
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, pairwise, write_jsonl
@@ -257,12 +262,43 @@ def test_streams_between_lie_below_base_path_prefix_and_id(bench: Bench) -> None
 
 def test_a_missing_input_is_named_and_can_be_supplied_later(bench: Bench) -> None:
     """M5: the error names the path; nothing is made for it; the same object runs once the file is there."""
-    pipeline = bench.pipeline([same, other], streaming=True).create("a")
+    pipeline = bench.pipeline([same, other], streaming=True)
+    with pytest.warns(InputWarning, match=f"{bench.input} does not exist.*follow_input=True"):
+        pipeline.create("a")
     with pytest.raises(StreamMissingError, match=str(bench.input)):
         pipeline.run()
     assert not bench.output.exists()
     bench.give(numbered(3))
     assert pipeline.run().status == Status.COMPLETED
+
+
+def test_a_run_that_waits_for_its_input_is_created_without_a_word(bench: Bench) -> None:
+    """M18: and so is one that is created again; warnings are errors here."""
+    for _ in range(2):
+        bench.pipeline([same], follow_input=True).create("a")
+
+
+def test_a_run_that_has_not_begun_is_replaced_and_another_input_is_told(bench: Bench) -> None:
+    """M4: as a warning, in the log and to the hooks."""
+    told: list[str] = []
+
+    class Hooks(DefaultPipelineHooks):
+        def on_log(self, cid: str, nid: str, level: str, message: str) -> None:
+            told.append(message)
+
+    other_input = bench.folder / "other.jsonl"
+    write_jsonl(other_input, numbered(2))
+    bench.give(numbered(3))
+    bench.pipeline([same]).create("a")
+    pipeline = bench.pipeline([same], input_uri=f"jsonl://{other_input}", hooks=Hooks())
+    says = r"run 'a' was created before, and had not begun: .* now reads .*other.jsonl, not .*in.jsonl"
+    with pytest.warns(InputWarning, match=says):
+        pipeline.create("a")
+    pipeline.run()
+    assert len(lines(bench.output)) == 2
+    assert [bool(re.match(says, text)) for text in told] == [True]
+    (event,) = [each for each in logs.read(bench.log) if each.event == events.NOT_USED]
+    assert event.fields["message"] == told[0]
 
 
 MALFORMED = [

@@ -9,6 +9,7 @@ import pytest
 
 from llm_datagen import (
     ConfigError,
+    InputWarning,
     MemoryStream,
     NodeFailedError,
     OperatorChangedError,
@@ -54,7 +55,7 @@ def test_the_output_has_no_ids_and_the_rows_beside_it_do(bench: Bench, streaming
     assert [row["_i"] for row in lines(rows_of(bench))][:3] == ["0_0", "0_1", "1_0"]
     assert [(node.node_id, node.rows_out) for node in report.nodes] == [("node_0", 11), ("node_1", 11), ("export", 11)]
     assert bench.is_sealed()
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], [], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], [], []]
 
 
 def test_ids_stand_in_a_column_of_another_name(bench: Bench) -> None:
@@ -99,7 +100,7 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     ]
     assert [one.state for one in trace(run_state, "3_0")] == ["row", "row", "dead letter"]
     assert [one.state for one in trace(run_state, 4)] == ["row", "skipped"]
-    assert [ledger.findings for ledger in verify(run_state)] == [[], []]
+    assert [account.findings for account in verify(run_state)] == [[], []]
     (dead_letter,) = lines(Path(f"{out}.errors.jsonl"))
     assert dead_letter["_i"] == "3_0"
     assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
@@ -187,7 +188,7 @@ def test_dead_letters_are_replayed_into_it(bench: Bench, delivery: str, streamin
     bench.pipeline([work]).replay("a").run()  # what the run state says counts, not what the code says now
     assert bag(lines(bench.output)) == bag(PAIRS)
     assert [row["_i"] for row in lines(rows_of(bench))][-2:] == ["2_0", "2_1"]
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], []]
 
 
 def test_a_run_goes_on_where_its_disk_failed(bench: Bench) -> None:
@@ -230,7 +231,7 @@ def test_steps_are_added_and_removed_before_it(bench: Bench) -> None:
     bench.pipeline([pair]).resume("a", on_change="rerun").run()
     assert lines(bench.output) == PAIRS
     assert bench.run_state("a")["config"]["operators"] == ["pair"]
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], []]
 
 
 def test_other_files_of_the_run_cannot_lie_there(bench: Bench) -> None:
@@ -264,7 +265,9 @@ def test_memory_has_both(bench: Bench) -> None:
 
 @pytest.mark.parametrize("rows", [[], [5], [{"n": 0}], [{"n": 0}, {"row_id": 1}]])
 def test_create_warns_of_nothing_else(bench: Bench, rows: list[Any]) -> None:
-    bench.pipeline([same], id_column="row_id", output_uri=f"jsonl://{bench.folder}/1.jsonl").create("no input")
+    with pytest.warns(InputWarning, match="does not exist") as told:
+        bench.pipeline([same], id_column="row_id", output_uri=f"jsonl://{bench.folder}/1.jsonl").create("no input")
+    assert len(told) == 1
     bench.give(rows)
     bench.pipeline([same], id_column="row_id").create("a")  # warnings are errors here
     bench.input.write_text("{no json\n")

@@ -207,7 +207,11 @@ class OperatorWarning(UserWarning):
 
 
 class InputWarning(UserWarning):
-    """Warns, in `create()`, that an input does not seem to be what its format says, such as CSV with semicolons."""
+    """Warns, in `create()`, of an input.
+
+    It is not there yet, and the run would not wait for it; it does not seem to be what its format says, such as CSV
+    with semicolons; or it is another than that of a run of this id that was created before and has not begun.
+    """
 
 
 if not TYPE_CHECKING:

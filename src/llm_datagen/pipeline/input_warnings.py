@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import DatagenError
+from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.preview import external_inputs, first_rows
 from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.csv import CsvCodec
@@ -28,6 +30,37 @@ def clash_of_ids(run_state: Mapping[str, Any]) -> str | None:
     return (
         f"{stream.path} has a column {column!r} already, where id_column={column!r} is to put the ids of rows: rows "
         "that still have it at the end fail; let an operator take it out, or choose another id_column"
+    )
+
+
+def missing_inputs(nodes: Sequence[UnifiedNode]) -> Iterator[str]:
+    """Yield what to do about inputs that are not there, and that the run would not wait for."""
+    written = {node.output.place for node in nodes}
+    for node in nodes:
+        for stream in node.input.read_as_is(follow=node.follow_input):
+            if stream.place not in written and _is_missing(stream):
+                yield (
+                    f"{stream.path} does not exist, and the run fails if it does not when it begins; check the path "
+                    f"(relative paths count from the working directory, {Path.cwd()}), or say follow_input=True to "
+                    "wait for it"
+                )
+
+
+def _is_missing(stream: Stream) -> bool:
+    try:
+        return stream.size() is None
+    except DatagenError:  # whoever reads it tells that
+        return False
+
+
+def replaced_inputs(old: Mapping[str, Any], run_state: Mapping[str, Any]) -> str | None:
+    """Return what to say when a run that has not begun is replaced by one that reads other inputs; else None."""
+    was, now = ([stream.shown for stream, _ in external_inputs(state)] for state in (old, run_state))
+    if sorted(was) == sorted(now):
+        return None
+    return (
+        f"run {run_state['pipeline_id']!r} was created before, and had not begun: it is replaced, and now reads "
+        f"{', '.join(now)}, not {', '.join(was)}; give each run an id of its own to keep both"
     )
 
 

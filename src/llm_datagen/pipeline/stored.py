@@ -20,7 +20,7 @@ from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import edits_unread, ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
-from llm_datagen.pipeline.input_warnings import clash_of_ids, other_separators
+from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import Reset, compare
@@ -131,7 +131,11 @@ class RunLifecycle:
         finally:
             folder.lock.release()
             folder.remove_if_unused()
-        notes = [StartNotice(nodes[0].node_id, text) for text in other_separators(run_state)]
+        for text in missing_inputs(nodes):  # no notice: when the run begins, it is there, or the run fails of it
+            warn(text, InputWarning)
+        replaced = replaced_inputs(old, run_state) if old and if_exists != "overwrite" else None
+        odd = [*other_separators(run_state), *([replaced] if replaced else [])]
+        notes = [StartNotice(nodes[0].node_id, text) for text in odd]
         for note in notes:
             warn(note.text, InputWarning)
         if clash is not None:

@@ -33,7 +33,7 @@ class NodeSummary:
         busy_s: seconds that its workers were in tasks, together; None when not known.
         held_back_s: seconds that they waited for the writer, together.
         held_back_times: how often one of them did.
-        rate_limited_s: seconds in which a worker was free for rows that were there, and the rate did not let them begin.
+        rate_limited_s: seconds in which a worker was free for rows, and the rate did not let them begin.
         starved_s: seconds in which rows were asked for and its source had none yet.
         starved_times: how often that was so.
         rate: rows per second that it might begin, at most, at last; None without a limit.

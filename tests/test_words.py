@@ -25,6 +25,9 @@ RETIRED = {
     r"see(s)? to it that": "make sure",
     r"journal(ed|s)?": "cache",
     r"StageTrial|RunRecord|NodePlan|LocalDisk|HoldCalls|AllowCalls|FailedRows|HookRunner": "their new names",
+    r"joints?": "the files of a node",
+    r"steer\w*": "control",
+    r"KeptPipeline|KeepingCodec|KeepingEncoder|StateHeard|settle_merges|change_pace": "their new names",
 }
 """Words that nobody could guess, and what the field says."""
 

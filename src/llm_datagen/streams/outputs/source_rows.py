@@ -55,11 +55,14 @@ class SourceRows:
         try:
             while (end is None or start < end) and (block := cursor.read(_READ_ROWS)):
                 self._decode = block.decode
+                at, ends = block.offset, block.ends  # `offset_after` adds all lengths up, for each row
                 for number, record in enumerate(block.records):
                     if end is not None and start >= end:
                         return
                     start += 1
-                    yield SourceRow(block.start + number, record, block.offset_after(number + 1))
+                    at = at + len(record) + 1 if ends is None else ends[number]
+                    is_last = number + 1 == len(block.records)
+                    yield SourceRow(block.start + number, record, block.offset_end if is_last else at)
         finally:
             cursor.close()
 

@@ -15,7 +15,6 @@ RETIRED = {
     r"kin": "coverage, ids",
     "letters": "dead letters",
     r"spool\w*": "spill",
-    r"manifests?": "seal",
     r"ledgers?": "account (of rows), spend (of money)",
     r"lineage": "trace",
     r"audit(ed|s)?": "verify",
@@ -31,6 +30,9 @@ RETIRED = {
     r"orders (of|to) (an? |the )?(actor|run|pipeline)": "command",
     r"one's own": "your own",
     r"StageTrial|RunRecord|NodePlan|LocalDisk|HoldCalls|AllowCalls|FailedRows|HookRunner": "their new names",
+    r"joints?": "the files of a node",
+    r"steer\w*": "control",
+    r"KeptPipeline|KeepingCodec|KeepingEncoder|StateHeard|settle_merges|change_pace": "their new names",
 }
 """Words that nobody could guess, and what the field says."""
 

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
     from llm_datagen.pipeline.pipeline import UnifiedPipeline
     from llm_datagen.runs import logs
+    from llm_datagen.runs.export_run import export
     from llm_datagen.runs.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
     from llm_datagen.runs.logs.rotation import LogFile
     from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
@@ -140,6 +141,7 @@ __all__ = [
     "WorkerDiedError",
     "WriterConfig",
     "actors",
+    "export",
     "logs",
     "messages",
 ]
@@ -151,6 +153,7 @@ _HOMES = {
     "pipeline.node": "UnifiedNode",
     "pipeline.node_pipeline": "UnifiedNodePipeline",
     "pipeline.pipeline": "UnifiedPipeline",
+    "runs.export_run": "export",
     "runs.hooks": "CompositePipelineHooks DefaultPipelineHooks IPipelineHooks",
     "runs.logs.rotation": "LogFile",
     "runs.status": "NodeReport PipelineStatus RunReport Status",

@@ -33,12 +33,12 @@ class Data:
         kind: "20b", "500b", "50kb": rows of about that size; "csv": 500 B, as CSV; "one": one row, which says to become
             `rows` children; "even": rows that say to sleep 20 ms; "tail20", "tail100": 20 or 100 ms, and 1 s for 5 %.
         rows: how many.
-        pace: what the seconds to sleep are multiplied with.
+        sleep_factor: what the seconds to sleep are multiplied with.
     """
 
     kind: Kind
     rows: int
-    pace: float = 1.0
+    sleep_factor: float = 1.0
 
     @property
     def extension(self) -> str:
@@ -47,7 +47,7 @@ class Data:
 
     def file(self, folder: Path) -> Path:
         """Return the path of the file; it is made if it is not there."""
-        path = folder / f"v{_VERSION}-{self.kind}-{self.rows}-{self.pace:g}.{self.extension}"
+        path = folder / f"v{_VERSION}-{self.kind}-{self.rows}-{self.sleep_factor:g}.{self.extension}"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
@@ -90,7 +90,7 @@ class Data:
         chance = random.Random(_SEED)
         base = 0.1 if self.kind == "tail100" else 0.02
         slow = 0.0 if self.kind == "even" else 0.05
-        return [(1.0 if chance.random() < slow else base) * self.pace for _ in range(self.rows)]
+        return [(1.0 if chance.random() < slow else base) * self.sleep_factor for _ in range(self.rows)]
 
 
 def _texts(size: int) -> list[str]:

@@ -22,11 +22,11 @@ class Scale:
 
     Attributes:
         rows: what the rows are multiplied with.
-        pace: what the seconds to sleep are multiplied with.
+        sleep_factor: what the seconds to sleep are multiplied with.
     """
 
     rows: float = 1.0
-    pace: float = 1.0
+    sleep_factor: float = 1.0
 
     def of(self, rows: int) -> int:
         """Return the scaled number of rows."""
@@ -106,7 +106,7 @@ class Sleep(Workload):
         return {"engine": Run(job, self._data(scale))}
 
     def _data(self, scale: Scale) -> Data:
-        return Data(self.kind, scale.of(self.rows), scale.pace)
+        return Data(self.kind, scale.of(self.rows), scale.sleep_factor)
 
     def figures(self, medians: Medians, scale: Scale) -> Figures:
         """Return what the medians say: `ratio` of the ideal to the work, `window` of it to first-to-last call."""

@@ -63,7 +63,7 @@ class References:
         return self._known[key]
 
     def check(self, output: Path, given: Path, operators: tuple[str, ...]) -> None:
-        """See to it that `output` is what `operators` make of `given`.
+        """Make sure that `output` is what `operators` make of `given`.
 
         Raises:
             WrongResultError: if it is not.

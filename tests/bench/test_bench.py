@@ -22,7 +22,7 @@ from .rows import References, WrongResultError
 from .schedule import ideal_seconds
 from .workloads import WORKLOADS
 
-TINY = Scale(rows=0.0003, pace=0.02)
+TINY = Scale(rows=0.0003, sleep_factor=0.02)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)

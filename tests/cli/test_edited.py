@@ -225,7 +225,7 @@ def test_what_is_only_asked_for_its_pipeline_begins_no_run(
     assert (shell.output.read_bytes() if shell.output.exists() else None) == before
 
 
-def test_a_resume_takes_another_pace(shell: Shell, command: Command) -> None:
+def test_a_resume_takes_other_limits(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)
     command("resume", "a", "--on-error", "skip", "--parallel-size", "3", "--rate", "5000")
     (node,) = RunFolder(default_results(), "a").load()["nodes"]

@@ -212,7 +212,7 @@ def is_worker(pid: int) -> bool:
 
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
-    """See to it that no actor, thread, process, open file or signal handler of ours is left (F2)."""
+    """Make sure that no actor, thread, process, open file or signal handler of ours is left (F2)."""
     before = set(pykka.ActorRegistry.get_all()), set(threading.enumerate())
     files, handlers = _open_files(), _handlers()
     yield

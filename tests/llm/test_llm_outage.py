@@ -77,7 +77,7 @@ def give_rest(folder: Path) -> None:
 
 
 def assert_whole(folder: Path) -> None:
-    """See to it that every row is there, once, and that none has failed."""
+    """Make sure that every row is there, once, and that none has failed."""
     assert sorted(row["q"] for row in lines(folder / "out.jsonl")) == sorted(f"q{k}" for k in range(ROWS))
     assert all(row["answer"] for row in lines(folder / "out.jsonl"))
     assert not (folder / "out.jsonl.errors.jsonl").exists()
@@ -147,8 +147,8 @@ def test_a_row_that_an_endpoint_fails_at_is_no_outage(server: ChatServer, tmp_pa
     operator = server.operator(max_retries=7, retry_wait=0.001, outage_after=60)
     report = pipeline_in(tmp_path, operator, on_error="dead_letter").run()
     assert [row["q"] for row in lines(tmp_path / "out.jsonl")] == ["a", "b"]
-    letters = lines(tmp_path / "out.jsonl.errors.jsonl")
-    assert [letter["error"]["kind"] for letter in letters] == ["LLMRequestError"] * 2
+    dead_letters = lines(tmp_path / "out.jsonl.errors.jsonl")
+    assert [one["error"]["kind"] for one in dead_letters] == ["LLMRequestError"] * 2
     asked = [seen.body["messages"][-1]["content"] for seen in server.seen]
     assert asked.count("poison") == 8
     pings = asked.count("ping")

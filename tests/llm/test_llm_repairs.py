@@ -68,6 +68,6 @@ def test_a_dead_letter_shows_the_answer_and_the_log_does_not(server: ChatServer,
     )
     pipeline.create("p", results_dir=str(tmp_path / "results")).run()
     assert len(server.seen) == 2
-    letters = Path(f"{output}.errors.jsonl").read_text(encoding="utf-8").splitlines()
-    assert "forty-two" in json.loads(letters[0])["error"]["trace"]
+    dead_letters = Path(f"{output}.errors.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "forty-two" in json.loads(dead_letters[0])["error"]["trace"]
     assert "forty-two" not in log.read_text(encoding="utf-8")

@@ -151,8 +151,8 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     assert "***" in failed.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != job]
     assert {"runtime.json", "out.jsonl", "answers.sqlite", "tape.jsonl"} <= {path.name for path in files}
-    letters = b"".join(path.read_bytes() for path in files if path.name.endswith(".errors.jsonl"))
-    assert all(f'"{kind} 0"'.encode() in letters for kind in kinds if kind != "fine")
+    dead_letters = b"".join(path.read_bytes() for path in files if path.name.endswith(".errors.jsonl"))
+    assert all(f'"{kind} 0"'.encode() in dead_letters for kind in kinds if kind != "fine")
     for canary in (KEY, URL_KEY, ARGUMENT, NAMED):
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
         mask = Redaction(SecretStr(canary), URL("http://h"))

@@ -113,10 +113,10 @@ def lone_run(bench: Bench) -> None:
     node.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.folder}/alone.jsonl").set_operator(lambda item: item).run()
 
 
-def steered_run(bench: Bench) -> None:
+def controlled_run(bench: Bench) -> None:
     """A run that is paused, changed, refused a change, and goes on."""
-    output = f"jsonl://{bench.folder}/steered.jsonl"
-    pipeline = bench.pipeline([lambda item: item], output_uri=output, follow_input=True).create("steered")
+    output = f"jsonl://{bench.folder}/controlled.jsonl"
+    pipeline = bench.pipeline([lambda item: item], output_uri=output, follow_input=True).create("controlled")
     ref = pipeline.start()
     ref.ask(Pause())
     ref.ask(Reconfigure("node_0", parallel_size=2))
@@ -132,11 +132,11 @@ def fruitless_run(bench: Bench) -> None:
     bench.pipeline([lambda item: None], output_uri="memory://fruitless").create("fruitless").run()
 
 
-def unsteerable_run(bench: Bench) -> None:
+def uncontrollable_run(bench: Bench) -> None:
     """A run that can have no control socket."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llm_datagen.runs.control_client._homes", lambda: iter([]))
-        bench.pipeline([lambda item: item], output_uri="memory://unsteerable").create("unsteerable").run()
+        bench.pipeline([lambda item: item], output_uri="memory://uncontrollable").create("uncontrollable").run()
 
 
 def edited_run(bench: Bench) -> None:
@@ -165,9 +165,9 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     moody_run(bench)
     failing_run(bench)
     slow_disk_run(bench)
-    steered_run(bench)
+    controlled_run(bench)
     fruitless_run(bench)
-    unsteerable_run(bench)
+    uncontrollable_run(bench)
     edited_run(bench)
     JsonlStream(f"jsonl://{bench.input}").unseal()
     hanging_run(bench)

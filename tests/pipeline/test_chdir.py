@@ -142,7 +142,7 @@ def test_nodes_that_were_wired_by_hand_stay_too(elsewhere: Path) -> None:
     assert contents(elsewhere) == before
 
 
-def test_the_journal_and_the_ledger_of_a_model_stay_too(elsewhere: Path) -> None:
+def test_the_cache_and_the_spend_of_a_model_stay_too(elsewhere: Path) -> None:
     """In a sequential run, the second node opens its journal when the first one has gone elsewhere."""
     home, before = Path.cwd().parent / "home", contents(elsewhere)
     os.chdir(home)

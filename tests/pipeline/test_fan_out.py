@@ -37,7 +37,7 @@ def explode(*, fails: bool = False) -> FunctionOperator:
 
 
 def check_all(bench: Bench) -> None:
-    """See to it that every child and every other row is there, once, and nothing else is in the folder."""
+    """Make sure that every child and every other row is there, once, and nothing else is in the folder."""
     rows = lines(bench.output)
     assert sorted(row["_i"] for row in rows if "n" in row) == [0, 2, 3]
     children = [row["_i"] for row in rows if "k" in row]

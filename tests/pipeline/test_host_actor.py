@@ -114,7 +114,7 @@ class Held:
         return dict(item)
 
 
-def test_it_runs_and_resumes_again_and_again_and_is_steered(bench: Bench) -> None:
+def test_it_runs_and_resumes_again_and_again_and_obeys(bench: Bench) -> None:
     """One actor for all runs of a pipeline: cancelled, resumed at once by an event, paused, finished."""
     bench.give(numbered(len(ROWS)))
     operator, heard = Held(), list[Any]()

@@ -75,8 +75,8 @@ def diamond(bench: Bench, *, routed: bool, **settings: Any) -> list[UnifiedNode]
 
 
 def no_findings(bench: Bench) -> None:
-    ledgers = verify(bench.run_state("a"))
-    assert [ledger.findings for ledger in ledgers] == [[]] * len(ledgers)
+    accounts = verify(bench.run_state("a"))
+    assert [account.findings for account in accounts] == [[]] * len(accounts)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -240,7 +240,7 @@ def test_inputs_may_grow_and_may_not_be_edited_where_they_were_read(bench: Bench
     more.write_text(more.read_text().replace("101", "999") + '{"n": 103}\n')
     with pytest.raises(StreamChangedError, match=r"more.jsonl, bytes .* was edited"):
         pipeline(bench, *nodes).resume("a")
-    assert any("more.jsonl" in finding for ledger in verify(bench.run_state("a")) for finding in ledger.findings)
+    assert any("more.jsonl" in finding for account in verify(bench.run_state("a")) for finding in account.findings)
 
 
 def test_an_input_that_has_grown_is_seen_though_another_one_has_shrunk(bench: Bench) -> None:

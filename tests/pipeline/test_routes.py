@@ -61,7 +61,7 @@ KINDS: dict[str, tuple[Any, Callable[[Any], str | None] | None, dict[str, Any]]]
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_row_goes_where_it_is_sent(bench: Bench, kind: str, streaming: bool) -> None:
-    """M31, M14: with its id; what is read behind an output is a stream as any other; the ledger is right."""
+    """M31, M14: with its id; what is read behind an output is a stream as any other; the account is right."""
     bench.give(numbered(60))
     operator, rule, settings = KINDS[kind]
     behind = UnifiedNode("behind", writer_config=QUICK).set_operator(lambda item: {**item, "seen": True})
@@ -78,7 +78,7 @@ def test_each_row_goes_where_it_is_sent(bench: Bench, kind: str, streaming: bool
         "sort.odd": (48, 24),
         "behind": (24, 24),
     }
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[]] * 4
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[]] * 4
 
 
 def test_children_may_go_to_several_outputs(bench: Bench) -> None:

@@ -69,7 +69,7 @@ def test_no_batch_mixes_two_parents(bench: Bench, streaming: bool, parallel_size
         [pair, fragile, Pairs()], streaming=streaming, parallel_size=parallel_size, on_error="dead_letter"
     ).create("a", node_configs=[{"batch_size": 4}, {"ordered": True}, {"batch_size": 2, "executor": executor}]).run()
     assert by_id(lines(bench.output)) == wanted(60)
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], [], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], [], []]
 
 
 def test_batches_by_position_do_and_that_is_why(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import datetime as dt
 import importlib
 import json
 import math
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -167,9 +168,9 @@ def test_nan_is_dealt_with_as_in_json_lines(bench: Bench, nan: str) -> None:
             {"n": 3, "x": None, "l": []},
         ]
     else:
-        letters = [json.loads(line) for line in Path(f"{bench.output}.errors.jsonl").read_text().splitlines()]
-        assert all("holds NaN or Infinity" in str(letter["error"]) for letter in letters)
-        assert any("a.parquet, row 2" in str(letter["error"]) for letter in letters)
+        dead_letters = [json.loads(line) for line in Path(f"{bench.output}.errors.jsonl").read_text().splitlines()]
+        assert all("holds NaN or Infinity" in str(one["error"]) for one in dead_letters)
+        assert any("a.parquet, row 2" in str(one["error"]) for one in dead_letters)
 
 
 whole = st.none() | st.integers(-(2**63), 2**63 - 1)
@@ -280,3 +281,29 @@ def test_a_table_that_was_edited_is_refused(bench: Bench) -> None:
 def test_a_table_is_no_output_that_a_node_appends_to(tmp_path: Path) -> None:
     with pytest.raises(StreamError, match="rows are not appended to a table"):
         StreamFactory.create(f"parquet://{tmp_path}/a.parquet").get_writer()
+
+
+def test_moments_that_64_bits_or_the_calendar_do_not_hold_are_refused_by_column(tmp_path: Path) -> None:
+    far = pa.table({"v": pa.array([32_503_680_000_000_000], pa.timestamp("us"))})  # the year 3000
+    pq.write_table(far, tmp_path / "far.parquet", use_deprecated_int96_timestamps=True)
+    days = pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32())
+    for column in (days, pa.array([[0], [2**62]], pa.list_(pa.timestamp("s")))):
+        with pa.ipc.new_stream(tmp_path / "far.arrow", pa.schema([("v", column.type)])) as writer:
+            writer.write_table(pa.table({"v": column}))
+        with pytest.raises(StreamError, match=r"far\.arrow .*column 'v': a .* out of the range of the calendar"):
+            read_lines(tmp_path / "far.arrow")
+    with pytest.raises(StreamError, match=r"far\.parquet .*column 'v' \(INT96\) holds a moment before 1677"):
+        read_lines(tmp_path / "far.parquet")
+
+
+def test_text_that_is_no_utf8_refuses_its_row_and_no_other(tmp_path: Path) -> None:
+    buffers = [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0\5\0\0\0"), pa.py_buffer(b"\xed\xa0\x80ok")]
+    table = pa.table({"n": [1, 2], "v": pa.Array.from_buffers(pa.string(), 2, buffers)})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert read_lines(tmp_path / "in.parquet") == [b'{"n":1,"v":"\xed\xa0\x80"}', b'{"n":2,"v":"ok"}']
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """Return the lines of all rows of a table, undecoded."""
+    with closing(StreamFactory.create(str(path)).cursor(follow=False)) as cursor:
+        return [record for block in iter(lambda: cursor.read(100), None) for record in block.records]

@@ -59,7 +59,7 @@ def test_runs_with_text_ids_are_traced_and_verified(bench: Bench, batch_size: in
         "a"
     ).run()
     run_state = bench.run_state("a")
-    assert [ledger.findings for ledger in verify(run_state)] == [[], []]
+    assert [account.findings for account in verify(run_state)] == [[], []]
     assert [(one.where, one.row_id, one.relation) for one in trace(run_state, "r1_0")] == [
         ("input", "r1", "ancestor"),
         ("node_0", "r1_0", "itself"),
@@ -203,7 +203,7 @@ def test_rows_of_the_user_that_look_like_values_of_the_engine_are_rows(bench: Be
         {"data": 3, "_i": 3, "_i_in": 7},
     ]
     assert lines(bench.output) == kept
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[]]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[]]
 
 
 def test_they_are_refused_or_lose_their_id_by_choice_alone(bench: Bench) -> None:

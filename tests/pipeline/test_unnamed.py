@@ -55,7 +55,7 @@ def test_the_output_has_no_ids_and_the_rows_beside_it_do(bench: Bench, streaming
     assert [row["_i"] for row in lines(rows_of(bench))][:3] == ["0_0", "0_1", "1_0"]
     assert [(node.node_id, node.rows_out) for node in report.nodes] == [("node_0", 11), ("node_1", 11), ("export", 11)]
     assert bench.is_sealed()
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], [], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], [], []]
 
 
 def test_ids_stand_in_a_column_of_another_name(bench: Bench) -> None:
@@ -100,7 +100,7 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     ]
     assert [one.state for one in trace(run_state, "3_0")] == ["row", "row", "dead letter"]
     assert [one.state for one in trace(run_state, 4)] == ["row", "skipped"]
-    assert [ledger.findings for ledger in verify(run_state)] == [[], []]
+    assert [account.findings for account in verify(run_state)] == [[], []]
     (dead_letter,) = lines(Path(f"{out}.errors.jsonl"))
     assert dead_letter["_i"] == "3_0"
     assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
@@ -188,7 +188,7 @@ def test_dead_letters_are_replayed_into_it(bench: Bench, delivery: str, streamin
     bench.pipeline([work]).replay("a").run()  # what the run state says counts, not what the code says now
     assert bag(lines(bench.output)) == bag(PAIRS)
     assert [row["_i"] for row in lines(rows_of(bench))][-2:] == ["2_0", "2_1"]
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], []]
 
 
 def test_a_run_goes_on_where_its_disk_failed(bench: Bench) -> None:
@@ -231,7 +231,7 @@ def test_steps_are_added_and_removed_before_it(bench: Bench) -> None:
     bench.pipeline([pair]).resume("a", on_change="rerun").run()
     assert lines(bench.output) == PAIRS
     assert bench.run_state("a")["config"]["operators"] == ["pair"]
-    assert [ledger.findings for ledger in verify(bench.run_state("a"))] == [[], []]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[], []]
 
 
 def test_other_files_of_the_run_cannot_lie_there(bench: Bench) -> None:

@@ -1,1 +1,1 @@
-"""What becomes of rows that fail, of runs that hang, and of files that changed: policies, replay, the ledger."""
+"""What becomes of rows that fail, of runs that hang, and of files that changed: policies, replay, the account."""

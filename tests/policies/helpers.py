@@ -1,4 +1,4 @@
-"""What the tests of policies share: operators that fail at some rows, a model of what must come out, the ledger."""
+"""What the tests of policies share: operators that fail at some rows, a model of what must come out, the account."""
 
 from __future__ import annotations
 
@@ -108,28 +108,28 @@ def source_of(bench: Bench, pipeline_id: str, number: int) -> Path:
     return Path(uri.partition("://")[2])
 
 
-def ledger_of(bench: Bench, pipeline_id: str = "a") -> list[NodeAccount]:
+def accounts_of(bench: Bench, pipeline_id: str = "a") -> list[NodeAccount]:
     """Recount a run; nothing must be wrong, and nothing missing (C1)."""
-    ledgers = verify(bench.run_state(pipeline_id))
-    for ledger in ledgers:
-        assert ledger.findings == []
-        if ledger.kept is not None:
-            assert ledger.pending is not None
-            counted = ledger.kept + ledger.filtered + ledger.skipped + ledger.dead + ledger.pending
-            assert counted == ledger.rows_in, ledger
-    return ledgers
+    accounts = verify(bench.run_state(pipeline_id))
+    for account in accounts:
+        assert account.findings == []
+        if account.kept is not None:
+            assert account.pending is not None
+            counted = account.kept + account.filtered + account.skipped + account.dead + account.pending
+            assert counted == account.rows_in, account
+    return accounts
 
 
 COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters")
 
 
 def check_counts(bench: Bench, report: RunReport, pipeline_id: str = "a") -> None:
-    """See to it that the report, runtime.json, the seal (or commit log) and the files say the same (C1)."""
+    """Make sure that the report, runtime.json, the seal (or commit log) and the files say the same (C1)."""
     run_state = bench.run_state(pipeline_id)
-    for node, entry, ledger in zip(report.nodes, run_state["nodes"], ledger_of(bench, pipeline_id), strict=True):
+    for node, entry, account in zip(report.nodes, run_state["nodes"], accounts_of(bench, pipeline_id), strict=True):
         counts = tuple(getattr(node, name) for name in COUNTS)
         assert tuple(entry[name] for name in COUNTS) == counts
-        assert (ledger.covered, ledger.rows_out, ledger.filtered, ledger.skipped, ledger.dead) == counts
+        assert (account.covered, account.rows_out, account.filtered, account.skipped, account.dead) == counts
         assert node.failed == entry["failed"] == node.skipped + node.dead_letters
         seal = StreamFactory.create(entry["output_uri"]).read_seal()
         assert seal is not None

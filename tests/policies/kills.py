@@ -81,20 +81,20 @@ class Work:
         assert self.jobs.run({**self.job, "nap": 0.0, **changes}) == 0, self.said()
 
     def check_run_state(self) -> None:
-        """See to it that the run state and the checkpoint are whole: so they must be at every instant."""
+        """Make sure that the run state and the checkpoint are whole: so they must be at every instant."""
         for name in ("runtime.json", "checkpoint.json"):
             path = self.folder / "results" / "a" / name
             if path.exists():
                 json.loads(path.read_bytes())
 
-    def ledger(self) -> list[NodeAccount]:
+    def accounts(self) -> list[NodeAccount]:
         """Recount the run: nothing must be wrong."""
-        ledgers = verify(json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes()))
-        assert [ledger.findings for ledger in ledgers] == [[], []]
-        return ledgers
+        accounts = verify(json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes()))
+        assert [account.findings for account in accounts] == [[], []]
+        return accounts
 
     def check(self, *, mended: bool = False) -> None:
-        """See to it that the finished job has made exactly what it must: rows and letters, once each (M21, C1)."""
+        """Make sure that the finished job has made exactly what it must: rows and dead letters, once each (M21, C1)."""
         rows, dead = expected(self.rows, mended=mended)
         assert bag(lines(self.output)) == bag(rows)
         for path, ids in zip((self.between, self.output), dead, strict=True):
@@ -105,4 +105,4 @@ class Work:
             )
             assert not Path(f"{path}.commits").exists()
             assert not Path(f"{path}.dispatched").exists()
-        assert [ledger.dead for ledger in self.ledger()] == [len(ids) for ids in dead]
+        assert [account.dead for account in self.accounts()] == [len(ids) for ids in dead]

@@ -23,7 +23,7 @@ from llm_datagen.streams.checksums import with_check
 
 from ..kit.support import Bench, eventually, numbered
 from ..pipeline.chains import STYLES, Fate, operator
-from .helpers import Seen, check_counts, double, failing_when, ledger_of, no_fifths, poisoned, some_children
+from .helpers import Seen, accounts_of, check_counts, double, failing_when, no_fifths, poisoned, some_children
 
 FATES: list[Fate] = [double, no_fifths, some_children]
 
@@ -63,17 +63,17 @@ def test_after_whatever_happened_everything_is_accounted_for(bench: Bench, seed:
             eventually(partial(_has_come, pipeline, seen, wanted))
             pipeline.cancel()
         _wait(pipeline)
-        ledger_of(bench)
+        accounts_of(bench)
         change: OnError | None = chance.choice([None, "skip", "dead_letter"])
         pipeline.resume("a", on_error=change)
-        ledger_of(bench)
+        accounts_of(bench)
     hurt.update(dict.fromkeys(hurt, False))
     pipeline.replay("a")
-    ledger_of(bench)
+    accounts_of(bench)
     report = pipeline.run()
     assert report.status == Status.COMPLETED
     check_counts(bench, report)
-    assert all(account.pending == 0 and account.complete for account in ledger_of(bench))
+    assert all(account.pending == 0 and account.complete for account in accounts_of(bench))
 
 
 def _has_come(pipeline: UnifiedPipeline, seen: Seen, calls: int) -> bool:
@@ -95,7 +95,7 @@ def _wait(pipeline: UnifiedPipeline) -> None:
         pipeline.wait(30)
 
 
-def test_a_run_that_has_not_begun_has_an_empty_ledger(bench: Bench) -> None:
+def test_a_run_that_has_not_begun_has_an_empty_account(bench: Bench) -> None:
     """C1: all rows are pending; a source that is not there yet is nothing wrong, and cannot be counted."""
     bench.give(numbered(7))
     bench.pipeline([double, double]).create("a")
@@ -108,7 +108,7 @@ def test_what_has_gone_with_the_memory_of_its_process_is_nothing_wrong(bench: Be
     """C1: what cannot be counted is None; what can, is."""
     bench.give(numbered(12))
     bench.pipeline([no_fifths, double], default_protocol="memory://").create("a").run()
-    assert [(one.rows_in, one.kept, one.pending) for one in ledger_of(bench)] == [(12, 9, 0), (9, 9, 0)]
+    assert [(one.rows_in, one.kept, one.pending) for one in accounts_of(bench)] == [(12, 9, 0), (9, 9, 0)]
     StreamFactory.create(bench.run_state("a")["nodes"][0]["output_uri"]).delete()
     first, second = verify(bench.run_state("a"))
     assert (first.findings, first.rows_in, first.kept) == ([], 12, None)
@@ -217,7 +217,7 @@ def test_every_lie_is_found_and_named(bench: Bench, lie: str) -> None:
     """C1, S3: whatever was done to a finished run."""
     bench.give(numbered(30))
     bench.pipeline([operator("item", lambda row: None if row["n"] % 6 == 0 else row)]).create("a").run()
-    ledger_of(bench)
+    accounts_of(bench)
     act, says = LIES[lie]
     act(bench)
     (account,) = verify(bench.run_state("a"))
@@ -267,7 +267,7 @@ def test_a_letter_that_is_not_what_it_was_is_named(bench: Bench, lie: str) -> No
     """C1, S3: dead letters are accounted for like rows."""
     bench.give(numbered(30))
     bench.pipeline([poisoned({4, 7, 19})], on_error="dead_letter").create("a").run()
-    ledger_of(bench)
+    accounts_of(bench)
     change, says = DEAD_LETTER_LIES[lie]
     edit_rows(change, of=".errors.jsonl")(bench)
     (account,) = verify(bench.run_state("a"))
@@ -293,7 +293,7 @@ def test_an_unfinished_run_is_checked_up_to_its_last_commit(bench: Bench) -> Non
         bench.pipeline([poisoned({30})]).create("a").run()
     with bench.output.open("ab") as file:
         file.write(b'{"n": 1, "_i": 3')
-    (account,) = ledger_of(bench)
+    (account,) = accounts_of(bench)
     assert (account.covered, account.pending, account.rows_out, account.complete) == (30, 10, 30, False)
     edit_rows(flip)(bench)
     (account,) = verify(bench.run_state("a"))
@@ -333,13 +333,13 @@ def test_numeric_ids_are_recounted_by_what_the_node_has_made(bench: Bench, style
         .run()
     )
     check_counts(bench, report)
-    first, second = ledger_of(bench)
+    first, second = accounts_of(bench)
     assert (first.kept, first.filtered, second.kept, second.rows_out) == (4, 8, 8, 8)
 
 
-def test_a_large_ledger_is_quick(bench: Bench) -> None:
+def test_a_large_account_is_quick(bench: Bench) -> None:
     """C1: the time grows with the rows, not with their square."""
     bench.give(numbered(30_000))
     bench.pipeline([lambda row: [row, row]]).create("a").run()
-    (account,) = ledger_of(bench)
+    (account,) = accounts_of(bench)
     assert (account.kept, account.rows_out) == (30_000, 60_000)

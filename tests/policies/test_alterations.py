@@ -18,7 +18,7 @@ from llm_datagen.streams.recovery import position_of
 
 from ..kit.support import Bench, numbered
 from ..pipeline.chains import Fate
-from .helpers import PoisonError, double, ledger_of, no_fifths, some_children
+from .helpers import PoisonError, accounts_of, double, no_fifths, some_children
 
 PLACE = re.compile(r"bytes? \d|line \d|row \d|\d+ bytes|\d+ rows|at byte \d")
 """How a place is said."""
@@ -118,7 +118,7 @@ def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObjec
         bench = Bench(Path(folder))
         change = Change(draw)
         run_some(draw, bench)
-        ledger_of(bench)
+        accounts_of(bench)
         files = promised(bench)
         assume(files)
         path, size = change.choose(files)

@@ -20,7 +20,7 @@ from llm_datagen.testing import record
 
 from ..kit.jobs import Jobs
 from ..kit.support import Bench, bag, eventually, lines, numbered
-from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of
+from .helpers import Seen, accounts_of, check_counts, dead_letters_of, double, failing_when
 from .job import expected
 from .kills import Work
 
@@ -48,10 +48,10 @@ def test_no_row_is_handed_out_twice_whatever_kills_the_process(tmp_path: Path, j
     """R2, C1: every row is out, or filtered, or lettered as abandoned; an operator sees each at most once."""
     work = Work(jobs, tmp_path, 120, nap=0.001, mended=True, **job)
     while work.kills < 3 and work.kill_after(work.chance.randrange(1, 25)):
-        work.ledger()
+        work.accounts()
     assert work.kills == 3
     work.finish()
-    first, second = work.ledger()
+    first, second = work.accounts()
     assert max(work.calls().values()) == 1
 
     lost = {dead_letter["_i"] for dead_letter in dead_letters_of(work.between)}
@@ -134,7 +134,7 @@ def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) ->
         seen.reach(60 * step)
         pipeline.cancel()
         pipeline.wait(30)
-        ledger_of(bench)
+        accounts_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
     assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(160))
@@ -208,11 +208,11 @@ def test_a_failure_hands_back_what_it_stopped(bench: Bench) -> None:
 
 @pytest.mark.process
 def test_poisoned_rows_and_lost_ones_are_told_apart(tmp_path: Path, jobs: Jobs) -> None:
-    """C1: letters say why; together with what came out they are all rows."""
+    """C1: dead letters say why; together with what came out they are all rows."""
     work = Work(jobs, tmp_path, 100, nap=0.001, settings={**ONCE, "batch_size": 1})
     work.kill_after(30)
     work.finish()
-    first, _ = work.ledger()
+    first, _ = work.accounts()
     kinds = Counter(dead_letter["error"]["kind"] for dead_letter in dead_letters_of(work.between))
     assert kinds["ValueError"] <= len([n for n in range(100) if n % 7 == 3])
     assert kinds.total() == first.dead

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..kit.support import PATIENCE_SECONDS, Bench, bag, lines, nothing_left, numbered
-from .helpers import ledger_of
+from .helpers import accounts_of
 
 ROWS = 300
 
@@ -62,7 +62,7 @@ def test_a_cancel_at_any_moment_ends_the_run_and_leaves_nothing(bench: Bench, st
             status = report.status
             assert status in {"completed", "canceled"}
             assert bench.is_sealed() == (status == "completed")
-            ledger_of(bench)
+            accounts_of(bench)
             if status == "canceled":
                 cancelled += 1
                 pipeline.resume("a")

@@ -1,4 +1,4 @@
-"""The ledger in report, runtime.json, seal and `status`: the same counts, whatever a run is doing (C1)."""
+"""The account in report, runtime.json, seal and `status`: the same counts, whatever a run is doing (C1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
 
 from ..kit.support import Bench, eventually, numbered
-from .helpers import PoisonError, ledger_of, no_fifths, poisoned, some_children
+from .helpers import PoisonError, accounts_of, no_fifths, poisoned, some_children
 
 PARTS = ("kept", "filtered", "skipped", "dead_letters", "pending")
 
@@ -60,7 +60,7 @@ def test_a_run_that_is_completed_has_no_pending_rows_in_report_run_state_and_sea
     assert [parts(node) for node in pipeline.progress] == [first, second]
     assert tuple(seal_of(bench.between("a", extension=protocol))["ledger"].values()) == first
     assert seal_of(bench.output)["ledger"] == dict(zip(PARTS, second, strict=True))
-    assert [(one.kept, one.pending) for one in ledger_of(bench)] == [(40, 0), (27, 0)]
+    assert [(one.kept, one.pending) for one in accounts_of(bench)] == [(40, 0), (27, 0)]
 
 
 def test_pending_rows_are_counted_while_a_node_runs_as_soon_as_its_source_is(bench: Bench) -> None:
@@ -103,7 +103,7 @@ def test_a_run_that_failed_has_pending_rows_and_a_resume_none(bench: Bench) -> N
     assert of_run_state(bench) == (40, 10, 0, 0, 0)
     kept, *_, pending = of_run_state(bench, 1)
     assert (kept, pending) == (24, 16)
-    assert [one.pending for one in ledger_of(bench)] == [0, 16]
+    assert [one.pending for one in accounts_of(bench)] == [0, 16]
     lines = run_lines(read_run(RunFolder(bench.results, "a")))
     assert "16 pending" in lines[2]
     bad.clear()
@@ -120,8 +120,8 @@ def test_a_source_that_nobody_has_read_to_its_end_has_no_number_of_pending_rows(
     assert (node.status, node.total_is_exact, node.pending) == (Status.FAILED, False, None)
     assert of_run_state(bench)[-1] is None
     assert run_lines(read_run(RunFolder(bench.results, "a")))[1].endswith("1 error, ? pending")
-    (ledger,) = ledger_of(bench)
-    assert ledger.pending == 200_000 - node.rows_in
+    (account,) = accounts_of(bench)
+    assert account.pending == 200_000 - node.rows_in
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -142,7 +142,7 @@ def test_a_run_that_was_cancelled_accounts_for_what_it_has_read(bench: Bench, st
         report = pipeline.wait(30)
         for number, node in enumerate(report.nodes):
             assert parts(node) == of_run_state(bench, number)
-        ledger_of(bench)
+        accounts_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
     assert parts(report.nodes[0]) == (240, 60, 0, 0, 0)

@@ -13,7 +13,7 @@ from llm_datagen.errors import StreamChangedError, StreamError
 
 from ..kit.jobs import Jobs
 from ..kit.support import Bench, bag, lines, numbered
-from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
+from .helpers import PoisonError, Seen, accounts_of, check_counts, dead_letters_of, double, poisoned
 from .kills import Work
 
 KINDS = [
@@ -30,13 +30,13 @@ KINDS = [
 @pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("job", KINDS, ids=lambda job: f"{job['kind']} {job['settings']}")
-def test_rows_and_letters_are_there_once_after_kills_at_random_moments(
+def test_rows_and_dead_letters_are_there_once_after_kills_at_random_moments(
     tmp_path: Path, jobs: Jobs, job: dict[str, Any]
 ) -> None:
-    """M21, M24: whatever is done when the process dies, the resumed run has exactly the letters of a run in peace."""
+    """M21, M24: whatever is done when the process dies, the resumed run has exactly the dead letters of a calm run."""
     work = Work(jobs, tmp_path, 150, nap=0.0005, **job)
     while work.kills < 3 and work.kill_after(work.chance.randrange(1, 30)):
-        work.ledger()
+        work.accounts()
     work.finish()
     work.check()
     assert work.kills == 3
@@ -77,7 +77,7 @@ def test_the_death_of_the_process_between_letter_and_commit_is_survived(
 
 
 @pytest.mark.process
-def test_a_full_disk_under_the_letters_fails_the_run_and_loses_none(tmp_path: Path, jobs: Jobs) -> None:
+def test_a_full_disk_under_the_dead_letters_fails_the_run_and_loses_none(tmp_path: Path, jobs: Jobs) -> None:
     """F1, M24: as with rows: mend the cause, resume."""
     work = Work(jobs, tmp_path, 60)
     fault = {"operation": "write", "path": "*.errors.jsonl", "hit": 2, "action": "tear", "keep": 10, "error": "ENOSPC"}
@@ -88,7 +88,7 @@ def test_a_full_disk_under_the_letters_fails_the_run_and_loses_none(tmp_path: Pa
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_cancels_again_and_again_give_the_same_letters(bench: Bench, ordered: bool) -> None:
+def test_cancels_again_and_again_give_the_same_dead_letters(bench: Bench, ordered: bool) -> None:
     """M7, M24: what had failed before a cancel is saved; only a row that fails during it is called again."""
     rows = numbered(300)
     bench.give(rows)
@@ -108,7 +108,7 @@ def test_cancels_again_and_again_give_the_same_letters(bench: Bench, ordered: bo
         seen.reach(60 * step)
         pipeline.cancel()
         report = pipeline.wait(30)
-        ledger_of(bench)
+        accounts_of(bench)
         pipeline.resume("a")
     report = pipeline.run()
     assert bag(lines(bench.output)) == bag({"n": 4 * n, "_i": n} for n in range(300) if n not in bad)
@@ -119,8 +119,8 @@ def test_cancels_again_and_again_give_the_same_letters(bench: Bench, ordered: bo
     check_counts(bench, report)
 
 
-def test_a_failure_leaves_the_letters_of_other_nodes_as_they_are(bench: Bench) -> None:
-    """F1, M24: policies are per node; the letters that were written before the failure stay, once."""
+def test_a_failure_leaves_the_dead_letters_of_other_nodes_as_they_are(bench: Bench) -> None:
+    """F1, M24: policies are per node; the dead letters that were written before the failure stay, once."""
     bench.give(numbered(100))
     hurt = [True]
 
@@ -144,7 +144,7 @@ def test_a_failure_leaves_the_letters_of_other_nodes_as_they_are(bench: Bench) -
 
 
 @pytest.mark.parametrize("change", ["shortened", "removed"])
-def test_letters_that_were_committed_and_are_gone_are_missed(bench: Bench, change: str) -> None:
+def test_dead_letters_that_were_committed_and_are_gone_are_missed(bench: Bench, change: str) -> None:
     """M22, S3: a resume does not go on as if they had never been."""
     bench.give(numbered(50))
     pipeline = bench.pipeline([poisoned({3, 9})], on_error="dead_letter", max_errors=1).create("a")
@@ -161,7 +161,7 @@ def test_letters_that_were_committed_and_are_gone_are_missed(bench: Bench, chang
 
 @pytest.mark.parametrize("change", ["shortened", "removed", "zeros"])
 @pytest.mark.parametrize("ends", [True, False])
-def test_letters_that_cannot_be_read_are_missed_also_beside_a_finished_output(
+def test_dead_letters_that_cannot_be_read_are_missed_also_beside_a_finished_output(
     bench: Bench, change: str, ends: bool
 ) -> None:
     """M22, S3: what a loss of power leaves of a file that was not synced; the run would be called completed."""
@@ -182,7 +182,7 @@ def test_letters_that_cannot_be_read_are_missed_also_beside_a_finished_output(
         pipeline.resume("a").run()
 
 
-def test_what_stands_behind_the_committed_letters_is_cut_off(bench: Bench) -> None:
+def test_what_stands_behind_the_committed_dead_letters_is_cut_off(bench: Bench) -> None:
     """S1: nobody was promised it."""
     bench.give(numbered(50))
     pipeline = bench.pipeline([poisoned({3, 9})], on_error="dead_letter", max_errors=1).create("a")

@@ -10,7 +10,7 @@ from llm_datagen import DatagenError
 from llm_datagen.testing import Fault, inject
 
 from ..kit.support import Bench, bag, lines, nothing_left, numbered, pairwise
-from .helpers import dead_letters_of, ledger_of, poisoned
+from .helpers import accounts_of, dead_letters_of, poisoned
 
 BAD = {3, 10, 11, 24, 38}
 
@@ -62,14 +62,14 @@ def test_a_disk_that_is_full_for_good_at_any_file_fails_the_run_and_a_resume_fin
     elif raised is not None:
         raise raised
     if (bench.results / "a" / "runtime.json").exists():
-        (ledger,) = ledger_of(bench)
-        assert ledger.complete == bench.is_sealed()
-        assert not ledger.complete or ledger.pending == 0
+        (account,) = accounts_of(bench)
+        assert account.complete == bench.is_sealed()
+        assert not account.complete or account.pending == 0
     with nothing_left():
         report = pipeline.create("a", if_exists="resume").run()
     assert report.status == "completed"
-    (ledger,) = ledger_of(bench)
-    assert (ledger.pending, ledger.rows_in) == (0, 40)
+    (account,) = accounts_of(bench)
+    assert (account.pending, account.rows_in) == (0, 40)
     rows, dead_letters = lines(bench.output), dead_letters_of(bench.output)
     lost = [dead_letter["_i"] for dead_letter in dead_letters if dead_letter["error"]["kind"] == "Abandoned"]
     if delivery == "exactly_once":

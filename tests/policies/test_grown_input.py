@@ -19,7 +19,7 @@ from llm_datagen.streams import fingerprint as fingerprint_module
 
 from ..kit.support import Bench, bag, lines, numbered
 from ..pipeline.chains import operator
-from .helpers import Seen, check_counts, dead_letters_of, double, failing_when, ledger_of, some_children
+from .helpers import Seen, accounts_of, check_counts, dead_letters_of, double, failing_when, some_children
 
 
 def row(n: int) -> str:
@@ -314,7 +314,7 @@ def test_an_output_that_was_changed_keeps_its_seal_when_the_input_has_grown(benc
     assert pipeline.resume("a").run().rows_out == 12
 
 
-def test_the_ledger_tells_of_rows_that_were_added(bench: Bench) -> None:
+def test_the_account_tells_of_rows_that_were_added(bench: Bench) -> None:
     """C1: they are pending; after the resume, all is well."""
     from llm_datagen.runs.verify import verify
 
@@ -322,13 +322,13 @@ def test_the_ledger_tells_of_rows_that_were_added(bench: Bench) -> None:
     pipeline = bench.pipeline([double]).create("a")
     pipeline.run()
     bench.give(numbered(13))
-    (ledger,) = verify(bench.run_state("a"))
-    assert ledger.pending == 3
-    (finding,) = ledger.findings
+    (account,) = verify(bench.run_state("a"))
+    assert account.pending == 3
+    (finding,) = account.findings
     assert finding.startswith("the output is sealed, and 3 rows are pending: ")
     assert finding.endswith("in.jsonl has grown since; a resume does them")
     pipeline.resume("a").run()
-    ledger_of(bench)
+    accounts_of(bench)
 
 
 @given(

@@ -14,7 +14,7 @@ from llm_datagen.config import FailurePolicy
 
 from ..kit.support import Bench, lines, numbered, pairwise
 from ..pipeline.chains import operator
-from .helpers import PoisonError, Seen, check_counts, dead_letters_of, double, ledger_of, poisoned
+from .helpers import PoisonError, Seen, accounts_of, check_counts, dead_letters_of, double, poisoned
 
 
 @pytest.mark.sampled(4)
@@ -38,8 +38,8 @@ def test_one_row_too_many_ends_the_run(bench: Bench, limit: int, style: str, on_
     )
     assert isinstance(error.__cause__, PoisonError)
     assert bench.run_state("a")["error"] == f"TooManyErrorsError: {error}"
-    (ledger,) = ledger_of(bench)
-    assert ledger.skipped + ledger.dead == limit
+    (account,) = accounts_of(bench)
+    assert account.skipped + account.dead == limit
     assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == (
         list(bad[:limit]) if on_error != "skip" else []
     )
@@ -79,10 +79,10 @@ def test_a_share_of_the_rows_may_fail(bench: Bench, share: float, every: int, en
     with pytest.raises(NodeFailedError) as caught:
         pipeline.run()
     assert isinstance(caught.value.__cause__, TooManyErrorsError)
-    (ledger,) = ledger_of(bench)
+    (account,) = accounts_of(bench)
     # It is noticed at the hundredth row, or soon after: a few tasks may be on their way.
-    assert 99 <= ledger.covered <= 250
-    assert len(dead_letters_of(bench.output)) == ledger.dead <= 251 // every + 1
+    assert 99 <= account.covered <= 250
+    assert len(dead_letters_of(bench.output)) == account.dead <= 251 // every + 1
 
 
 @pytest.mark.sampled(3)

@@ -17,13 +17,13 @@ from ..kit.support import Bench, bag, lines, numbered, pairwise, stored
 from ..pipeline.chains import STYLES, bare, operator
 from .helpers import (
     PoisonError,
+    accounts_of,
     at_source,
     brief,
     brief_model,
     check_counts,
     dead_letters_of,
     double,
-    ledger_of,
     modelled,
     poisoned,
     some_children,
@@ -46,7 +46,7 @@ def text_of(row: dict[str, Any]) -> dict[str, Any]:
 def test_the_others_come_out_and_the_failed_are_accounted_for(
     bench: Bench, on_error: str, style: str, protocol: str, streaming: bool, ordered: bool, async_mode: bool
 ) -> None:
-    """M24, C1: exactly the right rows and letters, whatever the operator's kind and the mode."""
+    """M24, C1: exactly the right rows and dead letters, whatever the operator's kind and the mode."""
     rows = numbered(ROWS)
     bench.give(rows)
     fates = [poisoned(FIRST), poisoned(SECOND, some_children)]
@@ -117,7 +117,7 @@ def test_a_run_that_failed_goes_on_with_another_policy(
     assert bench.run_state("a")["status"] == "failed"
     assert not dead_letters_of(bench.between("a", 0, protocol))
     assert not dead_letters_of(output)
-    ledger_of(bench)  # what is pending is counted, too
+    accounts_of(bench)  # what is pending is counted, too
 
     report = pipeline.resume("a", on_error="dead_letter").run()
     wanted, failed = modelled(rows, fates)
@@ -264,7 +264,7 @@ def test_the_letter_holds_what_the_operator_was_given_and_not_what_it_made_of_it
 
 @pytest.mark.parametrize("style", ["item", "batch", "async item"])
 def test_numeric_ids_are_those_of_a_run_without_failures(bench: Bench, style: str) -> None:
-    """M14, M24: children are named after their parents, whoever is missing; letters have numbers, too."""
+    """M14, M24: children are named after their parents, whoever is missing; dead letters have numbers, too."""
     rows = numbered(30)
     bench.give(rows)
 
@@ -383,7 +383,7 @@ class Counting(BaseOperator):
 
 
 def test_rows_made_of_a_whole_batch_keep_their_names(bench: Bench) -> None:
-    """M12, M24: halves that succeed are batches of their own; the ledger holds, though it cannot tell who was kept."""
+    """M12, M24: halves that succeed are batches of their own; the account holds, though it cannot tell who was kept."""
     bench.give(numbered(20))
     report = bench.pipeline([Counting()], batch_size=10, on_error="dead_letter").create("a").run()
     covered: list[int] = []
@@ -394,9 +394,9 @@ def test_rows_made_of_a_whole_batch_keep_their_names(bench: Bench) -> None:
         covered += batch
     assert sorted(covered) == [n for n in range(20) if n != 13]
     assert [dead_letter["_i"] for dead_letter in dead_letters_of(bench.output)] == [13]
-    (ledger,) = ledger_of(bench)
-    assert ledger.kept is None
-    assert (ledger.covered, ledger.dead) == (20, 1)
+    (account,) = accounts_of(bench)
+    assert account.kept is None
+    assert (account.covered, account.dead) == (20, 1)
     assert report.failed == 1
 
 

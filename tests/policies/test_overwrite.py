@@ -193,7 +193,7 @@ def test_a_link_is_deleted_and_not_what_it_leads_to(bench: Bench) -> None:
 
 
 def test_overwriting_takes_all_that_belongs_to_the_old_run(bench: Bench) -> None:
-    """M4: data, seals, letters, of all nodes, also of those that the new run has not."""
+    """M4: data, seals, dead letters, of all nodes, also of those that the new run has not."""
     bench.give(numbered(9))
     bench.pipeline([poisoned({1}), poisoned({4}), double], on_error="dead_letter").create("a").run()
     bench.pipeline([double], output_uri=f"jsonl://{bench.folder / 'new.jsonl'}").create("a", if_exists="overwrite")

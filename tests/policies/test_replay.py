@@ -16,11 +16,11 @@ from ..kit.support import Bench, bag, eventually, lines, numbered, pairwise, sto
 from ..pipeline.chains import operator
 from .helpers import (
     Seen,
+    accounts_of,
     check_counts,
     dead_letters_of,
     double,
     failing_when,
-    ledger_of,
     modelled,
     some_children,
 )
@@ -35,7 +35,7 @@ from .kills import Work
 def test_mended_rows_come_out_as_if_they_had_never_failed(
     bench: Bench, style: str, protocol: str, streaming: bool, ordered: bool
 ) -> None:
-    """M24, M14: same ids, the letters are gone, and the nodes behind get exactly the rows that are new."""
+    """M24, M14: same ids, the dead letters are gone, and the nodes behind get exactly the rows that are new."""
     rows = numbered(60)
     bench.give(rows)
     hurt = [True]
@@ -213,12 +213,12 @@ def test_a_batch_that_was_lettered_whole_is_replayed_whole(bench: Bench) -> None
     pipeline.replay("a").run()
     wanted = [{"sum": sum(range(at, at + 10)), "_i": f"{at}~{at + 9}_0"} for at in range(0, 40, 10)]
     assert bag(lines(bench.output)) == bag(wanted)
-    (ledger,) = ledger_of(bench)
-    assert (ledger.covered, ledger.dead) == (40, 0)
+    (account,) = accounts_of(bench)
+    assert (account.covered, account.dead) == (40, 0)
 
 
-def test_a_replay_needs_the_letters(bench: Bench) -> None:
-    """S3: letters that were edited are an error that names the line; nothing is changed then."""
+def test_a_replay_needs_the_dead_letters(bench: Bench) -> None:
+    """S3: dead letters that were edited are an error that names the line; nothing is changed then."""
     bench.give(numbered(20))
     pipeline = bench.pipeline([failing_when(lambda: True, {3, 4})], on_error="dead_letter").create("a")
     pipeline.run()
@@ -269,13 +269,13 @@ def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, jobs: Jobs, kind: st
     work.check()
     assert work.kill_after(5, headstart=10, do="replay", mended=True)
     for _ in range(3):
-        work.ledger()
+        work.accounts()
         if not work.kill_after(work.chance.randrange(1, 12), headstart=10, mended=True):
             break
     assert work.kills >= 2
-    work.ledger()
+    work.accounts()
     work.finish(mended=True)
-    work.finish(do="replay", mended=True)  # for letters of nodes that the first replay did not get to
+    work.finish(do="replay", mended=True)  # for dead letters of nodes that the first replay did not get to
     work.check(mended=True)
 
 
@@ -283,14 +283,14 @@ def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, jobs: Jobs, kind: st
 @pytest.mark.process
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["*out.jsonl.commits", "*node_0.jsonl.commits", "*.done", "*/runtime.json"])
-def test_a_kill_at_any_step_of_taking_up_letters_loses_none(tmp_path: Path, jobs: Jobs, step: str, when: str) -> None:
-    """M21, M24: of each node, either all letters were taken up or none: a second replay makes it whole."""
+def test_a_kill_at_any_step_of_a_replay_loses_no_dead_letters(tmp_path: Path, jobs: Jobs, step: str, when: str) -> None:
+    """M21, M24: of each node, either all dead letters were taken up or none: a second replay makes it whole."""
     work = Work(jobs, tmp_path, 60)
     work.finish()
     operation = "remove" if step == "*.done" else "rename"
     for hit in (1, 2):
         fault = {"operation": operation, "path": step, "hit": hit, "when": when}
         assert jobs.run({**work.job, "do": "replay", "mended": True, "fault": fault}) in {-9, 0}
-        work.ledger()
+        work.accounts()
     work.finish(do="replay", mended=True)
     work.check(mended=True)

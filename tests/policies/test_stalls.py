@@ -24,7 +24,7 @@ from llm_datagen.testing import Fault, RecordingHooks, inject
 
 from ..kit.actors import SteppingClock, go_by
 from ..kit.support import PATIENCE_SECONDS, Bench, bag, eventually, lines, numbered, until_cancelled
-from .helpers import PoisonError, check_counts, double, ledger_of, some_children
+from .helpers import PoisonError, accounts_of, check_counts, double, some_children
 
 GRACE = 0.1
 
@@ -106,7 +106,7 @@ def test_a_cancelled_run_does_not_wait_longer_than_its_grace(
     assert not list(bench.folder.rglob("*.done"))
     (line,) = [line for line in bench.log_lines() if line["event"] == "[Grace Over]"]
     assert "7" in line["ids"]
-    ledger_of(bench)
+    accounts_of(bench)
 
     hang.gate.set()
     no_thread_left()  # what a call that was given up returns at last goes nowhere

@@ -82,7 +82,7 @@ def test_what_need_not_be_synced_is_not(bench: Bench, fsync: str, synced: set[st
 
 
 @pytest.mark.parametrize("fsync", ["close", "flush"])
-def test_letters_of_an_earlier_process_are_on_the_medium_before_the_seal(bench: Bench, fsync: str) -> None:
+def test_dead_letters_of_an_earlier_process_are_on_the_medium_before_the_seal(bench: Bench, fsync: str) -> None:
     """M20, S2: the process that seals the stream has written none itself."""
     bench.give(numbered(6))
     pipeline = job(bench, fsync, max_errors=1).create("a")

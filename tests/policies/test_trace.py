@@ -19,7 +19,7 @@ from llm_datagen.streams.seal import Seal
 from ..kit.support import Bench, numbered
 from ..pipeline.chains import Fate
 from ..streams.storages import blocks_of
-from .helpers import double, ledger_of, no_fifths, poisoned, some_children
+from .helpers import accounts_of, double, no_fifths, poisoned, some_children
 
 FATES: list[Fate] = [double, no_fifths, some_children]
 
@@ -278,7 +278,7 @@ def test_a_row_that_should_be_there_and_is_not_is_missing(bench: Bench) -> None:
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("id_scheme", ["path", "numeric"])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_ends_of_all_rows_are_the_ledger(bench: Bench, seed: int, id_scheme: Any) -> None:
+def test_the_ends_of_all_rows_are_the_account(bench: Bench, seed: int, id_scheme: Any) -> None:
     """C1: traced one by one, the rows of the input end in as many ways as the account counts."""
     chance = random.Random(seed)
     bench.give(numbered(40))
@@ -299,7 +299,7 @@ def test_the_ends_of_all_rows_are_the_ledger(bench: Bench, seed: int, id_scheme:
     found: set[tuple[str, Any, str]] = set()
     for n in range(40):
         found.update((one.where, one.row_id, one.state) for one in trace(run_state, n) if one.relation != "ancestor")
-    for account in ledger_of(bench):
+    for account in accounts_of(bench):
         count = Counter(state for where, _, state in found if where == account.node_id)
         assert count["row"] == account.rows_out
         assert count["dead letter"] == account.dead

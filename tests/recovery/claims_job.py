@@ -120,7 +120,7 @@ def look() -> dict[str, Any]:
         return {"status": None, "findings": []}
     return {
         "status": run_state["status"],
-        "findings": [text for ledger in verify(run_state) for text in ledger.findings],
+        "findings": [text for account in verify(run_state) for text in account.findings],
     }
 
 

@@ -56,7 +56,7 @@ def rows_of(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def check_rows(job: dict[str, Any], rows: int) -> None:
-    """See to it that a finished job has made exactly the rows that it must make."""
+    """Make sure that a finished job has made exactly the rows that it must make."""
     path, found = output_of(job), rows_of(job)
     wanted = expected(rows)
     if not job.get("keep_ids", True):

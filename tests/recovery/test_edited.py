@@ -295,10 +295,10 @@ def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> 
         line(folder, steps("ABC")).create("a").run()
         status = kill_rerun(folder, after, at)
         assert status in (0, -signal.SIGKILL)
-        assert [ledger.findings for ledger in verify(folder.run_state("a")) if ledger.findings] == [], at
+        assert [account.findings for account in verify(folder.run_state("a")) if account.findings] == [], at
         line(folder, steps(after)).resume("a", on_change="rerun").run()
         assert marks(folder) == [after] * 3, at
-        assert not any(ledger.findings or ledger.unsettled for ledger in verify(folder.run_state("a")))
+        assert not any(account.findings or account.unsettled for account in verify(folder.run_state("a")))
         if status == 0:
             break
         killed += 1
@@ -326,7 +326,7 @@ def test_a_rerun_gives_only_rows_of_the_new_operators(bench: Bench, settings: di
     line(bench, steps("AbC"), **settings).resume("a", on_change="rerun").run()
     assert marks(bench) == ["AbC"] * ROWS
     assert not list(bench.folder.rglob("*.errors.jsonl"))
-    assert not any(ledger.findings for ledger in verify(bench.run_state("a")))
+    assert not any(account.findings for account in verify(bench.run_state("a")))
 
 
 def test_a_foreign_file_where_a_new_stream_would_lie_is_not_deleted(bench: Bench) -> None:

@@ -164,7 +164,7 @@ def test_an_output_that_somebody_else_writes_changes_no_file(bench: Bench) -> No
         other.close()
 
 
-def test_a_replay_whose_letters_cannot_be_read_releases_none(bench: Bench) -> None:
+def test_a_replay_whose_dead_letters_cannot_be_read_releases_none(bench: Bench) -> None:
     """M24: those of the first node stay, too."""
     bench.give(numbered(ROWS))
     scene = object.__new__(Scene)

@@ -89,7 +89,7 @@ class Killed:
     def is_refused(self) -> bool:
         """Return whether the input is refused, by a resume and by `verify` alike; no byte is changed if it is."""
         run_state = json.loads((self.folder / "results" / "a" / "runtime.json").read_bytes())
-        found = [finding for ledger in verify(run_state) for finding in ledger.findings if "was edited" in finding]
+        found = [finding for account in verify(run_state) for finding in account.findings if "was edited" in finding]
         before, told = self.files(), ""
         try:
             self.pipeline()

@@ -8,6 +8,7 @@ import gzip
 import json
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def export(folder: Path, stream: Any, target: str, **options: Any) -> Exported:
 def parquet(path: str | Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    return list(pq.read_table(path).to_pylist())
+    return list(pq.read_table(BytesIO(Path(path).read_bytes())).to_pylist())
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -136,7 +137,11 @@ def test_a_folder_for_datasets_has_arrow_files_and_their_list(tmp_path: Path) ->
     made = export(tmp_path, stream_of(tmp_path, ROWS), "hf-folder!hf", rows_per_shard=10, keep_ids=False)
     state = json.loads((tmp_path / "hf" / "state.json").read_text())
     names = [each["filename"] for each in state["_data_files"]]
-    rows = [row for name in names for row in pa.ipc.open_stream(tmp_path / "hf" / name).read_all().to_pylist()]
+    rows = [
+        row
+        for name in names
+        for row in pa.ipc.open_stream((tmp_path / "hf" / name).read_bytes()).read_all().to_pylist()
+    ]
 
     assert rows == ROWS
     assert names == [Path(path).name for path in made.paths] == [f"data-{n:05}.arrow" for n in range(3)]
@@ -401,3 +406,25 @@ def test_killed_at_every_step_an_export_goes_on_to_the_same_files(tmp_path: Path
         export(folder, stream, target, **options)
         assert _made(folder) == expected
     assert killed > 6
+
+
+@pytest.mark.slow
+def test_other_programs_read_the_same_rows_and_types(tmp_path: Path) -> None:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+    stream = stream_of(tmp_path, ROWS)
+    export(tmp_path, stream, "out.parquet", keep_ids=False)
+    export(tmp_path, stream, "z/out-{shard}.jsonl.gz", rows_per_shard=10, keep_ids=False)
+    path = str(tmp_path / "out.parquet")
+
+    assert pl.read_parquet(path).to_dicts() == ROWS
+    cells = [tuple(row.values()) for row in ROWS]
+    assert duckdb.sql(f"select * from '{path}'").fetchall() == cells
+    assert duckdb.sql(f"select n, text from '{tmp_path}/z/*.jsonl.gz' order by n").fetchall() == [
+        (row["n"], row["text"]) for row in ROWS
+    ]
+    frame = pd.read_parquet(path)
+    assert frame["n"].tolist() == [row["n"] for row in ROWS]
+    assert str(frame["n"].dtype) == "int64"

@@ -277,7 +277,7 @@ def test_a_waiting_reader_gets_rows_as_they_are_written_by_another_thread(
     assert [row["a"] for row in found] == ["0", "1", "2"]
 
 
-def test_a_reader_looks_five_times_then_waits_at_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_looks_five_times_then_waits_at_its_own_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """M18: 0.1 s apart, each said; then every `retry_interval`; after a row it begins anew."""
     stream = stream_of(b"")
     time = FakeTime()

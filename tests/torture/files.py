@@ -20,7 +20,7 @@ EXPECTED_OF = ("rows_in", "rows_out", "skipped", "dead_letters")
 
 
 def run_state_problems(run_state: dict[str, Any], wanted: list[Fate]) -> list[str]:
-    found = [f"verify: {what}" for ledger in verify(run_state) for what in ledger.findings]
+    found = [f"verify: {what}" for account in verify(run_state) for what in account.findings]
     if run_state["status"] != "completed":
         found.append(f"runtime.json says {run_state['status']}")
     for node, fate in zip(run_state["nodes"], wanted, strict=True):

@@ -138,7 +138,7 @@ class _Graph:
 
     def dead_letters(self) -> int:
         """Return how many rows have failed."""
-        return sum(ledger.dead for ledger in verify(RunFolder(self.folder / "results", "a").load()))
+        return sum(account.dead for account in verify(RunFolder(self.folder / "results", "a").load()))
 
     def findings(self) -> Iterator[str]:
         """Yield what is wrong with what a run has left: each stream is compared with those that it is made from."""
@@ -162,10 +162,10 @@ class _Graph:
                 lost, more = wanted - found, found - wanted
                 yield f"{vertex}: lost {lost.total()}, {list(lost)[:3]}; too many {more.total()}: {list(more)[:3]}"
         yield from self.strangers(run_state)
-        for ledger in verify(run_state):
-            yield from ledger.findings
-            if ledger.dead:
-                yield f"{ledger.node_id}: {ledger.dead} dead letters are left"
+        for account in verify(run_state):
+            yield from account.findings
+            if account.dead:
+                yield f"{account.node_id}: {account.dead} dead letters are left"
 
 
 def graphs(folder: Path, *, seed: int, kills: int) -> Tally:

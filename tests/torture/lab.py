@@ -224,7 +224,7 @@ class Lab:
     def found_by_verify(self) -> list[str]:
         """Return what `llm-datagen verify` would say is wrong now; nothing when the run was not created yet."""
         folder = RunFolder(self.folder / "results", PIPELINE_ID)
-        return [what for ledger in verify(folder.load()) for what in ledger.findings] if folder.exists() else []
+        return [what for account in verify(folder.load()) for what in account.findings] if folder.exists() else []
 
     def finished(self) -> list[int]:
         """Return the nodes whose output is sealed now, and complete."""

@@ -33,7 +33,7 @@ from .llm_judge import LLMJudge
 from .tally import Tally
 from .till import TillProcess
 
-Order = tuple[float, str, dict[str, Any]]
+Command = tuple[float, str, dict[str, Any]]
 """When, in seconds, what, and more of it."""
 
 ROUNDS = 40
@@ -163,13 +163,13 @@ class LLMTorture:
         is_replay: bool = False,
     ) -> Iterator[str]:
         """Start it, or go on with it, and judge how that has ended."""
-        orders = [] if is_replay or self.dice.random() < 0.7 else self._orders()
-        work = partial(self._work, orders=orders, is_replay=is_replay)
+        commands = [] if is_replay or self.dice.random() < 0.7 else self._commands()
+        work = partial(self._work, commands=commands, is_replay=is_replay)
         death = fork(work, self.folder / "said", kill_after=after, kill_with=with_what)
         self._note_pause("end")
         said = _said(death)
         name = "" if after is None else f" by {with_what.name} after {after:.2f} s"
-        name += f", {orders}" * bool(orders) + ", a replay" * is_replay
+        name += f", {commands}" * bool(commands) + ", a replay" * is_replay
         self.how.append(f"{death.how}{name}, {death.seconds:.2f} s, cap {self.budget}: {said or death.text[-200:]}")
         self.kills += death.how == "killed"
         self.ends += not (death.how == "killed" or said.get("status") == "completed")
@@ -200,7 +200,7 @@ class LLMTorture:
         elif said.get("cause") != "CacheError" or not full:
             yield from judge.failure(said)
 
-    def _orders(self) -> list[Order]:
+    def _commands(self) -> list[Command]:
         """Return what is told to the run while it runs: a pause, and another number of calls at once."""
         begin = self.dice.uniform(0.05, 0.5)
         node = self.dice.choice(self.case.stages).name
@@ -211,12 +211,12 @@ class LLMTorture:
             (begin + self.dice.uniform(0.2, 1.5), "unpause", {}),
         ]
 
-    def _work(self, *, orders: list[Order], is_replay: bool) -> None:
+    def _work(self, *, commands: list[Command], is_replay: bool) -> None:
         """Be the process that runs it."""
         vars(limiter)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
-        warnings.simplefilter("ignore", ResumeWarning)  # an order may have changed a setting before the kill
+        warnings.simplefilter("ignore", ResumeWarning)  # a command may have changed a setting before the kill
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=self._steer, args=(orders,), name="steering", daemon=True).start()
+        threading.Thread(target=self._send_commands, args=(commands,), name="commands", daemon=True).start()
         said: dict[str, Any] = {"status": "failed", "reason": None}
         try:
             with nothing_left():
@@ -234,16 +234,16 @@ class LLMTorture:
             raise SystemExit(128 + signal.SIGTERM) from None
         sys.stdout.write(f"\nSAID {json.dumps(said)}\n")
 
-    def _steer(self, orders: list[Order]) -> None:
+    def _send_commands(self, commands: list[Command]) -> None:
         """Tell the run what it is to do, and note when it was paused."""
         folder, began = RunFolder(self.folder / "results", "a"), time.monotonic()
-        for when, order, fields in orders:
+        for when, command, fields in commands:
             time.sleep(max(0.0, began + when - time.monotonic()))
-            if order == "unpause":
+            if command == "unpause":
                 self._note_pause("end")
             with contextlib.suppress(DatagenError):  # it has not begun, or has ended
-                ask(folder, order, **fields)
-                if order == "pause":
+                ask(folder, command, **fields)
+                if command == "pause":
                     self._note_pause("begin")
 
     def _note_pause(self, what: str) -> None:

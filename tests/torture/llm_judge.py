@@ -48,7 +48,7 @@ class LLMJudge:
     # After each round.
 
     def accounts(self, budget: dict[str, float] | None) -> Iterator[str]:
-        """Yield what is wrong with the money: the cap holds, and the ledger knows all that was charged."""
+        """Yield what is wrong with the money: the cap holds, and the account knows all that was charged."""
         if budget is None:
             return
         spent, lost, in_flight = SpendFile(self.folder / "results" / "a" / "files").read()
@@ -58,9 +58,9 @@ class LLMJudge:
             yield f"{charged} was charged, and the cap is {budget}"
         noted, known = spent.plus(in_flight), spent.minus(lost)
         if charged.tokens > noted.tokens or charged.picodollars > noted.picodollars:
-            yield f"{charged} was charged, and the ledger knows of {noted}"
+            yield f"{charged} was charged, and the account knows of {noted}"
         if known.tokens > charged.tokens or known.picodollars > charged.picodollars:
-            yield f"the ledger has {known} of calls that were answered, and {charged} was charged"
+            yield f"the account has {known} of calls that were answered, and {charged} was charged"
 
     def failure(self, said: dict[str, Any]) -> Iterator[str]:
         """Yield what is wrong with the reason for which a run failed."""
@@ -95,8 +95,8 @@ class LLMJudge:
         run_state = RunFolder(self.folder / "results", "a").load()
         if run_state["status"] != "completed":
             yield f"runtime.json says {run_state['status']}"
-        for ledger in verify(run_state):
-            yield from (f"verify: {what}" for what in ledger.findings)
+        for account in verify(run_state):
+            yield from (f"verify: {what}" for what in account.findings)
         for stage, node in zip(self.case.stages, run_state["nodes"], strict=True):
             deaths = kills + losses + (ends if stage.gives_up else 0)
             wrong = self._rows(stage, node, of, deaths, is_replayed=is_replayed)

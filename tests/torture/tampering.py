@@ -133,7 +133,7 @@ class Scene:
         """Return what `verify` says; empty when nothing is wrong."""
         try:
             run_state = RunFolder(self.folder / "results", PIPELINE_ID).load()
-            return " | ".join(finding for ledger in verify(run_state) for finding in ledger.findings)
+            return " | ".join(finding for account in verify(run_state) for finding in account.findings)
         except DatagenError as error:
             return str(error)
 
@@ -147,7 +147,7 @@ class Scene:
 
 
 def scenes(folder: Path) -> Iterator[Callable[[], Scene]]:
-    """Return what makes the scenes: runs that failed, and one that ended well; with letters, and at most once."""
+    """Return what makes the scenes: runs that failed, and one that ended well; with dead letters, and at most once."""
     quick = {"writer_config": {"flush_batch_size": 1, "async_mode": False}}
     settings: list[tuple[dict[str, Any], tuple[int, int] | None]] = [
         ({**quick, "streaming": True}, (0, 23)),

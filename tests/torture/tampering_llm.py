@@ -1,4 +1,4 @@
-"""Random edits of what model calls keep: the budget's ledger, and the journal of answers."""
+"""Random edits of what model calls keep: the budget's spend file, and the cache of answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIPELINE_ID = "t"
 
 
 def tampering_llm(folder: Path, *, edits: int, seed: int) -> Tally:
-    """Edit the ledger or the journal of a run that has reached its budget, and go on with a higher one, so many times.
+    """Edit the account or the journal of a run that has reached its budget, and go on with a higher one, so many times.
 
     The rows are those that nobody has edited, or the run fails and names the file; then it goes on when the file is
     back. No answer that was changed in the journal is in a row.

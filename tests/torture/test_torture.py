@@ -45,7 +45,7 @@ def test_a_few_cases_find_nothing(arguments: str) -> None:
 
 
 def test_a_few_edits_of_a_file_make_no_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
-    """S3, M22: in data, logs, seals, letters and the state of runs."""
+    """S3, M22: in data, logs, seals, dead letters and the state of runs."""
     tally = tampering(tmp_path, edits=12, seed=20)
     assert tally.findings == []
     assert tally.runs > 8
@@ -178,7 +178,7 @@ def test_long_faults_and_changes(what: str) -> None:
 
 @pytest.mark.slow
 def test_no_edit_of_a_file_makes_a_wrong_row_and_a_refusal_changes_nothing(tmp_path: Path) -> None:
-    """S3, M22: in data, logs, seals, letters and the state of runs; `python -m tests.torture tampering` makes more."""
+    """S3, M22: in data, logs, seals, dead letters and the state of runs; `python -m tests.torture tampering`."""
     tally = tampering(tmp_path, edits=100, seed=20)
     assert tally.findings == []
     assert tally.runs > 80
@@ -186,7 +186,7 @@ def test_no_edit_of_a_file_makes_a_wrong_row_and_a_refusal_changes_nothing(tmp_p
 
 
 @pytest.mark.slow
-def test_no_edit_of_the_ledger_or_the_journal_makes_a_wrong_row(tmp_path: Path) -> None:
+def test_no_edit_of_the_account_or_the_journal_makes_a_wrong_row(tmp_path: Path) -> None:
     """S3: `python -m tests.torture tampering-llm` makes more."""
     tally = tampering_llm(tmp_path, edits=16, seed=4)
     assert tally.findings == []

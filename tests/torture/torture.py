@@ -222,7 +222,7 @@ class Torture(Judge):
         return True
 
     def _check_finished(self, *, is_all: bool) -> None:
-        """See to it that finished streams have survived the loss of power, with their dead letters."""
+        """Make sure that finished streams have survived the loss of power, with their dead letters."""
         finished = self.lab.finished()
         if is_all and len(finished) < len(self.case.nodes):
             self.note(f"the run had ended, and only the nodes {finished} are still finished")

@@ -172,7 +172,12 @@ class RunState:
         self.status, self.reason, self._end = Status.CANCELING, reason, end
         self._log.info(events.CANCEL, reason=reason, because_of_failure=self.first_failure is not None)
 
-    def settle(self) -> Settled:
+    def are_nodes_completed(self) -> bool:
+        """Return whether nothing is left to do but what comes after the nodes."""
+        is_completed = all(state.status is Status.COMPLETED for state in self.node_states.values())
+        return is_completed and self.status is Status.RUNNING and self.first_failure is None
+
+    def settle(self, *, is_done: bool = True) -> Settled:
         """Draw the conclusion when nothing runs any more, and save it; return it for the pipeline."""
         ends = {state.status for state in self.node_states.values()}
         if self.first_failure is not None:
@@ -180,7 +185,7 @@ class RunState:
             if self._ended_by is not None:  # only now, as it may take a while: lines are counted
                 opened = next(opened for opened in self._opened_nodes if opened.node_id == self.first_failure[0])
                 self._failed_row = failed_row(opened.source, self._ended_by)
-        elif ends == {Status.COMPLETED}:
+        elif ends == {Status.COMPLETED} and is_done:
             self.status = Status.COMPLETED
         else:
             self.status = self._end

@@ -14,12 +14,13 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.control import ANSWER_SECONDS, PauseAnswer, PauseControl
+from llm_datagen.actors.end_work import AtEnd, EndWork, EndWorkDone
 from llm_datagen.actors.node_stages import NodeStages
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.run_state import RunState
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
-from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, UnknownMessageError
+from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, StopRun, UnknownMessageError
 from llm_datagen.messages import (
     Attach,
     Cancel,
@@ -69,6 +70,7 @@ class SupervisorActor(Stage):
         pipeline: gets all reports; the parent.
         refs: every stage that is started is added to it.
         log: the platform log.
+        at_end: what is done when all nodes are completed, before the run is.
     """
 
     def __init__(
@@ -82,8 +84,10 @@ class SupervisorActor(Stage):
         pipeline: Recipient,
         refs: list[pykka.ActorRef[Any]],
         log: PlatformLog,
+        at_end: AtEnd | None = None,
     ) -> None:
         super().__init__("supervisor", "", pipeline)
+        self._at_end = EndWork(at_end)
         self._opened_nodes = opened_nodes
         self._pipeline_id = pipeline_id
         self._streaming = streaming
@@ -110,7 +114,7 @@ class SupervisorActor(Stage):
         self._advance()
         self._tick()
 
-    def handle(self, message: SupervisorMessage | PauseAnswer | _Tick) -> None:
+    def handle(self, message: SupervisorMessage | PauseAnswer | EndWorkDone | _Tick) -> None:
         """Handle a message."""
         node_id = getattr(message, "node_id", None)
         if node_id is not None and node_id not in self._run_state.node_states:
@@ -150,9 +154,11 @@ class SupervisorActor(Stage):
                 message.give()
             case _Tick():
                 self._tick()
+            case EndWorkDone():
+                self._end_work_done(message)
             case _:
                 refuse_unknown(message)
-        if isinstance(message, StageEnded | Cancel | StopRequested | OperatorFailed):
+        if isinstance(message, StageEnded | Cancel | StopRequested | OperatorFailed | EndWorkDone):
             self._advance()
 
     def drop(self, message: Any) -> None:
@@ -162,6 +168,7 @@ class SupervisorActor(Stage):
 
     def release(self) -> None:
         """End all stages: none outlives the supervisor, whatever ended it."""
+        self._at_end.stop()
         for stages in self._stages.values():
             stages.cancel()
             tell(stages.writer, Drain())
@@ -177,7 +184,19 @@ class SupervisorActor(Stage):
                 self._start(opened)
                 self._waiting.remove(opened)
         elif is_idle:
-            self._settle()
+            if self._run_state.are_nodes_completed():
+                self._at_end.begin(lambda ended: tell(self.actor_ref, ended))
+            if not self._at_end.is_under_way:
+                self._settle()
+
+    def _end_work_done(self, ended: EndWorkDone) -> None:
+        self._at_end.join(ended)
+        for note in ended.notes:
+            tell(self._pipeline, OperatorLogged(self._pipeline_id, self._opened_nodes[-1].node_id, "warning", note))
+        if isinstance(ended.error, StopRun):
+            self._cancel("")
+        elif ended.error is not None:
+            self._failed(self._opened_nodes[-1].node_id, FailureRecord.of(ended.error), ended.error)
 
     def _start(self, opened: OpenedNode) -> None:
         stages = NodeStages.start(opened, self._pipeline_id, self.actor_ref, self._refs, self._log)
@@ -259,6 +278,7 @@ class SupervisorActor(Stage):
 
     def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
         """Stop everything, sink first."""
+        self._at_end.stop()
         for opened in reversed(self._opened_nodes):
             if opened.node_id in self._stages:
                 self._stages[opened.node_id].cancel()
@@ -267,7 +287,7 @@ class SupervisorActor(Stage):
             self._changed()
 
     def _settle(self) -> None:
-        tell(self._pipeline, self._run_state.settle())
+        tell(self._pipeline, self._run_state.settle(is_done=self._at_end.is_done))
         self.end(StageOutcome.FINISHED)
 
     def _tick(self) -> None:

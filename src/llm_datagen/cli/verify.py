@@ -14,6 +14,7 @@ from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import number
+from llm_datagen.runs.exports import verify_exports
 from llm_datagen.runs.verify import verify
 
 _ON_THE_MOVE = (
@@ -34,10 +35,12 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
     """
     run = open_run(results_dir, pipeline_id)
     accounts = verify(run.state)
-    findings = sum(len(account.findings) for account in accounts)
+    of_exports = verify_exports(run.state)
+    findings = sum(len(account.findings) for account in accounts) + len(of_exports)
     if as_json:
         nodes = [{**asdict(account), "pending": account.pending} for account in accounts]
         data = {"pipeline_id": pipeline_id, "status": run.status, "nodes": nodes, "findings": findings}
+        data |= {"exports": of_exports} if run.state.get("exports") else {}
         write_json(data)
     else:
         operators = [str(entry["operator"]) for entry in run.state["nodes"]]
@@ -47,6 +50,8 @@ def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
             for account, operator in zip(accounts, operators, strict=True):
                 write(_line(account, operator))
         _conclude(run, accounts, findings)
+        for finding in of_exports:
+            write(f"  {finding}")
     return FAILED if findings else 0
 
 

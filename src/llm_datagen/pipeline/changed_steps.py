@@ -11,6 +11,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.line_settings import pipeline_settings
 from llm_datagen.pipeline.node_entries import run_state_of_line
 from llm_datagen.pipeline.settings import PipelineSettings
+from llm_datagen.runs.exports import is_export
 from llm_datagen.runs.id_stripper import IdStripper, is_id_stripper
 from llm_datagen.streams import StreamFactory
 
@@ -54,6 +55,8 @@ def line_of(
     said = {key: value for key, value in run_state["config"].items() if key in settings_in(PipelineSettings)}
     said = {"keep_ids": True, "id_column": None, "data_config": OLDER, **said}  # what a run of an older version lacks
     said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=run_state["nodes"][-1]["output_uri"])
+    if is_export(run_state["config"].get("output_uri")):  # which leaves the ids out, or renames them
+        said.update(keep_ids=True, id_column=None)
     likes = _likes(old, names, kept)
     new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
     entries = run_state_of_line(pipeline_settings({**settings, **said}), new, run_state["pipeline_id"])["nodes"]

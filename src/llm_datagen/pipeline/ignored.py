@@ -15,7 +15,9 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.spool import is_standard
+from llm_datagen.runs.exports import is_export
 from llm_datagen.streams import MergedStream, StreamFactory
+from llm_datagen.streams.outputs import Target
 
 _NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
 """What a run state has besides settings: `check_operators`, `ignored_ends` and `ignored_uris` look at these."""
@@ -170,6 +172,8 @@ def _naming(uri: str) -> str | None:
 
 
 def _are_same_place(uri: str, other: str) -> bool:
+    if is_export(uri) or is_export(other):
+        return is_export(uri) and is_export(other) and Target.of(uri).absolute() == Target.of(other).absolute()
     if is_standard(uri) or is_standard(other):
         return uri == other
     return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places

@@ -45,8 +45,8 @@ def id_prefix_of(settings: PipelineSettings) -> str:
     return TEXT_PREFIX if settings["id_prefix"] is None else settings["id_prefix"]
 
 
-def stream_between(settings: PipelineSettings, pipeline_id: str, number: int) -> str:
-    """Return the URI of the stream that node `number` writes for the next one."""
+def stream_between(settings: PipelineSettings, pipeline_id: str, number: int | None) -> str:
+    """Return the URI of the stream that node `number` writes for the next one; None: that the last one is to export."""
     protocol = settings["default_protocol"]
-    name = f"node_{number}.{extension_of(protocol)}"
+    name = f"{'output' if number is None else f'node_{number}'}.{extension_of(protocol)}"
     return protocol + str(PurePosixPath(settings["base_path"], settings["protocol_prefix"], pipeline_id, name))

@@ -24,6 +24,8 @@ from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_be
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.spool import copy_uri, is_copied, output_uri
+from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.exports import exports_in, is_export
 from llm_datagen.runs.id_stripper import IdStripper, codec_of, with_id_stripper
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT, now_text
@@ -82,10 +84,12 @@ def run_state_of_line(
             }
         )
     _check_siblings_together(nodes)
-    if not settings["keep_ids"] or settings["id_column"] is not None:
+    if (not settings["keep_ids"] or settings["id_column"] is not None) and not is_export(settings["output_uri"]):
         nodes = with_id_stripper(nodes, settings["id_column"])
         nodes[-1]["operator_ref"] = ref_of(IdStripper(settings["id_column"]))
-    return _run_state(pipeline_id, as_plain(settings), nodes)
+    run_state = _run_state(pipeline_id, as_plain(settings), nodes)
+    exports = exports_in(settings)
+    return {**run_state, EXPORTS: exports} if exports else run_state
 
 
 def _check_siblings_together(nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -147,7 +151,9 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
             )
         uris.append(written or read or stream_between(settings, pipeline_id, number))
     end = _given("output_uri", configs[-1].output_uri or settings["output_uri"])
-    uris.append(output_uri(settings, end, pipeline_id))
+    uris.append(
+        stream_between(settings, pipeline_id, None) if is_export(end) else output_uri(settings, end, pipeline_id)
+    )
     for uri in uris:
         if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(

@@ -34,7 +34,7 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
         with contextlib.suppress(DatagenError):  # a run state that cannot be read, a protocol that is not known here
             run_state = RunFolder(folder.path.parent, pipeline_id).load()
             started_at = run_state.get("started_at")
-            wrote = {output.place for output in _outputs_of(run_state)} | kept_places(run_state).keys()
+            wrote = {output.place for output in _outputs_of(run_state)} | side_places(run_state).keys()
             if started_at and place in wrote:
                 started[pipeline_id] = started_at
     return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
@@ -64,8 +64,8 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
             outputs = dict(_claimed(run_state)) if is_pending else {}
         except (DatagenError, OSError):  # whoever takes up that run is told of it
             continue
-        kept = {place: what for place, what in kept_places(run_state).items() if written.get(place) != what}
-        claimed = {**kept, **outputs}
+        others = {place: what for place, what in side_places(run_state).items() if written.get(place) != what}
+        claimed = {**others, **outputs}
         when = ", which was created and has not begun, is to write" if is_pending else " writes"
         way = (
             ", run that one first, or say if_exists='overwrite' (that run is then refused when it is to begin)"
@@ -86,7 +86,7 @@ def places_of(output: Stream, what: str) -> Iterator[tuple[Place, str]]:
         yield output.place_of(f"{output.path}{ending}"), f"the {beside} of {what}"
 
 
-def kept_places(run_state: Mapping[str, Any]) -> dict[Place, str]:
+def side_places(run_state: Mapping[str, Any]) -> dict[Place, str]:
     """Return the files of a run besides its streams, with what each is; a run of an older version tells of none."""
     return {local_place(path): what for path, what in run_state.get("files", {}).items()}
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pykka
@@ -26,6 +27,8 @@ from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
 from llm_datagen.pipeline.warnings import OwnStateWarnings
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.lock import whoami
 from llm_datagen.runs.logs import events
@@ -175,6 +178,7 @@ class Run:
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
+            at_end=partial(make_exports, self._run_state) if self._run_state.get(EXPORTS) else None,
         )
         self._refs.append(supervisor)
         return supervisor

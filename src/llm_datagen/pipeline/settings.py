@@ -22,6 +22,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import as_operator
+from llm_datagen.pipeline.export_settings import ExportSettings, output_of
 from llm_datagen.pipeline.memory_rows import check_rows
 from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
@@ -99,7 +100,9 @@ class EndOptions(TypedDict, total=False):
     ]
     output_uri: Annotated[
         str | None,
-        Setting(None, optional(_uri), "where the results go; `-`: standard output, when the run is completed", "URI"),
+        Setting(
+            None, optional(output_of), "where the results go; `-`: standard output, when the run is completed", "URI"
+        ),
     ]
     streaming: Annotated[
         bool,
@@ -232,7 +235,7 @@ class InputOptions(TypedDict, total=False):
     ]
 
 
-class _KeywordOptions(IdOptions, NodeOptions, FollowOptions, LogOptions, InputOptions, total=False):
+class _KeywordOptions(IdOptions, ExportSettings, NodeOptions, FollowOptions, LogOptions, InputOptions, total=False):
     """What `UnifiedPipeline` takes by name alone, here and in `create()`."""
 
 

@@ -37,10 +37,11 @@ from llm_datagen.pipeline.resume_checks import (
     is_untouched,
 )
 from llm_datagen.pipeline.run import StartNotice
-from llm_datagen.pipeline.run_files import side_files
+from llm_datagen.pipeline.run_files import inputs_of, side_files
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import are_made, check_exports, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
@@ -66,7 +67,7 @@ class StoredRun:
     def save(self, *, is_complete: bool = True) -> None:
         """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
         count_again(self.state, self.nodes)
-        is_complete = is_complete and all(node.is_finished() for node in self.nodes)
+        is_complete = is_complete and all(node.is_finished() for node in self.nodes) and are_made(self.state)
         self.state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
         self.folder.save(self.state)
 
@@ -102,7 +103,13 @@ class RunLifecycle:
         folder.lock.acquire()
         try:
             old = _old_run_state(folder, if_exists)
+            if if_exists == "overwrite" or not old:
+                streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
+                streams += [each.output.path for each in node_files]
+                check_exports(run_state, streams, overwrite=if_exists == "overwrite")
             if if_exists == "overwrite":
+                remove_exports(old)
+                remove_exports(run_state)
                 delete_outputs([*old["nodes"], *run_state["nodes"]] if old else run_state["nodes"], nodes, folder)
                 folder.remove_files()
             elif old and not is_untouched(old, nodes):

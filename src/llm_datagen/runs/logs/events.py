@@ -35,7 +35,7 @@ REFUSED = "[Refused]"
 Fields: `node_id`, `error`.
 """
 NO_CONTROL = "[No Control]"
-"""No control socket can be made, so other processes cannot steer the run."""
+"""No control socket can be made, so other processes cannot control the run."""
 NOT_USED = "[Not Used]"
 """Something is not used: the code gives a resume other paths or settings than the run state has; a rerun has nothing
 to do again; or the input has a column named as `id_column`, seems to have another separator, or was edited since

@@ -86,7 +86,10 @@ class RowMaker:
         if self._is_cast:
             columns = [self._cast(column, field) for column, field in zip(batch.columns, self._schema, strict=True)]
             batch = self._pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        rows = batch.to_pylist()
+        try:
+            rows = batch.to_pylist()
+        except UnicodeDecodeError:
+            return [self._careful_line(batch.slice(number, 1)) for number in range(batch.num_rows)]
         for name, convert in self._converts.items():
             for row in rows:
                 row[name] = _named(name, convert, row[name])
@@ -94,11 +97,43 @@ class RowMaker:
             return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in rows]
         return [orjson.dumps(row) for row in rows]
 
+    def _careful_line(self, row: Any) -> bytes:
+        """Return a batch of one row as a line; text that is not UTF-8 keeps its bytes, for the reader to refuse."""
+        cells = {}
+        for name, column in zip(self._schema.names, row.columns, strict=True):
+            try:
+                cells[name] = _named(name, self._converts.get(name, _same), column.to_pylist()[0])
+            except UnicodeDecodeError as error:
+                cells[name] = error.object.decode("utf-8", "surrogateescape")
+        return json.dumps(cells, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
+
+    def _refuse_out_of_range(self, column: Any, kind: Any) -> None:
+        """Refuse moments that no calendar has: of these, a cast makes a remark in the place of the text."""
+        types = self._pa.types
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        if types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind):
+            compute = arrow("pyarrow.compute")
+            if compute.any(compute.starts_with(column, "<value out of range")).as_py():
+                raise ValueError(f"a {kind} is out of the range of the calendar")
+        elif types.is_struct(kind):
+            for number, part in enumerate(column.flatten()):
+                self._refuse_out_of_range(part, kind.field(number).type)
+        elif types.is_map(kind):
+            self._refuse_out_of_range(column.keys, kind.key_type)
+            self._refuse_out_of_range(column.items, kind.item_type)
+        elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+            self._refuse_out_of_range(column.flatten(), kind.value_type)
+
     def _cast(self, column: Any, field: Any) -> Any:
+        if column.type == field.type:
+            return column
         try:
-            return column if column.type == field.type else column.cast(field.type)
-        except self._pa.ArrowException as error:
+            cast = column.cast(field.type)
+            self._refuse_out_of_range(cast, column.type)
+        except (ValueError, self._pa.ArrowException) as error:
             raise ValueError(f"column {field.name!r}: {error}") from error
+        return cast
 
     def _plain(self, kind: Any, name: str, path: str) -> Any:
         """Return the type that a column is cast to."""
@@ -119,8 +154,8 @@ class RowMaker:
         if self._is_simple(kind):
             return kind
         raise StreamError(
-            f"{path}, column {name!r}: the type {kind} has no place in a row; leave the column out with data_config "
-            "columns=[…], or cast it first"
+            f"{path}, column {name!r}: the type {kind} has no place in a row; leave the column out with "
+            "?columns=…, or cast it first"
         )
 
     def _is_simple(self, kind: Any) -> bool:

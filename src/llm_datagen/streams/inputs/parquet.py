@@ -45,6 +45,8 @@ class ParquetTable:
             ) from error
         try:
             self._columns = chosen(path, self._file.schema_arrow, columns)
+            self._int96 = _int96_columns(self._file.schema, self._columns, path)
+            self._path = path
             self._maker = RowMaker(
                 arrow().schema([self._file.schema_arrow.field(name) for name in self._columns]), path
             )
@@ -70,9 +72,11 @@ class ParquetTable:
             group += 1
         skip = start - first
         groups = range(group, metadata.num_row_groups)
-        for batch in self._file.iter_batches(
-            batch_size=BATCH_ROWS, row_groups=groups, columns=self._columns, use_threads=False
-        ):
+        reading = {"batch_size": BATCH_ROWS, "row_groups": groups, "use_threads": False}
+        moments = self._moments(reading)
+        for batch in self._file.iter_batches(columns=self._columns, **reading):
+            if self._int96:
+                self._check_moments(batch, next(moments))
             if skip >= batch.num_rows:
                 skip -= batch.num_rows
                 continue
@@ -82,3 +86,38 @@ class ParquetTable:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _moments(self, reading: dict[str, Any]) -> Iterator[Any]:
+        """Yield the INT96 columns in microseconds: nanoseconds wrap around before 1677 and after 2262."""
+        if self._int96:
+            options = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES, "coerce_int96_timestamp_unit": "us"}
+            with arrow("pyarrow.parquet").ParquetFile(self._path, **options) as file:
+                yield from file.iter_batches(columns=self._int96, **reading)
+
+    def _check_moments(self, batch: Any, moments: Any) -> None:
+        compute, whole = arrow("pyarrow.compute"), arrow().int64()
+        for name in self._int96:
+            wide = moments.column(name).cast(whole)
+            narrow = compute.divide(batch.column(name).cast(whole), 1000)
+            if compute.any(compute.greater(compute.abs(compute.subtract(wide, narrow)), 1000)).as_py():
+                raise ValueError(f"column {name!r} (INT96) holds a moment before 1677 or after 2262")
+
+
+def _int96_columns(physical: Any, names: Sequence[str], path: str) -> list[str]:
+    """Return the columns of the old type INT96 among those that are read.
+
+    Raises:
+        StreamError: naming one inside another column, where moments out of range are not noticed.
+    """
+    found = []
+    for column in (physical.column(number) for number in range(len(physical))):
+        if column.physical_type != "INT96":
+            continue
+        if column.path in names:
+            found.append(column.path)
+        elif column.path.partition(".")[0] in names:
+            raise StreamError(
+                f"{path}, column {column.path!r}: INT96 inside another type is not read; leave the column out "
+                "with ?columns=…, or write it as a timestamp"
+            )
+    return found

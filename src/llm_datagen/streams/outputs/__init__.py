@@ -1,8 +1,8 @@
 """Outputs that are made from a stream that has ended: files of other formats, in parts that are whole or not there."""
 
-from llm_datagen.streams.outputs.export import Exported, export_rows
+from llm_datagen.streams.outputs.export import Exported, check_fit, export_rows
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.work import Work, check_parts
 
-__all__ = ["ExportOptions", "Exported", "Target", "Work", "check_parts", "export_rows"]
+__all__ = ["ExportOptions", "Exported", "Target", "Work", "check_fit", "check_parts", "export_rows"]

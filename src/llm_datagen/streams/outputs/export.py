@@ -7,26 +7,24 @@ was killed goes on with the parts that are there, and its parts are the same, by
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
+from llm_datagen.errors import ConfigError, StopRun, StreamChangedError, StreamExistsError
 from llm_datagen.streams.file_streams import FileStream
-from llm_datagen.streams.outputs.arrow import pyarrow, schema_given, types_in
-from llm_datagen.streams.outputs.column_types import settled, wider_fields
+from llm_datagen.streams.outputs.arrow import pyarrow, schema_given
+from llm_datagen.streams.outputs.columns import BATCH_ROWS, TABLES, columns_of
 from llm_datagen.streams.outputs.folder_files import write_folder_files
 from llm_datagen.streams.outputs.options import DEFAULT_SHARD_BYTES, ExportOptions
-from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
+from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.streams.outputs.target import Target
-from llm_datagen.streams.outputs.window import BATCH_ROWS, Window
+from llm_datagen.streams.outputs.window import Window
 from llm_datagen.streams.outputs.work import Work
 from llm_datagen.streams.storage.compression import compression_of
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.stream import Stream
-
-_TABLES = {"parquet", "hf-folder"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,13 @@ class Exported:
 
 
 def export_rows(
-    stream: Stream, target: Target, options: ExportOptions, *, owner: str = "", overwrite: bool = False
+    stream: Stream,
+    target: Target,
+    options: ExportOptions,
+    *,
+    owner: str = "",
+    overwrite: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Exported:
     """Make files of another format from a stream that has ended; when cut short, call it again.
 
@@ -71,6 +75,7 @@ def export_rows(
         options: how.
         owner: the run that the stream is of, for messages.
         overwrite: whether what another export has made at the target is removed first.
+        stopped: asked again and again, between rows; when it returns True, the export is left for later.
 
     Returns:
         What was made; at once, when it was made before.
@@ -80,10 +85,11 @@ def export_rows(
         StreamMissingError, StreamError: when the stream is not there, or not finished.
         StreamExistsError: when the target is there already, and was made from something else.
         StreamBusyError: when another process exports there.
+        StopRun: when it was stopped.
         DiskError: when the disk refuses.
     """
     target = target.absolute()
-    _check(target, options)
+    check_fit(target, options)
     source = SourceRows(stream)
     storage = cast(LocalStorage, FileStream.storage)
     work = Work(target, storage)
@@ -104,14 +110,14 @@ def export_rows(
         plan = work.plan()
         if plan is None or done is not None:
             work.refuse_taken(whose=_whose(done, owner))
-            plan = {**request, "owner": owner, **_columns(source, target, options, given)}
+            plan = {**request, "owner": owner, **columns_of(source, target, options, given)}
             work.begin(plan)
         elif not _is_same(plan, request):
             raise StreamExistsError(
                 f"{target.path}: another export was begun there{_of(plan)}, with other options or from another stream; "
                 "finish that one, choose another target, or say overwrite"
             )
-        manifest = _Export(source, target, options, work, plan).run()
+        manifest = _Export(source, target, options, work, plan, stopped).run()
         if source.identity() != request["source"]:
             raise StreamChangedError(f"{stream.path} was changed while it was exported; export it again")
         work.finish(manifest)
@@ -120,13 +126,20 @@ def export_rows(
 
 class _Export:
     def __init__(
-        self, source: SourceRows, target: Target, options: ExportOptions, work: Work, plan: dict[str, Any]
+        self,
+        source: SourceRows,
+        target: Target,
+        options: ExportOptions,
+        work: Work,
+        plan: dict[str, Any],
+        stopped: Callable[[], bool],
     ) -> None:
         self._source = source
         self._target = target
         self._options = options
         self._work = work
         self._plan = plan
+        self._stopped = stopped
         self._most_rows = options.rows_per_shard
         self._most_bytes = options.bytes_per_shard
         if target.is_sharded and self._most_rows is None and self._most_bytes is None:
@@ -146,28 +159,29 @@ class _Export:
 
     def _make(self, last: dict[str, Any] | None, number: int) -> Iterator[dict[str, Any]]:
         start, offset = (last["end"], last["end_offset"]) if last else (0, 0)
-        rows = self._source.read(start, offset)
-        ahead = next(rows, None)
-        while True:
-            begin = offset
-            window = Window(self._source, self._target, self._options, self._work, self._plan, number)
-            try:
-                taken = 0
-                while ahead is not None and not self._is_full(taken, offset - begin):
-                    window.add(ahead)
-                    taken += 1
-                    start, offset = ahead.number + 1, ahead.end
-                    ahead = next(rows, None)
-                found = window.finish()
-            except BaseException:
-                window.abandon()
-                raise
-            done = {**found, "end": start, "end_offset": offset, "is_last": ahead is None}
-            self._work.note_window(number, done)
-            yield done
-            if ahead is None:
-                return
-            number += 1
+        with contextlib.closing(self._source.read(start, offset)) as rows:
+            ahead = next(rows, None)
+            while True:
+                window = Window(self._source, self._target, self._options, self._work, self._plan, number)
+                begin, taken = offset, 0
+                try:
+                    while ahead is not None and not self._is_full(taken, offset - begin):
+                        window.add(ahead)
+                        taken += 1
+                        if taken % BATCH_ROWS == 0 and self._stopped():
+                            raise StopRun("the export was stopped; what is there of it is gone on with")
+                        start, offset = ahead.number + 1, ahead.end
+                        ahead = next(rows, None)
+                    found = window.finish()
+                except BaseException:
+                    window.abandon()
+                    raise
+                done = {**found, "end": start, "end_offset": offset, "is_last": ahead is None}
+                self._work.note_window(number, done)
+                yield done
+                if ahead is None:
+                    return
+                number += 1
 
     def _is_full(self, rows: int, size: int) -> bool:
         if not self._target.is_sharded or not rows:
@@ -197,66 +211,25 @@ class _Export:
             raise
 
 
-def _check(target: Target, options: ExportOptions) -> None:
+def check_fit(target: Target, options: ExportOptions) -> None:
+    """Check that options go together with a target, and that the libraries for it are there.
+
+    Raises:
+        ConfigError: when they do not, or one is missing.
+    """
     sizes = options.rows_per_shard or options.bytes_per_shard
     if sizes is not None and not target.is_sharded:
-        name = Path(target.path)
+        stem, dot, endings = Path(target.path).name.partition(".")
         raise ConfigError(
             f"{target.path} has no {{shard}} in it, so all rows go into one file; for several, write "
-            f"{name.stem}-{{shard:05}}{name.suffix}"
+            f"{stem}-{{shard:05}}{dot}{endings}"
         )
-    if options.schema is not None and target.kind not in {*_TABLES, "csv"}:
+    if options.schema is not None and target.kind not in {*TABLES, "csv"}:
         raise ConfigError(f"schema= is for Parquet, Arrow and CSV; {target.kind} has no columns with types")
-    if target.kind in _TABLES:
+    if target.kind in TABLES:
         pyarrow()
     if target.compression is not None:
         compression_of(target.compression)
-
-
-def _columns(source: SourceRows, target: Target, options: ExportOptions, given: Any) -> dict[str, Any]:
-    """Return the columns, and those with few different values; one pass, unless they are given, or none are needed."""
-    ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
-    if target.kind not in {*_TABLES, "csv"}:
-        return {"columns": None, "dictionaries": []}
-    if given is not None:
-        return {"columns": {**ids, **given}, "dictionaries": []}
-    columns: dict[str, Any] = {}
-    first: list[dict[str, Any]] = []
-    for number, rows in enumerate(_batches(source, options.schema_rows)):
-        items = [source.item(row)[1] for row in rows]
-        first = first if number else items
-        if target.kind == "csv":
-            for item in items:
-                columns = (
-                    columns
-                    if item.keys() <= columns.keys()
-                    else wider_fields(columns, dict.fromkeys(item, "null"), "fail")
-                )
-        else:
-            columns = types_in(items, columns, options.mixed)
-    columns = {name: settled(type, options.long_ints) for name, type in columns.items() if name != options.ids}
-    return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
-
-
-def _batches(source: SourceRows, most: int | None) -> Iterator[list[SourceRow]]:
-    rows: list[SourceRow] = []
-    for row in source.read(end=most):
-        rows.append(row)
-        if len(rows) == BATCH_ROWS:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
-
-
-def _repeated(rows: list[dict[str, Any]], columns: dict[str, Any]) -> list[str]:
-    """Return the columns of text that have few different values: only there is a dictionary worth its time."""
-    found = []
-    for name, type in columns.items():
-        values = [value for row in rows if isinstance(value := row.get(name), str)] if type == "string" else []
-        if len(values) >= 100 and len(set(values)) * 10 <= len(values):
-            found.append(name)
-    return found
 
 
 def _is_same(made: dict[str, Any], request: dict[str, Any]) -> bool:

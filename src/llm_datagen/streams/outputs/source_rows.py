@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from llm_datagen.errors import StreamError, StreamMissingError
@@ -49,17 +49,20 @@ class SourceRows:
         of_seal = {} if seal is None else {"rows": seal.rows, "crc32": seal.crc, "sealed_at": seal.sealed_at}
         return {"path": self.stream.path, "bytes": self.stream.size(), **of_seal}
 
-    def read(self, start: int = 0, offset: int = 0, end: int | None = None) -> Iterator[SourceRow]:
+    def read(self, start: int = 0, offset: int = 0, end: int | None = None) -> Generator[SourceRow, None, None]:
         """Yield the rows from one on, whose number and byte are known; up to number `end`, if it is given."""
         cursor = self.stream.cursor([Segment(start, offset)], follow=False)
         try:
             while (end is None or start < end) and (block := cursor.read(_READ_ROWS)):
                 self._decode = block.decode
+                at, ends = block.offset, block.ends  # `offset_after` adds all lengths up, for each row
                 for number, record in enumerate(block.records):
                     if end is not None and start >= end:
                         return
                     start += 1
-                    yield SourceRow(block.start + number, record, block.offset_after(number + 1))
+                    at = at + len(record) + 1 if ends is None else ends[number]
+                    is_last = number + 1 == len(block.records)
+                    yield SourceRow(block.start + number, record, block.offset_end if is_last else at)
         finally:
             cursor.close()
 

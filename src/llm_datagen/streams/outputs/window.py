@@ -10,6 +10,7 @@ from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.outputs.column_types import MisfitError
+from llm_datagen.streams.outputs.columns import BATCH_ROWS
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.part_file import PartFile
 from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
@@ -19,7 +20,6 @@ from llm_datagen.streams.outputs.text_writers import CsvWriter, JsonLinesWriter,
 from llm_datagen.streams.outputs.work import Work
 from llm_datagen.streams.storage.compression import compression_of
 
-BATCH_ROWS = 4096
 _BATCH_BYTES = 8 << 20
 _MOST_PARTITIONS = 500
 

@@ -184,7 +184,7 @@ def test_a_run_goes_on_where_no_socket_can_be_made(
     assert len(lines(Path("few_out.jsonl"))) == 3
 
 
-def test_a_run_of_another_host_is_not_steered_from_here(shell: Shell, command: Command) -> None:
+def test_a_run_of_another_host_is_not_controlled_from_here(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     folder = RunFolder("tmp/results", "a")
     folder.lock.acquire()

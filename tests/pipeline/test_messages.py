@@ -1,4 +1,4 @@
-"""Other actors watch and steer a run by messages (M30)."""
+"""Other actors watch and control a run by messages (M30)."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_cancel_message_stops_the_run_and_its_reason_is_kept(bench: Bench) -> 
 
 
 def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:
-    """M30: an actor that steers by what it hears: here, one that stops a run that has used up its budget."""
+    """M30: an actor that acts on what it hears: here, one that stops a run that has used up its budget."""
     bench.give(numbered(20_000))
     spent = 0.0
 
@@ -231,7 +231,7 @@ def test_a_subscriber_may_cancel_the_run_it_watches(bench: Bench) -> None:
     ],
 )
 def test_what_cannot_be_an_order_is_refused_where_it_is_made(order: Callable[[], object]) -> None:
-    """M30: no slip of whoever steers ends a run of hours."""
+    """M30: no slip of whoever sends messages ends a run of hours."""
     with pytest.raises(ConfigError, match="must be"):
         order()
 

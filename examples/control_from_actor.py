@@ -2,7 +2,7 @@
 
 Later, somebody grants more, and the actor sends a Resume: the run goes on where it stopped, and pays for no row twice.
 
-Run it with ``python steer_from_actor.py [DIRECTORY]``; without a directory it works in a temporary one.
+Run it with ``python control_from_actor.py [DIRECTORY]``; without a directory it works in a temporary one.
 """
 
 import contextlib

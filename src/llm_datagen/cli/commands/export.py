@@ -1,0 +1,118 @@
+"""The command that makes files of other formats of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from llm_datagen.cli.exit_codes import FAILED, exit_codes
+from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
+from llm_datagen.cli.output import write, write_json
+from llm_datagen.cli.run_view import open_run
+from llm_datagen.cli.target import default_results
+from llm_datagen.errors import ConfigError
+from llm_datagen.runs.export_run import export as export_run
+from llm_datagen.runs.exports import why_failed
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    pipeline_id: IdArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="out.parquet, out-{shard:05}.jsonl.zst, {column}/out.csv, chatml:PATH, hf-folder:DIR, or hf://org/name.",
+            show_default=False,
+        ),
+    ],
+    rows_per_shard: Annotated[
+        int | None, typer.Option(metavar="N", help="Rows in a shard, for {shard}.", show_default=False)
+    ] = None,
+    keep_ids: Annotated[bool, typer.Option("--keep-ids/--no-keep-ids", help="Keep the ids of rows, as `_i`.")] = True,
+    id_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of the ids, in place of `_i`.", show_default=False)
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(metavar="YAML", help="The columns: '{text: string, score: float64}'.", show_default=False),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Another option, such as mixed=json; may be given again.", show_default=False
+        ),
+    ] = None,
+    card: Annotated[bool, typer.Option("--card", help="Put a README.md about the rows beside the files.")] = False,
+    license: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The licence, for the card.", show_default=False)
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let all see a data set that is made on the hub.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove what another export has made there.")] = False,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Make files of another format of a completed run: Parquet, CSV, JSON lines, chat messages, Hugging Face.
+
+    When it is interrupted, give the same command again: it goes on. Exits with 1 if rows do not fit.
+    """
+    with exit_codes(full_traceback=traceback):
+        options: dict[str, Any] = dict(_parsed(text) for text in option or [])
+        options |= {} if keep_ids else {"keep_ids": False}
+        given = {"rows_per_shard": rows_per_shard, "id_column": id_column, "schema": _schema(schema)}
+        options |= {name: value for name, value in given.items() if value is not None}
+        results = (results_dir or Path(default_results())).absolute()
+        target = _from_here(to)
+        open_run(results, pipeline_id)
+        made = export_run(
+            pipeline_id,
+            target,
+            results_dir=results,
+            card=card,
+            license=license,
+            overwrite=overwrite,
+            public=public,
+            **options,
+        )
+        if as_json:
+            shown = {"rows": made.rows, "failed": made.failed, "was_there": made.was_there, "errors": made.errors_path}
+            write_json({"pipeline_id": pipeline_id, "to": to, **shown, "parts": made.parts, "columns": made.columns})
+        else:
+            files = "1 file" if len(made.parts) == 1 else f"{len(made.parts)} files"
+            write(f"{to}: {made.rows} rows in {files}{', which were there already' if made.was_there else ''}")
+            if made.failed:
+                write(why_failed(made))
+        raise typer.Exit(FAILED if made.failed else 0)
+
+
+def _from_here(to: str) -> str:
+    """Return a target whose path does not depend on the directory."""
+    if to.startswith("hf://"):
+        return to
+    from llm_datagen.streams.outputs import Target
+
+    target = Target.of(to).absolute()
+    return f"{target.kind}:{target.path}"
+
+
+def _schema(text: str | None) -> Any:
+    if text is None:
+        return None
+    value = yaml.safe_load(text)
+    if not isinstance(value, dict):
+        raise ConfigError(f"--schema must be such as '{{text: string, score: float64}}', not {text!r}")
+    return value
+
+
+def _parsed(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--option must be KEY=VALUE, not {text!r}")
+    return key, yaml.safe_load(value)

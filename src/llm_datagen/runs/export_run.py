@@ -1,0 +1,74 @@
+"""An export of a run that has ended: any number of formats, at any time after it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.runs.card import card_of
+from llm_datagen.runs.exports import rows_stream
+from llm_datagen.runs.hub import HubTarget, push
+from llm_datagen.runs.status import Status
+from llm_datagen.runs.store import RunFolder
+from llm_datagen.streams import FileStream
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
+
+
+def export(
+    pipeline_id: str,
+    to: str | os.PathLike[str],
+    *,
+    results_dir: str | os.PathLike[str] = "tmp/results",
+    card: bool = False,
+    license: str | None = None,
+    overwrite: bool = False,
+    public: bool = False,
+    **options: Any,
+) -> Exported:
+    """Make files of another format of the results of a run; when cut short, call it again.
+
+    Args:
+        pipeline_id: the run, which is completed.
+        to: where to, and in which format: ``out.parquet``, ``out-{shard:05}.jsonl.zst``, ``parquet:PATH``,
+            ``csv:PATH``, ``chatml:PATH``, ``hf-folder:DIR``; or ``hf://org/name``, a data set of the Hugging Face hub.
+        results_dir: the folder of the runs.
+        card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
+        license: the licence, for the card.
+        overwrite: whether what another export has made there is removed first.
+        public: whether a data set that is made on the hub can be seen by all.
+        options: those of `ExportOptions`: ``rows_per_shard``, ``keep_ids``, ``id_column``, ``schema``, ….
+
+    Returns:
+        What was made. Rows that do not fit are counted: `failed`.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        ConfigError: on a wrong option, or when the run is not completed.
+        StreamExistsError: when the target is there already, and was made from something else.
+        DiskError: when the disk refuses.
+        HubError: when the hub does.
+    """
+    folder = RunFolder(Path(results_dir), pipeline_id)
+    run_state = folder.load()
+    if run_state["status"] != Status.COMPLETED:
+        raise ConfigError(
+            f"run {pipeline_id!r} is {run_state['status']}, and only completed runs are exported; resume it first"
+        )
+    _, stream = rows_stream(run_state)
+    hub = HubTarget.of(to)
+    if hub is not None and "rows_per_shard" not in options and "bytes_per_shard" not in options:
+        options["bytes_per_shard"] = hub.shard_bytes
+    target = Target.of(to) if hub is None else hub.files_in(folder)
+    made = export_rows(
+        stream, target, ExportOptions.of(options), owner=pipeline_id, overwrite=overwrite or hub is not None
+    )
+    if hub is not None:
+        push(hub, made, card_of(run_state, made, license=license, title=hub.name), public=public)
+    elif card:
+        path = Path(made.target.root) / "README.md"
+        if not path.exists():
+            text = card_of(run_state, made, license=license, title=Path(made.target.base).stem)
+            FileStream.storage.replace(str(path), text.encode(), sync=True)
+    return made

@@ -1,0 +1,205 @@
+"""The exports of a run: files of other formats that it makes of its last stream, once that is sealed.
+
+The last stream stays the truth: a run is completed when it is sealed, and its exports are there. A run that was killed
+in between makes them when it is resumed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from llm_datagen.config import DataConfig
+from llm_datagen.errors import ConfigError, StreamError, StreamExistsError
+from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.streams import FileStream, Stream, StreamFactory
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_fit, check_parts, export_rows
+from llm_datagen.streams.storage.local import LocalStorage
+
+KEY = "exports"
+"""Where the exports stand in a run state."""
+
+TO = "to"
+"""Where the target stands in an export that is given with options."""
+
+_SHARD = re.compile(r"\{shard(:0?\d+d?)?\}")
+_KINDS = ("parquet:", "hf-folder:", "chatml:")
+
+
+def is_export(uri: Any) -> bool:
+    """Return whether an output is made at the end, and is no stream that rows are appended to."""
+    text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else ""
+    return text.startswith(_KINDS) or text.lower().endswith(".parquet") or _SHARD.search(text) is not None
+
+
+def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an export as a run state has it: its target, absolute, and its options.
+
+    Args:
+        given: the target, or ``{"to": target, option: value}``.
+        defaults: the options that it does not say, as far as they are about such a target.
+
+    Raises:
+        ConfigError: when the target or an option is none.
+    """
+    said = dict(given) if isinstance(given, Mapping) else {TO: given}
+    if TO not in said:
+        raise ConfigError(f'an export needs a target, such as {{"to": "out.parquet"}}, not {given!r}')
+    target = Target.of(said.pop(TO)).absolute()
+    of_others = set() if target.is_sharded else {"rows_per_shard", "bytes_per_shard"}
+    of_others |= set() if target.kind in {"parquet", "hf-folder", "csv"} else {"schema"}
+    options = {**{name: value for name, value in defaults.items() if name not in of_others}, **said}
+    if isinstance(options.get("schema"), Mapping):
+        options["schema"] = dict(options["schema"])
+    elif options.get("schema") is not None:
+        raise ConfigError("the schema of an export of a pipeline is {column: type name}")
+    check_fit(target, ExportOptions.of(options))
+    return {"kind": target.kind, "path": target.path, "options": options}
+
+
+def rows_stream(run_state: Mapping[str, Any]) -> tuple[dict[str, Any], Stream]:
+    """Return the last node whose stream has rows with ids, and that stream."""
+    entry = next(entry for entry in reversed(run_state["nodes"]) if not is_id_stripper(entry))
+    data = entry.get("data_config")
+    stream = StreamFactory.create(entry["output_uri"])
+    return entry, stream if data is None else stream.with_data(DataConfig.of(data))
+
+
+def check_exports(run_state: Mapping[str, Any], paths: Iterable[str], *, overwrite: bool) -> None:
+    """Check that a new run may make its exports where they are to be. Nothing is touched.
+
+    Args:
+        run_state: that of the new run.
+        paths: the files that it reads and writes.
+        overwrite: whether what a run of the same id has made there may be removed.
+
+    Raises:
+        ConfigError: when two of them are one file.
+        StreamExistsError: when something is there already.
+    """
+    known = {os.path.realpath(path): path for path in paths}
+    for target in _targets(run_state):
+        for path in {target.path, target.base, target.manifest_path}:
+            other = known.get(os.path.realpath(path))
+            if other is not None:
+                raise ConfigError(
+                    f"{target.path} would be an export, and {other} a stream or an export of the same run"
+                )
+        known |= {os.path.realpath(path): path for path in {target.path, target.base, target.manifest_path}}
+        work = _work(target)
+        made = work.manifest() or work.plan()
+        if made is not None and overwrite and made.get("owner") == run_state["pipeline_id"]:
+            continue
+        if made is not None:
+            raise StreamExistsError(
+                f"{target.path} was made by {_maker(made)} already; choose another path, remove it, or start that run "
+                "afresh"
+            )
+        work.refuse_taken(whose="no export made it")
+
+
+def remove_exports(run_state: Mapping[str, Any] | None) -> None:
+    """Remove the exports that the run of a run state has made, and nothing that another one has."""
+    for target in _targets(run_state or {}):
+        work = _work(target)
+        made = work.manifest() or work.plan()
+        if made is not None and made.get("owner") == (run_state or {})["pipeline_id"]:
+            work.remove_outputs()
+
+
+def are_made(run_state: Mapping[str, Any]) -> bool:
+    """Return whether every export of a run is there, made of its last stream as it is now."""
+    if not run_state.get(KEY):
+        return True
+    _, stream = rows_stream(run_state)
+    if not stream.is_sealed():
+        return False
+    seal = stream.read_seal()
+    for target in _targets(run_state):
+        made = _work(target).manifest()
+        if made is None or (seal is not None and made["source"].get("sealed_at") != seal.sealed_at):
+            return False
+        if target.success_path is not None and not os.path.exists(target.success_path):  # noqa: PTH110
+            return False
+    return True
+
+
+def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list[str]:
+    """Make the exports of a run whose streams are sealed, and note them in its run state.
+
+    Args:
+        run_state: the run state.
+        stopped: asked between rows; when it returns True, what was begun is gone on with later.
+
+    Returns:
+        What is to be told: of rows that do not fit.
+
+    Raises:
+        StreamError: when one cannot be made.
+        StopRun: when it was stopped.
+    """
+    notes = []
+    for entry, target in zip(run_state.get(KEY, ()), _targets(run_state), strict=True):
+        _, stream = rows_stream(run_state)
+        work = _work(target)
+        made = work.manifest() or work.plan()
+        is_own = made is not None and made.get("owner") == run_state["pipeline_id"]
+        done = export_rows(
+            stream,
+            target,
+            ExportOptions.of(entry["options"]),
+            owner=run_state["pipeline_id"],
+            overwrite=is_own,
+            stopped=stopped,
+        )
+        entry.update(rows=done.rows, failed=done.failed, parts=len(done.parts))
+        if done.failed:
+            notes.append(why_failed(done))
+    return notes
+
+
+def why_failed(made: Exported) -> str:
+    """Return what is said of rows that do not fit into an export."""
+    rows = "1 row does" if made.failed == 1 else f"{made.failed} rows do"
+    return f"{made.target.path}: {rows} not fit; {made.errors_path} names column and reason"
+
+
+def verify_exports(run_state: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the exports of a run that is completed: nothing, if each is whole."""
+    findings = []
+    for target in _targets(run_state):
+        work = _work(target)
+        try:
+            manifest = work.manifest()
+        except StreamError as error:
+            findings.append(str(error))
+            continue
+        if manifest is None:
+            if run_state["status"] == "completed":
+                findings.append(f"{target.manifest_path} is gone; resume the run, which exports again")
+        else:
+            findings += check_parts(target, manifest, work.storage)
+    return findings
+
+
+def exports_in(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the exports that the settings of a line say: the output, if it is one, and those of `also`."""
+    named: Sequence[Any] = settings.get("also") or ()
+    ids = {"keep_ids": settings["keep_ids"], "id_column": settings["id_column"]}
+    defaults = {**ids, **(settings.get("export_options") or {})}
+    output = settings["output_uri"]
+    return [export_of(given, defaults) for given in ([output] if is_export(output) else []) + list(named)]
+
+
+def _targets(run_state: Mapping[str, Any]) -> list[Target]:
+    return [Target(entry["kind"], entry["path"]) for entry in run_state.get(KEY, ())]
+
+
+def _work(target: Target) -> Work:
+    return Work(target, cast(LocalStorage, FileStream.storage))
+
+
+def _maker(made: Mapping[str, Any]) -> str:
+    return f"the run {made['owner']!r}" if made.get("owner") else "an export"

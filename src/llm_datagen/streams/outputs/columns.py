@@ -1,0 +1,67 @@
+"""The columns of an export: given, or found in the rows of the stream."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+from llm_datagen.streams.outputs.arrow import types_in
+from llm_datagen.streams.outputs.column_types import settled, wider_fields
+from llm_datagen.streams.outputs.options import ExportOptions
+from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
+from llm_datagen.streams.outputs.target import Target
+
+TABLES = {"parquet", "hf-folder"}
+"""The formats whose columns have types."""
+
+BATCH_ROWS = 4096
+"""How many rows are checked and written together."""
+
+
+def columns_of(source: SourceRows, target: Target, options: ExportOptions, given: Any) -> dict[str, Any]:
+    """Return the columns, and those with few different values; one pass, unless they are given, or none are needed."""
+    ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
+    if target.kind not in {*TABLES, "csv"}:
+        return {"columns": None, "dictionaries": []}
+    if given is not None:
+        return {"columns": {**ids, **given}, "dictionaries": []}
+    columns: dict[str, Any] = {}
+    first: list[dict[str, Any]] = []
+    with contextlib.closing(_batches(source, options.schema_rows)) as batches:
+        for number, rows in enumerate(batches):
+            items = [source.item(row)[1] for row in rows]
+            first = first if number else items
+            if target.kind == "csv":
+                for item in items:
+                    columns = (
+                        columns
+                        if item.keys() <= columns.keys()
+                        else wider_fields(columns, dict.fromkeys(item, "null"), "fail")
+                    )
+            else:
+                columns = types_in(items, columns, options.mixed)
+    columns = {name: settled(type, options.long_ints) for name, type in columns.items() if name != options.ids}
+    return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
+
+
+def _batches(source: SourceRows, most: int | None) -> Generator[list[SourceRow], None, None]:
+    rows: list[SourceRow] = []
+    with contextlib.closing(source.read(end=most)) as found:
+        for row in found:
+            rows.append(row)
+            if len(rows) == BATCH_ROWS:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
+
+
+def _repeated(rows: list[dict[str, Any]], columns: dict[str, Any]) -> list[str]:
+    """Return the columns of text that have few different values: only there is a dictionary worth its time."""
+    found = []
+    for name, type in columns.items():
+        values = [value for row in rows if isinstance(value := row.get(name), str)] if type == "string" else []
+        if len(values) >= 100 and len(set(values)) * 10 <= len(values):
+            found.append(name)
+    return found

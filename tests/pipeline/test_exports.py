@@ -1,0 +1,137 @@
+"""Outputs that a run makes of its last stream when that is sealed: before it says that it is completed, and once."""
+
+from __future__ import annotations
+
+import gzip
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import ConfigError, NodeFailedError, PipelineExistsError, StreamExistsError, UnifiedPipeline
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import verify_exports
+from llm_datagen.testing import Fault, inject
+
+from ..kit.support import lines, numbered, write_jsonl
+
+
+def double(row: Any) -> Any:
+    return {**row, "twice": 2 * row["n"], "odd": "x" if row["n"] == 7 else row["n"]}
+
+
+def pipeline(folder: Path, output: str, **settings: Any) -> UnifiedPipeline:
+    write_jsonl(folder / "in.jsonl", numbered(20))
+    return UnifiedPipeline(
+        [double],
+        str(folder / "in.jsonl"),
+        output,
+        base_path=folder / "between",
+        results_dir=folder / "results",
+        log_file=None,
+        **settings,
+    )
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    return list(pq.read_table(BytesIO(path.read_bytes())).to_pylist())
+
+
+def test_an_output_in_parquet_is_made_of_a_stream_below_base_path(tmp_path: Path) -> None:
+    run = pipeline(tmp_path, str(tmp_path / "out.parquet"), keep_ids=False).create("job")
+    report = run.run(progress=False)
+
+    rows = rows_of(tmp_path / "out.parquet")
+    assert [(row["n"], row["twice"]) for row in rows] == [(n, 2 * n) for n in range(20) if n != 7]
+    assert report.status == "completed"
+    state = RunFolder(tmp_path / "results", "job").load()
+    assert [(export["rows"], export["failed"], export["parts"]) for export in state["exports"]] == [(19, 1, 1)]
+    assert len(lines(tmp_path / "between" / "job" / "output.jsonl")) == 20
+    assert [line["column"] for line in lines(tmp_path / "out.parquet.errors.jsonl")] == ["odd"]
+    assert verify_exports(state) == []
+
+
+def test_further_outputs_are_made_beside_a_usual_one(tmp_path: Path) -> None:
+    csv = {"to": f"{tmp_path}/out.csv.gz", "keep_ids": False}
+    also = [f"parquet:{tmp_path}/p/out-{{shard}}.parquet", csv]
+    with pytest.raises(ConfigError, match=r"write out-\{shard:05\}.csv.gz"):
+        pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=[{**csv, "rows_per_shard": 8}])
+
+    run = pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=also, export_options={"rows_per_shard": 8})
+    run.create("job").run(progress=False)
+    assert [len(rows_of(path)) for path in sorted((tmp_path / "p").glob("*.parquet"))] == [8 - 1, 8, 4]
+    assert len(lines(tmp_path / "out.jsonl")) == 20
+    assert gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).startswith(b"n,twice,odd\n0,0,0\n")
+
+
+def test_a_run_that_was_cut_short_in_an_export_makes_it_when_it_is_resumed(tmp_path: Path) -> None:
+    target = tmp_path / "p" / "out-{shard}.jsonl"
+    run = pipeline(tmp_path, str(target), export_options={"rows_per_shard": 8}).create("job")
+    fault = Fault(operation="rename", path="*/out-1.jsonl", action="raise", error="ENOSPC")
+    with inject(fault), pytest.raises(NodeFailedError, match="make room, then resume"):
+        run.run(progress=False)
+    assert RunFolder(tmp_path / "results", "job").load()["status"] == "failed"
+    assert sorted(path.name for path in (tmp_path / "p").iterdir() if path.is_file()) == ["out-0.jsonl"]
+
+    report = run.resume("job").run(progress=False)
+    assert report.status == "completed"
+    made = {path.name: path.stat().st_mtime_ns for path in sorted((tmp_path / "p").iterdir())}
+    assert list(made) == ["_SUCCESS", "out-0.jsonl", "out-1.jsonl", "out-2.jsonl", "out.jsonl.manifest"]
+    assert run.resume("job").run(progress=False).status == "completed"
+    assert {path.name: path.stat().st_mtime_ns for path in sorted((tmp_path / "p").iterdir())} == made
+
+
+def test_what_is_in_the_place_of_an_export_is_refused_and_what_the_run_made_is_overwritten(tmp_path: Path) -> None:
+    output = tmp_path / "out.parquet"
+    output.write_text("mine")
+    with pytest.raises(StreamExistsError, match="no export made it"):
+        pipeline(tmp_path, str(output)).create("job")
+    with pytest.raises(StreamExistsError, match="no export made it"):
+        pipeline(tmp_path, str(output)).create("job", if_exists="overwrite")
+    assert output.read_text() == "mine"
+    output.unlink()
+
+    pipeline(tmp_path, str(output)).create("job").run(progress=False)
+    with pytest.raises(StreamExistsError, match="was made by the run 'job' already"):
+        pipeline(tmp_path, str(output)).create("other")
+    with pytest.raises(PipelineExistsError):
+        pipeline(tmp_path, str(output)).create("job")
+    pipeline(tmp_path, str(output), keep_ids=False).create("job", if_exists="overwrite").run(progress=False)
+    assert "_i" not in rows_of(output)[0]
+
+
+def test_an_export_that_is_a_stream_of_the_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a stream or an export of the same run"):
+        pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=[str(tmp_path / "out.jsonl")]).create("job")
+    with pytest.raises(ConfigError, match="known are parquet"):
+        pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=["xlsx://out"])
+    with pytest.raises(ConfigError, match="'rows' is no option"):
+        pipeline(tmp_path, str(tmp_path / "out.jsonl"), export_options={"rows": 5})
+
+
+def test_a_part_that_is_gone_is_found_by_verify(tmp_path: Path) -> None:
+    pipeline(tmp_path, str(tmp_path / "out.parquet")).create("job").run(progress=False)
+    (tmp_path / "out.parquet").unlink()
+
+    assert verify_exports(RunFolder(tmp_path / "results", "job").load()) == [f"{tmp_path}/out.parquet is gone"]
+
+
+def triple(row: Any) -> Any:
+    return {**row, "thrice": 3 * row["n"]}
+
+
+def test_a_step_that_is_added_on_a_resume_changes_what_is_exported(tmp_path: Path) -> None:
+    output = f"hf-folder:{tmp_path}/set"
+    pipeline(tmp_path, output, keep_ids=False).create("job").run(progress=False)
+    longer = pipeline(tmp_path, output, keep_ids=False)
+    longer = UnifiedPipeline(**{**longer.given, "operators": [double, triple]})
+    longer.resume("job", on_change="rerun").run(progress=False)
+
+    import pyarrow as pa
+
+    table = pa.ipc.open_stream((tmp_path / "set" / "data-00000.arrow").read_bytes()).read_all()
+    assert table.column_names == ["n", "twice", "odd", "thrice"]
+    assert [node.node_id for node in longer.nodes] == ["node_0", "node_1"]

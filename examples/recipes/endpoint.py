@@ -29,7 +29,7 @@ MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
 
 @contextlib.contextmanager
 def endpoint() -> Iterator[None]:
-    """See to it that there is an endpoint in the environment, as long as the block lasts."""
+    """Make sure that there is an endpoint in the environment, as long as the block lasts."""
     with contextlib.ExitStack() as stack:
         if "--local" in sys.argv:
             from llm_datagen.cli.demo.server import local_server

@@ -69,6 +69,8 @@ def test_dead_letters_are_shown_by_node_and_kind_the_most_frequent_first(shell: 
     assert command("errors", "a", "--node", "node_0").stdout == "run a: no dead letters\n"
     unknown = command("errors", "a", "--node", "nod_1", code=2).stderr
     assert command("errors", "a", "--node", "picky").stdout == command("errors", "a", "--node", "1").stdout
+    for name in ("errors", "logs", "reconfigure"):
+        assert "its operator's name" in " ".join(command(name, "--help").stdout.replace("│", "").split())
     assert "--node nod_1: the run has no such node; did you mean 'node_1'?" in unknown
     assert "(runs there: a); check the id and --results-dir\n" in command("errors", "z", code=2).stderr
 

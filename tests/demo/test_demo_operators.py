@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,8 @@ def test_there_are_fifty_definitions_and_their_licence_comes_along() -> None:
         assert 40 <= len(row["definition"]) <= 200
     notice = files("llm_datagen.cli.demo").joinpath("data", "WORDNET-LICENSE.txt").read_text(encoding="utf-8")
     assert "WordNet 3.1 Copyright 2011 by Princeton University" in notice
+    assert "tests/demo/select_definitions.py" in notice
+    assert Path(__file__).with_name("select_definitions.py").exists()
     assert "Permission to use, copy, modify and distribute" in notice
 
 

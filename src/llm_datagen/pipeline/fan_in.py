@@ -1,6 +1,6 @@
 """Merging: a node with several inputs.
 
-What `routing` is to outputs, turned around. In front of the node, a small node reads all of its inputs as one stream
+What `fan_out` is to outputs, turned around. In front of the node, a small node reads all of its inputs as one stream
 (`streams.merged`), and copies their rows, as they come, to one durable stream, which the node reads. So the node has
 one source, in one order that no crash changes, and what holds for each node (S1, S2, R2) holds for both.
 """

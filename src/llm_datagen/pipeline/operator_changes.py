@@ -214,7 +214,7 @@ class Reset:
     again: frozenset[str]
 
     def mark(self) -> dict[str, Any]:
-        """Return it as plain data, for the run state: `resets.finish` does what it says, also after a crash."""
+        """Return it as plain data, for the run state: `rerun.finish` does what it says, also after a crash."""
         moves = [[old.uri, new.uri] for _, old, new in self.moves]
         return {"delete": [stream.uri for stream in self.delete], "move": moves}
 

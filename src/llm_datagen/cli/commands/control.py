@@ -78,7 +78,9 @@ def reconfigure(
     node: Annotated[
         str | None,
         typer.Option(
-            metavar="NODE", help="The node: its id, or its number. Not needed if there is only one.", show_default=False
+            metavar="NODE",
+            help="The node: its id, its number, or its operator's name. Not needed if there is only one.",
+            show_default=False,
         ),
     ] = None,
     parallel_size: Annotated[

@@ -66,7 +66,10 @@ def status(
 def errors(
     pipeline_id: IdArgument,
     node: Annotated[
-        str | None, typer.Option(metavar="NODE", help="Only this node: its id, or its number.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NODE", help="Only this node: its id, its number, or its operator's name.", show_default=False
+        ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object per line.")] = False,
     as_json: JsonOption = False,
@@ -131,7 +134,10 @@ def logs(
         ),
     ] = None,
     node: Annotated[
-        str | None, typer.Option(metavar="NODE", help="Only this node: its id, or its number.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NODE", help="Only this node: its id, its number, or its operator's name.", show_default=False
+        ),
     ] = None,
     since: Annotated[
         str | None,

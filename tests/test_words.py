@@ -14,7 +14,6 @@ ROOT = next(parent for parent in Path(__file__).parents if (parent / "pyproject.
 RETIRED = {
     r"kin": "coverage, ids",
     "letters": "dead letters",
-    r"spool\w*": "spill",
     r"ledgers?": "account (of rows), spend (of money)",
     r"lineage": "trace",
     r"audit(ed|s)?": "verify",

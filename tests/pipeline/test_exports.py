@@ -135,3 +135,11 @@ def test_a_step_that_is_added_on_a_resume_changes_what_is_exported(tmp_path: Pat
     table = pa.ipc.open_stream((tmp_path / "set" / "data-00000.arrow").read_bytes()).read_all()
     assert table.column_names == ["n", "twice", "odd", "thrice"]
     assert [node.node_id for node in longer.nodes] == ["node_0", "node_1"]
+
+
+def test_a_node_writes_no_export(tmp_path: Path) -> None:
+    made = pipeline(tmp_path, str(tmp_path / "out.jsonl"))
+    with pytest.raises(
+        ConfigError, match=r"node_0: '.*x\.parquet' is made from a finished stream.*give it to the pipeline"
+    ):
+        made.create("a", node_configs=[{"output_uri": f"{tmp_path}/x.parquet"}])

@@ -140,6 +140,12 @@ def _input_ids(wanted: InputIds, uri: str) -> InputIds:
 
 def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: str) -> list[str]:
     """Return the URIs of all streams in order: the input, those between, the output."""
+    for number, config in enumerate(configs):
+        if is_export(config.output_uri):
+            raise ConfigError(
+                f"node_{number}: {config.output_uri!r} is made from a finished stream, so a node does not write it; "
+                "give it to the pipeline, as output_uri= or in also=[…]"
+            )
     given = configs[0].input_uri or settings["input_uri"]
     uris = [copy_uri(settings, given, pipeline_id) or _given("input_uri", given)]
     for number in range(len(configs) - 1):

@@ -59,7 +59,7 @@ def why_no_lines(head: bytes, name: str, *, is_all: bool, is_json: bool) -> str 
     if not begin.startswith(b"{"):
         return None
     is_one_line = not newline or not rest.strip()
-    if (is_json and is_one_line and is_all) or (not newline and not is_all):
+    if (is_one_line and is_all) or (not newline and not is_all):
         is_row = not (is_json and (found := _WRAPPED.match(begin)) and found[1].decode(errors="replace") in _WRAPPERS)
     else:
         is_row = not _is_cut(first)

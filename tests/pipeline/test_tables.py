@@ -8,6 +8,7 @@ import datetime as dt
 import importlib
 import json
 import math
+import random
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -112,6 +113,17 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "map of numbers": (lambda: pa.map_(pa.int32(), pa.string()), [(1, "a"), (1, "b")], [[1, "a"], [1, "b"]]),
     "dictionary": (lambda: pa.dictionary(pa.int8(), pa.string()), "a", "a"),
 }
+
+
+@kinds
+def test_long_rows_are_made_few_at_a_time(tmp_path: Path, kind: str) -> None:
+    images = [random.Random(n).randbytes(1_000_000) for n in range(40)]
+    table = pa.table({"n": list(range(40)), "image": images})
+    stream: Any = StreamFactory.create(str(write(tmp_path / f"a.{KINDS[kind]}", table, kind, rows=40)))
+    opened = stream.open_table()
+    sizes = [len(batch) for batch in opened.batches(0)]
+    opened.close()
+    assert (sum(sizes), max(sizes)) == (40, 4)
 
 
 @kinds

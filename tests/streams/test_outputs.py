@@ -421,8 +421,8 @@ def test_other_programs_read_the_same_rows_and_types(tmp_path: Path) -> None:
 
     assert pl.read_parquet(path).to_dicts() == ROWS
     cells = [tuple(row.values()) for row in ROWS]
-    assert duckdb.sql(f"select * from '{path}'").fetchall() == cells
-    assert duckdb.sql(f"select n, text from '{tmp_path}/z/*.jsonl.gz' order by n").fetchall() == [
+    assert duckdb.connect().execute(f"select * from '{path}'").fetchall() == cells
+    assert duckdb.connect().execute(f"select n, text from '{tmp_path}/z/*.jsonl.gz' order by n").fetchall() == [
         (row["n"], row["text"]) for row in ROWS
     ]
     frame = pd.read_parquet(path)

@@ -39,29 +39,29 @@ def stored_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapp
         NotPlainError: when one of them is a secret, too long, or neither plain data nor something that a module holds.
     """
     _refuse_secret_arguments(made, args, kwargs)
-    kept = {
+    stored = {
         "args": [_plain(value, f"argument {number + 1}") for number, value in enumerate(args)],
         "with": {name: _plain(value, name) for name, value in kwargs.items()},
     }
     try:
-        data = dumps(kept)
-        if len(data) <= MOST_BYTES and loads_exactly(data) != kept:  # nan, inf
+        data = dumps(stored)
+        if len(data) <= MOST_BYTES and loads_exactly(data) != stored:  # nan, inf
             raise NotPlainError("its arguments hold a number that JSON cannot express")
     except (TypeError, ValueError) as error:  # such as an integer that is too long
         raise NotPlainError(f"its arguments cannot be written as JSON ({error})") from None
     if len(data) > MOST_BYTES:
         raise NotPlainError(f"its arguments are {len(data):,} bytes, and at most {MOST_BYTES:,} are kept")
-    return kept
+    return stored
 
 
-def given_arguments(kept: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def given_arguments(stored: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments as they were.
 
     Raises:
         ConfigError: when something that they name cannot be imported.
     """
-    args = [_given(value) for value in kept.get("args", ())]
-    return args, {name: _given(value) for name, value in kept.get("with", {}).items()}
+    args = [_given(value) for value in stored.get("args", ())]
+    return args, {name: _given(value) for name, value in stored.get("with", {}).items()}
 
 
 def _refuse_secret_arguments(made: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -103,10 +103,10 @@ def _plain(value: Any, where: str) -> Any:
     name = name_of(type(value)) if _is_value(value) else None
     if name is not None:
         given = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
-        kept = {_MADE: name, _OF: _plain(given, where)}
+        stored = {_MADE: name, _OF: _plain(given, where)}
         with contextlib.suppress(Exception):  # a constructor is foreign code
             if type(value)(**given) == value:
-                return kept
+                return stored
     raise NotPlainError(f"{where} is {a_kind(type(value))}, which is no plain data")
 
 

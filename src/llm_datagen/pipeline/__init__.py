@@ -1,6 +1,6 @@
 """What users hold: a pipeline, a node, and a run of them.
 
-* `pipeline`, `node_pipeline`, `node`: the public classes; `kept`, `base`: what both kinds of pipelines share
+* `pipeline`, `node_pipeline`, `node`: the public classes; `stored_pipeline`, `base`: what both pipelines share
 * `settings`, `line_settings`, `given_settings`: the table of their settings, and constructors that take it
 * `blueprint`, `node_entries`: what the code says, as a run state, and back to nodes
 * `stored`, `opening`, `node_opening`: a run is created, resumed, and opened

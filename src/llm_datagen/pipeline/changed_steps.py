@@ -51,13 +51,13 @@ def line_of(
         entries: list[Entry] = run_state["nodes"]
         return entries
     pairs = list(zip(names, known, strict=False))
-    kept = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
+    unchanged = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
     said = {key: value for key, value in run_state["config"].items() if key in settings_in(PipelineSettings)}
     said = {"keep_ids": True, "id_column": None, "data_config": OLDER, **said}  # what a run of an older version lacks
     said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=run_state["nodes"][-1]["output_uri"])
     if is_export(run_state["config"].get("output_uri")):  # which leaves the ids out, or renames them
         said.update(keep_ids=True, id_column=None)
-    likes = _likes(old, names, kept)
+    likes = _likes(old, names, unchanged)
     new = [_own_of(config) if like is None else None for config, like in zip(configs, likes, strict=False)]
     entries = run_state_of_line(pipeline_settings({**settings, **said}), new, run_state["pipeline_id"])["nodes"]
     for key in _OF_ROWS:
@@ -68,18 +68,18 @@ def line_of(
     for number, (entry, like) in enumerate(zip(entries, likes, strict=False)):
         if like is not None:
             entry.update({key: like[key] for key in _OWN if key in like})
-        if number < kept and number + 1 < min(len(old), len(names)):
+        if number < unchanged and number + 1 < min(len(old), len(names)):
             entry["output_uri"] = old[number]["output_uri"]
         if number:
             entry["input_uri"] = entries[number - 1]["output_uri"]
     return entries
 
 
-def _likes(old: Sequence[Entry], names: Sequence[str], kept: int) -> list[Entry | None]:
-    """Return for each step the one that it was in the run: by its place before `kept`, by its operator behind it."""
-    likes: list[Entry | None] = list(old[:kept])
-    behind = list(old[kept:])
-    for name in names[kept:]:
+def _likes(old: Sequence[Entry], names: Sequence[str], unchanged: int) -> list[Entry | None]:
+    """Return for each step the one that it was in the run: before `unchanged` by its place, else by its operator."""
+    likes: list[Entry | None] = list(old[:unchanged])
+    behind = list(old[unchanged:])
+    for name in names[unchanged:]:
         like = next((one for one in behind if one["operator"] == name), None)
         likes.append(like)
         if like is not None:

@@ -36,8 +36,8 @@ def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") 
 
 def as_plain(settings: PipelineSettings) -> dict[str, Any]:
     """Return the settings as plain data for a run state, the operators by their names."""
-    kept = {name: value for name, value in settings.items() if name not in _NOT_IN_RUN_STATE}
-    return plain({**kept, "operators": [operator_name(operator) for operator in settings["operators"] or ()]})
+    stored = {name: value for name, value in settings.items() if name not in _NOT_IN_RUN_STATE}
+    return plain({**stored, "operators": [operator_name(operator) for operator in settings["operators"] or ()]})
 
 
 def id_prefix_of(settings: PipelineSettings) -> str:

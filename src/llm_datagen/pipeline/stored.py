@@ -53,7 +53,7 @@ class StoredRun:
     """A run in its folder, ready to begin or to go on.
 
     Attributes:
-        folder: where it is kept.
+        folder: where it lies.
         state: the run state, which the run changes.
         nodes: its nodes.
         notes: what is told when it begins.
@@ -78,7 +78,7 @@ class RunLifecycle:
 
     Attributes:
         blueprint: what the code says of the pipeline.
-        results_dir: where run states are kept.
+        results_dir: where run states lie.
         log_file: the platform log.
     """
 
@@ -200,19 +200,19 @@ class RunLifecycle:
         nodes = nodes_of(self.blueprint, run_state)
         if edit.is_redrawn:
             check_topology(nodes)
-        kept = nodes if reset is None else self._as_they_lie(run_state, reset)
+        remaining = nodes if reset is None else self._as_they_lie(run_state, reset)
         node_files = [node.node_files for node in nodes]
         check_layout(node_files, self.log_file, folder)
         if verify == "full":
-            for node in kept:
+            for node in remaining:
                 node.output.verify()
-        check_nodes(kept, run_state)
+        check_nodes(remaining, run_state)
         if reset is not None:
             check_reset(reset, nodes, folder)
         run_state["files"] = side_files(node_files, self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
-        changed = edited_since(kept, run_state) + added_since(kept)
+        changed = edited_since(remaining, run_state) + added_since(remaining)
         for note in ignored:
             warn(note.text, ResumeWarning)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):

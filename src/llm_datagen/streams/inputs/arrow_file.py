@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamError
-from llm_datagen.streams.inputs.arrow_rows import BATCH_ROWS, RowMaker, arrow, chosen
+from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen
 from llm_datagen.streams.inputs.table import TableStream
 
 _MAGIC = b"ARROW1"
@@ -79,8 +79,9 @@ class ArrowTable:
             if end > start or not self._is_file:
                 batch = self._reader.get_batch(number) if self._is_file else self._reader.read_next_batch()
                 batch = batch.select(self._columns)
-                for at in range(max(start - begin, 0), batch.num_rows, BATCH_ROWS):
-                    yield self._maker.lines(batch.slice(at, BATCH_ROWS))
+                rows = batch_rows(batch.nbytes, batch.num_rows)
+                for at in range(max(start - begin, 0), batch.num_rows, rows):
+                    yield self._maker.lines(batch.slice(at, rows))
             begin = end
 
     def close(self) -> None:

@@ -25,8 +25,13 @@ from llm_datagen.errors import ConfigError, StreamError
 
 Convert = Callable[[Any], Any]
 
-BATCH_ROWS = 1024
-"""Rows that are made at once."""
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 4 << 20
+
+
+def batch_rows(size: int, rows: int) -> int:
+    """Return how many rows to make at once, of some that take `size` bytes: about 4 MiB, and 1,024 rows at most."""
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size)))
 
 
 def arrow(module: str = "pyarrow") -> Any:

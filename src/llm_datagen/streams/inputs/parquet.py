@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamError
-from llm_datagen.streams.inputs.arrow_rows import BATCH_ROWS, RowMaker, arrow, chosen
+from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen
 from llm_datagen.streams.inputs.table import TableStream
 
 _BUFFER_BYTES = 1 << 20
@@ -72,7 +72,9 @@ class ParquetTable:
             group += 1
         skip = start - first
         groups = range(group, metadata.num_row_groups)
-        reading = {"batch_size": BATCH_ROWS, "row_groups": groups, "use_threads": False}
+        sizes = [(metadata.row_group(number).total_byte_size, metadata.row_group(number).num_rows) for number in groups]
+        rows = batch_rows(*max(sizes, default=(0, 0)))
+        reading = {"batch_size": rows, "row_groups": groups, "use_threads": False}
         moments = self._moments(reading)
         for batch in self._file.iter_batches(columns=self._columns, **reading):
             if self._int96:

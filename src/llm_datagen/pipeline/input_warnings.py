@@ -55,7 +55,10 @@ def _is_missing(stream: Stream) -> bool:
 
 def replaced_inputs(old: Mapping[str, Any], run_state: Mapping[str, Any]) -> str | None:
     """Return what to say when a run that has not begun is replaced by one that reads other inputs; else None."""
-    was, now = ([stream.shown for stream, _ in external_inputs(state)] for state in (old, run_state))
+    try:
+        was, now = ([stream.shown for stream, _ in external_inputs(state)] for state in (old, run_state))
+    except DatagenError:  # of the old one, such as a protocol that nobody knows any more
+        return None
     if sorted(was) == sorted(now):
         return None
     return (

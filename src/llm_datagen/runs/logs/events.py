@@ -39,7 +39,7 @@ NO_CONTROL = "[No Control]"
 NOT_USED = "[Not Used]"
 """Something is not used: the code gives a resume other paths or settings than the run state has; a rerun has nothing
 to do again; or the input has a column named as `id_column`, seems to have another separator, or was edited since
-all of it was done.
+all of it was done; or the run replaces one that had not begun, and reads another input.
 
 Fields: `node_id`, `message`.
 """

@@ -101,7 +101,8 @@ def test_rows_are_not_to_be_left_out_where_none_was_done(shell: Shell, command: 
 def test_csv_with_another_separator_is_warned_of(bench: Bench, sign: str, word: str) -> None:
     source = bench.folder / "in.csv"
     source.write_text(f"a{sign}b\n1,5{sign}2\n")
-    with pytest.warns(InputWarning, match=f"in.csv has one column, .*separated by {word}, and CSV is read with commas"):
+    says = f"in.csv has one column, .*separated by {word}, and CSV is read with ','; set data_config separator="
+    with pytest.warns(InputWarning, match=says):
         bench.pipeline([lambda row: row], input_uri=f"csv://{source}").create("a")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import UnifiedPipeline
+from llm_datagen import InputWarning, UnifiedPipeline
 from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError, RowValueError
 
 from ..kit import programs
@@ -274,6 +274,9 @@ def test_rows_may_stand_in_a_yaml_file(bench: Bench, spec: str) -> None:
 
 def test_a_path_of_the_copy_is_no_file_of_the_user(bench: Bench) -> None:
     of_rows(bench, numbered(1)).create("a")
+    missing = bench.pipeline([same], input_uri=f"{bench.folder}/missing.jsonl", output_uri="-")
+    with pytest.warns(InputWarning, match="does not exist"):
+        missing.create("b")
     with pytest.raises(DatagenError):
-        bench.pipeline([same], input_uri=f"{bench.folder}/missing.jsonl", output_uri="-").create("b").run()
+        missing.run()
     assert Path(bench.folder).exists()

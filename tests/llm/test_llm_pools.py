@@ -153,7 +153,8 @@ def test_single_calls_that_are_turned_away_do_not_send_the_others_elsewhere() ->
 
         asyncio.run(ask())
         assert first.faults_met["rate_limit"] >= 5
-        assert first.answered.total() > dear.answered.total()
+        # Were it left alone as long as it says, the first would have answered some 20, up to its first refusal.
+        assert first.answered.total() >= 80
 
 
 def test_a_call_goes_where_the_limits_have_room() -> None:

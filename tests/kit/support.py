@@ -19,7 +19,7 @@ from typing import Any
 import cloudpickle
 import pykka
 
-from llm_datagen import INodeContext, StreamFactory, UnifiedPipeline
+from llm_datagen import INodeContext, StopRun, StreamFactory, UnifiedPipeline
 from llm_datagen.runs import RunFolder
 
 cloudpickle.register_pickle_by_value(sys.modules[__package__.partition(".")[0]])
@@ -78,6 +78,25 @@ def instrument(operator: Any) -> Any:
         with contextlib.suppress(AttributeError, TypeError):  # what cannot be given one does not change
             target.version = "an instrument"
     return operator
+
+
+class Stopping:
+    """Passes rows on; stops the run at the row with a number.
+
+    Args:
+        at: its number, in the column `n`; None: no row stops it.
+    """
+
+    version = "1"  # it may be another one after a stop
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+
+    def process_item(self, item: Any, ctx: Any) -> Any:
+        """Return the row."""
+        if item["n"] == self.at:
+            raise StopRun("enough")
+        return item
 
 
 class Bench:

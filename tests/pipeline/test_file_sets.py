@@ -10,26 +10,11 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import StopRun
 from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 
-from ..kit.support import Bench, lines
-
-
-class Stopping:
-    """Passes rows on; stops the run at a row."""
-
-    version = "1"
-
-    def __init__(self, at: int | None = None) -> None:
-        self.at = at
-
-    def process_item(self, item: Any, ctx: Any) -> Any:
-        if item["n"] == self.at:
-            raise StopRun("enough")
-        return item
+from ..kit.support import Bench, Stopping, lines
 
 
 def fill(folder: Path, count: int = 5, rows: int = 10) -> None:
@@ -181,3 +166,11 @@ def test_a_file_that_was_cut_short_is_replaced_and_the_run_goes_on(bench: Bench)
     assert report.status == "completed"
     assert ids_of(bench) == [(n, n) for n in range(30_000)]
     assert done
+
+
+def test_a_run_that_failed_at_a_row_of_a_compressed_file_leaves_no_file_open(bench: Bench) -> None:
+    path = bench.folder / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"n": 1}\nno row\n'))
+    pipeline = bench.pipeline([Stopping()], input_uri=str(path)).create("a")
+    with pytest.raises(DatagenError, match=r"in\.jsonl\.gz, line 2: this is not a row"):
+        pipeline.run()  # what is left open while the pipeline is there, the fixture of all runs finds

@@ -17,8 +17,7 @@ from llm_datagen import InputWarning, UnifiedPipeline
 from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError, RowValueError
 
 from ..kit import programs
-from ..kit.support import Bench, lines, numbered
-from .test_file_sets import Stopping
+from ..kit.support import Bench, Stopping, lines, numbered
 
 
 def same(item: Any) -> Any:

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_datagen import StopRun, StreamFactory
+from llm_datagen import StreamFactory
 from llm_datagen.errors import DatagenError, StreamChangedError, StreamError
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Coverage, Span
 
-from ..kit.support import Bench, lines
+from ..kit.support import Bench, Stopping, lines
 from ..streams.storages import read_now
 
 pa: Any = None
@@ -50,18 +50,6 @@ def write(path: Path, table: Any, kind: str = "parquet", rows: int = 7) -> Path:
 
 def rows_of(path: Path, query: str = "") -> list[Any]:
     return [row for _, row in read_now(StreamFactory.create(f"{path}{query}"))]
-
-
-class Stopping:
-    version = "1"
-
-    def __init__(self, at: int | None = None) -> None:
-        self.at = at
-
-    def process_item(self, item: Any, ctx: Any) -> Any:
-        if item["n"] == self.at:
-            raise StopRun("enough")
-        return item
 
 
 KINDS = {"parquet": "parquet", "file": "arrow", "stream": "arrow"}

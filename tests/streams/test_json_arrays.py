@@ -18,9 +18,8 @@ from llm_datagen.errors import DatagenError, RowFormatError, StreamChangedError,
 from llm_datagen.streams import cursor as cursor_module
 from llm_datagen.streams.coverage import Coverage, Segment, Span
 
-from ..kit.support import Bench, lines
+from ..kit.support import Bench, Stopping, lines
 from ..pipeline.killing import run_killed_three_times
-from ..pipeline.test_file_sets import Stopping
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),

@@ -15,8 +15,7 @@ from llm_datagen import StreamFactory
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, DatagenError, RowFormatError
 
-from ..kit.support import Bench, lines
-from ..pipeline.test_file_sets import Stopping
+from ..kit.support import Bench, Stopping, lines
 from .test_json_arrays import rows_of
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from llm_datagen.config import checked, plain
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import operator_name
-from llm_datagen.pipeline.settings import PipelineSettings, extension_of
+from llm_datagen.pipeline.setting_checks import extension_of
+from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
 from llm_datagen.streams.ids import TEXT_PREFIX
 

@@ -15,71 +15,24 @@ from llm_datagen.config import (
     SizeOptions,
     WriterOptions,
     check_flag,
-    check_path,
-    check_text,
     choice_of,
     optional,
 )
-from llm_datagen.errors import ConfigError
-from llm_datagen.operators import as_operator
 from llm_datagen.pipeline.export_settings import ExportSettings, output_of
 from llm_datagen.pipeline.memory_rows import check_rows
-from llm_datagen.pipeline.spool import is_standard
+from llm_datagen.pipeline.setting_checks import (
+    check_folder,
+    check_id_column,
+    check_node_configs,
+    check_operators,
+    check_path_text,
+    check_prefix_of_path,
+    check_protocol,
+    check_uri,
+)
 from llm_datagen.runs.hooks import IPipelineHooks, check_hooks
 from llm_datagen.runs.logs.writer import DEFAULT_LOG, LogTarget, check_log
-from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, check_id_prefix
-
-
-def _operators(name: str, value: Any) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise ConfigError(f"{name} must be a list of at least one operator, not {value!r}")
-    return tuple(as_operator(operator) for operator in value)
-
-
-def _uri(name: str, value: Any) -> str:
-    if is_standard(value):
-        return str(value)
-    StreamFactory.source(value)
-    return str(value)
-
-
-def _protocol(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.endswith("://"):
-        raise ConfigError(f"{name} must be such as 'jsonl://', not {value!r}")
-    extension_of(value)
-    return value
-
-
-def _prefix_of_path(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{name} must be text, not {value!r}")
-    return value
-
-
-def _id_column(name: str, value: Any) -> str:
-    if check_text(name, value) in (ID_FIELD, DATA_FIELD):
-        raise ConfigError(f"{name} cannot be {value!r}, which the engine uses itself; choose another")
-    return str(value)
-
-
-def _path_text(name: str, value: Any) -> str:
-    path = os.fspath(value) if hasattr(value, "__fspath__") else value
-    if not isinstance(path, str):
-        raise ConfigError(f"{name} must be the path of a folder, not {value!r}")
-    return path
-
-
-def _folder(name: str, value: Any) -> str:
-    return check_path(name, _path_text(name, value))
-
-
-def _node_configs(name: str, value: Any) -> Sequence[Any]:
-    if value is not None and (isinstance(value, str | Mapping) or not isinstance(value, Sequence)):
-        raise ConfigError(f"{name} must be a list of settings, one entry for each operator, not {value!r}")
-    for config in value or ():
-        NodeConfig.of(config)
-    return value or ()
+from llm_datagen.streams.ids import check_id_prefix
 
 
 class EndOptions(TypedDict, total=False):
@@ -89,14 +42,14 @@ class EndOptions(TypedDict, total=False):
         Sequence[Any] | None,
         Setting(
             None,
-            optional(_operators),
+            optional(check_operators),
             "operators, or functions of one row, in order. This one and the next two are needed for a new run: here, "
             "or in `create()`. A resume takes the paths from the run state. Without operators, it makes those that "
             "the run state names, with the arguments of then; what the program says of them now is not read",
         ),
     ]
     input_uri: Annotated[
-        str | None, Setting(None, optional(_uri), "where the rows come from; `-`: standard input", "URI")
+        str | None, Setting(None, optional(check_uri), "where the rows come from; `-`: standard input", "URI")
     ]
     output_uri: Annotated[
         str | None,
@@ -117,13 +70,13 @@ class BetweenOptions(TypedDict, total=False):
 
     base_path: Annotated[
         str | os.PathLike[str],
-        Setting("tmp", _path_text, "where the streams between the nodes lie", "folder"),
+        Setting("tmp", check_path_text, "where the streams between the nodes lie", "folder"),
     ]
     protocol_prefix: Annotated[
-        str, Setting("", _prefix_of_path, "the folder of these streams below `base_path`", "folder")
+        str, Setting("", check_prefix_of_path, "the folder of these streams below `base_path`", "folder")
     ]
     default_protocol: Annotated[
-        str, Setting("jsonl://", _protocol, "the protocol of the streams between the nodes", "protocol")
+        str, Setting("jsonl://", check_protocol, "the protocol of the streams between the nodes", "protocol")
     ]
 
 
@@ -131,7 +84,7 @@ class ResultsOptions(TypedDict, total=False):
     """Where runs are kept."""
 
     results_dir: Annotated[
-        str | os.PathLike[str], Setting("tmp/results", _folder, "where run states are kept", "folder")
+        str | os.PathLike[str], Setting("tmp/results", check_folder, "where run states are kept", "folder")
     ]
 
 
@@ -207,7 +160,7 @@ class IdOptions(TypedDict, total=False):
         str | None,
         Setting(
             None,
-            optional(_id_column),
+            optional(check_id_column),
             'what `_i` is called in the output, such as `"row_id"`; `None`: `_i`. Rows with `_i` are in '
             "`<output>.rows`, too",
             "column",
@@ -246,7 +199,7 @@ class PipelineOptions(_KeywordOptions, total=False):
         Sequence[NodeConfig | Mapping[str, Any] | None] | None,
         Setting(
             None,
-            _node_configs,
+            check_node_configs,
             "what differs from node to node, in order: a `NodeConfig`, a dict or `None` for each",
         ),
     ]
@@ -310,17 +263,3 @@ class NodeAloneOptions(BatchOptions, WriterOptions, NodeOptions, AloneOptions, H
 
 class NodeAloneSettings(SizeOptions, NodeAloneOptions, total=False):
     """All settings of a `UnifiedNode`."""
-
-
-def extension_of(protocol: str) -> str:
-    """Return the extension of files of a protocol.
-
-    Raises:
-        ConfigError: when it names no format.
-    """
-    stream_class = StreamFactory.stream_class(f"{protocol}x")
-    name = protocol.removesuffix("://")
-    extension = getattr(stream_class, "extension", name)
-    if extension == "file":
-        raise ConfigError("default_protocol must name a format, such as 'jsonl://' or 'csv://', not 'file://'")
-    return str(extension)

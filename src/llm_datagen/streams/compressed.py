@@ -12,7 +12,6 @@ unpacked from its beginning, without decoding rows: that takes seconds for each 
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -62,7 +61,9 @@ class CompressedStream(FileStream):
 
     def open_data(self) -> CompressedReadFile:
         """Open what the file holds."""
-        return CompressedReadFile(self.storage.open_read(self.path), self.path, self._compression(), self._members)
+        return CompressedReadFile(
+            lambda: self.storage.open_read(self.path), self.path, self._compression(), self._members
+        )
 
     def seek_mark(self, offset: int) -> list[int] | None:
         """Return where the last known member before `offset` begins: in what the file holds, and in the file."""
@@ -109,15 +110,17 @@ class CompressedStream(FileStream):
     def line_place(self, offset: int) -> str:
         """Return the path and the line of the row that begins there, for messages.
 
-        The file stays open for the next error: to open it again would be to unpack it again from its beginning.
+        What was unpacked stays for the next error, so that it is not unpacked again from its beginning.
         """
         with self._line_lock:
             number = self._lines.known(offset)
             if number is None:
                 if self._line_file is None:
                     self._line_file = self.open_data()
-                    weakref.finalize(self, self._line_file.close)
-                number = self._lines.number(self._line_file, offset)
+                try:
+                    number = self._lines.number(self._line_file, offset)
+                finally:
+                    self._line_file.close()
         return f"{self.shown}, line {number}"
 
     def check_path(self) -> None:

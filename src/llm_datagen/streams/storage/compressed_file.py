@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from collections.abc import Callable
 
 from llm_datagen.errors import StreamError
 from llm_datagen.streams.storage.base import ReadFile
@@ -42,14 +43,15 @@ class CompressedReadFile:
     members are known: those that were read.
 
     Args:
-        file: the file as it lies on disk; closed with this one.
+        open_raw: opens the file as it lies on disk.
         path: its path, for messages.
         compression: how it is compressed.
         members: what is known of its members; those that are met are added.
     """
 
-    def __init__(self, file: ReadFile, path: str, compression: Compression, members: Members) -> None:
-        self._raw = file
+    def __init__(self, open_raw: Callable[[], ReadFile], path: str, compression: Compression, members: Members) -> None:
+        self._open_raw = open_raw
+        self._raw: ReadFile | None = open_raw()
         self._path = path
         self._compression = compression
         self._members = members
@@ -122,16 +124,23 @@ class CompressedReadFile:
         return self._base + len(self._buffer)
 
     def close(self) -> None:
-        """Close the file."""
-        self._raw.close()
+        """Close the file. May be called more than once; a later read opens it again, and goes on where it was."""
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+
+    def _file(self) -> ReadFile:
+        if self._raw is None:
+            self._raw = self._open_raw()
+        return self._raw
 
     def _raw_size(self) -> int:
-        return self._raw.size() if self._raw_limit is None else self._raw_limit
+        return self._file().size() if self._raw_limit is None else self._raw_limit
 
     def _unpack(self) -> bool:
         """Add a piece to the buffer, which may be empty; return whether there was any."""
         if not self._given and (self._member is None or self._member.needs_input):
-            self._given = self._raw.read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
+            self._given = self._file().read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
             self._raw_at += len(self._given)
             if not self._given:
                 return self._unpack_rest()
@@ -165,7 +174,7 @@ class CompressedReadFile:
         if not self._given:
             return False
         if len(self._given) < len(magic):
-            more = self._raw.read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
+            more = self._file().read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
             self._raw_at += len(more)
             self._given += more
         at = self.raw_offset

@@ -24,6 +24,9 @@ KEY = "exports"
 TO = "to"
 """Where the target stands in an export that is given with options."""
 
+_MADE = ("rows", "failed", "parts")
+"""What a run state says of an export once it is there."""
+
 _SHARD = re.compile(r"\{shard(:0?\d+d?)?\}")
 _KINDS = ("parquet:", "hf-folder:", "chatml:")
 
@@ -126,6 +129,13 @@ def are_made(run_state: Mapping[str, Any]) -> bool:
     return True
 
 
+def forget_made(run_state: dict[str, Any]) -> None:
+    """Note in a run state that its exports are to be made, or made again."""
+    for entry in run_state.get(KEY, ()):
+        for name in _MADE:
+            entry.pop(name, None)
+
+
 def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list[str]:
     """Make the exports of a run whose streams are sealed, and note them in its run state.
 
@@ -141,6 +151,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
         StopRun: when it was stopped.
     """
     notes = []
+    forget_made(run_state)
     for entry, target in zip(run_state.get(KEY, ()), _targets(run_state), strict=True):
         _, stream = rows_stream(run_state)
         work = _work(target)
@@ -154,7 +165,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
             overwrite=is_own,
             stopped=stopped,
         )
-        entry.update(rows=done.rows, failed=done.failed, parts=len(done.parts))
+        entry.update(zip(_MADE, (done.rows, done.failed, len(done.parts)), strict=True))
         if done.failed:
             notes.append(why_failed(done))
     return notes

@@ -190,9 +190,7 @@ def test_a_run_of_another_host_is_not_controlled_from_here(shell: Shell, command
     folder.lock.acquire()
     owner = folder.lock.owner()
     assert owner is not None
-    folder.write(
-        "owner.json", json.dumps({**json.loads(folder.read("owner.json") or b""), "host": "elsewhere"}).encode()
-    )
+    folder.write("owner.json", json.dumps({**asdict(owner), "host": "elsewhere"}).encode())
     with pytest.raises(ControlError, match="runs on elsewhere"):
         ask(folder, "pause")
     folder.lock.release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -21,6 +20,7 @@ from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.store import run_ids
 
@@ -121,7 +121,7 @@ def read_run(folder: RunFolder) -> RunView:
     return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state)
 
 
-def open_run(results_dir: Path, pipeline_id: str) -> RunView:
+def open_run(results_dir: str, pipeline_id: str) -> RunView:
     """Return a run with its true status, and change to the directory in which it was started, if it is known.
 
     Protocols of the user's own are registered, too.
@@ -131,7 +131,7 @@ def open_run(results_dir: Path, pipeline_id: str) -> RunView:
         RunStateError: when its run state cannot be read.
         ConfigError: when its directory is gone, or a module that may register a protocol.
     """
-    folder = RunFolder(results_dir.absolute(), pipeline_id)
+    folder = RunFolder(absolute(results_dir), pipeline_id)
     run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
@@ -165,7 +165,7 @@ def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, 
     return found
 
 
-def all_runs(results_dir: str | Path) -> list[RunView]:
+def all_runs(results_dir: str) -> list[RunView]:
     """Return all runs in a folder, the one with the latest change at the end."""
     runs = []
     for pipeline_id in run_ids(results_dir):

@@ -96,7 +96,7 @@ class Target:
         return self.pipeline.blueprint()
 
 
-def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
+def describe(results_dir: str, name: str, format: DiagramFormat) -> str:
     """Return a diagram of a pipeline or of a run. Opens no stream.
 
     Args:

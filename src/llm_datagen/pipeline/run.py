@@ -19,7 +19,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
-from llm_datagen.errors import FailureRecord, NodeFailedError
+from llm_datagen.errors import FailureRecord, LeaseLostError, NodeFailedError
 from llm_datagen.errors.advice import advice
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
@@ -30,9 +30,9 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
-from llm_datagen.runs.lock import whoami
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.owner import whoami
 from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
 
@@ -285,7 +285,8 @@ class Run:
     def _settle_run_state(self, folder: RunFolder) -> None:
         if self._run_state["status"] not in ENDED:
             self._run_state["status"] = str(Status.FAILED)  # the supervisor did not live to say so
-            folder.save(self._run_state)
+            with contextlib.suppress(LeaseLostError):  # that is what it died of; the run is another process's
+                folder.save(self._run_state)
 
     def _note_end(self) -> None:
         self._seconds = time.monotonic() - self._started

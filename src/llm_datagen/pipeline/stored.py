@@ -16,6 +16,7 @@ from llm_datagen.errors import (
     ResumeWarning,
     RunStateError,
 )
+from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import edits_unread, ref_of
@@ -39,7 +40,6 @@ from llm_datagen.pipeline.resume_checks import (
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.run_files import inputs_of, side_files
 from llm_datagen.pipeline.topology import check_topology
-from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import are_made, check_exports, forget_made, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget

@@ -16,6 +16,7 @@ from llm_datagen.errors import ConfigError, StreamError, StreamExistsError
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.streams import FileStream, Stream, StreamFactory
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_fit, check_parts, export_rows
+from llm_datagen.streams.outputs.options import CSV_OPTIONS
 from llm_datagen.streams.storage.local import LocalStorage
 
 KEY = "exports"
@@ -53,6 +54,7 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     target = Target.of(said.pop(TO)).absolute()
     of_others = set() if target.is_sharded else {"rows_per_shard", "bytes_per_shard"}
     of_others |= set() if target.kind in {"parquet", "hf-folder", "csv"} else {"schema"}
+    of_others |= set() if target.kind == "csv" else CSV_OPTIONS
     options = {**{name: value for name, value in defaults.items() if name not in of_others}, **said}
     if isinstance(options.get("schema"), Mapping):
         options["schema"] = dict(options["schema"])

@@ -17,7 +17,7 @@ from llm_datagen.streams.file_streams import FileStream
 from llm_datagen.streams.outputs.arrow import pyarrow, schema_given
 from llm_datagen.streams.outputs.columns import TABLES, columns_of
 from llm_datagen.streams.outputs.folder_files import write_folder_files
-from llm_datagen.streams.outputs.options import DEFAULT_SHARD_BYTES, ExportOptions
+from llm_datagen.streams.outputs.options import CSV_OPTIONS, DEFAULT_SHARD_BYTES, ExportOptions
 from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.window import Window
@@ -223,6 +223,8 @@ def check_fit(target: Target, options: ExportOptions) -> None:
         )
     if options.schema is not None and target.kind not in {*TABLES, "csv"}:
         raise ConfigError(f"schema= is for Parquet, Arrow and CSV; {target.kind} has no columns with types")
+    if target.kind != "csv" and (of_csv := CSV_OPTIONS & options.changed()):
+        raise ConfigError(f"{min(of_csv)}= is for CSV, and {target.path} is {target.kind}; leave it out")
     if target.kind in TABLES:
         pyarrow()
     if target.compression is not None:
@@ -230,7 +232,9 @@ def check_fit(target: Target, options: ExportOptions) -> None:
 
 
 def _is_same(made: dict[str, Any], request: dict[str, Any]) -> bool:
-    return all(made.get(name) == value for name, value in request.items())
+    defaults = ExportOptions().as_plain()  # of an older version that lacked some
+    known = {**made, "options": {**defaults, **made.get("options", {})}}
+    return all(known.get(name) == value for name, value in request.items())
 
 
 def _of(made: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ class ExportOptions:
             "text"; "decimal": with 38 digits.
         separator, quote: of CSV, what stands between cells, and around them: a sign of ASCII each.
         quoting: which cells of CSV are quoted: "needed": those that hold a separator, a quote or a newline; "text": all
-            text, so that an empty one is told from null; "all".
+            text, so that an empty one differs from null; "all".
         header: whether a file of CSV begins with the names of its columns.
         encoding: of CSV, such as "cp1252", or "utf-8-sig" for spreadsheets. A row with a sign that it lacks fails.
         nulls: of CSV, what stands for null. A row with text that would be taken for it fails.

@@ -129,7 +129,7 @@ class S3Bucket:
         found = OBJECT_STORAGE.read_version(self.uri(key))
         return None if found is None else found[0]
 
-    def keys(self) -> set[str]:
+    def all_keys(self) -> set[str]:
         """Return the keys of all objects."""
         bucket, _ = OBJECT_STORAGE.bucket_and_key(self.uri("-"))
         return {key for key, _ in bucket.list("")}

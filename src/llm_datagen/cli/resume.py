@@ -20,12 +20,13 @@ from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import number, rows_in_words
+from llm_datagen.runs.results_dir import absolute
 
 
 def resume_run(
     pipeline_id: str,
     name: str | None,
-    results_dir: Path | None,
+    results_dir: str | None,
     *,
     on_error: OnError | None = None,
     max_errors: int | float | None = None,
@@ -70,7 +71,7 @@ def resume_run(
     return run_watched(target.pipeline)
 
 
-def replay_run(pipeline_id: str, name: str | None, results_dir: Path | None, on_change: OnChange = "refuse") -> int:
+def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_change: OnChange = "refuse") -> int:
     """Retry the dead-lettered rows of a run, resume it, and return the exit code.
 
     Args:
@@ -148,12 +149,12 @@ class _Stopped:
         ConfigError: when the name is not one of a pipeline, or the directory is gone.
     """
 
-    def __init__(self, pipeline_id: str, name: str | None, results_dir: Path | None) -> None:
+    def __init__(self, pipeline_id: str, name: str | None, results_dir: str | None) -> None:
         self._name = name
         self._given = find_target(name) if name else None
         if self._given is not None and results_dir is None:
-            results_dir = Path(self._given.pipeline.results_dir)
-        self.folder = RunFolder((results_dir or Path(default_results())).absolute(), pipeline_id)
+            results_dir = self._given.pipeline.results_dir
+        self.folder = RunFolder(absolute(results_dir or default_results()), pipeline_id)
         self.run_state = self.folder.load()  # first of all, there must be such a run
         self._origin = origin_of(self.folder)
         if self._origin is not None:
@@ -171,7 +172,7 @@ class _Stopped:
             target = self._by_run_state(verb)
         else:
             target = self._given or find_target(self._origin.target if self._origin else "")
-        target.pipeline.results_dir = str(self.folder.path.parent)
+        target.pipeline.results_dir = self.folder.results_dir
         return target
 
     def _by_run_state(self, verb: str) -> Target:

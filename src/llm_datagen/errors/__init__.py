@@ -51,6 +51,13 @@ class PipelineBusyError(RunError):
     """Raised when another process, or another object in this one, is running the same pipeline id."""
 
 
+class LeaseLostError(RunError):
+    """Raised when a run on a store was taken over by another process, or its lease could not be kept up.
+
+    This process can save nothing of the run any more. What it has committed is kept; `resume()` goes on with it.
+    """
+
+
 class RunStateError(RunError):
     """Raised when a `runtime.json` cannot be read."""
 

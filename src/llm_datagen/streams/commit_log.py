@@ -35,6 +35,8 @@ from llm_datagen.streams.storage.base import Storage
 from llm_datagen.streams.storage.logs import open_log
 
 FORMAT = 2
+COMPACT_BYTES = 256 * 1024
+"""A log that has grown by so many bytes is compacted; a quarter of it where each line puts the whole log."""
 
 
 class CommitLog:
@@ -74,7 +76,7 @@ class CommitLog:
         Raises:
             StreamTakenOverError: as `start`.
         """
-        if self._grown > self._log.compact_bytes:
+        if self._grown > (COMPACT_BYTES // 4 if self._log.is_put_whole else COMPACT_BYTES):
             self.start(position)  # says it all
             return
         line = self._chain.line(dumps(position.as_record(spans)))

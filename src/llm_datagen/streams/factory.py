@@ -101,7 +101,7 @@ class StreamFactory:
     @classmethod
     def input_of(cls, entry: Mapping[str, Any]) -> Source:
         """Return what a node reads that the run state describes, with the node's settings."""
-        return cls.source(entry["input_uri"]).with_data(_data_of(entry))
+        return cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
 
     @classmethod
     def output_of(cls, entry: Mapping[str, Any]) -> Stream:

@@ -12,11 +12,11 @@ class Log(Protocol):
 
     Attributes:
         writer: a name that no other writer of the log has; empty where others are kept out while it is written.
-        compact_bytes: a log that has grown by so many bytes is put anew.
+        is_put_whole: whether each line that is added puts all lines, so that a long log costs much.
     """
 
     writer: str
-    compact_bytes: int
+    is_put_whole: bool
 
     def rewrite(self, data: bytes, *, sync: bool) -> None:
         """Put `data` in place of all lines, atomically."""
@@ -47,8 +47,8 @@ class FileLog:
         path: its path.
     """
 
-    compact_bytes: int = 256 * 1024
     writer: str = ""
+    is_put_whole: bool = False
 
     def __init__(self, storage: Storage, path: str) -> None:
         self._storage = storage

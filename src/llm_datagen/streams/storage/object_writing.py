@@ -167,7 +167,7 @@ class ObjectLog:
         key: its key.
     """
 
-    compact_bytes: int = 64 * 1024
+    is_put_whole: bool = True
 
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket = bucket

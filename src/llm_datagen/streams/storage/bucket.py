@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from llm_datagen.errors import StoreError, StreamChangedError
+from llm_datagen.errors import DiskError, StreamChangedError
 from llm_datagen.streams.storage.object_errors import problem_of
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class Bucket:
             except _ShortReadError:
                 problem = f"the store gave less than what was asked for, {self._patience.tries} times; resume later"
                 if not left:
-                    raise StoreError(f"{self.name}/{key}: {problem}") from None
+                    raise DiskError(errno.EIO, problem, f"{self.name}/{key}") from None
             except Exception as error:
                 if not _is_of_client(error) or type(error).__name__ == "PreconditionError":
                     raise
@@ -229,8 +230,9 @@ class Bucket:
             wait *= 2
         raise AssertionError
 
-    def _error(self, key: str, error: BaseException) -> StoreError:
-        return StoreError(f"{self.name}/{key}: {problem_of(error).what}")
+    def _error(self, key: str, error: BaseException) -> DiskError:
+        problem = problem_of(error)
+        return DiskError(errno.EIO if problem.passes else errno.EACCES, problem.what, f"{self.name}/{key}")
 
 
 class _ShortReadError(Exception):
@@ -241,7 +243,7 @@ def _is_of_client(error: BaseException) -> bool:
     from obstore.exceptions import BaseError
 
     return isinstance(error, BaseError | NotImplementedError) or (
-        isinstance(error, OSError) and not isinstance(error, FileNotFoundError | StoreError)
+        isinstance(error, OSError) and not isinstance(error, FileNotFoundError | DiskError)
     )
 
 

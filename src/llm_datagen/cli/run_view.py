@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.cli.export_view import export_lines, exports_made, exports_of
 from llm_datagen.cli.modules import import_protocols
 from llm_datagen.cli.run_origin import origin_of
 from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
@@ -88,6 +89,7 @@ class RunView:
             "total_is_exact": nodes[0].get("total_is_exact", False),
             "rows_out": nodes[-1].get("rows_out", 0),
             "failed": sum(node.get("failed", 0) for node in nodes),
+            "exports": exports_of(self.state),
             "stalled": [node.node_id for node in self.nodes() if node.stalled],
             "updated_at": self.state.get("updated_at"),
             "note": self.note,
@@ -179,8 +181,10 @@ def all_runs(results_dir: str) -> list[RunView]:
 def list_table(runs: list[RunView]) -> Table:
     """Return a table with a line per run."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "status", "in", "out", "errors", "updated"):
-        table.add_column(heading, justify="right" if heading in {"in", "out", "errors"} else "left", no_wrap=True)
+    has_exports = any(run.state.get("exports") for run in runs)
+    for heading in ("id", "status", "in", "out", "errors", *(["exports"] if has_exports else []), "updated"):
+        is_number = heading in {"in", "out", "errors", "exports"}
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     for run in runs:
         brief = run.brief()
         total = brief["total"]
@@ -193,6 +197,7 @@ def list_table(runs: list[RunView]) -> Table:
             Text(f"{number(brief['rows_in'])}{known}"),
             Text(number(brief["rows_out"])),
             Text(number(brief["failed"]), style="bold red" if brief["failed"] else ""),
+            *([Text(exports_made(brief["exports"]))] if has_exports else []),
             Text(_time(brief["updated_at"])),
         )
     return table
@@ -206,8 +211,11 @@ def list_lines(runs: list[RunView]) -> list[str]:
         rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
         errors = errors_in_words(brief["failed"])
         stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
+        exports = f", {made} exports" if (made := exports_made(brief["exports"])) else ""
         updated = _time(brief["updated_at"])
-        lines.append(f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}, updated {updated}")
+        lines.append(
+            f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}{exports}, updated {updated}"
+        )
     return lines
 
 
@@ -239,9 +247,10 @@ def _details(run: RunView) -> str:
     )
     usage = "usage and cost are at least these: the last usage before a kill is missing\n" if is_short else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
+    exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     return (
-        f"{older}{at}{budget}{usage}created {created}, last started {started}, "
+        f"{exports}{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(run_state.get('updated_at'))}{where}"
     )
 

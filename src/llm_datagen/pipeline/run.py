@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pykka
@@ -25,6 +24,7 @@ from llm_datagen.errors.advice import advice
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
+from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OwnStateWarnings
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
@@ -178,10 +178,16 @@ class Run:
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
-            at_end=partial(make_exports, self._run_state) if self._run_state.get(EXPORTS) else None,
+            at_end=self._finish if self._run_state.get(EXPORTS) or prints_output(self._run_state) else None,
         )
         self._refs.append(supervisor)
         return supervisor
+
+    def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Make the exports, then write the rows to standard output, if that is what the run has to do."""
+        notes = make_exports(self._run_state, stopped)
+        print_output(self._run_state, stopped)
+        return notes
 
     def cancel(self, reason: str = "") -> None:
         """Cancel. Any thread may call it, also before the start and after the end."""

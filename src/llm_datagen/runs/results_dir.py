@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams.storage.versions import SCHEMES
+from llm_datagen.streams.storage.object_uri import SCHEMES
 
 
 def is_on_store(results_dir: str) -> bool:

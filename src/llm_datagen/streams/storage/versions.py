@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from llm_datagen.errors import ConfigError, DiskError
-from llm_datagen.streams.storage.object_uri import SCHEMES
 
 Version = dict[str, str]
 """A version of an object, as the store names it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,10 +20,13 @@ class StoreServer:
 
     Attributes:
         port: its port.
+        intercept: asked before each request, with its WSGI environment, which it may change: what is answered in the
+            server's place, such as ``"503 Slow Down"``; None to let it answer.
     """
 
     def __init__(self) -> None:
         self.port = 0
+        self.intercept: Callable[[dict[str, Any]], str | None] | None = None
         self._server: Any = None
 
     @property
@@ -32,18 +36,38 @@ class StoreServer:
 
     def start(self) -> None:
         """Begin to answer, at the same port as before."""
-        from moto.server import ThreadedMotoServer
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
 
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self._server.start()
-        self.port = self._server.get_host_and_port()[1]
+        moto = DomainDispatcherApplication(create_backend_app)
+
+        def answer(environ: dict[str, Any], start_response: Any) -> Any:
+            said = self.intercept(environ) if self.intercept is not None else None
+            if said is None:
+                return moto(environ, start_response)
+            start_response(said, [("Content-Length", "0")])
+            return []
+
+        self._server = make_server("127.0.0.1", self.port, answer, threaded=True)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
         """Answer no more."""
         if self._server is not None:
-            self._server.stop()
+            self._server.shutdown()
+            self._server.server_close()
             self._server = None
+
+    @contextlib.contextmanager
+    def intercepted(self, intercept: Callable[[dict[str, Any]], str | None]) -> Iterator[None]:
+        """Have requests intercepted during the block."""
+        self.intercept = intercept
+        try:
+            yield
+        finally:
+            self.intercept = None
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:

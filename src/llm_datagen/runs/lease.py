@@ -14,7 +14,6 @@ That is what the fence is for: each holder has a larger number than all before, 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -26,8 +25,8 @@ from llm_datagen.errors import ConfigError, DatagenError, DiskError, LeaseLostEr
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.fenced_state import FencedState
-from llm_datagen.runs.owner import Owner, machine, whoami
-from llm_datagen.runs.state_file import OPTIONS, now_text
+from llm_datagen.runs.owner import Owner
+from llm_datagen.runs.state_file import OPTIONS
 from llm_datagen.streams.storage.versions import ObjectFolder, Version, no_conditions
 
 LEASE_SECONDS = 30.0
@@ -132,6 +131,8 @@ class RunLease:
                 self._state.take_over(self.fence)
         except BaseException:
             self._give_back()
+            if found is None:
+                self.remove()
             raise
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._renew, args=(self._is_over,), name="datagen-lease", daemon=True)
@@ -201,7 +202,7 @@ class RunLease:
     # Taking it.
 
     def _take(self, found: _Found | None, fence: int) -> None:
-        owner = Owner(**whoami(), since=now_text(), token=secrets.token_hex(8), machine=machine())
+        owner = Owner.of_this_process()
         lease = _Lease(fence, owner, LEASE_SECONDS)
         if found is None:
             version = self._objects.create(file_names.LEASE, lease.dump())
@@ -224,7 +225,7 @@ class RunLease:
         assert owner is not None
         if owner.is_dead:
             return found
-        if owner.machine == machine() and owner.machine and owner.pid == whoami()["pid"]:
+        if owner.is_this_process:
             raise PipelineBusyError(self._busy(found.lease))
         deadline, is_told = time.monotonic() + found.lease.seconds, False
         while time.monotonic() < deadline:

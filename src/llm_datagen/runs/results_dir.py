@@ -15,12 +15,25 @@ from pathlib import Path
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams.storage.versions import SCHEMES
+from llm_datagen.streams.storage.object_uri import SCHEMES
 
 
 def is_on_store(results_dir: str) -> bool:
     """Return whether runs are kept on an object store."""
     return results_dir.partition("://")[0] in SCHEMES and "://" in results_dir
+
+
+def refuse_path_of_uri(name: str, given: str | os.PathLike[str]) -> str:
+    """Return a folder as text.
+
+    Raises:
+        ConfigError: when it is a Path that was made of a URI: two slashes in it became one.
+    """
+    text = os.fspath(given)
+    scheme, _, rest = text.partition(":/")
+    if scheme in SCHEMES and not rest.startswith("/"):
+        raise ConfigError(f"{name} is {text!r}, a URI that lost a slash, as in a Path; give text: '{scheme}://{rest}'")
+    return text
 
 
 def absolute(results_dir: str | os.PathLike[str]) -> str:
@@ -29,7 +42,7 @@ def absolute(results_dir: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: when it is neither.
     """
-    text = check_path("results_dir", os.fspath(results_dir))
+    text = check_path("results_dir", refuse_path_of_uri("results_dir", results_dir))
     scheme, separator, rest = text.partition("://")
     if not separator:
         return str(Path(text).absolute())

@@ -24,6 +24,7 @@ from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
 from llm_datagen.runs import file_names
 from llm_datagen.runs.fenced_state import FENCE, FencedState
+from llm_datagen.runs.kept_files import KeptFiles
 from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.results_dir import absolute, is_on_store, local_folder
@@ -94,6 +95,7 @@ class RunFolder:
             self._objects, self.save_seconds = ObjectFolder(self.location), STORE_SAVE_SECONDS
             name = f"run {pipeline_id!r} in {self._shown}"
             self._fenced = FencedState(self._objects, name)
+            self._kept = KeptFiles(self._objects, self.path, name)
             self.lock = RunLease(self._objects, self._fenced, pipeline_id, name)
         else:
             self.save_seconds = LOCAL_SAVE_SECONDS
@@ -190,8 +192,10 @@ class RunFolder:
         assert isinstance(self.lock, RunLease)
         self.check()
         run_state[FENCE] = self.lock.fence
+        self._kept.note(run_state)
         began = time.monotonic()
         try:
+            self._kept.copy()
             self._fenced.replace(serialize(run_state), self.lock.fence)
             if self._checkpoint is not None:
                 self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
@@ -202,6 +206,25 @@ class RunFolder:
             raise
         self._checkpoint = self._failing_since = None
         return True
+
+    def begin(self, run_state: dict[str, Any]) -> None:
+        """Have what its operators keep for themselves on this machine, before they run. The run is locked.
+
+        Raises:
+            DiskError: when that cannot be fetched, or saved.
+        """
+        if self._objects is not None:
+            self._kept.begin(run_state)
+            self.save(run_state)
+
+    def fetch_files(self, run_state: dict[str, Any]) -> None:
+        """Have what its operators have saved on a store on this machine, to look at it.
+
+        Raises:
+            DiskError: when it cannot be fetched.
+        """
+        if self._objects is not None:
+            self._kept.fetch(run_state)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically; on a store, with the run state that is saved next."""
@@ -229,6 +252,8 @@ class RunFolder:
             DiskError: when it cannot be removed.
         """
         try:
+            if self._objects is not None:
+                self._kept.remove()
             if self.files_path.exists():
                 shutil.rmtree(self.files_path)
         except OSError as error:

@@ -159,6 +159,10 @@ class StreamBusyError(StreamError):
     """Raised when another writer has the same stream open."""
 
 
+class StreamTakenOverError(StreamError):
+    """Raised when another writer goes on with a stream in an object store: what this one adds is refused."""
+
+
 class StreamChangedError(StreamError):
     """Raised when a stream is not what its commit log, or its reader's position, says it was (M22)."""
 
@@ -187,6 +191,13 @@ class DiskError(DatagenError, OSError):
     """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
 
     `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
+    """
+
+
+class StoreError(DiskError):
+    """Raised when an object store refuses a request, or cannot be reached, also when asked again.
+
+    Mend the cause, such as credentials that have expired, then resume: nothing is lost.
     """
 
 

@@ -77,8 +77,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
     sink: Sink | None = None
     dispatched: DispatchLog | None = None
     if old_seal is not None and node.is_finished():
-        output.storage.remove(output.commits_path)  # there still after a kill between the seal and its removal
-        output.storage.remove(output.dispatched_path)
+        output.remove_leftovers()
         position = old_seal.position()
     else:
         packed = packed or _pack(node)

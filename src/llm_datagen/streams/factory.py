@@ -22,8 +22,10 @@ from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
+from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
+from llm_datagen.streams.storage.object_uri import SCHEMES
 from llm_datagen.streams.stream import Stream
 
 _MAY_BE_COMPRESSED: frozenset[type[Stream]] = frozenset(
@@ -40,6 +42,7 @@ _TABLES: dict[str, type[Stream]] = {
 class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
 
+    ``s3://``, ``gs://`` and ``az://`` (by extension) lie in object stores.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
 
@@ -52,6 +55,7 @@ class StreamFactory:
         "arrow": ArrowStream,
         "memory": MemoryStream,
         "file": FileStream,
+        **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
     @classmethod
@@ -127,6 +131,8 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
+        if found is ObjectStream and ending_of(uri):
+            return CompressedObjectStream(uri)
         if found is FileStream:
             found = _TABLES.get(PurePath(without_columns(uri)).suffix.lower(), found)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):

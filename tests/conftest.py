@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from .kit.object_store import bucket, store_server  # noqa: F401 - fixtures
 from .kit.s3 import S3Bucket, S3Server
 from .kit.support import Bench
 from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of

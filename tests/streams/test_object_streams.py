@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import (
-    ConfigError,
-    StreamChangedError,
     StreamFactory,
-    StreamSealedError,
-    StreamTakenOverError,
 )
 from llm_datagen.streams.sink import Sink
 

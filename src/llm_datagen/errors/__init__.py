@@ -198,7 +198,12 @@ class StoreError(DiskError):
     """Raised when an object store refuses a request, or cannot be reached, also when asked again.
 
     Mend the cause, such as credentials that have expired, then resume: nothing is lost.
+
+    Attributes:
+        passes: whether it may go away by itself.
     """
+
+    passes = False
 
 
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -210,6 +210,13 @@ class Bucket:
                 after = meta["path"]
                 yield meta["path"], Found(meta["size"], _version(meta))
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders right below `prefix/`, in order."""
+        import obstore
+
+        found = self._repeated(prefix, lambda: obstore.list_with_delimiter(self._client, prefix))
+        return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+
     def _repeated(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request, again while what is wrong may pass."""
         wait = self._patience.seconds
@@ -230,7 +237,10 @@ class Bucket:
         raise AssertionError
 
     def _error(self, key: str, error: BaseException) -> StoreError:
-        return StoreError(f"{self.name}/{key}: {problem_of(error).what}")
+        problem = problem_of(error)
+        found = StoreError(f"{self.name}/{key}: {problem.what}")
+        found.passes = problem.passes
+        return found
 
 
 class _ShortReadError(Exception):

@@ -75,6 +75,10 @@ def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
 def s3_server() -> Iterator[S3Server]:
     """A server for this process; it is started by the first test that needs it."""
     server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        S3Bucket(server).all_keys()  # the threads of the client's library, which stay, are there before tests look
     yield server
     server.close()
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import (
-    StreamFactory,
-)
+from llm_datagen import StreamFactory
 from llm_datagen.streams.sink import Sink
 
 from ..kit.s3 import S3Bucket

@@ -6,7 +6,7 @@
     ├─ OperatorError  an operator, its worker process, or the ids of rows
     ├─ StreamError    a stream, or a row of it
     ├─ LLMError       a call to a model (`llm_datagen.llm.errors`)
-    ├─ DiskError      the operating system refuses an operation on a file
+    ├─ DiskError      the operating system, or an object store, refuses an operation on a file
     └─ StopRun        no error: an operator ends the run, as a cancel does
 
 Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
@@ -190,20 +190,10 @@ class RowValueError(RowFormatError, TypeError):
 class DiskError(DatagenError, OSError):
     """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
 
+    Or when an object store refuses a request, or cannot be reached, also when asked again.
+
     `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
     """
-
-
-class StoreError(DiskError):
-    """Raised when an object store refuses a request, or cannot be reached, also when asked again.
-
-    Mend the cause, such as credentials that have expired, then resume: nothing is lost.
-
-    Attributes:
-        passes: whether it may go away by itself.
-    """
-
-    passes = False
 
 
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration

@@ -21,7 +21,15 @@ from datetime import UTC, datetime
 
 import orjson
 
-from llm_datagen.errors import DatagenError, DiskError, LeaseLostError, PipelineBusyError, ResumeWarning
+from llm_datagen.errors import (
+    ConfigError,
+    DatagenError,
+    DiskError,
+    LeaseLostError,
+    PipelineBusyError,
+    ResumeWarning,
+    StreamError,
+)
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.fenced_state import FencedState
@@ -115,12 +123,13 @@ class RunLease:
 
         Raises:
             PipelineBusyError: when somebody has it.
-            StoreError: when the store has no conditional puts, refuses, or cannot be reached.
+            ConfigError: when the store has no conditional puts.
+            DiskError: when it refuses, or cannot be reached.
         """
         if self._thread is not None:
             raise PipelineBusyError(self._busy(self._lease))
-        self._objects.check_conditional_puts()
-        found = self._find()
+        found = self._find()  # first: what is wrong with the way to the store is said sooner
+        self._check_conditional_puts()
         was_left = found is not None and found.lease.owner is not None
         if found is not None and was_left:
             found = self._left_by_the_dead(found)
@@ -200,6 +209,14 @@ class RunLease:
         self._objects.remove(file_names.LEASE)
 
     # Taking it.
+
+    def _check_conditional_puts(self) -> None:
+        try:
+            self._objects.check_conditional_puts()
+        except StreamError as error:
+            raise ConfigError(
+                f"{self._name} cannot be kept there, as nothing would keep two hosts apart: {error}"
+            ) from None
 
     def _take(self, found: _Found | None, fence: int) -> None:
         owner = Owner.of_this_process()

@@ -13,6 +13,7 @@ are right (R1).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_path
-from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError, StoreError
+from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
 from llm_datagen.runs import file_names
 from llm_datagen.runs.fenced_state import FENCE, FencedState
@@ -200,9 +201,9 @@ class RunFolder:
             self._fenced.replace(serialize(run_state), self.lock.fence)
             if self._checkpoint is not None:
                 self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
-        except StoreError as error:
+        except DiskError as error:
             self._failing_since = self._failing_since or began
-            if may_wait and error.passes and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
+            if may_wait and error.errno == errno.EIO and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
                 return False
             raise
         self._checkpoint = self._failing_since = None

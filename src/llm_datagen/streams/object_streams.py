@@ -1,7 +1,8 @@
 """Streams in object stores: ``s3://bucket/out.jsonl.zst``, ``gs://…``, ``az://…``.
 
-The format follows from the extension. An object is read as it is: it cannot grow, and it must stay as it was until the run has ended. What is written is
-pieces while it grows, which the next node can follow, and one object when it is sealed.
+The format follows from the extension. An object is read as it is: it cannot grow, and it must stay as it was until the
+run has ended. What is written is pieces while it grows, which the next node can follow, and one object when it is
+sealed.
 """
 
 from __future__ import annotations

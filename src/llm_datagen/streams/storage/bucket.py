@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from llm_datagen.errors import StoreError, StreamChangedError
-from llm_datagen.streams.storage.object_errors import problem_of
+from llm_datagen.errors import DiskError, StreamChangedError
+from llm_datagen.streams.storage.object_errors import is_no_bucket, problem_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -226,7 +227,11 @@ class Bucket:
             except _ShortReadError:
                 problem = f"the store gave less than what was asked for, {self._patience.tries} times; resume later"
                 if not left:
-                    raise StoreError(f"{self.name}/{key}: {problem}") from None
+                    raise DiskError(errno.EIO, problem, f"{self.name}/{key}") from None
+            except FileNotFoundError as error:
+                if is_no_bucket(error):
+                    raise self._error(key, error) from None
+                raise
             except Exception as error:
                 if not _is_of_client(error) or type(error).__name__ == "PreconditionError":
                     raise
@@ -236,11 +241,9 @@ class Bucket:
             wait *= 2
         raise AssertionError
 
-    def _error(self, key: str, error: BaseException) -> StoreError:
+    def _error(self, key: str, error: BaseException) -> DiskError:
         problem = problem_of(error)
-        found = StoreError(f"{self.name}/{key}: {problem.what}")
-        found.passes = problem.passes
-        return found
+        return DiskError(errno.EIO if problem.passes else errno.EACCES, problem.what, f"{self.name}/{key}")
 
 
 class _ShortReadError(Exception):
@@ -251,7 +254,7 @@ def _is_of_client(error: BaseException) -> bool:
     from obstore.exceptions import BaseError
 
     return isinstance(error, BaseError | NotImplementedError) or (
-        isinstance(error, OSError) and not isinstance(error, FileNotFoundError | StoreError)
+        isinstance(error, OSError) and not isinstance(error, FileNotFoundError | DiskError)
     )
 
 

@@ -32,7 +32,7 @@ class ObjectFolder:
         """Return what an object holds, and its version; None when there is none.
 
         Raises:
-            StoreError: when the store refuses, or cannot be reached.
+            DiskError: when the store refuses, or cannot be reached.
         """
         return self._bucket.get(self._key(name))
 
@@ -45,7 +45,7 @@ class ObjectFolder:
             version: the version that is replaced; None: there must be no such object.
 
         Raises:
-            StoreError: when the store refuses, or cannot be reached.
+            DiskError: when the store refuses, or cannot be reached.
         """
         return self._bucket.put_if(self._key(name), data, version)
 
@@ -53,7 +53,7 @@ class ObjectFolder:
         """Put an object, whatever is there.
 
         Raises:
-            StoreError: when the store refuses, or cannot be reached.
+            DiskError: when the store refuses, or cannot be reached.
         """
         self._bucket.put(self._key(name), data)
 
@@ -61,7 +61,7 @@ class ObjectFolder:
         """Remove an object if it is there.
 
         Raises:
-            StoreError: when the store refuses, or cannot be reached.
+            DiskError: when the store refuses, or cannot be reached.
         """
         self._bucket.delete([self._key(name)])
 
@@ -69,7 +69,7 @@ class ObjectFolder:
         """Return the names of the folders in this one.
 
         Raises:
-            StoreError: when the store refuses, or cannot be reached.
+            DiskError: when the store refuses, or cannot be reached.
         """
         return self._bucket.folders(self._where.key)
 
@@ -77,7 +77,8 @@ class ObjectFolder:
         """Check, once for each bucket, that its store refuses puts whose condition does not hold.
 
         Raises:
-            StoreError: when it does not, so that two processes could both have what one is to have.
+            StreamError: when it does not, so that two processes could both have what one is to have.
+            DiskError: when it refuses, or cannot be reached.
         """
         OBJECT_STORAGE.check_conditional_puts(f"{self.uri}/-")
 

@@ -74,7 +74,7 @@ class ObjectAppendFile:
 
         Raises:
             StreamTakenOverError: when another writer has begun since the file was opened.
-            StoreError: when the store refuses it.
+            DiskError: when the store refuses it.
         """
         if not self._writer:
             writer = new_writer()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from llm_datagen.errors import StoreError
+from llm_datagen.errors import StreamError
 from llm_datagen.streams.storage.bucket import Bucket, Found, Version
 from llm_datagen.streams.storage.object_clients import client_of
 from llm_datagen.streams.storage.object_parts import Chain, Head, folder_of, head_of
@@ -72,7 +72,7 @@ class ObjectStorage:
         """Open a file for appending, making it when it is not there.
 
         Raises:
-            StoreError: when the store has no conditional puts.
+            StreamError: when the store has no conditional puts.
         """
         self.check_conditional_puts(path)
         return ObjectAppendFile(*self.bucket_and_key(path))
@@ -81,7 +81,7 @@ class ObjectStorage:
         """Open a log, which may be there already.
 
         Raises:
-            StoreError: when the store has no conditional puts.
+            StreamError: when the store has no conditional puts.
         """
         self.check_conditional_puts(path)
         return ObjectLog(*self.bucket_and_key(path))
@@ -115,7 +115,7 @@ class ObjectStorage:
             version: what is to be replaced; None: nothing, there must be no such file.
 
         Raises:
-            StoreError: when the store has no conditional puts.
+            StreamError: when the store has no conditional puts.
         """
         self.check_conditional_puts(path)
         bucket, key = self.bucket_and_key(path)
@@ -151,7 +151,7 @@ class ObjectStorage:
         """Check, once for each bucket, that its store refuses puts whose condition does not hold.
 
         Raises:
-            StoreError: when it does not, so that two writers could both write.
+            StreamError: when it does not, so that two writers could both write.
         """
         uri = ObjectUri.parse(path)
         with self._lock:
@@ -160,7 +160,7 @@ class ObjectStorage:
             bucket = self._connect(uri)
             probe = f"{folder_of(uri.key)}/probe-{new_writer()}"
             if not _refuses(bucket, probe):
-                raise StoreError(
+                raise StreamError(
                     f"{uri.place}: the store puts objects also when the condition of the put does not hold (If-None-"
                     "Match, If-Match), so two writers could both write; use it for inputs, or write to this machine "
                     "and copy what is done"

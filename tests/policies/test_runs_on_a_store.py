@@ -254,7 +254,7 @@ def test_a_store_that_ignores_conditions_is_refused(
 
     bench.give(numbered(1))
     s3.server.fail("PUT", "", ignore, times=1000)
-    with pytest.raises(ConfigError, match="cannot be kept there, as nothing would keep hosts apart"):
+    with pytest.raises(ConfigError, match="cannot be kept there, as nothing would keep two hosts apart"):
         bench.pipeline([same], results_dir=results).create("a")
     assert not s3.all_keys()
 

@@ -35,7 +35,7 @@ def double(row):
     return [{**row, "copy": number} for number in range(2)]
 
 def same(row):
-    if row["n"] >= 20 and not (marks / "go").exists():
+    if row["n"] >= 8 and not (marks / "go").exists():
         (marks / f"began.{host}").touch()
         while not (marks / "go").exists():
             time.sleep(0.01)
@@ -46,7 +46,7 @@ double.version = same.version = "an instrument"
 pipeline = UnifiedPipeline(
     [double, same], f"{bucket}/in.jsonl", f"{bucket}/out.jsonl", results_dir=f"{bucket}/runs",
     base_path=f"{bucket}/between", log_file=None, streaming=True, batch_size=1, parallel_size=2,
-    writer_config={"flush_interval": 0.05, "flush_batch_size": 5},
+    writer_config={"flush_interval": 0.2, "flush_batch_size": 10},
 )
 try:
     pipeline.create("a", if_exists="resume").run()
@@ -56,7 +56,7 @@ except DatagenError as error:
 (marks / f"said.{host}").write_text(said)
 """
 
-ROWS = 40
+ROWS = 16
 
 
 class Machines:
@@ -98,6 +98,7 @@ def machines(s3: S3Bucket, tmp_path: Path) -> Machines:
     return Machines(s3, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_on_another_machine(machines: Machines) -> None:
     with machines.start("one", 0.6) as one:
         machines.wait_for("began.one")
@@ -110,6 +111,7 @@ def test_a_run_that_was_killed_goes_on_on_another_machine(machines: Machines) ->
     machines.check_output()
 
 
+@pytest.mark.slow
 def test_a_machine_that_wakes_up_after_a_take_over_commits_and_saves_nothing(
     machines: Machines,
 ) -> None:
@@ -125,3 +127,4 @@ def test_a_machine_that_wakes_up_after_a_take_over_commits_and_saves_nothing(
     assert machines.said("one").startswith("NodeFailedError: ")
     assert "taken over" in machines.said("one") or "another writer" in machines.said("one")
     machines.check_output()
+

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.errors import FatalError
 from llm_datagen.messages import OperatorLogged, UsageReported
+from llm_datagen.operators.protocols import IState
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 
@@ -25,6 +27,7 @@ class NodeContext:
         supervisor: gets usage and what the operator logs.
         log: the platform log.
         folder: where the operator may keep files of its own.
+        state: what the operator keeps from row to row; None unless it says that it does.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class NodeContext:
         log: PlatformLog,
         *,
         folder: Path | None = None,
+        state: IState | None = None,
     ) -> None:
         self._pipeline_id = pipeline_id
         self._node_id = node_id
         self._supervisor = supervisor
         self._log = log
         self._folder = folder
+        self._state = state
         self._is_cancelled = False
         self._is_paused = False
 
@@ -58,6 +63,20 @@ class NodeContext:
     def folder(self) -> Path | None:
         """Where the operator may keep files of its own."""
         return self._folder
+
+    @property
+    def state(self) -> IState:
+        """What the operator keeps from row to row.
+
+        Raises:
+            FatalError: when it does not say that it does.
+        """
+        if self._state is None:
+            raise FatalError(
+                f"the operator of {self._node_id} uses ctx.state; say so, that it is committed with the rows: "
+                "keeps_state = True, as an attribute of its class or function"
+            )
+        return self._state
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""

@@ -83,7 +83,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
     else:
         packed = packed or _pack(node)
         node.reopen()
-        sink = output.sink(source=source.uri, fsync=node.writer_config.fsync)
+        sink = output.sink(source=source.uri, fsync=node.writer_config.fsync, keeps_state=call.keeps_state)
         as_is = source.read_as_is(follow=node.follow_input)
         if any(stream.has_tails or stream.has_seek_marks for stream in as_is):
             sink.tails = Tails(source, follow=node.follow_input)

@@ -77,6 +77,12 @@ class CommitLog:
             self._file.sync()
         self._grown += len(line)
 
+    def sync(self) -> None:
+        """Return when all commits are on the medium."""
+        if self._file is None:
+            self._file = self._storage.open_append(self._path)
+        self._file.sync()
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:

@@ -167,7 +167,7 @@ class WriterActor(Stage):
     def _marks_with(self, whole: BlockResult) -> dict[str, Any] | None:
         marks = self._sink.position.marks
         if whole.is_end:
-            return {**marks, END: whole.rows}
+            return {**marks, END: [whole.rows, whole.span.offset_end]}
         return merged_marks(marks, whole.marks) if whole.marks else None
 
     def _finish(self, total: int, source_size: int) -> None:

@@ -54,7 +54,9 @@ class EndRun:
         """Take what the operator returned: rows as a list or a generator; None for none."""
         if rows is not None:
             if isinstance(rows, str | dict) or not isinstance(rows, Iterable):
-                raise TypeError(f"finish must return a list of rows, yield them, or return None, not {a_kind(type(rows))}")
+                raise TypeError(
+                    f"finish must return a list of rows, yield them, or return None, not {a_kind(type(rows))}"
+                )
             self._output.settle(self._processing.end_name, None, self._until_cancelled(rows))
         if self._processing.state is not None:
             self._processing.state.keep()

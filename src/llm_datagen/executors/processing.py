@@ -10,8 +10,8 @@ from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Encoder, Source
-from llm_datagen.streams.state.store import StateStore
 from llm_datagen.streams.ids import END_NAME, RootNames
+from llm_datagen.streams.state.store import StateStore
 
 SLICE_SECONDS = 0.02
 """How long a thread goes on through a block before it hands the rest back."""

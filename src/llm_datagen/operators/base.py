@@ -40,7 +40,7 @@ class BaseOperator:
             one row, and of no other. A node's setting counts more.
         version: if it is set, a resume compares it in place of the operator's code and settings.
         stateful: True says that the operator keeps state between calls on purpose; it silences the warning.
-        keeps_state: True says that it uses `ctx.state`. Then the node makes one call at a time, in the order of the rows.
+        keeps_state: True says that it uses `ctx.state`. Then the node makes one call at a time, in the order of rows.
     """
 
     name: str = ""
@@ -88,9 +88,10 @@ class BaseOperator:
         return {}
 
     def finish(self, ctx: INodeContext) -> Any:
-        """Return, or yield, what is left to give when the source has ended: rows, named ``end_0``, ``end_1`` …
+        """Return, or yield, the rows that are left to give when the source has ended.
 
-        Called only if it is overridden, after the last row's call, once: its rows are committed together, exactly once.
+        Their ids are ``end_0``, ``end_1`` … Called once, after the last row's call, if it is overridden.
+        All that it gives is committed together, exactly once.
         When it raises, it is called again as the node's `retries` say, and then the node fails, whatever its policy.
         """
 

@@ -63,7 +63,18 @@ def as_operator(thing: Any) -> Any:
 
 
 def _check_readable(thing: Any) -> None:
-    for name in ("process_batch", "process_item", "name", "version", "fingerprint", "setup", "bisect", "stateful", "keeps_state", "finish"):
+    for name in (
+        "process_batch",
+        "process_item",
+        "name",
+        "version",
+        "fingerprint",
+        "setup",
+        "bisect",
+        "stateful",
+        "keeps_state",
+        "finish",
+    ):
         try:
             getattr(thing, name, None)
         except Exception as error:

@@ -19,8 +19,8 @@ Result = Row | list[Row] | None
 class IState(Protocol):
     """The state of a node: keys (text, whole numbers, or tuples of these) and values (anything that JSON has).
 
-    A change counts if and only if the row of its call is committed: what a call changes that fails, or whose row a crash
-    takes back, was never there. Memory is bounded, however many keys there are. Used within a call only.
+    A change counts if and only if the row of its call is committed: what a call changes that fails, or whose row a
+    crash takes back, was never there. Memory is bounded, however many keys there are. Used within a call only.
     """
 
     def get(self, key: Key, default: Any = None) -> Any:

@@ -62,7 +62,8 @@ class RoutingOperator(FunctionOperator):
             if hasattr(operator, name):
                 setattr(self, name, getattr(operator, name))
         if self._call.finish is not None:
-            self.finish = self._finish_and_tag_async if self._call.is_finish_async else self._finish_and_tag
+            finish = self._finish_and_tag_async if self._call.is_finish_async else self._finish_and_tag
+            vars(self)["finish"] = finish
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the parts of the operator, of the rule, and the names of the outputs."""

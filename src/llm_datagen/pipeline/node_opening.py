@@ -112,6 +112,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
         **{name: settings[name] for name in _OF_STAGES},
         packed=packed,
         folder=folder,
+        end_name=node.end_name,
         seal=seal,
         config=node.config(),
     )

@@ -28,7 +28,7 @@ TEXT_PREFIX = "r"
 """What ids of root rows begin with under the scheme "text"."""
 
 END_NAME = "end"
-"""What stands for the parent in the ids of rows that an operator gives at the end of its source: ``end_0``, ``end_1``."""
+"""What stands for the parent in the ids of rows that an operator gives at the end of its source: ``end_0`` …"""
 
 SOURCES_FIELD = "_sources"
 """The column with the ids of the rows that a row stands for, where its operator says so; see `Derived`."""

@@ -13,7 +13,7 @@ STATE = "state"
 """A mark: what is committed of the state of the node's operator, ``[bytes of the state log, their CRC-32]``."""
 
 END = "end"
-"""A mark: how many rows the operator has given at the end of its source. There, when it has been asked for them."""
+"""A mark: ``[rows that the operator has given at the end of its source, bytes that this had]``; there once it has."""
 
 
 @dataclass(slots=True)

@@ -218,7 +218,7 @@ class Sink:
             self._state_committed(self.state, state)
 
     def _state_committed(self, store: StateStore, changes: StateChanges) -> None:
-        """Tell the state what was committed, and, now and then, that it is on the medium: no sooner may it leave memory."""
+        """Tell the state what was committed; and, now and then, that it is on the medium: then it may leave memory."""
         store.committed(changes)
         if self._fsync == "close":
             if not store.is_sync_due:

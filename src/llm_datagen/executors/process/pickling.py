@@ -22,8 +22,8 @@ def check_operator(operator: Any, node_id: str) -> None:
     if call.keeps_state or call.finish is not None:
         what = "keeps state (ctx.state)" if call.keeps_state else "has a finish()"
         raise ConfigError(
-            f"{node_id}: executor='process' is for operators whose calls are independent, and {operator_name(operator)} "
-            f"{what}; leave executor out for this node (node_configs)"
+            f"{node_id}: executor='process' is for operators whose calls are independent, and "
+            f"{operator_name(operator)} {what}; leave executor out for this node (node_configs)"
         )
     if call.is_async:
         raise ConfigError(

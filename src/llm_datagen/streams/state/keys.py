@@ -27,7 +27,7 @@ def encode_key(key: Key) -> bytes:
         ValueError: when a number is over 64 bits, text has lone surrogates, or a tuple is empty.
     """
     if key.__class__ is str:  # most of them
-        return _text(key)  # type: ignore[arg-type]
+        return _text(key)
     if key.__class__ is tuple and not key:
         raise ValueError("a key of the state is a tuple without parts; give it one")
     return b"".join(map(_part, key if isinstance(key, tuple) else (key,)))

@@ -1,9 +1,9 @@
-"""The state log: what has changed of a state, in the order of the commits. It lies beside the stream, as ``<path>.state``.
+"""The state log, ``<path>.state`` beside a stream: what has changed of a state, in the order of the commits.
 
 The first line is a header: format, the byte of the log at which this file begins, and the running CRC-32 of all before.
 Each other line is a change: ``[key, value]``, or ``[key]`` when the key was deleted. Bytes are counted from the first
-change that there ever was. Each commit of the stream says how many there are, and their CRC-32; what is beyond was never
-committed, and is cut off.
+change that there ever was. Each commit of the stream says how many there are, and their CRC-32; what is beyond was
+never committed, and is cut off.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ appends it to the state log (`log`) and says in the commit how long that is. So 
 changes back, too.
 
 Three places hold the state while a node runs. What the call that is being made has changed; what calls before it have
-changed, in memory; and what is on the medium, in a table (`table`), which takes the changes over in larger pieces. After
-a crash the table is brought to the last commit from the log. The log is shortened when the table, on the medium, has
+changed, in memory; and what is on the medium, in a table (`table`), which takes changes over in larger pieces. After a
+crash the table is brought to the last commit from the log. The log is shortened when the table, on the medium, has
 what it says.
 
 The worker calls `begin`, `keep` and `take`, and the operator's own methods, one call at a time. The writer calls
@@ -37,6 +37,7 @@ SHORTEN_BYTES = 64 << 20
 """The log is shortened when so many of its bytes are in the table."""
 
 _CATCH_UP_KEYS = 100_000
+
 
 class StateStore:
     """The state of a node, opened and brought to the last commit.
@@ -256,4 +257,3 @@ def check_state(stream: StreamFiles, mark: list[int]) -> None:
             f"{path} has changes up to byte {applied}, and only {end} were committed; restore the files of the "
             "stream, or start afresh with if_exists='overwrite'"
         )
-

@@ -114,9 +114,7 @@ class StateTable:
         where = self.path or "the temporary file of a state"
         if isinstance(error, sqlite3.OperationalError):
             return DiskError(None, f"{error} (the state of a node; make room or mend it, then resume)", where)
-        return StreamCorruptError(
-            f"{where}: {error}; restore the file, or start afresh with if_exists='overwrite'"
-        )
+        return StreamCorruptError(f"{where}: {error}; restore the file, or start afresh with if_exists='overwrite'")
 
 
 def applied_of(path: str) -> int | None:

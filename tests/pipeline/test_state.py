@@ -12,6 +12,7 @@ import pytest
 from llm_datagen import (
     BaseOperator,
     ConfigError,
+    Derived,
     INodeContext,
     NodeFailedError,
     Route,
@@ -21,6 +22,8 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.errors import StreamChangedError
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
 
 from ..kit.support import Bench, lines, numbered, stored, write_jsonl
 
@@ -288,6 +291,56 @@ class Router(Count):
         return [Route("ends", row) for row in super().finish(ctx)]
 
 
+class Best(BaseOperator):
+    """Gives, at the end, the row of each parity with the largest `n`, as one that stands for all of them."""
+
+    keeps_state = True
+    version = "1"
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        kind = item["n"] % 2
+        ctx.state[kind] = [*ctx.state.get(kind, []), [item["n"], item["_i"]]]
+
+    def finish(self, ctx: INodeContext) -> Iterator[Any]:
+        for kind, rows in ctx.state.items():
+            yield Derived({"kind": kind, "best": max(rows)[0]}, sources=[row_id for _, row_id in rows])
+
+
+def test_a_row_is_traced_to_the_rows_that_it_stands_for_and_back(bench: Bench) -> None:
+    bench.give(numbered(6))
+    bench.pipeline([stopping_at(-1), Best(), lambda row: row]).create("run").run()
+    assert lines(bench.output) == [
+        {"kind": 0, "best": 4, "_sources": [0, 2, 4], "_i": "end_0"},
+        {"kind": 1, "best": 5, "_sources": [1, 3, 5], "_i": "end_1"},
+    ]
+    run_state = bench.run_state("run")
+    up = [(each.where, each.row_id, each.relation) for each in trace(run_state, "end_0")]
+    assert up == [
+        *(("input", n, "ancestor") for n in (0, 2, 4)),
+        *(("node_0", n, "ancestor") for n in (0, 2, 4)),
+        ("node_1", "end_0", "itself"),
+        ("node_2", "end_0", "itself"),
+    ]
+    down = [(each.where, each.row_id, each.relation, each.state) for each in trace(run_state, 3)]
+    assert down == [
+        ("input", 3, "itself", "row"),
+        ("node_0", 3, "itself", "row"),
+        ("node_1", "end_1", "descendant", "row"),
+        ("node_2", "end_1", "descendant", "row"),
+    ]
+
+
+def test_the_account_of_a_run_with_state_and_an_end_holds_and_sees_damage(bench: Bench) -> None:
+    bench.give(numbered(6))
+    bench.pipeline([Total(), Best()]).create("run").run()
+    run_state = bench.run_state("run")
+    assert [account.findings for account in verify(run_state)] == [[], []]
+    state = Path(f"{bench.output}.state")
+    state.write_bytes(state.read_bytes()[:-3])
+    [_, account] = verify(run_state)
+    assert any("out.jsonl.state has" in finding for finding in account.findings)
+
+
 def test_a_node_with_several_outputs_keeps_state_and_has_an_end(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", numbered(4))
     node = UnifiedNode("node_0", follow_input=False).set_operator(Router())
@@ -324,6 +377,12 @@ def test_what_needs_one_process_is_refused_in_worker_processes(bench: Bench, ope
         UnifiedPipeline(
             [operator], str(bench.input), str(bench.output), executor="process", results_dir=bench.results
         ).run()
+
+
+def test_rows_at_the_end_cannot_have_numbers_as_ids(bench: Bench) -> None:
+    bench.give(numbered(1))
+    with pytest.raises(ConfigError, match='node_0: .*Count has a finish.*"path"'):
+        bench.pipeline([Count()], id_scheme="numeric").create("run")
 
 
 def test_an_overwritten_run_begins_without_the_state(bench: Bench) -> None:

@@ -18,6 +18,30 @@ _TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeli
 """Fields of a log line that are not an operator's to set: its own ones of these names get a ``_`` at the end."""
 
 
+class _NoState:
+    """The state of an operator that does not say that it keeps one.
+
+    Args:
+        node_id: the node's id.
+    """
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+
+    def _refuse(self, *_: Any) -> Any:
+        """Refuse to be used.
+
+        Raises:
+            FatalError: always.
+        """
+        raise FatalError(
+            f"the operator of {self._node_id} uses ctx.state; say so, that it is committed with the rows: "
+            "keeps_state = True, as an attribute of its class or function"
+        )
+
+    get = items = __getitem__ = __setitem__ = __delitem__ = __contains__ = _refuse
+
+
 class NodeContext:
     """The `ctx` of an operator. Any thread may use it.
 
@@ -45,7 +69,7 @@ class NodeContext:
         self._supervisor = supervisor
         self._log = log
         self._folder = folder
-        self._state = state
+        self._state = state or _NoState(node_id)
         self._is_cancelled = False
         self._is_paused = False
 
@@ -66,16 +90,7 @@ class NodeContext:
 
     @property
     def state(self) -> IState:
-        """What the operator keeps from row to row.
-
-        Raises:
-            FatalError: when it does not say that it does.
-        """
-        if self._state is None:
-            raise FatalError(
-                f"the operator of {self._node_id} uses ctx.state; say so, that it is committed with the rows: "
-                "keeps_state = True, as an attribute of its class or function"
-            )
+        """What the operator keeps from row to row; to use it, it says that it does: ``keeps_state = True``."""
         return self._state
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:

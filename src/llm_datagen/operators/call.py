@@ -180,6 +180,19 @@ def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
         raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
 
 
+def check_end_ids(operator: Any, node_id: str, id_scheme: str) -> None:
+    """Check that rows which an operator gives at the end of its source can have ids.
+
+    Raises:
+        ConfigError: when they cannot.
+    """
+    if id_scheme == "numeric" and Call(operator).finish is not None:
+        raise ConfigError(
+            f"{node_id}: {operator_name(operator)} has a finish(), whose rows are named end_0, end_1 …: use "
+            'id_scheme="path" or "text", not "numeric"'
+        )
+
+
 def batch_by_of(operator: Any, setting: BatchBy | None, node_id: str, id_scheme: str) -> BatchBy:
     """Return which rows share a call of an operator: the node's setting, or else the operator's.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import settings_in
 from llm_datagen.executors.process.pickling import pack
-from llm_datagen.operators import Call
+from llm_datagen.operators import Call, check_end_ids
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input
@@ -41,6 +41,7 @@ def check_node(node: Binding) -> bytes | None:
         check_finished(output, seal.size, seal.source, source.uri)
         check_dead_letters_of(output, seal.position())
         return None
+    check_end_ids(node.operator, node.node_id, node.settings["id_scheme"])
     packed = _pack(node)
     for stream in source.read_as_is(follow=node.follow_input):
         check_input(stream)

@@ -158,7 +158,7 @@ class StateStore:
         Raises:
             TypeError, ValueError: when it cannot be a key, or a value.
         """
-        self._call[encode_key(key)] = (dumps(value),)
+        self._call[encode_key(key)] = (bytes(memoryview(dumps(value))),)  # a copy: orjson's buffer is kilobytes
 
     def __delitem__(self, key: Key) -> None:
         """Delete a key.

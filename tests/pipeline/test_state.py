@@ -381,7 +381,7 @@ def test_what_needs_one_process_is_refused_in_worker_processes(bench: Bench, ope
 
 def test_rows_at_the_end_cannot_have_numbers_as_ids(bench: Bench) -> None:
     bench.give(numbered(1))
-    with pytest.raises(ConfigError, match='node_0: .*Count has a finish.*"path"'):
+    with pytest.raises(ConfigError, match=r'node_0: .*Count has a finish.*"path"'):
         bench.pipeline([Count()], id_scheme="numeric").create("run")
 
 

@@ -42,6 +42,7 @@ class Binding:
         self.settings = settings
         self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
         self._waits = self.follow_input, self.idle_timeout  # for the inputs, where there are several
+        self.source_column = settings["source_column"]
         self.writer_config = WriterConfig.of(settings["writer_config"])
         self.policy = FailurePolicy.of(settings)
         self.root: RootNames | None = None
@@ -113,11 +114,13 @@ class Binding:
                 raise ConfigError(
                     f"node {self.node_id}: ids={ids!r} is for several inputs: give a list of them, or a dict"
                 )
-            self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
+            found = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
+            self._input = found.with_source(self.settings["source_column"])
         sources: list[Source] = [self._input, *self._named_inputs.values()]
         for stream in (stream for source in sources for stream in streams_of(source)):
             stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
+        self.source_column = None if self._named_inputs else self.settings["source_column"]
         written = {self._output.place, *(output.place for output in outputs)}
         for source in sources:
             if written.intersection(source.places):

@@ -130,6 +130,10 @@ class StreamFiles:
     def write_seal(self, seal: Seal, *, sync: bool) -> None:
         """Put the seal in place, atomically; the commit log is not needed after that."""
         self.storage.replace(self.done_path, seal.dump(), sync=sync)
+        self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        """Remove what a sealed stream no longer needs. A kill between the seal and this leaves it behind."""
         self.storage.remove(self.commits_path)
         self.storage.remove(self.dispatched_path)
 

@@ -23,7 +23,7 @@ from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
 from llm_datagen.streams.spill import Spill
-from llm_datagen.streams.storage.base import AppendFile
+from llm_datagen.streams.storage.base import AppendFile, GrowingFile
 
 if TYPE_CHECKING:
     from llm_datagen.streams.state.changes import StateChanges
@@ -88,13 +88,13 @@ class Sink:
         self._file: AppendFile | None = stream.storage.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
+            self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
             self.position = self._recover(source)
             self._begun = self.position.bytes
             if keeps_state:
                 from llm_datagen.streams.state.store import StateStore
 
                 self.state = StateStore(stream, self.position.marks.get(STATE))
-            self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
             self._log.start(self.position)
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:
@@ -250,10 +250,10 @@ class Sink:
     def _append_dead_letters(self, dead_letters: bytes) -> None:
         if self._dead_letters is None:
             check_beside(self.stream, self.stream.errors_path, "dead letters")
-            self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
-        self._dead_letters.append(dead_letters)
+        file = self._open_dead_letters()
+        file.append(dead_letters)
         if self._fsync == "flush":
-            self._dead_letters.sync()
+            file.sync()
 
     def seal(self, *, complete: bool = True, source_size: int | None = None) -> Seal:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
@@ -278,18 +278,32 @@ class Sink:
             self._sync_dead_letters()
             if self.state is not None:
                 self.state.sync()
+        self._finish_files()
+        self._log.confirm()
         self._log.close()
         seal = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
         self.stream.write_seal(seal, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
         return seal
 
+    def _finish_files(self) -> None:
+        """Have the files in their last form, where a storage has another one for those that grow."""
+        if isinstance(self._file, GrowingFile):
+            self._file.finish(self.position.crc, self._log.confirm)
+        if self.position.errors_bytes:
+            dead_letters = self._open_dead_letters()
+            if isinstance(dead_letters, GrowingFile):
+                dead_letters.finish(None, self._log.confirm)
+
+    def _open_dead_letters(self) -> AppendFile:
+        if self._dead_letters is None:
+            self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+        return self._dead_letters
+
     def _sync_dead_letters(self) -> None:
         """Put the dead letters on the medium, also those of a process before this one."""
         if self.position.errors_bytes:
-            if self._dead_letters is None:
-                self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
-            self._dead_letters.sync()
+            self._open_dead_letters().sync()
 
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""

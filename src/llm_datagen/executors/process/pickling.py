@@ -9,7 +9,6 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError, FailureRecord, RemoteError
 from llm_datagen.operators import Call, operator_name
-from llm_datagen.streams.formats.base import Decoder
 
 
 def check_operator(operator: Any, node_id: str) -> None:
@@ -54,14 +53,14 @@ def pack(operator: Any, *others: Any) -> bytes:
         ) from error
 
 
-def pack_decoder(decode: Decoder) -> bytes:
-    """Return what turns records into rows as bytes."""
+def pack_plain(value: Any) -> bytes:
+    """Return a decoder, or records that know theirs, as bytes."""
     try:
-        return pickle.dumps(decode)
+        return pickle.dumps(value)
     except Exception:  # noqa: BLE001 - one of the script's
         import cloudpickle
 
-        return bytes(cloudpickle.dumps(decode))
+        return bytes(cloudpickle.dumps(value))
 
 
 def pack_error(error: BaseException) -> bytes | None:

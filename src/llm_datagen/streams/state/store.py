@@ -211,7 +211,7 @@ class StateStore:
         return [self._end, self._crc]
 
     def committed(self, changes: StateChanges) -> None:
-        """Take note that changes were committed."""
+        """Record that changes were committed."""
         self._committed.append((self._end, changes.changes))
 
     @property
@@ -224,7 +224,7 @@ class StateStore:
         self._log.sync()
 
     def synced(self) -> None:
-        """Take note that the log, and the commits, are on the medium; then drop what nobody needs of the log."""
+        """Record that the log, and the commits, are on the medium; then drop what nobody needs of the log."""
         self.durable = self._end
         if self._droppable > self._log.begin:
             self._log.drop_before(self._droppable, self._end)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ..kit.s3 import S3Bucket
 from .conftest import Command
 from .shell import Shell
 
 
 def test_every_command_takes_runs_on_a_store(
-    shell: Shell, command: Command, bucket: str, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, command: Command, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = f"{bucket}/runs"
+    results = s3.uri("runs")
     there = ("--results-dir", results)
     command("run", shell.yaml(["ops:no_seven"], name="p.yaml"), "--id", "a", "--set", f"results_dir={results}", code=1)
     assert not Path("tmp/results").exists()
@@ -40,17 +41,17 @@ def test_every_command_takes_runs_on_a_store(
     assert len(Path("out.csv").read_text().splitlines()) == 50
 
 
-def test_a_run_that_is_not_there_is_said_with_those_that_are(shell: Shell, command: Command, bucket: str) -> None:
-    results = f"{bucket}/runs"
+def test_a_run_that_is_not_there_is_said_with_those_that_are(shell: Shell, command: Command, s3: S3Bucket) -> None:
+    results = s3.uri("runs")
     command("run", shell.yaml(["ops:odd"]), "--id", "a", "--set", f"results_dir={results}")
     said = command("status", "b", "--results-dir", results, code=2).stderr
     assert f"there is no run 'b' in {results} (runs there: a)" in " ".join(said.split())
 
 
 def test_on_another_machine_the_pipeline_has_to_be_named(
-    shell: Shell, command: Command, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, command: Command, s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = f"{bucket}/runs"
+    results = s3.uri("runs")
     (tmp_path / "one").mkdir()
     monkeypatch.chdir(tmp_path / "one")
     pipeline = Shell(tmp_path / "one").yaml(["ops:no_seven"], name="p.yaml")

@@ -127,4 +127,3 @@ def test_a_machine_that_wakes_up_after_a_take_over_commits_and_saves_nothing(
     assert machines.said("one").startswith("NodeFailedError: ")
     assert "taken over" in machines.said("one") or "another writer" in machines.said("one")
     machines.check_output()
-

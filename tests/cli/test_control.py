@@ -9,7 +9,7 @@ import socket
 import stat
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -62,15 +62,15 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
             ask(folder, "stop")
         with pytest.raises(ConfigError, match="colour"):
             ask(folder, "pause", colour=1)
-        folder.lock.owner_path.write_text(
-            json.dumps({**json.loads(folder.lock.owner_path.read_bytes()), "token": "other"})
+        (folder.path / "owner.json").write_text(
+            json.dumps({**json.loads((folder.path / "owner.json").read_bytes()), "token": "other"})
         )
         with pytest.raises(ControlError, match="another run has begun"):  # a pid, or a path, is not enough
             ask(folder, "unpause")
         with pytest.raises(ControlError, match="another run has begun"):
             send_cancel(folder)
-        folder.lock.owner_path.write_text(
-            json.dumps({**json.loads(folder.lock.owner_path.read_bytes()), "token": owner.token})
+        (folder.path / "owner.json").write_text(
+            json.dumps({**json.loads((folder.path / "owner.json").read_bytes()), "token": owner.token})
         )
 
         assert command("unpause", "a").stdout == "run a: running, not paused\n"
@@ -190,7 +190,7 @@ def test_a_run_of_another_host_is_not_controlled_from_here(shell: Shell, command
     folder.lock.acquire()
     owner = folder.lock.owner()
     assert owner is not None
-    folder.lock._save_owner(replace(owner, host="elsewhere"))
+    folder.write("owner.json", json.dumps({**asdict(owner), "host": "elsewhere"}).encode())
     with pytest.raises(ControlError, match="runs on elsewhere"):
         ask(folder, "pause")
     folder.lock.release()

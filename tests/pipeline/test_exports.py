@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, NodeFailedError, PipelineExistsError, StreamExistsError, UnifiedPipeline
+from llm_datagen.cli.run_view import RunView, list_lines, list_table, read_run, run_lines
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import verify_exports
+from llm_datagen.runs.exports import forget_made, verify_exports
+from llm_datagen.streams.outputs import Work, export_rows
+from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.testing import Fault, inject
 
-from ..kit.support import lines, numbered, write_jsonl
+from ..kit.support import eventually, lines, numbered, write_jsonl
 
 
 def double(row: Any) -> Any:
@@ -143,3 +147,84 @@ def test_a_node_writes_no_export(tmp_path: Path) -> None:
         ConfigError, match=r"node_0: '.*x\.parquet' is made from a finished stream.*give it to the pipeline"
     ):
         made.create("a", node_configs=[{"output_uri": f"{tmp_path}/x.parquet"}])
+
+
+class Stopper:
+    """Cancels a run when so many parts of its exports are there, and waits until the export has heard of it."""
+
+    def __init__(self, run: UnifiedPipeline, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.parts = 0
+        made, note, read = export_rows, Work.note_window, SourceRows.read
+        asked: list[Callable[[], bool]] = []
+
+        def counted(*args: Any, stopped: Callable[[], bool], **named: Any) -> Any:
+            asked.append(stopped)
+            return made(*args, stopped=stopped, **named)
+
+        def note_window(work: Work, number: int, window: Any) -> None:
+            note(work, number, window)
+            self.parts += 1
+            if self.parts == after:
+                cancel()
+
+        def cancel() -> None:
+            run.cancel("enough")
+            eventually(asked[-1], "the export hears of it")
+
+        def read_columns(*args: Any, **named: Any) -> Any:
+            if not after:
+                cancel()
+            return read(*args, **named)
+
+        monkeypatch.setattr("llm_datagen.runs.exports.export_rows", counted)
+        monkeypatch.setattr(Work, "note_window", note_window)
+        monkeypatch.setattr(SourceRows, "read", read_columns)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_cancel_in_an_export_is_heard_and_a_resume_goes_on_with_its_parts(
+    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heard in the pass for the columns (after no part), and between parts, however small they are."""
+    target = tmp_path / "p" / "out-{shard}.csv"
+    run = pipeline(tmp_path, str(target), export_options={"rows_per_shard": 5}, also=[f"csv:{tmp_path}/whole.csv"])
+    run.create("job")
+    with monkeypatch.context() as patch:
+        stopper = Stopper(run, after, patch)
+        report = run.run(progress=False)
+    assert (report.status, report.reason, stopper.parts) == ("canceled", "enough", after)
+    found = {path: path.stat().st_ino for path in (tmp_path / "p").glob("out-*.csv")}
+    assert len(found) == after
+    folder = RunFolder(tmp_path / "results", "job")
+    assert [export.get("rows") for export in folder.load()["exports"]] == [None, None]
+    shown = run_lines(read_run(folder))
+    assert f"export {target} (csv): not made yet" in shown
+    assert "0/2 exports" in list_lines([read_run(folder)])[0]
+
+    assert run.resume("job").run(progress=False).status == "completed"
+    parts = sorted((tmp_path / "p").glob("out-*.csv"))
+    assert {path: path.stat().st_ino for path in parts if path in found} == found, "what is there is not made again"
+    rows = [line for path in parts for line in path.read_text().splitlines()[1:]]
+    assert rows == (tmp_path / "whole.csv").read_text().splitlines()[1:]
+    assert len(rows) == 20
+    shown = run_lines(read_run(folder))
+    assert f"export {target} (csv): 20 rows in 4 files" in shown
+    assert f"export {tmp_path}/whole.csv (csv): 20 rows" in shown
+    assert "2/2 exports" in list_lines([read_run(folder)])[0]
+
+
+def test_status_says_which_export_is_being_made_and_a_table_of_runs_counts_them(tmp_path: Path) -> None:
+    run = pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=[f"csv:{tmp_path}/a.csv", f"csv:{tmp_path}/b.csv"])
+    run.create("job").run(progress=False)
+    state = RunFolder(tmp_path / "results", "job").load()
+    forget_made(state)
+    live = RunView(pipeline_id="job", status="running", state=state, is_live=True)
+    shown = run_lines(live)
+    assert f"export {tmp_path}/a.csv (csv): being made" in shown
+    assert f"export {tmp_path}/b.csv (csv): not made yet" in shown
+    table = list_table([live])
+    assert [str(column.header) for column in table.columns][-2:] == ["exports", "updated"]
+    assert [str(cell) for cell in table.columns[-2].cells] == ["0/2"]
+    assert live.brief()["exports"][0] == {
+        "kind": "csv", "path": f"{tmp_path}/a.csv", "rows": None, "failed": None, "parts": None
+    }  # fmt: skip

@@ -174,3 +174,27 @@ def test_a_run_that_failed_at_a_row_of_a_compressed_file_leaves_no_file_open(ben
     pipeline = bench.pipeline([Stopping()], input_uri=str(path)).create("a")
     with pytest.raises(DatagenError, match=r"in\.jsonl\.gz, line 2: this is not a row"):
         pipeline.run()  # what is left open while the pipeline is there, the fixture of all runs finds
+
+
+class Together:
+    """Takes several rows at once, and gives them back."""
+
+    def process_batch(self, items: list[Any], ctx: Any = None) -> list[Any]:
+        return items
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_batch_of_rows_of_several_files_has_each_under_the_header_of_its_own(bench: Bench, executor: str) -> None:
+    """Files of a set have other headers, and other formats, and a batch may begin in one and end in the next."""
+    folder = bench.folder / "in"
+    folder.mkdir()
+    for number in range(8):
+        a, b = f"a{number}", f"b{number}"
+        text = (f"a,b\n{a},{b}\n{a},{b}\n", f"b,a\n{b},{a}\n", f'{{"a":"{a}","b":"{b}"}}\n')[number % 3]
+        (folder / f"{number}.{('csv', 'csv', 'jsonl')[number % 3]}").write_text(text)
+    settings = {"input_uri": f"{folder}/*", "batch_size": 3, "executor": executor, "parallel_size": 1}
+    assert bench.pipeline([Together()], **settings).create("a").run().rows_out == 11
+    assert [(row["a"][0], row["b"]) for row in lines(bench.output)] == [
+        ("a", f"b{number}") for number in (0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7)
+    ]
+    assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []

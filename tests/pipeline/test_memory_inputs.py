@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import math
 import os
@@ -14,10 +16,13 @@ from typing import Any
 import pytest
 
 from llm_datagen import InputWarning, UnifiedPipeline
-from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError, RowValueError
+from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError, PipelineNotFoundError, RowValueError
+from llm_datagen.messages import Run
+from llm_datagen.pipeline import spool
+from llm_datagen.pipeline.preview import external_inputs, first_rows
 
 from ..kit import programs
-from ..kit.support import Bench, Stopping, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, Bench, Stopping, lines, numbered
 
 
 def same(item: Any) -> Any:
@@ -279,3 +284,85 @@ def test_a_path_of_the_copy_is_no_file_of_the_user(bench: Bench) -> None:
     with pytest.raises(DatagenError):
         missing.run()
     assert Path(bench.folder).exists()
+
+
+@pytest.mark.parametrize("how", ["wait", "running", "async", "actor"])
+def test_each_way_to_run_writes_the_rows_to_standard_output(
+    bench: Bench, capfdbinary: pytest.CaptureFixture[bytes], how: str
+) -> None:
+    pipeline = of_rows(bench, numbered(3), output_uri="-").create("a")
+    if how == "wait":
+        pipeline.start()
+        pipeline.wait(PATIENCE_SECONDS)
+    elif how == "running":
+        with pipeline.running():
+            pass
+    elif how == "async":
+        asyncio.run(pipeline.run_async())
+    else:
+        ref = pipeline.actor()
+        ref.ask(Run(), timeout=PATIENCE_SECONDS)
+        pipeline.wait(PATIENCE_SECONDS)
+        ref.stop()
+    assert capfdbinary.readouterr().out == b"".join(b'{"n":%d,"_i":%d}\n' % (n, n) for n in range(3))
+
+
+def test_standard_output_that_takes_text_only_gets_text(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook. A sign may lie across two pieces."""
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(spool, "_PIECE", 7)
+    of_rows(bench, [{"t": "éöü" * 5}], output_uri="-").create("a").run(progress=False)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert shown.getvalue() == '{"t":"' + "éöü" * 5 + '","_i":0}\n'
+    with pytest.raises(NodeFailedError, match="standard output is closed; name a file"):
+        of_rows(bench, [{"t": 1}], output_uri="-").create("b").run(progress=False)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_short_writes_all_rows_when_it_is_resumed(bench: Bench, spec: str) -> None:
+    (bench.folder / "ops.py").write_text(
+        "import os\ndef passed(item):\n"
+        "    if item['n'] == 2 and not os.path.exists('go'): os._exit(9)\n    return item\n"
+    )
+    rows = "".join(f'{{"n": {n}}}\n' for n in range(4))
+    done = shell(bench, "run", spec, "--id", "a", text=rows)
+    assert (done.returncode, done.stdout) == (9, b"")
+    (bench.folder / "go").touch()
+    done = shell(bench, "resume", "a", "--results-dir", "results")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"".join(b'{"n":%d,"_i":%d}\n' % (n, n) for n in range(4))
+    assert b"run a: completed" in done.stderr
+
+
+def test_rows_that_are_read_once_are_previewed_and_planned(bench: Bench, spec: str) -> None:
+    """No more of standard input is read than is shown, where that is lines; a plan reads all of it."""
+    rows = "".join(f'{{"n": {n}}}\n' for n in range(50))
+    done = shell(bench, "preview", spec, "-n", "2", "--json", text=rows)
+    assert done.returncode == 0, done.stderr
+    assert [row["item"]["n"] for row in json.loads(done.stdout)["nodes"][0]["made"]] == [0, 1]
+    done = shell(bench, "plan", spec, "-k", "3", text=rows)
+    assert b"3 of 50 rows of standard input were tried" in done.stdout, done.stdout
+    assert not (bench.folder / "results").exists()
+
+
+def test_of_rows_of_a_program_only_so_many_are_taken_for_a_preview(bench: Bench) -> None:
+    def rows() -> Iterator[Any]:
+        yield from numbered(2)
+        raise OSError("nobody asked for more")
+
+    run_state, _ = of_rows(bench, rows()).to_try(bench.folder / "try", most=2)
+    ((stream, root),) = external_inputs(run_state)
+    assert [item["n"] for _, item in first_rows(stream, 2, root=root).rows] == [0, 1]
+
+
+def test_of_lines_only_so_many_are_copied_for_a_preview(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.write(write, b'{"n": 1}\n\n{"n": 2}\n')  # and no more comes, nor an end
+    with open(read) as given:  # noqa: PTH123 - of a pipe
+        monkeypatch.setattr(sys, "stdin", given)
+        pipeline = bench.pipeline([same], input_uri="-", output_uri="-")
+        run_state, _ = pipeline.to_try(bench.folder / "try", most=2)
+        ((stream, root),) = external_inputs(run_state)
+        assert [item["n"] for _, item in first_rows(stream, 2, root=root).rows] == [1, 2]
+    os.close(write)

@@ -143,13 +143,13 @@ def test_a_busy_lock_names_who_has_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "a")
     folder.lock.acquire()
     folder.lock.release()
-    with child_of_a_c_library(folder.lock.path) as pid:
+    with child_of_a_c_library(folder.path / "lock") as pid:
         name = rf"process {pid} \(.*python.*\)"
         with pytest.raises(PipelineBusyError, match=rf"is being run by {name}; wait"):
             RunFolder(tmp_path, "a").lock.acquire()
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
-        folder.lock.owner_path.write_text(
+        (folder.path / "owner.json").write_text(
             f'{{"host": "{os.uname().nodename}", "pid": {gone.pid}, "since": "2026-01-01T00:00:00"}}'
         )
         with pytest.raises(PipelineBusyError, match=rf"by {name}, left by process {gone.pid} on .*; wait"):

@@ -35,9 +35,6 @@ from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import PipelineStatus, Status, why_empty
 
-SAVE_SECONDS = 0.5
-"""How often the run state is saved while rows move; a change of status is saved at once."""
-
 
 class RunState:
     """What is known of a run.
@@ -242,8 +239,10 @@ class RunState:
             if self._told_totals.get(opened.node_id, (None, False)) != (state.source_total, state.source_is_exact):
                 self.tell_progress(state)
         tell(self._pipeline, StatusChanged(self.now()))
-        if self._clock.monotonic() - self._last_save >= SAVE_SECONDS:
-            self.save()
+        if self._folder is not None:
+            self._folder.check()
+            if self._clock.monotonic() - self._last_save >= self._folder.save_seconds:  # a change of status: at once
+                self.save()
 
     def changed(self) -> None:
         """Tell and save at once how things are."""
@@ -297,7 +296,8 @@ class RunState:
             for node in self._saved_state["nodes"]
         }
         self._folder.save_checkpoint(checkpoint)
-        self._folder.save(self._saved_state)
+        if not self._folder.save(self._saved_state, may_wait=not final):
+            return
         for node_id, position in checkpoint.items():
             if self.node_states[node_id].last is not None:
                 tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))

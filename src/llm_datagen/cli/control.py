@@ -19,6 +19,7 @@ from llm_datagen.cli.run_view import RunView, chosen_nodes, read_run
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
+from llm_datagen.runs.lock import RunLock
 
 _LOOK_SECONDS = 0.1
 
@@ -27,7 +28,7 @@ def pause_run(folder: RunFolder) -> None:
     """Begin no further calls of operators. Raises ControlError when the run cannot be reached."""
     folder.load()
     ask(folder, "pause")
-    go_on = command_line("unpause", folder.pipeline_id, folder.path.parent)
+    go_on = command_line("unpause", folder.pipeline_id, folder.results_dir)
     write(f"run {folder.pipeline_id}: paused. No new calls; running calls finish and are saved")
     write(f"  go on   {go_on}")
 
@@ -94,7 +95,7 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
     if owner is not None and owner.control and not owner.is_elsewhere:
         ask(folder, "cancel", reason=reason)
         return owner.pid
-    if not isinstance(pid, int) or pid <= 1 or not _holds(pid, folder.lock.path):
+    if not isinstance(pid, int) or pid <= 1 or not (isinstance(folder.lock, RunLock) and _holds(pid, folder.lock.path)):
         raise ControlError(
             f"{name} is running, but not in process {pid}, which its run state names. Try again: it may be starting"
         )

@@ -54,7 +54,7 @@ class DeadLetterGroup:
     file: str
 
 
-def show_errors(results_dir: Path, pipeline_id: str, *, node: str | None, as_json: bool, as_rows: bool = False) -> None:
+def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json: bool, as_rows: bool = False) -> None:
     """Show the dead letters of a run, grouped or each by itself.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from llm_datagen.cli.budget import budget_options, spending
 from llm_datagen.cli.exit_codes import exit_code_of
@@ -20,6 +19,7 @@ from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
 from llm_datagen.runs.hooks import CompositePipelineHooks
+from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import RunReport, Status
 from llm_datagen.runs.usage import COST, dollars
 
@@ -116,9 +116,9 @@ def _command(verb: str, pipeline: BasePipeline) -> str:
     return command_line(verb, pipeline.pipeline_id, pipeline.results_dir)
 
 
-def command_line(verb: str, pipeline_id: str, results_dir: str | Path) -> str:
+def command_line(verb: str, pipeline_id: str, results_dir: str) -> str:
     """Return the command to type for a run."""
     command = ["llm-datagen", verb, pipeline_id]
-    if Path(results_dir).absolute() != Path(default_results()).absolute():
-        command += ["--results-dir", str(results_dir)]
+    if absolute(results_dir) != absolute(default_results()):
+        command += ["--results-dir", results_dir]
     return shlex.join(command)

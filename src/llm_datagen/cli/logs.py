@@ -28,7 +28,7 @@ _STATES = {
 
 
 def show_events(
-    results_dir: Path,
+    results_dir: str,
     pipeline_id: str | None,
     log_file: Path | None,
     since: str | None,
@@ -68,7 +68,7 @@ def show_events(
 
 
 def show_summary(
-    results_dir: Path,
+    results_dir: str,
     pipeline_id: str | None,
     log_file: Path | None,
     since: str | None,
@@ -102,7 +102,7 @@ def show_summary(
         write(f"{count} of {path} left out: no event, but torn or written by somebody else")
 
 
-def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> Path:
+def _path(results_dir: str, pipeline_id: str | None, log_file: Path | None) -> Path:
     if log_file is not None or pipeline_id is None:
         return log_file or Path(DEFAULT_LOG)
     run_state = read_run(RunFolder(results_dir, pipeline_id)).state
@@ -111,7 +111,7 @@ def _path(results_dir: Path, pipeline_id: str | None, log_file: Path | None) -> 
     return Path(run_state.get("log_file", DEFAULT_LOG))
 
 
-def _node_id(results_dir: Path, pipeline_id: str | None, log_file: Path | None, node: str | None) -> str | None:
+def _node_id(results_dir: str, pipeline_id: str | None, log_file: Path | None, node: str | None) -> str | None:
     if node is None or pipeline_id is None or log_file is not None:  # whose nodes are not known
         return f"node_{node}" if node is not None and node.isdecimal() else node
     return str(chosen_nodes(read_run(RunFolder(results_dir, pipeline_id)).state, node)[0]["node_id"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,11 +52,12 @@ OriginArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ResultsOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--results-dir",
         metavar="DIR",
-        help=f"The folder of the runs: this one, ${RESULTS_VARIABLE}, or tmp/results.",
+        help=f"The folder of the runs: this one (it may be one of a store, s3://bucket/runs), ${RESULTS_VARIABLE}, or "
+        "tmp/results.",
         show_default=False,
     ),
 ]

@@ -130,7 +130,7 @@ def _notes(
     """Say what the figures are based on, and what they leave out."""
     for stream, sample in preview_run.samples.values():
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
-        yield f"{number(tried)} of {there} of {stream.path} were tried, drawn with seed {seed}"
+        yield f"{number(tried)} of {there} of {preview_run.shown(stream)} were tried, drawn with seed {seed}"
         if sample.unreadable:
             yield f"{number(len(sample.unreadable))} of them could not be read; the figures count on all rows"
     for (stage, calls), node in zip(previews, nodes, strict=True):

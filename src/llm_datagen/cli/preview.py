@@ -54,7 +54,13 @@ def preview_pipeline(
         return rows_at(stream, numbers, root=root) if numbers else first_rows(stream, count, root=root)
 
     target = find_target(name, parse_settings(settings))
-    preview_run = PreviewRun(target, choose, rows=len(set(numbers)) or count, hold_back=not make_calls)
+    preview_run = PreviewRun(
+        target,
+        choose,
+        rows=len(set(numbers)) or count,
+        most=max(numbers) + 1 if numbers else count,
+        hold_back=not make_calls,
+    )
     console = SafeConsole()
     tried, stages, calls = [], [], []
     for stage, made in preview_run.stages():
@@ -65,7 +71,7 @@ def preview_pipeline(
             for text, style in _stage_lines(stage, made, is_first=len(stages) == 1, is_held_back=not make_calls):
                 console.print(Text(text, style), soft_wrap=True)
     unreadable = [
-        f"{stream.path}: row {at} cannot be read: {escape(why)}"
+        f"{preview_run.shown(stream)}: row {at} cannot be read: {escape(why)}"
         for stream, sample in preview_run.samples.values()
         for at, why in sample.unreadable.items()
     ]

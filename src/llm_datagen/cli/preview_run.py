@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llm_datagen.cli.target import Target
 from llm_datagen.pipeline.preview import NodePreview, Sample, external_inputs, run_preview
+from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.runs.usage import cost_of
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import RootNames
@@ -28,6 +29,7 @@ class PreviewRun:
         target: the pipeline.
         choose: which rows to begin with.
         rows: how many rows each node gets at most.
+        most: how many rows are wanted of an input that is read once; None: all.
         hold_back: whether the calls of models are only noted, not made.
 
     Attributes:
@@ -39,13 +41,23 @@ class PreviewRun:
         StreamError: when an input cannot be read.
     """
 
-    def __init__(self, target: Target, choose: Choose, *, rows: int, hold_back: bool = False) -> None:
-        self.run_state, self._operators = target.blueprint()
+    def __init__(
+        self, target: Target, choose: Choose, *, rows: int, most: int | None = None, hold_back: bool = False
+    ) -> None:
         self._rows = rows
         self._hold_back = hold_back
-        self.samples = {
-            stream.place: (stream, choose(stream, root)) for stream, root in external_inputs(self.run_state)
-        }
+        with tempfile.TemporaryDirectory(prefix="llm-datagen-") as folder:
+            self.run_state, self._operators = target.to_try(Path(folder), most)
+            self.samples = {
+                stream.place: (stream, choose(stream, root)) for stream, root in external_inputs(self.run_state)
+            }
+            self._copies = {stream.place for stream, _ in self.samples.values() if stream.path.startswith(folder)}
+
+    def shown(self, stream: Stream) -> str:
+        """Return what an input is called: its path, unless it was copied for the preview."""
+        if stream.place not in self._copies:
+            return stream.path
+        return "standard input" if is_standard(self.run_state["config"].get("input_uri")) else "the rows of the input"
 
     def stages(self) -> Iterator[tuple[NodePreview, list[ObservedCall]]]:
         """Run the nodes, and yield each when it has ended, with the calls of models that it made.

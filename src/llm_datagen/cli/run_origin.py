@@ -11,7 +11,6 @@ import orjson
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import ORIGIN
-from llm_datagen.streams.storage.local import LocalStorage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +34,15 @@ class Origin:
 
     def save(self, folder: RunFolder) -> None:
         """Save it beside the run state."""
-        kept = replace(self, folder=str(folder.path.absolute()))
+        kept = replace(self, folder=folder.location)
         data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        LocalStorage().replace(str(_path(folder)), data, sync=False)
+        folder.write(ORIGIN, data)
 
-    def enter(self) -> None:
+    def enter(self, *, may_stay: bool = False) -> None:
         """Change to its directory, so that relative paths mean the same as before.
+
+        Args:
+            may_stay: whether to stay in this one if it is not there: of a run on a store, this may be another machine.
 
         Raises:
             ConfigError: when it is gone.
@@ -48,6 +50,8 @@ class Origin:
         try:
             os.chdir(self.cwd)
         except OSError as error:
+            if may_stay:
+                return
             raise ConfigError(
                 f"the run was started in {self.cwd}, which cannot be entered ({error.strerror}); its relative paths "
                 "are relative to it: put it back, or go on in the directory that has its files by llm-datagen run "
@@ -84,16 +88,16 @@ def origin_of(folder: RunFolder) -> Origin | None:
     Raises:
         ConfigError: when the file cannot be read, or the run's folder alone was moved or copied.
     """
-    path = _path(folder)
-    data = LocalStorage().read_all(str(path))
+    data = folder.read(ORIGIN)
     if data is None:
         return None
     try:
         content = orjson.loads(data)
         origin = Origin(target=str(content["target"]), cwd=str(content["cwd"]), folder=str(content.get("folder", "")))
     except (ValueError, KeyError, TypeError, AttributeError):
+        path = folder.place_of(ORIGIN)
         raise ConfigError(f"{path} cannot be read; remove it, and say what to resume: resume ID FILE.yaml") from None
-    return origin.moved_to(folder.path.absolute())
+    return origin if folder.is_on_store else origin.moved_to(folder.path)
 
 
 def _is_same(folder: Path, other: str) -> bool:
@@ -101,7 +105,3 @@ def _is_same(folder: Path, other: str) -> bool:
         return folder.samefile(other)
     except OSError:
         return str(folder) == other
-
-
-def _path(folder: RunFolder) -> Path:
-    return folder.path / ORIGIN

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.cli.export_view import export_lines, exports_made, exports_of
 from llm_datagen.cli.modules import import_protocols
 from llm_datagen.cli.run_origin import origin_of
 from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
@@ -20,6 +20,7 @@ from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.store import run_ids
 
@@ -88,6 +89,7 @@ class RunView:
             "total_is_exact": nodes[0].get("total_is_exact", False),
             "rows_out": nodes[-1].get("rows_out", 0),
             "failed": sum(node.get("failed", 0) for node in nodes),
+            "exports": exports_of(self.state),
             "stalled": [node.node_id for node in self.nodes() if node.stalled],
             "updated_at": self.state.get("updated_at"),
             "note": self.note,
@@ -119,7 +121,7 @@ def read_run(folder: RunFolder) -> RunView:
     return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state)
 
 
-def open_run(results_dir: Path, pipeline_id: str) -> RunView:
+def open_run(results_dir: str, pipeline_id: str) -> RunView:
     """Return a run with its true status, and change to the directory in which it was started, if it is known.
 
     Protocols of the user's own are registered, too.
@@ -129,11 +131,11 @@ def open_run(results_dir: Path, pipeline_id: str) -> RunView:
         RunStateError: when its run state cannot be read.
         ConfigError: when its directory is gone, or a module that may register a protocol.
     """
-    folder = RunFolder(results_dir.absolute(), pipeline_id)
+    folder = RunFolder(absolute(results_dir), pipeline_id)
     run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
-        origin.enter()
+        origin.enter(may_stay=folder.is_on_store)
         import_protocols(run.state, origin.target)
     return run
 
@@ -163,7 +165,7 @@ def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, 
     return found
 
 
-def all_runs(results_dir: str | Path) -> list[RunView]:
+def all_runs(results_dir: str) -> list[RunView]:
     """Return all runs in a folder, the one with the latest change at the end."""
     runs = []
     for pipeline_id in run_ids(results_dir):
@@ -179,8 +181,10 @@ def all_runs(results_dir: str | Path) -> list[RunView]:
 def list_table(runs: list[RunView]) -> Table:
     """Return a table with a line per run."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "status", "in", "out", "errors", "updated"):
-        table.add_column(heading, justify="right" if heading in {"in", "out", "errors"} else "left", no_wrap=True)
+    has_exports = any(run.state.get("exports") for run in runs)
+    for heading in ("id", "status", "in", "out", "errors", *(["exports"] if has_exports else []), "updated"):
+        is_number = heading in {"in", "out", "errors", "exports"}
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
     for run in runs:
         brief = run.brief()
         total = brief["total"]
@@ -193,6 +197,7 @@ def list_table(runs: list[RunView]) -> Table:
             Text(f"{number(brief['rows_in'])}{known}"),
             Text(number(brief["rows_out"])),
             Text(number(brief["failed"]), style="bold red" if brief["failed"] else ""),
+            *([Text(exports_made(brief["exports"]))] if has_exports else []),
             Text(_time(brief["updated_at"])),
         )
     return table
@@ -206,8 +211,11 @@ def list_lines(runs: list[RunView]) -> list[str]:
         rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
         errors = errors_in_words(brief["failed"])
         stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
+        exports = f", {made} exports" if (made := exports_made(brief["exports"])) else ""
         updated = _time(brief["updated_at"])
-        lines.append(f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}, updated {updated}")
+        lines.append(
+            f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}{exports}, updated {updated}"
+        )
     return lines
 
 
@@ -239,9 +247,10 @@ def _details(run: RunView) -> str:
     )
     usage = "usage and cost are at least these: the last usage before a kill is missing\n" if is_short else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
+    exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     return (
-        f"{older}{at}{budget}{usage}created {created}, last started {started}, "
+        f"{exports}{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(run_state.get('updated_at'))}{where}"
     )
 

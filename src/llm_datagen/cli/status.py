@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from rich.table import Table
 
@@ -21,7 +20,7 @@ WATCH_SECONDS = 0.5
 """How often `--watch` reads the run states. They are saved about as often."""
 
 
-def show_status(results_dir: Path, pipeline_id: str | None, *, watch: bool, as_json: bool) -> None:
+def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_json: bool) -> None:
     """Show a run, or all runs.
 
     Args:

@@ -78,21 +78,25 @@ class Target:
         assert isinstance(pipeline, UnifiedNodePipeline)
         return pipeline.create(chosen, if_exists=if_exists or "error", on_change=on_change)
 
-    def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
-        """Return the nodes as a run state has them, and their operators. Opens and changes nothing.
+    def to_try(self, folder: Path, most: int | None) -> tuple[dict[str, Any], list[Any]]:
+        """Return the nodes as a run state has them, and their operators. Opens and changes nothing of theirs.
+
+        Args:
+            folder: where an input that is read once is copied.
+            most: how many of its rows are wanted; None: all.
 
         Raises:
             ConfigError: when a setting is wrong, or cannot be set for this pipeline.
         """
         settings = {key: value for key, value in self.settings.items() if key not in {"results_dir", "log_file"}}
         if isinstance(self.pipeline, UnifiedPipeline) and not self.pipeline.pipeline_id:
-            return self.pipeline.blueprint(**settings)
+            return self.pipeline.to_try(folder, most=most, **settings)
         if settings:
             raise ConfigError(f"--set: the nodes of {self.name} are made already; say it in the code")
         return self.pipeline.blueprint()
 
 
-def describe(results_dir: Path, name: str, format: DiagramFormat) -> str:
+def describe(results_dir: str, name: str, format: DiagramFormat) -> str:
     """Return a diagram of a pipeline or of a run. Opens no stream.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -32,7 +31,7 @@ _ENDS = {
 """What to show for a row without results."""
 
 
-def trace_row(results_dir: Path, pipeline_id: str, text: str, *, as_json: bool) -> int:
+def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -> int:
     """Show a row's ancestors, itself and its descendants, stream by stream, and return the exit code.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +21,7 @@ _ON_THE_MOVE = (
 )
 
 
-def verify_run(results_dir: Path, pipeline_id: str, *, as_json: bool) -> int:
+def verify_run(results_dir: str, pipeline_id: str, *, as_json: bool) -> int:
     """Recount a run, say what is wrong, and return the exit code.
 
     Args:

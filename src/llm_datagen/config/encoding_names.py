@@ -37,6 +37,23 @@ def check_encoding_name(name: str, value: Any) -> str:
     return plain
 
 
+def check_text_encoding(name: str, value: Any) -> str:
+    """Return the plain name of an encoding in which whole files are written; any but those that escape signs.
+
+    Raises:
+        ConfigError: when it is none.
+    """
+    text = check_text(name, value)
+    try:
+        found = codecs.lookup(text)
+        "".encode(text)  # a LookupError, when it is none of text
+    except (LookupError, ValueError):
+        found = None
+    if found is None or found.name.replace("-", "_") in _ESCAPING:
+        raise ConfigError(f"{name}: no encoding of files is called {value!r}; such as 'utf-8', 'utf-8-sig' or 'cp1252'")
+    return found.name
+
+
 @cache
 def _is_like_ascii(encoding: str) -> bool:
     """Return whether no byte below 128 ever means anything but the sign that it is in ASCII."""

@@ -6,7 +6,7 @@
     ├─ OperatorError  an operator, its worker process, or the ids of rows
     ├─ StreamError    a stream, or a row of it
     ├─ LLMError       a call to a model (`llm_datagen.llm.errors`)
-    ├─ DiskError      the operating system refuses an operation on a file
+    ├─ DiskError      the operating system, or an object store, refuses an operation on a file
     └─ StopRun        no error: an operator ends the run, as a cancel does
 
 Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
@@ -49,6 +49,13 @@ class PipelineNotFoundError(RunError):
 
 class PipelineBusyError(RunError):
     """Raised when another process, or another object in this one, is running the same pipeline id."""
+
+
+class LeaseLostError(RunError):
+    """Raised when a run on a store was taken over by another process, or its lease could not be kept up.
+
+    This process can save nothing of the run any more. What it has committed is kept; `resume()` goes on with it.
+    """
 
 
 class RunStateError(RunError):
@@ -152,6 +159,10 @@ class StreamBusyError(StreamError):
     """Raised when another writer has the same stream open."""
 
 
+class StreamTakenOverError(StreamError):
+    """Raised when another writer goes on with a stream in an object store: what this one adds is refused."""
+
+
 class StreamChangedError(StreamError):
     """Raised when a stream is not what its commit log, or its reader's position, says it was (M22)."""
 
@@ -178,6 +189,8 @@ class RowValueError(RowFormatError, TypeError):
 
 class DiskError(DatagenError, OSError):
     """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
+
+    Or when an object store refuses a request, or cannot be reached, also when asked again.
 
     `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
     """

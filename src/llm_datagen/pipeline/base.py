@@ -22,13 +22,12 @@ from llm_datagen.pipeline.rerun import finish
 from llm_datagen.pipeline.resume_checks import check_operators
 from llm_datagen.pipeline.run import Run
 from llm_datagen.pipeline.runners import run_beside, run_during, run_in_foreground
-from llm_datagen.pipeline.spool import print_output
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.pipeline.stored_pipeline import StoredPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
-from llm_datagen.runs.status import PipelineStatus, RunReport, Status
+from llm_datagen.runs.status import PipelineStatus, RunReport
 
 
 class BasePipeline(StoredPipeline):
@@ -56,10 +55,7 @@ class BasePipeline(StoredPipeline):
         check_progress(progress)
         self._ready()
         with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
-            report = run_in_foreground(self._prepare(hooks))
-        if report.status is Status.COMPLETED and self._stored is not None:
-            print_output(self._stored.state)
-        return report
+            return run_in_foreground(self._prepare(hooks))
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
         """Run without blocking.
@@ -169,6 +165,7 @@ class BasePipeline(StoredPipeline):
             folder.lock.acquire()
             undo.callback(folder.lock.release)
             stored = self._catch_up(stored)
+            folder.begin(stored.state)
             opened = open_nodes(stored, self.log_file, undo)
             log = open_log(self.log_file)
             undo.pop_all()  # from here on, the run lets go of it all

@@ -23,7 +23,7 @@ from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import NodeFiles
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import FileStream, MergedStream, Source, Span, Stream, StreamFactory
-from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.ids import END_NAME, RootNames
 from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import has_ended, size_of, streams_of
@@ -42,10 +42,12 @@ class Binding:
         self.settings = settings
         self.follow_input, self.idle_timeout = settings["follow_input"], settings["idle_timeout"]
         self._waits = self.follow_input, self.idle_timeout  # for the inputs, where there are several
+        self.source_column = settings["source_column"]
         self.writer_config = WriterConfig.of(settings["writer_config"])
         self.policy = FailurePolicy.of(settings)
         self.root: RootNames | None = None
         self.ids: MergeIds | None = None
+        self.end_name = END_NAME
         self._operator: Any = None
         self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}
@@ -112,11 +114,13 @@ class Binding:
                 raise ConfigError(
                     f"node {self.node_id}: ids={ids!r} is for several inputs: give a list of them, or a dict"
                 )
-            self._input = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
+            found = _as_source("input_bus", input_bus).with_data(DataConfig.of(self.settings["data_config"]))
+            self._input = found.with_source(self.settings["source_column"])
         sources: list[Source] = [self._input, *self._named_inputs.values()]
         for stream in (stream for source in sources for stream in streams_of(source)):
             stream.anchor()
         self.follow_input, self.idle_timeout = (True, None) if self._named_inputs else self._waits
+        self.source_column = None if self._named_inputs else self.settings["source_column"]
         written = {self._output.place, *(output.place for output in outputs)}
         for source in sources:
             if written.intersection(source.places):

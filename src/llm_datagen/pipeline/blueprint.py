@@ -45,8 +45,11 @@ class Blueprint(Protocol):
             ConfigError: when something that it needs is missing, or the nodes do not fit together.
         """
 
-    def copy_input(self, run_state: dict[str, Any]) -> bool:
-        """Copy an input that is read once into the folder of a new run; return whether there is one."""
+    def copy_input(self, run_state: dict[str, Any], *, most: int | None = None) -> bool:
+        """Copy an input that is read once to where the first node reads; return whether there is one.
+
+        With `most`, only so many rows are wanted.
+        """
 
     def operators(self, run_state: dict[str, Any]) -> list[Any]:
         """Return the operators, in the order of the run state's nodes."""
@@ -100,11 +103,11 @@ class LineBlueprint:
         """Return the run state of a new run."""
         return run_state_of_line(self.settings, self.node_configs, pipeline_id)
 
-    def copy_input(self, run_state: dict[str, Any]) -> bool:
+    def copy_input(self, run_state: dict[str, Any], *, most: int | None = None) -> bool:
         """Copy rows of memory, or of standard input."""
         if not is_copied(self.settings):
             return False
-        copy_input(self.settings["input"], run_state)
+        copy_input(self.settings["input"], run_state, most=most)
         return True
 
     def operators(self, run_state: dict[str, Any]) -> list[Any]:
@@ -158,7 +161,7 @@ class GraphBlueprint:
         """Return the run state of a new run."""
         return run_state_of_nodes(self.nodes, pipeline_id, streaming=self.streaming)
 
-    def copy_input(self, run_state: dict[str, Any]) -> bool:
+    def copy_input(self, run_state: dict[str, Any], *, most: int | None = None) -> bool:
         """Do nothing: nodes read streams."""
         return False
 

@@ -20,8 +20,8 @@ Entry = dict[str, Any]
 _OWN = settings_in(NodeSettings).keys() - {"idle_timeout"}
 """What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step."""
 
-_OF_ROWS = ("id_prefix", "input_ids", "input_values")
-"""How the rows of the input are named: this stays, also as a run of an older version did it."""
+_OF_ROWS = ("id_prefix", "input_ids", "input_values", "source_column")
+"""How the rows of the input are named, and what they carry: this stays, also as a run of an older version did it."""
 
 
 def line_of(

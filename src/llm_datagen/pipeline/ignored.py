@@ -80,7 +80,12 @@ def ignored_node_settings(given: Sequence[UnifiedNode], run_state: Mapping[str, 
     for node in given:
         names = _names_in(node.given)
         used, usual = entries[node.node_id], _flat(_usual_of_nodes())
-        said = _flat({**node.config(), "id_scheme": node.settings["id_scheme"], "follow_input": node.follow_input})
+        own = {
+            "id_scheme": node.settings["id_scheme"],
+            "follow_input": node.follow_input,
+            "source_column": node.source_column,
+        }
+        said = _flat({**node.config(), **own})
         ignored = {
             name: value
             for name, value in said.items()

@@ -80,6 +80,7 @@ class UnifiedNode(Binding):
             max_errors=self.settings["max_errors"],
             idle_timeout=idle_timeout,
             follow_input=follow_input,
+            source_column=self.settings["source_column"],
             data_config=self.settings["data_config"],
         )
         naming: Naming = "named" if self.settings["id_scheme"] == "path" else "numbered"

@@ -18,7 +18,7 @@ from llm_datagen.config import (
     settings_of_entry,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.operators import batch_by_of, operator_name
+from llm_datagen.operators import batch_by_of, check_end_ids, operator_name
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
 from llm_datagen.pipeline.node import UnifiedNode
@@ -66,6 +66,7 @@ def run_state_of_line(
     for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
         own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
+        check_end_ids(operator, f"node_{number}", settings["id_scheme"])
         own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
         nodes.append(
             {
@@ -79,6 +80,7 @@ def run_state_of_line(
                 "id_prefix": id_prefix_of(settings) if settings["id_scheme"] == "text" else "",
                 "input_ids": _input_ids(settings["input_ids"], uris[0]),
                 "input_values": not is_copied(settings) and _may_hold_values(uris[0]),
+                "source_column": settings["source_column"] if number == 0 else None,
                 "follow_input": settings["follow_input"] if number == 0 else True,
                 "is_root": number == 0,
             }
@@ -177,6 +179,7 @@ def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, stream
             **node.config(),
             "operator_ref": ref_of(node.operator),
             "id_scheme": node.settings["id_scheme"],
+            "source_column": node.source_column,
             "follow_input": node.follow_input,
             "is_root": node.root is not None,
         }
@@ -222,6 +225,7 @@ def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | No
         entry["node_id"],
         **settings_of_entry(entry),
         id_scheme=entry["id_scheme"],
+        source_column=entry.get("source_column"),
         follow_input=entry["follow_input"],
         log_file=log_file,
     )

@@ -16,10 +16,10 @@ from typing import Any
 from llm_datagen.config import OnChange
 from llm_datagen.errors import DatagenError, OperatorChangedError, OperatorWarning
 from llm_datagen.errors.escape import listed
+from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
 from llm_datagen.pipeline.change_refusal import refusal
 from llm_datagen.pipeline.run import StartNotice
-from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import now_text

@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_datagen.errors import DatagenError, PipelineExistsError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.file_names import RUN_STATE
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.streams import Place, Stream, StreamFactory
@@ -30,9 +31,9 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
     When several have, it is the one that was started last: what the others wrote there is gone.
     """
     started: dict[str, str] = {}
-    for pipeline_id in run_ids(folder.path.parent):
+    for pipeline_id in run_ids(folder.results_dir):
         with contextlib.suppress(DatagenError):  # a run state that cannot be read, a protocol that is not known here
-            run_state = RunFolder(folder.path.parent, pipeline_id).load()
+            run_state = RunFolder(folder.results_dir, pipeline_id).load()
             started_at = run_state.get("started_at")
             wrote = {output.place for output in _outputs_of(run_state)} | side_places(run_state).keys()
             if started_at and place in wrote:
@@ -52,10 +53,10 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
     Raises:
         PipelineExistsError: naming the other run and the path.
     """
-    for pipeline_id in run_ids(folder.path.parent):
+    for pipeline_id in run_ids(folder.results_dir):
         if pipeline_id == folder.pipeline_id:
             continue
-        other = RunFolder(folder.path.parent, pipeline_id)
+        other = RunFolder(folder.results_dir, pipeline_id)
         try:
             if not _may_claim(other, written):
                 continue
@@ -102,7 +103,7 @@ def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
     Raises:
         OSError: when it cannot be read.
     """
-    data = other.state_path.read_bytes()
+    data = other.read(RUN_STATE) or b""
     return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
 
 

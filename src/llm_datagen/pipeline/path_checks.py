@@ -105,14 +105,17 @@ def _clash(one: Use, other: Use) -> ConfigError:
 
 def _refuse_other_runs(uses: list[Use], folder: RunFolder, paths: PathCache) -> None:
     """Check that nothing lies where the results folder keeps what belongs to another run."""
-    results = os.path.join(paths.real(str(folder.path.parent)), "")  # noqa: PTH118 - with a separator at its end
+    on_store = folder.is_on_store
+    results = f"{folder.results_dir}/" if on_store else os.path.join(paths.real(folder.results_dir), "")  # noqa: PTH118
     for use in uses:
-        path = paths.real(use.path) if use.is_local else ""
+        if use.is_local == on_store:
+            continue
+        path = paths.real(use.path) if use.is_local else use.path.rpartition("\0")[2]
         if not path.startswith(results):
             continue
-        run, _, inside = path.removeprefix(results).partition(os.sep)
-        if inside.partition(os.sep)[0] in RUN_FILES and run != folder.pipeline_id:
-            raise ConfigError(f"{use.path} would be {use.what}, and is a file of the run {run!r}; {_CHOOSE}")
+        run, _, inside = path.removeprefix(results).partition("/" if on_store else os.sep)
+        if inside.partition("/" if on_store else os.sep)[0] in RUN_FILES and run != folder.pipeline_id:
+            raise ConfigError(f"{path} would be {use.what}, and is a file of the run {run!r}; {_CHOOSE}")
 
 
 def _refuse_other_data(log_file: Any) -> None:

@@ -132,6 +132,25 @@ class UnifiedPipeline(BasePipeline):
             return super().describe(format)
         return draw(self.blueprint(node_configs=node_configs)[0], format)
 
+    def to_try(
+        self, folder: str | os.PathLike[str], *, most: int | None = None, **overrides: Unpack[PipelineOverrides]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        """Return what `blueprint()` does, of a pipeline of which rows are to be tried before it is created.
+
+        Args:
+            folder: where an input that is read once (rows of the program, standard input) is copied.
+            most: how many of its rows are wanted; None: all.
+            overrides: settings that `create()` will be given.
+
+        Raises:
+            ConfigError: when a value is wrong, or adjacent nodes' URIs disagree; or the input is no rows.
+            RowValueError: when the format cannot hold a row, with its number and column.
+        """
+        line = self._overridden({**overrides, "results_dir": folder}, None, "blueprint()")
+        run_state = line.run_state(UNKNOWN_ID)
+        line.copy_input(run_state, most=most)
+        return run_state, line.operators(run_state)
+
     def blueprint(
         self,
         *,

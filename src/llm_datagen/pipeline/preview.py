@@ -179,6 +179,7 @@ def _run_node(
         "input_uri": f"jsonl://{source}",
         "output_uri": f"csv://{base}.csv" if is_csv else f"jsonl://{base}.jsonl",
         "is_root": False,  # the rows carry the ids that they have in the run
+        "source_column": None,  # and where they come from, if they do
         "follow_input": False,
         "idle_timeout": None,
         "ordered": True,

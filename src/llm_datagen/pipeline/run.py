@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pykka
@@ -20,19 +19,20 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient, join, tell
 from llm_datagen.actors.supervisor import SupervisorActor
-from llm_datagen.errors import FailureRecord, NodeFailedError
+from llm_datagen.errors import FailureRecord, LeaseLostError, NodeFailedError
 from llm_datagen.errors.advice import advice
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
+from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OwnStateWarnings
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
-from llm_datagen.runs.lock import whoami
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.owner import whoami
 from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
 
@@ -178,10 +178,16 @@ class Run:
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
-            at_end=partial(make_exports, self._run_state) if self._run_state.get(EXPORTS) else None,
+            at_end=self._finish if self._run_state.get(EXPORTS) or prints_output(self._run_state) else None,
         )
         self._refs.append(supervisor)
         return supervisor
+
+    def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Make the exports, then write the rows to standard output, if that is what the run has to do."""
+        notes = make_exports(self._run_state, stopped)
+        print_output(self._run_state, stopped)
+        return notes
 
     def cancel(self, reason: str = "") -> None:
         """Cancel. Any thread may call it, also before the start and after the end."""
@@ -279,7 +285,8 @@ class Run:
     def _settle_run_state(self, folder: RunFolder) -> None:
         if self._run_state["status"] not in ENDED:
             self._run_state["status"] = str(Status.FAILED)  # the supervisor did not live to say so
-            folder.save(self._run_state)
+            with contextlib.suppress(LeaseLostError):  # that is what it died of; the run is another process's
+                folder.save(self._run_state)
 
     def _note_end(self) -> None:
         self._seconds = time.monotonic() - self._started

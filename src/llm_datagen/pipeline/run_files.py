@@ -137,8 +137,11 @@ def of_folder(folder: RunFolder | None) -> Iterator[Use]:
     """Yield the files of the folder of a run."""
     if folder is not None:
         for name in RUN_FILES:
-            yield Use(str(folder.path / name), f"{name} of the run")
-            yield Use(str(folder.path / f"{name}.tmp"), f"{name} of the run, half written")
+            if folder.is_on_store:
+                yield Use("\0".join(("ObjectStorage", folder.place_of(name))), f"{name} of the run", is_local=False)
+            else:
+                yield Use(str(folder.path / name), f"{name} of the run")
+                yield Use(str(folder.path / f"{name}.tmp"), f"{name} of the run, half written")
 
 
 def _of_rotation(log_file: Any) -> Iterator[Use]:

@@ -60,8 +60,8 @@ def check_prefix_of_path(name: str, value: Any) -> str:
     return value
 
 
-def check_id_column(name: str, value: Any) -> str:
-    """Check the name of the column that takes the ids.
+def check_new_column(name: str, value: Any) -> str:
+    """Check the name of a column that is added.
 
     Raises:
         ConfigError: when it is not right, naming it.

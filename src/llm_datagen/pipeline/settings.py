@@ -22,7 +22,7 @@ from llm_datagen.pipeline.export_settings import ExportSettings, output_of
 from llm_datagen.pipeline.memory_rows import check_rows
 from llm_datagen.pipeline.setting_checks import (
     check_folder,
-    check_id_column,
+    check_new_column,
     check_node_configs,
     check_operators,
     check_path_text,
@@ -160,9 +160,25 @@ class IdOptions(TypedDict, total=False):
         str | None,
         Setting(
             None,
-            optional(check_id_column),
+            optional(check_new_column),
             'what `_i` is called in the output, such as `"row_id"`; `None`: `_i`. Rows with `_i` are in '
             "`<output>.rows`, too",
+            "column",
+        ),
+    ]
+
+
+class SourceOptions(TypedDict, total=False):
+    """What is known of where a row comes from."""
+
+    source_column: Annotated[
+        str | None,
+        Setting(
+            None,
+            optional(check_new_column),
+            'the column that says where each row of the input comes from, such as `"_source"`: '
+            '`{"file": "part-3.jsonl", "row": 17}`, the file as seen from the folder of the pattern, the row in it '
+            "from 0; `None`: none does",
             "column",
         ),
     ]
@@ -188,7 +204,9 @@ class InputOptions(TypedDict, total=False):
     ]
 
 
-class _KeywordOptions(IdOptions, ExportSettings, NodeOptions, FollowOptions, LogOptions, InputOptions, total=False):
+class _KeywordOptions(
+    IdOptions, SourceOptions, ExportSettings, NodeOptions, FollowOptions, LogOptions, InputOptions, total=False
+):
     """What `UnifiedPipeline` takes by name alone, here and in `create()`."""
 
 
@@ -257,7 +275,9 @@ class AloneOptions(TypedDict, total=False):
     ]
 
 
-class NodeAloneOptions(BatchOptions, WriterOptions, NodeOptions, AloneOptions, HookOptions, LogOptions, total=False):
+class NodeAloneOptions(
+    BatchOptions, WriterOptions, NodeOptions, AloneOptions, SourceOptions, HookOptions, LogOptions, total=False
+):
     """What the constructor of `UnifiedNode` takes besides its first three arguments."""
 
 

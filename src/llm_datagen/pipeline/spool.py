@@ -9,22 +9,28 @@ that folder, and go to standard output when the run is completed.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BufferedReader
+from itertools import islice
+from typing import Any, cast
 
-from llm_datagen.errors import ConfigError, RowValueError
+from llm_datagen.errors import ConfigError, RowValueError, StopRun
 from llm_datagen.pipeline.memory_rows import rows_in
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.store import SPOOLED
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import JsonlStream, Stream, StreamFactory
+from llm_datagen.streams.file_streams import TextStream
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.storage.os_errors import named
 
 STANDARD = "-"
 """Standard input, or standard output."""
 
 _EXTENSIONS = {"jsonl": "jsonl", "csv": "csv", "json": "json", "text": "txt"}
+_OF_LINES = (JsonlStream, TextStream)
 _PIECE = 1 << 20
 
 
@@ -68,12 +74,13 @@ def _uri_in(settings: Mapping[str, Any], pipeline_id: str, kind: str, name: str)
     return f"{kind}://{path}"
 
 
-def copy_input(rows: Any, run_state: Mapping[str, Any]) -> None:
+def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = None) -> None:
     """Copy an input that is read once to where the first node of a new run reads it. When it fails, nothing is left.
 
     Args:
         rows: the rows; None: those of standard input.
         run_state: the run state.
+        most: how many rows are wanted; None: all. Of standard input, about so many lines, or all that is no lines.
 
     Raises:
         ConfigError: when it is no rows, or standard input is closed or empty.
@@ -88,7 +95,11 @@ def copy_input(rows: Any, run_state: Mapping[str, Any]) -> None:
     try:
         file = LOCAL_STORAGE.open_append(temporary)
         try:
-            for piece in _pieces(_encoded(rows, stream)) if rows is not None else _standard_input():
+            if rows is not None:
+                pieces = _pieces(_encoded(islice(rows_in(rows), most), stream))
+            else:
+                pieces = _first_lines(_standard_input(), most if isinstance(stream, _OF_LINES) else None)
+            for piece in pieces:
                 file.append(piece)
             file.sync()
         finally:
@@ -102,9 +113,9 @@ def copy_input(rows: Any, run_state: Mapping[str, Any]) -> None:
         raise
 
 
-def _encoded(rows: Any, stream: Stream) -> Iterator[bytes]:
+def _encoded(rows: Iterable[Any], stream: Stream) -> Iterator[bytes]:
     encoder = stream.codec.encoder(b"")
-    for number, row in enumerate(rows_in(rows)):
+    for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise ConfigError(f"input: row {number} is {type(row).__name__}, and must be a dict")
         try:
@@ -124,41 +135,77 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(piece)
 
 
+def _first_lines(pieces: Iterator[bytes], most: int | None) -> Iterator[bytes]:
+    """Yield pieces up to one with which there are so many lines that are not blank, and whole."""
+    lines, rest = 0, b""
+    for piece in pieces:
+        yield piece
+        if most is not None:
+            *whole, rest = (rest + piece).split(b"\n")
+            lines += sum(1 for line in whole if line.strip())
+            if lines >= most:
+                return
+
+
 def _standard_input() -> Iterator[bytes]:
     what = "give rows to it (cat rows.jsonl | llm-datagen run …), or name a file as the input"
     if sys.stdin is None or sys.stdin.closed:
         raise ConfigError(f"the input is '-', and standard input is closed; {what}")
     if sys.stdin.isatty():
         raise ConfigError(f"the input is '-', and standard input is a terminal; {what}")
-    source: BinaryIO = sys.stdin.buffer
+    source = cast(BufferedReader, sys.stdin.buffer)
     is_empty = True
-    while data := source.read(_PIECE):
+    while data := source.read1(_PIECE):  # what is there, without waiting for more
         is_empty = False
         yield data
     if is_empty:
         raise ConfigError(f"the input is '-', and standard input is empty: nothing came; {what}")
 
 
-def print_output(run_state: Mapping[str, Any]) -> None:
-    """Write the rows of a completed run to standard output, if that is its output, byte by byte as they lie on disk.
+def print_output(run_state: Mapping[str, Any], stopped: Callable[[], bool]) -> None:
+    """Write the rows of a run whose nodes are completed to standard output, if that is its output, as they lie on disk.
 
     When nobody reads any more, the rest goes nowhere: the rows stay in the folder of the run.
+
+    Args:
+        run_state: the run state.
+        stopped: asked again and again; when it returns True, no more is written.
+
+    Raises:
+        StopRun: when it was stopped.
+        DiskError: when standard output cannot be written.
     """
     if not prints_output(run_state):
         return
-    stream = StreamFactory.output_of(run_state["nodes"][-1])
-    file, at = stream.open_data(), 0
+    entry = run_state["nodes"][-1]
+    write, flush = _standard_output((entry.get("data_config") or {}).get("encoding", "utf-8"))
+    file, at = StreamFactory.output_of(entry).open_data(), 0
     try:
         with contextlib.suppress(BrokenPipeError):
-            sys.stdout.flush()
             while data := file.read_at(at, _PIECE):
-                sys.stdout.buffer.write(data)
+                if stopped():
+                    raise StopRun("it was stopped while its rows were written; a resume writes all of them")
+                write(data)
                 at += len(data)
-            sys.stdout.buffer.flush()
+            flush()
+    except OSError as error:
+        raise named(error, "standard output") from error
     finally:
         file.close()
 
 
+def _standard_output(encoding: str) -> tuple[Callable[[bytes], object], Callable[[], object]]:
+    """Return how to write bytes to standard output, and how to flush it; in a notebook it takes text only."""
+    output = sys.stdout
+    if output is None:
+        raise ConfigError("the output is '-', and standard output is closed; name a file as the output")
+    output.flush()
+    if (buffer := getattr(output, "buffer", None)) is not None:
+        return buffer.write, buffer.flush
+    decoder = codecs.getincrementaldecoder(encoding)()
+    return lambda data: output.write(decoder.decode(data)), output.flush
+
+
 def prints_output(run_state: Mapping[str, Any]) -> bool:
     """Return whether the output of a run is standard output."""
-    return is_standard(run_state["config"].get("output_uri"))
+    return is_standard(run_state.get("config", {}).get("output_uri"))

@@ -16,6 +16,7 @@ from llm_datagen.errors import (
     ResumeWarning,
     RunStateError,
 )
+from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import edits_unread, ref_of
@@ -39,9 +40,8 @@ from llm_datagen.pipeline.resume_checks import (
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.run_files import inputs_of, side_files
 from llm_datagen.pipeline.topology import check_topology
-from llm_datagen.pipeline.warnings import warn
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import are_made, check_exports, remove_exports
+from llm_datagen.runs.exports import are_made, check_exports, forget_made, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
@@ -68,6 +68,8 @@ class StoredRun:
         """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
         count_again(self.state, self.nodes)
         is_complete = is_complete and all(node.is_finished() for node in self.nodes) and are_made(self.state)
+        if not is_complete:
+            forget_made(self.state)
         self.state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
         self.folder.save(self.state)
 

@@ -51,7 +51,8 @@ def open_socket(folder: RunFolder) -> tuple[socket.socket, str] | None:
     """
     if not hasattr(socket, "AF_UNIX"):  # not on this system
         return None
-    name = hashlib.sha256(os.fsencode(folder.path.resolve())).hexdigest()[:24]
+    where = folder.location if folder.is_on_store else folder.path.resolve()
+    name = hashlib.sha256(os.fsencode(where)).hexdigest()[:24]
     for home in _homes():
         path = home / f"{name}.sock"
         if len(os.fsencode(path)) > _LONGEST_PATH:

@@ -50,7 +50,7 @@ def export(
         DiskError: when the disk refuses.
         HubError: when the hub does.
     """
-    folder = RunFolder(Path(results_dir), pipeline_id)
+    folder = RunFolder(results_dir, pipeline_id)
     run_state = folder.load()
     if run_state["status"] != Status.COMPLETED:
         raise ConfigError(

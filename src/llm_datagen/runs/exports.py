@@ -16,6 +16,7 @@ from llm_datagen.errors import ConfigError, StreamError, StreamExistsError
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.streams import FileStream, Stream, StreamFactory
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_fit, check_parts, export_rows
+from llm_datagen.streams.outputs.options import CSV_OPTIONS
 from llm_datagen.streams.storage.local import LocalStorage
 
 KEY = "exports"
@@ -23,6 +24,9 @@ KEY = "exports"
 
 TO = "to"
 """Where the target stands in an export that is given with options."""
+
+_MADE = ("rows", "failed", "parts")
+"""What a run state says of an export once it is there."""
 
 _SHARD = re.compile(r"\{shard(:0?\d+d?)?\}")
 _KINDS = ("parquet:", "hf-folder:", "chatml:")
@@ -50,6 +54,7 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     target = Target.of(said.pop(TO)).absolute()
     of_others = set() if target.is_sharded else {"rows_per_shard", "bytes_per_shard"}
     of_others |= set() if target.kind in {"parquet", "hf-folder", "csv"} else {"schema"}
+    of_others |= set() if target.kind == "csv" else CSV_OPTIONS
     options = {**{name: value for name, value in defaults.items() if name not in of_others}, **said}
     if isinstance(options.get("schema"), Mapping):
         options["schema"] = dict(options["schema"])
@@ -126,6 +131,13 @@ def are_made(run_state: Mapping[str, Any]) -> bool:
     return True
 
 
+def forget_made(run_state: dict[str, Any]) -> None:
+    """Note in a run state that its exports are to be made, or made again."""
+    for entry in run_state.get(KEY, ()):
+        for name in _MADE:
+            entry.pop(name, None)
+
+
 def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list[str]:
     """Make the exports of a run whose streams are sealed, and note them in its run state.
 
@@ -141,6 +153,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
         StopRun: when it was stopped.
     """
     notes = []
+    forget_made(run_state)
     for entry, target in zip(run_state.get(KEY, ()), _targets(run_state), strict=True):
         _, stream = rows_stream(run_state)
         work = _work(target)
@@ -154,7 +167,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
             overwrite=is_own,
             stopped=stopped,
         )
-        entry.update(rows=done.rows, failed=done.failed, parts=len(done.parts))
+        entry.update(zip(_MADE, (done.rows, done.failed, len(done.parts)), strict=True))
         if done.failed:
             notes.append(why_failed(done))
     return notes

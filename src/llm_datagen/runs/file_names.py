@@ -5,8 +5,10 @@ CHECKPOINT = "checkpoint.json"
 OWNER = "owner.json"
 ORIGIN = "origin.json"
 LOCK = "lock"
+LEASE = "lease.json"
+"""In place of `LOCK` and `OWNER`, on a store."""
 KEPT = "files"
 """A folder: what the operators keep for themselves."""
 
-RUN_FILES = (RUN_STATE, CHECKPOINT, OWNER, ORIGIN, LOCK, KEPT)
+RUN_FILES = (RUN_STATE, CHECKPOINT, OWNER, ORIGIN, LOCK, LEASE, KEPT)
 """All of them. Those that are replaced as a whole have a ``.tmp`` beside them for a moment."""

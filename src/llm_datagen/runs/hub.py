@@ -52,7 +52,7 @@ class HubTarget:
 
     def files_in(self, folder: RunFolder) -> Target:
         """Return where the files lie before they are pushed: in the run's folder, so that it may be repeated."""
-        place = folder.path.absolute() / "files" / "hub" / self.repository.replace("/", "--")
+        place = folder.files_path / "hub" / self.repository.replace("/", "--")
         return Target("parquet", str(place / "data" / "train-{shard:05}.parquet"))
 
 

@@ -13,20 +13,18 @@ without locks is refused.
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import socket
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from llm_datagen.errors import DiskError, PipelineBusyError, RunStateError
 from llm_datagen.runs import file_names
-from llm_datagen.runs.state_file import OPTIONS, now_text, parse
+from llm_datagen.runs.owner import Owner
+from llm_datagen.runs.state_file import OPTIONS, parse
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
@@ -42,49 +40,6 @@ WATCH_SECONDS = 2.0
 
 FRESH_SECONDS = 10.0
 """A run of another host whose run state is not older is shown as running. By the clocks of both."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who has a run, or had it when its process died.
-
-    Attributes:
-        host: the machine's name.
-        pid: the process.
-        since: when it took the run, in UTC.
-        token: made up each time that somebody takes the run.
-        control: where its control socket lies; empty when it has none.
-    """
-
-    host: str
-    pid: int
-    since: str
-    token: str = ""
-    control: str = ""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether a process of that number is alive on this machine."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether it is of another machine: then its process id says nothing here."""
-        return self.host != socket.gethostname()
-
-
-def whoami() -> dict[str, Any]:
-    """Return what a run state says of the process that runs it."""
-    return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
 class RunLock:
@@ -195,10 +150,11 @@ class RunLock:
                 f"{socket.gethostname()}. Wait for it, or cancel it there; and mount the file system with its locks "
                 "(for NFS: without nolock, local_lock), or two processes may run it at once"
             )
-        self._save_owner(Owner(**whoami(), since=now_text(), token=secrets.token_hex(8)))
+        self._save_owner(Owner.of_this_process())
 
     def _save_owner(self, owner: Owner) -> None:
-        self.storage.replace(str(self.owner_path), orjson.dumps(asdict(owner), option=OPTIONS), sync=False)
+        known = {key: value for key, value in asdict(owner).items() if key != "machine"}  # what every version reads
+        self.storage.replace(str(self.owner_path), orjson.dumps(known, option=OPTIONS), sync=False)
         self._me = owner
 
     def _is_changing(self) -> bool:

@@ -2,9 +2,9 @@
 
     runtime.json     the run state: the first truth of a resume (M6, M27); see `state_file`
     checkpoint.json  each node's position, derived from the streams, for people and tools
-    lock, owner.json who runs it; see `lock`
+    lock, owner.json who runs it; see `lock`. On a store lease.json; see `lease`
     origin.json      what the command line started it with; see `cli.run_origin`
-    files            what its operators keep for themselves; there only if they do
+    files            what its operators keep for themselves; there only if they do. Always on the machine
 
 Files are replaced atomically: a reader always sees a whole one. Where the run state and the streams differ, the streams
 are right (R1).
@@ -13,8 +13,10 @@ are right (R1).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,25 @@ from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
 from llm_datagen.runs import file_names
+from llm_datagen.runs.fenced_state import FENCE, FencedState
+from llm_datagen.runs.kept_files import KeptFiles
+from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.lock import RunLock
+from llm_datagen.runs.results_dir import absolute, local_folder
 from llm_datagen.runs.state_file import OPTIONS, parse, serialize
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
+from llm_datagen.streams.storage.object_folder import ObjectFolder
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 _LONGEST_ID = 255
+
+LOCAL_SAVE_SECONDS = 0.5
+STORE_SAVE_SECONDS = 5.0
+"""How often a run state is saved while rows move: on a store, each save takes time and costs money."""
+
+PATIENCE_SECONDS = 30.0
+"""How long a run goes on while a store does not take its run state."""
 
 SPOOLED = "spooled-input"
 """What the copy of an input that can be read once is called, without its ending."""
@@ -50,33 +65,89 @@ def check_pipeline_id(pipeline_id: Any) -> str:
 
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run, on this machine or on a store.
 
     Args:
-        results_dir: the folder of the runs.
+        results_dir: the folder of the runs, or its URI.
         pipeline_id: the run's id.
 
     Attributes:
-        lock: the lock of the run.
+        results_dir: where runs are kept: an absolute path, or a URI.
+        location: where this one is kept.
+        path: its folder on this machine. Of a run on a store, what cannot be there lies in it.
+        lock: who may run it.
+        save_seconds: how often its state is saved while rows move.
 
     Raises:
-        ConfigError: when the id cannot be a folder's name.
+        ConfigError: when the id cannot be a folder's name, or `results_dir` is none.
     """
 
     storage: LocalStorage = LOCAL_STORAGE
 
     def __init__(self, results_dir: str | os.PathLike[str], pipeline_id: str) -> None:
         self.pipeline_id = check_pipeline_id(pipeline_id)
-        self._results_dir = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
-        self.path = Path(results_dir).absolute() / pipeline_id  # the program may change its working directory
-        self.state_path = self.path / file_names.RUN_STATE
-        self.checkpoint_path = self.path / file_names.CHECKPOINT
+        self._shown = check_path("results_dir", os.fspath(results_dir))  # as it was given, for people
+        self.results_dir = absolute(results_dir)  # the program may change its working directory
+        self.location = f"{self.results_dir}/{pipeline_id}"
+        self.path = local_folder(self.results_dir) / pipeline_id
         self.files_path = self.path / file_names.KEPT
-        self.lock = RunLock(self.path, self._results_dir)
+        self.lock: RunLock | RunLease
+        self._objects: ObjectFolder | None = None
+        if is_object_uri(self.results_dir):
+            self._objects, self.save_seconds = ObjectFolder(self.location), STORE_SAVE_SECONDS
+            name = f"run {pipeline_id!r} in {self._shown}"
+            self._fenced = FencedState(self._objects, name)
+            self._kept = KeptFiles(self._objects, self.path, name)
+            self.lock = RunLease(self._objects, self._fenced, pipeline_id, name)
+        else:
+            self.save_seconds = LOCAL_SAVE_SECONDS
+            self.lock = RunLock(self.path, self._shown)
+        self._checkpoint: bytes | None = None
+        self._failing_since: float | None = None
+
+    @property
+    def is_on_store(self) -> bool:
+        """Whether it is kept on a store."""
+        return self._objects is not None
+
+    def check(self) -> None:
+        """Raise LeaseLostError if this process had the run, and another one has taken it. Asks nobody."""
+        if isinstance(self.lock, RunLease):
+            self.lock.check()
+
+    def place_of(self, name: str) -> str:
+        """Return the path or the URI of a file in it, for messages."""
+        return f"{self.location}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a small file in it holds; None when there is none.
+
+        Raises:
+            DiskError: when it cannot be read.
+        """
+        if self._objects is None:
+            return self.storage.read_all(str(self.path / name))
+        if name == file_names.RUN_STATE:
+            return self._fenced.read()
+        found = self._objects.read(name)
+        return None if found is None else found[0]
+
+    def write(self, name: str, data: bytes, *, sync: bool = False) -> None:
+        """Replace a small file in it, atomically.
+
+        Raises:
+            DiskError: when it cannot be written.
+        """
+        if self._objects is None:
+            self.storage.replace(str(self.path / name), data, sync=sync)
+        else:
+            self._objects.replace(name, data)
 
     def exists(self) -> bool:
         """Return whether there is a run state."""
-        return self.storage.size(str(self.state_path)) is not None
+        if self._objects is None:
+            return self.storage.size(str(self.path / file_names.RUN_STATE)) is not None
+        return self._fenced.read() is not None
 
     def load(self) -> dict[str, Any]:
         """Return the run state.
@@ -85,32 +156,83 @@ class RunFolder:
             PipelineNotFoundError: when there is none; the message names the runs that there are.
             RunStateError: when it cannot be read.
         """
-        data = self.storage.read_all(str(self.state_path))
+        data = self.read(file_names.RUN_STATE)
         if data is None:
             if any(self.path.glob(f"{SPOOLED}.*")):
                 raise PipelineNotFoundError(
-                    f"run {self.pipeline_id!r} in {self._results_dir} was not created: its process died while it "
+                    f"run {self.pipeline_id!r} in {self._shown} was not created: its process died while it "
                     "copied the input; create it again, with the same rows"
                 )
-            known = ", ".join(sorted(run_ids(self.path.parent))) or "none"
+            known = ", ".join(sorted(run_ids(self.results_dir))) or "none"
             raise PipelineNotFoundError(
-                f"there is no run {self.pipeline_id!r} in {self._results_dir} (runs there: {known}); "
+                f"there is no run {self.pipeline_id!r} in {self._shown} (runs there: {known}); "
                 + advice("check the id and results_dir, or create() it", "check the id and --results-dir")
             )
-        return parse(data, str(self.state_path))
+        return parse(data, self.place_of(file_names.RUN_STATE))
 
-    def save(self, run_state: dict[str, Any]) -> None:
+    def save(self, run_state: dict[str, Any], *, may_wait: bool = False) -> bool:
         """Replace the run state, atomically; `updated_at` is set.
 
         A resume needs it. So unless every node has fsync="never", it is put on the medium, too. Each time: a file that
         was not must not take the place of one that was.
+
+        Args:
+            run_state: the run state.
+            may_wait: whether it is saved again soon. Then a store may be out of reach for half a minute.
+
+        Returns:
+            Whether it was saved.
+
+        Raises:
+            LeaseLostError: when another process has taken the run.
+            DiskError: when it cannot be saved.
         """
-        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
-        self.storage.replace(str(self.state_path), serialize(run_state), sync=sync)
+        if self._objects is None:
+            sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
+            self.write(file_names.RUN_STATE, serialize(run_state), sync=sync)
+            return True
+        assert isinstance(self.lock, RunLease)
+        self.check()
+        run_state[FENCE] = self.lock.fence
+        self._kept.note(run_state)
+        began = time.monotonic()
+        try:
+            self._kept.copy()
+            self._fenced.replace(serialize(run_state), self.lock.fence)
+            if self._checkpoint is not None:
+                self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
+        except DiskError as error:
+            self._failing_since = self._failing_since or began
+            if may_wait and error.errno == errno.EIO and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
+                return False
+            raise
+        self._checkpoint = self._failing_since = None
+        return True
+
+    def begin(self, run_state: dict[str, Any]) -> None:
+        """Have what its operators keep for themselves on this machine, before they run. The run is locked.
+
+        Raises:
+            DiskError: when that cannot be fetched, or saved.
+        """
+        if self._objects is not None:
+            self._kept.begin(run_state)
+            self.save(run_state)
+
+    def fetch_files(self, run_state: dict[str, Any]) -> None:
+        """Have what its operators have saved on a store on this machine, to look at it.
+
+        Raises:
+            DiskError: when it cannot be fetched.
+        """
+        if self._objects is not None:
+            self._kept.fetch(run_state)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Replace the checkpoint, atomically."""
-        self.storage.replace(str(self.checkpoint_path), dumps(checkpoint, option=OPTIONS), sync=False)
+        """Replace the checkpoint, atomically; on a store, with the run state that is saved next."""
+        self._checkpoint = dumps(checkpoint, option=OPTIONS)
+        if self._objects is None:
+            self.write(file_names.CHECKPOINT, self._checkpoint)
 
     def forget(self) -> None:
         """Remove the run state and the checkpoint: there is no run of this id any more.
@@ -118,8 +240,12 @@ class RunFolder:
         Raises:
             DiskError: when they cannot be removed.
         """
-        self.storage.remove(str(self.state_path))
-        self.storage.remove(str(self.checkpoint_path))
+        if self._objects is None:
+            self.storage.remove(str(self.path / file_names.RUN_STATE))
+            self.storage.remove(str(self.path / file_names.CHECKPOINT))
+        else:
+            self._fenced.forget()
+            self._objects.remove(file_names.CHECKPOINT)
 
     def remove_files(self) -> None:
         """Remove what the operators of the run have kept for themselves.
@@ -128,6 +254,8 @@ class RunFolder:
             DiskError: when it cannot be removed.
         """
         try:
+            if self._objects is not None:
+                self._kept.remove()
             if self.files_path.exists():
                 shutil.rmtree(self.files_path)
         except OSError as error:
@@ -145,7 +273,14 @@ class RunFolder:
 
 
 def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:
-    """Return the ids of the runs that are kept in `results_dir`."""
+    """Return the ids of the runs that are kept in `results_dir`; on a store, those of folders that hold no run, too.
+
+    Raises:
+        DiskError: when a store refuses, or cannot be reached.
+    """
+    results_dir = absolute(results_dir)
+    if is_object_uri(results_dir):
+        return list(ObjectFolder(results_dir).folders())
     try:
         return [path.parent.name for path in Path(results_dir).glob(f"*/{file_names.RUN_STATE}")]
     except OSError:  # such as a name that is too long

@@ -1,11 +1,48 @@
-"""Blocks: consecutive records of a stream, as they lie on disk."""
+"""Blocks: consecutive records of a stream, as they lie on disk.
+
+Where records of two files come together in one block, each knows its own decoder: the files may have other headers, or
+other formats.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Any
 
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.base import Decoder
+from llm_datagen.streams.formats.unreadable import LongRecord
+
+
+class OwnRecord(bytes):
+    """A record that knows its decoder; `decode_own` decodes it, whatever block it is in.
+
+    Attributes:
+        decode_it: how to decode it.
+    """
+
+    decode_it: Decoder
+
+    @classmethod
+    def of(cls, record: bytes, decode: Decoder) -> bytes:
+        """Return a record with its decoder; one that is too long, which has none, as it is."""
+        if isinstance(record, LongRecord):
+            return record
+        own = cls(record)
+        own.decode_it = decode
+        return own
+
+
+def decode_own(record: bytes) -> Any:
+    """Return the row of a record that knows its decoder.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    if isinstance(record, OwnRecord):
+        return record.decode_it(bytes(record))  # parsers take no subclass
+    raise ValueError("it is longer than a record may be")
 
 
 @dataclass(slots=True)
@@ -76,13 +113,25 @@ class Block:
         )
         return head, rest
 
+    def rows_before(self, offset: int) -> int:
+        """Return how many of the records begin before a byte."""
+        return bisect_left([self.offset, *self._all_ends()[:-1]], offset)
+
     def joined(self, after: Block) -> Block:
         """Return this block and the one that follows it at once, as one block."""
         ends: list[int] | None = None
         is_regular = self.ends is None and after.ends is None
         if not is_regular or self.offset_end != after.offset:  # blank lines may lie between them
             ends = self._all_ends() + after._all_ends()
-        return Block(self.records + after.records, self.start, self.offset, after.offset_end, ends, after.decode)
+        first, second, decode = self.records, after.records, after.decode
+        if decode != self.decode:
+            first, second, decode = self._own_records(), after._own_records(), decode_own
+        return Block(first + second, self.start, self.offset, after.offset_end, ends, decode)
+
+    def _own_records(self) -> list[bytes]:
+        if self.decode is decode_own:
+            return self.records
+        return [OwnRecord.of(record, self.decode) for record in self.records]
 
     def _all_ends(self) -> list[int]:
         if self.ends is not None:

@@ -74,7 +74,7 @@ class CompressedStream(FileStream):
         """Take what an earlier process knew of the members."""
         self._members.add(*mark)
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> CompressedCursor:
+    def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> CompressedCursor:
         """Return a cursor over some segments; with `follow`, it goes on until the seal."""
         return CompressedCursor(self, segments, follow=follow)
 

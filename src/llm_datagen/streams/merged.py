@@ -82,6 +82,14 @@ class MergedStream:
         )
         return merged
 
+    def with_source(self, column: str | None) -> MergedStream:
+        """Return the streams, read with a column that says where each row comes from."""
+        merged = copy(self)
+        merged.inputs = tuple(
+            replace(merge_input, stream=merge_input.stream.with_source(column)) for merge_input in self.inputs
+        )
+        return merged
+
     @property
     def path(self) -> str:
         """Where the inputs lie, for people."""

@@ -22,8 +22,11 @@ from llm_datagen.streams.recovery import check_data, position_of
 from llm_datagen.streams.resume_point import check_resumable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
+from llm_datagen.streams.source_column import Origin, SourceColumnCursor, name_of
 from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
+
+_BLOCK_ROWS = 4096
 
 
 class Stream(StreamFiles):
@@ -57,6 +60,32 @@ class Stream(StreamFiles):
         stream = copy(self)
         stream.codec = of_codec(data)
         return stream
+
+    source_column: str | None = None
+    """The column that says where each row comes from, as `{"file": name, "row": number from 0}`; None: none does."""
+
+    def with_source(self, column: str | None) -> Self:
+        """Return the stream, read with a column that says where each row comes from."""
+        if column == self.source_column:
+            return self
+        stream = copy(self)
+        stream.source_column = column
+        return stream
+
+    def origin(self, offset: int) -> Origin:
+        """Return the file in which the row at `offset` lies: its own."""
+        return Origin(name_of(self.shown), 0)
+
+    def rows_before(self, offset: int) -> int:
+        """Return how many rows begin before `offset`. They are read, undecoded."""
+        cursor = self.open_cursor(follow=False)
+        try:
+            while (block := cursor.read(_BLOCK_ROWS)) is not None:
+                if block.offset_end >= offset:
+                    return block.start + block.rows_before(offset)
+            return cursor.start
+        finally:
+            cursor.close()
 
     def anchor(self) -> None:
         """Make its path absolute: from here on, the program may change its working directory."""
@@ -214,17 +243,25 @@ class Stream(StreamFiles):
         return readable(self, follow=follow)
 
     def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
-        """Return a cursor over some segments; with `follow`, it goes on until the seal."""
+        """Return a cursor over some segments; with `follow`, it goes on until the seal.
+
+        Subclasses have an `open_cursor`.
+        """
+        cursor = self.open_cursor(segments, follow=follow)
+        return cursor if self.source_column is None else SourceColumnCursor(self, cursor, self.source_column)
+
+    def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
+        """Return a cursor that adds no column; see `cursor`."""
         return Cursor(self, segments, follow=follow)
 
-    def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
+    def sink(self, *, source: str = "", fsync: Fsync = "close", keeps_state: bool = False) -> Sink:
         """Open the stream for writing, recovering it first. See `Sink`.
 
         Raises:
             StreamError: when it cannot be written where it lies.
         """
         self.check_path()
-        return Sink(self, source=source, fsync=fsync)
+        return Sink(self, source=source, fsync=fsync, keeps_state=keeps_state)
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a record that is no row, by its number."""

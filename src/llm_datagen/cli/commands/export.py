@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from llm_datagen.cli.target import default_results
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.export_run import export as export_run
 from llm_datagen.runs.exports import why_failed
+from llm_datagen.runs.results_dir import absolute
 
 app = typer.Typer()
 
@@ -68,7 +68,7 @@ def export(
         options |= {} if keep_ids else {"keep_ids": False}
         given = {"rows_per_shard": rows_per_shard, "id_column": id_column, "schema": _schema(schema)}
         options |= {name: value for name, value in given.items() if value is not None}
-        results = (results_dir or Path(default_results())).absolute()
+        results = absolute(results_dir or default_results())
         target = _from_here(to)
         open_run(results, pipeline_id)
         made = export_run(

@@ -44,7 +44,7 @@ def describe(
     Opens no stream, and runs nothing.
     """
     with exit_codes(full_traceback=traceback):
-        write(describe_pipeline(results_dir or Path(default_results()), pipeline, form.value))
+        write(describe_pipeline(results_dir or default_results(), pipeline, form.value))
 
 
 @app.command()
@@ -59,7 +59,7 @@ def status(
 ) -> None:
     """Show the status of a run, or list all runs."""
     with exit_codes(full_traceback=traceback):
-        show_status(results_dir or Path(default_results()), pipeline_id, watch=watch, as_json=as_json)
+        show_status(results_dir or default_results(), pipeline_id, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -81,7 +81,7 @@ def errors(
     Grouped by node and cause, the most frequent first, with the first row of each as an example.
     """
     with exit_codes(full_traceback=traceback):
-        show_errors(results_dir or Path(default_results()), pipeline_id, node=node, as_json=as_json, as_rows=each)
+        show_errors(results_dir or default_results(), pipeline_id, node=node, as_json=as_json, as_rows=each)
 
 
 @app.command()
@@ -98,7 +98,7 @@ def verify(
     Exits with 1 if anything is wrong. Changes nothing. Needs about 100 bytes of memory per row of a node.
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(verify_run(results_dir or Path(default_results()), pipeline_id, as_json=as_json))
+        raise typer.Exit(verify_run(results_dir or default_results(), pipeline_id, as_json=as_json))
 
 
 @app.command()
@@ -117,7 +117,7 @@ def trace(
     Exits with 1 if there is no such row. Reads every stream from beginning to end.
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(trace_row(results_dir or Path(default_results()), pipeline_id, row_id, as_json=as_json))
+        raise typer.Exit(trace_row(results_dir or default_results(), pipeline_id, row_id, as_json=as_json))
 
 
 @app.command()
@@ -163,7 +163,7 @@ def logs(
     Reads rotated files, too. A run may still write to the log.
     """
     with exit_codes(full_traceback=traceback):
-        results = results_dir or Path(default_results())
+        results = results_dir or default_results()
         if summary:
             show_summary(results, pipeline_id, log_file, since, event or [], node, as_json=as_json)
         else:

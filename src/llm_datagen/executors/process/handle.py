@@ -15,12 +15,13 @@ from llm_datagen.errors import WorkerDiedError
 from llm_datagen.executors.error_allowance import ErrorAllowance
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.crash_isolation import failed_items
-from llm_datagen.executors.process.pickling import pack_decoder, unpack_error
+from llm_datagen.executors.process.pickling import pack_plain, unpack_error
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.process.worker import SIGNALS
 from llm_datagen.executors.processing import Processing
 from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.streams import Block
+from llm_datagen.streams.block import decode_own
 
 POLL_SECONDS = 0.05
 """How often a thread that waits for a process checks for a cancel, and whether the process is alive."""
@@ -74,8 +75,11 @@ class WorkerProcess:
         """
         decode, self._decode = self._decode, block.decode
         is_new = decode is not block.decode
-        bare = (block.records, block.start, block.offset, block.offset_end, block.ends)
-        self._send(("task", bare, pack_decoder(block.decode) if is_new else None))
+        records: list[bytes] | bytes = block.records
+        if block.decode is decode_own:
+            records = pack_plain(records)  # with a decoder each
+        bare = (records, block.start, block.offset, block.offset_end, block.ends)
+        self._send(("task", bare, pack_plain(block.decode) if is_new else None))
         self._failed = 0
         try:
             _, result, is_unfinished, failures = self._answer("in a call")

@@ -9,16 +9,22 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError, FailureRecord, RemoteError
 from llm_datagen.operators import Call, operator_name
-from llm_datagen.streams.formats.base import Decoder
 
 
 def check_operator(operator: Any, node_id: str) -> None:
     """Check that an operator may run in worker processes.
 
     Raises:
-        ConfigError: when it is async, or what is needed is not installed.
+        ConfigError: when it is async, keeps state, has a `finish`, or what is needed is not installed.
     """
-    if Call(operator).is_async:
+    call = Call(operator)
+    if call.keeps_state or call.finish is not None:
+        what = "keeps state (ctx.state)" if call.keeps_state else "has a finish()"
+        raise ConfigError(
+            f"{node_id}: executor='process' is for operators whose calls are independent, and "
+            f"{operator_name(operator)} {what}; leave executor out for this node (node_configs)"
+        )
+    if call.is_async:
         raise ConfigError(
             f"{node_id}: executor='process' is for plain operators, and {operator_name(operator)} is `async def`; "
             "leave executor out for this node (node_configs), or make the operator plain"
@@ -47,14 +53,14 @@ def pack(operator: Any, *others: Any) -> bytes:
         ) from error
 
 
-def pack_decoder(decode: Decoder) -> bytes:
-    """Return what turns records into rows as bytes."""
+def pack_plain(value: Any) -> bytes:
+    """Return a decoder, or records that know theirs, as bytes."""
     try:
-        return pickle.dumps(decode)
+        return pickle.dumps(value)
     except Exception:  # noqa: BLE001 - one of the script's
         import cloudpickle
 
-        return bytes(cloudpickle.dumps(decode))
+        return bytes(cloudpickle.dumps(value))
 
 
 def pack_error(error: BaseException) -> bytes | None:

@@ -73,6 +73,8 @@ def _serve(channel: Channel) -> None:
         _, (records, start, offset, offset_end, ends), packed = message
         if packed is not None:
             decode = pickle.loads(packed)
+        if isinstance(records, bytes):
+            records = pickle.loads(records)
         block = Block(records, start, offset, offset_end, ends, decode)
         result = run_block(processing, block)
         engine.tell("done", *_parts(result))

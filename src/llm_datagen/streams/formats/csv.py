@@ -6,7 +6,7 @@ What is not text is written so that nothing is lost: None as an empty cell, true
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -105,12 +105,20 @@ class CsvEncoder:
                 f"{which} has the column {extra[0]!r}, which the header lacks "
                 f"({', '.join(columns)}); give every row the same columns, or write to jsonl://"
             )
-        try:
-            return record_of([self._cell(row.get(name), name) for name in columns], self._syntax)
-        except (ValueError, TypeError) as error:
-            raise refusal(row, error, writes_null=self._writes_null) from None
+        return record_of(self.cells(row, columns), self._syntax)
 
     encode_other = encode
+
+    def cells(self, row: dict[str, Any], columns: Sequence[str]) -> list[str]:
+        """Return the cells of a row, under some columns.
+
+        Raises:
+            RowValueError: when a cell cannot hold a value, naming the column.
+        """
+        try:
+            return [self._cell(row.get(name), name) for name in columns]
+        except (ValueError, TypeError) as error:
+            raise refusal(row, error, writes_null=self._writes_null) from None
 
     def preamble(self) -> bytes:
         """Return the header."""

@@ -25,6 +25,7 @@ from llm_datagen.streams.inputs.saved_dataset import saved_files
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.streams.source_column import Origin
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.stream import Stream
@@ -68,14 +69,28 @@ class FileSet(Stream):
         self._data = DataConfig()
         self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
         self._files: list[Stream] | None = None
+        self._firsts: dict[int, int] = {}  # of files that were begun: what number the first row has
         self.added: list[str] = []
         """Paths of files that have come since the run began, as a resume has found."""
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the files as they are read by other settings than the defaults."""
         changed = copy(self)
-        changed._data, changed._files = data, None
+        changed._data, changed._files, changed._firsts = data, None, {}
         return changed
+
+    def origin(self, offset: int) -> Origin:
+        """Return the file in which the row at `offset` lies."""
+        number = offset // FILE_STRIDE
+        return Origin(self._name(self.streams[number]), self._firsts[number])
+
+    def begin(self, number: int, row: int, offset: int) -> None:
+        """Note that a file is read on from a row: its number among all, and its address in the file.
+
+        In the middle of a file that no commit has noted, the rows before it are counted.
+        """
+        if self.source_column is not None and number not in self._firsts:
+            self._firsts[number] = row - (self.streams[number].rows_before(offset) if offset else 0)
 
     def anchor(self) -> None:
         """Make its path absolute: from here on, the program may change its working directory."""
@@ -136,7 +151,7 @@ class FileSet(Stream):
         size = self.size()
         return None if size is None else ReadLimit(size, ended=True)
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> FileSetCursor:
+    def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> FileSetCursor:
         """Return a cursor over some segments."""
         return FileSetCursor(self, segments)
 
@@ -198,12 +213,18 @@ class FileSet(Stream):
         """Return what helps to find the row at `offset` again in its file."""
         number, local = divmod(offset, FILE_STRIDE)
         mark = self.streams[number].seek_mark(local) if number < len(self.streams) else None
+        if self.source_column is not None:
+            first = self._firsts.get(number)
+            return None if first is None else [number, first, *(mark or ())]
         return None if mark is None else [number, *mark]
 
     def use_seek_mark(self, mark: list[int]) -> None:
         """Take what an earlier process knew of a file."""
         number, *of_file = mark
-        self.streams[number].use_seek_mark(of_file)
+        if self.source_column is not None:
+            self._firsts[number], *of_file = of_file
+        if of_file:
+            self.streams[number].use_seek_mark(of_file)
 
     def line_place(self, offset: int) -> str:
         """Return the path of the file, and the line of the row that begins there."""

@@ -23,6 +23,9 @@ class Files(Described, Protocol):
     def streams(self) -> list[Stream]:
         """The files, in their order."""
 
+    def begin(self, number: int, row: int, offset: int) -> None:
+        """Note that a file is read on from a row: its number among all, and its address in the file."""
+
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no file."""
 
@@ -128,6 +131,7 @@ class FileSetCursor:
         if segment.offset_end is not None and segment.offset_end // FILE_STRIDE == self._number:
             end, offset_end = segment.end, segment.offset_end % FILE_STRIDE
         self._first = self._start
+        self.stream.begin(self._number, self._start, local)
         self._cursor = file.cursor([Segment(self._start, local, end, offset_end)], follow=False)
         return True
 

@@ -144,9 +144,13 @@ class TableStream(FileStream):
         finally:
             table.close()
 
-    def cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> TableCursor:
+    def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> TableCursor:
         """Return a cursor over some segments."""
         return TableCursor(self, segments)
+
+    def rows_before(self, offset: int) -> int:
+        """Return how many rows lie before `offset`, which is that number."""
+        return offset
 
     def line_place(self, offset: int) -> str:
         """Return the path and the number of the row, from 1, for messages."""

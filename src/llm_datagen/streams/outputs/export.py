@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from llm_datagen.errors import ConfigError, StopRun, StreamChangedError, StreamExistsError
+from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
 from llm_datagen.streams.file_streams import FileStream
 from llm_datagen.streams.outputs.arrow import pyarrow, schema_given
-from llm_datagen.streams.outputs.columns import BATCH_ROWS, TABLES, columns_of
+from llm_datagen.streams.outputs.columns import TABLES, columns_of
 from llm_datagen.streams.outputs.folder_files import write_folder_files
-from llm_datagen.streams.outputs.options import DEFAULT_SHARD_BYTES, ExportOptions
+from llm_datagen.streams.outputs.options import CSV_OPTIONS, DEFAULT_SHARD_BYTES, ExportOptions
 from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.window import Window
@@ -75,7 +75,7 @@ def export_rows(
         options: how.
         owner: the run that the stream is of, for messages.
         overwrite: whether what another export has made at the target is removed first.
-        stopped: asked again and again, between rows; when it returns True, the export is left for later.
+        stopped: asked at some thousand rows and at each part; when it returns True, the export is left for later.
 
     Returns:
         What was made; at once, when it was made before.
@@ -90,7 +90,7 @@ def export_rows(
     """
     target = target.absolute()
     check_fit(target, options)
-    source = SourceRows(stream)
+    source = SourceRows(stream, stopped)
     storage = cast(LocalStorage, FileStream.storage)
     work = Work(target, storage)
     given = None if options.schema is None else schema_given(options.schema)
@@ -117,7 +117,7 @@ def export_rows(
                 f"{target.path}: another export was begun there{_of(plan)}, with other options or from another stream; "
                 "finish that one, choose another target, or say overwrite"
             )
-        manifest = _Export(source, target, options, work, plan, stopped).run()
+        manifest = _Export(source, target, options, work, plan).run()
         if source.identity() != request["source"]:
             raise StreamChangedError(f"{stream.path} was changed while it was exported; export it again")
         work.finish(manifest)
@@ -132,14 +132,12 @@ class _Export:
         options: ExportOptions,
         work: Work,
         plan: dict[str, Any],
-        stopped: Callable[[], bool],
     ) -> None:
         self._source = source
         self._target = target
         self._options = options
         self._work = work
         self._plan = plan
-        self._stopped = stopped
         self._most_rows = options.rows_per_shard
         self._most_bytes = options.bytes_per_shard
         if target.is_sharded and self._most_rows is None and self._most_bytes is None:
@@ -162,14 +160,13 @@ class _Export:
         with contextlib.closing(self._source.read(start, offset)) as rows:
             ahead = next(rows, None)
             while True:
+                self._source.check_stopped()
                 window = Window(self._source, self._target, self._options, self._work, self._plan, number)
                 begin, taken = offset, 0
                 try:
                     while ahead is not None and not self._is_full(taken, offset - begin):
                         window.add(ahead)
                         taken += 1
-                        if taken % BATCH_ROWS == 0 and self._stopped():
-                            raise StopRun("the export was stopped; what is there of it is gone on with")
                         start, offset = ahead.number + 1, ahead.end
                         ahead = next(rows, None)
                     found = window.finish()
@@ -226,6 +223,8 @@ def check_fit(target: Target, options: ExportOptions) -> None:
         )
     if options.schema is not None and target.kind not in {*TABLES, "csv"}:
         raise ConfigError(f"schema= is for Parquet, Arrow and CSV; {target.kind} has no columns with types")
+    if target.kind != "csv" and (of_csv := CSV_OPTIONS & options.changed()):
+        raise ConfigError(f"{min(of_csv)}= is for CSV, and {target.path} is {target.kind}; leave it out")
     if target.kind in TABLES:
         pyarrow()
     if target.compression is not None:
@@ -233,7 +232,9 @@ def check_fit(target: Target, options: ExportOptions) -> None:
 
 
 def _is_same(made: dict[str, Any], request: dict[str, Any]) -> bool:
-    return all(made.get(name) == value for name, value in request.items())
+    defaults = ExportOptions().as_plain()  # of an older version that lacked some
+    known = {**made, "options": {**defaults, **made.get("options", {})}}
+    return all(known.get(name) == value for name, value in request.items())
 
 
 def _of(made: dict[str, Any]) -> str:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from llm_datagen.config import check_choice, check_count, check_text
+from llm_datagen.config import check_choice, check_count, check_flag, check_text
+from llm_datagen.config.encoding_names import check_text_encoding
+from llm_datagen.config.table_checks import check_sign
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.outputs.column_types import LongInts, Mixed
 
 DEFAULT_SHARD_BYTES = 512 << 20
+
+Quoting = Literal["needed", "text", "all"]
+
+CSV_OPTIONS = frozenset(("separator", "quote", "quoting", "header", "encoding", "nulls"))
+"""The options that are about CSV alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,12 @@ class ExportOptions:
             type found first are failed rows; "json": it holds JSON text.
         long_ints: how whole numbers of more than 63 bits are written: "fail": as uint64 where these are enough;
             "text"; "decimal": with 38 digits.
+        separator, quote: of CSV, what stands between cells, and around them: a sign of ASCII each.
+        quoting: which cells of CSV are quoted: "needed": those that hold a separator, a quote or a newline; "text": all
+            text, so that an empty one differs from null; "all".
+        header: whether a file of CSV begins with the names of its columns.
+        encoding: of CSV, such as "cp1252", or "utf-8-sig" for spreadsheets. A row with a sign that it lacks fails.
+        nulls: of CSV, what stands for null. A row with text that would be taken for it fails.
         prompt, answer, system: of chatml, the columns of the messages, for rows that have no `messages`.
 
     Raises:
@@ -44,6 +57,12 @@ class ExportOptions:
     schema_rows: int | None = None
     mixed: Mixed = "fail"
     long_ints: LongInts = "fail"
+    separator: str = ","
+    quote: str = '"'
+    quoting: Quoting = "needed"
+    header: bool = True
+    encoding: str = "utf-8"
+    nulls: str = ""
     prompt: str = "prompt"
     answer: str = "answer"
     system: str | None = None
@@ -66,6 +85,18 @@ class ExportOptions:
         check_choice("long_ints", self.long_ints, LongInts)
         for name in ("prompt", "answer"):
             check_text(name, getattr(self, name))
+        self._check_csv()
+
+    def _check_csv(self) -> None:
+        check_sign("separator", self.separator)
+        check_sign("quote", self.quote)
+        if self.separator == self.quote:
+            raise ConfigError(f"separator and quote are both {self.quote!r}; give two different signs")
+        check_choice("quoting", self.quoting, Quoting)
+        check_flag("header", self.header)
+        object.__setattr__(self, "encoding", check_text_encoding("encoding", self.encoding))
+        if not isinstance(self.nulls, str) or {*self.nulls} & {self.separator, self.quote, "\n", "\r"}:
+            raise ConfigError(f"nulls must be text without separators, quotes and newlines, not {self.nulls!r}")
 
     @property
     def ids(self) -> str | None:
@@ -76,6 +107,11 @@ class ExportOptions:
         """Return the options as plain data, without the schema."""
         names = [name for name in self.__dataclass_fields__ if name != "schema"]
         return {name: getattr(self, name) for name in names}
+
+    def changed(self) -> set[str]:
+        """Return the names of the options that are not as they are by default."""
+        defaults = type(self)().as_plain()
+        return {name for name, value in self.as_plain().items() if value != defaults[name]}
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> ExportOptions:

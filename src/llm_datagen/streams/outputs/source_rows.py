@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from llm_datagen.errors import StreamError, StreamMissingError
+from llm_datagen.errors import StopRun, StreamError, StreamMissingError
 from llm_datagen.streams.coverage import Segment
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id
@@ -29,14 +29,16 @@ class SourceRows:
 
     Args:
         stream: the stream.
+        stopped: asked at some thousand rows; when it returns True, no more are read.
 
     Raises:
         StreamMissingError: when it is not there.
         StreamError: when it is not finished, so that more rows may come.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, stopped: Callable[[], bool] = lambda: False) -> None:
         self.stream = stream
+        self._stopped = stopped
         if stream.size() is None:
             raise StreamMissingError(f"{stream.path} does not exist, so there is nothing to export; check the path")
         if not stream.is_sealed() and stream.storage.size(stream.commits_path) is not None:
@@ -49,11 +51,25 @@ class SourceRows:
         of_seal = {} if seal is None else {"rows": seal.rows, "crc32": seal.crc, "sealed_at": seal.sealed_at}
         return {"path": self.stream.path, "bytes": self.stream.size(), **of_seal}
 
+    def check_stopped(self) -> None:
+        """Check that the export is to go on.
+
+        Raises:
+            StopRun: when it is not.
+        """
+        if self._stopped():
+            raise StopRun("the export was stopped; what is there of it is gone on with")
+
     def read(self, start: int = 0, offset: int = 0, end: int | None = None) -> Generator[SourceRow, None, None]:
-        """Yield the rows from one on, whose number and byte are known; up to number `end`, if it is given."""
+        """Yield the rows from one on, whose number and byte are known; up to number `end`, if it is given.
+
+        Raises:
+            StopRun: when it was stopped.
+        """
         cursor = self.stream.cursor([Segment(start, offset)], follow=False)
         try:
             while (end is None or start < end) and (block := cursor.read(_READ_ROWS)):
+                self.check_stopped()
                 self._decode = block.decode
                 at, ends = block.offset, block.ends  # `offset_after` adds all lengths up, for each row
                 for number, record in enumerate(block.records):

@@ -1,13 +1,10 @@
-"""Exports as lines of text: JSON lines, CSV, and lists of chat messages."""
+"""Exports as JSON lines, and as lists of chat messages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from llm_datagen.errors import RowFormatError
-from llm_datagen.streams.formats.csv import CsvEncoder
-from llm_datagen.streams.formats.csv_records import record_of
 from llm_datagen.streams.outputs.arrow import Failed
 from llm_datagen.streams.outputs.column_types import MisfitError, json_text
 from llm_datagen.streams.outputs.options import ExportOptions
@@ -28,37 +25,6 @@ class JsonLinesWriter:
                 lines.append(json_text(row, "").encode())
             except MisfitError as misfit:
                 failed(number, misfit)
-        if lines:
-            self._part.write(b"\n".join(lines) + b"\n")
-        return len(lines)
-
-    def close(self) -> None:
-        """Do nothing: a file of lines has no end of its own."""
-
-
-class CsvWriter:
-    """Writes rows as CSV: text as it is, null as an empty cell, other values as JSON."""
-
-    def __init__(self, part: PartFile, columns: Sequence[str]) -> None:
-        self._part = part
-        self._columns = list(columns)
-        self._encoder = CsvEncoder(list(columns))
-        if columns:
-            part.write(record_of(columns) + b"\n")
-
-    def write(self, rows: Sequence[dict[str, Any]], failed: Failed) -> int:
-        """Write the rows that can be; `failed` is told of the others. Returns how many were written."""
-        lines = []
-        for number, row in enumerate(rows):
-            try:
-                unknown = next((name for name in row if name not in self._columns), None)
-                if unknown is not None:
-                    raise MisfitError(unknown, "none", "the header has no such column")
-                lines.append(self._encoder.encode(row))
-            except MisfitError as misfit:
-                failed(number, misfit)
-            except (RowFormatError, TypeError, ValueError) as error:
-                failed(number, MisfitError("", "csv", str(error)))
         if lines:
             self._part.write(b"\n".join(lines) + b"\n")
         return len(lines)

@@ -11,12 +11,13 @@ from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.outputs.column_types import MisfitError
 from llm_datagen.streams.outputs.columns import BATCH_ROWS
+from llm_datagen.streams.outputs.csv_writer import CsvWriter
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.part_file import PartFile
 from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
 from llm_datagen.streams.outputs.table_writers import ArrowPart, ParquetPart
 from llm_datagen.streams.outputs.target import Target
-from llm_datagen.streams.outputs.text_writers import CsvWriter, JsonLinesWriter, as_messages
+from llm_datagen.streams.outputs.text_writers import JsonLinesWriter, as_messages
 from llm_datagen.streams.outputs.work import Work
 from llm_datagen.streams.storage.compression import compression_of
 
@@ -158,7 +159,7 @@ class Window:
             case "hf-folder":
                 return ArrowPart(part, columns)
             case "csv":
-                return CsvWriter(part, list(columns))
+                return CsvWriter(part, list(columns), self._options)
         return JsonLinesWriter(part)
 
     def _fail(self, row: SourceRow, row_id: Any, misfit: MisfitError) -> None:

@@ -1,0 +1,35 @@
+"""The exports of a run, as `status` shows them: where each is, or will be, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from llm_datagen.runs.display.tables import number, rows_in_words
+from llm_datagen.runs.exports import KEY
+from llm_datagen.runs.status import Status
+
+
+def exports_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the exports of a run as plain data; `rows` is None of one that is not made, or is to be made again."""
+    names = ("kind", "path", "rows", "failed", "parts")
+    return [{name: entry.get(name) for name in names} for entry in run_state.get(KEY, ())]
+
+
+def exports_made(exports: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many exports are there, such as "1/2"; "" when there are none to make."""
+    return f"{sum(export['rows'] is not None for export in exports)}/{len(exports)}" if exports else ""
+
+
+def export_lines(run_state: Mapping[str, Any], *, is_live: bool) -> Iterator[str]:
+    """Yield a line for each export of a run; `is_live` tells whether a process runs it."""
+    nodes = run_state.get("nodes") or ()
+    is_next = is_live and all(node.get("status") == Status.COMPLETED for node in nodes)
+    for export in exports_of(run_state):
+        if export["rows"] is None:
+            what, is_next = ("being made" if is_next else "not made yet"), False  # one after the other
+        else:
+            files = "" if export["parts"] == 1 else f" in {number(export['parts'])} files"
+            lost = f", {rows_in_words(export['failed'])} did not fit" if export["failed"] else ""
+            what = f"{rows_in_words(export['rows'])}{files}{lost}"
+        yield f"export {export['path']} ({export['kind']}): {what}"

@@ -11,12 +11,13 @@ import re
 import uuid
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from llm_datagen import StreamFactory
 from llm_datagen.errors import StreamError
+from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.unreadable import explained
 
 from ..kit.support import Bench, Stopping, lines
@@ -233,7 +234,7 @@ def test_columns_have_any_names(tmp_path: Path) -> None:
 def test_each_file_of_a_pattern_is_read_by_its_own_schema(tmp_path: Path) -> None:
     pq.write_table(pa.table({"v": [1], "x": ["a"]}), tmp_path / "0.parquet")
     pq.write_table(pa.table({"v": ["one"], "y": [dt.date(2024, 1, 1)]}), tmp_path / "1.parquet")
-    found = [row for _, row in read_now(StreamFactory.source(f"{tmp_path}/*.parquet"))]
+    found = [row for _, row in read_now(cast(Stream, StreamFactory.source(f"{tmp_path}/*.parquet")))]
     assert found == [{"v": 1, "x": "a"}, {"v": "one", "y": "2024-01-01"}]
 
 

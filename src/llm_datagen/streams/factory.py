@@ -19,6 +19,7 @@ from llm_datagen.streams.file_streams import (
 )
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
+from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.parquet import ParquetStream
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
@@ -40,6 +41,7 @@ _TABLES: dict[str, type[Stream]] = {
 class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
 
+    ``hf://`` is a data set on the Hugging Face hub, which is only read.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
 
@@ -52,6 +54,7 @@ class StreamFactory:
         "arrow": ArrowStream,
         "memory": MemoryStream,
         "file": FileStream,
+        "hf": HubFileSet,
     }
 
     @classmethod
@@ -97,7 +100,9 @@ class StreamFactory:
     @classmethod
     def input_of(cls, entry: Mapping[str, Any]) -> Source:
         """Return what a node reads that the run state describes, with the node's settings."""
-        return cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
+        source = cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
+        source.pin(entry.get("input_fingerprint"))
+        return source
 
     @classmethod
     def output_of(cls, entry: Mapping[str, Any]) -> Stream:
@@ -127,6 +132,8 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
+        if found is HubFileSet:
+            return HubFileSet(uri, cls.create)
         if found is FileStream:
             found = _TABLES.get(PurePath(without_columns(uri)).suffix.lower(), found)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):

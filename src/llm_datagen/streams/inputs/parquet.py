@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamError
@@ -24,7 +24,7 @@ class ParquetStream(TableStream):
             StreamError: when it is no Parquet file, or has columns that rows cannot hold.
             ConfigError: when pyarrow is not installed.
         """
-        return ParquetTable(self.path, self.columns)
+        return ParquetTable(self.path, self.columns, self.open_file)
 
 
 class ParquetTable:
@@ -33,12 +33,14 @@ class ParquetTable:
     Args:
         path: its path.
         columns: which columns to read; None: all.
+        open_file: returns what pyarrow opens; None: its path.
     """
 
-    def __init__(self, path: str, columns: Sequence[str] | None) -> None:
-        parquet = arrow("pyarrow.parquet")
+    def __init__(self, path: str, columns: Sequence[str] | None, open_file: Callable[[], Any] | None = None) -> None:
+        self._open = open_file or (lambda: path)
+        source = self._open()
         try:
-            self._file: Any = parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            self._file: Any = _opened(source)
         except (arrow().ArrowException, OSError) as error:
             raise StreamError(
                 f"{path} cannot be read as Parquet: {error}; replace it with a whole file, or rename it"
@@ -51,7 +53,7 @@ class ParquetTable:
                 arrow().schema([self._file.schema_arrow.field(name) for name in self._columns]), path
             )
         except BaseException:
-            self._file.close()
+            self._file.close(force=True)
             raise
 
     @property
@@ -87,14 +89,16 @@ class ParquetTable:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._file.close(force=True)
 
     def _moments(self, reading: dict[str, Any]) -> Iterator[Any]:
         """Yield the INT96 columns in microseconds: nanoseconds wrap around before 1677 and after 2262."""
         if self._int96:
-            options = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES, "coerce_int96_timestamp_unit": "us"}
-            with arrow("pyarrow.parquet").ParquetFile(self._path, **options) as file:
+            file = _opened(self._open(), coerce_int96_timestamp_unit="us")
+            try:
                 yield from file.iter_batches(columns=self._int96, **reading)
+            finally:
+                file.close(force=True)
 
     def _check_moments(self, batch: Any, moments: Any) -> None:
         compute, whole = arrow("pyarrow.compute"), arrow().int64()
@@ -103,6 +107,10 @@ class ParquetTable:
             narrow = compute.divide(batch.column(name).cast(whole), 1000)
             if compute.any(compute.greater(compute.abs(compute.subtract(wide, narrow)), 1000)).as_py():
                 raise ValueError(f"column {name!r} (INT96) holds a moment before 1677 or after 2262")
+
+
+def _opened(source: Any, **options: Any) -> Any:
+    return arrow("pyarrow.parquet").ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES, **options)
 
 
 def _int96_columns(physical: Any, names: Sequence[str], path: str) -> list[str]:
